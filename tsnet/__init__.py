@@ -1,0 +1,1 @@
+"""A tailnet node inside your process."""

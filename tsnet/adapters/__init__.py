@@ -1,0 +1,1 @@
+"""What plugs an application in; third-party imports stay in here."""

@@ -1,0 +1,1 @@
+"""Shared vocabulary of all rooms: keys, crypto, Noise, addresses, links. No protocol of its own."""

@@ -1,0 +1,84 @@
+"""Where a datagram goes or comes from, runs of them, and the address ranges of a tailnet.
+
+A *run* is `(destination, [packets])`: one destination, equal lengths but the last, at most 64 KiB. It is what
+every room hands to the next, both ways; `into_runs` is the one function that decides where a run ends.
+
+Source: Go net/tsaddr/tsaddr.go for the ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple, TypeVar
+
+from tsnet.base.keys import NodeKey
+
+IPAddress = IPv4Address | IPv6Address
+IPPrefix = IPv4Network | IPv6Network
+
+CGNAT = IPv4Network("100.64.0.0/10")
+ULA = IPv6Network("fd7a:115c:a1e0::/48")
+SERVICE_ADDRESSES = (IPv4Address("100.100.100.100"), IPv6Address("fd7a:115c:a1e0::53"))
+
+MAX_RUN_BYTES = 65_535
+"""What one UDP_SEGMENT send and one TCP super-segment can carry."""
+
+MAX_RUN_PACKETS = 49
+"""Datagrams of one run: 49 x 1312 bytes stay below the 65,507 of a UDP payload; the kernel's limit is 64."""
+
+
+class UdpAddress(NamedTuple):
+    """An address of the underlay, in the form a socket takes. v4-mapped v6 is unmapped before it gets here."""
+
+    host: str
+    port: int
+
+
+class DerpAddress(NamedTuple):
+    """A node reached through a relay: region number and the node's key there."""
+
+    region: int
+    key: NodeKey
+
+
+Destination = UdpAddress | DerpAddress
+T = TypeVar("T")
+Run = tuple[T, Sequence[bytes]]
+
+
+def into_runs(destination: T, packets: Iterable[bytes]) -> list[tuple[T, list[bytes]]]:
+    """Cut packets of one destination, in order, into runs."""
+    runs: list[tuple[T, list[bytes]]] = []
+    run: list[bytes] = []
+    size = total = 0
+    for packet in packets:
+        length = len(packet)
+        if run and (
+            length > size or len(run[-1]) < size or total + length > MAX_RUN_BYTES - 28 or len(run) >= MAX_RUN_PACKETS
+        ):
+            runs.append((destination, run))
+            run = []
+        if not run:
+            size, total = length, 0
+        run.append(packet)
+        total += length
+    if run:
+        runs.append((destination, run))
+    return runs
+
+
+def is_tailnet_address(address: IPAddress) -> bool:
+    """Whether the address lies in the ranges that only tailnets use."""
+    return address in CGNAT if address.version == 4 else address in ULA
+
+
+def parse_address(text: str) -> IPAddress | None:
+    """An IP literal (a v6 one with or without brackets), or None for a name."""
+    try:
+        address = ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    except ValueError:
+        return None
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,206 @@
+"""The only file that imports a cryptography library.
+
+X25519, ChaCha20-Poly1305, BLAKE2s (hash, HMAC, keyed MAC), HKDF, XChaCha20-Poly1305, NaCl box, Ed25519.
+`cryptography` carries the data (its AEAD costs 1.3 us per 1280 bytes when the object is kept); libsodium does
+what `cryptography` does not have: NaCl boxes and XChaCha20. It is imported at first use: a node that meets no
+box pays nothing.
+
+Source: RFC 7748, RFC 8439, RFC 7693, RFC 5869; NaCl crypto_box.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+from types import ModuleType
+from typing import TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from tsnet.base.keys import (
+    ChallengeKey,
+    ChallengePrivateKey,
+    DiscoKey,
+    DiscoPrivateKey,
+    LockKey,
+    LockPrivateKey,
+    MachineKey,
+    MachinePrivateKey,
+    NodeKey,
+    NodePrivateKey,
+    PrivateKey,
+    PublicKey,
+)
+from tsnet.base.malformed import MalformedError
+
+TAG_SIZE = 16
+BOX_NONCE_SIZE = 24
+
+Aead = ChaCha20Poly1305
+"""Keep one per key: `seal = Aead(key).encrypt(nonce, plaintext, aad)`; `decrypt` raises `InvalidTag`."""
+
+__all__ = [
+    "BOX_NONCE_SIZE",
+    "TAG_SIZE",
+    "Aead",
+    "InvalidTag",
+    "aead_open",
+    "aead_seal",
+    "blake2s",
+    "box_open",
+    "box_seal",
+    "box_shared",
+    "challenge_public",
+    "disco_public",
+    "hkdf",
+    "hmac_blake2s",
+    "keyed_blake2s",
+    "lock_private_from_seed",
+    "lock_public",
+    "machine_public",
+    "node_public",
+    "public_of",
+    "shared_box_open",
+    "shared_box_seal",
+    "x25519",
+    "xaead_open",
+    "xaead_seal",
+]
+
+_Public = TypeVar("_Public", bound=PublicKey)
+
+
+def blake2s(*parts: bytes) -> bytes:
+    """BLAKE2s-256 of the parts, joined."""
+    return hashlib.blake2s(b"".join(parts)).digest()
+
+
+def keyed_blake2s(key: bytes, data: bytes, size: int = 16) -> bytes:
+    """BLAKE2s with its own key parameter, as WireGuard's mac1, mac2 and cookie use it (not HMAC)."""
+    return hashlib.blake2s(data, key=key, digest_size=size).digest()
+
+
+def hmac_blake2s(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "blake2s")
+
+
+def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
+    """RFC 5869 over HMAC-BLAKE2s with empty info, `outputs` blocks of 32 bytes: WireGuard's KDF1..3, Noise's HKDF."""
+    pseudo_random_key = hmac_blake2s(chaining_key, material)
+    blocks: list[bytes] = []
+    block = b""
+    for number in range(1, outputs + 1):
+        block = hmac_blake2s(pseudo_random_key, block + bytes([number]))
+        blocks.append(block)
+    return blocks
+
+
+def x25519(private: PrivateKey, public: bytes) -> bytes:
+    """The shared secret; raises MalformedError for a point of low order (all-zero secret)."""
+    try:
+        return _x25519_key(private).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise MalformedError("public key of low order") from None
+
+
+def public_of(private: PrivateKey, kind: type[_Public]) -> _Public:
+    return kind(_x25519_key(private).public_key().public_bytes_raw())
+
+
+def machine_public(private: MachinePrivateKey) -> MachineKey:
+    return public_of(private, MachineKey)
+
+
+def node_public(private: NodePrivateKey) -> NodeKey:
+    return public_of(private, NodeKey)
+
+
+def disco_public(private: DiscoPrivateKey) -> DiscoKey:
+    return public_of(private, DiscoKey)
+
+
+def challenge_public(private: ChallengePrivateKey) -> ChallengeKey:
+    return public_of(private, ChallengeKey)
+
+
+def lock_private_from_seed(seed: bytes) -> LockPrivateKey:
+    """The 64-byte form (seed then public key) of the Ed25519 key that grows from these 32 bytes."""
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return LockPrivateKey(seed + public)
+
+
+def lock_public(private: LockPrivateKey) -> LockKey:
+    return LockKey(private.reveal()[32:])
+
+
+def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    return ChaCha20Poly1305(key).encrypt(nonce, plaintext, aad)
+
+
+def aead_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+    """Raises MalformedError when the tag does not fit."""
+    try:
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, aad)
+    except InvalidTag:
+        raise MalformedError("authentication failed") from None
+
+
+def xaead_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """XChaCha20-Poly1305, 24-byte nonce (WireGuard cookie replies)."""
+    sealed: bytes = _sodium().crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, aad, nonce, key)
+    return sealed
+
+
+def xaead_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+    try:
+        plaintext: bytes = _sodium().crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, aad, nonce, key)
+    except Exception:  # libsodium's own error class is only importable with libsodium
+        raise MalformedError("authentication failed") from None
+    return plaintext
+
+
+def box_shared(private: PrivateKey, public: bytes) -> bytes:
+    """The precomputed key of a NaCl box between the two; keep it per peer."""
+    shared: bytes = _sodium().crypto_box_beforenm(public, private.reveal())
+    return shared
+
+
+def shared_box_seal(shared: bytes, nonce: bytes, plaintext: bytes) -> bytes:
+    """Tag then ciphertext; the nonce is the caller's to send."""
+    sealed: bytes = _sodium().crypto_box_easy_afternm(plaintext, nonce, shared)
+    return sealed
+
+
+def shared_box_open(shared: bytes, nonce: bytes, sealed: bytes) -> bytes:
+    """Raises MalformedError when the tag does not fit."""
+    if len(sealed) < TAG_SIZE:
+        raise MalformedError("box shorter than its tag")
+    try:
+        plaintext: bytes = _sodium().crypto_box_open_easy_afternm(sealed, nonce, shared)
+    except Exception:  # as in xaead_open
+        raise MalformedError("box does not open") from None
+    return plaintext
+
+
+def box_seal(private: PrivateKey, public: bytes, nonce: bytes, plaintext: bytes) -> bytes:
+    return shared_box_seal(box_shared(private, public), nonce, plaintext)
+
+
+def box_open(private: PrivateKey, public: bytes, nonce: bytes, sealed: bytes) -> bytes:
+    return shared_box_open(box_shared(private, public), nonce, sealed)
+
+
+def _x25519_key(private: PrivateKey) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(private.reveal())
+
+
+@functools.cache
+def _sodium() -> ModuleType:
+    import nacl.bindings
+
+    module: ModuleType = nacl.bindings
+    return module

@@ -1,0 +1,1 @@
+"""ts2021, register, map: client and server as machines."""

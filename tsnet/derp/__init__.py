@@ -1,0 +1,1 @@
+"""Relays: frames, client and server as byte machines."""

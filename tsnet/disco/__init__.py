@@ -1,0 +1,1 @@
+"""Which destination reaches each peer now."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS, threads, clock and files: all IO, no protocol decision."""

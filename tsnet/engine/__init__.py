@@ -1,0 +1,1 @@
+"""The data path, and the whole node as one synchronous object."""

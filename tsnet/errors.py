@@ -1,0 +1,195 @@
+"""What an application can catch: by who can act.
+
+    Error
+    ├─ LocalError     the program asked for something impossible, or its own machine stands in the way
+    └─ RemoteError    the other side said no, or said nothing
+
+Each error also derives from the builtin that fits, so `except ConnectionRefusedError` works as over any socket.
+A message says who, what, why, and what to do next; `code` is stable and has a section in docs/errors.md.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class Error(Exception):
+    """The base of everything this library raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class LocalError(Error):
+    code = "local"
+
+
+class RemoteError(Error):
+    code = "remote"
+
+
+# --- the program, the machine -----------------------------------------------------------------------------------
+
+
+class ConfigError(LocalError, ValueError):
+    """An option has no sensible meaning."""
+
+    code = "config"
+
+
+class NotUp(LocalError, RuntimeError):
+    """The node was closed, or never started in this process (after fork)."""
+
+    code = "not-up"
+
+
+class StateError(LocalError, OSError):
+    """The state cannot be read, is not ours, or cannot be written. Never answered with a silent new identity."""
+
+    code = "state"
+
+
+class StateLocked(StateError, BlockingIOError):
+    """Another process uses this state directory."""
+
+    code = "state-locked"
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class AddressInUse(LocalError, OSError):
+    """This node already listens on that port."""
+
+    code = "address-in-use"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EADDRINUSE, message)
+
+
+class AddressNotAvailable(LocalError, OSError):
+    """The node does not own that address, or no local port is free."""
+
+    code = "address-not-available"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EADDRNOTAVAIL, message)
+
+
+class NotOnTailnet(LocalError, OSError):
+    """No node of this tailnet has that name or address."""
+
+    code = "not-on-tailnet"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EHOSTUNREACH, message)
+
+
+class MessageTooLong(LocalError, OSError):
+    """The datagram is larger than UDP allows."""
+
+    code = "message-too-long"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EMSGSIZE, message)
+
+
+# --- control ----------------------------------------------------------------------------------------------------
+
+
+class NeedsLogin(RemoteError, PermissionError):
+    """Control wants a person to log this node in at `url`."""
+
+    code = "needs-login"
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class AuthKeyRejected(RemoteError, PermissionError):
+    """Control does not accept this auth key, or the tags asked for. Retrying cannot help."""
+
+    code = "auth-key-rejected"
+
+    def __init__(self, control_url: str, reason: str) -> None:
+        super().__init__(
+            f"control at {control_url} rejected the registration: {reason}. "
+            "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and pass "
+            "it as auth_key= or TS_AUTHKEY."
+        )
+        self.control_url, self.reason = control_url, reason
+
+
+class KeyExpired(RemoteError, PermissionError):
+    """The node key has expired; the node must log in again."""
+
+    code = "key-expired"
+
+
+class NodeRemoved(RemoteError, PermissionError):
+    """Control has deleted this node."""
+
+    code = "node-removed"
+
+
+class ControlUnreachable(RemoteError, ConnectionError):
+    """Nothing at the control URL answers."""
+
+    code = "control-unreachable"
+
+
+class NotAControlServer(RemoteError, ConnectionError):
+    """Something answers at the control URL, but it does not speak ts2021, or not with the expected key."""
+
+    code = "not-a-control-server"
+
+
+class ControlCertificateError(RemoteError, ConnectionError):
+    """The TLS certificate at the control URL does not verify."""
+
+    code = "control-certificate"
+
+
+class UpTimeout(RemoteError, TimeoutError):
+    """The node did not come up in time; the message says what it was waiting for."""
+
+    code = "up-timeout"
+
+
+# --- connections ------------------------------------------------------------------------------------------------
+
+
+class DialTimeout(RemoteError, TimeoutError):
+    """The peer did not answer in time."""
+
+    code = "dial-timeout"
+
+
+class DialRefused(RemoteError, ConnectionRefusedError):
+    """The peer refused the connection: nothing listens there, or its packet filter says no."""
+
+    code = "dial-refused"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.ECONNREFUSED, message)
+
+
+class HostUnreachable(RemoteError, OSError):
+    """The peer is known but cannot be reached."""
+
+    code = "host-unreachable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EHOSTUNREACH, message)
+
+
+class StreamReset(RemoteError, ConnectionResetError):
+    """The stream was broken. `ended_by`: peer, policy, timeout, node closed, network, us."""
+
+    code = "stream-reset"
+
+    def __init__(self, message: str, ended_by: str = "peer") -> None:
+        super().__init__(errno.ECONNRESET, message)
+        self.ended_by = ended_by

@@ -1,0 +1,1 @@
+"""What control told us, as immutable values."""

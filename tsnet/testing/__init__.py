@@ -1,0 +1,1 @@
+"""An embedded tailnet, a simulated world, the pytest plugin."""

@@ -1,0 +1,1 @@
+"""WireGuard (the paper's §5-6) as a machine without IO."""
