@@ -2,7 +2,7 @@
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
     edge -> machine   Opened(link)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
-                      Computed(link, value)
+                      Computed(link, value)  Accepted(link, remote)
 
 A link is named by its opener, with a tuple whose first item names the room ("control", "derp", …) and whose last
 item is a generation number that is never used twice: what arrives late for an old generation is dropped.
@@ -106,5 +106,13 @@ class Computed:
     value: Any = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Accepted:
+    """A listener has a new link, open at once, and has named it. remote: the host and port it came from."""
+
+    link: Link
+    remote: tuple[str, int]
+
+
 Effect = Open | Data | Close | Compute
-Event = Opened | Received | Full | Room | Closed | Computed
+Event = Opened | Received | Full | Room | Closed | Computed | Accepted
