@@ -1,0 +1,99 @@
+"""What applications plug into: byte streams, a dialer, an acceptor, identities. Shapes only, no node behind them.
+
+    ByteStream   a connection: anyio's ByteStream that knows both tailnet addresses
+    Listener     a tailnet port: accept() one connection, or serve() them all
+    Dialer       dial(host, port)     -> ByteStream
+    Acceptor     listen(port)         -> Listener
+    Whois        whois(address)       -> Peer | None
+
+The adapters are written against these alone, so the same adapter runs over a node, over the blocking twin's sockets
+and over loopback TCP in its tests.
+
+Not here: anything that moves a byte (streams), descriptors (sockets).
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio.abc
+from anyio.abc import SocketAttribute
+
+if TYPE_CHECKING:
+    from tsnet.netmap.whois import Peer
+
+Address = tuple[str, int]
+"""(IP address as text, port), for both families."""
+
+
+class ByteStream(anyio.abc.ByteStream):
+    """A connection. EOF is `anyio.EndOfStream`, a reset `anyio.BrokenResourceError` with the cause attached.
+
+    `aclose` ends it in order (what was sent is still delivered), `abort` at once and visibly: the peer sees a reset.
+    """
+
+    local_address: Address
+    remote_address: Address
+
+    @property
+    @abstractmethod
+    def readable(self) -> bool:
+        """True when `receive` would answer at once: with data, with the end, or with an error."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Reset the connection. Never blocks, never fails, may be called twice."""
+
+    @abstractmethod
+    def to_socket(self) -> socket.socket:
+        """A real descriptor in place of this stream, which must not be used afterwards."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {
+            SocketAttribute.family: lambda: family_of(self.local_address),
+            SocketAttribute.local_address: lambda: self.local_address,
+            SocketAttribute.local_port: lambda: self.local_address[1],
+            SocketAttribute.remote_address: lambda: self.remote_address,
+            SocketAttribute.remote_port: lambda: self.remote_address[1],
+        }
+
+
+class Listener(anyio.abc.Listener[ByteStream]):
+    """A tailnet port. After `aclose` a waiting `accept` raises `anyio.ClosedResourceError`."""
+
+    port: int
+    addresses: tuple[Address, ...]
+
+    @abstractmethod
+    async def accept(self) -> ByteStream:
+        """The next connection."""
+
+    @abstractmethod
+    def to_socket(self) -> socket.socket:
+        """A listening descriptor in place of this listener, which must not be used afterwards."""
+
+
+class Dialer(Protocol):
+    async def dial(self, host: str, port: int, *, timeout: float = 30) -> ByteStream:
+        """Connect. Raises `NotOnTailnet`, `DialRefused`, `DialTimeout`, `HostUnreachable`."""
+        ...
+
+
+class Acceptor(Protocol):
+    async def listen(self, where: int | str) -> Listener:
+        """Listen on a port (0 chooses one) or an "address:port". Raises `AddressInUse`."""
+        ...
+
+
+class Whois(Protocol):
+    def whois(self, address: str) -> Peer | None:
+        """Who owns that tailnet address now; None if nobody does. Immediate: the netmap is asked, not control."""
+        ...
+
+
+def family_of(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
