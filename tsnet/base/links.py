@@ -7,6 +7,7 @@
 A link is named by its opener, with a tuple whose first item names the room ("control", "derp", …) and whose last
 item is a generation number that is never used twice: what arrives late for an old generation is dropped.
 
+- A listener's edge names the links it takes in, and tells the server machine of each with `Accepted`.
 - `Open` is answered by `Opened` or `Closed`. The hosts are dialled in order, 250 ms apart; the first to answer wins.
 - `Closed(reason)` is the last event of a link. A machine that said `Close` gets none.
 - `Full` says that the edge's write buffer for the link (1 MiB) has no room; the machine sends no bulk data until
@@ -71,6 +72,14 @@ class Opened:
 
 
 @attrs.frozen
+class Accepted:
+    """A listener took a connection in (its TLS is up already). remote: the other end, as a socket names it."""
+
+    link: Link
+    remote: tuple[str, int]
+
+
+@attrs.frozen
 class Received:
     link: Link
     data: bytes = attrs.field(repr=False)
@@ -106,13 +115,5 @@ class Computed:
     value: Any = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Accepted:
-    """A listener has a new link, open at once, and has named it. remote: the host and port it came from."""
-
-    link: Link
-    remote: tuple[str, int]
-
-
 Effect = Open | Data | Close | Compute
-Event = Opened | Received | Full | Room | Closed | Computed | Accepted
+Event = Opened | Accepted | Received | Full | Room | Closed | Computed
