@@ -1,0 +1,155 @@
+"""Persistent readiness: one selector, one wake-up, one heap of timers, all in the thread that waits.
+
+    add(socket, interest, callback)   level-triggered; stays until `remove`
+    call_soon(function)               from any thread; wakes the waiter, one wake-up for any number of calls
+    call_at(when, function)           the edge's own timers (a dial's timeout), few and short
+    wait(until)                       poll once, then run what is ready, due and called
+
+The selector's descriptor is readable when a socket is ready or a call waits, so a foreign loop can hold it.
+
+Not here: the nodes' timers, which are `deadline()` and reach `wait` as `until`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import math
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+MAX_WAIT = 60.0
+"""No wait is longer: the kernel's timeout does not count suspension, our clock does."""
+
+Callback = Callable[[int], None]
+
+
+class Timer:
+    """One `call_at`. `cancel` makes it do nothing; its heap entry goes when its time comes."""
+
+    __slots__ = ("function", "when")
+
+    def __init__(self, when: float, function: Callable[[], None]) -> None:
+        self.when = when
+        self.function: Callable[[], None] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
+
+class Watch:
+    """What the selector holds for a socket: `remove` empties it, also for a poll that has already reported it."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback: Callback | None = callback
+
+
+class Reactor:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._woken = False
+        self._wake_end, self._waiting_end = socket.socketpair()
+        for end in (self._wake_end, self._waiting_end):
+            end.setblocking(False)
+        self._selector.register(self._waiting_end, READ, Watch(self._on_wake))
+
+    # --- sockets ------------------------------------------------------------------------------------------------
+
+    def add(self, sock: socket.socket, interest: int, callback: Callback) -> None:
+        self._selector.register(sock, interest, Watch(callback))
+
+    def change(self, sock: socket.socket, interest: int) -> None:
+        self._selector.modify(sock, interest, self._selector.get_key(sock).data)
+
+    def remove(self, sock: socket.socket) -> None:
+        """Forget a socket; to be said before it is closed. One that is not there is no error."""
+        with contextlib.suppress(KeyError, ValueError, RuntimeError):
+            self._selector.unregister(sock).data.callback = None
+
+    # --- calls and timers ---------------------------------------------------------------------------------------
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Run function in the next (or the present) `wait`. From any thread; after `close` nothing happens."""
+        self._calls.append(function)
+        if self._woken:
+            return
+        with self._lock:
+            if self._closed or self._woken:
+                return
+            self._woken = True
+            with contextlib.suppress(BlockingIOError):
+                self._wake_end.send(b"\0")
+
+    def call_at(self, when: float, function: Callable[[], None]) -> Timer:
+        timer = Timer(when, function)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def next_event(self) -> float:
+        """The earliest timer; inf if there is none."""
+        while self._timers and self._timers[0][2].function is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else math.inf
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    def wait(self, until: float) -> None:
+        """Block until something is ready, called or due, or the clock passes `until`; at most a minute."""
+        timeout = min(until, self.next_event()) - self.clock()
+        timeout = 0.0 if self._calls or timeout <= 0 else min(timeout, MAX_WAIT)
+        for key, mask in self._selector.select(timeout):
+            callback = key.data.callback
+            if callback is not None:
+                callback(mask)
+        self._run_timers()
+        self._run_calls()
+
+    def fileno(self) -> int:
+        fileno: Callable[[], int] | None = getattr(self._selector, "fileno", None)
+        if fileno is None:
+            raise OSError("this platform's selector has no descriptor that another loop could wait on")
+        return fileno()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._selector.close()
+        self._wake_end.close()
+        self._waiting_end.close()
+        self._timers.clear()
+        self._calls.clear()
+
+    def _on_wake(self, mask: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._waiting_end.recv(4096)
+        self._woken = False  # before the calls are taken: a later append then wakes again, at worst for nothing
+
+    def _run_calls(self) -> None:
+        for _ in range(len(self._calls)):  # what they add in turn waits for the next round
+            self._calls.popleft()()
+
+    def _run_timers(self) -> None:
+        if not self._timers:
+            return
+        now = self.clock()
+        while self.next_event() <= now:
+            function = heapq.heappop(self._timers)[2].function
+            if function is not None:
+                function()
