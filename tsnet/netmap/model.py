@@ -163,6 +163,7 @@ class NetMap:
     users: Mapping[int, UserProfile] = attrs.field(factory=dict)
     derp_map: DerpMap = attrs.field(factory=DerpMap)
     packet_filter: tuple[FilterRule, ...] | None = None
+    named_filters: Mapping[str, tuple[FilterRule, ...]] | None = None  # what packet_filter is the concatenation of
     dns: DnsConfig = attrs.field(factory=DnsConfig)
     domain: str = ""
     health: tuple[str, ...] = ()

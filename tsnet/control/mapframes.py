@@ -1,0 +1,104 @@
+"""How map messages follow each other in the body of a streaming response.
+
+    u32le length | JSON, or one complete zstd frame of it          repeated, each message on its own
+
+A zstd frame says in its header how large its content is, and is refused before one byte is decompressed when it
+does not say, or says more than 64 MiB: a frame of 4.8 kB can hold 24 MB, and control is not the only one who can
+put bytes here once a key leaks.
+
+    zstd header   u32le magic 0xFD2FB528 | descriptor | window (unless single segment) | dictionary id | content size
+
+Source: Go control/controlclient/direct.go sendMapRequest, decodeMsg; RFC 8878 §3.1.1.1 for the header.
+Not here: what the JSON says (`messages`).
+"""
+
+from __future__ import annotations
+
+import functools
+from struct import Struct
+from typing import Any
+
+from tsnet.base.malformed import MalformedError
+
+MAX_MESSAGE = 64 << 20
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+_LENGTH = Struct("<I")
+_DICTIONARY_ID_SIZES = (0, 1, 2, 4)
+_CONTENT_SIZES = (1, 2, 4, 8)
+
+
+class MapFrames:
+    """Cuts a response body into messages. Raises MalformedError at a length nobody could mean."""
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def receive(self, data: bytes) -> list[bytes]:
+        buffer = self._buffer
+        buffer += data
+        messages = []
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > self._limit:
+                raise MalformedError(f"map message of {length} bytes")
+            end = start + _LENGTH.size + length
+            if len(buffer) < end:
+                break
+            messages.append(bytes(buffer[start + _LENGTH.size : end]))
+            start = end
+        del buffer[:start]
+        return messages
+
+
+def encode_frame(document: bytes, *, compress: bool) -> bytes:
+    """One message as a server sends it; compress when the request said zstd."""
+    message: bytes = _zstd().compress(document) if compress else document
+    return _LENGTH.pack(len(message)) + message
+
+
+def expand(message: bytes, limit: int = MAX_MESSAGE) -> bytes:
+    """The JSON document of a message. Raises MalformedError for a zstd frame refused, or broken."""
+    if not message.startswith(ZSTD_MAGIC):
+        return message
+    size = content_size(message)
+    if size is None:
+        raise MalformedError("zstd frame without content size")
+    if size > limit:
+        raise MalformedError(f"zstd frame of {size} bytes")
+    zstd = _zstd()
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        document: bytes = decompressor.decompress(message, size + 1)
+    except (zstd.ZstdError, ValueError, EOFError):
+        raise MalformedError("zstd frame does not decompress") from None
+    if not decompressor.eof or decompressor.unused_data or len(document) != size:
+        raise MalformedError("zstd frame does not hold what its header says")
+    return document
+
+
+def content_size(frame: bytes) -> int | None:
+    """What a zstd frame header says about its content; None if it does not, or is cut short."""
+    if len(frame) < 6:
+        return None
+    descriptor = frame[4]
+    size_flag, single_segment = descriptor >> 6, descriptor >> 5 & 1
+    if not size_flag and not single_segment:
+        return None
+    start = 5 + (not single_segment) + _DICTIONARY_ID_SIZES[descriptor & 3]
+    field = frame[start : start + _CONTENT_SIZES[size_flag]]
+    if len(field) < _CONTENT_SIZES[size_flag]:
+        return None
+    return int.from_bytes(field, "little") + (256 if size_flag == 1 else 0)
+
+
+@functools.cache
+def _zstd() -> Any:
+    """The standard library's from 3.14 on, else its backport; at first use."""
+    try:
+        from compression import zstd
+    except ImportError:
+        from backports import zstd
+    return zstd

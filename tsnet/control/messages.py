@@ -1,0 +1,390 @@
+"""What a node and its control server say to each other, as values; JSON both ways.
+
+| request                | client encodes  | server answers                                                        |
+|------------------------|-----------------|-----------------------------------------------------------------------|
+| GET /key?v=N           |                 | ControlKeys                                                           |
+| POST /machine/register | RegisterRequest | RegisterResponse                                                      |
+| POST /machine/map      | MapRequest      | nothing (lite update), or MapResponse after MapResponse (`mapframes`) |
+
+Every `decode` is a pure function of the bytes and raises MalformedError when they are no JSON object or lack what
+the message cannot do without; `decode_map` may therefore run on any thread. Unknown fields are ignored.
+
+Source: Go tailcfg/tailcfg.go RegisterRequest, RegisterResponse, MapRequest, MapResponse, PeerChange, PingRequest.
+Not here: nodes, filters and maps inside (`tailcfg`), what an update does to the netmap (`tsnet.netmap.merge`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
+from tsnet.base.malformed import MalformedError
+from tsnet.control import gojson, tailcfg
+from tsnet.control.gojson import integer, items, key, mapping, numbered, text
+from tsnet.control.mapframes import expand
+from tsnet.netmap.merge import MapUpdate, PeerChange
+from tsnet.netmap.model import UserProfile
+
+CAPABILITY_VERSION = 131
+"""What we tell control we understand (Go 1.92 and 1.94 say the same).
+
+Not below 113, the least that Headscale 0.29 accepts; 126 so that an old key keeps working while a person logs in
+anew; not above 136, from where on a client is expected to act on a rate-limited registration in ways newer than the
+servers we are tested with, nor 144, which promises to announce disco keys by TSMP.
+"""
+
+KEY_PATH = f"/key?v={CAPABILITY_VERSION}"
+REGISTER_PATH = "/machine/register"
+MAP_PATH = "/machine/map"
+
+LOGOUT_EXPIRY = 123.0
+"""Unix seconds; an Expiry in the past logs the node out, this is the one Go sends."""
+
+JsonObject = dict[str, Any]
+
+
+@attrs.frozen
+class ControlKeys:
+    """The answer of /key: `public` is the server's Noise key."""
+
+    public: MachineKey
+
+    @classmethod
+    def decode(cls, document: bytes) -> ControlKeys:
+        public = key(MachineKey, gojson.parse(document).get("publicKey"))
+        if public is None:
+            raise MalformedError("no publicKey")
+        return cls(public)
+
+    def encode(self) -> bytes:
+        return gojson.document({"legacyPublicKey": MachineKey.zero().text(), "publicKey": self.public.text()})
+
+
+# --- register ---------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class RegisterRequest:
+    """expiry: None asks for none, a past one logs out. followup: the AuthURL to wait for."""
+
+    node_key: NodeKey
+    version: int = CAPABILITY_VERSION
+    old_node_key: NodeKey | None = None
+    lock_key: LockKey | None = None
+    auth_key: str = attrs.field(default="", repr=False)
+    expiry: float | None = None
+    followup: str = ""
+    hostinfo: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    ephemeral: bool = False
+
+    def encode(self) -> bytes:
+        fields: JsonObject = {
+            "Version": self.version,
+            "NodeKey": self.node_key.text(),
+            "OldNodeKey": (self.old_node_key or NodeKey.zero()).text(),
+            "NLKey": (self.lock_key or LockKey.zero()).text(),
+            "Expiry": gojson.format_time(self.expiry),
+            "Followup": self.followup,
+            "Hostinfo": dict(self.hostinfo),
+            "NodeKeySignature": None,
+        }
+        if self.auth_key:
+            fields["Auth"] = {"AuthKey": self.auth_key}
+        if self.ephemeral:
+            fields["Ephemeral"] = True
+        return gojson.document(fields)
+
+    @classmethod
+    def decode(cls, document: bytes) -> RegisterRequest:
+        fields = gojson.parse(document)
+        node_key = key(NodeKey, fields.get("NodeKey"))
+        if node_key is None:
+            raise MalformedError("register request without NodeKey")
+        return cls(
+            node_key=node_key,
+            version=integer(fields.get("Version")),
+            old_node_key=key(NodeKey, fields.get("OldNodeKey")),
+            lock_key=key(LockKey, fields.get("NLKey")),
+            auth_key=text(mapping(fields.get("Auth")).get("AuthKey")),
+            expiry=gojson.unix_time(fields.get("Expiry")),
+            followup=text(fields.get("Followup")),
+            hostinfo=mapping(fields.get("Hostinfo")),
+            ephemeral=fields.get("Ephemeral") is True,
+        )
+
+
+@attrs.frozen
+class RegisterResponse:
+    """`error` not empty: a refusal, nothing else counts. `auth_url` not empty: a person has to go there first."""
+
+    user: UserProfile = attrs.field(factory=lambda: UserProfile(0, ""))
+    node_key_expired: bool = False
+    machine_authorized: bool = True
+    auth_url: str = ""
+    node_key_signature: bytes = b""
+    error: str = ""
+
+    def encode(self) -> bytes:
+        user, fields = self.user, {"ID": self.user.id, "DisplayName": self.user.display_name}
+        return gojson.document(
+            {
+                "User": fields,
+                "Login": {**fields, "Provider": "tsnet", "LoginName": user.login_name},
+                "NodeKeyExpired": self.node_key_expired,
+                "MachineAuthorized": self.machine_authorized,
+                "AuthURL": self.auth_url,
+                "Error": self.error,
+            }
+        )
+
+    @classmethod
+    def decode(cls, document: bytes) -> RegisterResponse:
+        fields = gojson.parse(document)
+        login = tailcfg.decode_user(fields.get("Login"))
+        return cls(
+            user=attrs.evolve(login, id=integer(mapping(fields.get("User")).get("ID")) or login.id),
+            node_key_expired=fields.get("NodeKeyExpired") is True,
+            machine_authorized=fields.get("MachineAuthorized") is True,
+            auth_url=text(fields.get("AuthURL")),
+            node_key_signature=_base64(fields.get("NodeKeySignature")),
+            error=text(fields.get("Error")),
+        )
+
+
+# --- map --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class MapRequest:
+    """stream and not omit_peers: the long poll. omit_peers and not stream: a lite update, only its status counts."""
+
+    node_key: NodeKey
+    disco_key: DiscoKey | None
+    version: int = CAPABILITY_VERSION
+    compress: bool = True
+    keep_alive: bool = True
+    stream: bool = False
+    omit_peers: bool = False
+    read_only: bool = False
+    hostinfo: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    endpoints: tuple[UdpAddress, ...] = ()
+    endpoint_types: tuple[int, ...] = ()
+
+    def encode(self) -> bytes:
+        fields: JsonObject = {
+            "Version": self.version,
+            "KeepAlive": self.keep_alive,
+            "NodeKey": self.node_key.text(),
+            "DiscoKey": (self.disco_key or DiscoKey.zero()).text(),
+            "Stream": self.stream,
+            "Hostinfo": dict(self.hostinfo),
+            "Endpoints": [gojson.format_endpoint(where) for where in self.endpoints],
+            "EndpointTypes": list(self.endpoint_types),
+        }
+        if self.compress:
+            fields["Compress"] = "zstd"
+        if self.omit_peers:
+            fields["OmitPeers"] = True
+        if self.read_only:
+            fields["ReadOnly"] = True
+        return gojson.document(fields)
+
+    @classmethod
+    def decode(cls, document: bytes) -> MapRequest:
+        fields = gojson.parse(document)
+        node_key = key(NodeKey, fields.get("NodeKey"))
+        if node_key is None:
+            raise MalformedError("map request without NodeKey")
+        return cls(
+            node_key=node_key,
+            disco_key=key(DiscoKey, fields.get("DiscoKey")),
+            version=integer(fields.get("Version")),
+            compress=text(fields.get("Compress")) == "zstd",
+            keep_alive=fields.get("KeepAlive") is True,
+            stream=fields.get("Stream") is True,
+            omit_peers=fields.get("OmitPeers") is True,
+            read_only=fields.get("ReadOnly") is True,
+            hostinfo=mapping(fields.get("Hostinfo")),
+            endpoints=gojson.endpoints(fields.get("Endpoints")),
+            endpoint_types=tuple(integer(item) for item in items(fields.get("EndpointTypes"))),
+        )
+
+
+@attrs.frozen
+class PingRequest:
+    """types: "" asks for HEAD url, "c2n" for the answer to the HTTP request in `payload`, others ping `ip`."""
+
+    url: str
+    url_is_noise: bool = False
+    types: str = ""
+    ip: str = ""
+    payload: bytes = attrs.field(default=b"", repr=False)
+
+    def encode(self) -> JsonObject:
+        fields: JsonObject = {"URL": self.url, "Types": self.types}
+        if self.url_is_noise:
+            fields["URLIsNoise"] = True
+        if self.ip:
+            fields["IP"] = self.ip
+        if self.payload:
+            fields["Payload"] = base64.b64encode(self.payload).decode()
+        return fields
+
+    @classmethod
+    def decode(cls, value: Any) -> PingRequest | None:
+        fields = mapping(value)
+        if not text(fields.get("URL")):
+            return None
+        noise, payload = fields.get("URLIsNoise") is True, _base64(fields.get("Payload"))
+        return cls(text(fields.get("URL")), noise, text(fields.get("Types")), text(fields.get("IP")), payload)
+
+
+@attrs.frozen
+class MapResponse:
+    """One map message: the state it carries (`update`), and what it asks for beside it.
+
+    A keep-alive carries no state. `sleep` is Debug.SleepSeconds: how long to leave control alone.
+    """
+
+    update: MapUpdate = attrs.field(factory=MapUpdate)
+    keep_alive: bool = False
+    ping: PingRequest | None = None
+    pop_browser_url: str = ""
+    sleep: float = 0.0
+
+    def encode(self) -> bytes:
+        """What a control server sends, before framing. Collections that are empty are left out."""
+        fields = _encode_update(self.update)
+        if self.keep_alive:
+            fields["KeepAlive"] = True
+        if self.ping is not None:
+            fields["PingRequest"] = self.ping.encode()
+        if self.pop_browser_url:
+            fields["PopBrowserURL"] = self.pop_browser_url
+        if self.sleep:
+            fields["Debug"] = {"SleepSeconds": self.sleep}
+        return gojson.document(fields)
+
+
+def decode_map(message: bytes) -> MapResponse:
+    """One message as `MapFrames` cut it, zstd or plain. Raises MalformedError. Pure: it may run on any thread."""
+    fields = gojson.parse(expand(message))
+    return MapResponse(
+        update=_decode_update(fields),
+        keep_alive=fields.get("KeepAlive") is True,
+        ping=PingRequest.decode(fields.get("PingRequest")),
+        pop_browser_url=text(fields.get("PopBrowserURL")),
+        sleep=max(0.0, gojson.number(mapping(fields.get("Debug")).get("SleepSeconds"))),
+    )
+
+
+def _decode_update(fields: JsonObject) -> MapUpdate:
+    return MapUpdate(
+        node=tailcfg.decode_node(fields.get("Node"), is_self=True),
+        peers=tailcfg.decode_nodes(fields.get("Peers")),
+        peers_changed=tailcfg.decode_nodes(fields.get("PeersChanged")),
+        peers_removed=tuple(integer(item) for item in items(fields.get("PeersRemoved"))),
+        peers_seen={number: value is True for number, value in numbered(fields.get("PeerSeenChange")).items()},
+        online={number: value is True for number, value in numbered(fields.get("OnlineChange")).items()},
+        patches=tuple(_decode_patch(item) for item in gojson.objects(fields.get("PeersChangedPatch"))),
+        users=tuple(tailcfg.decode_user(item) for item in gojson.objects(fields.get("UserProfiles"))),
+        derp_map=tailcfg.decode_derp_map(fields.get("DERPMap")),
+        packet_filter=tailcfg.decode_filter(fields.get("PacketFilter")),
+        packet_filters={
+            name: tailcfg.decode_filter(item) for name, item in mapping(fields.get("PacketFilters")).items()
+        },
+        dns=tailcfg.decode_dns(fields.get("DNSConfig")),
+        domain=text(fields.get("Domain")),
+        health=None if fields.get("Health") is None else gojson.texts(fields.get("Health")),
+        display_messages={
+            name: item if isinstance(item, dict) else None
+            for name, item in mapping(fields.get("DisplayMessages")).items()
+        },
+        control_time=gojson.unix_time(fields.get("ControlTime")),
+    )
+
+
+def _encode_update(update: MapUpdate) -> JsonObject:
+    fields: JsonObject = {
+        "Node": None if update.node is None else tailcfg.encode_node(update.node),
+        "Peers": [tailcfg.encode_node(peer) for peer in update.peers],
+        "PeersChanged": [tailcfg.encode_node(peer) for peer in update.peers_changed],
+        "PeersRemoved": list(update.peers_removed),
+        "PeerSeenChange": {str(number): seen for number, seen in update.peers_seen.items()},
+        "OnlineChange": {str(number): online for number, online in update.online.items()},
+        "PeersChangedPatch": [_encode_patch(change) for change in update.patches],
+        "UserProfiles": [tailcfg.encode_user(user) for user in update.users],
+        "DERPMap": None if update.derp_map is None else tailcfg.encode_derp_map(update.derp_map),
+        "PacketFilters": {
+            name: None if rules is None else tailcfg.encode_filter(rules)
+            for name, rules in update.packet_filters.items()
+        },
+        "DNSConfig": None if update.dns is None else tailcfg.encode_dns(update.dns),
+        "Domain": update.domain,
+        "DisplayMessages": dict(update.display_messages),
+    }
+    fields = {name: value for name, value in fields.items() if value}
+    # An empty list means something in these two.
+    if update.packet_filter is not None:
+        fields["PacketFilter"] = tailcfg.encode_filter(update.packet_filter)
+    if update.health is not None:
+        fields["Health"] = list(update.health)
+    if update.control_time is not None:
+        fields["ControlTime"] = gojson.format_time(update.control_time)
+    return fields
+
+
+# PeerChange: which JSON field patches which field of Node, where absent (and zero, for numbers) is unchanged.
+_PATCH_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "DERPRegion": ("home_region", lambda value: integer(value) or None),
+    "Cap": ("capability_version", lambda value: integer(value) or None),
+    "CapMap": ("capabilities", tailcfg.decode_cap_map),
+    "Endpoints": ("endpoints", gojson.endpoints),
+    "Key": ("key", lambda value: key(NodeKey, value)),
+    "DiscoKey": ("disco_key", lambda value: key(DiscoKey, value)),
+    "Online": ("online", gojson.tri),
+    "LastSeen": ("last_seen", gojson.unix_time),
+    "KeyExpiry": ("key_expiry", gojson.unix_time),
+}
+
+_ENCODE_PATCH: Mapping[str, Any] = {
+    "CapMap": tailcfg.encode_cap_map,
+    "Endpoints": lambda value: [gojson.format_endpoint(where) for where in value],
+    "Key": str,
+    "DiscoKey": str,
+    "LastSeen": gojson.format_time,
+    "KeyExpiry": gojson.format_time,
+}
+
+
+def _decode_patch(fields: JsonObject) -> PeerChange:
+    changes: JsonObject = {}
+    for name, (field, decode) in _PATCH_FIELDS.items():
+        if fields.get(name) is None:
+            continue
+        value = decode(fields[name])
+        if value is not None or name == "KeyExpiry":  # a zero KeyExpiry says that the key no longer expires
+            changes[field] = value
+    return PeerChange(integer(fields.get("NodeID")), changes)
+
+
+def _encode_patch(change: PeerChange) -> JsonObject:
+    fields: JsonObject = {"NodeID": change.node_id}
+    for name, (field, _decode) in _PATCH_FIELDS.items():
+        if field in change.fields:
+            encode = _ENCODE_PATCH.get(name)
+            fields[name] = encode(change.fields[field]) if encode else change.fields[field]
+    return fields
+
+
+def _base64(value: Any) -> bytes:
+    try:
+        return base64.b64decode(text(value), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

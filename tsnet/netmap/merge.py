@@ -1,0 +1,160 @@
+"""One map message applied to the netmap: values in, a new value out.
+
+| step | field                         | rule                                                                     |
+|------|-------------------------------|--------------------------------------------------------------------------|
+| 1    | node                          | replaces ourselves; the first message of a stream must bring it          |
+| 2    | peers                         | not empty: the whole list, and every other peer delta here is ignored    |
+| 3    | peers_removed, peers_changed  | delete, then insert or replace by id                                     |
+| 4    | peers_seen, online, patches   | in this order; ids nobody knows are ignored                              |
+| 5    | packet_filter, packet_filters | the name "base"; then a null "*" clears all, null deletes, rules set      |
+| 6    | derp_map                      | regions, when given, replace all; scores likewise                        |
+| 7    | the rest                      | absent is unchanged; users and display messages are added by id          |
+
+All state is that of one stream: when a new one begins, `merge(None, first message)` starts afresh.
+
+Source: Go tailcfg.MapResponse; control/controlclient/map.go handleNonKeepAliveMapResponse, updateStateFromResponse.
+Not here: JSON (`tsnet.control.messages`), what expires with time (`expiry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from tsnet.base.malformed import MalformedError
+from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
+
+BASE_FILTER = "base"
+"""The name that the unnamed PacketFilter goes by."""
+
+CLEAR_ALL = "*"
+
+FilterRules = tuple[FilterRule, ...]
+
+
+@attrs.frozen
+class PeerChange:
+    """A patch of one peer: `fields` are fields of Node, by name, and their new values."""
+
+    node_id: int
+    fields: Mapping[str, Any]
+
+
+@attrs.frozen
+class DerpMapUpdate:
+    """None keeps what was there."""
+
+    regions: Mapping[int, DerpRegion] | None = None
+    region_score: Mapping[int, float] | None = None
+    omit_default_regions: bool = False
+
+
+@attrs.frozen
+class MapUpdate:
+    """The state that one map message carries. None, and an empty collection but for the filters, mean unchanged."""
+
+    node: Node | None = None
+    peers: tuple[Node, ...] = ()
+    peers_changed: tuple[Node, ...] = ()
+    peers_removed: tuple[int, ...] = ()
+    peers_seen: Mapping[int, bool] = attrs.field(factory=dict)
+    online: Mapping[int, bool] = attrs.field(factory=dict)
+    patches: tuple[PeerChange, ...] = ()
+    users: tuple[UserProfile, ...] = ()
+    derp_map: DerpMapUpdate | None = None
+    packet_filter: FilterRules | None = None
+    packet_filters: Mapping[str, FilterRules | None] = attrs.field(factory=dict)
+    dns: DnsConfig | None = None
+    domain: str = ""
+    health: tuple[str, ...] | None = None
+    display_messages: Mapping[str, Mapping[str, Any] | None] = attrs.field(factory=dict)
+    control_time: float | None = None
+
+
+def merge(netmap: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
+    """The netmap after this message. Raises MalformedError if the first message of a stream lacks our own node."""
+    node = update.node or (netmap.self_node if netmap is not None else None)
+    if node is None:
+        raise MalformedError("the first map message has no Node")
+    old = netmap or NetMap(node)
+    filters = _filters(old.named_filters, update)
+    return attrs.evolve(
+        old,
+        self_node=node,
+        peers=_peers(old.peers, update, unix_now),
+        users={**old.users, **{user.id: user for user in update.users}} if update.users else old.users,
+        derp_map=_derp_map(old.derp_map, update.derp_map),
+        named_filters=filters,
+        packet_filter=_effective(filters),
+        dns=old.dns if update.dns is None else update.dns,
+        domain=update.domain or old.domain,
+        health=old.health if update.health is None else update.health,
+        display_messages=_upserted(old.display_messages, update.display_messages),
+        control_time=old.control_time if update.control_time is None else update.control_time,
+    )
+
+
+def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mapping[int, Node]:
+    if update.peers:
+        return {peer.id: peer for peer in update.peers}
+    changed = update.peers_changed or update.peers_removed or update.peers_seen or update.online or update.patches
+    if not changed:
+        return old
+    peers = dict(old)
+    for node_id in update.peers_removed:
+        peers.pop(node_id, None)
+    for peer in update.peers_changed:
+        peers[peer.id] = peer
+    for node_id, seen in update.peers_seen.items():
+        _patch(peers, node_id, last_seen=unix_now if seen else None)
+    for node_id, online in update.online.items():
+        _patch(peers, node_id, online=online)
+    for change in update.patches:
+        _patch(peers, change.node_id, **change.fields)
+    return peers
+
+
+def _patch(peers: dict[int, Node], node_id: int, **fields: Any) -> None:
+    peer = peers.get(node_id)
+    if peer is not None:
+        peers[node_id] = attrs.evolve(peer, **fields)
+
+
+def _filters(old: Mapping[str, FilterRules] | None, update: MapUpdate) -> Mapping[str, FilterRules] | None:
+    """None as long as control has said nothing about the filter."""
+    if update.packet_filter is None and not update.packet_filters:
+        return old
+    filters = dict(old or {})
+    if update.packet_filter is not None:
+        filters[BASE_FILTER] = update.packet_filter
+    return _upserted(filters, update.packet_filters)
+
+
+def _effective(filters: Mapping[str, FilterRules] | None) -> FilterRules | None:
+    if filters is None:
+        return None
+    return tuple(rule for name in sorted(filters) for rule in filters[name])
+
+
+def _derp_map(old: DerpMap, update: DerpMapUpdate | None) -> DerpMap:
+    if update is None:
+        return old
+    score = old.region_score if update.region_score is None else update.region_score
+    if update.regions is None:
+        return attrs.evolve(old, region_score=score)
+    return DerpMap(update.regions, score, update.omit_default_regions)
+
+
+def _upserted(old: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rule of named filters and display messages: "*" first, whatever its place in the message."""
+    if not changes:
+        return old
+    merged: dict[str, Any] = {} if CLEAR_ALL in changes and changes[CLEAR_ALL] is None else dict(old)
+    for name, value in changes.items():
+        if value is not None:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
+    return merged
