@@ -315,7 +315,7 @@ def segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def is_run(datagrams: Sequence[bytes]) -> bool:
-    """Whether one UDP_SEGMENT call carries these: equal sizes, the last maybe shorter, at most 64 and 65,507 bytes."""
+    """Whether one UDP_SEGMENT call carries these: equal sizes but a shorter last, at most 64 and 65,507 bytes."""
     sizes = list(map(len, datagrams))
     size, count = sizes[0], len(sizes)
     equal = sizes.count(size)
