@@ -1,0 +1,180 @@
+"""What control's rules mean once compiled: sources, destinations, protocols, grants, and the lock's last word."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tsnet.base.keys import NodeKey
+from tsnet.base.malformed import MalformedError
+from tsnet.netmap.filterrules import FilterRules, compile_rules, parse_ip_set
+from tsnet.netmap.model import CapGrant, Destination, FilterRule, NetMap, Node, PortRange
+
+TCP, UDP, ICMP, GRE = 6, 17, 1, 47
+US = "100.64.0.1"
+US6 = "fd7a:115c:a1e0::1"
+
+
+def raw(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def rule(source: str, destination: str = "*", first: int = 0, last: int = 65535, *protocols: int) -> FilterRule:
+    return FilterRule((source,), (Destination(destination, PortRange(first, last)),), protocols)
+
+
+@pytest.mark.parametrize(
+    ("source", "inside", "outside"),
+    [
+        ("*", ["1.2.3.4", "2001:db8::1"], []),
+        ("100.64.0.9", ["100.64.0.9"], ["100.64.0.8", "fd7a:115c:a1e0::9"]),
+        ("100.64.0.0/30", ["100.64.0.0", "100.64.0.3"], ["100.64.0.4"]),
+        ("fd7a:115c:a1e0::/126", ["fd7a:115c:a1e0::3"], ["fd7a:115c:a1e0::4", "100.64.0.3"]),
+        ("100.64.0.5-100.64.0.9", ["100.64.0.5", "100.64.0.7", "100.64.0.9"], ["100.64.0.4", "100.64.0.10"]),
+        ("fd7a:115c:a1e0::5-fd7a:115c:a1e0::6", ["fd7a:115c:a1e0::6"], ["fd7a:115c:a1e0::7"]),
+        ("100.64.0.1/30", [], ["100.64.0.1", "100.64.0.2"]),  # host bits: no rule
+        ("100.64.0.9-100.64.0.5", [], ["100.64.0.7"]),
+        ("100.64.0.9-fd7a:115c:a1e0::9", [], ["100.64.0.9"]),
+        ("nonsense", [], ["100.64.0.9"]),
+    ],
+)
+def test_the_forms_of_a_source(source: str, inside: list[str], outside: list[str]) -> None:
+    rules = FilterRules([rule(source)])
+    for address in inside + outside:
+        us = raw(US6 if ":" in address else US)
+        assert rules.allows(TCP, raw(address), us, 80) is (address in inside), address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1.2.3.4/33", "1.2.3.4/8", "a-b", "1.2.3.4-", "-1.2.3.4", "cap:x", "1-2-3", "1.2.3"]
+)
+def test_what_is_no_set_of_addresses(text: str) -> None:
+    with pytest.raises(MalformedError):
+        parse_ip_set(text)
+
+
+def test_a_bad_entry_is_skipped_and_the_rest_stands() -> None:
+    mixed = FilterRule(
+        ("bad", "100.64.0.9"), (Destination("worse", PortRange(1, 2)), Destination(US, PortRange(80, 80)))
+    )
+    rules = FilterRules([mixed])
+    assert rules.skipped == 2
+    assert rules.allows(TCP, raw("100.64.0.9"), raw(US), 80)
+
+
+@pytest.mark.parametrize(("port", "allowed"), [(79, False), (80, True), (85, True), (90, True), (91, False)])
+def test_ports_are_inclusive(port: int, allowed: bool) -> None:
+    assert FilterRules([rule("*", US, 80, 90)]).allows(TCP, raw("100.64.0.9"), raw(US), port) is allowed
+
+
+def test_no_protocol_means_the_four_usual_ones() -> None:
+    rules = FilterRules([rule("*")])
+    them, us = raw("100.64.0.9"), raw(US)
+    assert rules.allows(TCP, them, us, 1)
+    assert rules.allows(UDP, them, us, 1)
+    assert not rules.allows(132, them, us, 1)
+    assert rules.allows_portless(58, them, us)
+    assert not rules.allows_portless(GRE, them, us)
+
+
+def test_a_protocol_no_byte_can_hold_never_matches() -> None:
+    rules = FilterRules([rule("*", "*", 0, 65535, 256, -1)])
+    assert not rules.allows(TCP, raw("100.64.0.9"), raw(US), 80)
+
+
+def test_icmp_asks_for_addresses_only() -> None:
+    rules = FilterRules([rule("100.64.0.9", US, 22, 22, TCP)])
+    assert rules.allows_icmp(raw("100.64.0.9"), raw(US))
+    assert not rules.allows_icmp(raw("100.64.0.8"), raw(US))
+    assert not rules.allows_icmp(raw("100.64.0.9"), raw("100.64.0.2"))
+
+
+def test_a_portless_protocol_needs_its_number_and_all_ports() -> None:
+    them, us = raw("100.64.0.9"), raw(US)
+    assert FilterRules([rule("*", "*", 0, 65535, GRE)]).allows_portless(GRE, them, us)
+    assert not FilterRules([rule("*", "*", 1, 65535, GRE)]).allows_portless(GRE, them, us)
+    assert not FilterRules([rule("cap:x", "*", 0, 65535, GRE)], {them: frozenset("x")}).allows_portless(GRE, them, us)
+
+
+def test_families_of_a_mixed_rule_do_not_cross() -> None:
+    mixed = FilterRule(("100.64.0.9", "fd7a:115c:a1e0::9"), (Destination(US, PortRange(0, 65535)),))
+    rules = FilterRules([mixed])
+    assert rules.allows(TCP, raw("100.64.0.9"), raw(US), 80)
+    assert not rules.allows(TCP, raw("fd7a:115c:a1e0::9"), raw(US6), 80)
+
+
+def test_a_node_capability_as_source() -> None:
+    them, other = raw("100.64.0.9"), raw("100.64.0.8")
+    rules = FilterRules([rule("cap:blue", US, 80, 80)], {them: frozenset({"blue", "x"}), other: frozenset({"x"})})
+    assert rules.allows(TCP, them, raw(US), 80)
+    assert not rules.allows(TCP, them, raw(US), 81)
+    assert not rules.allows(TCP, other, raw(US), 80)
+    assert rules.allows_icmp(them, raw("100.64.0.2")), "Go asks a capability source for no destination"
+    assert not rules.allows_icmp(other, raw(US))
+
+
+GRANTS = FilterRules(
+    [
+        FilterRule(("100.64.0.9",), grants=(CapGrant((ip_network(US), ip_network("100.64.0.0/10")), {"a": (1,)}),)),
+        FilterRule(("*",), grants=(CapGrant((ip_network("::/0"), ip_network("0.0.0.0/0")), {"a": (2,), "b": ()}),)),
+        FilterRule(("cap:x",), grants=(CapGrant((ip_network("0.0.0.0/0"),), {"never": ()}),)),
+    ],
+    {raw("100.64.0.9"): frozenset("x")},
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "expected"),
+    [
+        ("100.64.0.9", US, {"a": (1, 1, 2), "b": ()}),
+        ("100.64.0.9", "8.8.8.8", {"a": (2,), "b": ()}),
+        ("100.64.0.8", US, {"a": (2,), "b": ()}),
+        ("fd7a:115c:a1e0::9", US6, {"a": (2,), "b": ()}),
+    ],
+)
+def test_grants_add_up_and_know_no_capability_sources(source: str, destination: str, expected: object) -> None:
+    assert GRANTS.capabilities(ip_address(source), ip_address(destination)) == expected
+
+
+def test_a_grant_lets_no_packet_pass() -> None:
+    assert not GRANTS.allows(TCP, raw("100.64.0.9"), raw(US), 80)
+    assert not GRANTS.allows_icmp(raw("100.64.0.9"), raw(US))
+
+
+def node(number: int, **fields: object) -> Node:
+    addresses = (ip_network(f"100.64.0.{number}"),)
+    own = {"addresses": addresses, "allowed_ips": addresses, **fields}
+    return Node(number, f"n{number}", f"n{number}.t", NodeKey(bytes([number]) * 32), **own)  # type: ignore[arg-type]
+
+
+def netmap(rules: tuple[FilterRule, ...] | None, *peers: Node) -> NetMap:
+    return NetMap(node(1), {peer.id: peer for peer in peers}, packet_filter=rules)
+
+
+@pytest.mark.parametrize("rules", [None, ()])
+def test_no_rules_allow_nothing(rules: tuple[FilterRule, ...] | None) -> None:
+    assert not compile_rules(netmap(rules, node(9))).allows(TCP, raw("100.64.0.9"), raw(US), 80)
+
+
+def test_capability_sources_look_at_the_netmaps_peers() -> None:
+    unsigned = node(7, capabilities={"blue": ()}, unsigned_peer_api_only=True)
+    rules = compile_rules(netmap((rule("cap:blue"),), node(9, capabilities={"blue": ()}), node(8), unsigned))
+    allowed = [number for number in (7, 8, 9) if rules.allows(TCP, raw(f"100.64.0.{number}"), raw(US), 80)]
+    assert allowed == [9]
+
+
+@pytest.mark.parametrize(
+    ("source", "stands"),
+    [("*", False), ("100.64.0.0/24", False), ("100.64.0.5-100.64.0.9", False), ("100.64.0.9", True), ("::/0", True)],
+)
+def test_a_filter_that_admits_peers_outside_the_lock_is_refused_whole(source: str, stands: bool) -> None:
+    unsigned = node(7, unsigned_peer_api_only=True)
+    rules = compile_rules(netmap((rule(source), rule("100.64.0.9")), unsigned, node(9)))
+    assert rules.allows(TCP, raw("100.64.0.9"), raw(US), 80) is stands
+
+
+def test_a_grant_to_peers_outside_the_lock_is_no_breach() -> None:
+    grant = FilterRule(("*",), grants=(CapGrant((ip_network("0.0.0.0/0"),), {"a": ()}),))
+    rules = compile_rules(netmap((grant, rule("100.64.0.9")), node(7, unsigned_peer_api_only=True)))
+    assert rules.allows(TCP, raw("100.64.0.9"), raw(US), 80)

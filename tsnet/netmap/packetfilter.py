@@ -1,0 +1,264 @@
+"""The packet filter: which of the packets that come out of a peer's WireGuard session may reach the stack.
+
+    packet (source already checked against the peer's AllowedIPs)
+      empty                                       accept   a keepalive
+      short, cut off, no IP, tiny fragment        drop     "short", "unknown"
+      to multicast or link-local                  drop     "multicast", "link-local" (169.254.169.254 excepted)
+      a later fragment                            accept   its first fragment was judged
+      not to an address or route of ours          drop     "destination"
+      ICMP  echo reply, error | other             accept | some rule leads from there to this address
+      TCP   not a SYN | SYN                       accept | a rule with this port
+      UDP, SCTP  answers a flow of ours | other   accept | a rule with this port
+      TSMP                                        accept
+      any other protocol                          a rule that names it, for all ports; else drop "protocol"
+      otherwise                                   drop     "rule"
+
+Replies: outbound UDP and SCTP leave their reversed tuple in a table of the 512 last used, which outlives any change
+of rules. TCP needs none: a connection cannot begin without a SYN. Shields up, and a jailed peer, are a filter without
+rules: replies and TCP of connections we opened still flow.
+
+Source: Go wgengine/filter/filter.go, net/packet/packet.go, net/flowtrack. One step stricter: an IPv4 header that
+claims less than 20 bytes is "unknown".
+Not here: compiling rules (`filterrules`), TSMP and PeerAPI before and after the filter (`tsnet.engine.ingress`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+
+from tsnet.base.addresses import IPAddress, IPPrefix
+from tsnet.netmap.filterrules import (
+    ICMP,
+    ICMPV6,
+    IGMP,
+    NOTHING_ALLOWED,
+    SCTP,
+    TCP,
+    TSMP,
+    UDP,
+    FilterRules,
+    compile_rules,
+)
+from tsnet.netmap.model import NetMap
+from tsnet.netmap.routes import Routes
+
+FLOWS_KEPT = 512
+MIN_FRAGMENT_OFFSET = 10
+"""In units of 8 bytes: the longest IPv4 header and a TCP header. A later fragment may not begin inside of them."""
+
+FRAGMENT = 255
+"""Stands for the protocol of a later fragment, whose own header is elsewhere."""
+
+METADATA_SERVICE = bytes([169, 254, 169, 254])
+
+_MIN_HEADER = {ICMP: 4, IGMP: 8, TCP: 20, UDP: 8, SCTP: 12, TSMP: 7}
+_MIN_HEADER_6 = {ICMPV6: 4, TCP: 20, UDP: 8, SCTP: 12, TSMP: 7}
+_PORTED = (TCP, UDP, SCTP)
+_ECHO_REPLY = {ICMP: 0, ICMPV6: 129}
+_ICMP_ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
+_SYN, _ACK = 0x02, 0x10
+_DENIED = ("destination", "rule")
+
+# What the short path reads of a TCP packet, both headers at their least size (40 and 60 bytes).
+_TCP4 = Struct(">BxHxxHxB6x4s13xB6x")  # version and IHL, length, fragment, protocol, destination, flags
+_TCP6 = Struct(">B3xHB17x16s13xB6x")  # version, payload length, next header, destination, flags
+
+
+class Verdict(NamedTuple):
+    accepted: bool
+    reason: str
+
+
+class _Packet(NamedTuple):
+    """What the filter reads of a packet. Ports are raw, b"" where there are none; `transport` is an offset."""
+
+    protocol: int
+    source: bytes
+    destination: bytes
+    ports: bytes
+    transport: int
+
+
+class PacketFilter:
+    """Deny everything until `apply`; `dropped` counts by the reasons above."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.shields_up = False
+        self.rules: FilterRules = NOTHING_ALLOWED
+        self._flows: OrderedDict[tuple[int, bytes, bytes, bytes], None] = OrderedDict()
+        self._local: Routes[bool] = Routes()
+        self._hosts: frozenset[bytes] = frozenset()
+
+    def apply(self, netmap: NetMap | None, *, routes: Iterable[IPPrefix] = (), shields_up: bool = False) -> None:
+        """Swap the rules, whole. routes: what we advertise and would forward. No netmap: deny all inbound."""
+        rules = NOTHING_ALLOWED if netmap is None or shields_up else compile_rules(netmap)
+        own = () if netmap is None else netmap.self_node.addresses
+        self.replace(rules, (*own, *routes), shields_up=shields_up)
+
+    def replace(self, rules: FilterRules, local: Sequence[IPPrefix], *, shields_up: bool = False) -> None:
+        """`apply` with its parts: compiled rules, and the prefixes that packets may be addressed to."""
+        hosts = (prefix.network_address.packed for prefix in local if prefix.prefixlen == prefix.max_prefixlen)
+        self.rules, self.shields_up = rules, shields_up
+        self._local = Routes((prefix, True) for prefix in local)
+        self._hosts = frozenset(host for host in hosts if _unfit_destination(host) is None)
+
+    def admit(self, packets: Iterable[bytes], jailed: bool = False) -> tuple[list[bytes], list[bytes]]:
+        """Judge packets of one peer, in order.
+
+        packets: whole IP packets, WireGuard's padding allowed behind them. jailed: the peer may open nothing.
+        Returns what may pass, and those dropped IPv4 TCP SYNs that deserve a TSMP "rejected".
+        """
+        admitted: list[bytes] = []
+        rejected: list[bytes] = []
+        hosts, accept = self._hosts, admitted.append
+        tcp4, tcp6 = _TCP4.unpack_from, _TCP6.unpack_from
+        for packet in packets:
+            size = len(packet)
+            # The short path: TCP of an open connection to an address of ours. It only ever accepts.
+            if size >= 40 and packet[0] == 0x45:
+                _, length, fragment, protocol, destination, flags = tcp4(packet)
+                whole = not fragment & 0x3FFF and 20 <= length <= size
+                if not flags & _SYN and protocol == TCP and whole and destination in hosts:
+                    accept(packet)
+                    continue
+            elif size >= 60 and packet[0] >> 4 == 6:
+                _, length, protocol, destination, flags = tcp6(packet)
+                if not flags & _SYN and protocol == TCP and length + 40 <= size and destination in hosts:
+                    accept(packet)
+                    continue
+            verdict = self.verdict(packet, jailed)
+            if verdict.accepted:
+                accept(packet)
+                continue
+            self.dropped[verdict.reason] += 1
+            if verdict.reason in _DENIED and _is_ipv4_syn(packet):
+                rejected.append(packet)
+        return admitted, rejected
+
+    def verdict(self, packet: bytes, jailed: bool = False) -> Verdict:
+        """The whole of it for one packet, with the reason; counts nothing. A reply refreshes its flow."""
+        if not packet:
+            return Verdict(True, "keepalive")
+        if len(packet) < 20:
+            return Verdict(False, "short")
+        parsed = _parse(packet)
+        if parsed is None:
+            return Verdict(False, "unknown")
+        unfit = _unfit_destination(parsed.destination)
+        if unfit is not None:
+            return Verdict(False, unfit)
+        if parsed.protocol == FRAGMENT:
+            return Verdict(True, "fragment")
+        if self._local.lookup(parsed.destination) is None:
+            return Verdict(False, "destination")
+        return self._judge(packet, parsed, NOTHING_ALLOWED if jailed else self.rules)
+
+    def _judge(self, packet: bytes, parsed: _Packet, rules: FilterRules) -> Verdict:
+        protocol, source, destination, ports, transport = parsed
+        if protocol == (ICMP if len(source) == 4 else ICMPV6):
+            if _is_icmp_answer(packet, protocol, transport):
+                return Verdict(True, "icmp answer")
+            return _ruled(rules.allows_icmp(source, destination))
+        if protocol == TSMP:
+            return Verdict(True, "tsmp")
+        if protocol not in _PORTED:
+            portless = rules.allows_portless(protocol, source, destination)
+            return Verdict(portless, "rule" if portless else "protocol")
+        if protocol == TCP:
+            if packet[transport + 13] & (_SYN | _ACK) != _SYN:
+                return Verdict(True, "tcp non-syn")
+        elif self._is_reply(protocol, source, destination, ports):
+            return Verdict(True, "reply")
+        return _ruled(rules.allows(protocol, source, destination, int.from_bytes(ports[2:], "big")))
+
+    def _is_reply(self, protocol: int, source: bytes, destination: bytes, ports: bytes) -> bool:
+        flow = (protocol, source, destination, ports)
+        if flow not in self._flows:
+            return False
+        self._flows.move_to_end(flow)
+        return True
+
+    def note_outbound(self, packets: Iterable[bytes]) -> None:
+        """Remember what our own UDP and SCTP packets ask for, so that the answers pass. Other packets cost a look."""
+        for packet in packets:
+            if len(packet) < 28 or packet[9 if packet[0] >> 4 == 4 else 6] not in (UDP, SCTP):
+                continue
+            parsed = _parse(packet)
+            if parsed is None or parsed.protocol == FRAGMENT or _unfit_destination(parsed.destination):
+                continue
+            protocol, source, destination, ports, _ = parsed
+            flow = (protocol, destination, source, ports[2:] + ports[:2])
+            self._flows[flow] = None
+            self._flows.move_to_end(flow)
+            if len(self._flows) > FLOWS_KEPT:
+                self._flows.popitem(last=False)
+
+    def capabilities(self, source: IPAddress, destination: IPAddress) -> dict[str, tuple[Any, ...]]:
+        """The application capabilities that `source` has towards our address `destination` (CapsWithValues)."""
+        return self.rules.capabilities(source, destination)
+
+
+def _ruled(allowed: bool) -> Verdict:
+    return Verdict(allowed, "rule")
+
+
+def _parse(packet: bytes) -> _Packet | None:
+    """None for what Go calls protocol "unknown": not IP, cut off, or without room for its transport header."""
+    version = packet[0] >> 4
+    if version == 4:
+        return _parse4(packet)
+    return _parse6(packet) if version == 6 and len(packet) >= 40 else None
+
+
+def _parse4(packet: bytes) -> _Packet | None:
+    length, fragment = int.from_bytes(packet[2:4], "big"), int.from_bytes(packet[6:8], "big")
+    transport, protocol = (packet[0] & 0x0F) << 2, packet[9]
+    if not 20 <= transport <= length <= len(packet):
+        return None
+    source, destination = packet[12:16], packet[16:20]
+    offset, more = fragment & 0x1FFF, fragment & 0x2000
+    if offset:
+        return None if offset < MIN_FRAGMENT_OFFSET else _Packet(FRAGMENT, source, destination, b"", transport)
+    if protocol in (0, FRAGMENT) or len(packet) - transport < _MIN_HEADER.get(protocol, 0):
+        return None
+    if protocol == TSMP and more:
+        return None
+    ports = packet[transport : transport + 4] if protocol in _PORTED else b""
+    return _Packet(protocol, source, destination, ports, transport)
+
+
+def _parse6(packet: bytes) -> _Packet | None:
+    """No extension headers: one of them is a protocol that no rule names."""
+    protocol = packet[6]
+    if 40 + int.from_bytes(packet[4:6], "big") > len(packet):
+        return None
+    if protocol in (0, FRAGMENT) or len(packet) - 40 < _MIN_HEADER_6.get(protocol, 0):
+        return None
+    return _Packet(protocol, packet[8:24], packet[24:40], packet[40:44] if protocol in _PORTED else b"", 40)
+
+
+def _unfit_destination(address: bytes) -> str | None:
+    """The reason why no packet to this address is for us, if it is multicast or link-local."""
+    if len(address) == 4:
+        if address[0] >> 4 == 0xE:
+            return "multicast"
+        return "link-local" if address[:2] == b"\xa9\xfe" and address != METADATA_SERVICE else None
+    if address[0] == 0xFF:
+        return "multicast"
+    return "link-local" if address[0] == 0xFE and address[1] & 0xC0 == 0x80 else None
+
+
+def _is_icmp_answer(packet: bytes, protocol: int, transport: int) -> bool:
+    if len(packet) < transport + 8:
+        return False
+    kind, code = packet[transport], packet[transport + 1]
+    return (kind, code) == (_ECHO_REPLY[protocol], 0) or kind in _ICMP_ERRORS[protocol]
+
+
+def _is_ipv4_syn(packet: bytes) -> bool:
+    """For packets that were parsed already."""
+    return packet[0] >> 4 == 4 and packet[9] == TCP and bool(packet[((packet[0] & 0x0F) << 2) + 13] & _SYN)
