@@ -1,0 +1,219 @@
+"""The node's end of a bridged socket: callbacks that move bytes between a descriptor and a stream.
+
+    from the application      inner.recv  -> Pipe.write_some       its shutdown -> send_eof
+    to the application        Pipe.read_available -> inner.send    the peer's end -> shutdown
+
+    application closes        what it sent is delivered, then Pipe.close; with SO_LINGER (1, 0): Pipe.abort
+    peer resets               what came before is delivered, then the descriptor ends and Link.error tells why
+
+One step moves all that both sides can take, so a bridge is never pumped per segment. Each direction holds at most one
+chunk that the other side refused.
+
+Not here: the face the application sees (`connected`), what a pipe is made of (`tsnet.streams`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from tsnet.edge.ready import READ, WRITE, Reactor
+from tsnet.protocols import Address
+from tsnet.sockets.connected import Link, TailnetSocket
+from tsnet.sockets.pairs import stream_pair
+
+CHUNK = 64 * 1024
+
+
+class Pipe(Protocol):
+    """A stream as the node's thread sees it. Nothing here blocks."""
+
+    local_address: Address
+    remote_address: Address
+
+    def read_available(self, max_bytes: int) -> bytes | None:
+        """What has come: b"" for nothing yet, None at the peer's end; OSError once it broke and all else is read."""
+        ...
+
+    def write_some(self, data: bytes) -> int:
+        """Take as much as there is room for and say how much. OSError if the stream is broken."""
+        ...
+
+    def send_eof(self) -> None:
+        """Nothing more will be written."""
+        ...
+
+    def close(self) -> None:
+        """Nobody reads or writes any more: deliver what was written, end in order, reset if more data comes."""
+        ...
+
+    def abort(self) -> None:
+        """Reset now."""
+        ...
+
+    def on_change(self, callback: Callable[[], None] | None) -> None:
+        """Call back on the node's thread whenever the answer of `read_available` or `write_some` may be new."""
+        ...
+
+
+def bridge(pipe: Pipe, reactor: Reactor) -> TailnetSocket:
+    """A socket in place of the pipe, from any thread; the pipe belongs to the bridge from now on."""
+    inner, outer = stream_pair()
+    node_end = Bridge(pipe, inner, reactor)
+    reactor.call_soon(node_end.start)
+    return TailnetSocket(outer.detach(), pipe.local_address, pipe.remote_address, node_end.link)
+
+
+class Bridge:
+    """One connection's two directions. All but the constructor belongs to the node's thread."""
+
+    __slots__ = (
+        "_from_application_done",
+        "_incoming",
+        "_inner",
+        "_interest",
+        "_on_end",
+        "_outgoing",
+        "_pipe",
+        "_reactor",
+        "_to_application_done",
+        "ended",
+        "link",
+    )
+
+    def __init__(
+        self, pipe: Pipe, inner: socket.socket, reactor: Reactor, on_end: Callable[[], None] | None = None
+    ) -> None:
+        self._pipe, self._inner, self._reactor, self._on_end = pipe, inner, reactor, on_end
+        self._incoming = memoryview(b"")  # read from the pipe, refused by the descriptor
+        self._outgoing = b""  # read from the descriptor, refused by the pipe
+        self._to_application_done = self._from_application_done = False
+        self._interest = 0
+        self.ended = False
+        self.link = Link(self._closed_elsewhere)
+
+    def start(self) -> None:
+        self._pipe.on_change(self.step)
+        self.step()
+
+    def step(self, mask: int = 0) -> None:
+        """Move what can be moved, then wait for what cannot."""
+        if self.ended:
+            return
+        self._from_application()
+        self._to_application()
+        if self._from_application_done and not self._to_application_done and self._application_closed():
+            self._to_application_done = True
+        if not self.ended and self._from_application_done and self._to_application_done:
+            self._end()
+        if not self.ended:
+            self._watch()
+
+    # --- the application writes ---------------------------------------------------------------------------------
+
+    def _from_application(self) -> None:
+        while not self._from_application_done:
+            if not self._outgoing and not self._receive():
+                return
+            try:
+                taken = self._pipe.write_some(self._outgoing)
+            except OSError:  # what the peer sent before it broke may still be unread: `_to_application` finds the end
+                self._outgoing, self._from_application_done = b"", True
+                return
+            if not taken:
+                return
+            self._outgoing = self._outgoing[taken:]
+
+    def _receive(self) -> bool:
+        try:
+            self._outgoing = self._inner.recv(CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # it closed its end with data unread
+            self._outgoing = b""
+        if not self._outgoing:
+            self._application_ended()
+        return bool(self._outgoing)
+
+    def _application_ended(self) -> None:
+        self._from_application_done = True
+        if self.link.reset and self._application_closed():
+            self._pipe.abort()
+            self._end()
+        elif not self._application_closed():
+            self._pipe.send_eof()
+
+    def _application_closed(self) -> bool:
+        """Closed, not only shut down: then nobody will read. (A loopback pair knows it by the Python close alone.)"""
+        if self.link.closed:
+            return True
+        try:
+            self._inner.send(b"")
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    # --- the application reads ----------------------------------------------------------------------------------
+
+    def _to_application(self) -> None:
+        while not self._to_application_done:
+            if not self._incoming and not self._read():
+                return
+            try:
+                sent = self._inner.send(self._incoming)
+            except BlockingIOError:
+                return
+            except OSError:  # nobody reads any more; what it wrote is still delivered
+                self._incoming, self._to_application_done = memoryview(b""), True
+                return
+            self._incoming = self._incoming[sent:]
+
+    def _read(self) -> bool:
+        try:
+            data = self._pipe.read_available(CHUNK)
+        except OSError as error:
+            self.link.error = error
+            self._end()
+            return False
+        if data is None:
+            self._to_application_done = True
+            with contextlib.suppress(OSError):
+                self._inner.shutdown(socket.SHUT_WR)
+            return False
+        self._incoming = memoryview(data)
+        return bool(data)
+
+    # --- waiting, ending ----------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        wants_read = not self._from_application_done and not self._outgoing
+        interest = (READ if wants_read else 0) | (WRITE if self._incoming else 0)
+        if interest == self._interest:
+            return
+        if not interest:
+            self._reactor.remove(self._inner)
+        elif self._interest:
+            self._reactor.change(self._inner, interest)
+        else:
+            self._reactor.add(self._inner, interest, self.step)
+        self._interest = interest
+
+    def _closed_elsewhere(self) -> None:
+        self._reactor.call_soon(self.step)
+
+    def _end(self) -> None:
+        """Both directions are over, or the stream is broken: let go of both sides."""
+        self.ended = self._to_application_done = self._from_application_done = True
+        self._pipe.on_change(None)
+        self._pipe.close()
+        if self._interest:
+            self._reactor.remove(self._inner)
+        with contextlib.suppress(OSError):  # a forked child may hold a copy that close alone would leave open
+            self._inner.shutdown(socket.SHUT_RDWR)
+        self._inner.close()
+        if self._on_end is not None:
+            self._on_end()

@@ -1,0 +1,173 @@
+"""A connected socket that shows the tailnet's addresses, and shows a reset as a reset.
+
+The descriptor is one end of a pair, so the kernel knows neither the peer nor TCP. What it cannot say is said here:
+
+    getpeername getsockname family    the tailnet's
+    setsockopt getsockopt of TCP, IP  remembered and otherwise without effect
+    recv* at an end that was a reset  ConnectionResetError (a pair can only end in order, unless data is left unread)
+    SO_LINGER (1, 0), then close      the peer sees a reset
+
+A copy made below Python (`ssl.wrap_socket`, a C library, a forked child) keeps the bytes and the half-close; it loses
+the addresses, and sees a plain end where the connection was reset.
+
+Not here: who moves the bytes (`bridge`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from tsnet.protocols import Address, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
+_LINGER = struct.Struct("ii")
+_TCP_LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
+
+
+class Link:
+    """What the application's end and the node's end tell each other beside the bytes.
+
+    error        why the stream broke; set by the node's end before it closes
+    reset        the application wants its close to be seen as a reset
+    closed       the application has closed its end
+    """
+
+    __slots__ = ("_on_close", "_process", "closed", "error", "reset")
+
+    def __init__(self, on_close: Callable[[], None]) -> None:
+        self.error: OSError | None = None
+        self.reset = False
+        self.closed = False
+        self._on_close = on_close
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """The application's end was closed. A forked child closes only its own copy."""
+        if os.getpid() == self._process and not self.closed:
+            self.closed = True
+            self._on_close()
+
+
+class TailnetSocket(socket.socket):
+    """One end of a bridged connection; made by `bridge` and by `ListeningSocket.accept`."""
+
+    def __init__(self, fileno: int, local: Address, remote: Address, link: Link | None = None) -> None:
+        super().__init__(fileno=fileno)
+        self._local, self._remote, self._link = local, remote, link
+        self._options: dict[tuple[int, int], Any] = {}
+
+    # --- what TCP would say -------------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return family_of(self._local)
+
+    def getsockname(self) -> Any:
+        super().getsockname()  # a closed socket is an error, as ever
+        return sockaddr(self._local)
+
+    def getpeername(self) -> Any:
+        super().getsockname()
+        return sockaddr(self._remote)
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        if level in _TCP_LEVELS:
+            self._options[level, optname] = value
+        elif optlen is not None:
+            super().setsockopt(level, optname, value, optlen)
+        else:
+            super().setsockopt(level, optname, value)
+            if (level, optname) == (socket.SOL_SOCKET, socket.SO_LINGER) and self._link is not None:
+                self._link.reset = _LINGER.unpack(value) == (1, 0)
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
+        if level in _TCP_LEVELS:
+            value = self._options.get((level, optname), 0)
+            return value if not buflen or isinstance(value, bytes) else struct.pack("i", value)[:buflen]
+        if (level, optname) == (socket.SOL_SOCKET, socket.SO_ERROR) and self._link is not None and self._link.error:
+            return self._link.error.errno
+        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    # --- receiving: an empty answer is an end, or the reset that the kernel cannot show -------------------------
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        data = super().recv(bufsize, flags)
+        if not data and bufsize:
+            self._raise_if_broken()
+        return data
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        size = super().recv_into(buffer, nbytes, flags)
+        if not size and len(memoryview(buffer)):
+            self._raise_if_broken()
+        return size
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        return self.recv(bufsize, flags), None
+
+    def recvfrom_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        return self.recv_into(buffer, nbytes, flags), None
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        message = super().recvmsg(bufsize, ancbufsize, flags)
+        if not message[0] and bufsize:
+            self._raise_if_broken()
+        return message
+
+    def recvmsg_into(self, buffers: Iterable[Buffer], ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        message = super().recvmsg_into(buffers, ancbufsize, flags)
+        if not message[0]:
+            self._raise_if_broken()
+        return message
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def send(self, data: Buffer, flags: int = 0, /) -> int:
+        try:
+            return super().send(data, flags)
+        except BrokenPipeError:
+            self._raise_if_broken()
+            raise
+
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        try:
+            super().sendall(data, flags)
+        except BrokenPipeError:
+            self._raise_if_broken()
+            raise
+
+    def sendmsg(self, buffers: Iterable[Buffer], *args: Any) -> int:
+        try:
+            return super().sendmsg(buffers, *args)
+        except BrokenPipeError:
+            self._raise_if_broken()
+            raise
+
+    def _raise_if_broken(self) -> None:
+        error = self._link.error if self._link is not None else None
+        if error is not None:
+            raise OSError(error.errno or errno.ECONNRESET, error.strerror or str(error)) from error
+
+    # --- copies and the end -------------------------------------------------------------------------------------
+
+    def dup(self) -> TailnetSocket:
+        copy = TailnetSocket(socket.dup(self.fileno()), self._local, self._remote, self._link)
+        copy.settimeout(self.gettimeout())
+        return copy
+
+    def _real_close(self, *args: Any) -> None:
+        super()._real_close(*args)  # type: ignore[misc]
+        if self._link is not None:
+            self._link.close()
+
+
+def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The address as the socket module writes it for that family."""
+    return (*address, 0, 0) if ":" in address[0] else address
