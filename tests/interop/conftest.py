@@ -1,0 +1,37 @@
+"""Scenes for the interop tests, and the logs of what played in them when a test fails."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.harness.requirements import need
+from tests.interop.harness.scene import Scene, sweep
+
+LOG_TAIL = 6000  # characters of each log under a failure
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, None, None]:
+    """A failed test shows the end of each log of its scene."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]  # pluggy's Result
+    scene = getattr(item, "funcargs", {}).get("scene")
+    if report.failed and isinstance(scene, Scene):
+        for log in sorted(scene.folder.glob("*.log")):
+            report.sections.append((f"log {log.name}", log.read_text(errors="replace")[-LOG_TAIL:]))
+
+
+@pytest.fixture(scope="session")
+def _swept() -> None:
+    sweep()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, _swept: None) -> Iterator[Scene]:
+    """A namespace of its own, entered. The test says by `need(…)` what else it wants."""
+    need("root")
+    with Scene(tmp_path) as scene:
+        yield scene

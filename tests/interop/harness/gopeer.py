@@ -1,0 +1,239 @@
+"""A Go tsnet node, driven from the test (program: tests/interop/peers/tsnetpeer).
+
+    with GoPeer(scene, headscale, "gopeer", auth_key=key) as peer:
+        peer.up()
+        peer.listen(":7", "echo")
+        peer.get("http://ours/")
+
+Each method waits for its answer. What must go on meanwhile is `peer.start("get", url=…)`, a future.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import attrs
+
+from tests.interop.harness.control import Control
+from tests.interop.harness.lines import Lines
+from tests.interop.harness.process import Process
+from tests.interop.harness.requirements import BIN
+from tests.interop.harness.scene import Scene
+
+Mode = Literal["echo", "sink", "source", "hold"]
+DERP_ONLY = {"TS_DEBUG_ALWAYS_USE_DERP": "1"}
+
+
+@attrs.frozen
+class Granted:
+    """What control gave the node, and how long joining took."""
+
+    name: str
+    addresses: list[str]
+    key: str
+    seconds: float
+
+    @property
+    def v4(self) -> str:
+        return next(address for address in self.addresses if "." in address)
+
+    @property
+    def v6(self) -> str:
+        return next(address for address in self.addresses if ":" in address)
+
+
+@attrs.frozen
+class Transfer:
+    """One direction of a stream."""
+
+    bytes: int
+    sha256: str
+    seconds: float
+    error: str = ""
+
+
+@attrs.frozen
+class Reply:
+    """An HTTP answer. A body beyond 64 KiB is told by its hash alone."""
+
+    status: int
+    headers: Mapping[str, list[str]]
+    body: str
+    bytes: int
+    sha256: str
+    seconds: float
+
+
+class GoPeer:
+    """Started by entering it; `start_again` after `close` or `kill` resumes from the same state folder."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        control: Control,
+        hostname: str,
+        *,
+        auth_key: str = "",
+        ephemeral: bool = False,
+        tags: Sequence[str] = (),
+        derp_only: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.scene, self.hostname = scene, hostname
+        self.granted: Granted | None = None
+        folder = scene.folder / f"go-{hostname}"
+        folder.mkdir(exist_ok=True)
+        self._command: list[str | Path] = [
+            BIN / "tsnetpeer",
+            "--dir",
+            folder,
+            "--hostname",
+            hostname,
+            "--control",
+            control.url,
+        ]
+        self._command += ["--authkey", auth_key, "--tags", ",".join(tags), "--verbose"]
+        self._command += ["--ephemeral"] if ephemeral else []
+        only = DERP_ONLY if derp_only else {}
+        self._environment = {**control.environment, **only, **(environment or {})}
+        self._lines: Lines | None = None
+
+    def start_again(self) -> None:
+        """Run the program (again)."""
+        process = self.scene.run(f"go-{self.hostname}", self._command, environment=self._environment, speak=True)
+        self._lines = Lines(process)
+
+    def __enter__(self) -> Self:
+        self.start_again()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def process(self) -> Process:
+        assert self._lines is not None
+        return self._lines.process
+
+    def start(self, op: str, **fields: object) -> Future[Any]:
+        """Any operation of the program, without waiting."""
+        assert self._lines is not None
+        return self._lines.start(op, **fields)
+
+    def call(self, op: str, *, timeout: float = 30, **fields: Any) -> Any:
+        assert self._lines is not None
+        return self._lines.call(op, timeout=timeout, **fields)
+
+    # The node.
+
+    def up(self, timeout: float = 30) -> Granted:
+        self.granted = Granted(**self.call("up", timeout=timeout))
+        return self.granted
+
+    def logout(self) -> None:
+        self.call("logout")
+
+    def close(self) -> None:
+        """The orderly end of the node and its program."""
+        if self._lines and self._lines.process.alive:
+            self._lines.start("quit")
+        if self._lines:
+            self._lines.close()
+
+    def kill(self) -> None:
+        """As if its machine had lost power."""
+        if self._lines:
+            self._lines.kill()
+
+    def status(self) -> dict[str, Any]:
+        """ipnstate.Status: BackendState, AuthURL, Self, Peer, Health, …"""
+        return dict(self.call("status"))
+
+    def peer(self, name: str) -> dict[str, Any] | None:
+        """ipnstate.PeerStatus of the peer whose first label is `name`: Online, CurAddr, Relay, LastHandshake, …"""
+        peers = (self.status().get("Peer") or {}).values()
+        return next((peer for peer in peers if peer["DNSName"].split(".")[0] == name), None)
+
+    def whois(self, address: str) -> dict[str, Any]:
+        """name, user, tags, key, caps of the node at `ip` or `ip:port`."""
+        return dict(self.call("whois", address=address))
+
+    def ping(self, address: str, kind: str = "disco", *, size: int = 0, timeout: float = 10) -> dict[str, Any]:
+        """One `tailscale ping` (disco, TSMP, ICMP or peerapi): ipnstate.PingResult."""
+        return dict(self.call("ping", address=address, kind=kind, size=size, timeout=timeout))
+
+    def local(self, path: str, *, method: str = "GET", body: str = "") -> Any:
+        """A LocalAPI request, as `prefs`, `debug-packet-filter-rules` or `metrics`."""
+        return self.call("local", path=path, method=method, body=body)
+
+    # HTTP.
+
+    def get(self, url: str, *, timeout: float = 30, **more: Any) -> Reply:
+        """One request; also `method=`, `body=`, `headers=`."""
+        return Reply(**self.call("get", url=url, timeout=timeout, **more))
+
+    def serve_http(self, address: str = ":80") -> None:
+        """`/` tells who called (JSON), `/bytes?n=` gives random bytes with their hash in X-Sha256."""
+        self.call("http", address=address)
+
+    # Streams and datagrams. An address is `host:port`; a listener's is `:port` or `ip:port`.
+
+    def send(self, address: str, size: int, *, timeout: float = 60) -> tuple[Transfer, Transfer]:
+        """Random bytes there, then half-close; what came back, as (sent, received)."""
+        both = self.call("send", address=address, size=size, timeout=timeout)
+        return Transfer(**both["sent"]), Transfer(**both["received"])
+
+    def fetch(self, address: str, *, timeout: float = 60) -> Transfer:
+        """All that the other side says."""
+        return Transfer(**self.call("fetch", address=address, timeout=timeout))
+
+    def listen(self, address: str, mode: Mode, *, size: int = 0) -> None:
+        """echo: back; sink: read to the end; source: `size` random bytes, then EOF; hold: kept open for the test."""
+        self.call("listen", address=address, mode=mode, size=size)
+
+    def accepted(self, address: str, *, timeout: float = 30) -> dict[str, Any]:
+        """The next connection of that listener that is done: remote, local, bytes, sha256, seconds, error, stream."""
+        return dict(self.call("accepted", address=address, timeout=timeout))
+
+    def unlisten(self, address: str) -> None:
+        self.call("unlisten", address=address)
+
+    def open(self, address: str, *, timeout: float = 30) -> int:
+        """A stream that the test works by hand: its number."""
+        return int(self.call("open", address=address, timeout=timeout)["stream"])
+
+    def write(self, stream: int, data: bytes) -> None:
+        self.call("write", stream=stream, data=base64.b64encode(data).decode())
+
+    def read(self, stream: int, size: int, *, timeout: float = 10) -> bytes:
+        """Exactly `size` bytes, fewer only at the end of the stream."""
+        answer = self.call("read", stream=stream, size=size, timeout=timeout)
+        return base64.b64decode(answer["data"] or "")
+
+    def shutdown(self, stream: int) -> None:
+        """Half-close."""
+        self.call("shutdown", stream=stream)
+
+    def close_stream(self, stream: int) -> None:
+        self.call("close", stream=stream)
+
+    def rtt(self, address: str, *, size: int = 64, count: int = 1000) -> dict[str, float]:
+        """Exchanges with an echoing port: p50_us, p99_us, max_us."""
+        return dict(self.call("rtt", address=address, size=size, count=count))
+
+    def connections(self, address: str, count: int) -> float:
+        """Streams one after another, one byte each way: streams a second."""
+        return count / float(self.call("connections", address=address, count=count)["seconds"])
+
+    def udp(self, address: str, data: bytes, *, timeout: float = 10) -> bytes:
+        """One datagram, one answer."""
+        answer = self.call("udp", address=address, data=base64.b64encode(data).decode(), timeout=timeout)
+        return base64.b64decode(answer["data"] or "")
+
+    def udp_echo(self, address: str) -> None:
+        """Echo datagrams at `ip:port` (Go needs the address)."""
+        self.call("udp_listen", address=address)

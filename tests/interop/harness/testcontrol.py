@@ -1,0 +1,155 @@
+"""Tailscale's own control server for tests, and `derper` beside it: a tailnet in which Go joins in 40 ms.
+
+    with Derper(scene) as derper, TestControl(scene, derper) as control:
+        with GoPeer(scene, control, "a", auth_key="any") as a: …
+
+Source: Go tstest/integration/testcontrol, cmd/derper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.interop.harness.lines import Lines
+from tests.interop.harness.process import Process, can_connect
+from tests.interop.harness.requirements import BIN
+from tests.interop.harness.scene import Scene
+
+DERP_REGION = 900
+LOOPBACK = "127.0.0.1"
+
+
+class Derper:
+    """DERP on plain HTTP, STUN beside it. `stop` and `start` restart it under the same key."""
+
+    def __init__(self, scene: Scene, *, port: int = 3340, stun_port: int = 3478, region: int = DERP_REGION) -> None:
+        self.scene = scene
+        self.port, self.stun_port, self.region = port, stun_port, region
+        self.process: Process | None = None
+
+    @property
+    def region_json(self) -> dict[str, object]:
+        node = {
+            "Name": f"{self.region}a",
+            "RegionID": self.region,
+            "HostName": LOOPBACK,
+            "IPv4": LOOPBACK,
+            "IPv6": "none",
+            "DERPPort": self.port,
+            "STUNPort": self.stun_port,
+            "InsecureForTests": True,
+        }
+        name = f"lab{self.region}"
+        return {"RegionID": self.region, "RegionCode": name, "RegionName": name, "Nodes": [node]}
+
+    def start(self) -> None:
+        name = f"derper-{self.region}"
+        command: list[str | Path] = [BIN / "derper", "-dev", "-a", f":{self.port}", "-stun-port", str(self.stun_port)]
+        self.process = self.scene.run(name, [*command, "-c", self.scene.folder / f"{name}.key"])
+        self.process.wait_until(lambda: can_connect(LOOPBACK, self.port), "listening")
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class TestControl:
+    """Any auth key is good, unless `require_auth_key` names the only one; `require_auth` asks for an auth URL."""
+
+    __test__ = False  # not for pytest to collect
+
+    def __init__(
+        self,
+        scene: Scene,
+        *derpers: Derper,
+        port: int = 8081,
+        require_auth_key: str = "",
+        require_auth: bool = False,
+        same_user: bool = False,
+        domain: str = "lab.example",
+    ) -> None:
+        self.scene = scene
+        self.url = f"http://{LOOPBACK}:{port}"
+        self.environment: Mapping[str, str] = {"TS_DEBUG_USE_DERP_HTTP": "1"}
+        self._port = port
+        derp_map = scene.folder / f"derpmap-{port}.json"
+        regions = {str(derper.region): derper.region_json for derper in derpers}
+        derp_map.write_text(json.dumps({"Regions": regions, "OmitDefaultRegions": True}))
+        self._command: list[str | Path] = [BIN / "testcontrol", "--addr", f"{LOOPBACK}:{port}", "--verbose"]
+        self._command += ["--derpmap", derp_map, "--domain", domain, "--require-authkey", require_auth_key]
+        self._command += ["--require-auth"] if require_auth else []
+        self._command += ["--same-user"] if same_user else []
+        self._lines: Lines | None = None
+
+    def __enter__(self) -> Self:
+        process = self.scene.run(f"testcontrol-{self._port}", self._command, speak=True)
+        self._lines = Lines(process)
+        process.wait_until(lambda: can_connect(LOOPBACK, self._port), "listening")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lines:
+            self._lines.close()
+
+    def _call(self, op: str, **fields: Any) -> Any:
+        assert self._lines is not None
+        return self._lines.call(op, **fields)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """All nodes, as tailcfg.Node JSON."""
+        return self._call("nodes") or []
+
+    def node(self, name: str) -> dict[str, Any]:
+        """The node whose first label is `name`."""
+        return next(node for node in self.nodes() if node.get("Name", "").split(".")[0] == name)
+
+    def polls(self) -> int:
+        """How many map streams are open."""
+        return int(self._call("polls"))
+
+    def await_poll(self, node_key: str) -> None:
+        """Returns when the node is in a map poll."""
+        self._call("await", node=node_key)
+
+    def expire_all(self, expired: bool = True) -> None:
+        self._call("expire_all", expired=expired)
+
+    def update(self, node_key: str, **fields: object) -> dict[str, Any]:
+        """Change fields of a node (names of tailcfg.Node) and tell everybody."""
+        return dict(self._call("update", node=node_key, fields=fields))
+
+    def fake_node(self) -> dict[str, Any]:
+        """A node that nobody runs arrives."""
+        return dict(self._call("fake_node"))
+
+    def complete_auth(self, url: str) -> bool:
+        """What a person does who follows the auth URL."""
+        return bool(self._call("complete_auth", url=url))
+
+    def send_map(self, node_key: str, response: Mapping[str, object]) -> bool:
+        """One MapResponse as it is; from then on this node gets no others."""
+        return bool(self._call("raw_map", node=node_key, map=response))
+
+    def ping(self, node_key: str, request: Mapping[str, object]) -> bool:
+        """A PingRequest in the node's next map message."""
+        return bool(self._call("ping", node=node_key, ping=request))
+
+    def set_routes(self, node_key: str, *routes: str) -> None:
+        self._call("routes", node=node_key, routes=routes)
+
+    def add_dns_records(self, *records: Mapping[str, str]) -> None:
+        self._call("dns_records", records=records)
+
+    def set_app_caps(self, caps: Mapping[str, object]) -> None:
+        """Granted from everybody to everybody."""
+        self._call("app_caps", caps=caps)

@@ -1,0 +1,104 @@
+"""The harness alone: Go's own node against itself, through each control server. Nothing of ours plays."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.request
+
+import pytest
+
+from tests.interop.harness.gopeer import GoPeer
+from tests.interop.harness.headscale import Headscale
+from tests.interop.harness.process import ProcessError
+from tests.interop.harness.requirements import need
+from tests.interop.harness.scene import Scene, ip
+from tests.interop.harness.testcontrol import Derper, TestControl
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+MIB = 1 << 20
+
+
+def exchange(a: GoPeer, b: GoPeer) -> None:
+    """Names, identity, bytes both ways by hash, datagrams, pings."""
+    b.serve_http()
+    reply = a.get("http://b/some/path?q=1")
+    told = json.loads(reply.body)
+    assert a.granted is not None
+    assert b.granted is not None
+    assert (reply.status, told["path"]) == (200, "/some/path?q=1")
+    assert told["whois"]["name"] == a.granted.name
+    b.listen(":7", "echo")
+    sent, received = a.send("b:7", MIB)
+    assert (sent.bytes, received.sha256) == (MIB, sent.sha256)
+    b.listen(":9", "sink")
+    sent, _ = a.send(f"[{b.granted.v6}]:9", MIB)
+    assert b.accepted(":9")["sha256"] == sent.sha256
+    b.udp_echo(f"{b.granted.v4}:7")
+    assert a.udp(f"{b.granted.v4}:7", b"datagram") == b"datagram"
+    for kind in ("disco", "TSMP", "ICMP"):
+        assert a.ping(b.granted.v4, kind)["NodeName"] == "b"
+
+
+def test_a_scene_is_a_namespace_with_lo_alone(scene: Scene) -> None:
+    assert [link["ifname"] for link in json.loads(ip("-j", "link"))] == ["lo"]
+    assert os.stat("/proc/thread-self/ns/net").st_ino == os.stat(f"/run/netns/{scene.name}").st_ino
+
+
+def test_a_program_that_ends_too_early_shows_its_log(scene: Scene) -> None:
+    process = scene.run("short", ["sh", "-c", "echo the reason; exit 3"])
+    with pytest.raises(ProcessError, match=r"(?s)ended with 3 before ready.*the reason"):
+        process.wait_until(lambda: False)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_go_to_go_through_headscale(scene: Scene, tls: bool) -> None:
+    need("headscale", "tsnetpeer")
+    with Headscale(scene, tls=tls) as headscale:
+        key = headscale.auth_key(user="u1")
+        with (
+            GoPeer(scene, headscale, "a", auth_key=key, derp_only=True) as a,
+            GoPeer(scene, headscale, "b", auth_key=key) as b,
+        ):
+            a.start("up")
+            b.up()
+            a.up()
+            exchange(a, b)
+            assert {node["given_name"]: node["online"] for node in headscale.nodes()} == {"a": True, "b": True}
+            status = a.peer("b")
+            assert status is not None
+            assert (status["CurAddr"], status["Relay"]) == ("", "lab")
+
+
+def test_go_to_go_through_testcontrol(scene: Scene) -> None:
+    need("testcontrol", "derper", "tsnetpeer")
+    with (
+        Derper(scene) as derper,
+        TestControl(scene, derper) as control,
+        GoPeer(scene, control, "a", auth_key="any") as a,
+        GoPeer(scene, control, "b", auth_key="any") as b,
+    ):
+        a.up()
+        b.up()
+        exchange(a, b)
+        assert control.polls() == 2
+
+
+def test_an_interactive_login_is_finished_on_headscales_side(scene: Scene) -> None:
+    need("headscale", "tsnetpeer")
+    with Headscale(scene) as headscale, GoPeer(scene, headscale, "a") as a:
+        up = a.start("up")
+        a.process.wait_until(lambda: a.status().get("AuthURL"), "shown an auth URL")
+        headscale.register(a.status()["AuthURL"], user="u2")
+        assert up.result(30)["name"] == "a.lab.example"
+        assert headscale.node("a")["user"]["name"] == "u2"
+
+
+def test_headscale_serves_https_under_the_private_ca(scene: Scene) -> None:
+    need("headscale")
+    with Headscale(scene, tls=True) as headscale:
+        assert headscale.ca is not None
+        context = ssl.create_default_context(cafile=headscale.ca.path)
+        with urllib.request.urlopen(f"{headscale.url}/health", context=context) as answer:
+            assert json.load(answer)["status"] == "pass"
