@@ -1,0 +1,141 @@
+"""Clients and a relay joined by a list: effects of one side become events of the other, on a hand clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tsnet.base.addresses import DerpAddress
+from tsnet.base.crypto import node_public
+from tsnet.base.keys import NodeKey, NodePrivateKey
+from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Full, Link, Open, Opened, Received, Room
+from tsnet.derp.client import Client
+from tsnet.derp.facts import Fact
+from tsnet.derp.server import Relay
+from tsnet.netmap.model import DerpNode, DerpRegion
+
+BUDGET = 1 << 20
+MAX_STEPS = 200
+
+REGION = DerpRegion(7, nodes=(DerpNode("7a", 7, "relay.example", ipv4="192.0.2.7", ipv6="none"),))
+SERVER_PRIVATE = NodePrivateKey(b"\x22" * 32)
+
+
+def entropy(seed: int) -> Callable[[int], bytes]:
+    return random.Random(seed).randbytes
+
+
+def private_key(number: int) -> NodePrivateKey:
+    return NodePrivateKey(bytes([number]) * 32)
+
+
+class Peer:
+    """A client, what it received and what it learnt. `is_deaf`: its link takes no more (the relay sees Full)."""
+
+    def __init__(self, client: Client, private: NodePrivateKey) -> None:
+        self.client = client
+        self.key = node_public(private)
+        self.inbox: list[tuple[NodeKey, bytes]] = []
+        self.facts: list[Fact] = []
+        self.remote: tuple[str, int] = ("198.51.100.1", 40_000)
+
+    def take(self, runs: list[tuple[DerpAddress, list[bytes]]]) -> None:
+        self.inbox += [(source.key, packet) for source, packets in runs for packet in packets]
+        self.facts += self.client.take_facts()
+
+    def packets(self) -> list[bytes]:
+        return [packet for _source, packet in self.inbox]
+
+
+class Joined:
+    """One relay and the clients that dial it. `chunk`: the wire hands over pieces of at most that many bytes."""
+
+    def __init__(self, *, chunk: int = 1 << 18, relay: Relay | None = None) -> None:
+        self.now = 1000.0
+        self.chunk = chunk
+        self.relay = relay or Relay(SERVER_PRIVATE, entropy=entropy(1), now=self.now)
+        self.peers: list[Peer] = []
+        self.links: dict[Link, Peer] = {}
+        self.is_up = True
+
+    def add(self, number: int, **options: bool) -> Peer:
+        private = private_key(number)
+        peer = Peer(Client(REGION, private, entropy=entropy(number), now=self.now, **options), private)
+        self.peers.append(peer)
+        return peer
+
+    def run(self, until: float | None = None) -> None:
+        """Exchange everything due; then, up to `until`, wind the clock from deadline to deadline."""
+        while True:
+            self._settle()
+            at = min([self.relay.deadline(), *(peer.client.deadline() for peer in self.peers)])
+            if until is None or at > until:
+                break
+            self.now = max(self.now, at)
+        if until is not None:
+            self.now = until
+
+    def _settle(self) -> None:
+        for _step in range(MAX_STEPS):
+            busy = False
+            for peer in self.peers:
+                for effect in peer.client.transmit(self.now, BUDGET):
+                    busy = True
+                    self._from_client(peer, effect)
+                peer.facts += peer.client.take_facts()
+            for effect in self.relay.transmit(self.now, BUDGET):
+                busy = True
+                self._from_relay(effect)
+            if not busy:
+                assert self.relay.deadline() > self.now
+                assert all(peer.client.deadline() > self.now for peer in self.peers)
+                return
+        raise AssertionError("the machines never rest")
+
+    def _from_client(self, peer: Peer, effect: Effect) -> None:
+        match effect:
+            case Open(link=link):
+                if not self.is_up:
+                    peer.take(peer.client.receive(Closed(link, "refused"), self.now))
+                    return
+                name = (*link, peer.key)
+                self.links[name] = peer
+                self.relay.receive(Accepted(name, peer.remote), self.now)
+                peer.take(peer.client.receive(Opened(link), self.now))
+            case Data(link=link, data=data):
+                for piece in self._pieces(data):
+                    self.relay.receive(Received((*link, peer.key), piece), self.now)
+            case Close(link=link):
+                self.links.pop((*link, peer.key), None)
+                self.relay.receive(Closed((*link, peer.key), "eof"), self.now)
+
+    def _from_relay(self, effect: Effect) -> None:
+        assert isinstance(effect, Data | Close)
+        peer = self.links.get(effect.link)
+        if peer is None:
+            return
+        link = effect.link[:-1]
+        if isinstance(effect, Close):
+            del self.links[effect.link]
+            peer.take(peer.client.receive(Closed(link, "eof"), self.now))
+            return
+        for piece in self._pieces(effect.data):
+            peer.take(peer.client.receive(Received(link, piece), self.now))
+
+    def _pieces(self, data: bytes) -> list[bytes]:
+        return [data[start : start + self.chunk] for start in range(0, len(data), self.chunk)]
+
+    def link_of(self, peer: Peer) -> Link:
+        return next(link for link, owner in self.links.items() if owner is peer)
+
+    def deafen(self, peer: Peer, deaf: bool = True) -> None:
+        """The relay's link to this peer is full, or has room again."""
+        event: Event = Full(self.link_of(peer)) if deaf else Room(self.link_of(peer))
+        self.relay.receive(event, self.now)
+
+    def break_link(self, peer: Peer, *, tell_client: bool = True) -> None:
+        link = self.link_of(peer)
+        del self.links[link]
+        self.relay.receive(Closed(link, "reset"), self.now)
+        if tell_client:
+            peer.take(peer.client.receive(Closed(link[:-1], "reset"), self.now))

@@ -1,0 +1,60 @@
+"""What a DERP client learnt and the node acts on, in the order it happened (`Client.take_facts`)."""
+
+from __future__ import annotations
+
+import attrs
+
+from tsnet.base.keys import NodeKey
+
+
+@attrs.frozen
+class Connected:
+    """The relay accepted our login. latency: seconds between ClientInfo and ServerInfo."""
+
+    region: int
+    latency: float
+
+
+@attrs.frozen
+class Disconnected:
+    """An attempt failed or a connection ended; the client tries again by itself. Learnt routes are void."""
+
+    region: int
+    reason: str
+
+
+@attrs.frozen
+class PeerGone:
+    """The peer is not (or no longer) at this relay: reason `PEER_GONE_DISCONNECTED` or `PEER_GONE_NOT_HERE`."""
+
+    region: int
+    key: NodeKey
+    reason: int
+
+
+@attrs.frozen
+class Health:
+    """The relay's own complaint, for people; empty when it is well again."""
+
+    region: int
+    text: str
+
+
+@attrs.frozen
+class Restarting:
+    """The relay is about to go: seconds until to come back, and for how long to try."""
+
+    region: int
+    reconnect_in: float
+    try_for: float
+
+
+@attrs.frozen
+class Measured:
+    """A `Client.ping` came back after that many seconds."""
+
+    region: int
+    latency: float
+
+
+Fact = Connected | Disconnected | PeerGone | Health | Restarting | Measured

@@ -1,0 +1,88 @@
+"""One connection to the relay, as the relay sees it: its stage, its timers, what it was sent.
+
+    HEAD ──GET /derp──► LOGIN ──ClientInfo──► OPEN          ENDING: the last bytes leave, then the link closes
+      └── any other request: its answer, ENDING
+
+Not here: what frames mean and who gets what (`server`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from enum import Enum
+from operator import attrgetter
+
+from tsnet.base.keys import NodeKey
+from tsnet.base.links import Link
+from tsnet.derp.bucket import TokenBucket
+from tsnet.derp.frames import Decoder
+from tsnet.derp.login import MAX_CLIENT_INFO_SIZE
+from tsnet.derp.queues import Queues
+from tsnet.derp.upgrade import HeadReader
+
+LOGIN_TIMEOUT = 10.0  # for the request head, and again for ClientInfo
+KEEP_ALIVE = 60.0
+KEEP_ALIVE_JITTER = 5.0
+
+WRITE_TIMEOUT = 10.0
+"""How long a link may stay full. Go gives one write 2 s; here a whole buffer of 1 MiB has to drain."""
+
+NOT_HERE_RATE, NOT_HERE_BURST = 1.0, 3.0
+
+TIMERS = ("login_by", "keep_alive_at", "write_by")
+_timers = attrgetter(*TIMERS)
+
+
+class Stage(Enum):
+    HEAD = "head"
+    LOGIN = "login"
+    OPEN = "open"
+    ENDING = "ending"
+
+
+class Session:
+    """armed_at: the earliest entry for this session in the relay's heap of timers.
+    sources: whose packets this connection was sent, so that it is told when one of them goes.
+    """
+
+    __slots__ = (
+        "armed_at",
+        "decoder",
+        "head",
+        "is_preferred",
+        "keep_alive_at",
+        "keep_alive_every",
+        "key",
+        "link",
+        "login_by",
+        "not_here",
+        "queues",
+        "remote",
+        "sources",
+        "stage",
+        "write_by",
+    )
+
+    def __init__(self, link: Link, remote: tuple[str, int], jitter: float, dropped: Counter[str], now: float) -> None:
+        self.link = link
+        self.remote = remote
+        self.stage = Stage.HEAD
+        self.key: NodeKey | None = None
+        self.is_preferred = False
+        self.sources: set[NodeKey] = set()
+        self.head = HeadReader()
+        self.decoder = Decoder(MAX_CLIENT_INFO_SIZE)
+        self.queues = Queues(dropped)
+        self.not_here = TokenBucket(NOT_HERE_RATE, NOT_HERE_BURST, now)
+        self.keep_alive_every = KEEP_ALIVE + KEEP_ALIVE_JITTER * jitter
+        self.login_by, self.keep_alive_at, self.write_by = now + LOGIN_TIMEOUT, math.inf, math.inf
+        self.armed_at = math.inf
+
+    def deadline(self) -> float:
+        at: float = min(_timers(self))
+        return at
+
+    def link_is_full(self, full: bool, now: float) -> None:
+        self.queues.full = full
+        self.write_by = now + WRITE_TIMEOUT if full else math.inf
