@@ -164,8 +164,11 @@ def xaead_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def box_shared(private: PrivateKey, public: bytes) -> bytes:
-    """The precomputed key of a NaCl box between the two; keep it per peer."""
-    shared: bytes = _sodium().crypto_box_beforenm(public, private.reveal())
+    """The precomputed key of a NaCl box between the two; keep it per peer. MalformedError for a point of low order."""
+    try:
+        shared: bytes = _sodium().crypto_box_beforenm(public, private.reveal())
+    except Exception:  # as in xaead_open
+        raise MalformedError("public key of low order") from None
     return shared
 
 
