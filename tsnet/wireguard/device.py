@@ -1,0 +1,322 @@
+"""The device: all peers behind one key. What the engine holds; everything else in this room hangs below it.
+
+    receive   transport ─► session by its first eight bytes ─► packets, up
+              initiation, response ─► mac1 ─► staged          cookie reply ─► peer by index
+    send      peer ─► sealed into the outbox, or staged until there is a session
+    transmit  staged handshakes, HANDSHAKES_PER_TURN of them ─► peers whose timers have come ─► outbox, down
+
+`deadline()` is not after the last call's `now` while datagrams or handshakes wait.
+
+| `dropped`               | what                                                                                    |
+|-------------------------|-----------------------------------------------------------------------------------------|
+| malformed               | not a WireGuard message: unknown type, reserved bytes, wrong length                     |
+| mac1                    | handshake message not addressed to our key                                              |
+| mac2                    | under load and without a valid cookie: answered with one                                |
+| rate limit              | under load and too often from one source                                                |
+| handshake queue full    | more than MAX_STAGED_HANDSHAKES                                                         |
+| unknown receiver        | no handshake or session of ours has that index (any more)                               |
+| unknown peer            | an initiation from, or packets for, a key that is no peer                               |
+| unexpected response     | its initiation is no longer under way                                                   |
+| forged initiation, forged response, forged cookie | does not open                                                 |
+| replayed initiation     | time stamp not after the last accepted one                                              |
+| initiation too soon     | within INITIATION_GAP of the last accepted one                                          |
+| forged                  | transport message that does not open                                                    |
+| replayed                | its counter was received before, or is too old to tell                                  |
+| expired session         | older than REJECT_AFTER_TIME                                                            |
+| staged queue full, no answer | packets that no session came for: pushed out by newer ones, given up               |
+| unusable key, own key   | a peer's key of low order; ourselves as a peer                                          |
+| outbox full             | sealed, and never transmitted                                                           |
+
+Source: WireGuard §5-6; wireguard-go device/device.go, receive.go.
+Not here: paths, AllowedIPs, IP (the engine's).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+
+from tsnet.base.addresses import Destination
+from tsnet.base.keys import NodeKey, NodePrivateKey
+from tsnet.wireguard.admission import Admission
+from tsnet.wireguard.alarms import Alarms
+from tsnet.wireguard.cookie import CookieChecker
+from tsnet.wireguard.facts import Fact
+from tsnet.wireguard.handshake import Identity, open_static
+from tsnet.wireguard.local import Local
+from tsnet.wireguard.messages import (
+    COOKIE_REPLY,
+    COOKIE_REPLY_SIZE,
+    INITIATION,
+    INITIATION_SIZE,
+    RESPONSE,
+    RESPONSE_SIZE,
+    TRANSPORT,
+    TRANSPORT_OVERHEAD,
+    CookieReply,
+    Initiation,
+    Response,
+    message_type,
+)
+from tsnet.wireguard.outbox import Recipient
+from tsnet.wireguard.peer import Peer, PeerStatus
+
+HANDSHAKES_PER_TURN = 8
+"""An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms."""
+
+Up = tuple[NodeKey, Destination, list[bytes]]
+Down = tuple[Recipient, list[bytes]]
+
+
+class Device:
+    """entropy: n -> n random bytes. wall_offset: unix time = now + wall_offset.
+
+    timestamp_mark: the last `MarkMoved` fact of this key's previous life, or None. mtu: of the packets inside.
+    """
+
+    def __init__(
+        self,
+        private_key: NodePrivateKey,
+        *,
+        entropy: Callable[[int], bytes],
+        wall_offset: float,
+        timestamp_mark: float | None = None,
+        mtu: int = 1280,
+    ) -> None:
+        self._local: Local[Peer] = Local(
+            private_key, entropy, mtu=mtu, wall_offset=wall_offset, timestamp_mark=timestamp_mark
+        )
+        self.dropped: Counter[str] = self._local.dropped
+        self._outbox = self._local.outbox
+        self._indices = self._local.indices
+        self._sessions = self._indices.sessions
+        checker = CookieChecker(self.public_key, entropy)
+        self._admission = Admission(checker, self._outbox, self.dropped)
+        self._peers: dict[NodeKey, Peer] = {}
+        self._alarms: Alarms[Peer] = Alarms()
+        self._now = 0.0
+
+    @property
+    def public_key(self) -> NodeKey:
+        return self._local.identity.public
+
+    @property
+    def wall_offset(self) -> float:
+        return self._local.wall_offset
+
+    @wall_offset.setter
+    def wall_offset(self, offset: float) -> None:
+        self._local.wall_offset = offset
+
+    # --- peers ----------------------------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> Iterable[NodeKey]:
+        return self._peers.keys()
+
+    def has_peer(self, key: NodeKey) -> bool:
+        return key in self._peers
+
+    def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
+        """Cheap; a peer that is there stays as it is. persistent_keepalive: seconds."""
+        if key == self.public_key:
+            self.dropped["own key"] += 1
+        elif key not in self._peers:
+            self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
+
+    def remove_peer(self, key: NodeKey) -> None:
+        peer = self._peers.pop(key, None)
+        if peer is not None:
+            peer.forget()
+            self._alarms.disarm(peer)
+            self._outbox.forget(key)
+
+    def set_peers(self, keys: Iterable[NodeKey]) -> None:
+        """Add those that are missing, remove those that are not named."""
+        wanted = set(keys)
+        for key in self._peers.keys() - wanted:
+            self.remove_peer(key)
+        for key in wanted:
+            self.add_peer(key)
+
+    def reset_peer(self, key: NodeKey, now: float) -> None:
+        """The peer has restarted: its sessions are gone, its clock may be another. What is staged stays so."""
+        old = self._peers.get(key)
+        if old is None:
+            return
+        self.remove_peer(key)
+        self.add_peer(key, psk=old.psk, persistent_keepalive=old.interval)
+        if old.staged:
+            self.send([(key, old.staged)], now)
+
+    def path_gained(self, key: NodeKey, now: float) -> None:
+        """The peer can be reached now (at all, or anew): a handshake that waits goes out at once."""
+        self._call(key, Peer.path_gained, now)
+
+    def send_keepalive(self, key: NodeKey, now: float) -> None:
+        """An empty packet; a handshake if there is no session."""
+        self._call(key, Peer.send_keepalive, now)
+
+    def status(self, key: NodeKey) -> PeerStatus | None:
+        peer = self._peers.get(key)
+        return None if peer is None else peer.status()
+
+    # --- ourselves ------------------------------------------------------------------------------------------
+
+    def set_private_key(self, private_key: NodePrivateKey, now: float) -> None:
+        """Key rotation: no session sends any more, each next packet makes a handshake with the new key."""
+        self._now = now
+        self._local.identity = Identity.of(private_key)
+        self._admission.replace_checker(CookieChecker(self.public_key, self._local.entropy))
+        self.remove_peer(self.public_key)
+        for peer in self._peers.values():
+            peer.identity_changed(now)
+            self._alarms.arm(peer)
+
+    def suspended(self, now: float) -> None:
+        """The clock has jumped (suspend, cloned machine): no key that may have been used elsewhere sends again."""
+        self._now = now
+        for peer in self._peers.values():
+            peer.expire_sending(now)
+            self._alarms.arm(peer)
+
+    def take_facts(self) -> list[Fact]:
+        """What happened since the last call, in order. Ask after `transmit`, before routing what it returned."""
+        facts, self._local.facts = self._local.facts, []
+        return facts
+
+    def is_under_load(self, now: float) -> bool:
+        return self._admission.is_under_load(now)
+
+    # --- the verbs ------------------------------------------------------------------------------------------
+
+    def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> list[Up]:
+        """Datagrams from below, by where they came from.
+
+        Returns (peer, source, packets) for every batch that was authentic: padding kept, keepalives left out, so
+        that the list may be empty. The peer may have moved to that source (roaming); handshakes say so by `Heard`.
+        """
+        self._now = now
+        up: list[Up] = []
+        sessions = self._sessions
+        for source, datagrams in runs:
+            if not datagrams:
+                continue
+            prefix = datagrams[0][:8]
+            if prefix in sessions and not [1 for datagram in datagrams if datagram[:8] != prefix]:
+                self._receive_transport(prefix, source, datagrams, now, up)
+                continue
+            for prefix, group in groupby(datagrams, _prefix):
+                if prefix in sessions:
+                    self._receive_transport(prefix, source, list(group), now, up)
+                else:
+                    for datagram in group:
+                        self._receive_message(source, datagram, now)
+        return up
+
+    def send(self, runs: Iterable[tuple[NodeKey, Sequence[bytes]]], now: float) -> None:
+        """Packets from above, by peer. Sealed at once if there is a session; else 128 wait for one, the newest."""
+        self._now = now
+        for key, packets in runs:
+            peer = self._peers.get(key)
+            if peer is None:
+                self.dropped["unknown peer"] += len(packets)
+            elif packets:
+                peer.send(packets, now)
+                self._alarms.arm(peer)
+
+    def transmit(self, now: float, budget: int) -> list[Down]:
+        """At most `budget` bytes, as runs for a peer or, for cookie replies, for a destination."""
+        self._now = now
+        for _ in range(HANDSHAKES_PER_TURN):
+            admitted = self._admission.next(now)
+            if admitted is None:
+                break
+            self._receive_handshake(*admitted, now)
+        self._alarms.run_due(now, lambda peer: peer.run_timers(now))
+        return self._outbox.take(budget)
+
+    def deadline(self) -> float:
+        if self._outbox or self._admission:
+            return self._now
+        return self._alarms.deadline()
+
+    def why(self) -> str:
+        """What `deadline` is about, for a person."""
+        if self._outbox:
+            return f"{len(self._outbox)} datagrams to send"
+        if self._admission:
+            return f"{len(self._admission)} handshakes to answer"
+        peer = min(self._peers.values(), key=Peer.deadline, default=None)
+        reason = peer.timers.why() if peer is not None else ""
+        return f"{reason} of {peer.key!r}" if peer is not None and reason else "nothing"
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _receive_transport(
+        self, prefix: bytes, source: Destination, datagrams: Sequence[bytes], now: float, up: list[Up]
+    ) -> None:
+        peer, session = self._sessions[prefix]
+        packets = peer.receive_transport(session, datagrams, now)
+        self._alarms.arm(peer)
+        if packets is not None:
+            up.append((peer.key, source, packets))
+
+    def _receive_message(self, source: Destination, datagram: bytes, now: float) -> None:
+        """Anything but a transport message of a session."""
+        kind, size = message_type(datagram), len(datagram)
+        if kind == INITIATION and size == INITIATION_SIZE:
+            self._admission.stage(source, datagram, now)
+        elif kind == RESPONSE and size == RESPONSE_SIZE:
+            if self._owner(datagram[8:12]) is not None:
+                self._admission.stage(source, datagram, now)
+        elif kind == COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
+            peer = self._owner(datagram[4:8])
+            if peer is not None:
+                peer.receive_cookie(CookieReply.decode(datagram), now)
+        elif kind == TRANSPORT and size >= TRANSPORT_OVERHEAD:
+            self.dropped["unknown receiver"] += 1
+        else:
+            self.dropped["malformed"] += 1
+
+    def _receive_handshake(self, source: Destination, datagram: bytes, now: float) -> None:
+        """An admitted initiation or response."""
+        if message_type(datagram) == RESPONSE:
+            peer = self._owner(datagram[8:12])
+            if peer is not None:
+                peer.receive_response(Response.decode(datagram), source, now)
+        else:
+            peer = self._receive_initiation(source, datagram, now)
+        if peer is not None:
+            peer.received_bytes += len(datagram)
+            self._alarms.arm(peer)
+
+    def _receive_initiation(self, source: Destination, datagram: bytes, now: float) -> Peer | None:
+        opened = open_static(self._local.identity, Initiation.decode(datagram))
+        if opened is None:
+            self.dropped["forged initiation"] += 1
+            return None
+        peer = self._peers.get(opened.static)
+        if peer is None:
+            self.dropped["unknown peer"] += 1
+            return None
+        peer.receive_initiation(opened, source, now)
+        return peer
+
+    def _owner(self, index: bytes) -> Peer | None:
+        peer = self._indices.owners.get(int.from_bytes(index, "little"))
+        if peer is None:
+            self.dropped["unknown receiver"] += 1
+        return peer
+
+    def _call(self, key: NodeKey, method: Callable[[Peer, float], None], now: float) -> None:
+        peer = self._peers.get(key)
+        if peer is not None:
+            self._now = now
+            method(peer, now)
+            self._alarms.arm(peer)
+
+
+def _prefix(datagram: bytes) -> bytes:
+    return datagram[:8]

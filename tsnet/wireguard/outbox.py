@@ -1,0 +1,74 @@
+"""Sealed datagrams in the order in which they go out, each run under who it is for.
+
+Bounded: beyond MAX_DATAGRAMS a new run is refused and counted. That takes an engine that sends without ever
+transmitting; losing the newest keeps the order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from tsnet.base.addresses import MAX_RUN_BYTES, Destination, into_runs
+from tsnet.base.keys import NodeKey
+
+MAX_DATAGRAMS = 16_384
+
+Recipient = NodeKey | Destination
+"""A peer, by whichever path it has; or, for a cookie reply, just the source of what is answered."""
+
+_UDP_PAYLOAD = MAX_RUN_BYTES - 28
+
+
+class Outbox:
+    __slots__ = ("_datagrams", "_dropped", "_runs")
+
+    def __init__(self, dropped: Counter[str]) -> None:
+        self._runs: deque[tuple[Recipient, list[bytes]]] = deque()
+        self._datagrams = 0
+        self._dropped = dropped
+
+    def __len__(self) -> int:
+        """Datagrams that wait."""
+        return self._datagrams
+
+    def put(self, recipient: Recipient, run: list[bytes]) -> None:
+        """run: the sealed form of a run; it is cut again if sealing made it longer than one send can carry."""
+        if self._datagrams + len(run) > MAX_DATAGRAMS:
+            self._dropped["outbox full"] += len(run)
+            return
+        self._datagrams += len(run)
+        if len(run[0]) * len(run) <= _UDP_PAYLOAD:
+            self._runs.append((recipient, run))
+        else:
+            self._runs.extend(into_runs(recipient, run))
+
+    def put_mixed(self, recipient: Recipient, datagrams: Sequence[bytes]) -> None:
+        """datagrams of any lengths, which were no run before."""
+        for _, run in into_runs(recipient, datagrams):
+            self.put(recipient, run)
+
+    def take(self, budget: int) -> list[tuple[Recipient, list[bytes]]]:
+        """At most `budget` bytes, but at least one datagram if there is any; a run may be cut in two."""
+        taken: list[tuple[Recipient, list[bytes]]] = []
+        runs = self._runs
+        while runs and budget > 0:
+            recipient, run = runs.popleft()
+            size = sum(map(len, run))
+            if size > budget:
+                count = budget // len(run[0]) or (0 if taken else 1)
+                runs.appendleft((recipient, run[count:]))
+                if not count:
+                    break
+                run, size = run[:count], budget
+                if not runs[0][1]:
+                    runs.popleft()
+            taken.append((recipient, run))
+            self._datagrams -= len(run)
+            budget -= size
+        return taken
+
+    def forget(self, recipient: Recipient) -> None:
+        """Drop what waits for a peer that is gone."""
+        self._runs = deque(entry for entry in self._runs if entry[0] != recipient)
+        self._datagrams = sum(len(run) for _, run in self._runs)

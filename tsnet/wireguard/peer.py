@@ -1,0 +1,400 @@
+"""One peer: its handshake, its sessions, its timers, and the packets that wait for a session.
+
+    send ──► current session? ── yes ──► seal ──► outbox          stale afterwards? ──► initiate
+                 └─ no ──► staged (128, the oldest out first) ──► initiate ──► response ──► staged, sealed
+
+    receive_initiation  ─► next session, response                 receive_transport ─► packets
+    receive_response    ─► current session, staged or keepalive        └ first one of `next` ─► current, staged
+
+Whatever asks for a handshake gets at most one initiation at a time: `request_initiation` does nothing while one is
+out, and waits until REKEY_TIMEOUT after the last handshake message, a response included (INITIATION towards a peer
+that never answered: until the first of EARLY_RETRIES).
+
+Source: WireGuard §6; wireguard-go device/send.go, receive.go, timers.go.
+Not here: who the message is from (`device`), when the timers come (`timers`), the keys' order (`keypairs`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+
+from tsnet.base.addresses import Destination
+from tsnet.base.crypto import x25519
+from tsnet.base.keys import NodeKey
+from tsnet.base.malformed import MalformedError
+from tsnet.wireguard import handshake
+from tsnet.wireguard.constants import (
+    EARLY_RETRIES,
+    INITIATION_GAP,
+    MAX_STAGED_PACKETS,
+    REKEY_TIMEOUT,
+)
+from tsnet.wireguard.cookie import CookieMaker
+from tsnet.wireguard.facts import Established, GaveUp, Heard
+from tsnet.wireguard.handshake import IDLE, NO_PSK, Consumed, Handshake, Initiated, Keys, Opened, Remote
+from tsnet.wireguard.keypairs import Keypairs
+from tsnet.wireguard.local import Local
+from tsnet.wireguard.messages import CookieReply, Response
+from tsnet.wireguard.session import Session
+from tsnet.wireguard.timers import TIMERS, Timers
+
+_KEEPALIVE = (b"",)
+
+
+@attrs.frozen
+class PeerStatus:
+    """last_handshake: when the last session was derived, on the device's clock; None if never."""
+
+    last_handshake: float | None
+    sent_bytes: int
+    received_bytes: int
+    staged_packets: int
+    has_session: bool
+
+
+class Peer:
+    __slots__ = (
+        "_cookies",
+        "_local",
+        "_remote",
+        "answered",
+        "armed_at",
+        "handshake",
+        "handshake_sent_at",
+        "initiation_consumed_at",
+        "interval",
+        "key",
+        "keypairs",
+        "last_handshake",
+        "latest_timestamp",
+        "psk",
+        "received_bytes",
+        "sent_bytes",
+        "staged",
+        "timers",
+    )
+
+    def __init__(
+        self, local: Local[Peer], key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None
+    ) -> None:
+        """Cheap: whatever needs a hash or a Diffie-Hellman is made at first use."""
+        self._local = local
+        self.key = key
+        self.psk = psk or NO_PSK
+        self.interval = persistent_keepalive or None
+        self._remote: Remote | None = None
+        self._cookies: CookieMaker | None = None
+        self.handshake: Handshake = IDLE
+        self.keypairs = Keypairs()
+        self.timers = Timers(self.interval)
+        self.staged: list[bytes] = []
+        self.answered = False
+        """Whether a handshake with it ever completed."""
+        self.latest_timestamp = b""
+        self.initiation_consumed_at = -math.inf
+        self.handshake_sent_at = -math.inf
+        self.last_handshake: float | None = None
+        self.sent_bytes = self.received_bytes = 0
+        self.armed_at = math.inf
+
+    def deadline(self) -> float:
+        return self.timers.deadline()
+
+    def status(self) -> PeerStatus:
+        return PeerStatus(
+            self.last_handshake,
+            self.sent_bytes,
+            self.received_bytes,
+            len(self.staged),
+            self.keypairs.current is not None,
+        )
+
+    # --- packets --------------------------------------------------------------------------------------------
+
+    def send(self, packets: Sequence[bytes], now: float) -> None:
+        session = self.keypairs.current
+        if session is not None and session.can_send(len(packets), now):
+            self._seal(session, packets, now)
+        else:
+            self._stage(packets)
+            self.request_initiation(now)
+
+    def send_keepalive(self, now: float) -> None:
+        session = self.keypairs.current
+        if session is not None and session.can_send(1, now):
+            self._seal(session, _KEEPALIVE, now)
+        else:
+            self.request_initiation(now)
+
+    def receive_transport(self, session: Session, datagrams: Sequence[bytes], now: float) -> list[bytes] | None:
+        """The packets, keepalives left out; None if nothing was authentic."""
+        if now >= session.expires_at:
+            self._local.dropped["expired session"] += len(datagrams)
+            return None
+        opened = session.open_run(datagrams, self._local.dropped)
+        if not opened:
+            return None
+        self.received_bytes += sum(map(len, datagrams))
+        self.timers.authenticated_received(now)
+        packets = opened if all(opened) else [packet for packet in opened if packet]
+        if packets:
+            self.timers.data_received(now)
+        if session is self.keypairs.next:
+            self._confirm(now)
+        if session is self.keypairs.current and session.is_in_last_minute(now):
+            session.renewed = True
+            self.request_initiation(now)
+        return packets
+
+    def _seal(self, session: Session, packets: Sequence[bytes], now: float) -> None:
+        local, timers = self._local, self.timers
+        sealed = session.seal_run(packets, local.mtu)
+        self.sent_bytes += sum(map(len, sealed))
+        local.outbox.put(self.key, sealed)
+        timers.authenticated_sent(now)
+        if packets is not _KEEPALIVE and timers.new_handshake_at == math.inf:
+            timers.data_sent(now, local.jitter())
+        if session.is_stale(now):
+            self.request_initiation(now)
+
+    def _stage(self, packets: Sequence[bytes]) -> None:
+        """The oldest go out before the new run comes in."""
+        staged = self.staged
+        excess = len(staged) + len(packets) - MAX_STAGED_PACKETS
+        if excess > 0:
+            self._local.dropped["staged queue full"] += excess
+            del staged[:excess]
+        staged.extend(packets[-MAX_STAGED_PACKETS:])
+
+    def _send_staged(self, now: float) -> None:
+        """In runs again; without any, a keepalive, which tells the responder that its response arrived."""
+        packets, self.staged = self.staged, []
+        session = self.keypairs.current
+        if not packets or session is None:
+            self.send_keepalive(now)
+            return
+        sealed = session.seal_run(packets, self._local.mtu)
+        self.sent_bytes += sum(map(len, sealed))
+        self._local.outbox.put_mixed(self.key, sealed)
+        self.timers.authenticated_sent(now)
+        self.timers.data_sent(now, self._local.jitter())
+
+    # --- handshakes: initiator ------------------------------------------------------------------------------
+
+    def request_initiation(self, now: float) -> None:
+        """A session is wanted: at once, or as soon as the last handshake message is old enough."""
+        self.timers.handshake_wanted(now)
+        if self.timers.is_initiating:
+            return
+        earliest = self.handshake_sent_at + self._handshake_gap()
+        if now >= earliest:
+            self._initiate(now)
+        else:
+            self.timers.retransmit_at = earliest + self._local.jitter()
+
+    def path_gained(self, now: float) -> None:
+        """What was sent before went nowhere: a handshake that waits starts over."""
+        if not self.timers.is_initiating:
+            return
+        self.timers.series_ended()
+        earliest = self.handshake_sent_at + INITIATION_GAP + 0.005
+        if now >= earliest:
+            self._initiate(now)
+        else:
+            self.timers.retransmit_at = earliest
+
+    def receive_response(self, message: Response, source: Destination, now: float) -> None:
+        local, initiated = self._local, self.handshake
+        if not isinstance(initiated, Initiated) or initiated.sender != message.receiver:
+            local.dropped["unexpected response"] += 1
+            return
+        keys = handshake.consume_response(local.identity, self.remote(), initiated, message)
+        if keys is None:
+            local.dropped["forged response"] += 1
+            return
+        self.handshake = IDLE
+        session = self._derive(keys, initiated.sender, message.sender, now, is_initiator=True)
+        self._release(self.keypairs.initiated(session))
+        self.timers.authenticated_received(now)
+        self._completed(source, now, is_initiator=True)
+
+    def receive_cookie(self, message: CookieReply, now: float) -> None:
+        """The next retry carries the proof; it is not sent sooner for that."""
+        if not self._cookie_maker().consume_reply(message, now):
+            self._local.dropped["forged cookie"] += 1
+
+    def _initiate(self, now: float) -> None:
+        local = self._local
+        self._abandon_initiation()
+        sender = local.indices.allocate(self)
+        try:
+            initiated, message = handshake.create_initiation(
+                local.identity, self.remote(), sender, local.ephemeral(), local.timestamp(now)
+            )
+        except MalformedError:  # a key of low order: no handshake with it can ever succeed
+            local.indices.release(sender)
+            local.dropped["unusable key"] += 1
+            self._give_up(now)
+            return
+        self.handshake = initiated
+        self._send_handshake(message.encode(), now)
+        self.timers.initiation_sent(now, local.jitter(), early=not self.answered)
+
+    def _abandon_initiation(self) -> None:
+        if isinstance(self.handshake, Initiated):
+            self._local.indices.release(self.handshake.sender)
+            self.handshake = IDLE
+
+    # --- handshakes: responder ------------------------------------------------------------------------------
+
+    def receive_initiation(self, opened: Opened, source: Destination, now: float) -> None:
+        local = self._local
+        try:
+            consumed = handshake.open_timestamp(opened, self.remote())
+        except MalformedError:
+            consumed = None
+        if consumed is None:
+            local.dropped["forged initiation"] += 1
+        elif consumed.timestamp <= self.latest_timestamp:
+            local.dropped["replayed initiation"] += 1
+        elif now - self.initiation_consumed_at <= INITIATION_GAP:
+            local.dropped["initiation too soon"] += 1
+        else:
+            self._respond(consumed, source, now)
+
+    def _respond(self, consumed: Consumed, source: Destination, now: float) -> None:
+        local = self._local
+        sender = local.indices.allocate(self)
+        try:
+            responded = handshake.create_response(consumed, self.remote(), sender, local.ephemeral())
+        except MalformedError:
+            local.indices.release(sender)
+            local.dropped["forged initiation"] += 1
+            return
+        self.latest_timestamp, self.initiation_consumed_at = consumed.timestamp, now
+        session = self._derive(responded.keys, sender, consumed.sender, now, is_initiator=False)
+        self._release(self.keypairs.responded(session))
+        self.timers.authenticated_received(now)
+        local.facts.append(Heard(self.key, source))
+        self._send_handshake(responded.response.encode(), now)
+        if self.timers.is_initiating:  # theirs is as good as ours: give it time
+            self.timers.retransmit_at = max(self.timers.retransmit_at, now + self._handshake_gap() + local.jitter())
+
+    # --- handshakes: both -----------------------------------------------------------------------------------
+
+    def remote(self) -> Remote:
+        """Raises MalformedError for a key of low order."""
+        if self._remote is None:
+            self._remote = Remote(self.key, x25519(self._local.identity.private, self.key), self.psk)
+        return self._remote
+
+    def _cookie_maker(self) -> CookieMaker:
+        if self._cookies is None:
+            self._cookies = CookieMaker(self.key)
+        return self._cookies
+
+    def _handshake_gap(self) -> float:
+        return REKEY_TIMEOUT if self.answered else EARLY_RETRIES[0]
+
+    def _send_handshake(self, message: bytes, now: float) -> None:
+        datagram = self._cookie_maker().add_macs(message, now)
+        self.sent_bytes += len(datagram)
+        self._local.outbox.put(self.key, [datagram])
+        self.handshake_sent_at = now
+        self.timers.authenticated_sent(now)
+
+    def _derive(self, keys: Keys, ours: int, theirs: int, now: float, *, is_initiator: bool) -> Session:
+        session = Session(keys, local_index=ours, remote_index=theirs, is_initiator=is_initiator, now=now)
+        self._local.indices.promote(session)
+        self.timers.session_derived(now)
+        self.last_handshake = now
+        return session
+
+    def _confirm(self, now: float) -> None:
+        """Key confirmation: with the first packet of `next` the responder may send, too."""
+        self._release(self.keypairs.confirmed())
+        self._completed(None, now, is_initiator=False)
+
+    def _completed(self, source: Destination | None, now: float, *, is_initiator: bool) -> None:
+        self.answered = True
+        self.timers.handshake_completed()
+        if source is not None:
+            self._local.facts.append(Heard(self.key, source))
+        self._local.facts.append(Established(self.key, is_initiator))
+        if is_initiator or self.staged:
+            self._send_staged(now)
+
+    def _release(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            self._local.indices.release(session.local_index)
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    def run_timers(self, now: float) -> None:
+        """Serve every timer that has come; afterwards `deadline()` lies ahead."""
+        timers = self.timers
+        for name in TIMERS:
+            if getattr(timers, name) <= now:
+                setattr(timers, name, math.inf)
+                _ON_TIMER[name](self, now)
+
+    def expire_sending(self, now: float) -> None:
+        """What we would send may never be opened (suspend, cloned machine, new key of ours): handshake first."""
+        for session in self.keypairs.all():
+            session.stop_sending()
+        self.handshake_sent_at = -math.inf
+        if self.timers.is_initiating:
+            self.timers.series_ended()
+            self._initiate(now)
+
+    def identity_changed(self, now: float) -> None:
+        """Our static key is another: what was computed with the old one is void."""
+        self._remote = None
+        self._abandon_initiation()
+        self.expire_sending(now)
+
+    def forget(self) -> None:
+        """Release every index, so that late packets find nothing. Staged packets stay with the object."""
+        self._abandon_initiation()
+        self._release(self.keypairs.clear())
+
+    def _give_up(self, now: float) -> None:
+        timers = self.timers
+        timers.handshake_completed()
+        timers.keepalive_at = math.inf
+        if timers.wipe_at == math.inf:
+            timers.session_derived(now)
+        if self.staged:
+            self._local.dropped["no answer"] += len(self.staged)
+            self.staged = []
+        self._local.facts.append(GaveUp(self.key))
+
+    def _stopped_hearing_back(self, now: float) -> None:
+        self.request_initiation(now)
+
+    def _keepalive_due(self, now: float) -> None:
+        self.send_keepalive(now)
+        self.timers.keepalive_came(now)
+
+    def _persistent_due(self, now: float) -> None:
+        self.send_keepalive(now)
+        if self.timers.persistent_at == math.inf:  # nothing went out: a handshake is under way
+            self.timers.persistent_at = now + self.timers.interval
+
+    def _wipe(self, now: float) -> None:
+        self._release(self.keypairs.clear())
+        if not self.timers.is_initiating:
+            self._abandon_initiation()
+
+
+_ON_TIMER = {
+    "wipe_at": Peer._wipe,
+    "give_up_at": Peer._give_up,
+    "retransmit_at": Peer._initiate,
+    "new_handshake_at": Peer._stopped_hearing_back,
+    "keepalive_at": Peer._keepalive_due,
+    "persistent_at": Peer._persistent_due,
+}

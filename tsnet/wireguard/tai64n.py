@@ -1,0 +1,75 @@
+"""TAI64N time stamps that never go back, not even over a restart with a clock that did.
+
+    12 bytes, big-endian:  u64 seconds = 2^62 + 10 + unix seconds  |  u32 nanoseconds, the low 24 bits zero
+
+A responder drops an initiation whose stamp is not above the last one it accepted. Hence
+- each stamp is at least one tick (16.777216 ms, the step of the whitened nanoseconds) after the previous one;
+- all stamps lie below a *mark* that is kept on disk. A stamp that reaches it moves it ten minutes ahead, which is
+  the only time anything is written; a process starts at its mark or at the wall clock, whichever is later.
+
+Source: wireguard-go tai64n/tai64n.go; https://cr.yp.to/libtai/tai64.html.
+Not here: the wall clock, and the disk.
+"""
+
+from __future__ import annotations
+
+import math
+from struct import Struct
+
+STAMP_SIZE = 12
+TICK = 1 << 24
+"""Nanoseconds; finer ones would tell the world our clock's phase."""
+
+MARK_AHEAD = 600
+"""Seconds."""
+
+_BASE = (1 << 62) + 10
+_SECOND = 1_000_000_000
+_STAMP = Struct(">QI")
+
+
+def encode(unix_nanoseconds: int) -> bytes:
+    seconds, nanoseconds = divmod(unix_nanoseconds, _SECOND)
+    return _STAMP.pack(_BASE + seconds, nanoseconds & -TICK)
+
+
+class Timestamps:
+    """The source of our stamps.
+
+    mark: unix seconds, as `take_mark` once returned them, or None in a new installation.
+    """
+
+    __slots__ = ("_latest", "_mark", "_reached")
+
+    def __init__(self, mark: float | None = None) -> None:
+        self._mark = 0 if mark is None else math.ceil(mark)
+        self._latest = self._mark * _SECOND - TICK
+        self._reached = False
+
+    def next(self, unix_time: float) -> bytes:
+        """A stamp for this moment, later than every one before."""
+        stamp = max(_floor(int(unix_time * _SECOND)), _following(self._latest))
+        self._latest = stamp
+        if stamp >= self._mark * _SECOND:
+            self._mark = stamp // _SECOND + MARK_AHEAD
+            self._reached = True
+        return encode(stamp)
+
+    def take_mark(self) -> float | None:
+        """The mark to persist, once after it has moved; None otherwise."""
+        if not self._reached:
+            return None
+        self._reached = False
+        return float(self._mark)
+
+
+def _floor(unix_nanoseconds: int) -> int:
+    """Clear the bits that do not travel; the ticks start anew with each second."""
+    seconds, nanoseconds = divmod(max(unix_nanoseconds, 0), _SECOND)
+    return seconds * _SECOND + (nanoseconds & -TICK)
+
+
+def _following(stamp: int) -> int:
+    seconds, nanoseconds = divmod(stamp, _SECOND)
+    nanoseconds += TICK
+    return (seconds + 1) * _SECOND if nanoseconds >= _SECOND else seconds * _SECOND + nanoseconds

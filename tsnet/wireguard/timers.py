@@ -1,0 +1,126 @@
+"""The timers of one peer: a table of instants, and the events that move them.
+
+| slot             | armed by                      | after                            | when it comes             |
+|------------------|-------------------------------|----------------------------------|---------------------------|
+| retransmit_at    | initiation sent               | EARLY_RETRIES, else 5 s + jitter | initiate again            |
+| give_up_at       | a handshake is wanted         | REKEY_ATTEMPT_TIME               | stop, drop what is staged |
+| keepalive_at     | data received                 | KEEPALIVE_TIMEOUT                | answer with a keepalive   |
+| new_handshake_at | data sent                     | NEW_HANDSHAKE_TIME + jitter      | nobody there: initiate    |
+| persistent_at    | anything authentic, both ways | the interval                     | keepalive, unasked        |
+| wipe_at          | session derived               | WIPE_TIME                        | forget all keys           |
+
+A slot is inf when it is not armed. `deadline()` is the least of them; nothing here acts.
+
+Source: WireGuard §6.2-6.5; wireguard-go device/timers.go.
+Not here: what happens when one comes (`peer`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from tsnet.wireguard.constants import (
+    EARLY_RETRIES,
+    KEEPALIVE_TIMEOUT,
+    NEW_HANDSHAKE_TIME,
+    REKEY_ATTEMPT_TIME,
+    REKEY_TIMEOUT,
+    RETRY_GAP,
+    WIPE_TIME,
+)
+
+TIMERS = ("wipe_at", "give_up_at", "retransmit_at", "new_handshake_at", "keepalive_at", "persistent_at")
+"""In the order in which those that come at once are served."""
+
+
+class Timers:
+    __slots__ = (*TIMERS, "_keepalive_again", "_series_from", "interval")
+
+    def __init__(self, interval: float | None = None) -> None:
+        self.wipe_at = self.give_up_at = self.retransmit_at = math.inf
+        self.new_handshake_at = self.keepalive_at = self.persistent_at = math.inf
+        self.interval = math.inf if interval is None else interval
+        self._keepalive_again = False
+        self._series_from = -math.inf  # when the first initiation of the present series went out
+
+    def deadline(self) -> float:
+        return min(
+            self.wipe_at,
+            self.give_up_at,
+            self.retransmit_at,
+            self.new_handshake_at,
+            self.keepalive_at,
+            self.persistent_at,
+        )
+
+    def why(self) -> str:
+        """The name of the slot that `deadline` is about; "" if none is armed."""
+        name = min(TIMERS, key=lambda slot: getattr(self, slot))
+        return name if getattr(self, name) < math.inf else ""
+
+    # --- handshakes -----------------------------------------------------------------------------------------
+
+    @property
+    def is_initiating(self) -> bool:
+        """An initiation is out, or waits for its time."""
+        return self.retransmit_at < math.inf
+
+    def handshake_wanted(self, now: float) -> None:
+        """There is traffic for the peer, or a reason for a new session: patience starts anew."""
+        self.give_up_at = now + REKEY_ATTEMPT_TIME
+
+    def initiation_sent(self, now: float, jitter: float, *, early: bool) -> None:
+        """early: the peer never answered, so that the first retries come soon."""
+        if not self.is_in_series:
+            self._series_from = now
+        for after in EARLY_RETRIES if early else ():
+            if self._series_from + after >= now + RETRY_GAP:
+                self.retransmit_at = self._series_from + after
+                return
+        self.retransmit_at = now + REKEY_TIMEOUT + jitter
+
+    @property
+    def is_in_series(self) -> bool:
+        return self._series_from > -math.inf
+
+    def series_ended(self) -> None:
+        """A handshake completed, was given up, or is to start over: the next initiation is a first one."""
+        self.retransmit_at = math.inf
+        self._series_from = -math.inf
+
+    def handshake_completed(self) -> None:
+        """As initiator by the response, as responder by the first packet."""
+        self.series_ended()
+        self.give_up_at = math.inf
+
+    def session_derived(self, now: float) -> None:
+        self.wipe_at = now + WIPE_TIME
+
+    # --- traffic --------------------------------------------------------------------------------------------
+
+    def data_sent(self, now: float, jitter: float) -> None:
+        """Something that the peer owes an answer to; call after `authenticated_sent`."""
+        if self.new_handshake_at == math.inf:
+            self.new_handshake_at = now + NEW_HANDSHAKE_TIME + jitter
+
+    def data_received(self, now: float) -> None:
+        """Something that we owe an answer to. While the timer runs a flag is set, so that a stream costs nothing."""
+        if self.keepalive_at == math.inf:
+            self.keepalive_at = now + KEEPALIVE_TIMEOUT
+        else:
+            self._keepalive_again = True
+
+    def keepalive_came(self, now: float) -> None:
+        """`keepalive_at` was due. More data came meanwhile: once more."""
+        self.keepalive_at = now + KEEPALIVE_TIMEOUT if self._keepalive_again else math.inf
+        self._keepalive_again = False
+
+    def authenticated_sent(self, now: float) -> None:
+        """Any message that the peer can authenticate: data, keepalive, handshake."""
+        self.keepalive_at = math.inf
+        self.persistent_at = now + self.interval
+
+    def authenticated_received(self, now: float) -> None:
+        """Any message that we have authenticated."""
+        self.new_handshake_at = math.inf
+        self.persistent_at = now + self.interval
