@@ -130,6 +130,7 @@ class TailnetSocket(socket.socket):
     # --- sending ------------------------------------------------------------------------------------------------
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
+        self._raise_if_broken()
         try:
             return super().send(data, flags)
         except BrokenPipeError:
@@ -137,6 +138,7 @@ class TailnetSocket(socket.socket):
             raise
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        self._raise_if_broken()
         try:
             super().sendall(data, flags)
         except BrokenPipeError:
@@ -144,6 +146,7 @@ class TailnetSocket(socket.socket):
             raise
 
     def sendmsg(self, buffers: Iterable[Buffer], *args: Any) -> int:
+        self._raise_if_broken()
         try:
             return super().sendmsg(buffers, *args)
         except BrokenPipeError:
