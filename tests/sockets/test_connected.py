@@ -12,7 +12,9 @@ import threading
 import pytest
 
 from tests.sockets.node import LOCAL, REMOTE, MemoryPipe, NodeThread
+from tsnet.errors import DialTimeout, NotUp, StreamReset
 from tsnet.sockets import TailnetSocket, bridge
+from tsnet.sockets.connected import os_error
 
 pytestmark = pytest.mark.usefixtures("kind")
 
@@ -113,6 +115,24 @@ def test_message_calls_show_the_reset_too(node: NodeThread, call: str) -> None:
         arguments = {"recvmsg": 10, "recvmsg_into": [bytearray(10)], "sendmsg": [b"x"], "send": b"x"}
         with pytest.raises(ConnectionResetError):
             getattr(application, call)(arguments[call])
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (StreamReset("100.64.0.2:80 reset the stream"), ConnectionResetError),
+        (DialTimeout("100.64.0.2:80 stopped answering"), TimeoutError),
+        (NotUp("the node was closed"), ConnectionAbortedError),
+        (OSError(errno.EHOSTUNREACH, "unreachable"), OSError),
+        (ConnectionError("somehow"), ConnectionResetError),
+    ],
+)
+def test_each_failure_becomes_the_builtin_that_fits(error: Exception, builtin: type[OSError]) -> None:
+    shown = os_error(error)
+    assert type(shown) is builtin
+    assert shown.errno
+    assert shown.__cause__ is error
+    assert (shown.strerror or "") in str(error)
 
 
 def test_makefile_reads_lines(node: NodeThread) -> None:

@@ -1,4 +1,4 @@
-"""The listening lookalike under what servers do to a listener: block, poll, time out, accept in threads, fork, close."""
+"""The listening lookalike under what servers do to a listener: block, poll, time out, share, fork, close."""
 
 from __future__ import annotations
 

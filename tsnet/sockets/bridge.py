@@ -20,8 +20,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tsnet.edge.ready import READ, WRITE, Reactor
+from tsnet.errors import Error
 from tsnet.protocols import Address
-from tsnet.sockets.connected import Link, TailnetSocket
+from tsnet.sockets.connected import Link, TailnetSocket, os_error
 from tsnet.sockets.pairs import stream_pair
 
 CHUNK = 64 * 1024
@@ -34,11 +35,11 @@ class Pipe(Protocol):
     remote_address: Address
 
     def read_available(self, max_bytes: int) -> bytes | None:
-        """What has come: b"" for nothing yet, None at the peer's end; OSError once it broke and all else is read."""
+        """What has come: b"" for nothing yet, None at the peer's end; once it broke and all else is read, the error."""
         ...
 
     def write_some(self, data: bytes) -> int:
-        """Take as much as there is room for and say how much. OSError if the stream is broken."""
+        """Take as much as there is room for and say how much. OSError or `tsnet.Error` if the stream is broken."""
         ...
 
     def send_eof(self) -> None:
@@ -119,7 +120,10 @@ class Bridge:
                 return
             try:
                 taken = self._pipe.write_some(self._outgoing)
-            except OSError:  # what the peer sent before it broke may still be unread: `_to_application` finds the end
+            except (
+                OSError,
+                Error,
+            ):  # what the peer sent before it broke may still be unread: `_to_application` finds the end
                 self._outgoing, self._from_application_done = b"", True
                 return
             if not taken:
@@ -175,8 +179,8 @@ class Bridge:
     def _read(self) -> bool:
         try:
             data = self._pipe.read_available(CHUNK)
-        except OSError as error:
-            self.link.error = error
+        except (OSError, Error) as error:
+            self.link.error = os_error(error)
             self._end()
             return False
         if data is None:

@@ -156,7 +156,7 @@ class TailnetSocket(socket.socket):
     def _raise_if_broken(self) -> None:
         error = self._link.error if self._link is not None else None
         if error is not None:
-            raise OSError(error.errno or errno.ECONNRESET, error.strerror or str(error)) from error
+            raise OSError(error.errno, error.strerror) from error.__cause__
 
     # --- copies and the end -------------------------------------------------------------------------------------
 
@@ -169,6 +169,19 @@ class TailnetSocket(socket.socket):
         super()._real_close(*args)  # type: ignore[misc]
         if self._link is not None:
             self._link.close()
+
+
+def os_error(error: Exception) -> OSError:
+    """The failure as the socket module would raise it: with a number, from which Python chooses the class."""
+    if isinstance(error, OSError) and error.errno:
+        number, text = error.errno, error.strerror or str(error)
+    else:
+        builtins = {TimeoutError: errno.ETIMEDOUT, ConnectionError: errno.ECONNRESET}
+        number = next((code for kind, code in builtins.items() if isinstance(error, kind)), errno.ECONNABORTED)
+        text = str(error)
+    shown = OSError(number, text)
+    shown.__cause__ = error
+    return shown
 
 
 def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
