@@ -6,15 +6,20 @@ import json
 import os
 import ssl
 import urllib.request
+from hashlib import sha256
 
 import pytest
 
+from tests.interop.harness.caddy import Caddy
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.headscale import Headscale
 from tests.interop.harness.process import ProcessError
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene, ip
 from tests.interop.harness.testcontrol import Derper, TestControl
+from tests.interop.harness.wireguard import WireGuardGo, ping
+from tsnet.base.crypto import node_public
+from tsnet.base.keys import NodePrivateKey
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 MIB = 1 << 20
@@ -102,3 +107,44 @@ def test_headscale_serves_https_under_the_private_ca(scene: Scene) -> None:
         context = ssl.create_default_context(cafile=headscale.ca.path)
         with urllib.request.urlopen(f"{headscale.url}/health", context=context) as answer:
             assert json.load(answer)["status"] == "pass"
+
+
+def test_caddy_serves_and_dials_on_one_node(scene: Scene) -> None:
+    need("testcontrol", "derper", "tsnetpeer", "caddy")
+    with (
+        Derper(scene) as derper,
+        TestControl(scene, derper) as control,
+        GoPeer(scene, control, "a", auth_key="any") as a,
+    ):
+        a.up()
+        a.serve_http()
+        with Caddy(scene, control, "web", auth_key="any", upstream="a:80") as caddy:
+            a.process.wait_until(lambda: a.peer("web"), "told of the new peer")
+            assert a.get("http://web/").body == "hello from web"
+            assert a.get("http://web/whoami").body.endswith("@fake-control.example.net")
+            status, body = caddy.get("/there")
+            assert status == 200
+            assert json.loads(body)["whois"]["name"] == "web.lab.example"
+            (caddy.files / "some").write_bytes(bytes(MIB))
+            assert a.get("http://web:81/files/some").sha256 == sha256(bytes(MIB)).hexdigest()
+
+
+def test_wireguard_go_to_wireguard_go(scene: Scene) -> None:
+    need("wireguard", "tun")
+    other = scene.namespace("other")
+    scene.veth(scene.name, other, "10.9.0.1/24", "10.9.0.2/24")
+    key_a, key_b = NodePrivateKey(bytes(31) + b"a"), NodePrivateKey(bytes(31) + b"b")
+    a_is, b_is = ["100.64.0.1/32", "fd7a::1/128"], ["100.64.0.2/32", "fd7a::2/128"]
+    with (
+        WireGuardGo(scene, private_key=key_a.reveal(), addresses=a_is) as a,
+        WireGuardGo(scene, private_key=key_b.reveal(), addresses=b_is, namespace=other) as b,
+    ):
+        a.add_peer(node_public(key_b), allowed_ips=b_is, endpoint="10.9.0.2:51820")
+        b.add_peer(node_public(key_a), allowed_ips=a_is)
+        for size in (8, 1232):
+            assert ping("100.64.0.2", size=size) < 1
+            assert ping("fd7a::2", size=size) < 1
+        assert b.peer(node_public(key_a)).last_handshake > 0
+        a.move(51821)
+        assert ping("100.64.0.2") < 1
+        assert b.peer(node_public(key_a)).endpoint == "10.9.0.1:51821"

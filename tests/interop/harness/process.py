@@ -111,3 +111,9 @@ def can_connect(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def can_connect_unix(path: Path) -> bool:
+    """Does something accept on that Unix socket?"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
