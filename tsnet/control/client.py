@@ -1,0 +1,651 @@
+"""The node's side of control, whole: find the server, log in, publish ourselves, follow the netmap.
+
+    /key (TLS verified) ─┐
+    link opened ─────────┴─> channel ready ─> register ─┬─> map poll ........ NetMapChanged, again and again
+                                                        └─> lite update ..... whenever something about us changes
+
+| what ends                    | what follows                                                                      |
+|------------------------------|-----------------------------------------------------------------------------------|
+| the link, the watchdog       | Disconnected, a new channel after a backoff; after 3 failures the key is asked anew |
+| the map stream alone         | a new poll on the same channel after a backoff; three in a minute: DuplicateNode  |
+| HTTP 404 on the poll         | an ephemeral node with a key registers anew, with a new node key; others NodeRemoved |
+| registration refused         | fatal Problem; everything stops until `login`                                     |
+| a hopeless server, never met | fatal Problem (certificate, no control server, wrong pinned key)                  |
+| HTTP 429                     | Problem, again after Retry-After                                                  |
+
+Everything that leaves is an effect on links named ("control", what, generation); `transmit` hands them out.
+dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
+
+Source: Go control/controlclient/{auto,direct}.go.
+Not here: what the pieces do in themselves (`channel`, `login`, `mappoll`, `mapsession`, `publisher`, `pings`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from tsnet.base.crypto import node_public
+from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
+from tsnet.base.links import Close, Closed, Computed, Data, Effect, Event, Link, Opened, Received
+from tsnet.base.malformed import MalformedError
+from tsnet.control import facts, remedies
+from tsnet.control.address import ControlAddress
+from tsnet.control.backoff import Backoff
+from tsnet.control.channel import Channel, HttpEvent, Refused
+from tsnet.control.facts import Fact
+from tsnet.control.http import Body, Head, Reset
+from tsnet.control.login import Accepted, Again, Denied, Login, Outcome, Waiting
+from tsnet.control.mappoll import MapPoll
+from tsnet.control.mapsession import MapSession
+from tsnet.control.messages import (
+    KEY_PATH,
+    MAP_PATH,
+    REGISTER_PATH,
+    ControlKeys,
+    MapResponse,
+    PingRequest,
+    RegisterResponse,
+)
+from tsnet.control.pings import Pings
+from tsnet.control.publisher import Endpoint, Publisher
+from tsnet.control.upgrade import Asking
+from tsnet.errors import AuthKeyRejected, Error, KeyExpired
+from tsnet.errors import NodeRemoved as NodeRemovedError
+
+READY_TIMEOUT = 15.0
+REGISTER_TIMEOUT = 60.0
+FOLLOWUP_TIMEOUT = 300.0
+"""A person takes their time, but a link that died silently must not wait for ever."""
+
+MAX_SLEEP = 300.0
+MAX_ANSWER = 1 << 20
+KEY_AFTER_FAILURES = 3
+DUPLICATE_ENDS, DUPLICATE_SPAN = 3, 60.0
+"""Our map stream ended this often within this span: somebody else polls with our key."""
+
+DUPLICATE_PAUSE = 15.0
+
+
+@attrs.define
+class _Exchange:
+    """A request on its way: who asked, and the answer so far."""
+
+    done: Callable[[_Exchange, float], None]
+    status: int = 0
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytearray = attrs.field(factory=bytearray)
+
+    @property
+    def text(self) -> str:
+        """The start of an error's body, printable."""
+        text = bytes(self.body[:200]).decode("utf-8", "replace").strip()
+        return "".join(char if char.isprintable() else " " for char in text)
+
+
+class Client:
+    """One node at one control server. Speaks from the first `transmit` on.
+
+    wall_offset: unix time = now + wall_offset. enrolled: the node key has been accepted before, so the auth key is
+    shown only if control asks for it. control_key: the only server key to trust. hostinfo: tailcfg.Hostinfo by JSON
+    names, tags to ask for among it (RequestTags).
+    """
+
+    TIMERS = ("_connect_at", "_ready_by", "_register_at", "_register_by", "_poll_at")
+
+    def __init__(
+        self,
+        control_url: str,
+        *,
+        machine_private: MachinePrivateKey,
+        node_private: NodePrivateKey,
+        disco_key: DiscoKey,
+        entropy: Callable[[int], bytes],
+        wall_offset: float,
+        hostinfo: Mapping[str, Any],
+        auth_key: str = "",
+        enrolled: bool = False,
+        ephemeral: bool = False,
+        lock_key: LockKey | None = None,
+        control_key: MachineKey | None = None,
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._address = ControlAddress.parse(control_url)
+        self._machine_private, self._entropy, self._pinned = machine_private, entropy, control_key
+        self._login = Login(
+            node_private,
+            auth_key=auth_key,
+            enrolled=enrolled,
+            ephemeral=ephemeral,
+            lock_key=lock_key,
+            entropy=entropy,
+        )
+        self._publisher = Publisher(disco_key, hostinfo, entropy)
+        self._session = MapSession(disco_key, wall_offset)
+        self._pings = Pings(self._address, self._new_link, self.dropped)
+        self._facts: list[Fact] = []
+        self._effects: list[Effect] = []
+        self._generation = 0
+        self._control_key: MachineKey | None = None
+        self._key_link: Link | None = None
+        self._key_asking: Asking | None = None
+        self._channel: Channel | None = None
+        self._exchanges: dict[int, _Exchange] = {}
+        self._poll: MapPoll | None = None
+        self._register_stream: int | None = None
+        self._registered = self._connected = self._met = self._halted = self._leaving = False
+        self._poll_ends: deque[float] = deque(maxlen=DUPLICATE_ENDS)
+        self._connect_backoff, self._register_backoff = Backoff(entropy), Backoff(entropy)
+        self._poll_backoff = Backoff(entropy)
+        self._connect_at = self._register_at = self._poll_at = -math.inf
+        self._ready_by = self._register_by = math.inf
+
+    def __repr__(self) -> str:
+        return f"<control.Client of {self._address.url}>"
+
+    # --- the application's side ---------------------------------------------------------------------------------
+
+    def set_hostinfo(self, hostinfo: Mapping[str, Any], now: float) -> None:
+        self._publisher.set_hostinfo(hostinfo, now)
+        self._advance(now)
+
+    def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
+        """tailcfg.NetInfo by JSON names: PreferredDERP is our home. Goes out with the next `transmit`."""
+        self._publisher.set_net_info(net_info, now)
+        self._advance(now)
+
+    def set_endpoints(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        self._publisher.set_endpoints(endpoints, now)
+        self._advance(now)
+
+    def set_wall_offset(self, wall_offset: float) -> None:
+        """The wall clock was set."""
+        self._session.wall_offset = wall_offset
+
+    def login(self, now: float, auth_key: str = "") -> None:
+        """Log in anew (the key has expired, or something fatal has been put right), with a new node key."""
+        self._halted = False
+        self._login.renew(auth_key)
+        self._abandon_registration()
+        self._register_at = now
+        self._advance(now)
+
+    def logout(self, now: float) -> None:
+        """Give the node up; LoggedOut follows when control has confirmed it."""
+        self._leaving, self._halted = True, False
+        self._abandon_registration()
+        self._register_at = now
+        self._advance(now)
+
+    def answer_ping(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
+        """The result of a PingRequested, with the fields of tailcfg.PingResponse."""
+        self._pings.answer(ping, response, now)
+        self._advance(now)
+
+    # --- the four verbs -----------------------------------------------------------------------------------------
+
+    def receive(self, event: Event, now: float) -> None:
+        link = event.link
+        if isinstance(event, Computed):
+            self._computed(event, now)
+        elif self._channel is not None and link == self._channel.link:
+            self._channel_event(self._channel, event, now)
+        elif link == self._key_link:
+            self._key_event(event, now)
+        elif link[1] == "ping":
+            self._pings.receive(event, now)
+        else:
+            self.dropped["late"] += 1
+        self._advance(now)
+
+    def transmit(self, now: float, budget: int = 1 << 20) -> list[Effect]:
+        self._tick(now)
+        self._advance(now)
+        taken = 0
+        for effect in self._effects:
+            if taken and budget <= 0:
+                break
+            budget -= len(effect.data) if isinstance(effect, Data) else 0
+            taken += 1
+        effects, self._effects = self._effects[:taken], self._effects[taken:]
+        return effects
+
+    def deadline(self) -> float:
+        if self._effects:
+            return -math.inf
+        return min(at for at, _reason in self._timers())
+
+    def why(self) -> str:
+        """What the deadline is for."""
+        return min(self._timers())[1]
+
+    def take_facts(self) -> list[Fact]:
+        taken, self._facts = self._facts, []
+        return taken
+
+    def _timers(self) -> Iterable[tuple[float, str]]:
+        """Every instant at which time alone makes a difference, given what is under way."""
+        yield math.inf, "nothing"
+        yield self._pings.deadline(), "ping"
+        yield self._session.expiry_at, "expiry"
+        if self._halted:
+            return
+        yield self._ready_by, "ready_by"
+        yield self._register_by, "register_by"
+        yield self._publisher.answer_by, "publish_by"
+        if self._poll is not None:
+            yield self._poll.watchdog_at, "watchdog"
+        if self._channel is None:
+            yield self._connect_at, "connect"
+        elif self._channel.usable:
+            if self._may_register():
+                yield self._register_at, "register"
+            if self._may_poll():
+                yield self._poll_at, "poll"
+            if self._may_publish():
+                yield self._publisher.at, "publish"
+
+    # --- what is due --------------------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> None:
+        """What has taken too long."""
+        self._pings.tick(now)
+        self._session.tick(now)
+        if self._halted:
+            return
+        if now >= self._ready_by:
+            self._lose_channel("timeout", now)
+        if self._poll is not None and now >= self._poll.watchdog_at:
+            self._lose_channel("no word from control for two minutes", now)
+        if now >= self._register_by:
+            self._lose_channel("no answer to the registration", now)
+        if now >= self._publisher.answer_by:
+            self._lose_channel("no answer to an update", now)
+
+    def _advance(self, now: float) -> None:
+        """Do everything that can be done now, and move what the parts have for the outside."""
+        if not self._halted:
+            if self._channel is None:
+                if now >= self._connect_at:
+                    self._connect()
+                    self._ready_by = now + READY_TIMEOUT
+            elif self._channel.usable:
+                self._ask(self._channel, now)
+        if self._channel is not None:
+            self._effects += self._channel.transmit()
+        for source in (self._session.facts, self._pings.facts):
+            self._facts += source
+            source.clear()
+        self._effects += self._pings.effects
+        self._pings.effects.clear()
+
+    def _ask(self, channel: Channel, now: float) -> None:
+        if self._may_register() and now >= self._register_at:
+            self._register(channel, now)
+        if self._may_poll() and now >= self._poll_at:
+            self._begin_poll(channel, now)
+        if self._may_publish() and now >= self._publisher.at:
+            self._publish(channel, now)
+        for post in self._pings.posts:
+            self._request(channel, post.method, post.path, post.body, _ignore)
+        self._pings.posts.clear()
+
+    def _may_register(self) -> bool:
+        return (self._login.wanted or self._leaving) and self._register_stream is None
+
+    def _may_poll(self) -> bool:
+        return self._registered and self._poll is None and not self._leaving
+
+    def _may_publish(self) -> bool:
+        return self._registered and self._publisher.stream is None and not self._leaving
+
+    # --- connecting ---------------------------------------------------------------------------------------------
+
+    def _new_link(self, what: str) -> Link:
+        self._generation += 1
+        return ("control", what, self._generation)
+
+    def _connect(self) -> None:
+        """Open the channel's link, and beside it, unless the server's key is known, the one to ask for it."""
+        channel = self._channel = Channel(
+            self._new_link("noise"), self._address, self._machine_private, self._entropy
+        )
+        if self._control_key is not None and self._connect_backoff.failures < KEY_AFTER_FAILURES:
+            channel.begin(self._control_key)
+        else:
+            self._key_link = self._new_link("key")
+            self._key_asking = Asking("GET", KEY_PATH, self._address.authority)
+            self._effects.append(self._address.open(self._key_link))
+        self._effects.append(channel.open())
+
+    def _key_event(self, event: Event, now: float) -> None:
+        assert self._key_asking is not None
+        if isinstance(event, Opened):
+            self._effects.append(Data(event.link, self._key_asking.sent))
+        elif isinstance(event, Closed) and not event.reason.startswith("eof"):
+            self._key_link = None
+            self._lose_channel(event.reason, now, *remedies.link_error(self._address, event.reason))
+        elif isinstance(event, (Received, Closed)):
+            self._key_answer(event.data if isinstance(event, Received) else b"", now)
+
+    def _key_answer(self, data: bytes, now: float) -> None:
+        assert self._key_asking is not None
+        try:
+            response = self._key_asking.receive(data)
+            if response is None:
+                return
+            if response.status != 200:
+                error = remedies.answer_error(self._address, "GET /key", response)
+                self._lose_channel(f"/key: HTTP status {response.status}", now, *error)
+                return
+            public = ControlKeys.decode(response.body).public
+        except MalformedError as error:
+            problem = remedies.not_control(self._address, f"its answer to GET /key is no server key ({error})")
+            self._lose_channel("/key: not a control server", now, problem, hopeless=bool(data))
+            return
+        self._close_key_link()
+        if self._pinned is not None and public != self._pinned:
+            problem = remedies.wrong_control_key(self._address, public, self._pinned)
+            self._lose_channel("wrong server key", now, problem, hopeless=True)
+        elif self._channel is not None:
+            self._control_key = public
+            self._channel.begin(public)
+
+    def _close_key_link(self) -> None:
+        if self._key_link is not None:
+            self._effects.append(Close(self._key_link))
+        self._key_link = self._key_asking = None
+
+    def _channel_event(self, channel: Channel, event: Event, now: float) -> None:
+        if isinstance(event, Opened):
+            channel.opened()
+        elif isinstance(event, Received):
+            self._channel_bytes(channel, event.data, now)
+        elif isinstance(event, Closed):
+            self._channel = None
+            self._lose_channel(event.reason, now, *remedies.link_error(self._address, event.reason))
+
+    def _channel_bytes(self, channel: Channel, data: bytes, now: float) -> None:
+        try:
+            found = channel.receive(data)
+        except Refused as refused:
+            error = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
+            self._lose_channel(str(refused), now, *error)
+            return
+        except MalformedError as error:
+            self._lose_channel(str(error), now)
+            return
+        if channel.ready:
+            self._ready_by = math.inf
+        for event in found:
+            if self._channel is not channel:
+                break
+            self._http_event(event, now)
+
+    def _lose_channel(self, reason: str, now: float, error: Error | None = None, hopeless: bool = False) -> None:
+        """Drop what is left of the connection; connect again after a backoff, or stop for good."""
+        self._close_key_link()
+        if self._channel is not None:
+            self._effects.append(Close(self._channel.link))
+        self._channel = self._poll = None
+        self._exchanges.clear()
+        self._abandon_registration()
+        if self._publisher.stream is not None:
+            self._publisher.failed(now)
+        self._poll_ends.clear()
+        self._ready_by, self._poll_at = math.inf, now
+        if self._connected:
+            self._connected = False
+            self._facts.append(facts.Disconnected(reason))
+        fatal = hopeless and not self._met
+        self._connect_at = math.inf if fatal else now + self._connect_backoff.failed()
+        self._halted = self._halted or fatal
+        self._facts.append(facts.Problem(error or remedies.unreachable(self._address, reason), fatal))
+
+    # --- exchanges ----------------------------------------------------------------------------------------------
+
+    def _request(
+        self, channel: Channel, method: str, path: str, body: bytes, done: Callable[[_Exchange, float], None]
+    ) -> int:
+        stream = channel.request(method, path, body, (("content-type", "application/json"),) if body else ())
+        self._exchanges[stream] = _Exchange(done)
+        return stream
+
+    def _http_event(self, event: HttpEvent, now: float) -> None:
+        exchange = self._exchanges.get(event.stream)
+        if exchange is None:
+            return
+        poll = self._poll if self._poll is not None and self._poll.stream == event.stream else None
+        if isinstance(event, Head):
+            exchange.status, exchange.headers = event.status, event.headers
+        elif isinstance(event, Body):
+            if poll is not None and exchange.status == 200:
+                self._poll_bytes(poll, event.data, now)
+            elif len(exchange.body) < MAX_ANSWER:
+                exchange.body += event.data
+        else:
+            del self._exchanges[event.stream]
+            if isinstance(event, Reset):
+                exchange.status = 0
+            exchange.done(exchange, now)
+
+    # --- registration -------------------------------------------------------------------------------------------
+
+    def _register(self, channel: Channel, now: float) -> None:
+        hostinfo = self._publisher.hostinfo
+        request = self._login.logout_request(hostinfo) if self._leaving else self._login.request(hostinfo)
+        done = self._left if self._leaving else self._register_answer
+        self._register_stream = self._request(channel, "POST", REGISTER_PATH, request.encode(), done)
+        self._register_by = now + (FOLLOWUP_TIMEOUT if request.followup else REGISTER_TIMEOUT)
+
+    def _abandon_registration(self) -> None:
+        if self._register_stream is not None and self._channel is not None:
+            self._exchanges.pop(self._register_stream, None)
+            self._channel.cancel(self._register_stream)
+        self._register_stream, self._register_by = None, math.inf
+
+    def _register_answer(self, exchange: _Exchange, now: float) -> None:
+        self._register_stream, self._register_by = None, math.inf
+        if exchange.status != 200:
+            self._register_failed(exchange, now)
+            return
+        try:
+            response = RegisterResponse.decode(bytes(exchange.body))
+        except MalformedError as error:
+            self._register_at = now + self._register_backoff.failed()
+            detail = f"its answer to the registration is not one ({error})"
+            self._facts.append(facts.Problem(remedies.not_control(self._address, detail), fatal=False))
+            return
+        self._outcome(self._login.accept(response), now)
+
+    def _outcome(self, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Accepted):
+            self._accepted(outcome, now)
+        elif isinstance(outcome, Waiting):
+            self._register_at = now + (self._register_backoff.failed() if outcome.repeated else 0.0)
+            if not outcome.repeated:
+                self._facts.append(facts.LoginUrl(outcome.url))
+        elif isinstance(outcome, Again):
+            self._register_at = now
+        elif isinstance(outcome, Denied):
+            error = KeyExpired(outcome.reason) if outcome.key_expired else None
+            self._stop(facts.Problem(error or AuthKeyRejected(self._address.url, outcome.reason), fatal=True))
+
+    def _accepted(self, outcome: Accepted, now: float) -> None:
+        if outcome.rotated:
+            self._facts.append(facts.NodeKeyRotated(self._login.private, outcome.old))
+            self._end_poll()
+        self._facts.append(facts.LoggedIn(outcome.user))
+        self._register_backoff.succeeded()
+        self._registered, self._poll_at = True, now
+        self._publisher.change(now)
+
+    def _register_failed(self, exchange: _Exchange, now: float) -> None:
+        status, text = exchange.status, exchange.text
+        if status == 429:
+            self._register_at = now + self._retry_after(exchange.headers)
+            error = remedies.unreachable(self._address, f"it limits registrations for now (HTTP status 429 {text})")
+        elif status in (401, 403):
+            self._stop(facts.Problem(AuthKeyRejected(self._address.url, text or f"HTTP status {status}"), fatal=True))
+            return
+        elif 400 <= status < 500 and status != 408 and not self._met:
+            error = remedies.refused_by_server(self._address, "the registration", status, text)
+            self._stop(facts.Problem(error, fatal=True))
+            return
+        else:
+            self._register_at = now + self._register_backoff.failed()
+            error = remedies.unreachable(self._address, f"the registration failed (HTTP status {status} {text})")
+        self._facts.append(facts.Problem(error, fatal=False))
+
+    def _retry_after(self, headers: Mapping[str, str]) -> float:
+        """Seconds; what is missing, a date, or beyond an hour is answered by 5 to 10 s."""
+        text = headers.get("retry-after", "")
+        seconds = int(text) if text.isdecimal() and len(text) < 5 else 0
+        return float(seconds) if 0 < seconds <= 3600 else self._register_backoff.between(5.0, 10.0)
+
+    def _left(self, exchange: _Exchange, now: float) -> None:
+        """The logout was answered; a node that control no longer knows is as good as logged out."""
+        self._register_stream, self._register_by = None, math.inf
+        if exchange.status == 0 or exchange.status >= 500:
+            self._register_at = now + self._register_backoff.failed()
+            return
+        self._leaving = False
+        self._stop(facts.LoggedOut())
+
+    def _stop(self, fact: Fact) -> None:
+        """Leave control alone until `login`."""
+        self._halted, self._registered = True, False
+        self._close_key_link()
+        if self._channel is not None:
+            self._effects += self._channel.transmit()
+            self._effects.append(Close(self._channel.link))
+        self._channel = self._poll = self._register_stream = None
+        self._exchanges.clear()
+        self._ready_by = self._register_by = math.inf
+        self._connect_at = -math.inf
+        self._connected = False
+        self._facts.append(fact)
+
+    # --- the map ------------------------------------------------------------------------------------------------
+
+    def _begin_poll(self, channel: Channel, now: float) -> None:
+        request = self._publisher.request(node_public(self._login.private), stream=True)
+        stream = self._request(channel, "POST", MAP_PATH, request.encode(), self._poll_ended)
+        self._poll = MapPoll(stream, self._new_link("map"), now)
+
+    def _end_poll(self) -> None:
+        """By our own will."""
+        if self._poll is not None and self._channel is not None:
+            self._exchanges.pop(self._poll.stream, None)
+            self._channel.cancel(self._poll.stream)
+        self._poll = None
+
+    def _poll_bytes(self, poll: MapPoll, data: bytes, now: float) -> None:
+        try:
+            self._map_responses(poll, poll.receive(data, now), now)
+        except MalformedError as error:
+            self._refuse_map(error, now)
+
+    def _computed(self, event: Computed, now: float) -> None:
+        poll = self._poll
+        if poll is None or event.link != poll.link:
+            self.dropped["late"] += 1
+            return
+        try:
+            self._map_responses(poll, poll.computed(event.value, now), now)
+        except MalformedError as error:
+            self._refuse_map(error, now)
+
+    def _map_responses(self, poll: MapPoll, responses: list[MapResponse], now: float) -> None:
+        self._effects += poll.effects
+        poll.effects.clear()
+        for response in responses:
+            self._map_response(poll, response, now)
+            if self._poll is not poll:
+                break
+
+    def _map_response(self, poll: MapPoll, response: MapResponse, now: float) -> None:
+        if response.ping is not None:
+            self._pings.requested(response.ping, now)
+        if response.pop_browser_url:
+            self._facts.append(facts.BrowserRequested(response.pop_browser_url))
+        if response.keep_alive:
+            return
+        if not poll.got_map:
+            self._session.begin()
+        self._session.apply(response.update, now)
+        if not poll.got_map:
+            poll.got_map = True
+            self._reached()
+        if response.sleep:
+            self._end_poll()
+            self._poll_at = now + min(response.sleep, MAX_SLEEP)
+
+    def _reached(self) -> None:
+        """The first message with state: the server is what we think it is, and all is well."""
+        self._met = True
+        self._connect_backoff.succeeded()
+        self._poll_backoff.succeeded()
+        if not self._connected:
+            self._connected = True
+            self._facts.append(facts.Connected())
+
+    def _refuse_map(self, error: MalformedError, now: float) -> None:
+        """A message that cannot be used leaves the netmap behind: a new stream begins with a whole one."""
+        self.dropped["map-refused"] += 1
+        problem = remedies.not_control(self._address, f"a map message is refused ({error})")
+        self._facts.append(facts.Problem(problem, fatal=False))
+        self._end_poll()
+        self._poll_at = now + self._poll_backoff.failed()
+
+    def _poll_ended(self, exchange: _Exchange, now: float) -> None:
+        poll, self._poll = self._poll, None
+        if exchange.status == 404:
+            self._node_removed(exchange.text, now)
+            return
+        self._poll_at = now + self._poll_backoff.failed()
+        if exchange.status == 200 and poll is not None and poll.got_map:
+            self._look_for_a_duplicate(now)
+        elif exchange.status not in (0, 200):
+            detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
+            self._facts.append(facts.Problem(remedies.unreachable(self._address, detail), fatal=False))
+
+    def _look_for_a_duplicate(self, now: float) -> None:
+        self._poll_ends.append(now)
+        if len(self._poll_ends) == DUPLICATE_ENDS and now - self._poll_ends[0] <= DUPLICATE_SPAN:
+            self._poll_ends.clear()
+            self._poll_at = now + DUPLICATE_PAUSE * self._poll_backoff.between(1.0, 2.0)
+            reason = "control has ended the map stream of this node three times in a minute, as for another poll"
+            self._facts.append(facts.DuplicateNode(reason))
+
+    def _node_removed(self, text: str, now: float) -> None:
+        if self._login.ephemeral and self._login.auth_key:
+            self._registered = False
+            self._login.start_over()
+            self._register_at = now
+            return
+        error = NodeRemovedError(
+            f"control at {self._address.url} has deleted this node ({text}). Log in again with a new state directory "
+            "or auth key."
+        )
+        self._stop(facts.NodeRemoved(error, fatal=True))
+
+    # --- publishing ---------------------------------------------------------------------------------------------
+
+    def _publish(self, channel: Channel, now: float) -> None:
+        request = self._publisher.request(node_public(self._login.private), stream=False)
+        self._publisher.sent(self._request(channel, "POST", MAP_PATH, request.encode(), self._published), now)
+
+    def _published(self, exchange: _Exchange, now: float) -> None:
+        if exchange.status == 200:
+            self._facts.append(facts.Published(self._publisher.succeeded(now)))
+        else:
+            self._publisher.failed(now)
+
+
+def _ignore(exchange: _Exchange, now: float) -> None:
+    """What control says to a ping's answer does not matter."""

@@ -1,0 +1,139 @@
+"""What the control client tells whoever runs it, in order: collected with `take_facts()`.
+
+| fact             | when                                                    | what to do                           |
+|------------------|---------------------------------------------------------|--------------------------------------|
+| LoginUrl         | a person has to log this node in                        | show it; the client waits by itself  |
+| NodeKeyRotated   | the node has another key from now on                    | save it, then use it everywhere      |
+| LoggedIn         | control has accepted the node key                       |                                      |
+| LoggedOut        | control has confirmed the logout                        | forget the node key                  |
+| Connected        | a map stream runs                                       |                                      |
+| Disconnected     | it does not; the client tries again by itself           | go on with the last netmap           |
+| NetMapChanged    | control sent something new                              | apply it                             |
+| Published        | control has stored what this node last said of itself   | peers can learn our home from now on |
+| KeyExpired       | the node key has expired                                | stop the data plane; log in again    |
+| KeyExtended      | control gave the expired key more time                  | start it again                       |
+| DuplicateNode    | another process uses this node's key                    | tell the user                        |
+| Health           | what is wrong between this node and control             | show it                              |
+| PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`, or nothing     |
+| BrowserRequested | control would like a person to see this page            | show it, or nothing                  |
+| Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters        |
+| NodeRemoved      | a Problem, fatal: control has deleted this node         |                                      |
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from tsnet.base.keys import NodePrivateKey
+from tsnet.control.messages import PingRequest
+from tsnet.errors import Error
+from tsnet.netmap.model import NetMap, UserProfile
+
+
+@attrs.frozen
+class LoginUrl:
+    url: str
+
+
+@attrs.frozen
+class LoggedIn:
+    user: UserProfile
+
+
+@attrs.frozen
+class LoggedOut:
+    pass
+
+
+@attrs.frozen
+class NodeKeyRotated:
+    """`old` is the key it replaces, if control should connect the two; a node that was deleted starts without."""
+
+    private: NodePrivateKey
+    old: NodePrivateKey | None
+
+
+@attrs.frozen
+class Connected:
+    pass
+
+
+@attrs.frozen
+class Disconnected:
+    reason: str
+
+
+@attrs.frozen
+class NetMapChanged:
+    """`netmap` is whole; peers whose key has expired are marked and cannot be reached."""
+
+    netmap: NetMap
+
+
+@attrs.frozen
+class Published:
+    """home_region: the one that control now knows, 0 if none."""
+
+    home_region: int
+
+
+@attrs.frozen
+class KeyExpired:
+    pass
+
+
+@attrs.frozen
+class KeyExtended:
+    pass
+
+
+@attrs.frozen
+class DuplicateNode:
+    reason: str
+
+
+@attrs.frozen
+class Health:
+    """Each a sentence; empty when all is well. What control itself says about the node is in the netmap."""
+
+    messages: tuple[str, ...]
+
+
+@attrs.frozen
+class PingRequested:
+    ping: PingRequest
+
+
+@attrs.frozen
+class BrowserRequested:
+    url: str
+
+
+@attrs.frozen
+class Problem:
+    error: Error
+    fatal: bool
+
+
+@attrs.frozen
+class NodeRemoved(Problem):
+    pass
+
+
+Fact = (
+    LoginUrl
+    | LoggedIn
+    | LoggedOut
+    | NodeKeyRotated
+    | Connected
+    | Disconnected
+    | NetMapChanged
+    | Published
+    | KeyExpired
+    | KeyExtended
+    | DuplicateNode
+    | Health
+    | PingRequested
+    | BrowserRequested
+    | Problem
+)

@@ -1,0 +1,143 @@
+"""One node's registration: which key it asks for, and what the answers mean.
+
+    ask ──> user, no URL ───────────────> Accepted          the key of this attempt is the node's key from now on
+     ^ ──> AuthURL ─────────────────────> Waiting           ask again with Followup, until a person is done
+     │ ──> NodeKeyExpired ──────────────> Again             with a new key, naming the old one
+     │ ──> AuthURL or expired, auth key held back > Again   with the auth key: a known node shows it only if it has to
+     └──── Error, or an expired new key > Denied
+
+A new key is committed only when control has accepted it; until then the old one stays the node's.
+
+Source: Go control/controlclient/direct.go doLogin; tsnet/tsnet.go (an enrolled node does not use its auth key).
+Not here: timing, HTTP statuses, connections (`client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from tsnet.base.crypto import node_public
+from tsnet.base.keys import LockKey, NodePrivateKey
+from tsnet.control.messages import LOGOUT_EXPIRY, RegisterRequest, RegisterResponse
+from tsnet.netmap.model import UserProfile
+
+
+@attrs.frozen
+class Accepted:
+    """rotated: the node's key is another one than before."""
+
+    user: UserProfile
+    rotated: bool
+    old: NodePrivateKey | None
+
+
+@attrs.frozen
+class Waiting:
+    """repeated: this URL is the one we already waited for."""
+
+    url: str
+    repeated: bool
+
+
+@attrs.frozen
+class Again:
+    pass
+
+
+@attrs.frozen
+class Denied:
+    reason: str
+    key_expired: bool = False
+
+
+Outcome = Accepted | Waiting | Again | Denied
+
+
+class Login:
+    """`wanted`: an attempt is due. `private`: the node's key, as control knows it or will."""
+
+    def __init__(
+        self,
+        private: NodePrivateKey,
+        *,
+        auth_key: str,
+        enrolled: bool,
+        ephemeral: bool,
+        lock_key: LockKey | None,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self.private = private
+        self.auth_key, self.ephemeral = auth_key, ephemeral
+        self.wanted = True
+        self.followup = ""
+        self._lock_key, self._entropy = lock_key, entropy
+        self._attempt = private
+        self._old: NodePrivateKey | None = None
+        self._shows_auth_key = bool(auth_key) and not enrolled
+
+    @property
+    def used_auth_key(self) -> bool:
+        return self._shows_auth_key
+
+    def renew(self, auth_key: str = "") -> None:
+        """Log in anew with a new key in place of the present one, which stays in use meanwhile."""
+        self.auth_key = auth_key or self.auth_key
+        self._shows_auth_key = bool(self.auth_key)
+        self._begin(NodePrivateKey(self._entropy(32)), self.private)
+
+    def start_over(self) -> None:
+        """Control has deleted the node: another one, with nothing in common with it but the machine."""
+        self._shows_auth_key = bool(self.auth_key)
+        self._begin(NodePrivateKey(self._entropy(32)), None)
+
+    def request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
+        return RegisterRequest(
+            node_key=node_public(self._attempt),
+            old_node_key=node_public(self._old) if self._old is not None else None,
+            lock_key=self._lock_key,
+            auth_key=self.auth_key if self._shows_auth_key else "",
+            followup=self.followup,
+            hostinfo=hostinfo,
+            ephemeral=self.ephemeral,
+        )
+
+    def logout_request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
+        return RegisterRequest(
+            node_key=node_public(self.private), lock_key=self._lock_key, expiry=LOGOUT_EXPIRY, hostinfo=hostinfo
+        )
+
+    def accept(self, response: RegisterResponse) -> Outcome:
+        if response.error:
+            self.followup = ""
+            return Denied(response.error)
+        if response.node_key_signature:
+            return Denied("this tailnet uses Tailnet Lock and wants the node key signed anew")
+        if (response.auth_url or response.node_key_expired) and self.auth_key and not self._shows_auth_key:
+            self._shows_auth_key = True
+            if not response.node_key_expired:
+                return Again()
+        if response.node_key_expired:
+            return self._expired()
+        if response.auth_url:
+            repeated, self.followup = response.auth_url == self.followup, response.auth_url
+            return Waiting(response.auth_url, repeated)
+        return self._commit(response.user)
+
+    def _expired(self) -> Outcome:
+        if self._attempt != self.private:
+            return Denied("control says that a new node key has expired already", key_expired=True)
+        self._begin(NodePrivateKey(self._entropy(32)), self.private)
+        return Again()
+
+    def _commit(self, user: UserProfile) -> Accepted:
+        accepted = Accepted(user, self._attempt != self.private, self._old)
+        self.private, self._old = self._attempt, None
+        self.wanted, self.followup = False, ""
+        return accepted
+
+    def _begin(self, attempt: NodePrivateKey, old: NodePrivateKey | None) -> None:
+        self._attempt, self._old = attempt, old
+        self.wanted, self.followup = True, ""

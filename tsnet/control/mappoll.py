@@ -1,0 +1,64 @@
+"""One streaming map response: bytes of its body in, messages out, in order.
+
+A message above 256 KiB (unpacked) is decoded off the node's thread: `effects` holds the `Compute`, later messages
+wait for `computed`. The watchdog is armed again by every piece of the body and rests while a message is computed.
+
+Source: Go control/controlclient/direct.go sendMapRequest.
+Not here: what the messages do (`mapsession`), when to poll again (`client`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+from tsnet.base.links import Compute, Link
+from tsnet.base.malformed import MalformedError
+from tsnet.control.mapframes import MAX_MESSAGE, MapFrames, content_size
+from tsnet.control.messages import MapResponse, decode_map
+
+WATCHDOG = 120.0
+COMPUTE_ABOVE = 256 * 1024
+
+
+class MapPoll:
+    """`stream` names the request; `got_map` is set by its owner when the first message with state has arrived."""
+
+    def __init__(self, stream: int, link: Link, now: float) -> None:
+        self.stream, self.link = stream, link
+        self.watchdog_at = now + WATCHDOG
+        self.got_map = False
+        self.effects: list[Compute] = []
+        self._frames = MapFrames()
+        self._waiting: deque[bytes] = deque()
+        self._computing = False
+
+    def receive(self, data: bytes, now: float) -> list[MapResponse]:
+        """Messages that are whole now. Raises MalformedError: the stream is worthless from here on."""
+        self._waiting += self._frames.receive(data)
+        if self._computing:
+            if sum(map(len, self._waiting)) > MAX_MESSAGE:
+                raise MalformedError("map messages come faster than they can be read")
+            return []
+        self.watchdog_at = now + WATCHDOG
+        return self._decode()
+
+    def computed(self, value: Any, now: float) -> list[MapResponse]:
+        """The answer to our Compute; raises MalformedError if the function did."""
+        self._computing = False
+        self.watchdog_at = now + WATCHDOG
+        if not isinstance(value, MapResponse):
+            raise MalformedError(str(value))
+        return [value, *self._decode()]
+
+    def _decode(self) -> list[MapResponse]:
+        found = []
+        while self._waiting and not self._computing:
+            message = self._waiting.popleft()
+            if max(len(message), content_size(message) or 0) > COMPUTE_ABOVE:
+                self.effects.append(Compute(self.link, decode_map, message))
+                self._computing, self.watchdog_at = True, math.inf
+            else:
+                found.append(decode_map(message))
+        return found

@@ -1,0 +1,114 @@
+"""Control's pings: whether this node lives, and what it can reach.
+
+| Types  | done here                                                    | over                              |
+|--------|--------------------------------------------------------------|-----------------------------------|
+| ""     | HEAD URL, the answer does not matter                         | the channel if URLIsNoise, else a |
+|        |                                                              | link of its own to control's URL  |
+| "c2n"  | `c2n.answer(Payload)`, POST URL                              | always the channel                |
+| others | a fact: the engine pings `ip`, then `answer` posts its reply | as for ""                         |
+
+A URL on another host than control's is never visited: nobody makes this process talk to strangers. A URL seen last
+is not answered twice.
+
+Source: Go control/controlclient/direct.go answerPing; tailcfg.PingRequest, PingResponse.
+Not here: the pings themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Opened, Received
+from tsnet.base.malformed import MalformedError
+from tsnet.control import c2n, gojson
+from tsnet.control.address import ControlAddress, path_and_query
+from tsnet.control.facts import PingRequested
+from tsnet.control.messages import PingRequest
+from tsnet.control.upgrade import Asking
+
+MAX_LINKS = 4
+ANSWER_TIMEOUT = 15.0
+
+
+@attrs.frozen
+class Post:
+    """A request for the channel."""
+
+    method: str
+    path: str
+    body: bytes = attrs.field(repr=False)
+
+
+class Pings:
+    """`effects` and `posts` are taken by the owner after each call. dropped: reasons "ping-…"."""
+
+    def __init__(self, address: ControlAddress, new_link: Callable[[str], Link], dropped: Counter[str]) -> None:
+        self.effects: list[Effect] = []
+        self.posts: list[Post] = []
+        self.facts: list[PingRequested] = []
+        self._address, self._new_link, self._dropped = address, new_link, dropped
+        self._links: dict[Link, tuple[Asking, float]] = {}
+        self._last_url = ""
+
+    def requested(self, ping: PingRequest, now: float) -> None:
+        if ping.url == self._last_url:
+            return
+        self._last_url = ping.url
+        if not re.fullmatch(r"https?://[!-~]+", ping.url):
+            self._dropped["ping-malformed"] += 1
+        elif ping.types == "c2n":
+            self._answer_c2n(ping)
+        elif ping.types:
+            self.facts.append(PingRequested(ping))
+        else:
+            self._call("HEAD", ping, b"", now)
+
+    def answer(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
+        """Post the result of a ping that was handed out; `response` has the fields of PingResponse."""
+        self._call("POST", ping, gojson.document(response), now)
+
+    def receive(self, event: Event, now: float) -> None:
+        """Events of our own links; what control answers does not matter."""
+        if event.link not in self._links:
+            return
+        if isinstance(event, Opened):
+            self.effects.append(Data(event.link, self._links[event.link][0].sent))
+        elif isinstance(event, Received):
+            self._end(event.link)
+        elif isinstance(event, Closed):
+            del self._links[event.link]
+
+    def tick(self, now: float) -> None:
+        for link in [link for link, (_asking, until) in self._links.items() if now >= until]:
+            self._end(link)
+
+    def deadline(self) -> float:
+        return min((until for _asking, until in self._links.values()), default=float("inf"))
+
+    def _answer_c2n(self, ping: PingRequest) -> None:
+        try:
+            self.posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
+        except (MalformedError, ValueError):
+            self._dropped["ping-malformed"] += 1
+
+    def _call(self, method: str, ping: PingRequest, body: bytes, now: float) -> None:
+        path = self._address.path_of(ping.url)
+        if ping.url_is_noise:
+            self.posts.append(Post(method, path_and_query(ping.url), body))
+        elif path is None:
+            self._dropped["ping-elsewhere"] += 1
+        elif len(self._links) >= MAX_LINKS:
+            self._dropped["ping-too-many"] += 1
+        else:
+            link = self._new_link("ping")
+            self._links[link] = (Asking(method, path, self._address.authority, body=body), now + ANSWER_TIMEOUT)
+            self.effects.append(self._address.open(link))
+
+    def _end(self, link: Link) -> None:
+        del self._links[link]
+        self.effects.append(Close(link))

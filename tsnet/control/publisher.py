@@ -1,0 +1,103 @@
+"""What this node says of itself, and whether control knows it yet.
+
+Every change goes out in a lite update: at once, one at a time, changes meanwhile joined into the next one. Only what
+matters counts as a change: the order of endpoints and fresh latencies do not.
+
+Source: Go control/controlclient/auto.go updateRoutine; tailcfg.NetInfo.BasicallyEqual.
+Not here: the request's way (`client`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.keys import DiscoKey, NodeKey
+from tsnet.control.backoff import Backoff
+from tsnet.control.gojson import integer
+from tsnet.control.messages import MapRequest
+
+ANSWER_TIMEOUT = 30.0
+
+Endpoint = tuple[UdpAddress, int]
+"""An address and its kind: 0 unknown, 1 local, 2 STUN, 3 port-mapped, 4 STUN with local port, 5 explicit."""
+
+
+class Publisher:
+    """`at`: when the next lite update is due (inf: control knows all, or one is under way)."""
+
+    def __init__(self, disco_key: DiscoKey, hostinfo: Mapping[str, Any], entropy: Callable[[int], bytes]) -> None:
+        self.at = math.inf
+        self.answer_by = math.inf
+        self.stream: int | None = None
+        self._disco_key = disco_key
+        self._hostinfo = dict(hostinfo)
+        self._net_info: Mapping[str, Any] = {}
+        self._endpoints: tuple[Endpoint, ...] = ()
+        self._backoff = Backoff(entropy)
+        self._changed = False
+        self._sent_home = 0
+
+    @property
+    def hostinfo(self) -> dict[str, Any]:
+        """As it goes out: NetInfo is where control learns the home region."""
+        return {**self._hostinfo, "NetInfo": dict(self._net_info)} if self._net_info else dict(self._hostinfo)
+
+    def set_hostinfo(self, hostinfo: Mapping[str, Any], now: float) -> None:
+        if dict(hostinfo) != self._hostinfo:
+            self._hostinfo = dict(hostinfo)
+            self.change(now)
+
+    def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
+        new = _without_latency(net_info) != _without_latency(self._net_info)
+        self._net_info = dict(net_info)
+        if new:
+            self.change(now)
+
+    def set_endpoints(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        found = tuple(endpoints)
+        if set(found) != set(self._endpoints):
+            self._endpoints = found
+            self.change(now)
+
+    def change(self, now: float) -> None:
+        """Something is new, or control may have forgotten: tell it."""
+        self._changed = True
+        if self.stream is None:
+            self.at = now
+
+    def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
+        """A lite update, or the long poll: both carry everything, since servers differ in which one they believe."""
+        return MapRequest(
+            node_key=node_key,
+            disco_key=self._disco_key,
+            stream=stream,
+            omit_peers=not stream,
+            hostinfo=self.hostinfo,
+            endpoints=tuple(where for where, _kind in self._endpoints),
+            endpoint_types=tuple(kind for _where, kind in self._endpoints),
+        )
+
+    def sent(self, stream: int, now: float) -> None:
+        self.stream, self.at, self.answer_by = stream, math.inf, now + ANSWER_TIMEOUT
+        self._changed = False
+        self._sent_home = integer(self._net_info.get("PreferredDERP"))
+
+    def succeeded(self, now: float) -> int:
+        """Control has stored what was sent; the home region that it thereby knows."""
+        self._backoff.succeeded()
+        self._done(now if self._changed else math.inf)
+        return self._sent_home
+
+    def failed(self, now: float) -> None:
+        self._changed = True
+        self._done(now + self._backoff.failed())
+
+    def _done(self, at: float) -> None:
+        self.stream, self.at, self.answer_by = None, at, math.inf
+
+
+def _without_latency(net_info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in net_info.items() if name != "DERPLatency"}

@@ -1,0 +1,83 @@
+"""What went wrong between this node and control, as the error an application sees, with what to do about it.
+
+Links break with a reason (`tsnet.base.links.Closed`); HTTP answers with a status. *Hopeless* means that waiting
+cannot help: nobody at that address speaks ts2021, or its certificate does not verify.
+
+Not here: when a hopeless error counts as fatal (`client`: not once the server has been seen at its best).
+"""
+
+from __future__ import annotations
+
+from tsnet.base.keys import MachineKey
+from tsnet.control.address import ControlAddress
+from tsnet.control.upgrade import Response
+from tsnet.errors import ControlCertificateError, ControlUnreachable, Error, NotAControlServer, RemoteError
+
+_REASONS = {
+    "refused": "the connection is refused: nothing listens there",
+    "dns": "the host name does not resolve",
+    "timeout": "no answer in time",
+    "unreachable": "the host cannot be reached",
+    "reset": "the connection was reset",
+    "eof": "the connection was closed",
+}
+
+_NO_TLS = ("wrong version", "wrong_version", "unknown protocol", "record layer", "http request")
+
+
+def link_error(address: ControlAddress, reason: str) -> tuple[Error, bool]:
+    """The error for a link that broke, and whether it is hopeless."""
+    if reason.startswith("certificate"):
+        return _certificate(address, reason.partition(":")[2].strip() or "it does not verify"), True
+    if reason.startswith("tls") and any(word in reason.lower() for word in _NO_TLS):
+        detail = f"it does not speak TLS on port {address.port}. Is the URL http:// instead?"
+        return not_control(address, detail), True
+    return unreachable(address, _REASONS.get(reason, reason)), False
+
+
+def answer_error(address: ControlAddress, what: str, response: Response) -> tuple[Error, bool]:
+    """The error for an answer to `what` that no control server gives, and whether it is hopeless."""
+    status = response.status
+    if status >= 500 or status in (408, 429):
+        return unreachable(address, f"it answers {what} with HTTP status {status}"), False
+    where = response.headers.get("location", "")
+    if 300 <= status < 400 and where:
+        return not_control(address, f"it redirects {what} to {where!r}. Use the URL that it redirects to"), True
+    return not_control(address, f"it answers {what} with HTTP status {status}"), True
+
+
+def unreachable(address: ControlAddress, detail: str) -> Error:
+    return ControlUnreachable(
+        f"control at {address.url} cannot be reached: {detail}. Check control_url= (or TS_CONTROL_URL), the network, "
+        "and that the server runs."
+    )
+
+
+def not_control(address: ControlAddress, detail: str) -> Error:
+    return NotAControlServer(
+        f"{address.url} is no Tailscale or Headscale control server: {detail}. Check control_url= (TS_CONTROL_URL)."
+    )
+
+
+def wrong_control_key(address: ControlAddress, found: MachineKey, pinned: MachineKey) -> Error:
+    return NotAControlServer(
+        f"control at {address.url} has the key {found}, but control_key= asks for {pinned}. Either the server was "
+        "set up anew (then pin its new key), or something else answers in its place."
+    )
+
+
+def refused_by_server(address: ControlAddress, what: str, status: int, text: str) -> Error:
+    """A request inside the channel that this server will not take from this client."""
+    said = f": {text}" if text else ""
+    return RemoteError(
+        f"control at {address.url} does not accept {what} (HTTP status {status}{said}). "
+        "The server may be too old or too new for this client."
+    )
+
+
+def _certificate(address: ControlAddress, detail: str) -> Error:
+    if "not yet valid" in detail or "expired" in detail:
+        remedy = "Check this machine's clock first, then the certificate."
+    else:
+        remedy = "For a private CA pass ssl_context=, or set SSL_CERT_FILE to its certificate."
+    return ControlCertificateError(f"the certificate of control at {address.url} does not verify: {detail}. {remedy}")
