@@ -58,9 +58,10 @@ class Joined:
         self.links: dict[Link, Peer] = {}
         self.is_up = True
 
-    def add(self, number: int, **options: bool) -> Peer:
+    def add(self, number: int, *, preferred: bool = False) -> Peer:
         private = private_key(number)
-        peer = Peer(Client(REGION, private, entropy=entropy(number), now=self.now, **options), private)
+        client = Client(REGION, private, entropy=entropy(number), preferred=preferred, now=self.now)
+        peer = Peer(client, private)
         self.peers.append(peer)
         return peer
 

@@ -206,7 +206,7 @@ def test_admission_sees_key_and_address_and_may_refuse() -> None:
 def test_keepalives_come_every_sixty_seconds_and_a_fixed_jitter() -> None:
     relay = new_relay()
     logged_in(relay)
-    times = []
+    times: list[float] = []
     while len(times) < 4:
         now = relay.deadline()
         if any(frame == (frames.KEEP_ALIVE, b"") for frame in told(relay, now)):

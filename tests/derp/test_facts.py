@@ -1,0 +1,64 @@
+"""Every fact, from the bytes that cause it."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+from tests.derp.joined import BUDGET
+from tests.derp.scripted import close, connected, hear, new_client, ready, said, server_info
+from tsnet.base.keys import NodeKey
+from tsnet.derp import facts, frames
+from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Measured, PeerGone, Restarting
+
+KEY = NodeKey(b"\x0a" * 32)
+
+CASES: list[tuple[bytes, Fact]] = [
+    (frames.encode_peer_gone(KEY, 0), PeerGone(7, KEY, frames.PEER_GONE_DISCONNECTED)),
+    (frames.encode_peer_gone(KEY, 1), PeerGone(7, KEY, frames.PEER_GONE_NOT_HERE)),
+    (frames.encode_peer_gone(KEY, 0xF0), PeerGone(7, KEY, 0xF0)),
+    (frames.encode(frames.PEER_GONE, KEY), PeerGone(7, KEY, frames.PEER_GONE_DISCONNECTED)),  # an old server
+    (frames.encode(frames.HEALTH, "zwölf".encode()), Health(7, "zwölf")),
+    (frames.encode(frames.HEALTH, b"\xff"), Health(7, "\ufffd")),
+    (frames.encode(frames.HEALTH), Health(7, "")),
+    (frames.encode_restarting(0.5, 20.0), Restarting(7, 0.5, 20.0)),
+]
+
+
+@pytest.mark.parametrize(("stream", "fact"), CASES)
+def test_a_frame_becomes_a_fact(stream: bytes, fact: Fact) -> None:
+    client = new_client()
+    connected(client)
+    hear(client, stream)
+    assert client.take_facts() == [fact]
+    assert client.take_facts() == []
+
+
+def test_connected_tells_the_latency_of_the_login() -> None:
+    client = new_client()
+    ready(client, 1.0)
+    hear(client, server_info(), 1.125)
+    assert client.take_facts() == [Connected(7, 0.125)]
+
+
+def test_measured_tells_the_latency_of_a_ping() -> None:
+    client = new_client()
+    connected(client)
+    client.ping(2.0)
+    [(_, data)] = said(client.transmit(2.0, BUDGET))
+    hear(client, frames.encode(frames.PONG, data), 2.5)
+    assert client.take_facts() == [Measured(7, 0.5)]
+
+
+def test_disconnected_comes_after_what_the_connection_told() -> None:
+    client = new_client()
+    connected(client)
+    hear(client, frames.encode_peer_gone(KEY, 1))
+    close(client, "reset")
+    assert client.take_facts() == [PeerGone(7, KEY, 1), Disconnected(7, "reset")]
+
+
+def test_every_kind_of_fact_is_shown_here() -> None:
+    shown = {type(fact) for _, fact in CASES} | {Connected, Measured, Disconnected}
+    assert shown == set(typing.get_args(facts.Fact))

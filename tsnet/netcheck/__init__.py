@@ -1,0 +1,1 @@
+"""What the network around us is like, and which region is our home."""

@@ -1,0 +1,165 @@
+"""Which region is our home: the first that answers, corrected by what is measured, never waited for.
+
+    set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
+    answered ─► the first becomes home at once; a better one later, if it is better by enough
+    failed, lost ─► another region is home when the old one stays away for 8 s
+
+A better region takes over when all of this holds (Go keeps reports for five minutes and calls a home alive that was
+heard within 8 s):
+
+    best(new) < best(old)       best = lowest latency of the last 5 min 5 s, times its RegionScore
+    the old home has been away for 8 s, or it answers, but in 10 ms more than best(new) and half as much again
+    control is listening, or peers could not learn of it
+
+Source: Go net/netcheck/netcheck.go (addReportHistoryAndSetPreferredDERP), wgengine/magicsock/derp.go.
+Not here: how a region is measured (the engine feeds latencies), held connections (`disco.paths`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tsnet.netmap.model import DerpMap, DerpRegion
+
+PROBES_AT_ONCE = 3
+HISTORY = 305.0
+HEARD_WITHIN = 8.0
+RETRY_AFTER = 1.0
+MIN_GAIN = 0.010
+MAX_RATIO = 2 / 3
+
+
+class Home:
+    """region: our home, 0 while nothing answered."""
+
+    def __init__(self) -> None:
+        self.region = 0
+        self._may_move = True
+        self._regions: Mapping[int, DerpRegion] = {}
+        self._scores: Mapping[int, float] = {}
+        self._waiting: list[int] = []
+        self._probing: set[int] = set()
+        self._history: dict[int, list[tuple[float, float]]] = {}
+        self._udp_answered = False
+        self.away_at = self.retry_at = math.inf
+
+    # --- in -------------------------------------------------------------------------------------------------------
+
+    def set_map(self, derp_map: DerpMap, now: float) -> None:
+        """New regions are measured; one whose definition changed or went is forgotten, even if it was home."""
+        old, self._regions, self._scores = self._regions, derp_map.regions, derp_map.region_score
+        for number in old:
+            if self._regions.get(number) != old[number]:
+                self._forget(number)
+                if number == self.region:
+                    self.region, self.away_at = 0, math.inf
+        self._measure([number for number in self._eligible() if self._regions[number] != old.get(number)])
+        if not self.region:
+            self._choose(now)
+
+    def measure_all(self, now: float) -> None:
+        """Begin again: the network has changed."""
+        self._measure(self._eligible())
+
+    def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
+        """A connection or a probe of that region completed in so many seconds."""
+        if region not in self._regions:
+            return
+        self._probing.discard(region)
+        self._udp_answered |= over_udp
+        self._history.setdefault(region, []).append((now, latency))
+        if region == self.region:
+            self.away_at = math.inf
+        self._choose(now)
+
+    def failed(self, region: int, now: float) -> None:
+        """That region could not be reached, or its connection ended."""
+        self._probing.discard(region)
+        if region == self.region:
+            self.away_at = min(self.away_at, now)
+        else:
+            self._history.pop(region, None)
+        if not self.region and not self._waiting and not self._probing and self._regions:
+            self.retry_at = min(self.retry_at, now + RETRY_AFTER)
+
+    def control_listens(self, listens: bool, now: float) -> None:
+        """Whether control's map poll is connected: without it a home does not move, for peers would not learn."""
+        self._may_move = listens
+        if self.region:
+            self._choose(now)
+
+    # --- out ------------------------------------------------------------------------------------------------------
+
+    def regions_wanted(self) -> set[int]:
+        """The regions to be connected to: our home, and those being measured."""
+        while self._waiting and len(self._probing) < PROBES_AT_ONCE:
+            self._probing.add(self._waiting.pop(0))
+        return self._probing | {self.region} if self.region else set(self._probing)
+
+    def transmit(self, now: float) -> None:
+        """Run what is due: a home that stays away is replaced; if nothing ever answered, all are tried again."""
+        if now >= self.away_at + HEARD_WITHIN:
+            self._history.pop(self.region, None)
+            self.away_at = math.inf
+            self._choose(now)
+            self._measure([number for number in self._eligible() if number not in self._history])
+        if now >= self.retry_at:
+            self.retry_at = math.inf
+            self._measure(self._eligible())
+
+    def deadline(self) -> float:
+        return min(self.away_at + HEARD_WITHIN, self.retry_at)
+
+    def net_info(self) -> dict[str, Any]:
+        """What control is told (tailcfg.NetInfo). Latencies alone are no reason to tell it again."""
+        latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}
+        return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self._udp_answered}
+
+    # --- the choice -----------------------------------------------------------------------------------------------
+
+    def _eligible(self) -> list[int]:
+        """Regions that may be home, the favoured first."""
+        fit = (
+            number
+            for number, region in self._regions.items()
+            if not region.no_measure_no_home and not region.avoid and any(not node.stun_only for node in region.nodes)
+        )
+        return sorted(fit, key=self._score)
+
+    def _score(self, region: int) -> float:
+        score = self._scores.get(region, 1.0)
+        return score if score > 0 else 1.0
+
+    def _measure(self, regions: list[int]) -> None:
+        self._waiting += [n for n in regions if n not in self._waiting and n not in self._probing]
+
+    def _choose(self, now: float) -> None:
+        """Settle on a home from what is known now."""
+        best: dict[int, float] = {}
+        for region, history in self._history.items():
+            history[:] = [sample for sample in history[:-1] if sample[0] > now - HISTORY] + history[-1:]
+            best[region] = min(latency for _at, latency in history) * self._score(region)
+        if not best:
+            return
+        nearest = min(best, key=best.__getitem__)
+        if nearest != self.region and self._should_move(best[nearest], now):
+            self.region, self.away_at = nearest, math.inf
+
+    def _should_move(self, new_best: float, now: float) -> bool:
+        if not self.region:
+            return True
+        if not self._may_move:
+            return False
+        history = self._history.get(self.region)
+        if history is None:
+            return True  # away for too long
+        current = history[-1][1]
+        return self.away_at == math.inf and current - new_best >= MIN_GAIN and new_best <= MAX_RATIO * current
+
+    def _forget(self, region: int) -> None:
+        self._history.pop(region, None)
+        self._probing.discard(region)
+        if region in self._waiting:
+            self._waiting.remove(region)
