@@ -1,0 +1,105 @@
+"""One machine's membership in an embedded tailnet, and what a name and an address may be.
+
+    hostname   "Bob's Laptop.local" --> "bobs-laptop"; taken already --> "bobs-laptop-1", "bobs-laptop-2", …
+    number 7   --> 100.64.0.7 and fd7a:115c:a1e0::7; numbers that belong to services are passed over
+
+Source: Go util/dnsname SanitizeHostname, net/tsaddr (ranges no node may have).
+Not here: what happens to a member (`tailnet`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from typing import Any
+
+import attrs
+
+from tsnet.base.addresses import CGNAT, SERVICE_ADDRESSES, ULA, IPPrefix, UdpAddress
+from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
+
+CHROME_OS_VM = IPv4Network("100.115.92.0/23")
+MAX_LABEL = 63
+NAMELESS = "node"
+
+_UNFIT = re.compile(r"[^a-z0-9-]+")
+
+
+@attrs.define(eq=False)
+class Member:
+    """A node as control keeps it. `id`, `stable_id` and `addresses` outlive every change of key.
+
+    user: the owner's id, or that of "tagged-devices". hostinfo: as last received, NetInfo kept when one lacks it.
+    routes: the subnet routes it may carry. name: one label, unique in the tailnet.
+    """
+
+    id: int
+    machine: MachineKey
+    key: NodeKey
+    user: int
+    name: str
+    addresses: tuple[IPPrefix, ...]
+    created_at: float
+    tags: tuple[str, ...] = ()
+    is_ephemeral: bool = False
+    hostinfo: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    capability_version: int = 0
+    disco_key: DiscoKey | None = None
+    endpoints: tuple[UdpAddress, ...] = ()
+    home_region: int = 0
+    routes: tuple[IPPrefix, ...] = ()
+    capabilities: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
+    key_expiry: float | None = None
+    was_expired: bool = False  # by hand or logout, whatever the clock says
+    is_online: bool = False
+    last_seen: float | None = None
+    is_wireguard_only: bool = False
+
+    @property
+    def stable_id(self) -> str:
+        return f"n{self.id:08x}"
+
+    @property
+    def hostname(self) -> str:
+        """The name it asked for."""
+        wanted = self.hostinfo.get("Hostname")
+        return wanted if isinstance(wanted, str) else ""
+
+    def is_expired(self, unix_now: float) -> bool:
+        return self.was_expired or (self.key_expiry is not None and self.key_expiry <= unix_now)
+
+
+def label_of(hostname: str) -> str:
+    """The DNS label closest to a hostname: what is before its first dot, lower case, a hyphen for what may not be."""
+    label = hostname.lower().partition(".")[0].replace("'", "").replace("’", "")
+    return _UNFIT.sub("-", label)[:MAX_LABEL].strip("-") or NAMELESS
+
+
+def free_name(hostname: str, taken: Collection[str]) -> str:
+    """`label_of`, with the least number behind it that makes it unique."""
+    label = name = label_of(hostname)
+    number = 0
+    while name in taken:
+        number += 1
+        suffix = f"-{number}"
+        name = label[: MAX_LABEL - len(suffix)] + suffix
+    return name
+
+
+def addresses_of(number: int) -> tuple[IPPrefix, ...] | None:
+    """Both addresses of the host with this number; None if one of them is not for nodes."""
+    v4 = IPv4Address(int(CGNAT.network_address) + number)
+    v6 = IPv6Address(int(ULA.network_address) + number)
+    if v4 in SERVICE_ADDRESSES or v6 in SERVICE_ADDRESSES or v4 in CHROME_OS_VM or v4 not in CGNAT:
+        return None
+    return ip_network(v4), ip_network(v6)
+
+
+def usable_endpoints(endpoints: Collection[UdpAddress]) -> tuple[UdpAddress, ...]:
+    """Without those that mean nothing on another machine: IPv6 link-local, or with a zone."""
+    return tuple(where for where in endpoints if "%" not in where.host and not _is_link_local_v6(where.host))
+
+
+def _is_link_local_v6(host: str) -> bool:
+    return ":" in host and IPv6Address(host).is_link_local

@@ -1,0 +1,197 @@
+"""Who may reach whom in an embedded tailnet: simple accept rules, compiled into each node's packet filter.
+
+    Policy.parse([{"src": ["alice@example.com"], "dst": ["tag:web:80,443", "shop:*"], "proto": "tcp"}])
+
+| selector            | selects                                             |
+|---------------------|-----------------------------------------------------|
+| *                   | every node                                          |
+| alice@example.com   | the nodes of that user that carry no tag            |
+| tag:web             | the nodes with that tag                             |
+| 100.64.0.0/24, ::1  | addresses, and the subnet routes that overlap them  |
+| shop                | the node of that name                               |
+
+A destination adds ports: `:*`, `:80`, `:80,443`, `:8000-8999`. Rules only allow. A node sees as peers those that some
+rule lets it reach or be reached by: WireGuard needs both sides to know each other even where traffic goes one way.
+
+Source: Go tailcfg.FilterRule for what comes out; the shape of a rule is that of a tailnet policy file's "acls".
+Not here: the state these rules are applied to (`tailnet`), the filter that obeys them (`tsnet.netmap.packetfilter`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+import attrs
+
+from tsnet.base.addresses import IPPrefix
+from tsnet.errors import ConfigError
+from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
+
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+ALL_PORTS = PortRange(0, 65535)
+
+
+@attrs.frozen
+class Subject:
+    """What a policy looks at in a node. login: "" for a tagged node."""
+
+    name: str
+    login: str
+    tags: tuple[str, ...] = ()
+    addresses: tuple[IPPrefix, ...] = ()
+    routes: tuple[IPPrefix, ...] = ()
+
+
+@attrs.frozen
+class Selector:
+    """`text` as in the table above; `prefix` if it is one."""
+
+    text: str
+    prefix: IPPrefix | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        try:
+            return cls(text, ip_network(text.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            pass
+        if not text or any(sign in text for sign in "/ []") or text == "tag:":
+            raise ConfigError(f"policy: {text!r} selects nothing; use *, a login, tag:NAME, a node's name or a CIDR")
+        return cls(text)
+
+    def selects(self, subject: Subject) -> bool:
+        if self.prefix is not None:
+            return any(_overlap(self.prefix, own) for own in (*subject.addresses, *subject.routes))
+        if self.text == "*":
+            return True
+        if self.text.startswith("tag:"):
+            return self.text in subject.tags
+        return subject.login == self.text if "@" in self.text else subject.name == self.text
+
+    def sources(self, everyone: Iterable[Subject]) -> list[str]:
+        """As FilterRule.SrcIPs writes them."""
+        if self.text == "*" or self.prefix is not None:
+            return [self.text if self.prefix is None else str(self.prefix)]
+        return [str(address) for subject in everyone if self.selects(subject) for address in _hosts(subject)]
+
+    def destinations(self, subject: Subject) -> list[str]:
+        """The part of this selector that lies at one node, as FilterRule.DstPorts writes it."""
+        if not self.selects(subject):
+            return []
+        if self.text == "*" or self.prefix is not None:
+            return [self.text if self.prefix is None else str(self.prefix)]
+        return [str(address) for address in _hosts(subject)]
+
+
+@attrs.frozen
+class Accept:
+    """One rule. No protocol means TCP, UDP and ICMP. `capabilities` are granted, and let no packet pass."""
+
+    sources: tuple[Selector, ...]
+    destinations: tuple[tuple[Selector, tuple[PortRange, ...]], ...] = ()
+    protocols: tuple[int, ...] = ()
+    capabilities: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def parse(cls, rule: Mapping[str, Any]) -> Accept:
+        """From {"src": […], "dst": […], "proto": …, "app": {capability: [values]}}; the last two may be missing."""
+        if unknown := set(rule) - {"src", "dst", "proto", "app"}:
+            raise ConfigError(f"policy: a rule has no {', '.join(sorted(unknown))}")
+        capabilities = {name: tuple(values) for name, values in rule.get("app", {}).items()}
+        return cls(
+            sources=tuple(Selector.parse(text) for text in rule.get("src", ())),
+            destinations=tuple(_destination(text) for text in rule.get("dst", ())),
+            protocols=_protocols(rule.get("proto", ())),
+            capabilities=capabilities,
+        )
+
+    def reaches(self, source: Subject, destination: Subject) -> bool:
+        return any(selector.selects(source) for selector in self.sources) and any(
+            selector.selects(destination) for selector, _ports in self.destinations
+        )
+
+    def at(self, subject: Subject, everyone: Sequence[Subject]) -> FilterRule | None:
+        """What this rule says to one node; None if it is no destination, or nobody is a source."""
+        sources = dict.fromkeys(text for selector in self.sources for text in selector.sources(everyone))
+        places = [(text, ports) for selector, ports in self.destinations for text in selector.destinations(subject)]
+        if not sources or not places:
+            return None
+        if self.capabilities:
+            grant = CapGrant(
+                tuple(prefix for text, _ports in places for prefix in _networks(text)), self.capabilities
+            )
+            return FilterRule(tuple(sources), grants=(grant,))
+        spans = tuple(Destination(text, span) for text, ports in places for span in ports)
+        return FilterRule(tuple(sources), spans, self.protocols)
+
+
+@attrs.frozen
+class Policy:
+    """tag_owners: which users may give a tag to a node of theirs; an auth key may always give its own."""
+
+    rules: tuple[Accept, ...] = ()
+    tag_owners: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def parse(
+        cls, rules: Iterable[Mapping[str, Any]], tag_owners: Mapping[str, Iterable[str]] | None = None
+    ) -> Policy:
+        """Raises ConfigError for a rule that means nothing."""
+        owners = {tag: tuple(logins) for tag, logins in (tag_owners or {}).items()}
+        return cls(tuple(Accept.parse(rule) for rule in rules), owners)
+
+    def rules_for(self, subject: Subject, everyone: Sequence[Subject]) -> tuple[FilterRule, ...]:
+        """The packet filter of one node: only rules that lead to it."""
+        return tuple(rule for accept in self.rules if (rule := accept.at(subject, everyone)) is not None)
+
+    def are_peers(self, one: Subject, other: Subject) -> bool:
+        return any(accept.reaches(one, other) or accept.reaches(other, one) for accept in self.rules)
+
+    def may_tag(self, login: str, tag: str) -> bool:
+        return login in self.tag_owners.get(tag, ())
+
+
+def _destination(text: str) -> tuple[Selector, tuple[PortRange, ...]]:
+    """`selector:ports`; the selector may hold colons itself."""
+    selector, colon, ports = text.rpartition(":")
+    if not colon or not selector:
+        raise ConfigError(f"policy: destination {text!r} names no ports; write {text}:* or {text}:80,443")
+    return Selector.parse(selector), tuple(_port_range(part, text) for part in ports.split(","))
+
+
+def _port_range(part: str, text: str) -> PortRange:
+    if part == "*":
+        return ALL_PORTS
+    first, dash, last = part.partition("-")
+    try:
+        ports = PortRange(int(first), int(last if dash else first))
+    except ValueError:
+        raise ConfigError(f"policy: {part!r} in destination {text!r} is no port") from None
+    if not 0 <= ports.first <= ports.last <= 65535:
+        raise ConfigError(f"policy: {part!r} in destination {text!r} is no range of ports")
+    return ports
+
+
+def _protocols(value: str | int | Sequence[str | int]) -> tuple[int, ...]:
+    entries: Sequence[str | int] = [value] if isinstance(value, (str, int)) else value
+    numbers = [entry if isinstance(entry, int) else PROTOCOLS.get(entry, -1) for entry in entries]
+    if any(not 0 <= number <= 255 for number in numbers):
+        raise ConfigError(f"policy: {value!r} is no protocol; use a number or one of {', '.join(PROTOCOLS)}")
+    return tuple(numbers)
+
+
+def _hosts(subject: Subject) -> list[Any]:
+    return [prefix.network_address for prefix in subject.addresses]
+
+
+def _networks(text: str) -> tuple[IPPrefix, ...]:
+    return (ip_network("0.0.0.0/0"), ip_network("::/0")) if text == "*" else (ip_network(text),)
+
+
+def _overlap(one: IPPrefix, other: IPPrefix) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+ALLOW_ALL = Policy.parse([{"src": ["*"], "dst": ["*:*"]}])

@@ -1,0 +1,168 @@
+"""What control answers to /machine/register: one decision table.
+
+| the node key is  | and the request                          | answer                                     |
+|------------------|------------------------------------------|--------------------------------------------|
+| another machine's |                                         | Error                                      |
+| known            | has an Expiry in the past                | logged out: expired, or gone if ephemeral  |
+| known, expired   |                                          | NodeKeyExpired: come back with a new key   |
+| known            |                                          | welcome; a spent auth key does not matter  |
+| new              | brings an auth key that is good          | welcome                                    |
+| new              | brings one that is not                   | Error                                      |
+| new              | waits at an AuthURL: approved, rejected  | welcome, Error                             |
+| new              | waits at an AuthURL: nobody came yet     | nothing yet                                |
+| new              | otherwise                                | AuthURL                                    |
+
+A welcome to a new key is a rotation when the machine already is a node of the same owner: the node keeps its id,
+its name and its addresses. With another owner it becomes another node.
+
+Source: Go tailcfg.RegisterRequest, control/controlclient/direct.go doLogin; Headscale's order of the checks.
+Not here: the state (`tailnet`), the request's way here (`server`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from tsnet.base.keys import MachineKey
+from tsnet.control.gojson import texts
+from tsnet.control.members import Member
+from tsnet.control.messages import RegisterRequest, RegisterResponse
+from tsnet.control.tailnet import AuthKey, Login, Refusal, Tailnet
+from tsnet.netmap.whois import TAGGED_DEVICES
+
+
+@attrs.frozen
+class _Grant:
+    """Who a new node key is to belong to, and by what right."""
+
+    user: int
+    tags: tuple[str, ...]
+    is_ephemeral: bool
+    by: AuthKey | Login
+
+
+def register(
+    tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, auth_url: Callable[[str], str], unix_now: float
+) -> RegisterResponse | None:
+    """auth_url: from the id of a login to the page a person goes to. None: ask again when the tailnet has changed."""
+    try:
+        return _decide(tailnet, machine, request, auth_url, unix_now)
+    except Refusal as refusal:
+        return RegisterResponse(error=str(refusal))
+
+
+def _decide(
+    tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, auth_url: Callable[[str], str], unix_now: float
+) -> RegisterResponse | None:
+    member = tailnet.find(request.node_key)
+    if member is not None and member.machine != machine:
+        raise Refusal("this node key belongs to another machine")
+    if request.expiry is not None and request.expiry <= unix_now:
+        return _log_out(tailnet, member, unix_now)
+    if member is not None:
+        return _welcome_back(tailnet, member, request, unix_now)
+    if request.auth_key:
+        grant = _by_key(tailnet, request, unix_now)
+    else:
+        login = _login_of(tailnet, machine, request, unix_now)
+        if login is None or (login.user is None and not login.refused):
+            if login is not None and request.followup:
+                return None
+            login = login or tailnet.begin_login(machine, request.node_key, _hostname(request), unix_now)
+            return RegisterResponse(auth_url=auth_url(login.auth_id))
+        grant = _by_person(tailnet, login, request)
+    return _welcome(tailnet, _join(tailnet, machine, request, grant, unix_now))
+
+
+def _log_out(tailnet: Tailnet, member: Member | None, unix_now: float) -> RegisterResponse:
+    if member is None:
+        return RegisterResponse(node_key_expired=True)
+    response = attrs.evolve(_welcome(tailnet, member), node_key_expired=True)
+    if member.is_ephemeral:
+        tailnet.delete(member)
+    else:
+        tailnet.expire(member, unix_now)
+    return response
+
+
+def _welcome_back(tailnet: Tailnet, member: Member, request: RegisterRequest, unix_now: float) -> RegisterResponse:
+    if member.is_expired(unix_now):
+        return RegisterResponse(node_key_expired=True)
+    wanted = _wanted_tags(request)
+    _check_tags(tailnet, member.user, member.tags, wanted)
+    if set(wanted) - set(member.tags):
+        tailnet.change(member, tags=wanted, user=TAGGED_DEVICES.id)
+    tailnet.refresh(member, request.hostinfo, request.version)
+    if request.expiry is not None and (member.key_expiry is None or request.expiry < member.key_expiry):
+        tailnet.change(member, key_expiry=request.expiry)  # sooner, never later
+    return _welcome(tailnet, member)
+
+
+def _by_key(tailnet: Tailnet, request: RegisterRequest, unix_now: float) -> _Grant:
+    key = tailnet.redeem(request.auth_key, unix_now)
+    wanted = _wanted_tags(request)
+    _check_tags(tailnet, key.user, key.tags, wanted)
+    return _Grant(key.user, wanted or key.tags, key.is_ephemeral or request.ephemeral, key)
+
+
+def _by_person(tailnet: Tailnet, login: Login, request: RegisterRequest) -> _Grant:
+    if login.refused or login.user is None:
+        raise Refusal(login.refused)
+    wanted = _wanted_tags(request)
+    _check_tags(tailnet, login.user, (), wanted)
+    return _Grant(login.user, wanted, request.ephemeral, login)
+
+
+def _login_of(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, unix_now: float) -> Login | None:
+    """The login this very key began: at the page it names, or, if it names none, the page it was sent to before."""
+    for login in tailnet.logins.values():
+        if (login.machine, login.key) == (machine, request.node_key):
+            named = not request.followup or request.followup.rstrip("/").endswith(f"/{login.auth_id}")
+            return login if named else None
+    return None
+
+
+def _join(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, grant: _Grant, unix_now: float) -> Member:
+    owner = TAGGED_DEVICES.id if grant.tags else grant.user
+    previous = tailnet.find(request.old_node_key)
+    if previous is None or previous.machine != machine or previous.user != owner:
+        previous = tailnet.of_machine(machine, owner)
+    fields = {
+        "tags": grant.tags,
+        "is_ephemeral": grant.is_ephemeral,
+        "capability_version": request.version,
+        "key_expiry": request.expiry,
+    }
+    if previous is not None:
+        tailnet.rekey(previous, request.node_key)
+        tailnet.refresh(previous, request.hostinfo, request.version)
+        tailnet.change(previous, **fields)
+    else:
+        previous = tailnet.admit(machine, request.node_key, owner, request.hostinfo, unix_now, **fields)
+    if isinstance(grant.by, AuthKey):
+        grant.by.is_used = True
+    else:
+        tailnet.logins.pop(grant.by.auth_id, None)
+    return previous
+
+
+def _welcome(tailnet: Tailnet, member: Member) -> RegisterResponse:
+    return RegisterResponse(user=tailnet.users[member.user])
+
+
+def _check_tags(tailnet: Tailnet, user: int, own: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    login = tailnet.users[user].login_name
+    refused = [tag for tag in wanted if tag not in own and not tailnet.policy.may_tag(login, tag)]
+    if refused:
+        raise Refusal(f"requested tags [{' '.join(refused)}] are invalid or not permitted")
+
+
+def _wanted_tags(request: RegisterRequest) -> tuple[str, ...]:
+    return texts(request.hostinfo.get("RequestTags"))
+
+
+def _hostname(request: RegisterRequest) -> str:
+    name = request.hostinfo.get("Hostname")
+    return name if isinstance(name, str) else ""

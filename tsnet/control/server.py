@@ -1,0 +1,333 @@
+"""A control server as a byte machine over accepted links: what real clients ask of one, and no more.
+
+| outside           | answer                      | inside ts2021           | answer                          |
+|-------------------|-----------------------------|-------------------------|---------------------------------|
+| GET /key?v=N      | our Noise key               | POST /machine/register  | `registration`; held for a login |
+| POST /ts2021      | 101, then Noise and HTTP/2  | POST /machine/map       | stream: `streams`               |
+| GET /generate_204 | 204                         |   lite update           | 200, nothing; its state is taken |
+| GET /health       | 200                         |   one-shot              | one whole map                   |
+| GET /a/<id>       | a page: how to approve      | POST /c2n/<token>       | 200; the answer to a `c2n`      |
+| other             | 404                         | other /machine/…        | 204, 501 or 404                 |
+
+Who calls is the machine key of the Noise handshake; a node key of another machine is refused. Nothing is kept by
+connection but what is being answered on it: Go opens a second one with the same machine key.
+
+Source: Go tstest/integration/testcontrol; Headscale hscontrol/noise.go for what may stay unanswered.
+Not here: state (`tailnet`), TLS and listeners (the edge).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+
+from tsnet.base.crypto import machine_public
+from tsnet.base.keys import MachinePrivateKey
+from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Full, Link, Received, Room
+from tsnet.base.malformed import MalformedError
+from tsnet.control import http, upgrade
+from tsnet.control.connection import Asked, Connection, Stage
+from tsnet.control.mapframes import encode_frame
+from tsnet.control.members import Member
+from tsnet.control.messages import (
+    MAP_PATH,
+    REGISTER_PATH,
+    ControlKeys,
+    MapRequest,
+    MapResponse,
+    PingRequest,
+    RegisterRequest,
+)
+from tsnet.control.registration import register
+from tsnet.control.streams import DUE_NOW, MapStreams
+from tsnet.control.tailnet import Tailnet
+from tsnet.control.view import first, view
+
+PAGE_TIMEOUT = 30.0
+"""How long a link may stay without an upgrade."""
+
+WRITE_TIMEOUT = 30.0
+"""How long a link may stay full."""
+
+PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
+
+REPLIES_KEPT = 64
+
+C2N_PATH = "/c2n/"
+AUTH_PATH = "/a/"
+PLAIN = [("content-type", "text/plain; charset=utf-8")]
+JSON = [("content-type", "application/json")]
+
+UNANSWERED = {"/machine/update-health": 204, "/machine/audit-log": 200}
+NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/id-token", "/machine/feature/query", "/machine/whoami"})
+
+
+@attrs.frozen
+class _Held:
+    """A register request that waits for a person."""
+
+    connection: Connection
+    stream: int
+    request: RegisterRequest
+
+
+class Server:
+    """base_url: how nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
+
+    dropped: connections by what they did wrong. replies: raw HTTP responses to `c2n`, by token.
+    """
+
+    def __init__(
+        self,
+        tailnet: Tailnet,
+        private_key: MachinePrivateKey,
+        *,
+        entropy: Callable[[int], bytes],
+        base_url: str,
+        wall_offset: float = 0.0,
+        now: float = 0.0,
+    ) -> None:
+        self.tailnet = tailnet
+        self.public_key = machine_public(private_key)
+        self.base_url = base_url.rstrip("/")
+        self.dropped: Counter[str] = Counter()
+        self.replies: dict[str, bytes] = {}
+        self._private_key = private_key
+        self._entropy = entropy
+        self._wall_offset = wall_offset
+        self._connections: dict[Link, Connection] = {}
+        self._streams = MapStreams(tailnet, wall_offset, now)
+        self._held: list[_Held] = []
+        self._held_at = tailnet.generation
+        self._pending: dict[Connection, None] = {}  # may have something to send
+        self._closing: list[Effect] = []
+        self._limits: list[tuple[float, int, Connection, str]] = []
+        self._order = itertools.count()
+
+    @property
+    def polling(self) -> frozenset[int]:
+        """The ids of the nodes that have a map stream open."""
+        return self._streams.nodes
+
+    # --- from below -----------------------------------------------------------------------------------------------
+
+    def receive(self, event: Event, now: float) -> None:
+        """Take an event of a listener's links; those of links that ended already are ignored."""
+        if isinstance(event, Accepted):
+            connection = self._connections[event.link] = Connection(event.link)
+            self._limit(now + PAGE_TIMEOUT, connection, PAGES_TOO_LONG)
+            return
+        found = self._connections.get(event.link)
+        if found is None:
+            return
+        match event:
+            case Received(data=data):
+                self._received(found, data, now)
+            case Full():
+                found.full_at = now
+                self._limit(now + WRITE_TIMEOUT, found, FULL_TOO_LONG)
+            case Room():
+                found.full_at = math.inf
+                self._pending[found] = None
+            case Closed():
+                self._forget(found, now)
+
+    def _received(self, connection: Connection, data: bytes, now: float) -> None:
+        self._pending[connection] = None
+        try:
+            asked = connection.receive(data)
+            while asked:
+                for one in asked:
+                    self._answer(connection, one, now)
+                asked = connection.again()
+        except MalformedError as error:
+            self.dropped[str(error).partition(":")[0]] += 1
+            self._forget(connection, now)
+            self._closing.append(Close(connection.link))
+
+    def _answer(self, connection: Connection, asked: Asked, now: float) -> None:
+        if isinstance(asked, upgrade.Request):
+            self._page(connection, asked)
+        elif isinstance(asked, http.Cancelled):
+            self._streams.closed(connection, asked.stream, now)
+            self._held = [one for one in self._held if (one.connection, one.stream) != (connection, asked.stream)]
+        else:
+            try:
+                self._call(connection, asked, now)
+            except MalformedError as error:
+                connection.calls.respond(asked.stream, 400, str(error).encode(), PLAIN)
+
+    # --- pages ----------------------------------------------------------------------------------------------------
+
+    def _page(self, connection: Connection, request: upgrade.Request) -> None:
+        path = request.path.partition("?")[0]
+        if path == "/ts2021":
+            self._upgrade(connection, request)
+        elif request.method not in ("GET", "HEAD"):
+            connection.respond(404, b"not found\n", PLAIN)
+        elif path == "/key":
+            connection.respond(200, ControlKeys(self.public_key).encode(), JSON)
+        elif path == "/generate_204":
+            connection.respond(204)
+        elif path == "/health":
+            connection.respond(200, b'{"status":"pass"}', JSON)
+        elif path.startswith(AUTH_PATH):
+            connection.respond(*self._auth_page(path.removeprefix(AUTH_PATH)), PLAIN)
+        else:
+            connection.respond(404, b"not found\n", PLAIN)
+
+    def _upgrade(self, connection: Connection, request: upgrade.Request) -> None:
+        try:
+            connection.switch(request, self._private_key, self._entropy)
+        except MalformedError as error:
+            if connection.stage is not Stage.PAGES:
+                raise
+            self.dropped["bad upgrade"] += 1
+            connection.respond(400, f"{error}\n".encode(), PLAIN)
+
+    def _auth_page(self, auth_id: str) -> tuple[int, bytes]:
+        """Whoever sees it learns how to approve; seeing it approves nothing, for the node itself knows the URL."""
+        login = self.tailnet.logins.get(auth_id)
+        if login is None:
+            return 404, b"This login is over, or never was.\n"
+        text = (
+            f"A node that calls itself {login.hostname!r} asks to join {self.tailnet.base_domain}.\n"
+            f"Its key is {login.key}.\n"
+            f"Whoever runs the tailnet lets it in with approve({auth_id!r}, login).\n"
+        )
+        return 200, text.encode()
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    def _call(self, connection: Connection, request: http.Request, now: float) -> None:
+        path = request.path.partition("?")[0]
+        if path == REGISTER_PATH and request.method == "POST":
+            held = _Held(connection, request.stream, RegisterRequest.decode(request.body))
+            if not self._register(held, now):
+                self._held.append(held)
+        elif path == MAP_PATH and request.method == "POST":
+            self._map(connection, request.stream, MapRequest.decode(request.body), now)
+        elif path.startswith(C2N_PATH) and request.method == "POST":
+            self._reply(path.removeprefix(C2N_PATH), request.body)
+            connection.calls.respond(request.stream, 200)
+        elif path in UNANSWERED:
+            connection.calls.respond(request.stream, UNANSWERED[path])
+        elif path in NOT_IMPLEMENTED:
+            connection.calls.respond(request.stream, 501, b"not implemented\n", PLAIN)
+        else:
+            connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
+
+    def _register(self, held: _Held, now: float) -> bool:
+        """Whether there was an answer."""
+        connection = held.connection
+        assert connection.machine is not None, "calls come after the handshake"
+        response = register(self.tailnet, connection.machine, held.request, self._auth_url, now + self._wall_offset)
+        if response is None:
+            return False
+        connection.calls.respond(held.stream, 200, response.encode(), JSON)
+        self._pending[connection] = None
+        return True
+
+    def _map(self, connection: Connection, stream: int, request: MapRequest, now: float) -> None:
+        member = self.tailnet.find(request.node_key)
+        if member is None:
+            connection.calls.respond(stream, 404, b"node not found\n", PLAIN)
+        elif member.machine != connection.machine:
+            connection.calls.respond(stream, 400, b"this node key belongs to another machine\n", PLAIN)
+        elif request.stream:
+            self._streams.open(connection, stream, member, request, now)
+        else:
+            if not request.read_only:
+                self.tailnet.update(member, request)
+            body = b"" if request.omit_peers else self._whole_map(member, request, now)
+            connection.calls.respond(stream, 200, body, JSON)
+
+    def _whole_map(self, member: Member, request: MapRequest, now: float) -> bytes:
+        update = first(view(self.tailnet, member), now + self._wall_offset)
+        return encode_frame(MapResponse(update).encode(), compress=request.compress)
+
+    def _auth_url(self, auth_id: str) -> str:
+        return f"{self.base_url}{AUTH_PATH}{auth_id}"
+
+    # --- what whoever runs the tailnet asks of nodes ----------------------------------------------------------------
+
+    def c2n(self, member: Member, request: bytes, now: float) -> str | None:
+        """Ask a node something: a raw HTTP/1.1 request. The answer appears in `replies` under the token returned;
+        None if the node has no stream."""
+        token = self._entropy(16).hex()
+        ping = PingRequest(f"{self.base_url}{C2N_PATH}{token}", url_is_noise=True, types="c2n", payload=request)
+        if not self._streams.ping(member.id, ping, now):
+            return None
+        self.replies[token] = b""
+        while len(self.replies) > REPLIES_KEPT:
+            del self.replies[next(iter(self.replies))]
+        return token
+
+    def _reply(self, token: str, body: bytes) -> None:
+        if token in self.replies:
+            self.replies[token] = body
+
+    # --- to the wire ----------------------------------------------------------------------------------------------
+
+    def transmit(self, now: float, budget: int) -> list[Effect]:
+        """Run what is due, answer who waits, then at most `budget` bytes, one piece a link."""
+        self._expire(now)
+        if self._held and self._held_at != self.tailnet.generation:
+            self._held = [held for held in self._held if not self._register(held, now)]
+        self._held_at = self.tailnet.generation
+        self._streams.run(now)
+        for connection in self._streams.take_touched():
+            self._pending[connection] = None
+        effects, self._closing = self._closing, []
+        for connection in list(self._pending):
+            if budget <= 0:
+                break
+            del self._pending[connection]
+            if self._connections.get(connection.link) is not connection:
+                continue
+            if data := connection.take(budget):
+                effects.append(Data(connection.link, data))
+                budget -= len(data)
+            if connection.has_output:
+                self._pending[connection] = None
+            elif connection.stage is Stage.ENDING and not connection.full:
+                self._forget(connection, now)
+                effects.append(Close(connection.link))
+        return effects
+
+    def deadline(self) -> float:
+        """May be early by a limit that no longer matters; never late."""
+        if self._closing or self._pending or (self._held and self._held_at != self.tailnet.generation):
+            return DUE_NOW
+        return min(self._streams.deadline(), self._limits[0][0] if self._limits else math.inf)
+
+    def close(self) -> None:
+        """End every connection; the tailnet stays, for another server to go on with."""
+        self._closing += [Close(link) for link in self._connections]
+        self._connections.clear()
+        self._pending.clear()
+        self._held.clear()
+
+    def _expire(self, now: float) -> None:
+        while self._limits and self._limits[0][0] <= now:
+            _at, _order, connection, reason = heapq.heappop(self._limits)
+            full_too_long = connection.full_at <= now - WRITE_TIMEOUT
+            late = connection.stage is Stage.PAGES if reason == PAGES_TOO_LONG else full_too_long
+            if late and self._connections.get(connection.link) is connection:
+                self.dropped[reason] += 1
+                self._forget(connection, now)
+                self._closing.append(Close(connection.link))
+
+    def _limit(self, at: float, connection: Connection, reason: str) -> None:
+        heapq.heappush(self._limits, (at, next(self._order), connection, reason))
+
+    def _forget(self, connection: Connection, now: float) -> None:
+        self._connections.pop(connection.link, None)
+        self._pending.pop(connection, None)
+        self._held = [held for held in self._held if held.connection is not connection]
+        self._streams.closed(connection, None, now)

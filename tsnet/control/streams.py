@@ -1,0 +1,193 @@
+"""The open map streams: everything at first, then what changed, and a sign of life when nothing did.
+
+    open ─► first map ─► delta … delta ─► keep-alive (55 s of silence) …     a newer stream of the node ends this one
+    last stream of a node ends ─► 5 s ─► offline ─► 60 s ─► an ephemeral node is deleted
+
+A stream is told the difference between what it was told last and what is true now, so one that does not read is
+left alone until it does, and then hears of it all at once.
+
+Source: Go control/controlclient/direct.go (watchdog of 120 s), tstest/integration/testcontrol serveMap.
+Not here: requests (`server`), what a node may know (`tailnet`, `view`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from tsnet.control.connection import Connection
+from tsnet.control.mapframes import encode_frame
+from tsnet.control.members import Member
+from tsnet.control.messages import MapRequest, MapResponse, PingRequest
+from tsnet.control.tailnet import Tailnet
+from tsnet.control.view import View, difference, first, view
+
+KEEP_ALIVE = 55.0
+BACKLOG = 256 * 1024
+"""Bytes a stream may have waiting before deltas are withheld from it."""
+
+OFFLINE_AFTER = 5.0
+"""How long a node may be without a stream (it reconnects) before the others hear that it is offline."""
+
+EPHEMERAL_AFTER = 60.0
+
+DUE_NOW = -math.inf
+
+
+@attrs.define(eq=False)
+class MapStream:
+    connection: Connection
+    number: int
+    member: Member
+    compress: bool
+    told: View
+    keep_alive_at: float
+    is_open: bool = True
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.connection.full and self.connection.calls.queued(self.number) < BACKLOG
+
+    def write(self, message: MapResponse, now: float) -> None:
+        self.connection.calls.write(self.number, encode_frame(message.encode(), compress=self.compress))
+        self.keep_alive_at = now + KEEP_ALIVE
+
+
+class MapStreams:
+    """At most one a node. `take_touched` names the connections that have something to send."""
+
+    def __init__(self, tailnet: Tailnet, wall_offset: float, now: float) -> None:
+        self._tailnet = tailnet
+        self._wall_offset = wall_offset
+        self._streams: dict[int, MapStream] = {}
+        self._behind: dict[int, MapStream] = {}
+        self._generation = tailnet.generation
+        self._touched: dict[Connection, None] = {}
+        self._offline_at: dict[int, float] = {}
+        self._timers: list[tuple[float, int, Callable[[Any, float], None], Any]] = []
+        self._order = itertools.count()
+        for member in tailnet.members.values():
+            if not member.is_wireguard_only:
+                self._left(member.id, now)
+
+    @property
+    def nodes(self) -> frozenset[int]:
+        """The ids of the nodes that have a stream."""
+        return frozenset(self._streams)
+
+    def open(self, connection: Connection, number: int, member: Member, request: MapRequest, now: float) -> None:
+        """Answer a streaming map request with the whole map, and go on with what changes."""
+        self._end(self._streams.get(member.id))
+        self._offline_at.pop(member.id, None)
+        self._tailnet.set_online(member, True, now + self._wall_offset)
+        told = view(self._tailnet, member)
+        stream = MapStream(connection, number, member, request.compress, told, now)
+        self._streams[member.id] = stream
+        connection.calls.respond(number, 200, end=False)
+        stream.write(MapResponse(first(told, now + self._wall_offset)), now)
+        self._touched[connection] = None
+        if request.keep_alive:
+            self._at(stream.keep_alive_at, self._keep_alive, stream)
+
+    def closed(self, connection: Connection, number: int | None, now: float) -> None:
+        """A stream of this connection is gone; all of them, if no number is given."""
+        for stream in [one for one in self._streams.values() if one.connection is connection]:
+            if number is None or stream.number == number:
+                stream.is_open = False
+                self._behind.pop(stream.member.id, None)
+                del self._streams[stream.member.id]
+                self._left(stream.member.id, now)
+
+    def ping(self, node_id: int, request: PingRequest, now: float) -> bool:
+        """Put a PingRequest on a node's stream; False if it has none."""
+        stream = self._streams.get(node_id)
+        if stream is None:
+            return False
+        stream.write(MapResponse(ping=request), now)
+        self._touched[stream.connection] = None
+        return True
+
+    def run(self, now: float) -> None:
+        """Run what is due, and tell every stream that listens what it has not heard."""
+        while self._timers and self._timers[0][0] <= now:
+            _at, _order, action, subject = heapq.heappop(self._timers)
+            action(subject, now)
+        fresh = self._generation != self._tailnet.generation
+        self._generation = self._tailnet.generation
+        for stream in list((self._streams if fresh else self._behind).values()):
+            self._tell(stream, now)
+
+    def deadline(self) -> float:
+        if self._generation != self._tailnet.generation or any(one.is_ready for one in self._behind.values()):
+            return DUE_NOW
+        return self._timers[0][0] if self._timers else math.inf
+
+    def take_touched(self) -> list[Connection]:
+        touched, self._touched = list(self._touched), {}
+        return touched
+
+    def _tell(self, stream: MapStream, now: float) -> None:
+        if stream.member.id not in self._tailnet.members:
+            self._end(stream)
+            return
+        if not stream.is_ready:
+            self._behind[stream.member.id] = stream
+            return
+        self._behind.pop(stream.member.id, None)
+        told = view(self._tailnet, stream.member)
+        update = difference(stream.told, told)
+        stream.told = told
+        if update is not None:
+            stream.write(MapResponse(update), now)
+            self._touched[stream.connection] = None
+
+    def _end(self, stream: MapStream | None) -> None:
+        """End it in an orderly way: the client opens another, or learns that it is no node any more."""
+        if stream is None:
+            return
+        stream.is_open = False
+        stream.connection.calls.write(stream.number, b"", end=True)
+        self._touched[stream.connection] = None
+        self._streams.pop(stream.member.id, None)
+        self._behind.pop(stream.member.id, None)
+
+    def _left(self, node_id: int, now: float) -> None:
+        self._offline_at[node_id] = now + OFFLINE_AFTER
+        self._at(now + OFFLINE_AFTER, self._offline, node_id)
+
+    def _offline(self, node_id: int, now: float) -> None:
+        member = self._overdue(node_id, now)
+        if member is None:
+            return
+        self._tailnet.set_online(member, False, now + self._wall_offset)
+        if member.is_ephemeral:
+            self._offline_at[node_id] = now + EPHEMERAL_AFTER
+            self._at(now + EPHEMERAL_AFTER, self._forget, node_id)
+
+    def _forget(self, node_id: int, now: float) -> None:
+        member = self._overdue(node_id, now)
+        if member is not None:
+            self._tailnet.delete(member)
+
+    def _overdue(self, node_id: int, now: float) -> Member | None:
+        """The member, if it has been without a stream for as long as the timer that now fires was set for."""
+        if now < self._offline_at.get(node_id, math.inf):
+            return None
+        del self._offline_at[node_id]
+        return self._tailnet.members.get(node_id)
+
+    def _keep_alive(self, stream: MapStream, now: float) -> None:
+        if not stream.is_open:
+            return
+        if now >= stream.keep_alive_at and stream.is_ready:
+            stream.write(MapResponse(keep_alive=True), now)
+            self._touched[stream.connection] = None
+        self._at(max(stream.keep_alive_at, now + 1.0), self._keep_alive, stream)
+
+    def _at(self, when: float, action: Callable[[Any, float], None], subject: Any) -> None:
+        heapq.heappush(self._timers, (when, next(self._order), action, subject))
