@@ -97,7 +97,8 @@ class Room:
 
 @attrs.frozen
 class Closed:
-    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …".
+    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "proxy: …", "tls: …",
+    "certificate: …".
 
     A certificate that is not yet valid or has expired says "certificate: expired" / "certificate: not yet valid",
     so that control can tell a wrong clock from a wrong server.

@@ -66,7 +66,7 @@ class TlsSession:
         if not server_side:
             self._handshake()
 
-    def receive(self, ciphertext: bytes) -> bytes:
+    def receive(self, ciphertext: bytes | memoryview) -> bytes:
         """Raises TlsFailed. No plaintext comes out before the certificate has been judged."""
         self._incoming.write(ciphertext)
         if not self.is_up:
