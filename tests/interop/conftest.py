@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.harness.oracle import Oracle
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene, sweep
 
@@ -35,3 +36,11 @@ def scene(tmp_path: Path, _swept: None) -> Iterator[Scene]:
     need("root")
     with Scene(tmp_path) as scene:
         yield scene
+
+
+@pytest.fixture(scope="session")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    """One program for all rooms; it keeps nothing between cases."""
+    need("oracle")
+    with Oracle(tmp_path_factory.mktemp("oracle")) as oracle:
+        yield oracle
