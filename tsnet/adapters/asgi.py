@@ -1,0 +1,150 @@
+"""ASGI apps on tailnet streams: lifespan, streaming bodies, WebSockets, and the caller's identity.
+
+    Listener.accept ─> uvicorn's protocol classes over StreamTransport     (asyncio)
+                    ─> anycorn's TCPServer over the stream                 (trio, or asyncio without uvicorn)
+                    ─> IdentityMiddleware ─> app
+
+No descriptor, no loopback bridge, no signal handlers. `scope["client"]` is the tailnet address of the caller,
+`scope["extensions"]["tsnet"]` its `Peer` (None if no node owns the address), `current_peer()` the same.
+
+Source: the ASGI specification 3.0.
+Not here: the two engines (`asgi_uvicorn`, `asgi_anycorn`), WSGI (`wsgi`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import anyio
+import anyio.abc
+
+from tsnet.adapters.identity import Allow, admission, peer_of_request, strip_headers
+from tsnet.errors import ConfigError
+from tsnet.netmap.whois import Peer
+from tsnet.protocols import ByteStream, Listener, Whois
+
+GRACE = 2.0
+"""Seconds that requests under way get when the server closes."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Engine(Protocol):
+    """An HTTP server's protocol half. `running` covers the app's lifespan and ends connections in order."""
+
+    def running(self, grace: float) -> AbstractAsyncContextManager[None]: ...
+
+    def serve(self, stream: ByteStream) -> None:
+        """Serve one connection from now on; returns at once."""
+        ...
+
+
+class AsgiServer:
+    """One app on one listener. `run` serves until `close`; both belong to the same event loop."""
+
+    def __init__(
+        self, app: App, listener: Listener, whois: Whois, *, allow: Allow = None, grace: float = GRACE
+    ) -> None:
+        self.port = listener.port
+        self._app = IdentityMiddleware(app, whois, allow=allow)
+        self._listener, self._grace = listener, grace
+        self._closing = anyio.Event()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve. Started once the app's startup is over and connections are accepted."""
+        engine = choose_engine(self._app)
+        async with self._listener, engine.running(self._grace), anyio.create_task_group() as tasks:
+            tasks.start_soon(self._accept, engine)
+            task_status.started()
+            await self._closing.wait()
+            await self._listener.aclose()
+            tasks.cancel_scope.cancel()
+
+    async def _accept(self, engine: Engine) -> None:
+        while True:
+            try:
+                stream = await self._listener.accept()
+            except anyio.ClosedResourceError:  # by us, or with the node
+                self.close()
+                return
+            engine.serve(stream)
+
+    def close(self) -> None:
+        """Accept no more, finish requests under way within the grace, run the app's shutdown."""
+        self._closing.set()
+
+
+class IdentityMiddleware:
+    """Tells the app who calls, and keeps out who may not."""
+
+    def __init__(self, app: App, whois: Whois, *, allow: Allow = None) -> None:
+        self._app, self._whois = app, whois
+        self._admits = admission(allow)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        client = scope.get("client")
+        peer = self._whois.whois(client[0]) if client else None
+        if not self._admits(peer):
+            await _refuse(scope, send, peer)
+            return
+        known = {
+            **scope,
+            "headers": strip_headers(scope["headers"]),
+            "extensions": {**(scope.get("extensions") or {}), "tsnet": peer},
+        }
+        token = peer_of_request.set(peer)
+        try:
+            await self._app(known, receive, send)
+        finally:
+            peer_of_request.reset(token)
+
+
+async def _refuse(scope: Scope, send: Send, peer: Peer | None) -> None:
+    if scope["type"] == "websocket":  # closed before it was accepted: servers answer 403
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = refusal(peer).encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def refusal(peer: Peer | None) -> str:
+    """What a caller is told who is not let in."""
+    if peer is None:
+        return "403 Forbidden: no node of this tailnet has your address\n"
+    who = ", ".join(peer.tags) or peer.user_login or "its user"
+    return f"403 Forbidden: this app does not admit {peer.name} ({who})\n"
+
+
+def choose_engine(app: App) -> Engine:
+    """uvicorn where asyncio runs, else anycorn."""
+    if _runs_asyncio() and importlib.util.find_spec("uvicorn") is not None:
+        from tsnet.adapters.asgi_uvicorn import UvicornEngine
+
+        return UvicornEngine(app)
+    if importlib.util.find_spec("anycorn") is not None:
+        from tsnet.adapters.asgi_anycorn import AnycornEngine
+
+        return AnycornEngine(app)
+    extra = "asgi" if _runs_asyncio() else "trio"
+    raise ConfigError(f"serving ASGI needs an HTTP server's protocol: pip install 'tsnet-py[{extra}]'")
+
+
+def _runs_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
