@@ -8,7 +8,7 @@
 |------------------------------|-----------------------------------------------------------------------------------|
 | the link, the watchdog       | Disconnected, a new channel after a backoff; after 3 failures the key is asked anew |
 | the map stream alone         | a new poll on the same channel after a backoff; three in a minute: DuplicateNode  |
-| HTTP 404 on the poll         | an ephemeral node with a key registers anew, with a new node key; others NodeRemoved |
+| the node, deleted: HTTP 404  | an ephemeral one with a key registers anew as a new node; others NodeRemoved      |
 | registration refused         | fatal Problem; everything stops until `login`                                     |
 | a hopeless server, never met | fatal Problem (certificate, no control server, wrong pinned key)                  |
 | HTTP 429                     | Problem, again after Retry-After                                                  |
@@ -398,13 +398,14 @@ class Client:
             self._publisher.failed(now)
         self._poll_ends.clear()
         self._ready_by, self._poll_at = math.inf, now
-        if self._connected:
-            self._connected = False
-            self._facts.append(facts.Disconnected(reason))
         fatal = hopeless and not self._met
         self._connect_at = math.inf if fatal else now + self._connect_backoff.failed()
         self._halted = self._halted or fatal
-        self._facts.append(facts.Problem(error or remedies.unreachable(self._address, reason), fatal))
+        if self._connected:
+            self._connected = False
+            self._facts.append(facts.Disconnected(reason))
+        else:
+            self._facts.append(facts.Problem(error or remedies.unreachable(self._address, reason), fatal))
 
     # --- exchanges ----------------------------------------------------------------------------------------------
 
@@ -577,6 +578,9 @@ class Client:
             return
         if not poll.got_map:
             self._session.begin()
+        if response.is_empty and poll.got_map:
+            self._publisher.doubt(now)
+            return
         self._session.apply(response.update, now)
         if not poll.got_map:
             poll.got_map = True
@@ -623,8 +627,11 @@ class Client:
             self._facts.append(facts.DuplicateNode(reason))
 
     def _node_removed(self, text: str, now: float) -> None:
+        if not self._registered:
+            return
+        self._registered = False
+        self._end_poll()
         if self._login.ephemeral and self._login.auth_key:
-            self._registered = False
             self._login.start_over()
             self._register_at = now
             return
@@ -643,8 +650,10 @@ class Client:
     def _published(self, exchange: _Exchange, now: float) -> None:
         if exchange.status == 200:
             self._facts.append(facts.Published(self._publisher.succeeded(now)))
-        else:
-            self._publisher.failed(now)
+            return
+        self._publisher.failed(now)
+        if exchange.status == 404:
+            self._node_removed(exchange.text, now)
 
 
 def _ignore(exchange: _Exchange, now: float) -> None:

@@ -258,6 +258,11 @@ class MapResponse:
     pop_browser_url: str = ""
     sleep: float = 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """No state at all: what Headscale sends a node that it has just deleted."""
+        return attrs.evolve(self.update, control_time=None) == MapUpdate()
+
     def encode(self) -> bytes:
         """What a control server sends, before framing. Collections that are empty are left out."""
         fields = _encode_update(self.update)

@@ -20,6 +20,8 @@ from tsnet.control.gojson import integer
 from tsnet.control.messages import MapRequest
 
 ANSWER_TIMEOUT = 30.0
+ASK_AGAIN_AFTER = 3.0
+"""At most this often do we ask control, without news of our own, whether it still knows us."""
 
 Endpoint = tuple[UdpAddress, int]
 """An address and its kind: 0 unknown, 1 local, 2 STUN, 3 port-mapped, 4 STUN with local port, 5 explicit."""
@@ -37,7 +39,8 @@ class Publisher:
         self._net_info: Mapping[str, Any] = {}
         self._endpoints: tuple[Endpoint, ...] = ()
         self._backoff = Backoff(entropy)
-        self._changed = False
+        self._changed = self._doubtful = False
+        self._sent_at = -math.inf
         self._sent_home = 0
 
     @property
@@ -68,6 +71,12 @@ class Publisher:
         if self.stream is None:
             self.at = now
 
+    def doubt(self, now: float) -> None:
+        """Control may have deleted this node without a word: an update, though nothing is new, brings it to light."""
+        self._doubtful = True
+        if self.stream is None:
+            self.at = min(self.at, max(now, self._sent_at + ASK_AGAIN_AFTER))
+
     def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
         """A lite update, or the long poll: both carry everything, since servers differ in which one they believe."""
         return MapRequest(
@@ -82,13 +91,15 @@ class Publisher:
 
     def sent(self, stream: int, now: float) -> None:
         self.stream, self.at, self.answer_by = stream, math.inf, now + ANSWER_TIMEOUT
-        self._changed = False
+        self._changed = self._doubtful = False
+        self._sent_at = now
         self._sent_home = integer(self._net_info.get("PreferredDERP"))
 
     def succeeded(self, now: float) -> int:
         """Control has stored what was sent; the home region that it thereby knows."""
         self._backoff.succeeded()
-        self._done(now if self._changed else math.inf)
+        later = self._sent_at + ASK_AGAIN_AFTER if self._doubtful else math.inf
+        self._done(now if self._changed else later)
         return self._sent_home
 
     def failed(self, now: float) -> None:
