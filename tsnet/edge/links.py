@@ -170,8 +170,13 @@ class Channels:
             self._end(link, "eof")
 
     def _tell(self, event: Event) -> None:
+        """Keep an event for `receive`. on_ready is called by `wait` alone, never from within apply or flush."""
         self._events.append(event)
-        self._on_ready()
+        self._reactor.call_soon(self._announce)
+
+    def _announce(self) -> None:
+        if self._events:
+            self._on_ready()
 
     # --- out ----------------------------------------------------------------------------------------------------
 
