@@ -67,7 +67,7 @@ class Home:
         """A connection or a probe of that region completed in so many seconds."""
         if region not in self._regions:
             return
-        self._probing.discard(region)
+        self._measured(region)
         self._udp_answered |= over_udp
         self._history.setdefault(region, []).append((now, latency))
         if region == self.region:
@@ -76,7 +76,7 @@ class Home:
 
     def failed(self, region: int, now: float) -> None:
         """That region could not be reached, or its connection ended."""
-        self._probing.discard(region)
+        self._measured(region)
         if region == self.region:
             self.away_at = min(self.away_at, now)
         else:
@@ -158,8 +158,11 @@ class Home:
         current = history[-1][1]
         return self.away_at == math.inf and current - new_best >= MIN_GAIN and new_best <= MAX_RATIO * current
 
-    def _forget(self, region: int) -> None:
-        self._history.pop(region, None)
+    def _measured(self, region: int) -> None:
         self._probing.discard(region)
         if region in self._waiting:
             self._waiting.remove(region)
+
+    def _forget(self, region: int) -> None:
+        self._history.pop(region, None)
+        self._measured(region)

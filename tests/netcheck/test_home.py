@@ -1,0 +1,228 @@
+"""The choice of a home, row by row, on a hand clock."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tsnet.netcheck.home import HEARD_WITHIN, HISTORY, RETRY_AFTER, Home
+from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
+
+
+def region(number: int, **fields: Any) -> DerpRegion:
+    return DerpRegion(number, nodes=(DerpNode(f"{number}a", number, f"derp{number}.example"),), **fields)
+
+
+def derp_map(*regions: DerpRegion, scores: dict[int, float] | None = None) -> DerpMap:
+    return DerpMap({region.region_id: region for region in regions}, scores or {})
+
+
+def new_home(count: int = 5, **options: Any) -> Home:
+    home = Home()
+    home.set_map(derp_map(*map(region, range(1, count + 1)), **options), 0.0)
+    return home
+
+
+def test_the_first_region_that_answers_is_home_at_once() -> None:
+    home = new_home()
+    assert (home.region, home.regions_wanted()) == (0, {1, 2, 3})
+    home.answered(2, 0.080, 0.1)
+    assert home.region == 2
+
+
+def test_three_are_measured_at_a_time_until_all_are() -> None:
+    home = new_home(5)
+    assert home.regions_wanted() == {1, 2, 3}
+    home.answered(2, 0.080, 0.1)
+    assert home.regions_wanted() == {1, 2, 3, 4}  # 2 stays: it is home
+    home.failed(1, 0.2)
+    assert home.regions_wanted() == {2, 3, 4, 5}
+    for number in (3, 4, 5):
+        home.answered(number, 0.079, 0.3)
+    assert home.regions_wanted() == {2}
+
+
+def test_the_favoured_are_measured_first_and_some_never() -> None:
+    nowhere = DerpRegion(6, nodes=(DerpNode("6s", 6, "stun.example", stun_only=True),))
+    regions = [region(1), region(2, no_measure_no_home=True), region(3), region(4, avoid=True), nowhere]
+    home = Home()
+    home.set_map(derp_map(*regions, region(5), scores={5: 0.5, 3: 0.0}), 0.0)
+    assert home._waiting == [5, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moves"),
+    [
+        (0.100, 0.050, True),
+        (0.100, 0.066, True),
+        (0.100, 0.067, False),  # not by a third
+        (0.030, 0.021, False),  # not by 10 ms, nor by a third
+        (0.015, 0.006, False),  # not by 10 ms
+        (0.015, 0.004, True),
+        (0.050, 0.050, False),
+        (0.050, 0.100, False),
+    ],
+)
+def test_a_better_region_takes_over_if_it_is_better_by_enough(old: float, new: float, moves: bool) -> None:
+    home = new_home()
+    home.answered(1, old, 0.1)
+    home.answered(2, new, 0.2)
+    assert home.region == (2 if moves else 1)
+
+
+def test_the_score_multiplies_the_latency() -> None:
+    home = new_home(scores={1: 0.1, 2: -1.0})
+    home.answered(1, 0.100, 0.1)
+    home.answered(2, 0.020, 0.2)
+    assert home.region == 1
+    home.answered(3, 0.005, 0.3)
+    assert home.region == 3
+
+
+def test_the_best_of_the_last_five_minutes_counts_and_older_ones_do_not() -> None:
+    home = new_home()
+    home.answered(1, 0.040, 0.0)
+    home.answered(2, 0.060, 1.0)
+    home.answered(1, 0.100, 2.0)  # a hiccup: its best is still 40 ms
+    assert home.region == 1
+    home.answered(1, 0.100, 10.0 + HISTORY)
+    home.answered(2, 0.060, 11.0 + HISTORY)
+    assert home.region == 2
+
+
+def test_a_home_that_is_away_for_a_moment_stays_home() -> None:
+    home = new_home()
+    home.answered(1, 0.050, 0.0)
+    home.answered(2, 0.045, 0.0)
+    home.failed(1, 10.0)
+    home.failed(1, 12.0)
+    assert home.deadline() == 10.0 + HEARD_WITHIN
+    home.answered(1, 0.050, 17.0)
+    assert home.deadline() == math.inf
+    assert home.region == 1
+
+
+def test_a_home_that_stays_away_is_replaced_by_the_best_that_is_known() -> None:
+    home = new_home(3)
+    home.answered(1, 0.050, 0.0)
+    home.answered(2, 0.045, 0.0)
+    home.answered(3, 0.049, 0.0)
+    home.failed(1, 10.0)
+    home.transmit(18.0)
+    assert home.region == 2
+    assert home.deadline() == math.inf
+    assert home.regions_wanted() == {1, 2}
+
+
+def test_without_another_answer_the_old_home_stays_and_all_are_tried() -> None:
+    home = new_home(3)
+    home.answered(1, 0.050, 0.0)
+    home.failed(2, 0.1)
+    home.failed(3, 0.1)
+    home.failed(1, 10.0)
+    home.transmit(18.0)
+    assert home.region == 1
+    assert home.regions_wanted() == {1, 2, 3}
+    home.answered(3, 0.300, 18.5)
+    assert home.region == 3
+
+
+def test_a_single_region_comes_back_as_home() -> None:
+    home = new_home(1)
+    home.answered(1, 0.050, 0.0)
+    home.failed(1, 10.0)
+    home.transmit(18.0)
+    home.failed(1, 20.0)
+    home.transmit(28.0)
+    assert (home.region, home.regions_wanted()) == (1, {1})
+    home.answered(1, 0.050, 30.0)
+    assert (home.region, home.deadline()) == (1, math.inf)
+
+
+def test_no_home_moves_while_control_does_not_listen_and_catches_up_after() -> None:
+    home = new_home(2)
+    home.control_listens(False, 0.0)
+    home.answered(1, 0.100, 0.0)
+    assert home.region == 1  # the first needs no permission
+    home.answered(2, 0.010, 1.0)
+    assert home.region == 1
+    home.control_listens(True, 2.0)
+    assert home.region == 2
+
+
+def test_a_home_lost_while_control_does_not_listen_moves_when_it_does() -> None:
+    home = new_home(2)
+    home.answered(1, 0.010, 0.0)
+    home.answered(2, 0.100, 0.0)
+    home.control_listens(False, 5.0)
+    home.failed(1, 10.0)
+    home.transmit(18.0)
+    assert home.region == 1
+    home.control_listens(True, 19.0)
+    assert home.region == 2
+
+
+def test_when_nothing_answers_all_are_tried_again_after_a_pause() -> None:
+    home = new_home(4)
+    assert home.regions_wanted() == {1, 2, 3}
+    for number in (1, 2, 3):
+        home.failed(number, 1.0)
+    assert home.regions_wanted() == {4}
+    home.failed(4, 2.0)
+    assert home.deadline() == 2.0 + RETRY_AFTER
+    home.transmit(3.0)
+    assert home.deadline() > 3.0
+    assert home.regions_wanted() == {1, 2, 3}
+
+
+def test_a_changed_region_is_measured_anew_and_is_home_no_more() -> None:
+    home = new_home(3)
+    home.answered(1, 0.010, 0.0)
+    home.answered(2, 0.050, 0.0)
+    changed = DerpRegion(1, nodes=(DerpNode("1b", 1, "other.example"),))
+    home.set_map(derp_map(changed, region(2), region(3)), 1.0)
+    assert home.region == 2
+    assert 1 in home.regions_wanted()
+
+
+def test_an_unchanged_map_changes_nothing() -> None:
+    home = new_home(3)
+    for number in (1, 2, 3):
+        home.answered(number, 0.01 * number, 0.0)
+    home.set_map(derp_map(*map(region, (1, 2, 3))), 1.0)
+    assert (home.region, home.regions_wanted()) == (1, {1})
+
+
+def test_a_home_that_left_the_map_is_forgotten_and_so_are_its_late_answers() -> None:
+    home = new_home(2)
+    home.answered(1, 0.010, 0.0)
+    home.set_map(derp_map(region(2)), 1.0)
+    home.answered(1, 0.010, 1.5)
+    assert (home.region, home.regions_wanted()) == (0, {2})
+    home.answered(2, 0.030, 2.0)
+    assert home.region == 2
+
+
+def test_an_empty_map_has_no_home_and_nothing_due() -> None:
+    home = Home()
+    home.set_map(DerpMap(), 0.0)
+    home.failed(1, 0.0)
+    assert (home.region, home.regions_wanted(), home.deadline()) == (0, set(), math.inf)
+
+
+def test_measuring_all_again_keeps_the_home() -> None:
+    home = new_home(3)
+    for number in (1, 2, 3):
+        home.answered(number, 0.01 * number, 0.0)
+    home.measure_all(100.0)
+    assert (home.region, home.regions_wanted()) == (1, {1, 2, 3})
+
+
+def test_net_info() -> None:
+    home = new_home(3)
+    assert home.net_info() == {"PreferredDERP": 0, "DERPLatency": {}, "WorkingUDP": False}
+    home.answered(2, 0.25, 0.0)
+    home.answered(1, 0.125, 0.1, over_udp=True)
+    assert home.net_info() == {"PreferredDERP": 1, "DERPLatency": {"1-v4": 0.125, "2-v4": 0.25}, "WorkingUDP": True}
