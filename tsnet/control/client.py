@@ -17,7 +17,7 @@ Everything that leaves is an effect on links named ("control", what, generation)
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
 
 Source: Go control/controlclient/{auto,direct}.go.
-Not here: what the pieces do in themselves (`channel`, `login`, `mappoll`, `mapsession`, `publisher`, `pings`).
+Not here: what the pieces do in themselves (`uplink`, `login`, `mappoll`, `mapsession`, `publisher`, `pings`).
 """
 
 from __future__ import annotations
@@ -25,66 +25,35 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-import attrs
+from typing import Any, Literal
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
-from tsnet.base.links import Close, Closed, Computed, Data, Effect, Event, Link, Opened, Received
+from tsnet.base.links import Computed, Data, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
-from tsnet.control.backoff import Backoff
-from tsnet.control.channel import Channel, HttpEvent, Refused
+from tsnet.control.backoff import Backoff, retry_after
 from tsnet.control.facts import Fact
-from tsnet.control.http import Body, Head, Reset
 from tsnet.control.login import Accepted, Again, Denied, Login, Outcome, Waiting
 from tsnet.control.mappoll import MapPoll
 from tsnet.control.mapsession import MapSession
-from tsnet.control.messages import (
-    KEY_PATH,
-    MAP_PATH,
-    REGISTER_PATH,
-    ControlKeys,
-    MapResponse,
-    PingRequest,
-    RegisterResponse,
-)
+from tsnet.control.messages import MAP_PATH, REGISTER_PATH, MapResponse, PingRequest, RegisterResponse
 from tsnet.control.pings import Pings
 from tsnet.control.publisher import Endpoint, Publisher
-from tsnet.control.upgrade import Asking
-from tsnet.errors import AuthKeyRejected, Error, KeyExpired
-from tsnet.errors import NodeRemoved as NodeRemovedError
+from tsnet.control.uplink import Exchange, Lost, Piece, Uplink
+from tsnet.errors import AuthKeyRejected, KeyExpired
 
-READY_TIMEOUT = 15.0
 REGISTER_TIMEOUT = 60.0
 FOLLOWUP_TIMEOUT = 300.0
 """A person takes their time, but a link that died silently must not wait for ever."""
 
 MAX_SLEEP = 300.0
-MAX_ANSWER = 1 << 20
 KEY_AFTER_FAILURES = 3
 DUPLICATE_ENDS, DUPLICATE_SPAN = 3, 60.0
 """Our map stream ended this often within this span: somebody else polls with our key."""
 
 DUPLICATE_PAUSE = 15.0
-
-
-@attrs.define
-class _Exchange:
-    """A request on its way: who asked, and the answer so far."""
-
-    done: Callable[[_Exchange, float], None]
-    status: int = 0
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytearray = attrs.field(factory=bytearray)
-
-    @property
-    def text(self) -> str:
-        """The start of an error's body, printable."""
-        text = bytes(self.body[:200]).decode("utf-8", "replace").strip()
-        return "".join(char if char.isprintable() else " " for char in text)
 
 
 class Client:
@@ -94,8 +63,6 @@ class Client:
     shown only if control asks for it. control_key: the only server key to trust. hostinfo: tailcfg.Hostinfo by JSON
     names, tags to ask for among it (RequestTags).
     """
-
-    TIMERS = ("_connect_at", "_ready_by", "_register_at", "_register_by", "_poll_at")
 
     def __init__(
         self,
@@ -131,10 +98,7 @@ class Client:
         self._effects: list[Effect] = []
         self._generation = 0
         self._control_key: MachineKey | None = None
-        self._key_link: Link | None = None
-        self._key_asking: Asking | None = None
-        self._channel: Channel | None = None
-        self._exchanges: dict[int, _Exchange] = {}
+        self._uplink: Uplink | None = None
         self._poll: MapPoll | None = None
         self._register_stream: int | None = None
         self._registered = self._connected = self._met = self._halted = self._leaving = False
@@ -142,7 +106,7 @@ class Client:
         self._connect_backoff, self._register_backoff = Backoff(entropy), Backoff(entropy)
         self._poll_backoff = Backoff(entropy)
         self._connect_at = self._register_at = self._poll_at = -math.inf
-        self._ready_by = self._register_by = math.inf
+        self._register_by = math.inf
 
     def __repr__(self) -> str:
         return f"<control.Client of {self._address.url}>"
@@ -189,14 +153,14 @@ class Client:
     # --- the four verbs -----------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> None:
-        link = event.link
+        uplink = self._uplink
         if isinstance(event, Computed):
             self._computed(event, now)
-        elif self._channel is not None and link == self._channel.link:
-            self._channel_event(self._channel, event, now)
-        elif link == self._key_link:
-            self._key_event(event, now)
-        elif link[1] == "ping":
+        elif uplink is not None and uplink.owns(event.link):
+            for found in uplink.receive(event):
+                if self._uplink is uplink:
+                    self._dispatch(found, now)
+        elif event.link[1] == "ping":
             self._pings.receive(event, now)
         else:
             self.dropped["late"] += 1
@@ -234,14 +198,15 @@ class Client:
         yield self._session.expiry_at, "expiry"
         if self._halted:
             return
-        yield self._ready_by, "ready_by"
         yield self._register_by, "register_by"
         yield self._publisher.answer_by, "publish_by"
         if self._poll is not None:
             yield self._poll.watchdog_at, "watchdog"
-        if self._channel is None:
+        if self._uplink is None:
             yield self._connect_at, "connect"
-        elif self._channel.usable:
+            return
+        yield self._uplink.ready_by, "ready_by"
+        if self._uplink.usable:
             if self._may_register():
                 yield self._register_at, "register"
             if self._may_poll():
@@ -255,44 +220,50 @@ class Client:
         """What has taken too long."""
         self._pings.tick(now)
         self._session.tick(now)
-        if self._halted:
+        if self._uplink is None:
             return
-        if now >= self._ready_by:
-            self._lose_channel("timeout", now)
+        self._uplink.tick(now)
         if self._poll is not None and now >= self._poll.watchdog_at:
-            self._lose_channel("no word from control for two minutes", now)
-        if now >= self._register_by:
-            self._lose_channel("no answer to the registration", now)
-        if now >= self._publisher.answer_by:
-            self._lose_channel("no answer to an update", now)
+            self._lose("no word from control for two minutes", now)
+        elif now >= self._register_by:
+            self._lose("no answer to the registration", now)
+        elif now >= self._publisher.answer_by:
+            self._lose("no answer to an update", now)
 
     def _advance(self, now: float) -> None:
-        """Do everything that can be done now, and move what the parts have for the outside."""
-        if not self._halted:
-            if self._channel is None:
-                if now >= self._connect_at:
-                    self._connect()
-                    self._ready_by = now + READY_TIMEOUT
-            elif self._channel.usable:
-                self._ask(self._channel, now)
-        if self._channel is not None:
-            self._effects += self._channel.transmit()
-        for source in (self._session.facts, self._pings.facts):
-            self._facts += source
-            source.clear()
-        self._effects += self._pings.effects
-        self._pings.effects.clear()
+        """Do everything that can be done now, and collect what the parts have for the outside."""
+        if self._uplink is not None and self._uplink.lost is not None:
+            self._lost(self._uplink.lost, now)
+        if self._uplink is None and not self._halted and now >= self._connect_at:
+            self._connect(now)
+        if self._uplink is not None:
+            if self._uplink.usable:
+                self._ask(self._uplink, now)
+            self._effects += self._uplink.transmit()
+        self._effects += self._pings.take_effects()
+        self._facts += [*self._session.take_facts(), *self._pings.take_facts()]
 
-    def _ask(self, channel: Channel, now: float) -> None:
+    def _ask(self, uplink: Uplink, now: float) -> None:
         if self._may_register() and now >= self._register_at:
-            self._register(channel, now)
+            self._register(uplink, now)
         if self._may_poll() and now >= self._poll_at:
-            self._begin_poll(channel, now)
+            self._begin_poll(uplink, now)
         if self._may_publish() and now >= self._publisher.at:
-            self._publish(channel, now)
-        for post in self._pings.posts:
-            self._request(channel, post.method, post.path, post.body, _ignore)
-        self._pings.posts.clear()
+            self._publish(uplink, now)
+        for post in self._pings.take_posts():
+            uplink.request("ping", post.method, post.path, post.body)
+
+    def _dispatch(self, found: Exchange | Piece, now: float) -> None:
+        if isinstance(found, Piece):
+            self._poll_bytes(found, now)
+        elif found.purpose == "register":
+            self._register_answer(found, now)
+        elif found.purpose == "logout":
+            self._left(found, now)
+        elif found.purpose == "poll":
+            self._poll_ended(found, now)
+        elif found.purpose == "publish":
+            self._published(found, now)
 
     def _may_register(self) -> bool:
         return (self._login.wanted or self._leaving) and self._register_stream is None
@@ -309,147 +280,58 @@ class Client:
         self._generation += 1
         return ("control", what, self._generation)
 
-    def _connect(self) -> None:
-        """Open the channel's link, and beside it, unless the server's key is known, the one to ask for it."""
-        channel = self._channel = Channel(
-            self._new_link("noise"), self._address, self._machine_private, self._entropy
+    def _connect(self, now: float) -> None:
+        known = self._control_key if self._connect_backoff.failures < KEY_AFTER_FAILURES else None
+        self._uplink = Uplink(
+            self._address,
+            self._machine_private,
+            control_key=known,
+            pinned=self._pinned,
+            new_link=self._new_link,
+            entropy=self._entropy,
+            now=now,
         )
-        if self._control_key is not None and self._connect_backoff.failures < KEY_AFTER_FAILURES:
-            channel.begin(self._control_key)
-        else:
-            self._key_link = self._new_link("key")
-            self._key_asking = Asking("GET", KEY_PATH, self._address.authority)
-            self._effects.append(self._address.open(self._key_link))
-        self._effects.append(channel.open())
 
-    def _key_event(self, event: Event, now: float) -> None:
-        assert self._key_asking is not None
-        if isinstance(event, Opened):
-            self._effects.append(Data(event.link, self._key_asking.sent))
-        elif isinstance(event, Closed) and not event.reason.startswith("eof"):
-            self._key_link = None
-            self._lose_channel(event.reason, now, *remedies.link_error(self._address, event.reason))
-        elif isinstance(event, (Received, Closed)):
-            self._key_answer(event.data if isinstance(event, Received) else b"", now)
+    def _lose(self, reason: str, now: float) -> None:
+        """We give the connection up."""
+        self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now)
 
-    def _key_answer(self, data: bytes, now: float) -> None:
-        assert self._key_asking is not None
-        try:
-            response = self._key_asking.receive(data)
-            if response is None:
-                return
-            if response.status != 200:
-                error = remedies.answer_error(self._address, "GET /key", response)
-                self._lose_channel(f"/key: HTTP status {response.status}", now, *error)
-                return
-            public = ControlKeys.decode(response.body).public
-        except MalformedError as error:
-            problem = remedies.not_control(self._address, f"its answer to GET /key is no server key ({error})")
-            self._lose_channel("/key: not a control server", now, problem, hopeless=bool(data))
-            return
-        self._close_key_link()
-        if self._pinned is not None and public != self._pinned:
-            problem = remedies.wrong_control_key(self._address, public, self._pinned)
-            self._lose_channel("wrong server key", now, problem, hopeless=True)
-        elif self._channel is not None:
-            self._control_key = public
-            self._channel.begin(public)
-
-    def _close_key_link(self) -> None:
-        if self._key_link is not None:
-            self._effects.append(Close(self._key_link))
-        self._key_link = self._key_asking = None
-
-    def _channel_event(self, channel: Channel, event: Event, now: float) -> None:
-        if isinstance(event, Opened):
-            channel.opened()
-        elif isinstance(event, Received):
-            self._channel_bytes(channel, event.data, now)
-        elif isinstance(event, Closed):
-            self._channel = None
-            self._lose_channel(event.reason, now, *remedies.link_error(self._address, event.reason))
-
-    def _channel_bytes(self, channel: Channel, data: bytes, now: float) -> None:
-        try:
-            found = channel.receive(data)
-        except Refused as refused:
-            error = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
-            self._lose_channel(str(refused), now, *error)
-            return
-        except MalformedError as error:
-            self._lose_channel(str(error), now)
-            return
-        if channel.ready:
-            self._ready_by = math.inf
-        for event in found:
-            if self._channel is not channel:
-                break
-            self._http_event(event, now)
-
-    def _lose_channel(self, reason: str, now: float, error: Error | None = None, hopeless: bool = False) -> None:
-        """Drop what is left of the connection; connect again after a backoff, or stop for good."""
-        self._close_key_link()
-        if self._channel is not None:
-            self._effects.append(Close(self._channel.link))
-        self._channel = self._poll = None
-        self._exchanges.clear()
-        self._abandon_registration()
+    def _lost(self, lost: Lost, now: float) -> None:
+        """Clear away what is left of the connection; connect again after a backoff, or stop for good."""
+        self._drop_uplink()
         if self._publisher.stream is not None:
             self._publisher.failed(now)
         self._poll_ends.clear()
-        self._ready_by, self._poll_at = math.inf, now
-        fatal = hopeless and not self._met
-        self._connect_at = math.inf if fatal else now + self._connect_backoff.failed()
-        self._halted = self._halted or fatal
+        self._poll_at = now
+        self._connect_at = now + self._connect_backoff.failed()
+        self._halted = fatal = lost.hopeless and not self._met
         if self._connected:
             self._connected = False
-            self._facts.append(facts.Disconnected(reason))
+            self._facts.append(facts.Disconnected(lost.reason))
         else:
-            self._facts.append(facts.Problem(error or remedies.unreachable(self._address, reason), fatal))
+            self._facts.append(facts.Problem(lost.error, fatal))
 
-    # --- exchanges ----------------------------------------------------------------------------------------------
-
-    def _request(
-        self, channel: Channel, method: str, path: str, body: bytes, done: Callable[[_Exchange, float], None]
-    ) -> int:
-        stream = channel.request(method, path, body, (("content-type", "application/json"),) if body else ())
-        self._exchanges[stream] = _Exchange(done)
-        return stream
-
-    def _http_event(self, event: HttpEvent, now: float) -> None:
-        exchange = self._exchanges.get(event.stream)
-        if exchange is None:
-            return
-        poll = self._poll if self._poll is not None and self._poll.stream == event.stream else None
-        if isinstance(event, Head):
-            exchange.status, exchange.headers = event.status, event.headers
-        elif isinstance(event, Body):
-            if poll is not None and exchange.status == 200:
-                self._poll_bytes(poll, event.data, now)
-            elif len(exchange.body) < MAX_ANSWER:
-                exchange.body += event.data
-        else:
-            del self._exchanges[event.stream]
-            if isinstance(event, Reset):
-                exchange.status = 0
-            exchange.done(exchange, now)
+    def _drop_uplink(self) -> None:
+        if self._uplink is not None:
+            self._effects += self._uplink.close()
+        self._uplink = self._poll = self._register_stream = None
+        self._register_by = math.inf
 
     # --- registration -------------------------------------------------------------------------------------------
 
-    def _register(self, channel: Channel, now: float) -> None:
+    def _register(self, uplink: Uplink, now: float) -> None:
         hostinfo = self._publisher.hostinfo
         request = self._login.logout_request(hostinfo) if self._leaving else self._login.request(hostinfo)
-        done = self._left if self._leaving else self._register_answer
-        self._register_stream = self._request(channel, "POST", REGISTER_PATH, request.encode(), done)
+        purpose: Literal["logout", "register"] = "logout" if self._leaving else "register"
+        self._register_stream = uplink.request(purpose, "POST", REGISTER_PATH, request.encode())
         self._register_by = now + (FOLLOWUP_TIMEOUT if request.followup else REGISTER_TIMEOUT)
 
     def _abandon_registration(self) -> None:
-        if self._register_stream is not None and self._channel is not None:
-            self._exchanges.pop(self._register_stream, None)
-            self._channel.cancel(self._register_stream)
+        if self._register_stream is not None and self._uplink is not None:
+            self._uplink.cancel(self._register_stream)
         self._register_stream, self._register_by = None, math.inf
 
-    def _register_answer(self, exchange: _Exchange, now: float) -> None:
+    def _register_answer(self, exchange: Exchange, now: float) -> None:
         self._register_stream, self._register_by = None, math.inf
         if exchange.status != 200:
             self._register_failed(exchange, now)
@@ -485,30 +367,16 @@ class Client:
         self._registered, self._poll_at = True, now
         self._publisher.change(now)
 
-    def _register_failed(self, exchange: _Exchange, now: float) -> None:
-        status, text = exchange.status, exchange.text
-        if status == 429:
-            self._register_at = now + self._retry_after(exchange.headers)
-            error = remedies.unreachable(self._address, f"it limits registrations for now (HTTP status 429 {text})")
-        elif status in (401, 403):
-            self._stop(facts.Problem(AuthKeyRejected(self._address.url, text or f"HTTP status {status}"), fatal=True))
-            return
-        elif 400 <= status < 500 and status != 408 and not self._met:
-            error = remedies.refused_by_server(self._address, "the registration", status, text)
+    def _register_failed(self, exchange: Exchange, now: float) -> None:
+        error, fatal = remedies.registration_error(self._address, exchange.status, exchange.text)
+        if fatal and not self._met:
             self._stop(facts.Problem(error, fatal=True))
             return
-        else:
-            self._register_at = now + self._register_backoff.failed()
-            error = remedies.unreachable(self._address, f"the registration failed (HTTP status {status} {text})")
+        limited, wait = exchange.status == 429, self._register_backoff.failed()
+        self._register_at = now + (retry_after(exchange.headers, self._register_backoff) if limited else wait)
         self._facts.append(facts.Problem(error, fatal=False))
 
-    def _retry_after(self, headers: Mapping[str, str]) -> float:
-        """Seconds; what is missing, a date, or beyond an hour is answered by 5 to 10 s."""
-        text = headers.get("retry-after", "")
-        seconds = int(text) if text.isdecimal() and len(text) < 5 else 0
-        return float(seconds) if 0 < seconds <= 3600 else self._register_backoff.between(5.0, 10.0)
-
-    def _left(self, exchange: _Exchange, now: float) -> None:
+    def _left(self, exchange: Exchange, now: float) -> None:
         """The logout was answered; a node that control no longer knows is as good as logged out."""
         self._register_stream, self._register_by = None, math.inf
         if exchange.status == 0 or exchange.status >= 500:
@@ -519,35 +387,31 @@ class Client:
 
     def _stop(self, fact: Fact) -> None:
         """Leave control alone until `login`."""
-        self._halted, self._registered = True, False
-        self._close_key_link()
-        if self._channel is not None:
-            self._effects += self._channel.transmit()
-            self._effects.append(Close(self._channel.link))
-        self._channel = self._poll = self._register_stream = None
-        self._exchanges.clear()
-        self._ready_by = self._register_by = math.inf
+        self._halted, self._registered, self._connected = True, False, False
+        if self._uplink is not None:
+            self._drop_uplink()
         self._connect_at = -math.inf
-        self._connected = False
         self._facts.append(fact)
 
     # --- the map ------------------------------------------------------------------------------------------------
 
-    def _begin_poll(self, channel: Channel, now: float) -> None:
+    def _begin_poll(self, uplink: Uplink, now: float) -> None:
         request = self._publisher.request(node_public(self._login.private), stream=True)
-        stream = self._request(channel, "POST", MAP_PATH, request.encode(), self._poll_ended)
+        stream = uplink.request("poll", "POST", MAP_PATH, request.encode())
         self._poll = MapPoll(stream, self._new_link("map"), now)
 
     def _end_poll(self) -> None:
         """By our own will."""
-        if self._poll is not None and self._channel is not None:
-            self._exchanges.pop(self._poll.stream, None)
-            self._channel.cancel(self._poll.stream)
+        if self._poll is not None and self._uplink is not None:
+            self._uplink.cancel(self._poll.stream)
         self._poll = None
 
-    def _poll_bytes(self, poll: MapPoll, data: bytes, now: float) -> None:
+    def _poll_bytes(self, piece: Piece, now: float) -> None:
+        poll = self._poll
+        if poll is None or poll.stream != piece.exchange.stream:
+            return
         try:
-            self._map_responses(poll, poll.receive(data, now), now)
+            self._map_responses(poll, poll.receive(piece.data, now), now)
         except MalformedError as error:
             self._refuse_map(error, now)
 
@@ -606,7 +470,7 @@ class Client:
         self._end_poll()
         self._poll_at = now + self._poll_backoff.failed()
 
-    def _poll_ended(self, exchange: _Exchange, now: float) -> None:
+    def _poll_ended(self, exchange: Exchange, now: float) -> None:
         poll, self._poll = self._poll, None
         if exchange.status == 404:
             self._node_removed(exchange.text, now)
@@ -635,26 +499,18 @@ class Client:
             self._login.start_over()
             self._register_at = now
             return
-        error = NodeRemovedError(
-            f"control at {self._address.url} has deleted this node ({text}). Log in again with a new state directory "
-            "or auth key."
-        )
-        self._stop(facts.NodeRemoved(error, fatal=True))
+        self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
-    def _publish(self, channel: Channel, now: float) -> None:
+    def _publish(self, uplink: Uplink, now: float) -> None:
         request = self._publisher.request(node_public(self._login.private), stream=False)
-        self._publisher.sent(self._request(channel, "POST", MAP_PATH, request.encode(), self._published), now)
+        self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
 
-    def _published(self, exchange: _Exchange, now: float) -> None:
+    def _published(self, exchange: Exchange, now: float) -> None:
         if exchange.status == 200:
             self._facts.append(facts.Published(self._publisher.succeeded(now)))
             return
         self._publisher.failed(now)
         if exchange.status == 404:
             self._node_removed(exchange.text, now)
-
-
-def _ignore(exchange: _Exchange, now: float) -> None:
-    """What control says to a ping's answer does not matter."""

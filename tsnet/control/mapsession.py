@@ -28,10 +28,10 @@ EXPIRY_SLACK = 10.0
 
 
 class MapSession:
-    """wall_offset: unix time = now + wall_offset. Its owner reads `facts` and calls `tick` at `expiry_at`."""
+    """wall_offset: unix time = now + wall_offset. Its owner calls `tick` at `expiry_at`."""
 
     def __init__(self, disco_key: DiscoKey, wall_offset: float) -> None:
-        self.facts: list[Fact] = []
+        self._facts: list[Fact] = []
         self.expiry_at = math.inf
         self.wall_offset = wall_offset
         self._disco_key = disco_key
@@ -53,6 +53,10 @@ class MapSession:
         self._compare_clocks(update.control_time, now)
         self._publish(self._netmap, now)
 
+    def take_facts(self) -> list[Fact]:
+        taken, self._facts = self._facts, []
+        return taken
+
     def tick(self, now: float) -> None:
         if self._netmap is not None and now >= self.expiry_at:
             self._publish(self._netmap, now)
@@ -61,7 +65,7 @@ class MapSession:
         unix_now = now + self.wall_offset
         offset = control_clock_offset(netmap.control_time, unix_now)
         marked, next_at = expire(netmap, unix_now + offset)
-        self.facts.append(NetMapChanged(marked))
+        self._facts.append(NetMapChanged(marked))
         own_at = self._own_expiry(netmap.self_node, unix_now)
         self.expiry_at = min(next_at - offset + EXPIRY_SLACK, own_at) - self.wall_offset
 
@@ -70,7 +74,7 @@ class MapSession:
         expired = node.expired or (node.key_expiry is not None and node.key_expiry <= unix_now)
         if expired != self._expired:
             self._expired = expired
-            self.facts.append(KeyExpired() if expired else KeyExtended())
+            self._facts.append(KeyExpired() if expired else KeyExtended())
         return math.inf if expired or node.key_expiry is None else node.key_expiry
 
     def _look_for_a_duplicate(self, node: Node | None) -> None:
@@ -80,7 +84,7 @@ class MapSession:
             self._control_knows_us, self._duplicate = True, False
         elif self._control_knows_us and not self._duplicate:
             self._duplicate = True
-            self.facts.append(DuplicateNode("control has stored the disco key of another process for this node"))
+            self._facts.append(DuplicateNode("control has stored the disco key of another process for this node"))
 
     def _compare_clocks(self, control_time: float | None, now: float) -> None:
         if control_time is None:
@@ -90,5 +94,5 @@ class MapSession:
         message = f"This machine's clock is {abs(difference):.0f} s {late} control's: check it (is NTP running?)."
         health = (message,) if abs(difference) > MIN_DIFFERENCE else ()
         if bool(health) != bool(self._health):
-            self.facts.append(Health(health))
+            self._facts.append(Health(health))
         self._health = health

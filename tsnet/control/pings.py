@@ -45,15 +45,27 @@ class Post:
 
 
 class Pings:
-    """`effects` and `posts` are taken by the owner after each call. dropped: reasons "ping-…"."""
+    """What is to be done is taken by the owner after each call. Counts in `dropped`, by reasons "ping-…"."""
 
     def __init__(self, address: ControlAddress, new_link: Callable[[str], Link], dropped: Counter[str]) -> None:
-        self.effects: list[Effect] = []
-        self.posts: list[Post] = []
-        self.facts: list[PingRequested] = []
+        self._effects: list[Effect] = []
+        self._posts: list[Post] = []
+        self._facts: list[PingRequested] = []
         self._address, self._new_link, self._dropped = address, new_link, dropped
         self._links: dict[Link, tuple[Asking, float]] = {}
         self._last_url = ""
+
+    def take_effects(self) -> list[Effect]:
+        taken, self._effects = self._effects, []
+        return taken
+
+    def take_posts(self) -> list[Post]:
+        taken, self._posts = self._posts, []
+        return taken
+
+    def take_facts(self) -> list[PingRequested]:
+        taken, self._facts = self._facts, []
+        return taken
 
     def requested(self, ping: PingRequest, now: float) -> None:
         if ping.url == self._last_url:
@@ -64,7 +76,7 @@ class Pings:
         elif ping.types == "c2n":
             self._answer_c2n(ping)
         elif ping.types:
-            self.facts.append(PingRequested(ping))
+            self._facts.append(PingRequested(ping))
         else:
             self._call("HEAD", ping, b"", now)
 
@@ -77,7 +89,7 @@ class Pings:
         if event.link not in self._links:
             return
         if isinstance(event, Opened):
-            self.effects.append(Data(event.link, self._links[event.link][0].sent))
+            self._effects.append(Data(event.link, self._links[event.link][0].sent))
         elif isinstance(event, Received):
             self._end(event.link)
         elif isinstance(event, Closed):
@@ -92,14 +104,14 @@ class Pings:
 
     def _answer_c2n(self, ping: PingRequest) -> None:
         try:
-            self.posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
+            self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
         except (MalformedError, ValueError):
             self._dropped["ping-malformed"] += 1
 
     def _call(self, method: str, ping: PingRequest, body: bytes, now: float) -> None:
         path = self._address.path_of(ping.url)
         if ping.url_is_noise:
-            self.posts.append(Post(method, path_and_query(ping.url), body))
+            self._posts.append(Post(method, path_and_query(ping.url), body))
         elif path is None:
             self._dropped["ping-elsewhere"] += 1
         elif len(self._links) >= MAX_LINKS:
@@ -107,8 +119,8 @@ class Pings:
         else:
             link = self._new_link("ping")
             self._links[link] = (Asking(method, path, self._address.authority, body=body), now + ANSWER_TIMEOUT)
-            self.effects.append(self._address.open(link))
+            self._effects.append(self._address.open(link))
 
     def _end(self, link: Link) -> None:
         del self._links[link]
-        self.effects.append(Close(link))
+        self._effects.append(Close(link))

@@ -11,7 +11,15 @@ from __future__ import annotations
 from tsnet.base.keys import MachineKey
 from tsnet.control.address import ControlAddress
 from tsnet.control.upgrade import Response
-from tsnet.errors import ControlCertificateError, ControlUnreachable, Error, NotAControlServer, RemoteError
+from tsnet.errors import (
+    AuthKeyRejected,
+    ControlCertificateError,
+    ControlUnreachable,
+    Error,
+    NodeRemoved,
+    NotAControlServer,
+    RemoteError,
+)
 
 _REASONS = {
     "refused": "the connection is refused: nothing listens there",
@@ -66,12 +74,25 @@ def wrong_control_key(address: ControlAddress, found: MachineKey, pinned: Machin
     )
 
 
-def refused_by_server(address: ControlAddress, what: str, status: int, text: str) -> Error:
-    """A request inside the channel that this server will not take from this client."""
-    said = f": {text}" if text else ""
-    return RemoteError(
-        f"control at {address.url} does not accept {what} (HTTP status {status}{said}). "
-        "The server may be too old or too new for this client."
+def registration_error(address: ControlAddress, status: int, text: str) -> tuple[Error, bool]:
+    """The error for a registration answered by an HTTP status (0: broken off), and whether it is hopeless."""
+    said = f"HTTP status {status}{': ' if text else ''}{text}" if status else "broken off"
+    if status == 429:
+        return unreachable(address, f"it limits registrations for now ({said})"), False
+    if status in (401, 403):
+        return AuthKeyRejected(address.url, text or said), True
+    if 400 <= status < 500 and status != 408:
+        return RemoteError(
+            f"control at {address.url} does not accept this client's registration ({said}). "
+            "The server may be too old or too new for it."
+        ), True
+    return unreachable(address, f"the registration failed ({said})"), False
+
+
+def node_removed(address: ControlAddress, text: str) -> Error:
+    return NodeRemoved(
+        f"control at {address.url} has deleted this node ({text or 'HTTP status 404'}). To join again, log in anew: "
+        "with an auth key, or by the login URL."
     )
 
 
