@@ -1,0 +1,270 @@
+"""The stack: whole IP packets in and out, endpoints for the application, one clock that is passed in.
+
+    receive(runs)  -> IPv4 / IPv6 -> reassembly -> TCP | UDP | ICMP -> endpoints' buffers, take_ready()
+    transmit()     <- TCP connections whose turn it is, and the outbox of single packets
+    an own address -> turns round inside: what transmit makes for it is received at the next transmit
+
+Runs are `(link, [packets])` coming in and `(destination address, [packets])` going out: packets of one destination,
+equal in length but for the last, 64 KiB at most. A link is whatever the caller likes, hashable; connections remember
+theirs, and `hold` keeps what belongs to one from being made while there is no room below.
+
+No packet makes `receive` raise: what is wrong is dropped and counted in `dropped`, by reason ("protocol: reason").
+Nothing calls back: `take_ready` tells which endpoints have changed.
+
+Source: RFC 1122, RFC 8200, RFC 9293.
+Not here: routes and neighbours. The caller knows where a destination is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from netstack.fragments import Reassembler
+from netstack.icmp import IcmpEndpoint, IcmpLayer
+from netstack.ip import IPAddress, IpLayer
+from netstack.tcp import states
+from netstack.tcp.connection import TcpConnection
+from netstack.tcp.layer import TcpLayer
+from netstack.tcp.listener import TcpListener
+from netstack.udp import UdpEndpoint, UdpLayer
+from netstack.wire import icmp, ipv4, ipv6, tcp, udp
+
+DEFAULT_MTU = 1280
+DEFAULT_BUDGET = 256 * 1024
+MAX_RUN_PACKETS = 49
+MAX_RUN_BYTES = 65_000
+
+LOOPBACK: Hashable = ("loopback",)
+"""The link of packets from an own address to an own address."""
+
+Endpoint = TcpConnection | TcpListener | UdpEndpoint | IcmpEndpoint
+
+
+class Stack:
+    """One host's TCP/IP."""
+
+    def __init__(self, *, entropy: Callable[[int], bytes], mtu: int = DEFAULT_MTU, now: float = 0.0) -> None:
+        """entropy: as many random bytes as asked for. mtu: of every link, 1280 at least."""
+        self._ip = IpLayer(entropy, max(mtu, ipv6.MIN_MTU))
+        self._tcp = TcpLayer(self._ip)
+        self._udp = UdpLayer(self._ip)
+        self._icmp = IcmpLayer(self._ip, self._tcp, self._udp)
+        self._fragments = Reassembler(self._ip.dropped)
+        self._looped: list[bytes] = []
+        self._now = now
+
+    # the application's calls ------------------------------------------------------------------------------------
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many packets were dropped, by reason."""
+        return self._ip.dropped
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        return tuple(self._ip.addresses.values())
+
+    @property
+    def mtu(self) -> int:
+        return self._ip.mtu
+
+    @property
+    def connections(self) -> Counter[str]:
+        """How many of what the tables hold: TCP connections by state, half-reassembled datagrams, bound endpoints."""
+        counts = Counter(states.NAMES[tcb.state] for tcb in self._tcp.connections.values())
+        counts.update(TIME_WAIT=len(self._tcp.time_wait), fragments=len(self._fragments))
+        counts.update(udp=len(self._udp), icmp=len(self._icmp))
+        return +counts
+
+    def set_addresses(self, addresses: Iterable[IPAddress], now: float) -> None:
+        """Replace the own addresses. Connections of one that is gone end with the error `aborted`."""
+        self._ip.set_addresses(addresses)
+        self._tcp.addresses_changed()
+
+    def connect(
+        self,
+        address: IPAddress,
+        port: int,
+        now: float,
+        *,
+        local: IPAddress | None = None,
+        link: Hashable = None,
+    ) -> TcpConnection:
+        """Begin to connect; the connection is ready when it is established or has failed.
+
+        Raises AddressNotAvailable without an own address of that family, or when every port is taken.
+        """
+        return self._tcp.connect(address, port, now, local, link)
+
+    def listen(self, port: int, *, address: IPAddress | None = None, backlog: int = 128) -> TcpListener:
+        """Accept connections to a port (0: any free one), at one own address or at all. Raises AddressInUse."""
+        return self._tcp.listen(port, address, backlog)
+
+    def open_udp(self, port: int = 0, *, address: IPAddress | None = None) -> UdpEndpoint:
+        """Bind a UDP port (0: any free one), at one own address or at all. Raises AddressInUse."""
+        return self._udp.open(port, address)
+
+    def ping(self, address: IPAddress, *, local: IPAddress | None = None) -> IcmpEndpoint:
+        """An endpoint that sends echo requests to one address. Raises AddressNotAvailable."""
+        return self._icmp.open(address, local)
+
+    def take_ready(self) -> list[Endpoint]:
+        """Each endpoint whose readiness has changed since the last call, once, in the order of the first change."""
+        ready = list(self._ip.ready)
+        self._ip.ready.clear()
+        return ready
+
+    def close(self, now: float) -> None:
+        """Reset every connection and close every endpoint; the resets leave with the next transmit."""
+        self._tcp.close(now)
+        self._udp.close()
+        self._icmp.close()
+
+    # from below -------------------------------------------------------------------------------------------------
+
+    def receive(
+        self, runs: Iterable[tuple[Hashable, Sequence[bytes]]], now: float, *, verified: bool = False
+    ) -> None:
+        """Take whole IP packets, padding behind them allowed.
+
+        verified: the packets came authenticated from who made them; checksums need no second look.
+        """
+        self._now = now
+        take_run = self._tcp.take_run
+        for link, packets in runs:
+            index, count = 0, len(packets)
+            while index < count:
+                taken = take_run(packets, index, now, verified)
+                if taken:
+                    index += taken
+                else:
+                    self._receive_packet(link, packets[index], now, verified)
+                    index += 1
+
+    def transmit(self, now: float, budget: int = DEFAULT_BUDGET) -> list[tuple[bytes, list[bytes]]]:
+        """What must go out now, at most about `budget` bytes; call again while `deadline() <= now`."""
+        self._now = now
+        self._fragments.expire(now)
+        if self._looped:
+            looped, self._looped = self._looped, []
+            self.receive([(LOOPBACK, looped)], now, verified=True)
+        runs: list[tuple[bytes, list[bytes]]] = []
+        outbox, self._ip.outbox, self._ip.outbox_bytes = self._ip.outbox, [], 0
+        for destination, packet in outbox:
+            _append(runs, destination, packet)
+        self._tcp.transmit(now, budget, runs)
+        return self._turn_round(runs)
+
+    def deadline(self) -> float:
+        """When `transmit` must next be called; math.inf if never."""
+        if self._looped or self._ip.outbox or self._tcp.is_due():
+            return self._now
+        return min(self._tcp.deadline(), self._fragments.deadline())
+
+    def hold(self, link: Hashable) -> None:
+        """There is no room below for this link: make nothing for its connections."""
+        self._tcp.hold(link)
+
+    def release(self, link: Hashable) -> None:
+        """There is room again."""
+        self._tcp.release(link)
+
+    # inside -----------------------------------------------------------------------------------------------------
+
+    def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
+        """Keep back what goes to an own address."""
+        own = self._ip.addresses
+        if not any(destination in own for destination, _ in runs):
+            return runs
+        for destination, packets in runs:
+            if destination in own:
+                self._looped += packets
+        return [run for run in runs if run[0] not in own]
+
+    def _receive_packet(self, link: Hashable, packet: bytes, now: float, verified: bool) -> None:
+        version = packet[0] >> 4 if packet else 0
+        if version == 4:
+            reason = self._receive_v4(link, packet, now, verified)
+        elif version == 6:
+            reason = self._receive_v6(link, packet, now, verified)
+        else:
+            reason = "ip: unknown version"
+        if reason is not None:
+            self._ip.dropped[reason] += 1
+
+    def _receive_v4(self, link: Hashable, packet: bytes, now: float, verified: bool) -> str | None:
+        header = ipv4.parse(packet, verified=verified)
+        if isinstance(header, str):
+            return header
+        size, total, identification, field, _, protocol, source, destination = header
+        if destination not in self._ip.addresses:
+            return "ip: not for us"
+        if ipv4.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
+            return "ip: martian source"
+        payload = packet[size:total]
+        if field & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK):
+            offset, more = (field & ipv4.OFFSET_MASK) * 8, bool(field & ipv4.MORE_FRAGMENTS)
+            key = (source, destination, identification, protocol)
+            whole = self._fragments.add(key, offset, more, payload, now)
+            if whole is None:
+                return None
+            payload, verified = whole, False
+        return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
+
+    def _receive_v6(self, link: Hashable, packet: bytes, now: float, verified: bool) -> str | None:
+        header = ipv6.parse(packet)
+        if isinstance(header, str):
+            return header
+        size, total, protocol, _, source, destination, fragment = header
+        if destination not in self._ip.addresses:
+            return "ip: not for us"
+        if ipv6.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
+            return "ip: martian source"
+        payload = packet[size:total]
+        if fragment is not None:
+            offset, more, identification, _ = fragment
+            key = (source, destination, identification, 0)
+            whole = self._fragments.add(key, offset, more, payload, now)
+            if whole is None:
+                return None
+            payload, verified = whole, False
+        return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
+
+    def _deliver(
+        self,
+        link: Hashable,
+        packet: bytes,
+        source: bytes,
+        destination: bytes,
+        protocol: int,
+        payload: bytes,
+        now: float,
+        verified: bool,
+    ) -> str | None:
+        if protocol == tcp.PROTOCOL:
+            self._tcp.receive(link, source, destination, payload, now, verified)
+        elif protocol == udp.PROTOCOL:
+            if not self._udp.receive(source, destination, payload, verified):
+                self._icmp.unreachable(packet, source, destination, protocol=False, now=now)
+        elif protocol == (icmp.V4_PROTOCOL if len(source) == 4 else icmp.V6_PROTOCOL):
+            self._icmp.receive(source, destination, payload, now, verified)
+        else:
+            self._icmp.unreachable(packet, source, destination, protocol=True, now=now)
+            return "ip: unknown protocol"
+        return None
+
+
+def _append(runs: list[tuple[bytes, list[bytes]]], destination: bytes, packet: bytes) -> None:
+    """Add a single packet, to the last run if it fits there."""
+    if runs and runs[-1][0] == destination:
+        packets = runs[-1][1]
+        first = len(packets[0])
+        if (
+            len(packets[-1]) == first >= len(packet)
+            and len(packets) < MAX_RUN_PACKETS
+            and (len(packets) + 1) * (first + 48) <= MAX_RUN_BYTES
+        ):
+            packets.append(packet)
+            return
+    runs.append((destination, [packet]))

@@ -1,0 +1,1 @@
+"""TCP: the transmission control block, and the functions that a segment, a turn and the clock apply to it."""

@@ -1,0 +1,430 @@
+"""All connections of a stack: which one a segment belongs to, which one's turn it is, whose timer is next.
+
+    receive    key -> connection (`arrive`) | TIME_WAIT record | listener | RST
+    transmit   due timers (`timers`), then every connection that something happened to (`dirty`) in turn (`emit`)
+    deadline   the top of a heap with one entry a connection; an entry may be early, never late
+
+A connection that nothing happens to is in no list that a turn walks. Connections of a held link wait in `_held`.
+
+Source: RFC 9293 §3.10.7, RFC 6528 (initial sequence numbers).
+Not here: what segments mean (`arrive`), IP (`netstack.stack`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from hashlib import blake2s
+from heapq import heapify, heappop, heappush
+
+from netstack import errors
+from netstack.ip import IPAddress, IpLayer
+from netstack.limits import TokenBucket
+from netstack.ports import ANY, Ports
+from netstack.seq import MASK, unwrap
+from netstack.tcp import arrive, emit, states, timers
+from netstack.tcp.connection import TcpConnection
+from netstack.tcp.listener import TcpListener
+from netstack.tcp.recovery import LOSS
+from netstack.tcp.tcb import Tcb
+from netstack.tcp.timewait import TimeWait, TimeWaitTable
+from netstack.wire import tcp
+from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
+
+RESETS_PER_SECOND = 1000.0
+RESET_BURST = 200.0
+_ISN_STEP = 250_000
+"""The initial sequence number's clock: four microseconds a step (RFC 6528)."""
+
+
+class TcpLayer:
+    """One instance a stack."""
+
+    __slots__ = (
+        "_dirty",
+        "_heap",
+        "_held",
+        "_ip",
+        "_ports",
+        "_resets",
+        "_secret",
+        "_serial",
+        "connections",
+        "time_wait",
+    )
+
+    def __init__(self, ip: IpLayer) -> None:
+        self._ip = ip
+        self._secret = ip.entropy(16)
+        self._ports: Ports[TcpListener] = Ports(ip.entropy(16))
+        self._resets = TokenBucket(RESETS_PER_SECOND, RESET_BURST)
+        self._dirty: dict[Tcb, None] = {}
+        self._held: dict[Hashable, dict[Tcb, None]] = {}
+        self._heap: list[tuple[float, int, Tcb]] = []
+        self._serial = 0
+        self.connections: dict[bytes, Tcb] = {}
+        self.time_wait = TimeWaitTable()
+
+    # the application's calls ------------------------------------------------------------------------------------
+
+    def connect(
+        self, remote: IPAddress, remote_port: int, now: float, local: IPAddress | None, link: Hashable
+    ) -> TcpConnection:
+        """Begin a handshake. Raises AddressNotAvailable without an own address of the family or a free port."""
+        there = remote.packed
+        here = self._ip.source_for(there) if local is None else local.packed
+        if here is None or here not in self._ip.addresses or len(here) != len(there):
+            raise errors.AddressNotAvailable(f"no own IPv{remote.version} address to reach {remote} from")
+        ends = there + here + remote_port.to_bytes(2, "big")
+        port = self._ports.ephemeral(ends, lambda port: self._is_free(ends + port.to_bytes(2, "big"), port, now))
+        if port is None:
+            raise errors.AddressNotAvailable(f"no free local port to reach {remote} port {remote_port} from")
+        tcb = self._create(here, port, there, remote_port, now, link)
+        self.time_wait.remove(tcb.key)
+        tcb.state = states.SYN_SENT
+        return TcpConnection(self, tcb)
+
+    def listen(self, port: int, address: IPAddress | None, backlog: int) -> TcpListener:
+        """Raises AddressInUse if another listener is in the way, AddressNotAvailable if the address is not ours."""
+        bound = ANY if address is None else address.packed
+        if bound != ANY and bound not in self._ip.addresses:
+            raise errors.AddressNotAvailable(f"{address} is not an address of this stack")
+        if not port:
+            chosen = self._ports.ephemeral(b"listen", lambda port: not self._ports.is_bound(port))
+            if chosen is None:
+                raise errors.AddressNotAvailable("no free port to listen on")
+            port = chosen
+        listener = TcpListener(self, bound, port, backlog)
+        if not self._ports.bind(bound, port, listener):
+            raise errors.AddressInUse(f"port {port} is in use by another listener of this stack")
+        return listener
+
+    def close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
+        self._ports.release(bound, listener.port)
+        for tcb in [tcb for tcb in self.connections.values() if tcb.listener is listener]:
+            self.abort(tcb, None, now)
+
+    def queue_fin(self, tcb: Tcb) -> None:
+        """Our stream ends behind what is buffered."""
+        tcb.fin_queued = True
+        tcb.state = states.CLOSING_HANDSHAKE.get(tcb.state, {}).get(states.CLOSE, tcb.state)
+        self.touch(tcb)
+
+    def abort(self, tcb: Tcb, error: str | None, now: float) -> None:
+        """End the connection from this side, with a RST to the peer unless it has not answered yet."""
+        if tcb.state in states.SYNCHRONIZED or tcb.state == states.SYN_RECEIVED:
+            self._reset(tcb, tcb.snd_nxt & MASK, RST | ACK)
+        self.end(tcb, error)
+
+    def close(self, now: float) -> None:
+        """Reset everything."""
+        for tcb in list(self.connections.values()):
+            self.abort(tcb, errors.ABORTED, now)
+        for listener in self._ports.holders():
+            listener.close(now)
+        self.time_wait.clear()
+
+    def addresses_changed(self) -> None:
+        """Connections of an address that is not ours any more have no way to be answered."""
+        for tcb in [tcb for tcb in self.connections.values() if tcb.local not in self._ip.addresses]:
+            self.end(tcb, errors.ABORTED)
+
+    # from below -------------------------------------------------------------------------------------------------
+
+    def take_run(self, packets: Sequence[bytes], index: int, now: float, verified: bool) -> int:
+        """How many packets from `index` on a connection took as exactly what it expected; often none."""
+        packet = packets[index]
+        if len(packet) < 40:
+            return 0
+        layout = V4 if packet[0] == 0x45 else V6
+        tcb = self.connections.get(packet[layout.key])
+        if tcb is None or tcb.out_of_order is not None or tcb.rcv_fin is not None or tcb.orphaned:
+            return 0
+        if tcb.state not in states.RECEIVING:
+            return 0
+        return arrive.take_run(self, tcb, layout, packets, index, now, verified)
+
+    def receive(
+        self, link: Hashable, source: bytes, destination: bytes, segment: bytes, now: float, verified: bool
+    ) -> None:
+        header = tcp.parse(source, destination, segment, verified=verified)
+        if isinstance(header, str):
+            self._ip.dropped[header] += 1
+            return
+        key = source + destination + segment[:4]
+        tcb = self.connections.get(key)
+        if tcb is not None:
+            arrive.segment_arrives(
+                self,
+                tcb,
+                header.seq,
+                header.ack,
+                header.flags,
+                header.window,
+                segment[20 : header.size],
+                segment[header.size :],
+                now,
+            )
+            return
+        after = None
+        record = self.time_wait.get(key)
+        if record is not None:
+            if not record.is_new_connection(header, tcp.parse_options(segment[20 : header.size])):
+                self._arrives_in_time_wait(record, header, len(segment) - header.size, source, now)
+                return
+            after = record.snd_nxt
+            self.time_wait.remove(key)
+        if not self._arrives_at_listener(link, source, destination, header, segment, after, now):
+            self._refuse(source, destination, header, len(segment) - header.size, now)
+
+    def icmp_error(
+        self, local: bytes, remote: bytes, quoted: bytes, error: str | None, mtu: int | None, now: float
+    ) -> None:
+        """ICMP answers the segment that begins with `quoted`: `error`, or a new `mtu` of the path."""
+        tcb = self.connections.get(remote + local + quoted[2:4] + quoted[:2]) if len(quoted) >= 8 else None
+        if tcb is None:
+            self._ip.dropped["icmp: for no connection"] += 1
+            return
+        seq = unwrap(int.from_bytes(quoted[4:8], "big"), tcb.snd_una)
+        if not tcb.snd_una <= seq < tcb.snd_nxt:
+            self._ip.dropped["icmp: for no segment that is out"] += 1
+        elif mtu is not None:
+            self.set_mtu(tcb, self._ip.lower_path_mtu(remote, mtu, now))
+        elif tcb.state == states.SYN_SENT:
+            self.end(tcb, error)
+        else:
+            tcb.soft_error = errors.UNREACHABLE  # RFC 5927: an established connection does not die of it
+
+    def set_mtu(self, tcb: Tcb, mtu: int) -> None:
+        """The path carries packets of `mtu` bytes from now on. What is out and longer is sent again, unpunished."""
+        shrinks = mtu < tcb.mtu
+        tcb.mtu = mtu
+        tcb.set_mss()
+        if not shrinks or tcb.state not in states.SYNCHRONIZED:
+            return
+        too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
+        for sent in too_long:
+            tcb.scoreboard.mark_lost(sent)
+        if too_long:
+            tcb.recovery.state = LOSS
+            tcb.recovery.high_seq = tcb.snd_nxt
+            tcb.recovery.undo = None
+            self.touch(tcb)
+
+    # turns ------------------------------------------------------------------------------------------------------
+
+    def transmit(self, now: float, budget: int, runs: emit.Runs) -> int:
+        """Append what must go out; the bytes of it, at most about `budget`."""
+        self._expire(now)
+        dirty, held, left = self._dirty, self._held, budget
+        while dirty and left > 0:
+            tcb = next(iter(dirty))
+            del dirty[tcb]
+            if held and tcb.link in held:
+                held[tcb.link][tcb] = None
+                self._arm(tcb)
+                continue
+            left -= emit.output(tcb, now, left, runs)
+            if tcb.more:
+                dirty[tcb] = None
+            else:
+                self._arm(tcb)
+        return budget - left
+
+    def is_due(self) -> bool:
+        return bool(self._dirty)
+
+    def deadline(self) -> float:
+        timer = self._heap[0][0] if self._heap else math.inf
+        return min(timer, self.time_wait.deadline())
+
+    def hold(self, link: Hashable) -> None:
+        self._held.setdefault(link, {})
+
+    def release(self, link: Hashable) -> None:
+        self._dirty.update(self._held.pop(link, {}))
+
+    def _arm(self, tcb: Tcb) -> None:
+        """See to it that the heap has the connection in time; a later deadline is found when the entry is due."""
+        deadline = tcb.deadline()
+        if deadline < tcb.heap_at and tcb.state not in (states.CLOSED, states.TIME_WAIT):
+            self._serial += 1
+            heappush(self._heap, (deadline, self._serial, tcb))
+            tcb.heap_at = deadline
+            if len(self._heap) > 2 * len(self.connections) + 64:
+                self._heap = [entry for entry in self._heap if entry[0] == entry[2].heap_at]
+                heapify(self._heap)
+
+    def _expire(self, now: float) -> None:
+        self.time_wait.expire(now)
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            at, _, tcb = heappop(heap)
+            if at != tcb.heap_at:
+                continue  # a later push made this one stale
+            tcb.heap_at = math.inf
+            if tcb.deadline() <= now:
+                timers.expire(self, tcb, now)
+            self._arm(tcb)
+
+    # for arrive and timers --------------------------------------------------------------------------------------
+
+    def touch(self, tcb: Tcb) -> None:
+        """Something happened to the connection: it gets its turn."""
+        self._dirty[tcb] = None
+
+    def ready(self, tcb: Tcb) -> None:
+        """Something changed that the application can see."""
+        if tcb.face is not None and not tcb.orphaned:
+            self._ip.ready[tcb.face] = None
+
+    def received(self, tcb: Tcb) -> None:
+        self._dirty[tcb] = None
+        self.ready(tcb)
+
+    def count(self, reason: str) -> None:
+        self._ip.dropped[reason] += 1
+
+    def establish(self, tcb: Tcb, now: float) -> bool:
+        """The handshake is over. False if its listener's queue is full: then it is not, yet."""
+        listener = tcb.listener
+        if listener is not None and not listener.has_room():
+            self.count("tcp: accept queue full")
+            return False
+        tcb.state = states.FIN_WAIT_1 if tcb.fin_queued else states.ESTABLISHED
+        if tcb.retries:
+            tcb.rtt.lost_syn()
+            if tcb.retries > 1:
+                tcb.congestion.cwnd = float(tcb.mss)
+        tcb.retries = 0
+        if listener is not None:
+            listener.settled(tcb.remote)
+            tcb.listener = None
+            tcb.keepalive, tcb.nodelay = listener.keepalive, listener.nodelay
+            listener.enqueue(TcpConnection(self, tcb))
+            self._ip.ready[listener] = None
+        timers.start_keepalive(tcb, now)
+        self.ready(tcb)
+        return True
+
+    def end(self, tcb: Tcb, error: str | None) -> None:
+        """The connection is over."""
+        self.ready(tcb)
+        self._forget(tcb)
+        tcb.state = states.CLOSED
+        tcb.error = error
+        self._dirty.pop(tcb, None)
+
+    def enter_time_wait(self, tcb: Tcb, now: float) -> None:
+        self.ready(tcb)
+        self._forget(tcb)
+        tcb.state = states.TIME_WAIT
+        self.time_wait.add(TimeWait(tcb, now))
+
+    def linger(self, tcb: Tcb, now: float) -> None:
+        """Nobody waits for the peer's FIN but the stack, and it not for ever."""
+        tcb.linger_at = now + timers.FIN_WAIT_2_TIMEOUT
+        self.touch(tcb)
+
+    def send_reset(self, tcb: Tcb, *, seq: int, now: float) -> None:
+        """A RST at a sequence number that the peer has acknowledged without reason."""
+        if self._resets.take(now):
+            self._reset(tcb, seq, RST)
+
+    def _forget(self, tcb: Tcb) -> None:
+        self.connections.pop(tcb.key, None)
+        if tcb.listener is not None:
+            tcb.listener.settled(tcb.remote)
+            tcb.listener = None
+        tcb.heap_at = math.inf
+        for name in ("rto_at", "reorder_at", "delack_at", "persist_at", "keepalive_at", "linger_at"):
+            setattr(tcb, name, math.inf)
+
+    def _reset(self, tcb: Tcb, seq: int, flags: int) -> None:
+        stamps = tcp.timestamp_options(tcb.stamp(tcb.heard_time), tcb.ts_recent) if tcb.ts_ok else b""
+        packet = tcp.build(
+            tcb.local,
+            tcb.local_port,
+            tcb.remote,
+            tcb.remote_port,
+            seq=seq,
+            ack=tcb.rcv_nxt & MASK if flags & ACK else 0,
+            flags=flags,
+            options=stamps,
+        )
+        self._ip.send(tcb.remote, packet)
+
+    def _create(
+        self, local: bytes, local_port: int, remote: bytes, remote_port: int, now: float, link: Hashable
+    ) -> Tcb:
+        ends = local + remote + local_port.to_bytes(2, "big") + remote_port.to_bytes(2, "big")
+        digest = blake2s(ends, key=self._secret, digest_size=8).digest()
+        iss = (int.from_bytes(digest[:4], "big") + int(now * _ISN_STEP)) & MASK
+        tcb = Tcb(
+            local,
+            local_port,
+            remote,
+            remote_port,
+            iss=iss,
+            stamp_offset=int.from_bytes(digest[4:], "big"),
+            mtu=self._ip.path_mtu(remote, now),
+            now=now,
+            link=link,
+        )
+        self.connections[tcb.key] = tcb
+        self.touch(tcb)
+        return tcb
+
+    def _is_free(self, key: bytes, port: int, now: float) -> bool:
+        if key in self.connections or self._ports.is_bound(port):
+            return False
+        record = self.time_wait.get(key)
+        return record is None or record.may_be_reused(now)
+
+    def _arrives_at_listener(
+        self,
+        link: Hashable,
+        source: bytes,
+        destination: bytes,
+        header: Header,
+        segment: bytes,
+        after: int | None,
+        now: float,
+    ) -> bool:
+        """Whether a listener takes care of this segment."""
+        listener = self._ports.lookup(destination, header.destination_port)
+        if listener is None or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
+            return False
+        if not listener.may_open(source):
+            self.count("tcp: too many half-open connections")
+            return True
+        tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
+        if after is not None:
+            tcb.restart((after + 65_536) & MASK)
+        tcb.listener = listener
+        listener.opened(source)
+        options = tcp.parse_options(segment[20 : header.size])
+        tcb.state = states.SYN_RECEIVED
+        arrive.synchronize(tcb, header.seq, options, header.window, now)
+        return True
+
+    def _arrives_in_time_wait(self, record: TimeWait, header: Header, length: int, source: bytes, now: float) -> None:
+        answer = record.answer(header, length, now)
+        if answer is not None:
+            self._ip.send(source, answer)
+            if header.flags & FIN:
+                self.time_wait.restarted(record)
+
+    def _refuse(self, source: bytes, destination: bytes, header: Header, length: int, now: float) -> None:
+        """Nobody is here: RST, but never in answer to one (RFC 9293 §3.10.7.1)."""
+        self.count("tcp: for no connection")
+        if header.flags & RST or not self._resets.take(now):
+            return
+        seq, ack, flags = header.ack, 0, RST
+        if not header.flags & ACK:
+            length += bool(header.flags & SYN) + bool(header.flags & FIN)
+            seq, ack, flags = 0, (header.seq + length) & MASK, RST | ACK
+        packet = tcp.build(
+            destination, header.destination_port, source, header.source_port, seq=seq, ack=ack, flags=flags
+        )
+        self._ip.send(source, packet)

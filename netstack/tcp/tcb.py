@@ -1,0 +1,263 @@
+"""The transmission control block: all that one connection knows. Only data; what happens to it is elsewhere.
+
+    arrives    `arrive` (a segment), `recovery` (its acknowledgement)
+    leaves     `emit`
+    times out  `timers`
+    face       `connection.TcpConnection`, which the application holds
+
+Sequence numbers are unbounded (`netstack.seq`), addresses are packed bytes, times float seconds of the clock that
+is passed in. Every slot whose name ends in `_at` is a timer and stands in TIMERS; instants of the past end in
+`_time`.
+
+Source: RFC 9293 §3.3.1 for the names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from netstack.seq import MASK
+from netstack.tcp import states
+from netstack.tcp.buffers import ReceiveBuffer, SendBuffer
+from netstack.tcp.congestion import Congestion, Cubic
+from netstack.tcp.reassembly import OutOfOrder
+from netstack.tcp.recovery import Recovery
+from netstack.tcp.rtt import RttEstimator
+from netstack.tcp.sack import Scoreboard
+from netstack.wire import ipv4, ipv6, tcp
+
+if TYPE_CHECKING:
+    from netstack.tcp.connection import TcpConnection
+    from netstack.tcp.listener import TcpListener
+
+TIMERS = ("rto_at", "reorder_at", "delack_at", "persist_at", "keepalive_at", "linger_at")
+"""Retransmission, RACK's reordering window, delayed acknowledgement, zero-window probe, keepalive, FIN_WAIT_2."""
+
+INITIAL_RECEIVE_LIMIT = 1024 * 1024
+MAX_RECEIVE_LIMIT = 8 * 1024 * 1024
+INITIAL_SEND_LIMIT = 256 * 1024
+MAX_SEND_LIMIT = 6 * 1024 * 1024
+WINDOW_SCALE = 8
+"""The least shift with which MAX_RECEIVE_LIMIT fits into 16 bits."""
+
+QUICK_ACKS = 16
+MIN_MSS = 216
+"""No peer can make the stack send smaller segments than this."""
+
+
+class Tcb:
+    """One connection, from its first SYN until CLOSED or TIME_WAIT."""
+
+    __slots__ = (
+        "ack_now",
+        "ack_pending",
+        "acks",
+        "bytes_received",
+        "bytes_sent",
+        "challenge_time",
+        "congestion",
+        "copied",
+        "cwnd_limited",
+        "delack_at",
+        "delivered",
+        "drs_copied",
+        "drs_time",
+        "dsack",
+        "error",
+        "face",
+        "fin_queued",
+        "fin_received",
+        "heap_at",
+        "heard_time",
+        "irs",
+        "iss",
+        "keepalive",
+        "keepalive_at",
+        "key",
+        "last_ack_sent",
+        "linger_at",
+        "link",
+        "listener",
+        "local",
+        "local_port",
+        "max_snd_wnd",
+        "more",
+        "mss",
+        "mtu",
+        "nodelay",
+        "orphaned",
+        "out_of_order",
+        "peer_mss",
+        "persist_at",
+        "persist_backoff",
+        "ports",
+        "prefix",
+        "probe_now",
+        "probes",
+        "pseudo",
+        "quick_acks",
+        "rcv_adv",
+        "rcv_fin",
+        "rcv_mss",
+        "rcv_nxt",
+        "rcv_rtt",
+        "rcv_wscale",
+        "receive_buffer",
+        "receive_limit",
+        "recovery",
+        "remote",
+        "remote_port",
+        "reorder_at",
+        "retransmitted",
+        "retries",
+        "rto_at",
+        "rtt",
+        "sack_ok",
+        "scoreboard",
+        "send_buffer",
+        "sent_time",
+        "snd_nxt",
+        "snd_una",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "snd_wscale",
+        "soft_error",
+        "stamp_offset",
+        "state",
+        "ts_ok",
+        "ts_recent",
+        "ts_recent_time",
+        "wants_room",
+        "wire_window",
+    )
+
+    def __init__(
+        self,
+        local: bytes,
+        local_port: int,
+        remote: bytes,
+        remote_port: int,
+        *,
+        iss: int,
+        stamp_offset: int,
+        mtu: int,
+        now: float,
+        link: Hashable = None,
+    ) -> None:
+        # Identity
+        self.local, self.local_port, self.remote, self.remote_port = local, local_port, remote, remote_port
+        self.ports = local_port.to_bytes(2, "big") + remote_port.to_bytes(2, "big")
+        self.key = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
+        self.link = link
+        self.face: TcpConnection | None = None
+        self.listener: TcpListener | None = None  # until the application accepts
+        self.state: int = states.CLOSED
+        self.error: str | None = None
+        self.soft_error: str | None = None  # what ICMP hinted at
+        self.orphaned = False  # closed by the application: the stack alone owns it
+        self.pseudo = tcp.pseudo_sum(local, remote) + local_port + remote_port
+        self.prefix = (0, b"")  # segment size, IP header and ports: of the last full segment
+        # Send sequence space
+        self.iss = self.snd_una = self.snd_nxt = iss
+        self.snd_wnd = self.max_snd_wnd = 0
+        self.snd_wl1 = self.snd_wl2 = 0
+        self.snd_wscale = 0
+        self.wire_window = -1  # the field of the last segment that set snd_wnd
+        self.send_buffer = SendBuffer(iss + 1)
+        self.fin_queued = False
+        self.nodelay = True
+        self.wants_room = False  # the application was refused some bytes
+        self.more = False  # stopped by the budget or after one run: call `output` again
+        self.cwnd_limited = False
+        self.mtu = mtu
+        self.peer_mss = MIN_MSS
+        self.mss = 0
+        self.scoreboard = Scoreboard()
+        self.recovery = Recovery()
+        self.rtt = RttEstimator()
+        self.congestion: Congestion
+        self.retries = 0  # timeouts since something was acknowledged
+        self.sent_time = now
+        # Receive sequence space
+        self.irs = self.rcv_nxt = self.rcv_adv = self.last_ack_sent = 0
+        self.rcv_wscale = WINDOW_SCALE
+        self.rcv_mss = 536
+        self.receive_limit = INITIAL_RECEIVE_LIMIT
+        self.receive_buffer = ReceiveBuffer()
+        self.out_of_order: OutOfOrder | None = None
+        self.rcv_fin: int | None = None  # where the peer's stream ends, once known
+        self.fin_received = False
+        self.dsack: tuple[int, int] | None = None
+        self.acks: list[tuple[int, bytes]] = []  # acknowledgements that are due beside the last: number, SACK option
+        self.ack_now = False
+        self.ack_pending = 0
+        self.quick_acks = QUICK_ACKS
+        self.copied = self.drs_copied = 0
+        self.drs_time = now
+        self.rcv_rtt = math.inf
+        # Options
+        self.sack_ok = self.ts_ok = False
+        self.stamp_offset = stamp_offset
+        self.ts_recent = 0
+        self.ts_recent_time = now
+        # Timers
+        self.rto_at = self.reorder_at = self.delack_at = self.persist_at = math.inf
+        self.keepalive_at = self.linger_at = math.inf
+        self.heap_at = math.inf
+        self.persist_backoff = 0
+        self.probes = 0  # probes and keepalives since the peer was heard
+        self.probe_now = False
+        self.keepalive: tuple[float, float, int] | None = None  # idle, interval, count
+        self.heard_time = now
+        self.challenge_time = -math.inf
+        # Counters
+        self.bytes_sent = self.bytes_received = self.retransmitted = self.delivered = 0
+        self.set_mss()
+        self.congestion = Cubic(self.mss)
+
+    def restart(self, iss: int) -> None:
+        """Begin at another sequence number, before anything is sent."""
+        self.iss = self.snd_una = self.snd_nxt = iss
+        self.send_buffer = SendBuffer(iss + 1)
+
+    def deadline(self) -> float:
+        """The earliest of TIMERS."""
+        return min(self.rto_at, self.reorder_at, self.delack_at, self.persist_at, self.keepalive_at, self.linger_at)
+
+    def stamp(self, now: float) -> int:
+        """Our timestamp clock: milliseconds, with an offset of this connection."""
+        return (int(now * 1000) + self.stamp_offset) & MASK
+
+    @property
+    def header_size(self) -> int:
+        """IP and TCP headers of a segment with data."""
+        ip = ipv4.HEADER_SIZE if len(self.local) == 4 else ipv6.HEADER_SIZE
+        return ip + tcp.HEADER_SIZE + (tcp.TIMESTAMPS_SIZE if self.ts_ok else 0)
+
+    @property
+    def advertised_mss(self) -> int:
+        """The MSS option: what fits into our own MTU, options not counted (RFC 6691)."""
+        return self.mtu - (ipv4.HEADER_SIZE if len(self.local) == 4 else ipv6.HEADER_SIZE) - tcp.HEADER_SIZE
+
+    def set_mss(self) -> None:
+        """Work out the payload of a full segment; even, so that checksums of its pieces add up."""
+        size = min(self.mtu - self.header_size, self.peer_mss - (tcp.TIMESTAMPS_SIZE if self.ts_ok else 0))
+        self.mss = max(size & ~1, 2)
+        if self.state != states.CLOSED:
+            self.congestion.set_mss(self.mss)
+
+    @property
+    def send_limit(self) -> int:
+        """Bytes that the application may have waiting: twice the window, within bounds."""
+        return max(INITIAL_SEND_LIMIT, min(int(2 * self.congestion.cwnd), MAX_SEND_LIMIT))
+
+    @property
+    def fin_sent(self) -> bool:
+        return self.snd_nxt > self.send_buffer.end
+
+    @property
+    def fin_acked(self) -> bool:
+        return self.snd_una > self.send_buffer.end

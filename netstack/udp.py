@@ -1,0 +1,210 @@
+"""UDP: endpoints with bounded queues of datagrams.
+
+    receive -> lookup (address, port), then (any, port) -> queue, at most 256 KiB: the newest is dropped when full
+    send    -> checksum, fragments if need be -> the stack's outbox
+
+A connected endpoint hears from one remote end alone, and is told what ICMP says about it.
+
+Source: RFC 768, RFC 1122 §4.1, RFC 8085.
+Not here: the header's bytes (`wire.udp`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from netstack import errors
+from netstack.ip import IPAddress, IpLayer, address_of
+from netstack.ports import ANY, Ports
+from netstack.wire import udp
+
+MAX_QUEUE_BYTES = 256 * 1024
+_DATAGRAM_COST = 200
+"""What a queued datagram costs beside its payload."""
+
+MAX_V4_PAYLOAD, MAX_V6_PAYLOAD = 65_507, 65_487
+
+
+class Datagram(NamedTuple):
+    payload: bytes
+    address: IPAddress
+    port: int
+    local: IPAddress
+    """The own address that it was sent to: what an answer should come from."""
+
+
+class UdpEndpoint:
+    """One bound port. `address` None: all own addresses, of both families."""
+
+    __slots__ = ("_bound", "_error", "_layer", "_queue", "_queued", "_remote", "dropped", "is_closed", "port")
+
+    def __init__(self, layer: UdpLayer, bound: bytes, port: int) -> None:
+        self._layer, self._bound, self.port = layer, bound, port
+        self._queue: deque[tuple[bytes, bytes, int, bytes]] = deque()
+        self._queued = 0
+        self._remote: tuple[bytes, int] | None = None
+        self._error: str | None = None
+        self.dropped = 0
+        """Datagrams that found the queue full."""
+        self.is_closed = False
+
+    def __repr__(self) -> str:
+        where = "*" if self._bound == ANY else str(self.address)
+        return f"<UdpEndpoint {where} port {self.port}>"
+
+    @property
+    def address(self) -> IPAddress | None:
+        return None if self._bound == ANY else address_of(self._bound)
+
+    @property
+    def readable(self) -> bool:
+        return bool(self._queue) or self._error is not None
+
+    def connect(self, address: IPAddress, port: int) -> None:
+        """Talk to this remote end only."""
+        self._remote = address.packed, port
+
+    def send(
+        self,
+        payload: bytes,
+        now: float,
+        address: IPAddress | None = None,
+        port: int | None = None,
+        *,
+        local: IPAddress | None = None,
+    ) -> bool:
+        """Queue one datagram, to the connected end if no other is named; False if the outbox is full.
+
+        Raises MessageTooLong for more than UDP can carry, AddressNotAvailable without an own address of the family.
+        """
+        if self.is_closed:
+            raise errors.EndpointClosed("this UDP endpoint is closed")
+        if address is not None and port is not None:
+            remote = address.packed, port
+        elif self._remote is not None:
+            remote = self._remote
+        else:
+            raise errors.EndpointClosed("this UDP endpoint is not connected: name an address and a port")
+        source = self._bound if local is None else local.packed
+        return self._layer.send(payload, source, self.port, remote, now)
+
+    def receive(self) -> Datagram | None:
+        """The oldest datagram, or None."""
+        if not self._queue:
+            return None
+        payload, source, port, local = self._queue.popleft()
+        self._queued -= len(payload) + _DATAGRAM_COST
+        return Datagram(payload, address_of(source), port, address_of(local))
+
+    def receive_many(self, limit: int = 64) -> list[Datagram]:
+        found: list[Datagram] = []
+        while len(found) < limit and (datagram := self.receive()) is not None:
+            found.append(datagram)
+        return found
+
+    def take_error(self) -> str | None:
+        """What ICMP said about the connected end since the last call: a code of `netstack.errors`."""
+        error, self._error = self._error, None
+        return error
+
+    def close(self) -> None:
+        """Free the port."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._queue.clear()
+            self._layer.release(self, self._bound)
+
+    # for the layer
+
+    def take(self, source: bytes, source_port: int, local: bytes, payload: bytes) -> str | None:
+        """Queue what arrived, or say why not."""
+        if self._remote is not None and self._remote != (source, source_port):
+            return "udp: not from the connected end"
+        cost = len(payload) + _DATAGRAM_COST
+        if self._queued + cost > MAX_QUEUE_BYTES:
+            self.dropped += 1
+            return "udp: queue full"
+        self._queued += cost
+        self._queue.append((payload, source, source_port, local))
+        return None
+
+    def fail(self, remote: bytes, port: int, error: str) -> bool:
+        """ICMP about a datagram to this remote end: told only if it is the connected one."""
+        if self._remote != (remote, port):
+            return False
+        self._error = error
+        return True
+
+
+class UdpLayer:
+    """One instance a stack."""
+
+    __slots__ = ("_ip", "_ports")
+
+    def __init__(self, ip: IpLayer) -> None:
+        self._ip = ip
+        self._ports: Ports[UdpEndpoint] = Ports(ip.entropy(16))
+
+    def __len__(self) -> int:
+        return len(self._ports)
+
+    def open(self, port: int, address: IPAddress | None) -> UdpEndpoint:
+        """Raises AddressInUse, or AddressNotAvailable if the address is not ours or no port is free."""
+        bound = ANY if address is None else address.packed
+        if bound != ANY and bound not in self._ip.addresses:
+            raise errors.AddressNotAvailable(f"{address} is not an address of this stack")
+        if not port:
+            chosen = self._ports.ephemeral(b"udp", lambda port: not self._ports.is_bound(port))
+            if chosen is None:
+                raise errors.AddressNotAvailable("no free UDP port")
+            port = chosen
+        endpoint = UdpEndpoint(self, bound, port)
+        if not self._ports.bind(bound, port, endpoint):
+            raise errors.AddressInUse(f"UDP port {port} is in use by another endpoint of this stack")
+        return endpoint
+
+    def release(self, endpoint: UdpEndpoint, bound: bytes) -> None:
+        self._ports.release(bound, endpoint.port)
+
+    def close(self) -> None:
+        for endpoint in self._ports.holders():
+            endpoint.close()
+
+    def send(self, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float) -> bool:
+        destination, port = remote
+        if len(payload) > (MAX_V4_PAYLOAD if len(destination) == 4 else MAX_V6_PAYLOAD):
+            raise errors.MessageTooLong(f"{len(payload)} bytes do not fit into one UDP datagram")
+        own = source or self._ip.source_for(destination)
+        if own is None or own not in self._ip.addresses or len(own) != len(destination):
+            raise errors.AddressNotAvailable(f"no own address to reach {address_of(destination)} from")
+        datagram = udp.build(own, source_port, destination, port, payload)
+        return self._ip.send_payload(own, destination, udp.PROTOCOL, datagram, now)
+
+    def receive(self, source: bytes, destination: bytes, datagram: bytes, verified: bool) -> bool:
+        """Hand a datagram to its endpoint; False if there is none, so that an ICMP error is due."""
+        parsed = udp.parse(source, destination, datagram, verified=verified)
+        if isinstance(parsed, str):
+            self._ip.dropped[parsed] += 1
+            return True
+        source_port, destination_port, payload = parsed
+        endpoint = self._ports.lookup(destination, destination_port)
+        if endpoint is None:
+            self._ip.dropped["udp: for no endpoint"] += 1
+            return False
+        reason = endpoint.take(source, source_port, destination, payload)
+        if reason is None:
+            self._ip.ready[endpoint] = None
+        else:
+            self._ip.dropped[reason] += 1
+        return True
+
+    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str | None) -> None:
+        """ICMP answers a datagram whose header is `quoted`."""
+        if len(quoted) < 4 or error is None:
+            return
+        endpoint = self._ports.lookup(local, int.from_bytes(quoted[:2], "big"))
+        if endpoint is not None and endpoint.fail(remote, int.from_bytes(quoted[2:4], "big"), error):
+            self._ip.ready[endpoint] = None
+        else:
+            self._ip.dropped["icmp: for no connection"] += 1
