@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -67,12 +68,7 @@ class LoopbackStream(ByteStream):
 
     @property
     def readable(self) -> bool:
-        try:
-            return self._raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) is not None
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self._raw.fileno() < 0 or bool(select.select([self._raw.fileno()], [], [], 0)[0])
 
     def abort(self) -> None:
         with suppress(OSError):
