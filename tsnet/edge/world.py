@@ -9,16 +9,18 @@ A port decides nothing: it reports what came and sends what it is given. `on_rea
 to return or that there is room again; a port that is not then received from says so again at the next `wait`.
 Everything but `call_soon` belongs to the one thread that calls `wait`.
 
-Not here: what is sent and when (`tsnet.engine`), the turn (`tsnet.edge.pump`), the threads (`tsnet.edge.host`).
+Not here: the real one (`tsnet.edge.system`) and the simulated one (`tsnet.testing.simulated`), what is sent and when
+(`tsnet.engine`), the turn (`tsnet.edge.pump`), the threads (`tsnet.edge.host`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.links import Effect, Event
+from tsnet.edge.ready import Reactor
 
 if TYPE_CHECKING:
     import ssl
@@ -68,6 +70,18 @@ class ListenPort(LinkPort, Protocol):
 
 
 class World(Protocol):
+    """host: the loop that runs this world's nodes, once there is one (`tsnet.edge.host` keeps it here)."""
+
+    host: Any
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether `wait` makes the time pass instead of letting it."""
+
+    @property
+    def reactor(self) -> Reactor | None:
+        """For descriptors of the application's side; None where there are none."""
+
     def clock(self) -> float:
         """Seconds that only grow and count suspension, from an arbitrary start."""
 
