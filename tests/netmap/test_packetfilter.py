@@ -40,6 +40,13 @@ def with_ihl(packet: bytes, words: int) -> bytes:
     return bytes([0x40 | words]) + packet[1:]
 
 
+def fragment6(packet: bytes, offset: int) -> bytes:
+    """The IPv6 packet as a fragment of a larger one."""
+    header = packet[6:7] + b"\0" + (offset << 3 | 1).to_bytes(2, "big") + bytes(4)
+    size = int.from_bytes(packet[4:6], "big") + len(header)
+    return packet[:4] + size.to_bytes(2, "big") + b"\x2c" + packet[7:40] + header + packet[40:]
+
+
 TABLE: list[tuple[str, bytes, bool, str]] = [
     ("a keepalive", b"", True, "keepalive"),
     ("less than an IPv4 header", bytes([0x45]) + bytes(18), False, "short"),
@@ -65,6 +72,13 @@ TABLE: list[tuple[str, bytes, bool, str]] = [
     ("a later fragment to nobody", ip(TCP, THEM, "9.9.9.9", bytes(64), fragment=10), True, "fragment"),
     ("a later fragment to multicast", ip(UDP, THEM, "224.0.0.1", bytes(64), fragment=10), False, "multicast"),
     ("a fragmented TSMP", ip(TSMP, THEM, US, bytes(16), fragment=0x2000), False, "unknown"),
+    ("a first fragment 6, open port", fragment6(tcp(THEM6, US6, 443), 0), True, "rule"),
+    ("a first fragment 6, closed port", fragment6(tcp(THEM6, US6, 80), 0), False, "rule"),
+    ("a first fragment 6 without the TCP header", fragment6(ip(TCP, THEM6, US6, bytes(19)), 0), False, "unknown"),
+    ("a later fragment 6 within the first headers", fragment6(tcp(THEM6, US6, 80), 9), False, "unknown"),
+    ("a later fragment 6", fragment6(tcp(THEM6, US6, 80), 10), True, "fragment"),
+    ("a fragment 6 without its whole header", ip(44, THEM6, US6, bytes(7)), False, "unknown"),
+    ("a fragment 6 within a fragment", fragment6(ip(44, THEM6, US6, bytes(8)), 0), False, "protocol"),
     ("multicast", udp(THEM, "239.1.2.3", 80), False, "multicast"),
     ("multicast 6", udp(THEM6, "ff02::fb", 443), False, "multicast"),
     ("link-local", udp(THEM, "169.254.1.1", 80), False, "link-local"),
@@ -166,6 +180,19 @@ def test_a_netmap_opens_and_its_absence_closes() -> None:
     assert packet_filter.verdict(tcp(THEM, "192.168.7.9", 80)).accepted
     packet_filter.apply(None)
     assert not packet_filter.verdict(tcp(THEM, US, 80)).accepted
+
+
+def test_raising_the_shields_forgets_flows() -> None:
+    """A service's answers had made flows of its callers; those callers must not pass any more."""
+    packet_filter = PacketFilter()
+    packet_filter.apply(OPEN)
+    packet_filter.note_outbound([udp(US, THEM, 53, 4000)])
+    answer = udp(THEM, US, 4000, 53)
+    packet_filter.apply(OPEN, shields_up=True)
+    assert not packet_filter.verdict(answer).accepted
+    packet_filter.note_outbound([udp(US, THEM, 53, 4000)])
+    packet_filter.apply(OPEN, shields_up=True)
+    assert packet_filter.verdict(answer).accepted
 
 
 def test_shields_up_keeps_replies_only() -> None:

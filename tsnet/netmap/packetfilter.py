@@ -15,10 +15,14 @@
 
 Replies: outbound UDP and SCTP leave their reversed tuple in a table of the 512 last used, which outlives any change
 of rules. TCP needs none: a connection cannot begin without a SYN. Shields up, and a jailed peer, are a filter without
-rules: replies and TCP of connections we opened still flow.
+rules: replies and TCP of connections we opened still flow. Raising the shields empties the table: what we answered
+until then is in it too.
+
+Of IPv6's extension headers the Fragment header is understood, right behind the fixed one; any other is a protocol
+that no rule names.
 
 Source: Go wgengine/filter/filter.go, net/packet/packet.go, net/flowtrack. One step stricter: an IPv4 header that
-claims less than 20 bytes is "unknown".
+claims less than 20 bytes is "unknown". One constant differs: ICMP's parameter problem is 12 (RFC 792), not 0x12.
 Not here: compiling rules (`filterrules`), TSMP and PeerAPI before and after the filter (`tsnet.engine.ingress`).
 """
 
@@ -51,6 +55,9 @@ MIN_FRAGMENT_OFFSET = 10
 
 FRAGMENT = 255
 """Stands for the protocol of a later fragment, whose own header is elsewhere."""
+
+FRAGMENT_HEADER = 44
+FRAGMENT_HEADER_SIZE = 8
 
 METADATA_SERVICE = bytes([169, 254, 169, 254])
 
@@ -102,6 +109,8 @@ class PacketFilter:
     def replace(self, rules: FilterRules, local: Sequence[IPPrefix], *, shields_up: bool = False) -> None:
         """`apply` with its parts: compiled rules, and the prefixes that packets may be addressed to."""
         hosts = (prefix.network_address.packed for prefix in local if prefix.prefixlen == prefix.max_prefixlen)
+        if shields_up and not self.shields_up:
+            self._flows.clear()
         self.rules, self.shields_up = rules, shields_up
         self._local = Routes((prefix, True) for prefix in local)
         self._hosts = frozenset(host for host in hosts if _unfit_destination(host) is None)
@@ -185,10 +194,10 @@ class PacketFilter:
     def note_outbound(self, packets: Iterable[bytes]) -> None:
         """Remember what our own UDP and SCTP packets ask for, so that the answers pass. Other packets cost a look."""
         for packet in packets:
-            if len(packet) < 28 or packet[9 if packet[0] >> 4 == 4 else 6] not in (UDP, SCTP):
+            if len(packet) < 28 or packet[9 if packet[0] >> 4 == 4 else 6] not in (UDP, SCTP, FRAGMENT_HEADER):
                 continue
             parsed = _parse(packet)
-            if parsed is None or parsed.protocol == FRAGMENT or _unfit_destination(parsed.destination):
+            if parsed is None or parsed.protocol not in (UDP, SCTP) or _unfit_destination(parsed.destination):
                 continue
             protocol, source, destination, ports, _ = parsed
             flow = (protocol, destination, source, ports[2:] + ports[:2])
@@ -232,13 +241,22 @@ def _parse4(packet: bytes) -> _Packet | None:
 
 
 def _parse6(packet: bytes) -> _Packet | None:
-    """No extension headers: one of them is a protocol that no rule names."""
-    protocol = packet[6]
+    """A Fragment header is stepped over, or stands for its protocol, as fragments of IPv4 do."""
+    protocol, transport = packet[6], 40
     if 40 + int.from_bytes(packet[4:6], "big") > len(packet):
         return None
-    if protocol in (0, FRAGMENT) or len(packet) - 40 < _MIN_HEADER_6.get(protocol, 0):
+    source, destination = packet[8:24], packet[24:40]
+    if protocol == FRAGMENT_HEADER:
+        transport += FRAGMENT_HEADER_SIZE
+        if len(packet) < transport:
+            return None
+        protocol = packet[40]
+        if offset := int.from_bytes(packet[42:44], "big") >> 3:
+            return None if offset < MIN_FRAGMENT_OFFSET else _Packet(FRAGMENT, source, destination, b"", transport)
+    if protocol in (0, FRAGMENT) or len(packet) - transport < _MIN_HEADER_6.get(protocol, 0):
         return None
-    return _Packet(protocol, packet[8:24], packet[24:40], packet[40:44] if protocol in _PORTED else b"", 40)
+    ports = packet[transport : transport + 4] if protocol in _PORTED else b""
+    return _Packet(protocol, source, destination, ports, transport)
 
 
 def _unfit_destination(address: bytes) -> str | None:
