@@ -7,8 +7,8 @@
     receive_response    ─► current session, staged or keepalive        └ first one of `next` ─► current, staged
 
 Whatever asks for a handshake gets at most one initiation at a time: `request_initiation` does nothing while one is
-out, and waits until REKEY_TIMEOUT after the last handshake message, a response included (INITIATION towards a peer
-that never answered: until the first of EARLY_RETRIES).
+out, and waits until REKEY_TIMEOUT after the last handshake message, a response included (towards a peer that
+never answered: until the first of EARLY_RETRIES).
 
 Source: WireGuard §6; wireguard-go device/send.go, receive.go, timers.go.
 Not here: who the message is from (`device`), when the timers come (`timers`), the keys' order (`keypairs`).
@@ -37,7 +37,7 @@ from tsnet.wireguard.facts import Established, GaveUp, Heard
 from tsnet.wireguard.handshake import IDLE, NO_PSK, Consumed, Handshake, Initiated, Keys, Opened, Remote
 from tsnet.wireguard.keypairs import Keypairs
 from tsnet.wireguard.local import Local
-from tsnet.wireguard.messages import CookieReply, Response
+from tsnet.wireguard.messages import INITIATION_SIZE, RESPONSE_SIZE, CookieReply, Response
 from tsnet.wireguard.session import Session
 from tsnet.wireguard.timers import TIMERS, Timers
 
@@ -218,6 +218,7 @@ class Peer:
         self.handshake = IDLE
         session = self._derive(keys, initiated.sender, message.sender, now, is_initiator=True)
         self._release(self.keypairs.initiated(session))
+        self.received_bytes += RESPONSE_SIZE
         self.timers.authenticated_received(now)
         self._completed(source, now, is_initiator=True)
 
@@ -277,6 +278,7 @@ class Peer:
         self.latest_timestamp, self.initiation_consumed_at = consumed.timestamp, now
         session = self._derive(responded.keys, sender, consumed.sender, now, is_initiator=False)
         self._release(self.keypairs.responded(session))
+        self.received_bytes += INITIATION_SIZE
         self.timers.authenticated_received(now)
         local.facts.append(Heard(self.key, source))
         self._send_handshake(responded.response.encode(), now)

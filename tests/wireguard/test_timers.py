@@ -1,0 +1,147 @@
+"""The timer table: every slot counts, every event moves exactly its slots."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tsnet.wireguard.constants import EARLY_RETRIES, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, WIPE_TIME
+from tsnet.wireguard.peer import Peer
+from tsnet.wireguard.timers import TIMERS, Timers
+
+NOW = 1000.0
+
+
+def armed(timers: Timers) -> dict[str, float]:
+    """Slot: seconds after NOW."""
+    return {name: round(getattr(timers, name) - NOW, 6) for name in TIMERS if getattr(timers, name) < math.inf}
+
+
+def everything_armed() -> Timers:
+    timers = Timers(25.0)
+    timers.handshake_wanted(NOW)
+    timers.initiation_sent(NOW, 0.0, early=False)
+    timers.session_derived(NOW)
+    timers.authenticated_sent(NOW)
+    timers.data_sent(NOW, 0.0)
+    timers.data_received(NOW)
+    return timers
+
+
+def test_no_slot_is_left_out() -> None:
+    """Every `*_at` slot is in the table, counts in `deadline`, and is told by `why`."""
+    assert {name for name in Timers.__slots__ if name.endswith("_at")} == set(TIMERS)
+    for number, name in enumerate(TIMERS):
+        timers = everything_armed()
+        setattr(timers, name, NOW - number)
+        assert timers.deadline() == NOW - number
+        timers = Timers()
+        setattr(timers, name, 1.0)
+        assert timers.why() == name
+    assert set(armed(everything_armed())) == set(TIMERS)
+
+
+def test_no_other_class_of_the_room_has_a_timer_of_its_own() -> None:
+    """`*_at` names an instant; those of a peer that lie ahead are all in its timers."""
+    past = {"armed_at", "handshake_sent_at", "initiation_consumed_at"}
+    assert {name for name in Peer.__slots__ if name.endswith("_at")} == past
+
+
+def test_a_new_peer_has_nothing_to_do() -> None:
+    timers = Timers()
+    assert timers.deadline() == math.inf
+    assert timers.why() == ""
+    assert not timers.is_initiating
+
+
+def test_early_retries_count_from_the_first() -> None:
+    timers, at = Timers(), NOW
+    times = []
+    for _ in range(9):
+        timers.initiation_sent(at, 0.1, early=True)
+        at = timers.retransmit_at
+        times.append(round(at - NOW, 6))
+    assert times[:6] == list(EARLY_RETRIES)
+    assert times[6:] == [7.5, 12.6, 17.7]  # from the last, every REKEY_TIMEOUT and jitter
+
+
+def test_a_late_turn_leaves_out_the_retries_that_it_overtook() -> None:
+    timers = Timers()
+    timers.initiation_sent(NOW, 0.0, early=True)
+    timers.initiation_sent(NOW + 0.55, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 0.9
+    timers.initiation_sent(NOW + 2.3, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 2.3 + REKEY_TIMEOUT
+
+
+def test_retries_to_a_peer_that_has_answered_come_every_five_seconds() -> None:
+    timers = Timers()
+    timers.initiation_sent(NOW, 0.25, early=False)
+    assert armed(timers) == {"retransmit_at": 5.25}
+
+
+def test_wanting_a_handshake_renews_the_patience() -> None:
+    timers = Timers()
+    timers.handshake_wanted(NOW)
+    timers.handshake_wanted(NOW + 50)
+    assert timers.give_up_at == NOW + 50 + REKEY_ATTEMPT_TIME
+
+
+def test_a_completed_handshake_ends_the_series() -> None:
+    timers = everything_armed()
+    timers.handshake_completed()
+    assert {"retransmit_at", "give_up_at"}.isdisjoint(armed(timers))
+    timers.initiation_sent(NOW + 100, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 100 + EARLY_RETRIES[0]
+
+
+def test_each_session_puts_off_the_wipe() -> None:
+    timers = Timers()
+    timers.session_derived(NOW)
+    timers.session_derived(NOW + 120)
+    assert timers.wipe_at == NOW + 120 + WIPE_TIME
+
+
+def test_data_received_is_answered_within_ten_seconds() -> None:
+    timers = Timers()
+    timers.data_received(NOW)
+    timers.data_received(NOW + 9)
+    assert armed(timers) == {"keepalive_at": 10}
+
+
+def test_more_data_while_the_keepalive_waits_asks_for_one_more() -> None:
+    timers = Timers()
+    timers.data_received(NOW)
+    timers.data_received(NOW + 9)
+    timers.keepalive_came(NOW + 10)
+    assert armed(timers) == {"keepalive_at": 20}
+    timers.keepalive_came(NOW + 20)
+    assert armed(timers) == {}
+
+
+def test_anything_sent_answers_for_the_keepalive() -> None:
+    timers = Timers()
+    timers.data_received(NOW)
+    timers.authenticated_sent(NOW + 1)
+    assert armed(timers) == {}
+
+
+def test_data_sent_expects_an_answer_counted_from_the_first() -> None:
+    timers = Timers()
+    timers.data_sent(NOW, 0.2)
+    timers.data_sent(NOW + 5, 0.2)
+    assert armed(timers) == {"new_handshake_at": 15.2}
+    timers.authenticated_received(NOW + 6)
+    assert armed(timers) == {}
+
+
+@pytest.mark.parametrize("event", [Timers.authenticated_sent, Timers.authenticated_received])
+def test_the_persistent_keepalive_follows_all_traffic(event: object) -> None:
+    timers = Timers(25.0)
+    assert callable(event)
+    event(timers, NOW + 7)
+    assert armed(timers) == {"persistent_at": 32}
+    quiet = Timers()
+    event(quiet, NOW)
+    assert armed(quiet) == {}
