@@ -37,7 +37,6 @@ class Peer:
         self.key = node_public(private)
         self.inbox: list[tuple[NodeKey, bytes]] = []
         self.facts: list[Fact] = []
-        self.remote: tuple[str, int] = ("198.51.100.1", 40_000)
 
     def take(self, runs: list[tuple[DerpAddress, list[bytes]]]) -> None:
         self.inbox += [(source.key, packet) for source, packets in runs for packet in packets]
@@ -99,16 +98,16 @@ class Joined:
                 if not self.is_up:
                     peer.take(peer.client.receive(Closed(link, "refused"), self.now))
                     return
-                name = (*link, peer.key)
+                name = self._served(peer, link)
                 self.links[name] = peer
-                self.relay.receive(Accepted(name, peer.remote), self.now)
+                self.relay.receive(Accepted(name, ("198.51.100.1", 40_000)), self.now)
                 peer.take(peer.client.receive(Opened(link), self.now))
             case Data(link=link, data=data):
                 for piece in self._pieces(data):
-                    self.relay.receive(Received((*link, peer.key), piece), self.now)
+                    self.relay.receive(Received(self._served(peer, link), piece), self.now)
             case Close(link=link):
-                self.links.pop((*link, peer.key), None)
-                self.relay.receive(Closed((*link, peer.key), "eof"), self.now)
+                self.links.pop(self._served(peer, link), None)
+                self.relay.receive(Closed(self._served(peer, link), "eof"), self.now)
 
     def _from_relay(self, effect: Effect) -> None:
         assert isinstance(effect, Data | Close)
@@ -125,6 +124,10 @@ class Joined:
 
     def _pieces(self, data: bytes) -> list[bytes]:
         return [data[start : start + self.chunk] for start in range(0, len(data), self.chunk)]
+
+    def _served(self, peer: Peer, link: Link) -> Link:
+        """The relay's name for that link."""
+        return (*link, self.peers.index(peer))
 
     def link_of(self, peer: Peer) -> Link:
         return next(link for link, owner in self.links.items() if owner is peer)

@@ -10,7 +10,7 @@ from tests.derp.joined import BUDGET
 from tests.derp.scripted import close, connected, hear, new_client, ready, said, server_info
 from tsnet.base.keys import NodeKey
 from tsnet.derp import facts, frames
-from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Measured, PeerGone, Restarting
+from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Left, Measured, PeerGone, Restarting
 
 KEY = NodeKey(b"\x0a" * 32)
 
@@ -59,6 +59,18 @@ def test_disconnected_comes_after_what_the_connection_told() -> None:
     assert client.take_facts() == [PeerGone(7, KEY, 1), Disconnected(7, "reset")]
 
 
+def test_a_connection_that_we_close_ends_in_left_and_an_attempt_in_nothing() -> None:
+    client = new_client()
+    connected(client)
+    client.close()
+    assert client.take_facts() == [Left(7)]
+    client.close()
+    attempt = new_client()
+    ready(attempt)
+    attempt.close()
+    assert client.take_facts() + attempt.take_facts() == []
+
+
 def test_every_kind_of_fact_is_shown_here() -> None:
-    shown = {type(fact) for _, fact in CASES} | {Connected, Measured, Disconnected}
+    shown = {type(fact) for _, fact in CASES} | {Connected, Measured, Disconnected, Left}
     assert shown == set(typing.get_args(facts.Fact))

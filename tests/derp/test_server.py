@@ -287,10 +287,6 @@ def test_who_was_sent_packets_of_a_leaver_is_told_and_again_after_its_return() -
 
 def two_of_one_key(world: Joined) -> tuple[Peer, Peer, Peer]:
     old, new, other = world.add(3), world.add(3), world.add(4)
-    old.remote = ("198.51.100.2", 1)
-    other.client.region = new.client.region
-    for generation, peer in enumerate((old, new), start=100):
-        peer.client._generations = iter(range(generation * 1000, generation * 1000 + 10))
     world.run()
     return old, new, other
 
@@ -388,8 +384,10 @@ def test_the_budget_is_kept_and_every_link_gets_its_share(budget: int) -> None:
 def test_mangle_stands_between_the_clients_and_counts_for_itself() -> None:
     rng = random.Random(9)
     faults = {"lost": 0}
+    flows: set[tuple[NodeKey, NodeKey]] = set()
 
-    def mangle(packets: list[bytes]) -> list[bytes]:
+    def mangle(source: NodeKey, destination: NodeKey, packets: list[bytes]) -> list[bytes]:
+        flows.add((source, destination))
         kept = [packet for packet in packets if rng.random() > 0.5]
         faults["lost"] += len(packets) - len(kept)
         return kept[::-1]
@@ -400,6 +398,7 @@ def test_mangle_stands_between_the_clients_and_counts_for_itself() -> None:
     packets = [b"%d" % number for number in range(100)]
     a.client.send(b.key, packets, world.now)
     world.run()
+    assert flows == {(a.key, b.key)}
     assert 0 < faults["lost"] < 100
     assert len(b.packets()) == 100 - faults["lost"]
     assert b.packets() == [packet for packet in packets[::-1] if packet in b.packets()]

@@ -29,7 +29,7 @@ from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Ope
 from tsnet.base.malformed import MalformedError
 from tsnet.derp import frames
 from tsnet.derp.bucket import TokenBucket
-from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Measured, PeerGone, Restarting
+from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Left, Measured, PeerGone, Restarting
 from tsnet.derp.login import (
     MAX_GREETING_SIZE,
     ClientInfo,
@@ -153,6 +153,8 @@ class Client:
 
     def close(self) -> None:
         """The link is closed at the next `transmit`; nothing follows."""
+        if self.is_connected:
+            self._facts.append(Left(self.region.region_id))
         self._drop_link()
         self.stage = Stage.CLOSED
         self._out.shorten(0)
@@ -317,7 +319,7 @@ class Client:
         delay = min(BACKOFF_MAX, BACKOFF_MIN * 2.0**self._failures)
         self._failures = min(self._failures + 1, 16)
         self._disarm()
-        self.stage, self.retry_at = Stage.WAITING, now + delay * (0.5 + self._entropy(1)[0] / 255)
+        self.stage, self.retry_at = Stage.WAITING, now + delay * (0.5 + self._entropy(1)[0] / 510)
         self._nodes_left = []
         self._facts.append(Disconnected(self.region.region_id, reason))
 

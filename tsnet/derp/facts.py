@@ -24,6 +24,13 @@ class Disconnected:
 
 
 @attrs.frozen
+class Left:
+    """A connection that was up was closed by `Client.close`. Every `Connected` ends in this or in `Disconnected`."""
+
+    region: int
+
+
+@attrs.frozen
 class PeerGone:
     """The peer is not (or no longer) at this relay: reason `PEER_GONE_DISCONNECTED` or `PEER_GONE_NOT_HERE`."""
 
@@ -57,4 +64,4 @@ class Measured:
     latency: float
 
 
-Fact = Connected | Disconnected | PeerGone | Health | Restarting | Measured
+Fact = Connected | Disconnected | Left | PeerGone | Health | Restarting | Measured

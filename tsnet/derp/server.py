@@ -40,7 +40,7 @@ class Relay:
 
     private_key: keep it over restarts, so that logins in flight still open.
     admit: whether a node key may log in from an address; None admits all.
-    mangle: what becomes of a run of packets on its way through, for tests of lossy relays.
+    mangle: what becomes of a run of packets from one key to another on its way through, for tests of lossy relays.
     dropped: packets by "no such peer", "queue"; connections by what they did wrong.
     """
 
@@ -50,7 +50,7 @@ class Relay:
         *,
         entropy: Callable[[int], bytes],
         admit: Callable[[NodeKey, str], bool] | None = None,
-        mangle: Callable[[list[bytes]], list[bytes]] | None = None,
+        mangle: Callable[[NodeKey, NodeKey, list[bytes]], list[bytes]] | None = None,
         now: float,
     ) -> None:
         self.public_key = node_public(private_key)
@@ -193,7 +193,7 @@ class Relay:
                 self._touch(sender)
             return
         if self._mangle is not None:
-            packets = self._mangle(packets)
+            packets = self._mangle(source, NodeKey(destination), packets)
         if packets:
             receiver = receivers[-1]
             receiver.sources.add(source)
