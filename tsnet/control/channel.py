@@ -57,6 +57,11 @@ class Channel:
         """Ready, and the server takes another request."""
         return self._http is not None and self._http.usable
 
+    @property
+    def ended(self) -> bool:
+        """The server has said that it will answer nothing more here."""
+        return self._http is not None and self._http.ended
+
     def open(self) -> Open:
         return self._address.open(self.link)
 

@@ -7,8 +7,8 @@ Prior knowledge, no upgrade. Both sides give the peer a large window and refill 
 and for the connection: a client that forgets either stalls on a netmap of 64 KiB. What the peer's windows do not
 admit waits here, in order, and goes out with a later `transmit`.
 
-`receive` raises MalformedError when the connection is dead (a protocol error, or GOAWAY with nothing left to do);
-the machine that owns the link catches it. `transmit` may still hold a GOAWAY then.
+`receive` raises MalformedError when the connection is dead; the machine that owns the link catches it. `transmit` may
+still hold a GOAWAY then. A server that says GOAWAY itself has `ended` the connection: h2 takes nothing more after it.
 
 `h2` is imported at first use: bare `import tsnet` stays cheap.
 
@@ -103,11 +103,13 @@ class _Half:
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._bodies: dict[int, _Outgoing] = {}
+        self.ended = False
 
     def transmit(self) -> bytes:
         """Everything that may go out now, under the peer's windows."""
-        for stream in [stream for stream, body in self._bodies.items() if body.waits]:
-            self._pour(stream)
+        if not self.ended:
+            for stream in [stream for stream, body in self._bodies.items() if body.waits]:
+                self._pour(stream)
         data: bytes = self._h2.data_to_send()
         return data
 
@@ -117,19 +119,24 @@ class _Half:
         return body.size if body is not None else 0
 
     def _events(self, data: bytes) -> list[Any]:
+        from h2.events import ConnectionTerminated, StreamReset
         from h2.exceptions import ProtocolError
 
         try:
             events: list[Any] = self._h2.receive_data(data)
-        except ProtocolError as error:
-            raise MalformedError(f"HTTP/2: {error}") from None
-        except (ValueError, KeyError, IndexError, AttributeError) as error:  # hpack and hyperframe on hostile bytes
-            raise MalformedError(f"HTTP/2: {type(error).__name__}") from None
+        except (ProtocolError, ValueError, KeyError, IndexError, AttributeError) as error:
+            self.ended = True  # the last four are hpack's and hyperframe's on hostile bytes
+            raise MalformedError(f"HTTP/2: {error or type(error).__name__}") from None
+        for event in events:
+            if isinstance(event, ConnectionTerminated):
+                self.ended = True
+            elif isinstance(event, StreamReset):
+                self._bodies.pop(event.stream_id, None)
         return events
 
     def _consumed(self, event: Any) -> None:
         """Give the window back at once: what bounds memory here is the message, not the stream."""
-        if event.flow_controlled_length:
+        if event.flow_controlled_length and not self.ended:
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
 
     def _pour(self, stream: int) -> None:
@@ -189,12 +196,11 @@ class HttpClient(_Half):
         super().__init__(client=True)
         self._authority = authority
         self._live: set[int] = set()
-        self._going_away = False
 
     @property
     def usable(self) -> bool:
         """Whether a new request can be made on this connection."""
-        return not self._going_away and len(self._live) < self._h2.remote_settings.max_concurrent_streams
+        return not self.ended and len(self._live) < self._h2.remote_settings.max_concurrent_streams
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()) -> int:
         """Begin a request; its stream number names it in every event."""
@@ -226,9 +232,7 @@ class HttpClient(_Half):
         found: list[Head | Body | End | Reset] = []
         for event in self._events(data):
             stream: Any = getattr(event, "stream_id", None)
-            if isinstance(event, h2.ConnectionTerminated):
-                self._going_away = True
-            elif isinstance(event, h2.DataReceived):
+            if isinstance(event, h2.DataReceived):
                 self._consumed(event)
                 if stream in self._live and event.data:
                     found.append(Body(stream, event.data))
@@ -241,10 +245,7 @@ class HttpClient(_Half):
                 found.append(End(stream))
             elif isinstance(event, h2.StreamReset):
                 self._live.discard(stream)
-                self._bodies.pop(stream, None)
                 found.append(Reset(stream, int(event.error_code)))
-        if self._going_away and not self._live:
-            raise MalformedError("HTTP/2: the server said GOAWAY")
         return found
 
 
@@ -282,7 +283,7 @@ class HttpServer(_Half):
         self, stream: int, status: int, body: bytes = b"", headers: Headers = (), *, end: bool = True
     ) -> None:
         """Answer a request. end=False leaves the body open for `write`. An answer nobody waits for is dropped."""
-        if stream not in self._open:
+        if stream not in self._open or self.ended:
             return
         self._h2.send_headers(stream, [(":status", str(status)), *headers], end_stream=end and not body)
         if end and not body:

@@ -203,6 +203,8 @@ class Uplink:
             return []
         if self._channel.ready:
             self.ready_by = math.inf
+        if self._channel.ended:
+            self._lose("control ends the connection", remedies.unreachable(self._address, "it ends the connection"))
         return [found for event in events if (found := self._http_event(event)) is not None]
 
     def _http_event(self, event: HttpEvent) -> Exchange | Piece | None:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+
+import pytest
+from backports import zstd
+
+from tsnet.base.malformed import MalformedError
+from tsnet.control.mapframes import MAX_MESSAGE, MapFrames, content_size, encode_frame, expand
+
+KEEP_ALIVE = b'{"KeepAlive":true}'
+# From Headscale 0.29.2 (klauspost/compress EncodeAll): a keep-alive as it came over the wire.
+MESSAGES = [KEEP_ALIVE, b"{}", b'{"Domain":"' + b"x" * 5000 + b'"}', bytes(70_000)]
+
+
+def without_size(document: bytes) -> bytes:
+    return zstd.compress(document, options={int(zstd.CompressionParameter.content_size_flag): 0})
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("cut", [1, 3, 7, 1 << 20])
+def test_messages_are_cut_out_of_any_stream_of_pieces(compress: bool, cut: int) -> None:
+    wire = b"".join(encode_frame(message, compress=compress) for message in MESSAGES[:3])
+    frames = MapFrames()
+    found = [message for start in range(0, len(wire), cut) for message in frames.receive(wire[start : start + cut])]
+    assert [expand(message) for message in found] == MESSAGES[:3]
+
+
+def test_the_length_is_little_endian() -> None:
+    assert encode_frame(KEEP_ALIVE, compress=False) == b"\x12\0\0\0" + KEEP_ALIVE
+
+
+def test_a_length_beyond_the_limit_is_refused_at_once() -> None:
+    with pytest.raises(MalformedError, match="map message of 67108865 bytes"):
+        MapFrames().receive(struct.pack("<I", MAX_MESSAGE + 1))
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_535, 65_536, 65_791, 65_792, 300_000])
+def test_the_header_says_the_size(size: int) -> None:
+    frame = zstd.compress(bytes(size))
+    assert content_size(frame) == size
+    assert expand(frame) == bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ("28b52ffd 00 58", None),  # no content size
+        ("28b52ffd 20 12", 18),  # single segment, one byte
+        ("28b52ffd 40 58 0001", 512),  # two bytes, plus 256
+        ("28b52ffd 60 0001", 512),  # the same, single segment
+        ("28b52ffd 83 58 aabbccdd 01000000", 1),  # four bytes behind a dictionary id of four
+        ("28b52ffd c1 58 aa 0000000001000000", 1 << 32),  # eight bytes behind a dictionary id of one
+        ("28b52ffd c0 58 000000", None),  # cut short
+        ("28b52ffd", None),
+    ],
+)
+def test_headers_by_the_letter_of_rfc_8878(header: str, size: int | None) -> None:
+    assert content_size(bytes.fromhex(header)) == size
+
+
+def test_a_bomb_is_refused_before_it_is_opened() -> None:
+    bomb = zstd.compress(bytes(MAX_MESSAGE + 1), level=1)
+    assert len(bomb) < 10_000
+    with pytest.raises(MalformedError, match="zstd frame of 67108865 bytes"):
+        expand(bomb)
+
+
+def test_a_frame_without_size_is_refused() -> None:
+    with pytest.raises(MalformedError, match="without content size"):
+        expand(without_size(bytes(1000)))
+
+
+def test_a_frame_that_lies_about_its_size_is_refused() -> None:
+    frame = bytearray(zstd.compress(os.urandom(100) + bytes(200)))
+    for lie in (1, 5, 255):
+        frame[5] = lie
+        with pytest.raises(MalformedError):
+            expand(bytes(frame))
+
+
+def test_one_message_is_one_frame() -> None:
+    with pytest.raises(MalformedError):
+        expand(zstd.compress(b"{}") + zstd.compress(b"{}"))
+    with pytest.raises(MalformedError):
+        expand(zstd.compress(b"{}") + b"behind")
+
+
+@pytest.mark.parametrize("length", range(4, 28))
+def test_a_truncated_frame_is_malformed(length: int) -> None:
+    frame = zstd.compress(KEEP_ALIVE)
+    with pytest.raises(MalformedError):
+        expand(frame[: min(length, len(frame) - 1)])
+
+
+@pytest.mark.parametrize("index", range(27))
+def test_a_flipped_bit_raises_nothing_but_malformed(index: int) -> None:
+    frame = bytearray(zstd.compress(KEEP_ALIVE))
+    frame[index % len(frame)] ^= 0x10
+    with contextlib.suppress(MalformedError):
+        expand(bytes(frame))
+
+
+def test_plain_json_passes() -> None:
+    assert expand(KEEP_ALIVE) == KEEP_ALIVE
+    assert expand(b"") == b""
