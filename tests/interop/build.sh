@@ -7,6 +7,8 @@ set -eu
 cd "$(dirname "$0")"
 export GOTOOLCHAIN=local GOFLAGS="-mod=readonly -buildvcs=false" CGO_ENABLED=0
 mkdir -p bin
+exec 9>bin/.lock
+flock 9  # parallel test workers build once
 [ $# -gt 0 ] || set -- wireguard peers headscale
 for module in "$@"; do
     case $module in
