@@ -170,6 +170,14 @@ class Stack:
         """There is room again."""
         self._tcp.release(link)
 
+    def forget_link(self, link: Hashable) -> None:
+        """Whoever was behind the link is gone: its connections end with the error `unreachable`."""
+        self._tcp.forget_link(link)
+
+    def refuse(self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int) -> None:
+        """A SYN of ours was turned down by other means than TCP's: the connection ends with the error `refused`."""
+        self._tcp.refuse(local.packed, local_port, remote.packed, remote_port)
+
     # inside -----------------------------------------------------------------------------------------------------
 
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:

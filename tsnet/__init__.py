@@ -1,1 +1,106 @@
-"""A tailnet node inside your process."""
+"""A tailnet node inside your process: listen and dial on Tailscale or Headscale, no daemon, no root, no compiler.
+
+    with tsnet.Server("hello") as node:
+        node.serve_wsgi(app)
+
+`Server` blocks, `AsyncServer` is for asyncio and trio; both have the same names. Everything else is imported on first
+use, so that `import tsnet` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_WHERE = {
+    "AsyncServer": "tsnet.server",
+    "Server": "tsnet.sync",
+    "Listener": "tsnet.streams",
+    "PacketConn": "tsnet.streams",
+    "Stream": "tsnet.streams",
+    "Peer": "tsnet.netmap.whois",
+    "PeerStatus": "tsnet.status",
+    "PingResult": "tsnet.edge.dialing",
+    "Status": "tsnet.status",
+    "current_peer": "tsnet.adapters.identity",
+    **dict.fromkeys(
+        [
+            "AddressInUse",
+            "AddressNotAvailable",
+            "AuthKeyRejected",
+            "ConfigError",
+            "ControlCertificateError",
+            "ControlUnreachable",
+            "DialRefused",
+            "DialTimeout",
+            "Error",
+            "HostUnreachable",
+            "KeyExpired",
+            "LocalError",
+            "MessageTooLong",
+            "NeedsLogin",
+            "NodeRemoved",
+            "NotAControlServer",
+            "NotOnTailnet",
+            "NotUp",
+            "RemoteError",
+            "StateError",
+            "StateLocked",
+            "StreamReset",
+            "UpTimeout",
+        ],
+        "tsnet.errors",
+    ),
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+if TYPE_CHECKING:
+    from tsnet.adapters.identity import current_peer as current_peer
+    from tsnet.edge.dialing import PingResult as PingResult
+    from tsnet.errors import AddressInUse as AddressInUse
+    from tsnet.errors import AddressNotAvailable as AddressNotAvailable
+    from tsnet.errors import AuthKeyRejected as AuthKeyRejected
+    from tsnet.errors import ConfigError as ConfigError
+    from tsnet.errors import ControlCertificateError as ControlCertificateError
+    from tsnet.errors import ControlUnreachable as ControlUnreachable
+    from tsnet.errors import DialRefused as DialRefused
+    from tsnet.errors import DialTimeout as DialTimeout
+    from tsnet.errors import Error as Error
+    from tsnet.errors import HostUnreachable as HostUnreachable
+    from tsnet.errors import KeyExpired as KeyExpired
+    from tsnet.errors import LocalError as LocalError
+    from tsnet.errors import MessageTooLong as MessageTooLong
+    from tsnet.errors import NeedsLogin as NeedsLogin
+    from tsnet.errors import NodeRemoved as NodeRemoved
+    from tsnet.errors import NotAControlServer as NotAControlServer
+    from tsnet.errors import NotOnTailnet as NotOnTailnet
+    from tsnet.errors import NotUp as NotUp
+    from tsnet.errors import RemoteError as RemoteError
+    from tsnet.errors import StateError as StateError
+    from tsnet.errors import StateLocked as StateLocked
+    from tsnet.errors import StreamReset as StreamReset
+    from tsnet.errors import UpTimeout as UpTimeout
+    from tsnet.netmap.whois import Peer as Peer
+    from tsnet.server import AsyncServer as AsyncServer
+    from tsnet.status import PeerStatus as PeerStatus
+    from tsnet.status import Status as Status
+    from tsnet.streams import Listener as Listener
+    from tsnet.streams import PacketConn as PacketConn
+    from tsnet.streams import Stream as Stream
+    from tsnet.sync import Server as Server
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module 'tsnet' has no attribute {name!r}")
+    value = getattr(importlib.import_module(where), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -129,6 +129,18 @@ class TcpLayer:
         for tcb in [tcb for tcb in self.connections.values() if tcb.local not in self._ip.addresses]:
             self.end(tcb, errors.ABORTED)
 
+    def forget_link(self, link: Hashable) -> None:
+        """Whoever was behind the link is gone: nothing can be sent there, not even a RST."""
+        for tcb in [tcb for tcb in self.connections.values() if tcb.link == link]:
+            self.end(tcb, errors.UNREACHABLE)
+
+    def refuse(self, local: bytes, local_port: int, remote: bytes, remote_port: int) -> None:
+        """Somebody with authority over the peer turned our SYN down; an open connection is not theirs to end."""
+        key = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
+        tcb = self.connections.get(key)
+        if tcb is not None and tcb.state == states.SYN_SENT:
+            self.end(tcb, errors.REFUSED)
+
     # from below -------------------------------------------------------------------------------------------------
 
     def take_run(self, packets: Sequence[bytes], index: int, now: float, verified: bool) -> int:

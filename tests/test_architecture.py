@@ -1,0 +1,174 @@
+"""The floors of docs/architecture.md, checked arrow by arrow; who may do IO; one test file for each source file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("netstack/**/*.py"), *ROOT.glob("tsnet/**/*.py")])
+
+# From the ground up: a room may import rooms of lower floors, and itself. Rooms of one floor are strangers,
+# but for the arrows in BETWEEN.
+FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(rooms.split())
+    for rooms in (
+        "netstack tsnet.base tsnet.errors tsnet.config",
+        "tsnet.netmap",
+        "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
+        "tsnet.engine",
+        "tsnet.edge",
+        "tsnet.protocols tsnet.streams tsnet.sockets tsnet.status",
+        "tsnet.adapters",
+        "tsnet.server tsnet.sync tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
+        "tsnet.testing",
+        "tsnet.cli tsnet.__main__",
+    )
+)
+BETWEEN = {
+    ("tsnet.errors", "tsnet.base"),
+    ("tsnet.config", "tsnet.base"),
+    ("tsnet.config", "tsnet.errors"),
+    ("tsnet.streams", "tsnet.protocols"),
+    ("tsnet.sockets", "tsnet.protocols"),
+    ("tsnet.sockets", "tsnet.streams"),
+    ("tsnet.sync", "tsnet.server"),
+    ("tsnet", "tsnet.server"),
+    ("tsnet", "tsnet.sync"),
+    ("tsnet.__main__", "tsnet.cli"),
+}
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+PURE = frozenset().union(*FLOORS[:4])
+IMPURE = frozenset(
+    "anyio asyncio trio socket ssl select selectors threading subprocess time datetime random secrets uuid os".split()
+)
+THIRD_PARTY = {
+    "attrs": PURE | {room for rooms in FLOORS for room in rooms if room != "netstack"},
+    "cryptography": {"tsnet.base", "tsnet.edge", "tsnet.testing"},
+    "nacl": {"tsnet.base"},
+    "h2": {"tsnet.control"},
+    "h11": {"tsnet.control"},
+    "hpack": {"tsnet.control"},
+    "scapy": frozenset(),
+}
+# `from tsnet import x` runs the package itself, which must stay cheap; its own imports are lazy.
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """'tsnet.derp.frames' -> 'tsnet.derp'; 'netstack.tcp.emit' -> 'netstack'; 'tsnet.Server' -> 'tsnet'."""
+    top, _, rest = module.partition(".")
+    if top == "netstack":
+        return top
+    name = f"{top}.{rest.partition('.')[0]}" if rest else top
+    return name if name in FLOOR_OF else top
+
+
+def imports(path: Path) -> set[str]:
+    """Every module the file can import at run time, lazily or not; `if TYPE_CHECKING` does not run."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def may_import(room: str, target: str) -> bool:
+    return room == target or FLOOR_OF[target] < FLOOR_OF[room] or (room, target) in BETWEEN
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    rooms = {room_of(module_of(path)) for path in SOURCES}
+    assert rooms <= FLOOR_OF.keys()
+    for path in SOURCES:  # a new folder or file that no floor names would count as the package itself
+        parts = path.relative_to(ROOT).parts
+        if parts[0] == "tsnet" and len(parts) > 1 and parts[1] != "__init__.py":
+            name = "tsnet." + parts[1].removesuffix(".py")
+            assert name in FLOOR_OF, f"{name} stands on no floor of tests/test_architecture.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+def test_imports_point_one_way(path: Path) -> None:
+    room = room_of(module_of(path))
+    for name in sorted(imports(path)):
+        top = name.partition(".")[0]
+        if top in {"netstack", "tsnet"}:
+            target = room_of(name)
+            assert may_import(room, target), f"{room} -> {target}: {name}"
+        elif top in IMPURE:
+            assert room not in PURE or room == "tsnet.config", f"{room} does IO or reads a clock: {name}"
+        elif room == "netstack":
+            allowed = top in sys.stdlib_module_names or (top == "numpy" and path.name == "checksum.py")
+            assert allowed, f"netstack is standard library only: {name}"
+        elif top in THIRD_PARTY:
+            assert room in THIRD_PARTY[top] or room == "tsnet.adapters", f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+def test_keys_are_built_from_entropy_that_is_passed_in(path: Path) -> None:
+    if room_of(module_of(path)) in PURE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            banned = isinstance(node, ast.Attribute) and node.attr in {"generate", "urandom", "token_bytes"}
+            assert not banned, f"{path}:{getattr(node, 'lineno', 0)} makes its own randomness"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 600
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 80, f"{path.name}:{node.name} is too long"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+def test_modules_say_what_they_are(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "__init__.py"], ids=lambda p: module_of(p))
+def test_every_source_file_has_its_test_file(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    inside = parts[1:] if parts[0] == "tsnet" else parts
+    assert ROOT.joinpath("tests", *inside[:-1], f"test_{inside[-1].strip('_')}.py").exists()
+
+
+def test_no_circles_between_files() -> None:
+    names = {module_of(path): path for path in SOURCES}
+    arrows: dict[str, set[str]] = {}
+    for name, path in names.items():
+        targets = imports(path)
+        modules = {found if found in names else found.rpartition(".")[0] for found in targets}
+        arrows[name] = {module for module in modules if module in names and module != name}
+    state: dict[str, int] = {}
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        if state.get(name) == 2 or name.count(".") == 0:
+            return
+        assert state.get(name) != 1, " -> ".join((*trail, name))
+        state[name] = 1
+        for target in sorted(arrows[name]):
+            walk(target, (*trail, name))
+        state[name] = 2
+
+    for name in sorted(names):
+        walk(name, ())

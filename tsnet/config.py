@@ -1,0 +1,176 @@
+"""What an application sets, resolved once: arguments first, then the environment as Go's tsnet reads it, then defaults.
+
+| option         | environment                              | default                             |
+|----------------|------------------------------------------|-------------------------------------|
+| `hostname`     | `TS_HOSTNAME`                            | the script's stem, else "tsnet"     |
+| `auth_key`     | `TS_AUTHKEY`, then `TS_AUTH_KEY`         | none: the stored identity, or login |
+| `control_url`  | `TS_CONTROL_URL`                         | Tailscale's                         |
+| (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
+| (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
+| (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
+
+This module and `cli` alone read the environment. Options freeze here: a `Config` never changes.
+
+Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
+Not here: where the state rests (`edge.state`), TLS and proxy objects (`server`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+import attrs
+
+from tsnet.base.addresses import CGNAT, parse_address
+from tsnet.base.keys import MachineKey
+from tsnet.base.malformed import MalformedError
+from tsnet.errors import ConfigError
+
+DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
+LAUNCHERS = frozenset(
+    [
+        "python",
+        "python3",
+        "-c",
+        "-m",
+        "pytest",
+        "gunicorn",
+        "uvicorn",
+        "waitress-serve",
+        "flask",
+        "hypercorn",
+        "ipython",
+        "ipython3",
+        "ipykernel_launcher",
+        "jupyter",
+        "colab_kernel_launcher",
+        "__main__",
+    ]
+)
+_TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@attrs.frozen
+class Config:
+    hostname: str
+    control_url: str
+    auth_key: str | None = attrs.field(default=None, repr=False)
+    ephemeral: bool = False
+    tags: tuple[str, ...] = ()
+    port: int = 0
+    control_key: MachineKey | None = None
+    force_login: bool = False
+    derp_over_http: bool = False
+
+
+def configure(
+    hostname: str | None,
+    *,
+    environ: Mapping[str, str],
+    script: str,
+    auth_key: str | None = None,
+    control_url: str | None = None,
+    ephemeral: bool = False,
+    tags: Iterable[str] = (),
+    port: int = 0,
+    allow_http: bool = False,
+    control_key: str | MachineKey | None = None,
+) -> Config:
+    """Resolve and check every option; raises ConfigError with what to write instead.
+
+    environ: the process's environment. script: `sys.argv[0]`, for the default hostname.
+    """
+    url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL)
+    pinned = _control_key(control_key)
+    _check_scheme(url, allow_http or pinned is not None)
+    if _truthy(environ.get("TS_PANIC_IF_HIT_MAIN_CONTROL")) and urlsplit(url).hostname == "controlplane.tailscale.com":
+        raise ConfigError(
+            "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set control_url="
+        )
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"port must be 0 to 65535, not {port}")
+    return Config(
+        hostname=_hostname(hostname or environ.get("TS_HOSTNAME") or _script_name(script)),
+        control_url=url,
+        auth_key=auth_key or environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY") or None,
+        ephemeral=ephemeral,
+        tags=_tags(tags),
+        port=port,
+        control_key=pinned,
+        force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
+        derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
+    )
+
+
+def _script_name(script: str) -> str:
+    """The script's stem as a host name; a launcher's name says nothing about the application."""
+    path = PurePath(script)
+    stem = path.stem
+    if stem == "__main__":
+        stem = path.parent.name
+    name = re.sub(r"[^a-z0-9-]+", "-", stem.lower()).strip("-")[:63].strip("-")
+    return "tsnet" if not name or stem.lower() in LAUNCHERS or name.startswith("python") else name
+
+
+def _hostname(name: str) -> str:
+    lowered = name.lower()
+    if not _LABEL.fullmatch(lowered):
+        raise ConfigError(f"hostname {name!r} is no DNS label: use letters, digits and hyphens, at most 63, no dots")
+    return lowered
+
+
+def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        raise ConfigError(f"tags= takes a list of tags: [{tags!r}]")
+    for tag in (found := tuple(sorted(set(tags)))):
+        if not _TAG.fullmatch(tag):
+            raise ConfigError(f"tag {tag!r} must look like 'tag:name' (a letter, then letters, digits, hyphens)")
+    return found
+
+
+def _control_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"control_url {url!r} must be an http:// or https:// URL with a host")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"control_url {url!r} has no valid port") from None
+    if parts.username or parts.password:
+        raise ConfigError("control_url must not carry a user name or password")
+    return url.rstrip("/")
+
+
+def _check_scheme(url: str, allowed: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or allowed or is_private_host(parts.hostname or ""):
+        return
+    raise ConfigError(
+        f"control_url {url!r} is plain http to a public host: anyone on the way could hand out a false control key. "
+        "Use https, pin the key with control_key=, or accept it with allow_http=True"
+    )
+
+
+def is_private_host(host: str) -> bool:
+    """Loopback, RFC 1918, ULA and CGNAT addresses, and localhost: where plain http stays in the house."""
+    address = parse_address(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_private or address.is_loopback or (address.version == 4 and address in CGNAT)
+
+
+def _control_key(key: str | MachineKey | None) -> MachineKey | None:
+    if key is None or isinstance(key, MachineKey):
+        return key
+    try:
+        return MachineKey.parse(key)
+    except MalformedError:
+        raise ConfigError("control_key must be the text of control's public key: 'mkey:' and 64 hex digits") from None
+
+
+def _truthy(value: str | None) -> bool:
+    return (value or "").lower() in ("1", "t", "true", "y", "yes", "on")

@@ -1,0 +1,58 @@
+"""A pipe for whoever runs in the node's thread itself: a bridge to a real descriptor needs no second pair of buffers.
+
+It takes over a `Pipe` whole, with what had already arrived for the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tsnet.edge.pipes import Pipe, stream_error
+from tsnet.edge.pump import Pump
+
+
+class DirectPipe:
+    """All methods in the node's thread (`sockets.bridge.Pipe`)."""
+
+    def __init__(self, pipe: Pipe, pump: Pump) -> None:
+        self.local_address, self.remote_address = pipe.local, pipe.remote
+        self._pipe = pipe
+        self._pump = pump
+        self._connection = pipe.connection
+
+    def read_available(self, max_bytes: int) -> bytes | None:
+        data = self._pipe.take_queued(max_bytes)
+        if data:
+            return data
+        data = self._connection.read(max_bytes)
+        if data:
+            self._pump.mark()  # the window may open
+            return data
+        if self._connection.eof:
+            return None
+        if self._connection.error is not None:
+            raise stream_error(self._connection.error, self.remote_address)
+        return b""
+
+    def write_some(self, data: bytes) -> int:
+        if self._connection.error is not None:
+            raise stream_error(self._connection.error, self.remote_address)
+        taken = self._connection.write(data, self._pump.now())
+        if taken:
+            self._pump.mark()
+        return taken
+
+    def send_eof(self) -> None:
+        self._connection.shutdown_write(self._pump.now())
+        self._pump.mark()
+
+    def close(self) -> None:
+        self._pipe.direct = None
+        self._pipe.close()
+
+    def abort(self) -> None:
+        self._pipe.direct = None
+        self._pipe.abort()
+
+    def on_change(self, callback: Callable[[], None] | None) -> None:
+        self._pipe.direct = callback

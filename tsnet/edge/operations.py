@@ -1,0 +1,141 @@
+"""What the node's thread will finish: a value or an error, once, for waiters of any colour.
+
+    node's thread   resolve(value) | fail(error)
+    any thread      result() blocks · add_done_callback · cancel
+    any async task  await wait(operation): asyncio or trio, cancellation-safe
+
+A cancelled wait cancels the operation: `on_cancel` runs in the node's thread and undoes what was begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Operation(Generic[T]):
+    """One result to come. Whoever comes second, `resolve` or `fail` or `cancel`, has no effect."""
+
+    __slots__ = ("_callbacks", "_error", "_lock", "_value", "cancelled", "done", "on_cancel")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.cancelled = False
+        self.on_cancel: Callable[[], None] | None = None
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def resolve(self, value: T) -> bool:
+        """Returns whether anybody will see the value; if not, the caller must release what it holds."""
+        return self._finish(value, None)
+
+    def fail(self, error: BaseException) -> bool:
+        return self._finish(None, error)
+
+    def cancel(self) -> None:
+        """Give the result up. Safe from any thread; `on_cancel` decides where its work is done."""
+        with self._lock:
+            if self.done or self.cancelled:
+                return
+            self.cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def _finish(self, value: T | None, error: BaseException | None) -> bool:
+        with self._lock:
+            if self.done or self.cancelled:
+                return False
+            self._value, self._error, self.done = value, error, True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+        return True
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Called once, in the thread that finishes the operation, or here if that has happened."""
+        with self._lock:
+            if not self.done:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def outcome(self) -> T:
+        """The value, or raises the error. Only once `done`."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # done without an error: the value is there
+
+    def result(self) -> T:
+        """Block until done. The operation bounds its own time; an interrupt (Ctrl-C) cancels it."""
+        finished = threading.Event()
+        self.add_done_callback(finished.set)
+        try:
+            finished.wait()
+        except BaseException:
+            self.cancel()
+            raise
+        return self.outcome()
+
+
+async def wait(operation: Operation[T]) -> T:
+    """Await the operation from asyncio or trio; cancellation cancels it."""
+    if not operation.done:
+        event, wake = async_event()
+        operation.add_done_callback(wake)
+        try:
+            await event.wait()
+        except BaseException:
+            operation.cancel()
+            raise
+    return operation.outcome()
+
+
+class AsyncEvent:
+    """The little of `anyio.Event` that is needed here, typed."""
+
+    __slots__ = ("_event", "wait")
+
+    def __init__(self) -> None:
+        import anyio
+
+        self._event = anyio.Event()
+        self.wait = self._event.wait
+
+    def set(self) -> None:
+        self._event.set()
+
+
+def async_event() -> tuple[AsyncEvent, Callable[[], None]]:
+    """An event of the running loop, and a function that sets it from any thread."""
+    event = AsyncEvent()
+    schedule = scheduler()
+    return event, lambda: schedule(event.set)
+
+
+def scheduler() -> Callable[[Callable[[], object]], None]:
+    """How a foreign thread runs a function in the caller's loop. A loop that has ended is no error: nobody waits."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        token = trio.lowlevel.current_trio_token()
+
+        def into_trio(function: Callable[[], object]) -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(function)
+
+        return into_trio
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def into_asyncio(function: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(function)
+
+    return into_asyncio

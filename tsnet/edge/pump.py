@@ -1,0 +1,181 @@
+"""Pump.turn: the one place where a node meets its sockets.
+
+    ports.receive -> Node.receive -> pipes.service -> Node.transmit -> ports.send -> wake who can go on
+
+Synchronous and in one thread: nothing below needs a lock. It decides nothing; what to send and when is the node's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from netstack import TcpConnection
+from netstack.stack import Endpoint
+from tsnet.edge.pipes import Pipe
+from tsnet.edge.world import LinkPort, UdpPort, World
+from tsnet.engine.facts import Fact
+from tsnet.engine.node import Node
+from tsnet.errors import Error
+
+BUDGET = 256 * 1024
+"""Bytes pulled from the node in one turn: ACKs of the other direction and other nodes get theirs in between."""
+
+
+class Serviced(Protocol):
+    """What belongs to an endpoint of the stack: a pipe, a listener, a dial under way."""
+
+    scheduled: bool
+
+    def service(self, now: float) -> None:
+        """Something has happened to the endpoint, or its application wants something."""
+        ...
+
+    def end(self, now: float) -> None:
+        """The node closes: finish in order, if that can be."""
+        ...
+
+    def fail(self, error: Error) -> None:
+        """The node is gone."""
+        ...
+
+
+class Pump:
+    """One node and its ports. `due` is when the next turn must be; `mark` makes it now."""
+
+    def __init__(
+        self,
+        node: Node,
+        world: World,
+        on_fact: Callable[[Fact], None],
+        wake: Callable[[], None],
+        udp: UdpPort,
+        links: LinkPort,
+        on_crash: Callable[[Exception], None],
+    ) -> None:
+        self.node = node
+        self.owners: dict[Endpoint, Serviced] = {}
+        self.turns = 0
+        self.after_turn: Callable[[], None] | None = None
+        self._world = world
+        self._udp, self._links = udp, links
+        self._on_fact, self._wake, self._on_crash = on_fact, wake, on_crash
+        self._scheduled: deque[Serviced] = deque()
+        self._alarms: list[tuple[float, int, Callable[[], object]]] = []
+        self._alarm_number = 0
+        self._due = -math.inf
+
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    def schedule(self, pipe: Serviced) -> None:
+        self._scheduled.append(pipe)
+        self._wake()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run the function in the node's thread; from any thread."""
+
+        def run() -> None:
+            function()
+            self.mark()
+
+        self._world.call_soon(run)
+
+    # --- in the node's thread -------------------------------------------------------------------------------
+
+    def mark(self) -> None:
+        """A port has something: turn as soon as possible."""
+        self._due = -math.inf
+
+    @property
+    def due(self) -> float:
+        if self._scheduled:
+            return -math.inf
+        return min(self._due, self._alarms[0][0]) if self._alarms else self._due
+
+    def at(self, when: float, function: Callable[[], object]) -> None:
+        """Call the function in the first turn from then on. It cannot be taken back: it must look before it acts."""
+        self._alarm_number += 1
+        heapq.heappush(self._alarms, (when, self._alarm_number, function))
+
+    def now(self) -> float:
+        return self._world.clock()
+
+    def turn(self) -> None:
+        self.turns += 1
+        now = self._world.clock()
+        node = self.node
+        node.receive(self._udp.receive(), self._links.receive(), now)
+        self._ring(now)
+        self._service(now)
+        node.udp_room = self._udp.has_room
+        runs, effects = node.transmit(now, BUDGET)
+        for destination, datagrams in runs:
+            self._udp.send(destination, datagrams)
+        for effect in effects:
+            self._links.apply(effect)
+        self._links.flush()
+        for fact in node.take_facts():
+            self._on_fact(fact)
+        self._due = node.deadline()
+        if self._service(now):
+            self._due = -math.inf
+        if self.after_turn is not None:
+            self.after_turn()
+
+    def _ring(self, now: float) -> None:
+        alarms = self._alarms
+        while alarms and alarms[0][0] <= now:
+            heapq.heappop(alarms)[2]()
+
+    def _service(self, now: float) -> bool:
+        """Every pipe whose application or connection has something to say; returns whether there was any."""
+        owners, scheduled = self.owners, self._scheduled
+        found = False
+        for _ in range(len(scheduled)):
+            found = True
+            scheduled.popleft().service(now)
+        for endpoint in self.node.take_ready():
+            owner = owners.get(endpoint)
+            if owner is not None:
+                found = True
+                owner.service(now)
+        return found
+
+    def adopt(self, connection: TcpConnection) -> Pipe:
+        """A pipe for a connection that has just come into being, serviced from now on."""
+        local, remote = connection.local, connection.remote
+        pipe = Pipe(connection, self, (str(local[0]), local[1]), (str(remote[0]), remote[1]))
+        self.owners[connection] = pipe
+        pipe.service(self._world.clock())
+        return pipe
+
+    def own(self, endpoint: Endpoint, owner: Serviced) -> None:
+        """Call `owner.service` whenever the endpoint has something to say."""
+        self.owners[endpoint] = owner
+
+    def forget(self, endpoint: Endpoint) -> None:
+        self.owners.pop(endpoint, None)
+
+    def last_words(self) -> None:
+        """Reset what is still open, and hand that to the ports: nobody is left waiting for a node that is gone."""
+        now = self._world.clock()
+        self.node.shut(now)
+        runs, effects = self.node.transmit(now, BUDGET)
+        for destination, datagrams in runs:
+            self._udp.send(destination, datagrams)
+        for effect in effects:
+            self._links.apply(effect)
+        self._links.flush()
+
+    def crash(self, error: Exception) -> None:
+        self.close()
+        self._on_crash(error)
+
+    def close(self) -> None:
+        self._links.close()
+        self._udp.close()
+
+    drop = close

@@ -1,0 +1,231 @@
+"""The data path: datagrams of any path in, streams out, and back. The one object that knows all rooms it crosses.
+
+    in    classify -> Device.receive -> Ingress.admit -> Stack.receive
+                   -> Paths.receive (disco)
+    out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.route -> (Destination, datagrams)
+
+What comes down from control arrives through `apply`, whole: peers, routes, filter and addresses change in one call.
+
+Source: Go wgengine/magicsock/magicsock.go, net/tstun/wrap.go; tailscale-rs ts_dataplane.
+Not here: control, relay connections, choosing a home (`node`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+
+from netstack import Stack
+from tsnet.base.addresses import DerpAddress, Destination, IPPrefix, UdpAddress
+from tsnet.base.keys import DiscoPrivateKey, NodeKey, NodePrivateKey
+from tsnet.disco.paths import Paths
+from tsnet.engine import tsmp
+from tsnet.engine.classify import classify
+from tsnet.engine.egress import Egress
+from tsnet.engine.ingress import Ingress
+from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.packetfilter import PacketFilter
+from tsnet.netmap.routes import Routes
+from tsnet.wireguard.device import Device
+from tsnet.wireguard.facts import Heard, MarkMoved
+
+MTU = 1280
+ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED"})
+"""States of a connection whose peer has acknowledged all that we had to say."""
+
+UDP = 0
+"""The path all UDP shares, beside the relay regions, which have their own numbers from 1 on."""
+
+
+class Engine:
+    def __init__(
+        self,
+        node_key: NodePrivateKey,
+        disco_key: DiscoPrivateKey,
+        *,
+        entropy: Callable[[int], bytes],
+        now: float,
+        wall_offset: float,
+        timestamp_mark: float | None,
+    ) -> None:
+        self.packet_filter = PacketFilter()
+        self.device = Device(node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU)
+        self.paths = Paths(disco_key, entropy=entropy)
+        self.stack = Stack(entropy=entropy, mtu=MTU, now=now)
+        self.ingress = Ingress(Routes(), self.packet_filter)
+        self.egress = Egress(Routes(), self.packet_filter)
+        self.timestamp_mark = timestamp_mark
+        self._now = now
+        self._peers: dict[NodeKey, Node] = {}
+        self._full: set[int] = set()
+        self._talking: dict[NodeKey, int] = {}
+
+    # --- control's word -------------------------------------------------------------------------------------
+
+    def apply(self, netmap: NetMap, now: float) -> None:
+        """Peers first, then the ways to them, then who may pass, then our own addresses."""
+        peers = {peer.key: peer for peer in netmap.peers.values() if not peer.expired}
+        for key in self._peers.keys() - peers.keys():
+            self.device.remove_peer(key)
+            self.stack.forget_link(key)
+            self._talking.pop(key, None)
+        for key, peer in peers.items():
+            before = self._peers.get(key)
+            if before is None:
+                self.device.add_peer(key)
+            elif before.disco_key != peer.disco_key and before.disco_key is not None:
+                self.device.reset_peer(key, now)  # the peer restarted: its sessions are gone
+        self._peers = peers
+        gained = self.paths.set_peers(peers.values(), now)
+        routes = Routes((prefix, peer.key) for peer in peers.values() for prefix in own_prefixes(peer))
+        self.egress.routes = self.ingress.routes = routes
+        self.ingress.jailed = frozenset(key for key, peer in peers.items() if peer.is_jailed)
+        self.packet_filter.apply(netmap)
+        self.stack.set_addresses(netmap.self_node.ips, now)
+        for key in gained:
+            self.device.path_gained(key, now)
+
+    def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
+        self.device.set_private_key(node_key, now)
+
+    def relay_connected(self, region: int, now: float) -> None:
+        """Peers behind that relay can be reached: handshakes that wait go out at once."""
+        for key in self.paths.connected(region, now):
+            self.device.path_gained(key, now)
+
+    # --- room -----------------------------------------------------------------------------------------------
+
+    def hold(self, path: int) -> None:
+        """A path (`UDP` or a region) takes no more: what its peers have to send stays in the stack."""
+        if path not in self._full:
+            self._full.add(path)
+            for key, used in self._talking.items():
+                if used == path:
+                    self.stack.hold(key)
+
+    def release(self, path: int) -> None:
+        if path in self._full:
+            self._full.discard(path)
+            for key, used in self._talking.items():
+                if used == path:
+                    self.stack.release(key)
+
+    def _note_path(self, key: NodeKey, destination: Destination) -> None:
+        """Remember which path a peer's packets take, and hold the peer if that one is full."""
+        path = destination.region if type(destination) is DerpAddress else UDP
+        if self._talking.get(key) != path:
+            self._talking[key] = path
+            if path in self._full:
+                self.stack.hold(key)
+            elif self._full:
+                self.stack.release(key)
+
+    # --- the verbs ------------------------------------------------------------------------------------------
+
+    def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
+        wireguard, disco, _stun = classify(runs)
+        if disco:
+            self.paths.receive(disco, now)
+        if not wireguard:
+            return
+        admit, authenticated = self.ingress.admit, self.paths.authenticated
+        entering: list[tuple[NodeKey, list[bytes]]] = []
+        for key, source, packets in self.device.receive(wireguard, now):
+            if authenticated(key, source, now):
+                self.device.path_gained(key, now)
+            if packets and (admitted := admit(key, packets)):
+                entering.append((key, admitted))
+        if entering:
+            self.stack.receive(entering, now, verified=True)
+
+    def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
+        """At most about `budget` bytes of datagrams, each run for one destination."""
+        self._now = now
+        device = self.device
+        replies = self.ingress.take_replies()
+        if replies:
+            device.send(replies, now)
+        device.send(self.egress.route(self.stack.transmit(now, budget)), now)
+        down: list[tuple[Destination, list[bytes]]] = []
+        route = self.paths.route
+        sealed = device.transmit(now, budget)
+        self._take_device_facts(now)  # before routing: an answer goes back the way the question came
+        for target, datagrams in sealed:
+            if type(target) is NodeKey:
+                destination = route(target)
+                if destination is None:
+                    self.paths.dropped["no-path"] += len(datagrams)
+                    continue
+                self._note_path(target, destination)
+                down.append((destination, datagrams))
+            else:
+                down.append((target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
+        down += self.paths.transmit(now, budget)
+        return down
+
+    def _take_device_facts(self, now: float) -> None:
+        for fact in self.device.take_facts():
+            if type(fact) is Heard:
+                self.paths.authenticated(fact.key, fact.source, now)
+            elif type(fact) is MarkMoved:
+                self.timestamp_mark = fact.timestamp_mark
+
+    def deadline(self) -> float:
+        if self.ingress.replies:
+            return -math.inf
+        return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
+
+    def suspended(self, now: float) -> None:
+        """The clock jumped (suspend, a cloned machine): no key from before may seal anything."""
+        self.device.suspended(now)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether every connection has ended in order, and nothing waits to be sent."""
+        return not self.stack.connections.keys() - ENDED and self.deadline() > self._now
+
+    # --- TSMP -----------------------------------------------------------------------------------------------
+
+    def ping_tsmp(self, address: bytes, data: bytes, now: float) -> bool:
+        """Ask the node that owns the address for a TSMP pong with these 8 bytes; False if nobody owns it."""
+        key = self.egress.routes.lookup(address)
+        source = self.own_address(len(address))
+        if key is None or source is None:
+            return False
+        self.device.send([(key, [tsmp.packet(source, address, tsmp.Ping(data))])], now)
+        return True
+
+    def own_address(self, size: int) -> bytes | None:
+        """Our address of that length in bytes."""
+        return next((packed for address in self.stack.addresses if len(packed := address.packed) == size), None)
+
+    def take_messages(self) -> list[tuple[NodeKey, bytes, tsmp.Message]]:
+        """TSMP that concerns more than the data path. A rejection ends the dial that it answers."""
+        messages = self.ingress.take_messages()
+        for _key, address, message in messages:
+            if isinstance(message, tsmp.Rejected) and message.protocol == 6:
+                own = self.own_address(len(address))
+                if own is not None:
+                    source, target = ip_address(own), ip_address(address)
+                    self.stack.refuse(source, message.source_port, target, message.destination_port)
+        return messages
+
+
+def own_prefixes(peer: Node) -> list[IPPrefix]:
+    """What the peer itself is: its addresses that are also allowed. Routes through it carry nothing yet."""
+    return [prefix for prefix in peer.addresses if prefix in peer.allowed_ips]
+
+
+def udp_runs(
+    down: Iterable[tuple[Destination, list[bytes]]],
+) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[tuple[DerpAddress, list[bytes]]]]:
+    """Split what goes down by the kind of its path."""
+    udp: list[tuple[UdpAddress, list[bytes]]] = []
+    relayed: list[tuple[DerpAddress, list[bytes]]] = []
+    for destination, datagrams in down:
+        if type(destination) is DerpAddress:
+            relayed.append((destination, datagrams))
+        else:
+            udp.append((destination, datagrams))  # type: ignore[arg-type]  # the other of the two
+    return udp, relayed

@@ -1,0 +1,142 @@
+"""What a node tells whoever runs it: one ordered list, so that "peer gone" precedes the reset of its streams.
+
+Those marked (event) are also what `Server.events()` gives an application.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from tsnet.base.addresses import IPAddress
+from tsnet.engine.identity import Identity
+from tsnet.errors import Error
+from tsnet.netmap.model import NetMap, Node, UserProfile
+
+
+@attrs.frozen
+class LoginUrl:
+    """(event) A person must visit this URL; the node goes on by itself when that is done."""
+
+    url: str
+
+
+@attrs.frozen
+class LoggedIn:
+    """(event) Control accepted the node as this user's."""
+
+    user: UserProfile
+
+
+@attrs.frozen
+class Running:
+    """(event) The first netmap arrived: names, addresses and peers are known."""
+
+    netmap: NetMap
+
+
+@attrs.frozen
+class NetMapChanged:
+    """(event) Control sent something new; `netmap` is whole."""
+
+    netmap: NetMap
+
+
+@attrs.frozen
+class PeerAppeared:
+    """(event)"""
+
+    peer: Node
+
+
+@attrs.frozen
+class PeerChanged:
+    """(event) Something about the peer is new; `online` and `last_seen` among it."""
+
+    peer: Node
+    before: Node
+
+
+@attrs.frozen
+class PeerLeft:
+    """(event) The peer is no longer in the netmap; its streams are reset after this."""
+
+    peer: Node
+
+
+@attrs.frozen
+class HomeChanged:
+    """(event) The relay region at which peers reach this node; 0 when there is none."""
+
+    region: int
+
+
+@attrs.frozen
+class RelayChanged:
+    """(event) A relay connection came up or went down."""
+
+    region: int
+    connected: bool
+    reason: str = ""
+
+
+@attrs.frozen
+class Health:
+    """(event) Control's words about this node, and ours: each a sentence; empty when all is well."""
+
+    messages: tuple[str, ...]
+
+
+@attrs.frozen
+class DuplicateNode:
+    """(event) Another process uses this node's key: the two take each other's traffic."""
+
+    reason: str
+
+
+@attrs.frozen
+class Problem:
+    """(event) Something stands in the way. fatal: it cannot pass by waiting."""
+
+    error: Error
+    fatal: bool
+
+
+@attrs.frozen
+class IdentityChanged:
+    """Save this before anything depends on it."""
+
+    identity: Identity
+
+
+@attrs.frozen
+class PingAnswered:
+    """A TSMP pong: the 8 bytes of our ping, and who answered."""
+
+    data: bytes
+    address: IPAddress
+
+
+@attrs.frozen
+class Reachable:
+    """(event) The home relay is up and control knows of it: peers can reach this node from now on."""
+
+    region: int
+
+
+Fact = (
+    LoginUrl
+    | LoggedIn
+    | Running
+    | NetMapChanged
+    | PeerAppeared
+    | PeerChanged
+    | PeerLeft
+    | HomeChanged
+    | RelayChanged
+    | Health
+    | DuplicateNode
+    | Problem
+    | IdentityChanged
+    | PingAnswered
+    | Reachable
+)

@@ -1,0 +1,422 @@
+"""The whole node as one synchronous object: what control says goes down, what it learns comes up.
+
+    receive   link events ─► control, relays          datagrams, relayed or not ─► Engine
+    transmit  control's facts ─► Engine.apply, home   Engine ─► UDP runs, relays ─► effects
+    facts     one ordered list for whoever runs it
+
+Joining: register ─► first netmap: Running ─► a relay answers: it is home, control is told at once ─► Reachable.
+Nothing waits for anything that is not needed: a dial works from the first netmap on.
+
+Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
+Not here: the data path (`engine`), sockets and threads (`edge`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+
+from netstack import IcmpEndpoint, TcpConnection, TcpListener, UdpEndpoint
+from netstack import errors as netstack_errors
+from netstack.stack import Endpoint
+from tsnet.base.addresses import Destination, IPAddress, UdpAddress, parse_address
+from tsnet.base.crypto import disco_public, lock_public
+from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
+from tsnet.base.links import Effect, Event
+from tsnet.config import Config
+from tsnet.control import facts as told
+from tsnet.control.client import Client
+from tsnet.derp import facts as relay
+from tsnet.engine import facts, tsmp
+from tsnet.engine.engine import UDP, Engine, udp_runs
+from tsnet.engine.identity import Identity
+from tsnet.engine.relays import Relays
+from tsnet.errors import AddressInUse, AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
+from tsnet.netcheck.home import Home
+from tsnet.netmap.model import NetMap
+from tsnet.netmap.names import Names
+from tsnet.netmap.whois import Whois
+
+SUSPENDED_AFTER = 30.0
+"""A turn this much later than it was due: the machine slept, or was copied."""
+
+
+class Node:
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        *,
+        entropy: Callable[[int], bytes],
+        now: float,
+        wall: float,
+        hostinfo: Mapping[str, Any],
+    ) -> None:
+        self.config = config
+        self.identity = identity
+        self.netmap: NetMap | None = None
+        self.names: Names | None = None
+        self.whois: Whois | None = None
+        self.udp_room = True
+        self.is_reachable = False
+        self._now = now
+        self._entropy = entropy
+        self._facts: list[facts.Fact] = []
+        self._closing = self._left = self._expired = self._logging_out = False
+        self._leave_at = math.inf
+        self._published_home = -1
+        disco_key = DiscoPrivateKey(entropy(32))
+        self.engine = Engine(
+            identity.node_key,
+            disco_key,
+            entropy=entropy,
+            now=now,
+            wall_offset=wall - now,
+            timestamp_mark=identity.timestamp_mark,
+        )
+        self.relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
+        self.home = Home()
+        self.control = Client(
+            config.control_url,
+            machine_private=identity.machine_key,
+            node_private=identity.node_key,
+            disco_key=disco_public(disco_key),
+            entropy=entropy,
+            wall_offset=wall - now,
+            hostinfo={**hostinfo, "Hostname": config.hostname, "RequestTags": list(config.tags) or None},
+            auth_key=config.auth_key or "",
+            enrolled=identity.registered and not config.force_login,
+            ephemeral=config.ephemeral,
+            lock_key=lock_public(identity.lock_key),
+            control_key=config.control_key,
+        )
+        if not identity.registered:
+            self._remember(control_url=config.control_url)
+
+    # --- what applications ask for --------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        return () if self.netmap is None else self.netmap.self_node.ips
+
+    @property
+    def is_registered(self) -> bool:
+        return self.identity.registered
+
+    @property
+    def waiting_for(self) -> str:
+        """Where the way up has stopped, for people."""
+        if self.netmap is not None:
+            return "waiting for its peers"
+        return "waiting for control's first netmap" if self.identity.registered else "waiting for control to accept it"
+
+    def resolve(self, host: str) -> IPAddress:
+        """The address of a tailnet name or address; v4 first. Raises NotOnTailnet for anything no node owns."""
+        self._check_running()
+        assert self.names is not None
+        literal = parse_address(host)
+        if literal is not None:
+            if literal in self.addresses or self.engine.egress.routes.lookup(literal.packed) is not None:
+                return literal
+            raise NotOnTailnet(f"no node of this tailnet owns {host}: see status() for the peers of this node")
+        found = self.names.resolve(host)
+        for address in sorted(found, key=lambda address: address.version):
+            if self.engine.own_address(len(address.packed)) is not None:
+                return address
+        raise NotOnTailnet(
+            f"no node of this tailnet is called {host!r}: see status() for the peers of this node; "
+            "names are MagicDNS names, short or full"
+        )
+
+    def address_towards(self, remote: IPAddress) -> IPAddress:
+        """Our own address of the same family."""
+        for address in self.addresses:
+            if address.version == remote.version:
+                return address
+        raise AddressNotAvailable(f"this node has no IPv{remote.version} address to reach {remote} from")
+
+    def connect(self, address: IPAddress, port: int, now: float) -> TcpConnection:
+        self._check_running()
+        link = self.engine.egress.routes.lookup(address.packed)
+        try:
+            return self.engine.stack.connect(address, port, now, link=link)
+        except netstack_errors.NetstackError as error:
+            raise AddressNotAvailable(f"cannot connect to {address}: {error}") from None
+
+    def listen(self, port: int, address: IPAddress | None) -> TcpListener:
+        self._check_own(address)
+        try:
+            return self.engine.stack.listen(port, address=address)
+        except netstack_errors.AddressInUse:
+            raise AddressInUse(
+                f"TCP port {port} is already listened on by this node: choose another, or 0 for any free one"
+            ) from None
+        except netstack_errors.NetstackError as error:
+            raise AddressNotAvailable(f"cannot listen on port {port}: {error}") from None
+
+    def open_udp(self, port: int, address: IPAddress | None) -> UdpEndpoint:
+        self._check_own(address)
+        try:
+            return self.engine.stack.open_udp(port, address=address)
+        except netstack_errors.AddressInUse:
+            raise AddressInUse(
+                f"UDP port {port} is already listened on by this node: choose another, or 0 for any free one"
+            ) from None
+        except netstack_errors.NetstackError as error:
+            raise AddressNotAvailable(f"cannot open UDP port {port}: {error}") from None
+
+    def open_ping(self, address: IPAddress) -> IcmpEndpoint:
+        self._check_running()
+        return self.engine.stack.ping(address)
+
+    def ping_data(self) -> bytes:
+        return self._entropy(8)
+
+    def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
+        """8 bytes of `ping_data`; a PingAnswered with them follows, perhaps."""
+        self.engine.ping_tsmp(address.packed, data, now)
+
+    def _check_own(self, address: IPAddress | None) -> None:
+        self._check_running()
+        if address is not None and address not in self.addresses:
+            own = ", ".join(map(str, self.addresses))
+            raise AddressNotAvailable(f"{address} is not an address of this node; those are {own}")
+
+    def _check_running(self) -> None:
+        if self.netmap is None or self._closing:
+            raise NotUp("the node is not running")
+        if self._expired:
+            raise KeyExpired("the node key has expired: log the node in again (auth_key=), or extend it at control")
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def begin_close(self, now: float, patience: float) -> None:
+        """No new streams. Once those there are have ended, or patience has, an ephemeral node gives itself up."""
+        self._closing = True
+        self._leave_at = now + patience
+        self._left = not (self.config.ephemeral and self.identity.registered)
+
+    def _leave(self, now: float) -> None:
+        """Logging out makes the peers forget us, so their last acknowledgements come first."""
+        if self._closing and not self._left and (now >= self._leave_at or self.engine.is_quiet):
+            self._leave_at = math.inf
+            if not self._logging_out:
+                self._logging_out = True
+                self.control.logout(now)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is left to wait for: every stream has ended, and control has let an ephemeral node go."""
+        return self._closing and self._left and self.engine.is_quiet
+
+    def shut(self, now: float) -> None:
+        """Time is up: what is still open is reset."""
+        self.engine.stack.close(now)
+        self._shut = True
+
+    # --- the verbs ------------------------------------------------------------------------------------------
+
+    def receive(self, runs: Iterable[tuple[UdpAddress, Sequence[bytes]]], events: Iterable[Event], now: float) -> None:
+        now = self._clamp(now)
+        arrived: list[tuple[Destination, Sequence[bytes]]] = list(runs)
+        for event in events:
+            if event.link[0] == "derp":
+                arrived += self.relays.receive(event, now)
+            else:
+                self.control.receive(event, now)
+        self._take_relay_facts(now)
+        self._take_control_facts(now)
+        if arrived:
+            self.engine.receive(arrived, now)
+            self._take_messages()
+
+    def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
+        """What must go out now: datagrams by destination, and what is to be done with links."""
+        now = self._clamp(now)
+        self._take_control_facts(now)
+        self._hold_what_is_full()
+        udp, relayed = udp_runs(self.engine.transmit(now, budget))
+        for destination, packets in relayed:
+            self.engine.paths.wrote(destination.region, now)
+            self.relays.send(destination, packets, now)
+        self.home.transmit(now)
+        self._settle(now)
+        self._leave(now)
+        effects = self.control.transmit(now, budget)
+        self._take_control_facts(now)
+        effects += self.relays.transmit(now, budget)
+        self._take_relay_facts(now)
+        if self.engine.timestamp_mark != self.identity.timestamp_mark:
+            self._remember(timestamp_mark=self.engine.timestamp_mark)
+        return udp, effects
+
+    def deadline(self) -> float:
+        return min(
+            self.control.deadline(),
+            self.engine.deadline(),
+            self.relays.deadline(),
+            self.home.deadline(),
+            self._leave_at,
+        )
+
+    def take_facts(self) -> list[facts.Fact]:
+        found, self._facts = self._facts, []
+        return found
+
+    def take_ready(self) -> list[Endpoint]:
+        return self.engine.stack.take_ready()
+
+    def _clamp(self, now: float) -> float:
+        """Time never goes back here; a gap in it is a suspension."""
+        if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
+            self.engine.suspended(now)
+            self.home.measure_all(now)
+        self._now = max(self._now, now)
+        return self._now
+
+    def _hold_what_is_full(self) -> None:
+        for path, has_room in (
+            (UDP, self.udp_room),
+            *((region, client.has_room) for region, client in self.relays.clients.items()),
+        ):
+            if has_room:
+                self.engine.release(path)
+            else:
+                self.engine.hold(path)
+
+    # --- home -----------------------------------------------------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        """Connect to the regions that somebody wants; tell control where home is the moment it is known."""
+        self.relays.want(self.home.regions_wanted() | self.engine.paths.regions_wanted(now), now)
+        home = self.home.region
+        if home == self._published_home or (not home and self._published_home < 0):
+            return
+        self._published_home = home
+        self.is_reachable = False
+        self.relays.set_home(home, now)
+        self.engine.paths.set_home(home, now)
+        self.control.set_net_info(self.home.net_info(), now)
+        self._facts.append(facts.HomeChanged(home))
+
+    def _take_relay_facts(self, now: float) -> None:
+        for fact in self.relays.take_facts():
+            match fact:
+                case relay.Connected(region, latency):
+                    self.home.answered(region, latency, now)
+                    self._settle(now)
+                    self.engine.relay_connected(region, now)
+                    self._facts.append(facts.RelayChanged(region, True))
+                case relay.Disconnected(region, reason):
+                    self.home.failed(region, now)
+                    self.engine.paths.disconnected(region, now)
+                    self.engine.release(region)
+                    self._facts.append(facts.RelayChanged(region, False, reason))
+                case relay.Left(region):
+                    self.engine.paths.disconnected(region, now)
+                    self.engine.release(region)
+                    self._facts.append(facts.RelayChanged(region, False, "not needed"))
+                case relay.PeerGone(region, key, _reason):
+                    self.engine.paths.peer_gone(region, key)
+                case relay.Measured(region, latency):
+                    self.home.answered(region, latency, now)
+                case relay.Health(region, text) if text:
+                    self._facts.append(facts.Health((f"relay region {region}: {text}",)))
+
+    # --- control --------------------------------------------------------------------------------------------
+
+    def _take_control_facts(self, now: float) -> None:
+        for fact in self.control.take_facts():
+            self._told(fact, now)
+
+    def _told(self, fact: told.Fact, now: float) -> None:
+        match fact:
+            case told.NetMapChanged(netmap):
+                self._apply(netmap, now)
+            case told.NodeKeyRotated(private, old):
+                self._rotate(private, old, now)
+            case told.LoggedIn(user):
+                self._remember(registered=True, login_name=user.login_name)
+                self._facts.append(facts.LoggedIn(user))
+            case told.LoggedOut():
+                self._left = True
+            case told.LoginUrl(url):
+                self._facts.append(facts.LoginUrl(url))
+            case told.Connected():
+                self.home.control_listens(True, now)
+            case told.Disconnected():
+                self.home.control_listens(False, now)
+            case told.Published(region) if region and region == self.home.region and not self.is_reachable:
+                self.is_reachable = True
+                self._facts.append(facts.Reachable(region))
+            case told.KeyExpired():
+                self._expired = True
+                self._facts.append(facts.Problem(_expired(self.config), fatal=False))
+            case told.KeyExtended():
+                self._expired = False
+            case told.DuplicateNode(reason):
+                self._facts.append(facts.DuplicateNode(reason))
+            case told.Health(messages):
+                self._facts.append(facts.Health(messages))
+            case told.Problem(error, fatal):
+                self._left = self._left or fatal
+                self._facts.append(facts.Problem(error, fatal))
+
+    def _apply(self, netmap: NetMap, now: float) -> None:
+        """All rooms get the new netmap, or none: nothing in here fails."""
+        before, self.netmap = self.netmap, netmap
+        self.names, self.whois = Names(netmap), None
+        self.engine.apply(netmap, now)
+        self.whois = Whois(netmap, self.engine.packet_filter.rules)
+        self.relays.apply(netmap.derp_map)
+        self.home.set_map(netmap.derp_map, now)
+        self._settle(now)
+        stable_id = netmap.self_node.stable_id
+        if stable_id != self.identity.stable_id:
+            self._remember(stable_id=stable_id)
+        self._facts += _differences(before, netmap)
+
+    def _rotate(self, private: NodePrivateKey, old: NodePrivateKey | None, now: float) -> None:
+        """From now on this node has another key: it is saved first, then used."""
+        self._remember(node_key=private, old_node_key=old, registered=False, timestamp_mark=None)
+        self.engine.set_node_key(private, now)
+        self.relays.set_private_key(private)
+        self._expired = False
+
+    def _remember(self, **changes: Any) -> None:
+        identity = attrs.evolve(self.identity, **changes)
+        if identity != self.identity:
+            self.identity = identity
+            self._facts.append(facts.IdentityChanged(identity))
+
+    def _take_messages(self) -> None:
+        for _key, address, message in self.engine.take_messages():
+            if isinstance(message, tsmp.Pong):
+                self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
+
+
+def _expired(config: Config) -> KeyExpired:
+    return KeyExpired(
+        f"the key of {config.hostname} has expired at {config.control_url}: "
+        "start it again with a new auth_key=, or extend the key at control"
+    )
+
+
+def _differences(before: NetMap | None, after: NetMap) -> list[facts.Fact]:
+    """What an application may want to know, peers that left first."""
+    if before is None:
+        return [facts.Running(after)]
+    found: list[facts.Fact] = []
+    found += [facts.PeerLeft(peer) for number, peer in before.peers.items() if number not in after.peers]
+    for number, peer in after.peers.items():
+        known = before.peers.get(number)
+        if known is None:
+            found.append(facts.PeerAppeared(peer))
+        elif known != peer:
+            found.append(facts.PeerChanged(peer, known))
+    found.append(facts.NetMapChanged(after))
+    return found

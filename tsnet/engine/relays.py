@@ -1,0 +1,127 @@
+"""The relay connections of this node: one client for each region in use, all behind the four verbs.
+
+Which regions are wanted is said by the others: home and its candidates by `netcheck.home`, the rest by `disco.paths`.
+A region whose definition changed in the netmap is closed and dialled anew.
+
+Source: Go wgengine/magicsock/derp.go.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from tsnet.base.addresses import DerpAddress
+from tsnet.base.keys import NodeKey, NodePrivateKey
+from tsnet.base.links import Effect, Event
+from tsnet.derp.client import Client
+from tsnet.derp.facts import Fact
+from tsnet.netmap.model import DerpMap, DerpRegion
+
+
+class Relays:
+    """dropped: "no-region" (packets for a region that the map does not know), "closed" (events of a closed one)."""
+
+    def __init__(self, private_key: NodePrivateKey, *, entropy: Callable[[int], bytes], over_http: bool) -> None:
+        self.clients: dict[int, Client] = {}
+        self.dropped: Counter[str] = Counter()
+        self._private_key = private_key
+        self._entropy = entropy
+        self._over_http = over_http
+        self._regions: dict[int, DerpRegion] = {}
+        self._generations = itertools.count(1)
+        self._home = 0
+        self._closing: list[Client] = []
+        self._facts: list[Fact] = []
+
+    def apply(self, derp_map: DerpMap) -> None:
+        self._regions = dict(derp_map.regions)
+        for number, client in list(self.clients.items()):
+            if self._regions.get(number) != client.region:
+                self._close(number)
+
+    def set_private_key(self, private_key: NodePrivateKey) -> None:
+        """The node has a new identity: every connection logs in again."""
+        self._private_key = private_key
+        for number in list(self.clients):
+            self._close(number)
+
+    def set_home(self, region: int, now: float) -> None:
+        self._home = region
+        for number, client in self.clients.items():
+            client.set_preferred(number == region, now)
+
+    def want(self, regions: Iterable[int], now: float) -> None:
+        """Hold connections to these regions and no others."""
+        wanted = set(regions)
+        for number in [number for number in self.clients if number not in wanted]:
+            self._close(number)
+        for number in sorted(wanted):
+            self._client(number, now)
+
+    def _client(self, number: int, now: float) -> Client | None:
+        client = self.clients.get(number)
+        if client is None and (region := self._regions.get(number)) is not None:
+            client = self.clients[number] = Client(
+                region,
+                self._private_key,
+                entropy=self._entropy,
+                preferred=number == self._home,
+                use_http=self._over_http,
+                generations=self._generations,
+                now=now,
+            )
+        return client
+
+    def _close(self, number: int) -> None:
+        client = self.clients.pop(number)
+        client.close()
+        self._facts += client.take_facts()
+        self._closing.append(client)
+
+    def close(self) -> None:
+        for number in list(self.clients):
+            self._close(number)
+
+    def has_room(self, region: int) -> bool:
+        client = self.clients.get(region)
+        return client is None or client.has_room
+
+    # --- the verbs ------------------------------------------------------------------------------------------
+
+    def receive(self, event: Event, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
+        client = self.clients.get(event.link[1])
+        if client is None:
+            self.dropped["closed"] += 1
+            return []
+        return client.receive(event, now)
+
+    def send(self, destination: DerpAddress, packets: Sequence[bytes], now: float) -> None:
+        client = self._client(destination.region, now)
+        if client is None:
+            self.dropped["no-region"] += len(packets)
+            return
+        client.send(NodeKey(destination.key), packets, now)
+
+    def transmit(self, now: float, budget: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for client in self._closing:
+            effects += client.transmit(now, budget)
+        self._closing.clear()
+        for client in self.clients.values():
+            effects += client.transmit(now, budget)
+            self._facts += client.take_facts()
+        return effects
+
+    def deadline(self) -> float:
+        if self._closing or self._facts:
+            return -math.inf
+        return min((client.deadline() for client in self.clients.values()), default=math.inf)
+
+    def take_facts(self) -> list[Fact]:
+        for client in self.clients.values():
+            self._facts += client.take_facts()
+        facts, self._facts = self._facts, []
+        return facts

@@ -1,0 +1,106 @@
+"""TSMP: the few messages that nodes exchange inside the tunnel, as IP protocol 99.
+
+| byte 0     | meaning          | then                                                                       |
+|------------|------------------|----------------------------------------------------------------------------|
+| `!` (0x21) | flow rejected    | protocol u8, reason u8, source port, destination port (of the flow), [flags] |
+| `p` (0x70) | ping             | 8 bytes                                                                    |
+| `o` (0x6f) | pong             | the same 8 bytes, PeerAPI port                                             |
+| `a` (0x61) | disco key        | 32 bytes                                                                   |
+
+Ports are big-endian. Since 1.102 Go opens each WireGuard session with `a`, so protocol 99 never reaches netstack: it
+would answer "protocol unreachable" at every rekey.
+
+Source: Go net/packet/tsmp.go, net/tstun/wrap.go.
+Not here: when to send them (`ingress`, `node`).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import attrs
+
+from netstack.wire import ipv4, ipv6
+from tsnet.base.keys import DiscoKey
+from tsnet.base.malformed import MalformedError
+
+PROTOCOL = 99
+_REJECT = Struct("!cBcHH")
+_PONG = Struct("!c8sH")
+
+
+@attrs.frozen
+class Rejected:
+    """The peer will not take this flow. `reason`: A (packet filter), S (shields up), F, W, T; ports as we sent them."""
+
+    protocol: int
+    reason: str
+    source_port: int
+    destination_port: int
+
+
+@attrs.frozen
+class Ping:
+    data: bytes
+
+
+@attrs.frozen
+class Pong:
+    data: bytes
+    peer_api_port: int = 0
+
+
+@attrs.frozen
+class DiscoAdvertisement:
+    key: DiscoKey
+
+
+Message = Rejected | Ping | Pong | DiscoAdvertisement
+
+
+def decode(payload: bytes) -> Message:
+    """Raises MalformedError for what is short or unknown; trailing bytes are ignored."""
+    kind = payload[:1]
+    if kind == b"p" and len(payload) >= 9:
+        return Ping(payload[1:9])
+    if kind == b"o" and len(payload) >= _PONG.size:
+        _, data, port = _PONG.unpack_from(payload)
+        return Pong(data, port)
+    if kind == b"a" and len(payload) >= 33:
+        return DiscoAdvertisement(DiscoKey(payload[1:33]))
+    if kind == b"!" and len(payload) >= _REJECT.size:
+        _, protocol, reason, source_port, destination_port = _REJECT.unpack_from(payload)
+        return Rejected(protocol, reason.decode("latin-1"), source_port, destination_port)
+    raise MalformedError("unknown TSMP message")
+
+
+def encode(message: Message) -> bytes:
+    match message:
+        case Ping(data):
+            return b"p" + data
+        case Pong(data, port):
+            return _PONG.pack(b"o", data, port)
+        case DiscoAdvertisement(key):
+            return b"a" + key
+        case Rejected(protocol, reason, source_port, destination_port):
+            return _REJECT.pack(b"!", protocol, reason.encode("latin-1"), source_port, destination_port)
+
+
+def packet(source: bytes, destination: bytes, message: Message) -> bytes:
+    """The message as a whole IP packet between two addresses of one family (4 or 16 bytes each)."""
+    payload = encode(message)
+    header = ipv4.header if len(source) == 4 else ipv6.header
+    return header(source, destination, PROTOCOL, len(payload)) + payload
+
+
+def reject_of(syn: bytes, reason: str) -> bytes | None:
+    """The rejection that answers a TCP SYN which the filter dropped; None for what is too short to name its ports."""
+    if syn[0] >> 4 == 6:
+        source, destination, transport = syn[8:24], syn[24:40], syn[40:44]
+    else:
+        start = (syn[0] & 15) * 4
+        source, destination, transport = syn[12:16], syn[16:20], syn[start : start + 4]
+    if len(transport) < 4:
+        return None
+    ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:], "big")
+    return packet(destination, source, Rejected(6, reason, *ports))

@@ -1,0 +1,68 @@
+"""What a node says of itself and of its peers: snapshots, made from the netmap without asking anybody."""
+
+from __future__ import annotations
+
+import attrs
+
+from tsnet.base.addresses import IPAddress
+from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.whois import Peer, Whois
+
+
+@attrs.frozen
+class PeerStatus:
+    """One peer, as control last described it. `online` is None where control does not say."""
+
+    name: str
+    fqdn: str
+    addresses: tuple[IPAddress, ...]
+    user_login: str
+    user_name: str
+    tags: tuple[str, ...]
+    online: bool | None
+    last_seen: float | None
+    home_region: int
+    os: str
+    routes: tuple[str, ...]
+
+
+@attrs.frozen
+class Status:
+    """state: "stopped", "starting", "needs-login", "running", "failed", "closed"."""
+
+    state: str
+    hostname: str
+    control_url: str
+    name: str = ""
+    fqdn: str = ""
+    addresses: tuple[IPAddress, ...] = ()
+    user_login: str = ""
+    tags: tuple[str, ...] = ()
+    home_region: int = 0
+    login_url: str = ""
+    key_expiry: float | None = None
+    health: tuple[str, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
+
+
+def peer_status(node: Node, whois: Whois) -> PeerStatus:
+    peer: Peer | None = whois.peer(node.key)
+    own = set(node.addresses)
+    return PeerStatus(
+        name=whois.name(node),
+        fqdn=node.name,
+        addresses=node.ips,
+        user_login=peer.user_login if peer else "",
+        user_name=peer.user_name if peer else "",
+        tags=node.tags,
+        online=node.online,
+        last_seen=node.last_seen,
+        home_region=node.home_region,
+        os=str(node.hostinfo.get("OS", "")),
+        routes=tuple(str(prefix) for prefix in node.allowed_ips if prefix not in own),
+    )
+
+
+def peers_of(netmap: NetMap, whois: Whois) -> tuple[PeerStatus, ...]:
+    """All peers, by name."""
+    return tuple(sorted((peer_status(node, whois) for node in netmap.peers.values()), key=lambda peer: peer.name))

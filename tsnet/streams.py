@@ -1,0 +1,308 @@
+"""A node's connections as anyio streams: Stream, Listener, PacketConn.
+
+    Stream.receive -> Pipe.take, or wait until the node's thread has put something in
+    Stream.send    -> Pipe.give, or wait until it has taken something out
+
+They run under asyncio and trio, may be cancelled at any await, and allow one reader and one writer at a time.
+An end of stream is `anyio.EndOfStream`; a reset is `anyio.BrokenResourceError` from the `tsnet` error that tells more.
+
+Not here: the deques in between (`edge.pipes`), real descriptors (`sockets`, which the server hands in).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+from anyio.lowlevel import checkpoint
+
+from netstack import TcpInfo
+from tsnet.edge.listening import ListenPipe
+from tsnet.edge.operations import async_event
+from tsnet.edge.packets import MAX_PAYLOAD, PacketPipe
+from tsnet.edge.pipes import Pipe
+from tsnet.errors import ConfigError, Error, MessageTooLong
+from tsnet.protocols import Address, ByteStream
+from tsnet.protocols import Listener as ListenerProtocol
+
+__all__ = ["Listener", "PacketConn", "Stream"]
+
+CHUNK = 256 * 1024
+
+
+class Stream(ByteStream):
+    """One TCP connection on the tailnet."""
+
+    def __init__(self, pipe: Pipe, make_socket: Callable[[Pipe], socket.socket]) -> None:
+        self._pipe = pipe
+        self._make_socket = make_socket
+        self._closed = False
+        self._receiving = self._sending = False
+        self.local_address: Address = pipe.local
+        self.remote_address: Address = pipe.remote
+
+    @property
+    def readable(self) -> bool:
+        return self._closed or self._pipe.has_news
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        """1 to max_bytes bytes. Raises EndOfStream, BrokenResourceError, ClosedResourceError, BusyResourceError."""
+        await checkpoint()
+        if self._receiving:
+            raise anyio.BusyResourceError("receiving from")
+        self._receiving = True
+        try:
+            while True:
+                data = self._take(max_bytes)
+                if data:
+                    return data
+                event, wake = async_event()
+                if self._pipe.when_readable(wake):
+                    await event.wait()
+        finally:
+            self._receiving = False
+
+    def _take(self, max_bytes: int) -> bytes:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        try:
+            data = self._pipe.take(max_bytes)
+        except Error as error:
+            raise anyio.BrokenResourceError(str(error)) from error
+        if data is None:
+            raise anyio.EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """Queue all of it, waiting while the node's buffers are full. Delivery is not waited for."""
+        await checkpoint()
+        if self._sending:
+            raise anyio.BusyResourceError("sending to")
+        self._sending = True
+        try:
+            await self._send(memoryview(item))
+        finally:
+            self._sending = False
+
+    async def _send(self, data: memoryview) -> None:
+        while True:
+            if self._closed or self._pipe.finishing:
+                raise anyio.ClosedResourceError
+            try:
+                taken = self._pipe.give(data[:CHUNK])
+            except Error as error:
+                raise anyio.BrokenResourceError(str(error)) from error
+            data = data[taken:]
+            if not data:
+                return
+            if not taken:
+                event, wake = async_event()
+                if self._pipe.when_writable(wake):
+                    await event.wait()
+
+    async def send_eof(self) -> None:
+        """Half-close: the peer reads to the end, and may go on sending."""
+        await checkpoint()
+        if self._closed:
+            raise anyio.ClosedResourceError
+        self._pipe.finish()
+
+    async def aclose(self) -> None:
+        """Orderly close: what was sent is still delivered, what arrives is no longer wanted."""
+        if not self._closed:
+            self._closed = True
+            self._pipe.close()
+        await checkpoint()
+
+    def abort(self) -> None:
+        self._closed = True
+        self._pipe.abort()
+
+    def info(self) -> TcpInfo:
+        """A snapshot of the connection: state, round-trip time, windows, counters."""
+        return self._pipe.connection.info()
+
+    def to_socket(self) -> socket.socket:
+        self._closed = True
+        return self._make_socket(self._pipe)
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Stream {_text(self.local_address)} - {_text(self.remote_address)}{' closed' if self._closed else ''}>"
+
+
+class Listener(ListenerProtocol):
+    """A TCP port of this node."""
+
+    def __init__(
+        self,
+        pipe: ListenPipe,
+        wrap: Callable[[Pipe], Stream],
+        make_socket: Callable[[ListenPipe], socket.socket],
+    ) -> None:
+        self._pipe = pipe
+        self._wrap = wrap
+        self._make_socket = make_socket
+        self._closed = False
+        self.port = pipe.port
+        self.addresses: tuple[Address, ...] = tuple((address, pipe.port) for address in pipe.addresses)
+
+    async def accept(self) -> Stream:
+        """The next connection. Raises ClosedResourceError once the listener is closed."""
+        await checkpoint()
+        while True:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if self._pipe.error is not None:
+                raise self._pipe.error
+            pipe = self._pipe.accept_nowait()
+            if pipe is not None:
+                return self._wrap(pipe)
+            event, wake = async_event()
+            if self._pipe.when_acceptable(wake):
+                try:
+                    await event.wait()
+                except BaseException:
+                    self._pipe.forget(wake)
+                    raise
+
+    async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
+        """Run `handler(stream)` in a task for each connection, until the listener is closed or the task cancelled."""
+        async with anyio.create_task_group() as own:
+            group = task_group or own
+            while True:
+                try:
+                    stream = await self.accept()
+                except anyio.ClosedResourceError:
+                    return
+                group.start_soon(_handle, handler, stream)
+
+    async def aclose(self) -> None:
+        """Free the port. Accepted streams live on; those that nobody accepted are reset."""
+        if not self._closed:
+            self._closed = True
+            self._pipe.close()
+        await checkpoint()
+
+    @property
+    def extra_attributes(self) -> dict[Any, Callable[[], Any]]:
+        return {
+            anyio.abc.SocketAttribute.local_address: lambda: self.addresses[0],
+            anyio.abc.SocketAttribute.local_port: lambda: self.port,
+        }
+
+    def to_socket(self) -> socket.socket:
+        self._closed = True
+        return self._make_socket(self._pipe)
+
+    def __aiter__(self) -> AsyncIterator[Stream]:
+        return self._connections()
+
+    async def _connections(self) -> AsyncIterator[Stream]:
+        while True:
+            try:
+                yield await self.accept()
+            except anyio.ClosedResourceError:
+                return
+
+    async def __aenter__(self) -> Listener:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Listener port {self.port}{' closed' if self._closed else ''}>"
+
+
+class PacketConn:
+    """UDP on the tailnet. One from `dial_packet` has a `remote_address` and hears only that one."""
+
+    def __init__(self, pipe: PacketPipe, make_socket: Callable[[PacketPipe], socket.socket]) -> None:
+        self._pipe = pipe
+        self._make_socket = make_socket
+        self._closed = False
+        self.local_address: Address = pipe.local
+        self.remote_address: Address | None = pipe.remote
+
+    async def send_to(self, data: bytes, address: Address) -> None:
+        """Queue one datagram of at most 65,507 bytes for `(IP address, port)`."""
+        await checkpoint()
+        if len(data) > MAX_PAYLOAD:
+            raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {len(data)}")
+        while not self._closed and not self._pipe.give(data, address):
+            event, wake = async_event()
+            if self._pipe.when_writable(wake):
+                await event.wait()
+        if self._closed:
+            raise anyio.ClosedResourceError
+
+    async def send(self, data: bytes) -> None:
+        """To the address that was dialled."""
+        if self.remote_address is None:
+            raise ConfigError("this PacketConn listens: use send_to(data, address)")
+        await self.send_to(data, self.remote_address)
+
+    async def receive_from(self) -> tuple[bytes, Address]:
+        """The next datagram and who sent it. Raises DialRefused when a dialled peer says that nobody listens there."""
+        await checkpoint()
+        while True:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            datagram = self._pipe.take()
+            if datagram is not None:
+                return datagram
+            event, wake = async_event()
+            if self._pipe.when_readable(wake):
+                await event.wait()
+
+    async def receive(self) -> bytes:
+        """The next datagram alone."""
+        return (await self.receive_from())[0]
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._pipe.close()
+        await checkpoint()
+
+    def to_socket(self) -> socket.socket:
+        """A SOCK_DGRAM descriptor in place of this object."""
+        self._closed = True
+        return self._make_socket(self._pipe)
+
+    def __aiter__(self) -> PacketConn:
+        return self
+
+    async def __anext__(self) -> tuple[bytes, Address]:
+        try:
+            return await self.receive_from()
+        except anyio.ClosedResourceError:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> PacketConn:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<PacketConn {_text(self.local_address)}{' closed' if self._closed else ''}>"
+
+
+async def _handle(handler: Callable[[ByteStream], Any], stream: Stream) -> None:
+    async with stream:
+        await handler(stream)
+
+
+def _text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

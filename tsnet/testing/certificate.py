@@ -1,0 +1,58 @@
+"""A self-signed certificate for the embedded relay: made at start, in memory but for the moment OpenSSL reads it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+import tempfile
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tsnet.base.addresses import parse_address
+
+LIFETIME = datetime.timedelta(days=30)
+
+
+def self_signed(names: Iterable[str]) -> ssl.SSLContext:
+    """A server context whose certificate names these hosts and IP addresses."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tsnet embedded relay")])
+    now = datetime.datetime.now(datetime.UTC)
+    alternatives: list[x509.GeneralName] = [
+        x509.DNSName(name) if parse_address(name) is None else x509.IPAddress(ip_address(name)) for name in names
+    ]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - LIFETIME)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    path = _write_private(pem)
+    try:
+        context.load_cert_chain(path)
+    finally:
+        os.unlink(path)
+    return context
+
+
+def _write_private(data: bytes) -> str:
+    """A file of mode 0600: OpenSSL reads keys from files only."""
+    descriptor, path = tempfile.mkstemp(prefix="tsnet-")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return path
