@@ -48,8 +48,22 @@ def test_the_favoured_are_measured_first_and_some_never() -> None:
     nowhere = DerpRegion(6, nodes=(DerpNode("6s", 6, "stun.example", stun_only=True),))
     regions = [region(1), region(2, no_measure_no_home=True), region(3), region(4, avoid=True), nowhere]
     home = Home()
-    home.set_map(derp_map(*regions, region(5), scores={5: 0.5, 3: 0.0}), 0.0)
-    assert home._waiting == [5, 1, 3]
+    home.set_map(derp_map(*regions, region(7), region(5), scores={5: 0.5, 3: 0.0, 1: 2.0}), 0.0)
+    assert home.regions_wanted() == {5, 3, 7}
+    for number in (5, 3, 7):
+        home.failed(number, 1.0)
+    assert home.regions_wanted() == {1}
+
+
+@pytest.mark.parametrize("fields", [{"no_measure_no_home": True}, {"avoid": True}])
+def test_a_region_used_for_its_peers_alone_does_not_become_home(fields: dict[str, bool]) -> None:
+    home = Home()
+    home.set_map(derp_map(region(1, **fields), region(2)), 0.0)
+    home.answered(1, 0.001, 0.1)
+    assert (home.region, home.net_info()["DERPLatency"]) == (0, {})
+    home.answered(2, 0.100, 0.2)
+    home.answered(1, 0.001, 0.3)
+    assert home.region == 2
 
 
 @pytest.mark.parametrize(

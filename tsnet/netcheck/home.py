@@ -31,6 +31,11 @@ MIN_GAIN = 0.010
 MAX_RATIO = 2 / 3
 
 
+def may_be_home(region: DerpRegion) -> bool:
+    """Not if control says so, and not without a relay. Others may still be used to reach peers at home there."""
+    return not region.no_measure_no_home and not region.avoid and any(not node.stun_only for node in region.nodes)
+
+
 class Home:
     """region: our home, 0 while nothing answered."""
 
@@ -65,7 +70,8 @@ class Home:
 
     def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
         """A connection or a probe of that region completed in so many seconds."""
-        if region not in self._regions:
+        known = self._regions.get(region)
+        if known is None or not may_be_home(known):
             return
         self._measured(region)
         self._udp_answered |= over_udp
@@ -94,8 +100,6 @@ class Home:
 
     def regions_wanted(self) -> set[int]:
         """The regions to be connected to: our home, and those being measured."""
-        while self._waiting and len(self._probing) < PROBES_AT_ONCE:
-            self._probing.add(self._waiting.pop(0))
         return self._probing | {self.region} if self.region else set(self._probing)
 
     def transmit(self, now: float) -> None:
@@ -121,11 +125,7 @@ class Home:
 
     def _eligible(self) -> list[int]:
         """Regions that may be home, the favoured first."""
-        fit = (
-            number
-            for number, region in self._regions.items()
-            if not region.no_measure_no_home and not region.avoid and any(not node.stun_only for node in region.nodes)
-        )
+        fit = (number for number, region in self._regions.items() if may_be_home(region))
         return sorted(fit, key=self._score)
 
     def _score(self, region: int) -> float:
@@ -134,6 +134,11 @@ class Home:
 
     def _measure(self, regions: list[int]) -> None:
         self._waiting += [n for n in regions if n not in self._waiting and n not in self._probing]
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._probing) < PROBES_AT_ONCE:
+            self._probing.add(self._waiting.pop(0))
 
     def _choose(self, now: float) -> None:
         """Settle on a home from what is known now."""
@@ -162,6 +167,7 @@ class Home:
         self._probing.discard(region)
         if region in self._waiting:
             self._waiting.remove(region)
+        self._fill()
 
     def _forget(self, region: int) -> None:
         self._history.pop(region, None)
