@@ -29,9 +29,7 @@ def new_relay() -> Relay:
 
 
 def client_info(number: int = 3) -> bytes:
-    return frames.encode(
-        frames.CLIENT_INFO, seal_client_info(private_key(number), SERVER_KEY, bytes(24), ClientInfo())
-    )
+    return frames.encode(frames.CLIENT_INFO, seal_client_info(private_key(number), SERVER_KEY, bytes(24), ClientInfo()))
 
 
 def sent(effects: list[Effect], link: Link = LINK) -> bytes:

@@ -132,9 +132,7 @@ def test_a_challenge_is_echoed(challenge: str) -> None:
 
 @pytest.mark.parametrize("challenge", ["", "x" * 65, "a b", "a\r\nb", "é", "<script>"])
 def test_a_suspect_challenge_is_not(challenge: str) -> None:
-    assert b"X-Tailscale-Response" not in answer(
-        Request("GET", "/generate_204", {"x-tailscale-challenge": challenge})
-    )
+    assert b"X-Tailscale-Response" not in answer(Request("GET", "/generate_204", {"x-tailscale-challenge": challenge}))
 
 
 def test_switching_names_version_and_key() -> None:
