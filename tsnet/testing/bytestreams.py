@@ -1,0 +1,226 @@
+"""Simulated byte streams: dialled and accepted links, joined by queues with latency. Nothing is lost but by `cut`.
+
+    SimulatedLinks ── Open ──(latency)──> SimulatedListener: Accepted ──(latency)──> Opened
+                   ── Data, flush ──(latency)──> Received at the other end
+
+TLS and proxies are not simulated: a link with `tls` opens one round trip later, and every certificate is good.
+
+Not here: datagrams (`wire`), who is where (`simulated`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Compute,
+    Computed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Open,
+    Opened,
+    Received,
+    Room,
+)
+from tsnet.edge.channel import WRITE_LIMIT
+from tsnet.testing.timeline import Timeline
+from tsnet.testing.wire import Wire
+
+if TYPE_CHECKING:
+    from tsnet.testing.simulated import Machine
+
+
+class End:
+    """One end of a connection. `other` is None once that end is gone."""
+
+    __slots__ = ("is_full", "link", "other", "pending", "port", "queued")
+
+    def __init__(self, link: Link, port: SimulatedPort) -> None:
+        self.link = link
+        self.port = port
+        self.other: End | None = None
+        self.queued: list[bytes] = []
+        self.pending = 0
+        """Bytes handed over that have not arrived."""
+        self.is_full = False
+
+
+class SimulatedPort:
+    """What dialled and accepted links share."""
+
+    def __init__(self, machine: Machine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
+        self.machine = machine
+        self.ends: dict[Link, End] = {}
+        self.is_open = True
+        self._on_ready = on_ready
+        self._wire = wire
+        self._timeline = timeline
+        self._events: list[Event] = []
+
+    def apply(self, effect: Effect) -> None:
+        if isinstance(effect, Data):
+            self._write(effect)
+        elif isinstance(effect, Close):
+            self._close(effect.link)
+        elif isinstance(effect, Compute):
+            self._compute(effect)
+        else:
+            self._open(effect)
+
+    def receive(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def flush(self) -> None:
+        for end in self.ends.values():
+            self._flush(end)
+
+    def close(self) -> None:
+        for link in tuple(self.ends):
+            self._close(link)
+        self._events.clear()
+        self.is_open = False
+
+    def tell(self, event: Event, *more: Any) -> None:
+        """An event has come about, in this port's machine."""
+        if self.is_open:
+            self._timeline.record("link", self.machine.name, type(event).__name__, event.link, *more)
+            self._events.append(event)
+            self._on_ready()
+
+    def later(self, function: Callable[[], None], rounds: float = 1.0) -> None:
+        self._timeline.at(self._timeline.now + rounds * self._wire.latency, function)
+
+    def _open(self, effect: Open) -> None:
+        raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _write(self, effect: Data) -> None:
+        end = self.ends.get(effect.link)
+        if end is None:
+            return
+        end.queued.append(effect.data)
+        end.pending += len(effect.data)
+        if end.pending >= WRITE_LIMIT and not end.is_full:
+            end.is_full = True
+            self._timeline.call_soon(lambda: self._tell_if_there(end, Full(end.link)))
+
+    def _flush(self, end: End) -> None:
+        other = end.other
+        if not end.queued or other is None:
+            return
+        data = b"".join(end.queued)
+        end.queued.clear()
+        self.later(lambda: self._arrive(end, other, data))
+
+    def _arrive(self, end: End, other: End, data: bytes) -> None:
+        end.pending -= len(data)
+        if other.port.ends.get(other.link) is other:
+            other.port.tell(Received(other.link, data), data)
+        if end.is_full and end.pending < WRITE_LIMIT // 2:
+            end.is_full = False
+            self._tell_if_there(end, Room(end.link))
+
+    def _tell_if_there(self, end: End, event: Event) -> None:
+        if self.ends.get(end.link) is end:
+            self.tell(event)
+
+    def _close(self, link: Link) -> None:
+        """What was handed over still arrives, and then the end."""
+        end = self.ends.pop(link, None)
+        self._events = [event for event in self._events if event.link != link or isinstance(event, Computed)]
+        if end is not None:
+            self._flush(end)
+            other = end.other
+            if other is not None:
+                self.later(lambda: other.port.end(other, "eof"))
+
+    def end(self, end: End, reason: str) -> None:
+        """The network has ended it."""
+        if self.ends.get(end.link) is end:
+            del self.ends[end.link]
+            self.tell(Closed(end.link, reason), reason)
+
+    def _compute(self, effect: Compute) -> None:
+        try:
+            value = effect.function(effect.argument)
+        except Exception as error:
+            value = error
+        self._timeline.call_soon(lambda: self.tell(Computed(effect.link, value)))
+
+
+class SimulatedLinks(SimulatedPort):
+    """The `LinkPort` of a node."""
+
+    def _open(self, effect: Open) -> None:
+        end = self.ends[effect.link] = End(effect.link, self)
+        listener = self.machine.route_stream(effect.hosts, effect.port)
+        if isinstance(listener, str):
+            reason = listener
+            self.later(lambda: self.end(end, reason), 2.0 if reason == "refused" else 0.0)
+            return
+        rounds = 1.0 if effect.tls is None else 3.0
+        self.later(lambda: self._arrive_at(listener, end), rounds)
+
+    def _arrive_at(self, listener: SimulatedListener, end: End) -> None:
+        if self.ends.get(end.link) is not end:
+            return  # closed meanwhile
+        if not listener.takes:
+            self.later(lambda: self.end(end, "refused"))
+            return
+        listener.accept(end)
+        self.later(lambda: self._opened(end))
+
+    def _opened(self, end: End) -> None:
+        if end.other is not None:
+            self._tell_if_there(end, Opened(end.link))
+
+
+class SimulatedListener(SimulatedPort):
+    """The `ListenPort` of a machine. `cut` is what its links see of a restart."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        address: tuple[str, int],
+        on_ready: Callable[[], None],
+        wire: Wire,
+        timeline: Timeline,
+    ) -> None:
+        super().__init__(machine, on_ready, wire, timeline)
+        self.address = address
+        self._numbers = itertools.count(1)
+        self._down_until = 0.0
+
+    @property
+    def takes(self) -> bool:
+        return self.is_open and self._timeline.now >= self._down_until
+
+    def accept(self, dialled: End) -> None:
+        link = ("listen", self.address[1], next(self._numbers))
+        accepted = self.ends[link] = End(link, self)
+        accepted.other, dialled.other = dialled, accepted
+        self.tell(Accepted(link, (dialled.port.machine.source_for(self.address[0]), 1024 + link[2] % 60_000)))
+
+    def cut(self, down: float = 0.0) -> int:
+        """Reset every link at both ends, lose what was under way, refuse new ones for `down` seconds."""
+        self._down_until = self._timeline.now + down
+        ends = list(self.ends.values())
+        for end in ends:
+            self._timeline.record("cut", self.machine.name, end.link)
+            other = end.other
+            self.end(end, "reset")
+            if other is not None:
+                other.port.end(other, "reset")
+        return len(ends)
+
+    def close(self) -> None:
+        super().close()
+        self.machine.forget_listener(self)

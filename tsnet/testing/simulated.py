@@ -1,0 +1,219 @@
+"""A world in one thread under virtual time: machines, a wire with faults, byte streams, all from one seed.
+
+    world = SimulatedWorld(seed=7)
+    world.wire.loss = 0.1
+    AsyncServer("shop", world=world)        all nodes on one machine, told apart by their ports
+    world.machine("laptop")                 a World of its own: other addresses, the same time and wire
+
+Nothing blocks: `wait` jumps to the next event. `next_event` says when that is, for a driver in a task loop. The trace
+hash is that of everything delivered and its time; one seed has one trace.
+
+Not here: the faults (`wire`), the streams (`bytestreams`), the clock (`timeline`).
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any
+
+from tsnet.base.addresses import IPAddress, UdpAddress, parse_address
+from tsnet.edge.ready import Reactor
+from tsnet.testing.bytestreams import SimulatedLinks, SimulatedListener
+from tsnet.testing.timeline import Timeline
+from tsnet.testing.wire import SimulatedUdp, Wire
+
+if TYPE_CHECKING:
+    import ssl
+
+FIRST_PORT = 40_000
+ANYWHERE = ("", "0.0.0.0", "::")
+LOOPBACK = ("127.0.0.1", "::1")
+
+OnReady = Callable[[], None]
+
+
+class Network:
+    """What the machines of one world share."""
+
+    def __init__(self, seed: object) -> None:
+        self.timeline = Timeline()
+        self.wire = Wire(self.timeline, seed)
+        self.random = random.Random(f"entropy {seed}")
+        self.machines: dict[str, Machine] = {}
+        self.by_address: dict[str, Machine] = {}
+        self.host: Any = None
+
+
+class Machine:
+    """A `World`: one simulated computer, with a v4 and a v6 address."""
+
+    is_virtual = True
+    reactor: Reactor | None = None
+
+    def __init__(self, network: Network, name: str) -> None:
+        number = len(network.machines) + 1
+        self.name = name
+        self.v4 = str(IPv4Address("10.0.0.0") + number)
+        self.v6 = str(IPv6Address("2001:db8::") + number)
+        self._network = network
+        self._timeline = network.timeline
+        self._udp: dict[int, SimulatedUdp] = {}
+        self._listeners: dict[tuple[str, int], SimulatedListener] = {}
+        self._next_port = FIRST_PORT
+        network.machines[name] = network.by_address[self.v4] = network.by_address[self.v6] = self
+
+    # --- the world ----------------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Any:
+        """One loop runs all machines."""
+        return self._network.host
+
+    @host.setter
+    def host(self, host: Any) -> None:
+        self._network.host = host
+
+    def clock(self) -> float:
+        return self._timeline.now
+
+    def wall(self) -> float:
+        return self._timeline.wall
+
+    def entropy(self, size: int) -> bytes:
+        return self._network.random.randbytes(size)
+
+    def open_udp(self, port: int, on_ready: OnReady) -> SimulatedUdp:
+        number = port or self._free_port()
+        if number in self._udp:
+            raise OSError(errno.EADDRINUSE, f"UDP port {number} of {self.name} is taken")
+        opened = self._udp[number] = SimulatedUdp(self, number, on_ready, self._network.wire, self._timeline)
+        return opened
+
+    def open_links(
+        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+    ) -> SimulatedLinks:
+        return SimulatedLinks(self, on_ready, self._network.wire, self._timeline)
+
+    def listen(
+        self,
+        host: str,
+        port: int,
+        on_ready: OnReady,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        sniff_tls: bool = False,
+    ) -> SimulatedListener:
+        if host not in (*ANYWHERE, *LOOPBACK, self.v4, self.v6):
+            raise OSError(errno.EADDRNOTAVAIL, f"{self.name} does not own {host}")
+        address = (host, port or self._free_port())
+        if address in self._listeners:
+            raise OSError(errno.EADDRINUSE, f"port {address[1]} of {self.name} is taken")
+        listener = SimulatedListener(self, address, on_ready, self._network.wire, self._timeline)
+        self._listeners[address] = listener
+        return listener
+
+    def interfaces(self) -> list[IPAddress]:
+        return [IPv4Address(self.v4), IPv6Address(self.v6)]
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self._timeline.call_soon(function)
+
+    def wait(self, until: float) -> None:
+        self._timeline.wait(until)
+
+    def next_event(self) -> float:
+        return self._timeline.next_event()
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, "a simulated world has no descriptor: drive it by next_event and wait")
+
+    def close(self) -> None:
+        for port in tuple(self._udp.values()):
+            port.close()
+        for listener in tuple(self._listeners.values()):
+            listener.close()
+
+    # --- the way to another machine -----------------------------------------------------------------------------
+
+    def source_for(self, host: str) -> str:
+        """The address that the owner of `host` sees us by."""
+        if host in LOOPBACK:
+            return host
+        return self.v6 if ":" in host else self.v4
+
+    def route_udp(self, port: int, destination: UdpAddress) -> tuple[UdpAddress, SimulatedUdp | None]:
+        """Our address as the destination sees it, and the port there, if any."""
+        source = UdpAddress(self.source_for(destination.host), port)
+        machine = self._owner(destination.host)
+        return source, None if machine is None else machine._udp.get(destination.port)
+
+    def route_stream(self, hosts: Sequence[str], port: int) -> SimulatedListener | str:
+        """The listener of the first host that has one, or the reason why there is none."""
+        reason = "dns"
+        for host in hosts:
+            address = parse_address(host)
+            machine = self._network.machines.get(host) if address is None else self._owner(str(address))
+            if host == "localhost":
+                machine = self
+            if machine is None:
+                reason = reason if address is None else "unreachable"
+                continue
+            reason = "refused"
+            names = LOOPBACK if machine is self else ()
+            names = (str(address), *ANYWHERE) if address else (machine.v4, machine.v6, *names, *ANYWHERE)
+            for name in names:
+                listener = machine._listeners.get((name, port))
+                if listener is not None and listener.takes:
+                    return listener
+        return reason
+
+    def forget_udp(self, port: SimulatedUdp) -> None:
+        self._udp.pop(port.local_port, None)
+
+    def forget_listener(self, listener: SimulatedListener) -> None:
+        self._listeners.pop(listener.address, None)
+
+    def _owner(self, address: str) -> Machine | None:
+        return self if address in LOOPBACK else self._network.by_address.get(address)
+
+    def _free_port(self) -> int:
+        self._next_port += 1
+        return self._next_port
+
+
+class SimulatedWorld(Machine):
+    """The first machine, named "world", and the face of the whole."""
+
+    def __init__(self, seed: int | str = 0) -> None:
+        super().__init__(Network(seed), "world")
+
+    @property
+    def wire(self) -> Wire:
+        return self._network.wire
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What the wire has done (see Wire)."""
+        return self._network.wire.counts
+
+    @property
+    def trace(self) -> str:
+        return self._timeline.trace
+
+    def machine(self, name: str) -> Machine:
+        """The machine of that name, which is also its host name; made at first mention."""
+        return self._network.machines.get(name) or Machine(self._network, name)
+
+    def cut(self, port: int, *, down: float = 0.0) -> int:
+        """Restart whoever listens there, on any machine: every link is reset, new ones are refused for `down`
+        seconds. Returns how many links were cut."""
+        return sum(
+            listener.cut(down)
+            for machine in self._network.machines.values()
+            for (_, number), listener in tuple(machine._listeners.items())
+            if number == port
+        )

@@ -1,0 +1,147 @@
+"""The simulated underlay for datagrams: latency and faults by seed, each fault counted.
+
+    SimulatedUdp.send ──> Wire.carry: lost? twice? late? ──(latency)──> the destination's inbox ──> on_ready
+
+Not here: byte streams (`bytestreams`), who is where (`simulated`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.testing.timeline import Timeline
+
+if TYPE_CHECKING:
+    from tsnet.testing.simulated import Machine
+
+REFUSAL = 0.001
+"""How long a port without room stays so."""
+MAX_RECEIVE = 64
+"""Runs of one receive, as a system's port bounds it."""
+
+
+class Wire:
+    """Rates are probabilities for each datagram (no_room: for each run sent) and may be changed at any time.
+
+    latency: seconds one way, also of byte streams. reordering: delayed by up to `reorder_delay`, past later ones.
+    counts: sent, delivered, lost, duplicated, reordered, no room, unreachable.
+    """
+
+    def __init__(self, timeline: Timeline, seed: object) -> None:
+        self.latency = 0.005
+        self.loss = 0.0
+        self.duplication = 0.0
+        self.reordering = 0.0
+        self.reorder_delay = 0.02
+        self.no_room = 0.0
+        self.counts: Counter[str] = Counter()
+        self._timeline = timeline
+        self._random = random.Random(f"wire {seed}")
+
+    def refuses(self) -> bool:
+        return bool(self.no_room) and self._random.random() < self.no_room
+
+    def carry(self, source: UdpAddress, port: SimulatedUdp | None, run: Sequence[bytes]) -> None:
+        """Take a run to a port, or to nobody. Datagrams that share a fate stay together, as GRO would have them."""
+        self.counts["sent"] += len(run)
+        if port is None:
+            self.counts["unreachable"] += len(run)
+            return
+        at_once: list[bytes] = []
+        for datagram in run:
+            for delay in self._fates():
+                if delay:
+                    self._deliver(delay, source, port, [datagram])
+                else:
+                    at_once.append(datagram)
+        if at_once:
+            self._deliver(0.0, source, port, at_once)
+
+    def _fates(self) -> Sequence[float]:
+        """The extra delay of each copy that arrives."""
+        draw = self._random.random
+        if self.loss and draw() < self.loss:
+            self.counts["lost"] += 1
+            return ()
+        delay = 0.0
+        if self.reordering and draw() < self.reordering:
+            self.counts["reordered"] += 1
+            delay = self.reorder_delay * (1.0 - draw())
+        if self.duplication and draw() < self.duplication:
+            self.counts["duplicated"] += 1
+            return (delay, self.reorder_delay * (1.0 - draw()))
+        return (delay,)
+
+    def _deliver(self, delay: float, source: UdpAddress, port: SimulatedUdp, datagrams: list[bytes]) -> None:
+        def arrive() -> None:
+            self.counts["delivered"] += len(datagrams)
+            self._timeline.record("udp", source, port.machine.name, port.local_port, b"".join(datagrams))
+            port.arrive(source, datagrams)
+
+        self._timeline.at(self._timeline.now + self.latency + delay, arrive)
+
+
+class SimulatedUdp:
+    """A `UdpPort` of a machine, on all its addresses."""
+
+    def __init__(
+        self, machine: Machine, port: int, on_ready: Callable[[], None], wire: Wire, timeline: Timeline
+    ) -> None:
+        self.machine = machine
+        self.local_port = port
+        self.is_open = True
+        self._on_ready = on_ready
+        self._wire = wire
+        self._timeline = timeline
+        self._inbox: deque[tuple[UdpAddress, list[bytes]]] = deque()
+        self._refused: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        return not self._refused
+
+    def receive(self) -> list[tuple[UdpAddress, list[bytes]]]:
+        runs: list[tuple[UdpAddress, list[bytes]]] = []
+        while self._inbox and len(runs) < MAX_RECEIVE:
+            runs += into_runs(*self._inbox.popleft())
+        if self._inbox:
+            self._timeline.call_soon(self._tell)
+        return runs
+
+    def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
+        if self._refused or self._wire.refuses():
+            if not self._refused:
+                self._timeline.at(self._timeline.now + REFUSAL, self._flush)
+            self._wire.counts["no room"] += 1
+            self._refused.append((destination, list(datagrams)))
+            return False
+        self._carry(destination, datagrams)
+        return True
+
+    def close(self) -> None:
+        self.is_open = False
+        self._inbox.clear()
+        self._refused.clear()
+        self.machine.forget_udp(self)
+
+    def arrive(self, source: UdpAddress, datagrams: list[bytes]) -> None:
+        if self.is_open:
+            self._inbox.append((source, datagrams))
+            self._on_ready()
+
+    def _carry(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
+        source, port = self.machine.route_udp(self.local_port, destination)
+        self._wire.carry(source, port, datagrams)
+
+    def _flush(self) -> None:
+        while self._refused:
+            self._carry(*self._refused.popleft())
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.is_open:
+            self._on_ready()
