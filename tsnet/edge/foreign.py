@@ -18,6 +18,7 @@ import anyio.lowlevel
 from tsnet.edge.host import Host
 from tsnet.edge.operations import async_event
 
+SETTLE = 8
 _tasks: set[Any] = set()
 
 
@@ -57,7 +58,8 @@ async def _drive_virtual(host: Host) -> None:
     world = host.world
     try:
         while host.users:
-            await anyio.lowlevel.checkpoint()  # wakes of the last step reach their tasks
+            for _ in range(SETTLE):  # wakes of the last step reach their tasks: asyncio polls slowly for that
+                await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             event, host.on_wake = async_event()
             if min(host.due(), world.next_event()) == math.inf and host.users:

@@ -6,6 +6,7 @@ Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -37,6 +38,7 @@ class PacketPipe:
         "_taken",
         "_write_wake",
         "closed",
+        "direct",
         "dropped",
         "endpoint",
         "error",
@@ -51,6 +53,7 @@ class PacketPipe:
         self.scheduled = self.closed = False
         self.error: Error | None = None
         self.dropped = 0
+        self.direct: Callable[[], None] | None = None
         self._runner = runner
         self._inbox: deque[tuple[bytes, Address]] = deque()
         self._outbox: deque[tuple[bytes, Address]] = deque()
@@ -138,6 +141,8 @@ class PacketPipe:
             )
         if self._inbox or self.error is not None:
             self._wake_reader()
+            if self.direct is not None:
+                self.direct()
 
     def end(self, now: float) -> None:
         """The node closes: what is queued is still sent."""
@@ -151,6 +156,8 @@ class PacketPipe:
         self._wake_all()
 
     def _wake_all(self) -> None:
+        if self.direct is not None:
+            self.direct()
         self._wake_reader()
         self._wake_writer()
 

@@ -2,6 +2,7 @@
 
     stream_pair()    two ends of a byte stream: AF_UNIX, or loopback TCP where there is none (Windows)
     message_pair()   two ends that keep message borders and carry descriptors; AF_UNIX only
+    datagram_pair()  two ends that keep message borders, room for the largest datagram; AF_UNIX, or loopback UDP
 
 Not here: who uses which end.
 """
@@ -14,6 +15,8 @@ import sys
 
 BUFFER = 64 * 1024
 """Bytes each kernel buffer is asked to hold. The default (208 KiB) would hide that nobody reads."""
+
+DATAGRAM_BUFFER = 512 * 1024
 
 HAVE_UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 """A switch: False forces the loopback pairs, so that they are tested where AF_UNIX exists."""
@@ -35,6 +38,26 @@ def message_pair() -> Pair:
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
     inner, outer = socket.socketpair(socket.AF_UNIX, kind)
     _shrink(inner, outer)
+    inner.setblocking(False)
+    return inner, outer
+
+
+def datagram_pair() -> Pair:
+    """(inner, outer): the inner end does not block."""
+    inner, outer = message_pair() if HAVE_UNIX else _loopback_datagram_pair()
+    for end in (inner, outer):
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, option, DATAGRAM_BUFFER)
+    return inner, outer
+
+
+def _loopback_datagram_pair() -> Pair:
+    inner, outer = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for end in (inner, outer):
+        end.bind(("127.0.0.1", 0))
+    inner.connect(outer.getsockname())
+    outer.connect(inner.getsockname())
     inner.setblocking(False)
     return inner, outer
 

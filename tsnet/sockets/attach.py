@@ -1,0 +1,45 @@
+"""A node's pipes as sockets: where the descriptors of this room meet the pipes of the node's thread."""
+
+from __future__ import annotations
+
+import socket
+
+from tsnet.edge.handle import Handle
+from tsnet.edge.listening import ListenPipe
+from tsnet.edge.packets import PacketPipe
+from tsnet.edge.pipes import Pipe
+from tsnet.sockets.bridge import bridge
+from tsnet.sockets.datagrams import datagram_socket
+from tsnet.sockets.listening import listening
+
+
+def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
+    """A connected socket in place of the pipe."""
+    return bridge(handle.direct(pipe), handle.reactor)
+
+
+def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
+    """A listening socket in place of the pipe; closing it frees the port."""
+    outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
+
+    def hand_over() -> None:
+        if pipe.closed:
+            backlog.close()
+            return
+        while not waiting or backlog.offer(handle.direct(waiting[0]), hand_over):
+            if waiting:
+                waiting.pop()
+            accepted = pipe.accept_nowait()
+            if accepted is None:
+                return
+            waiting.append(accepted)
+
+    waiting: list[Pipe] = []
+    pipe.direct = hand_over
+    handle.host.call(hand_over)
+    return outer
+
+
+def packet_socket(handle: Handle, pipe: PacketPipe) -> socket.socket:
+    """A datagram socket in place of the pipe."""
+    return datagram_socket(pipe, handle.reactor)
