@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.adapters.loopback import ListeningPort, LoopbackTailnet
 from tests.sockets.node import node_thread
 from tsnet.protocols import Acceptor, Dialer, Whois
-from tsnet.sockets import ListeningSocket
 
 
 @pytest.fixture
@@ -33,15 +32,9 @@ def whois(tailnet: LoopbackTailnet) -> Whois:
 
 
 @pytest.fixture
-def listen_socket(tailnet: LoopbackTailnet) -> Iterator[Callable[[int], ListeningSocket]]:
-    """The blocking twin's `listen(port)`."""
+def port(tailnet: LoopbackTailnet) -> Iterator[ListeningPort]:
+    """Port 80 of shop as the blocking twin's `listen(80)` returns it: `port.socket`."""
     with node_thread() as node:
-        ports: list[ListeningPort] = []
-
-        def listen(port: int) -> ListeningSocket:
-            ports.append(ListeningPort(tailnet, node, port))
-            return ports[-1].socket
-
-        yield listen
-        for port in ports:
-            port.close()
+        port = ListeningPort(tailnet, node, 80)
+        yield port
+        port.close()

@@ -94,9 +94,7 @@ class LoopbackListener(Listener):
         host, port = stream.extra(SocketAttribute.remote_address)
         return LoopbackStream(stream, self.addresses[0], (tailnet(host), port))
 
-    async def serve(
-        self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None
-    ) -> None:
+    async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
         async with anyio.create_task_group() as tasks:
             while True:
                 (task_group or tasks).start_soon(handler, await self.accept())
@@ -243,6 +241,11 @@ class ListeningPort:
                 sock, (host, port) = self._server.accept()
                 pipe = TcpPipe(sock, self._node.reactor, (SHOP, self.port), (tailnet(host), port))
                 assert self._backlog.offer(pipe, lambda: None), "more connections at once than the test meant"
+
+    def close_node(self) -> None:
+        """The node goes away under the listener."""
+        self._node.call(self._backlog.close)
+        self._node.call(self._close)
 
     def _close(self) -> None:
         self._node.reactor.remove(self._server)

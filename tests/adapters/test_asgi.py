@@ -19,7 +19,6 @@ from tsnet.adapters import asgi
 from tsnet.adapters.asgi import AsgiServer
 from tsnet.adapters.identity import current_peer
 from tsnet.errors import ConfigError
-from tsnet.netmap.whois import Peer
 from tsnet.protocols import ByteStream
 
 pytestmark = [
@@ -359,12 +358,6 @@ async def test_without_an_engine_the_error_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install"):
         asgi.choose_engine(app)
-
-
-def test_a_refusal_names_the_caller() -> None:
-    assert "no node" in asgi.refusal(None)
-    assert "ci (tag:a, tag:b)" in asgi.refusal(Peer("ci", (), "tagged-devices", "", ("tag:a", "tag:b")))
-    assert "new (its user)" in asgi.refusal(Peer("new", (), "", ""))
 
 
 def only_http(app: Callable[..., Any]) -> Callable[..., Any]:

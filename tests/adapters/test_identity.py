@@ -8,6 +8,7 @@ from tsnet.adapters.identity import (
     admission,
     current_peer,
     peer_of_request,
+    refusal,
     same_user,
     strip_environ,
     strip_headers,
@@ -90,3 +91,10 @@ def test_identity_headers_go_in_every_spelling(name: str) -> None:
 def test_other_headers_stay_as_they_are() -> None:
     headers = [(b"Host", b"shop"), (b"host", b"twice"), (b"tailscal", b"e")]
     assert strip_headers(headers) == headers
+
+
+def test_a_refusal_names_the_caller() -> None:
+    assert "no node" in refusal(None)
+    assert "desk (bob@example.com)" in refusal(BOB)
+    assert "runner (tag:ci, tag:linux)" in refusal(CI)
+    assert "new (its user)" in refusal(NAMELESS)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.abc
 
-from tsnet.adapters.identity import Allow, admission, peer_of_request, strip_headers
+from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
 from tsnet.errors import ConfigError
 from tsnet.netmap.whois import Peer
 from tsnet.protocols import ByteStream, Listener, Whois
@@ -118,14 +118,6 @@ async def _refuse(scope: Scope, send: Send, peer: Peer | None) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def refusal(peer: Peer | None) -> str:
-    """What a caller is told who is not let in."""
-    if peer is None:
-        return "403 Forbidden: no node of this tailnet has your address\n"
-    who = ", ".join(peer.tags) or peer.user_login or "its user"
-    return f"403 Forbidden: this app does not admit {peer.name} ({who})\n"
 
 
 def choose_engine(app: App) -> Engine:

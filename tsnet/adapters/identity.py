@@ -49,6 +49,14 @@ def is_named(peer: Peer, names: Collection[str]) -> bool:
     return any(tag in names for tag in peer.tags) if peer.tags else peer.user_login in names
 
 
+def refusal(peer: Peer | None) -> str:
+    """What a caller is told who is not let in."""
+    if peer is None:
+        return "403 Forbidden: no node of this tailnet has your address\n"
+    who = ", ".join(peer.tags) or peer.user_login or "its user"
+    return f"403 Forbidden: this app does not admit {peer.name} ({who})\n"
+
+
 def same_user(peer: Peer | None, owner: Peer | None) -> bool:
     """Whether both nodes belong to the same person. Tagged nodes belong to nobody."""
     if peer is None or owner is None or peer.tags or owner.tags:
@@ -63,6 +71,4 @@ def strip_environ(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 def strip_headers(headers: Collection[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """ASGI headers without those that pretend to be an identity."""
-    return [
-        (name, value) for name, value in headers if not name.lower().replace(b"_", b"-").startswith(_HEADER_PREFIX)
-    ]
+    return [(name, value) for name, value in headers if not name.lower().replace(b"_", b"-").startswith(_HEADER_PREFIX)]

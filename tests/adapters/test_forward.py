@@ -1,0 +1,169 @@
+"""Raw TCP through a forward: bytes, half-closes and resets, towards the tailnet and from it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.adapters.loopback import LoopbackTailnet
+from tsnet.adapters.forward import End, Forward, forward_local, forward_remote
+from tsnet.adapters.local import LocalListener, connect_local
+from tsnet.errors import ConfigError
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def path(tailnet: LoopbackTailnet, direction: str, folder: Path) -> AsyncIterator[tuple[End, End]]:
+    """A forward, the client that came through it and what it reached."""
+    source: Any
+    if direction == "local":
+        source = await tailnet.listen(5432)
+        forward = await forward_local(tailnet, "shop", 5432, local=str(folder / "s") if os.name == "posix" else 0)
+    else:
+        source = LocalListener(0)
+        forward = await forward_remote(tailnet, 80, source.address)
+    with anyio.fail_after(10):
+        async with forward:
+            client: Any
+            if direction == "local":
+                client = await connect_local(forward.address)
+            else:
+                assert (forward.address, forward.port) == ("100.64.0.1:80", 80)
+                client = await tailnet.dial("shop", 80)
+            server = await source.accept()
+            try:
+                yield client, server
+            finally:
+                client.abort()
+                server.abort()
+                await source.aclose()
+
+
+@pytest.fixture(params=["local", "remote"])
+def direction(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def read_all(end: End) -> bytes:
+    received = bytearray()
+    try:
+        while True:
+            received += await end.receive()
+    except anyio.EndOfStream:
+        return bytes(received)
+
+
+async def test_bytes_and_half_closes_go_through(tailnet: LoopbackTailnet, direction: str, tmp_path: Path) -> None:
+    request, response = os.urandom(2_000_000), os.urandom(2_000_000)
+
+    async def send(end: End, data: bytes) -> None:
+        await end.send(data)
+        await end.send_eof()
+
+    async with path(tailnet, direction, tmp_path) as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(send, client, request)
+        assert await read_all(server) == request
+        tasks.start_soon(send, server, response)  # the other direction is still open
+        assert await read_all(client) == response
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+async def test_a_reset_goes_through(tailnet: LoopbackTailnet, direction: str, tmp_path: Path, who: str) -> None:
+    async with path(tailnet, direction, tmp_path) as (client, server):
+        await client.send(b"x")
+        assert await server.receive() == b"x"
+        breaks, sees = (client, server) if who == "client" else (server, client)
+        if direction == "local" and who == "client":
+            pytest.skip("a Unix socket's end cannot be a reset")
+        breaks.abort()
+        expected: Any = anyio.BrokenResourceError
+        if direction == "local":  # its client end is a Unix socket, which can only end
+            expected = (anyio.BrokenResourceError, anyio.EndOfStream)
+        with pytest.raises(expected):
+            await sees.receive()
+
+
+async def test_closing_the_forward_resets_what_is_open(tailnet: LoopbackTailnet) -> None:
+    async with await tailnet.listen(5432) as listener:
+        async with await forward_local(tailnet, "shop", 5432) as forward:
+            assert forward.port
+            client = await connect_local(forward.port)
+            server = await listener.accept()
+            await client.send(b"x")
+            assert await server.receive() == b"x"
+        with anyio.fail_after(10), pytest.raises(anyio.BrokenResourceError):
+            await client.receive()
+        with anyio.fail_after(10), pytest.raises(anyio.BrokenResourceError):
+            await server.receive()
+        with pytest.raises(ConnectionRefusedError):
+            await connect_local(forward.port)
+        await client.aclose()
+        await server.aclose()
+
+
+@pytest.mark.parametrize("direction", ["local", "remote"])
+async def test_a_target_that_refuses_resets_the_client_and_is_logged(
+    tailnet: LoopbackTailnet, direction: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    client: Any
+    forward: Forward
+    if direction == "local":
+        forward = await forward_local(tailnet, "shop", 5432)
+    else:
+        forward = await forward_remote(tailnet, 80, free)
+    with caplog.at_level(logging.WARNING, "tsnet.forward"):
+        async with forward:
+            assert forward.port
+            client = await (connect_local(forward.port) if direction == "local" else tailnet.dial("shop", 80))
+            with anyio.fail_after(10), pytest.raises(anyio.BrokenResourceError):
+                await client.receive()
+            await client.aclose()
+    assert "nothing to forward to" in caplog.text
+
+
+async def test_it_ends_when_the_node_closes_its_listener(tailnet: LoopbackTailnet) -> None:
+    forward = await forward_remote(tailnet, 80, 1)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(forward.run)
+            await anyio.wait_all_tasks_blocked()
+            await forward._source.aclose()
+    assert tailnet.ports == {}
+
+
+async def test_many_at_once(tailnet: LoopbackTailnet) -> None:
+    async def echo(stream: Any) -> None:
+        async with stream:
+            await stream.send(await read_all(stream))
+
+    async def ask(port: int, number: int) -> None:
+        client = await connect_local(port)
+        await client.send(b"%d" % number)
+        await client.send_eof()
+        assert await read_all(client) == b"%d" % number
+        await client.aclose()
+
+    async with await tailnet.listen(7) as listener, anyio.create_task_group() as serving:
+        serving.start_soon(listener.serve, echo)
+        async with await forward_local(tailnet, "shop", 7) as forward, anyio.create_task_group() as tasks:
+            assert forward.port
+            for number in range(50):
+                tasks.start_soon(ask, forward.port, number)
+        serving.cancel_scope.cancel()
+
+
+async def test_a_target_without_sense_is_refused_before_listening(tailnet: LoopbackTailnet) -> None:
+    with pytest.raises(ConfigError):
+        await forward_remote(tailnet, 80, "nowhere")
+    assert tailnet.ports == {}

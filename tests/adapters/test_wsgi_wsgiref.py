@@ -1,0 +1,70 @@
+"""What the standard library's engine adds to wsgiref."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from tests.adapters.loopback import LAPTOP, ListeningPort, LoopbackTailnet
+from tsnet.adapters import wsgi_wsgiref
+from tsnet.adapters.wsgi_wsgiref import WsgirefEngine
+
+
+def app(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def ask(tailnet: LoopbackTailnet) -> bytes:
+    with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock:
+        sock.sendall(b"GET /path HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: sock.recv(1000), b""))
+
+
+def test_requests_are_logged_not_printed(
+    tailnet: LoopbackTailnet,
+    port: ListeningPort,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    engine = WsgirefEngine(app, port.socket)
+    thread = threading.Thread(target=engine.run)
+    with caplog.at_level(logging.INFO, "tsnet.wsgi"):
+        thread.start()
+        assert ask(tailnet).endswith(b"ok")
+        engine.stop(10)
+        thread.join(10)
+    assert f'{LAPTOP} "GET /path HTTP/1.0" 200 2' in caplog.text
+    assert capfd.readouterr().err == ""
+
+
+def test_connections_beyond_the_limit_wait(
+    tailnet: LoopbackTailnet, port: ListeningPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsgi_wsgiref, "CONNECTIONS", 1)
+    started, release = threading.Event(), threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        started.set()
+        release.wait(10)
+        return app(environ, start_response)
+
+    engine = WsgirefEngine(slow, port.socket)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    answers: list[bytes] = []
+    clients = [threading.Thread(target=lambda: answers.append(ask(tailnet))) for _ in range(3)]
+    for client in clients:
+        client.start()
+    assert started.wait(10)
+    assert len(engine._connections) == 1
+    release.set()
+    for client in clients:
+        client.join(10)
+    assert len(answers) == 3
+    engine.stop(10)
+    thread.join(10)
+    assert not thread.is_alive()

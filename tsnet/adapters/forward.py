@@ -1,0 +1,158 @@
+"""Raw TCP forwards, for programs that cannot be given a Python socket.
+
+    forward_local    127.0.0.1:port or a Unix socket  ─> host:port on the tailnet
+    forward_remote   a port of this node              ─> 127.0.0.1:port or a Unix socket
+
+Each half-close is passed on, and so is a reset. Bytes are not looked at: a raw forward cannot remove identity headers
+from HTTP, and an application behind `forward_remote` must not trust them.
+
+Not here: the local ends (`local`), web apps in this process (`wsgi`, `asgi`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Protocol
+
+import anyio
+import anyio.abc
+
+from tsnet.adapters.local import LocalListener, Target, connect_local, split
+from tsnet.errors import Error
+from tsnet.protocols import Acceptor, Dialer
+
+CHUNK = 256 * 1024
+
+_log = logging.getLogger("tsnet.forward")
+
+
+class End(Protocol):
+    """One end of a forwarded connection: a tailnet stream or a local one."""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes: ...
+    async def send(self, item: bytes) -> None: ...
+    async def send_eof(self) -> None: ...
+    async def aclose(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Source(Protocol):
+    """Where forwarded connections come from."""
+
+    async def accept(self) -> End: ...
+    async def aclose(self) -> None: ...
+
+
+class Forward:
+    """A forward that listens. `run` serves it until `close`; so does `async with`. Both belong to one event loop.
+
+    address: where it listens, "127.0.0.1:40123", "/run/db.sock" or "100.64.0.1:80"; port: None for a Unix socket.
+    """
+
+    def __init__(self, source: Source, connect: Callable[[], Awaitable[End]], address: str, port: int | None) -> None:
+        self.address, self.port = address, port
+        self._source, self._connect = source, connect
+        self._closing = anyio.Event()
+        self._stack = AsyncExitStack()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Forward until `close`; what is still open then is reset."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._accept, tasks)
+                task_status.started()
+                await self._closing.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._source.aclose()
+
+    def close(self) -> None:
+        self._closing.set()
+
+    async def _accept(self, tasks: anyio.abc.TaskGroup) -> None:
+        while True:
+            try:
+                end = await self._source.accept()
+            except anyio.ClosedResourceError:  # with the node
+                self.close()
+                return
+            tasks.start_soon(self._forward, end)
+
+    async def _forward(self, end: End) -> None:
+        try:
+            other = await self._connect()
+        except (OSError, Error) as error:
+            _log.warning("%s: nothing to forward to: %s", self.address, error)
+            end.abort()
+        except BaseException:
+            end.abort()
+            raise
+        else:
+            await relay(end, other)
+
+    async def __aenter__(self) -> Forward:
+        tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(self.close)
+        await tasks.start(self.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, traceback)
+
+
+async def forward_local(dialer: Dialer, host: str, port: int, *, local: Target = 0) -> Forward:
+    """Listen on this machine, and forward each connection to host:port of the tailnet.
+
+    local: a port of 127.0.0.1 (0 chooses one), "host:port", or the path of a Unix socket. Raises OSError.
+    """
+    listener = LocalListener(local)
+    return Forward(listener, lambda: dialer.dial(host, port), listener.address, listener.port)
+
+
+async def forward_remote(acceptor: Acceptor, where: int | str, target: Target) -> Forward:
+    """Listen on a port of this node, and forward each connection to a target of this machine.
+
+    target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Raises `AddressInUse`.
+    """
+    if not isinstance(target, str) or "/" not in target:
+        split(target)  # a target without sense is an error now, not at the first connection
+    listener = await acceptor.listen(where)
+    host, port = listener.addresses[0]
+    return Forward(listener, lambda: connect_local(target), f"{host}:{port}", listener.port)
+
+
+async def relay(one: End, other: End) -> None:
+    """Copy both ways until both have ended. A reset on one side, or a cancellation, resets the other."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_copy, one, other, tasks.cancel_scope)
+            tasks.start_soon(_copy, other, one, tasks.cancel_scope)
+        broken = tasks.cancel_scope.cancel_called
+    except BaseException:
+        broken = True
+        raise
+    finally:
+        for end in (one, other):
+            if broken:
+                end.abort()
+            else:
+                await end.aclose()
+
+
+async def _copy(source: End, target: End, scope: anyio.CancelScope) -> None:
+    try:
+        while True:
+            await target.send(await source.receive(CHUNK))
+    except anyio.EndOfStream:
+        try:
+            await target.send_eof()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            scope.cancel()
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        scope.cancel()

@@ -1,0 +1,174 @@
+"""WSGI apps on a listening socket of the tailnet, in threads, with the caller's identity.
+
+    ListeningSocket.accept ─> waitress, else wsgiref with a thread for each connection
+                           ─> IdentityMiddleware ─> app
+
+`REMOTE_ADDR` and `REMOTE_PORT` are the caller's on the tailnet, `environ["tsnet.peer"]` its `Peer` (None if no node
+has that address), `current_peer()` the same. Werkzeug's debugger runs code for whoever reaches it: it answers the
+owner of this node alone.
+
+Source: PEP 3333.
+Not here: the two engines (`wsgi_waitress`, `wsgi_wsgiref`), ASGI (`asgi`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, same_user, strip_environ
+from tsnet.netmap.whois import Peer
+from tsnet.protocols import Whois
+
+GRACE = 2.0
+"""Seconds that requests under way get when the server closes."""
+
+THREADS = 32
+"""Requests handled at once by waitress; more wait their turn."""
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Callable[[bytes], object]]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+Owner = Callable[[], Peer | None]
+
+
+class Engine(Protocol):
+    """A WSGI server around a listening socket."""
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        ...
+
+    def stop(self, grace: float) -> None:
+        """From another thread: accept no more, let requests under way finish within the grace, end `run`."""
+        ...
+
+
+class WsgiServer:
+    """One app on one listening socket. `run` serves until `close`, which any thread may call."""
+
+    def __init__(
+        self,
+        app: App,
+        listening: socket.socket,
+        whois: Whois,
+        *,
+        allow: Allow = None,
+        owner: Owner = lambda: None,
+        threads: int = THREADS,
+    ) -> None:
+        self.port: int = listening.getsockname()[1]
+        self._engine = choose_engine(IdentityMiddleware(app, whois, allow=allow, owner=owner), listening, threads)
+        self._done = threading.Event()
+        self._closing = False
+
+    def run(self) -> None:
+        """Serve in this thread until `close`, or until the node is closed."""
+        try:
+            self._engine.run()
+        finally:
+            self._done.set()
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        threading.Thread(target=self.run, name=f"tsnet-wsgi-{self.port}", daemon=True).start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; whether it has come."""
+        return self._done.wait(timeout)
+
+    def close(self, grace: float = GRACE) -> None:
+        """Accept no more, finish requests under way within the grace. May be called twice."""
+        if not self._closing:
+            self._closing = True
+            self._engine.stop(grace)
+
+    def __enter__(self) -> WsgiServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def choose_engine(app: App, listening: socket.socket, threads: int) -> Engine:
+    """waitress if it is there, else the standard library."""
+    if importlib.util.find_spec("waitress") is not None:
+        from tsnet.adapters.wsgi_waitress import WaitressEngine
+
+        return WaitressEngine(app, listening, threads)
+    from tsnet.adapters.wsgi_wsgiref import WsgirefEngine
+
+    return WsgirefEngine(app, listening)
+
+
+class IdentityMiddleware:
+    """Tells the app who calls, and keeps out who may not. `owner` answers for the node that serves."""
+
+    def __init__(self, app: App, whois: Whois, *, allow: Allow = None, owner: Owner = lambda: None) -> None:
+        self._app, self._whois, self._owner = app, whois, owner
+        self._admits = admission(allow)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        peer = self._whois.whois(environ.get("REMOTE_ADDR", ""))
+        if not self._admits(peer):
+            return _refuse(start_response, refusal(peer))
+        if wants_debugger(environ) and not same_user(peer, self._owner()):
+            return _refuse(start_response, "403 Forbidden: the debugger answers the owner of this node alone\n")
+        known = strip_environ(environ)
+        known["tsnet.peer"] = peer
+        context = copy_context()
+        context.run(peer_of_request.set, peer)
+        body = context.run(self._app, known, start_response)
+        # a list is finished, and a server's own file wrapper must stay recognisable; all else still runs app code
+        if isinstance(body, (list, tuple, *_file_wrapper(environ))):
+            return body
+        return _Body(body, context)
+
+
+class _Body:
+    """A response that is still being computed, in the context of its request."""
+
+    def __init__(self, body: Iterable[bytes], context: Context) -> None:
+        self._body, self._context = body, context
+        self._iterator: Iterator[bytes] | None = None
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._context.run(self._step)
+
+    def _step(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = iter(self._body)
+        return next(self._iterator)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            self._context.run(close)
+
+
+def wants_debugger(environ: Environ) -> bool:
+    """A request for werkzeug's debugger: its commands, or its console where it is loaded in this process."""
+    if "__debugger__" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
+        return True
+    return environ.get("PATH_INFO", "").rstrip("/") == "/console" and "werkzeug.debug" in sys.modules
+
+
+def _file_wrapper(environ: Environ) -> tuple[type[Any], ...]:
+    wrapper = environ.get("wsgi.file_wrapper")
+    return (wrapper,) if isinstance(wrapper, type) else ()
+
+
+def _refuse(start_response: StartResponse, text: str) -> list[bytes]:
+    body = text.encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response("403 Forbidden", headers)
+    return [body]

@@ -1,0 +1,5 @@
+"""Serving WSGI apps on the tailnet. See `tsnet.adapters.wsgi`."""
+
+from tsnet.adapters.identity import current_peer as current_peer
+from tsnet.adapters.wsgi import IdentityMiddleware as IdentityMiddleware
+from tsnet.adapters.wsgi import WsgiServer as WsgiServer
