@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import urllib.request
 from hashlib import sha256
 
@@ -100,13 +99,45 @@ def test_an_interactive_login_is_finished_on_headscales_side(scene: Scene) -> No
         assert headscale.node("a")["user"]["name"] == "u2"
 
 
+def test_headscales_command_line(scene: Scene) -> None:
+    """Each of its verbs does to a Go node what its name says; a restart loses nothing."""
+    need("headscale", "tsnetpeer")
+    everybody = {"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}], "tagOwners": {"tag:ci": ["u1@"]}}
+    with Headscale(scene, policy=everybody) as headscale:
+        tagged, once = headscale.auth_key(tags=["tag:ci"]), headscale.auth_key(reusable=False)
+        spent = headscale.auth_key()
+        headscale.expire_auth_key(spent)
+        with (
+            GoPeer(scene, headscale, "a", auth_key=tagged) as a,
+            GoPeer(scene, headscale, "b", auth_key=once) as b,
+            GoPeer(scene, headscale, "c", auth_key=spent) as c,
+        ):
+            refused = c.start("up", timeout=60)
+            ups = [a.start("up"), b.start("up")]
+            assert [up.result(30)["name"] for up in ups] == ["a.lab.example", "b.lab.example"]
+            c.process.wait_until(lambda: "authkey expired" in c.process.log(), "refused")
+            c.kill()
+            assert refused.exception(5) is not None
+            assert headscale.node("a")["tags"] == ["tag:ci"]
+            a.process.wait_until(lambda: a.peer("b"), "told of b")
+            headscale.set_policy({"acls": []})
+            a.process.wait_until(lambda: not a.peer("b"), "without peers under a policy that allows nothing")
+            headscale.restart()
+            headscale.rename_node("b", "renamed")
+            b.process.wait_until(lambda: b.status()["Self"]["DNSName"] == "renamed.lab.example.", "renamed")
+            headscale.expire_node("renamed")
+            b.process.wait_until(lambda: b.status()["BackendState"] == "NeedsLogin", "expired")
+            headscale.delete_node("a")
+            assert [node["given_name"] for node in headscale.nodes()] == ["renamed"]
+
+
 def test_headscale_serves_https_under_the_private_ca(scene: Scene) -> None:
     need("headscale")
-    with Headscale(scene, tls=True) as headscale:
-        assert headscale.ca is not None
-        context = ssl.create_default_context(cafile=headscale.ca.path)
-        with urllib.request.urlopen(f"{headscale.url}/health", context=context) as answer:
-            assert json.load(answer)["status"] == "pass"
+    with (
+        Headscale(scene, tls=True) as headscale,
+        urllib.request.urlopen(f"{headscale.url}/health", context=headscale.ssl_context) as answer,
+    ):
+        assert json.load(answer)["status"] == "pass"
 
 
 def test_caddy_serves_and_dials_on_one_node(scene: Scene) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,11 @@ class Headscale:
     @property
     def environment(self) -> Mapping[str, str]:
         return {"SSL_CERT_FILE": str(self.ca.path)} if self.ca else {"TS_DEBUG_USE_DERP_HTTP": "1"}
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """For our own node: trusts the scene's CA and nothing else. None on plain HTTP."""
+        return ssl.create_default_context(cafile=self.ca.path) if self.ca else None
 
     def _settings(self, port: int, stun_port: int, ephemeral_timeout: str) -> dict[str, object]:
         settings: dict[str, object] = {

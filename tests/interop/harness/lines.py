@@ -58,9 +58,7 @@ class Lines:
         try:
             return future.result(timeout + 5)
         except TimeoutError:
-            raise ProcessError(
-                f"{self.process.name}: no answer to {op} in {timeout} s\n{self.process.log()}"
-            ) from None
+            raise ProcessError(f"{self.process.name}: no answer to {op} in {timeout} s\n{self.process.log()}") from None
 
     def _read(self) -> None:
         assert self.process.popen.stdout is not None

@@ -54,9 +54,7 @@ class WireGuardGo:
     ) -> None:
         self.scene = scene
         self.namespace = namespace or scene.name
-        self.device = (
-            f"wg{os.getpid() % 1000000}x{len(scene.processes)}"  # names the socket, so unique on the machine
-        )
+        self.device = f"wg{os.getpid() % 1000000}x{len(scene.processes)}"  # names the socket, so unique on the machine
         self.addresses, self.mtu, self.listen_port = addresses, mtu, listen_port
         self._private_key = private_key
         self._environment = {"LOG_LEVEL": "verbose" if verbose else "error"}
