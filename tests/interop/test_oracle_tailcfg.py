@@ -18,6 +18,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import ChallengeKey, DiscoKey, LockKey, NodeKey
 from tsnet.control.messages import MapRequest, RegisterRequest, RegisterResponse, decode_map
 from tsnet.control.transport import EARLY_HEADER, early_payload
+from tsnet.edge.system import hostinfo as this_machine
 from tsnet.netmap.model import UserProfile
 
 pytestmark = pytest.mark.interop
@@ -164,3 +165,12 @@ def test_early_payloads(oracle: Oracle) -> None:
             document = json.loads(early_payload(challenge)[EARLY_HEADER.size :])
             read = oracle.call("tailcfg_decode", kind="EarlyNoise", document=document)
             assert read == {"nodeKeyChallenge": challenge.text()}
+
+
+def test_the_hostinfo_of_this_machine(oracle: Oracle) -> None:
+    """Go knows each of its fields, takes every value, and says the same back."""
+    network = {"PreferredDERP": 999, "DERPLatency": {"999-v4": 0.01}, "WorkingUDP": True}
+    ours = {**this_machine(), "Hostname": "shop", "RequestTags": ["tag:ci"], "NetInfo": network}
+    read = oracle.call("tailcfg_decode", kind="Hostinfo", document=ours)
+    assert read["NetInfo"] == read["NetInfo"] | network
+    assert read == {**ours, "NetInfo": read["NetInfo"]}
