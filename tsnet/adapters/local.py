@@ -159,7 +159,8 @@ async def _connect(family: int, address: Any) -> LocalStream:
         sock.close()
         raise
     if family != getattr(socket, "AF_UNIX", None):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # reset already: the next call says so
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return LocalStream(sock)
 
 
