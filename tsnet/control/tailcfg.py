@@ -40,7 +40,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
     """None when there is nothing that could be a node."""
     fields = mapping(value)
     node_id, node_key = integer(fields.get("ID")), key(NodeKey, fields.get("Key"))
-    if node_id <= 0 or node_key is None:
+    if not node_id or node_key is None:
         return None
     addresses = prefixes(fields.get("Addresses"))
     own_only = fields.get("AllowedIPs") is None or fields.get("UnsignedPeerAPIOnly") is True

@@ -1,0 +1,75 @@
+"""Names of a tailnet, to addresses and back: what MagicDNS would say, without asking it.
+
+| name                      | belongs to                                                             |
+|---------------------------|------------------------------------------------------------------------|
+| shop.tail1234.ts.net      | the node of that name, ourselves among them; a trailing dot is fine    |
+| shop                      | the same, for nodes of our own tailnet: the suffix of our own name     |
+| db.example.com            | an extra record of the tailnet's DNS, when no node has the name        |
+
+Names are compared without case. They hold whether or not the tailnet has MagicDNS switched on, as in Go's tsnet.
+
+Source: Go net/tsdial/dnsmap_state.go, tsdial.go UserDial; ipn/ipnlocal/node_backend.go dnsConfigForNetmap.
+Not here: DNS messages and resolvers (`tsnet.dns`), identities (`whois`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.netmap.model import DnsRecord, NetMap, Node
+
+
+class Names:
+    """One netmap's names; immutable, rebuilt with the netmap. `suffix` is our tailnet's, without dots around it."""
+
+    def __init__(self, netmap: NetMap) -> None:
+        self.suffix = canonical(netmap.self_node.name).partition(".")[2]
+        self._addresses: dict[str, tuple[IPAddress, ...]] = {}
+        self._nodes: dict[IPAddress, Node] = {}
+        for node in chain((netmap.self_node,), netmap.peers.values()):
+            self._add(node)
+        for name, addresses in _records(netmap.dns.extra_records).items():
+            self._addresses.setdefault(name, addresses)
+
+    def resolve(self, name: str) -> tuple[IPAddress, ...]:
+        """All addresses of that name, v4 first as control sends them; empty if it is none of the tailnet's."""
+        return self._addresses.get(canonical(name), ())
+
+    def node_at(self, address: IPAddress) -> Node | None:
+        """The node that owns the address itself, not one that routes it."""
+        return self._nodes.get(address)
+
+    def name_of(self, node: Node) -> str:
+        """As short as it resolves: one label within our tailnet, the full name for a node shared into it."""
+        return self._short(canonical(node.name)) or canonical(node.name)
+
+    def _add(self, node: Node) -> None:
+        for address in node.ips:
+            self._nodes.setdefault(address, node)
+        full = canonical(node.name)
+        if not full:
+            return
+        for name in (full, self._short(full)):
+            if name:
+                self._addresses.setdefault(name, node.ips)
+
+    def _short(self, full: str) -> str:
+        label, _dot, rest = full.partition(".")
+        return label if rest == self.suffix else ""
+
+
+def canonical(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+def _records(records: Iterable[DnsRecord]) -> dict[str, tuple[IPAddress, ...]]:
+    """Those that hold an address, by name; other types are for a resolver."""
+    found: dict[str, tuple[IPAddress, ...]] = {}
+    for record in records:
+        address = parse_address(record.value)
+        if address is not None and record.type in ("", "A", "AAAA"):
+            name = canonical(record.name)
+            found[name] = (*found.get(name, ()), address)
+    return found
