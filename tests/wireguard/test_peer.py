@@ -252,6 +252,18 @@ def test_when_both_initiate_at_once_both_sessions_work(pair: Pair) -> None:
     assert pair.kinds().count("a initiation") == pair.kinds().count("b initiation") == 1
 
 
+def test_in_the_turn_that_reads_the_peers_initiation_we_answer_and_do_not_initiate(pair: Pair) -> None:
+    start = pair.now
+    pair.send(pair.b, b"from b")
+    (initiation,) = pair.sent(pair.b, "initiation")
+    pair.drop = lambda sender, datagram: datagram is initiation  # it comes by hand
+    pair.inject(pair.a, pair.b.address, initiation)
+    pair.send(pair.a, DATA)
+    pair.run(start + 0.05)
+    assert pair.kinds(pair.a) == ["response", "transport"]
+    assert pair.b.received == [DATA]
+
+
 def test_answering_puts_off_our_own_retry(pair: Pair) -> None:
     """The peer's handshake is as good as ours; a retry that crosses it would only replace it."""
     pair.drop = lambda sender, datagram: sender is pair.a and datagram[0] == 1

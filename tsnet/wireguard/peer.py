@@ -185,26 +185,22 @@ class Peer:
     # --- handshakes: initiator ------------------------------------------------------------------------------
 
     def request_initiation(self, now: float) -> None:
-        """A session is wanted: at once, or as soon as the last handshake message is old enough."""
+        """A session is wanted: in this turn, or as soon as the last handshake message is old enough.
+
+        The initiation itself is made when timers run, after the turn's handshakes have been read: if one of them is
+        the peer's initiation, ours is put off. (Both in one burst make wireguard-go mix up the two sessions.)
+        """
         self.timers.handshake_wanted(now)
         if self.timers.is_initiating:
             return
         earliest = self.handshake_sent_at + self._handshake_gap()
-        if now >= earliest:
-            self._initiate(now)
-        else:
-            self.timers.retransmit_at = earliest + self._local.jitter()
+        self.timers.retransmit_at = now if now >= earliest else earliest + self._local.jitter()
 
     def path_gained(self, now: float) -> None:
         """What was sent before went nowhere: a handshake that waits starts over."""
-        if not self.timers.is_initiating:
-            return
-        self.timers.series_ended()
-        earliest = self.handshake_sent_at + INITIATION_GAP + 0.005
-        if now >= earliest:
-            self._initiate(now)
-        else:
-            self.timers.retransmit_at = earliest
+        if self.timers.is_initiating:
+            self.timers.series_ended()
+            self.timers.retransmit_at = max(now, self.handshake_sent_at + INITIATION_GAP + 0.005)
 
     def receive_response(self, message: Response, source: Destination, now: float) -> None:
         local, initiated = self._local, self.handshake
@@ -350,7 +346,7 @@ class Peer:
         self.handshake_sent_at = -math.inf
         if self.timers.is_initiating:
             self.timers.series_ended()
-            self._initiate(now)
+            self.timers.retransmit_at = now
 
     def identity_changed(self, now: float) -> None:
         """Our static key is another: what was computed with the old one is void."""

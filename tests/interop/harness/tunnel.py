@@ -86,6 +86,10 @@ class Tunnel:
                 )
             self.turn(min(end - self.now, 0.05))
 
+    def wait_unread(self, timeout: float = 10.0) -> None:
+        """Until a datagram lies in the socket, which stays there."""
+        assert select.select([self.socket], [], [], timeout)[0]
+
     def turn(self, wait: float) -> None:
         """Wait for a datagram or a deadline, `wait` seconds at most; then one round of all verbs."""
         due = min(self.device.deadline(), self.stack.deadline())
