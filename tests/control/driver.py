@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
+from tsnet.base.malformed import MalformedError
 from tsnet.control.client import Client
 from tsnet.control.facts import Fact, NetMapChanged
 from tsnet.netmap.model import NetMap
@@ -78,7 +79,11 @@ class Driver:
         elif isinstance(effect, Close):
             self._close(effect.link)
         elif isinstance(effect, Compute):
-            self.client.receive(Computed(effect.link, effect.function(effect.argument)), time.monotonic())
+            try:
+                value = effect.function(effect.argument)
+            except MalformedError as error:
+                value = error
+            self.client.receive(Computed(effect.link, value), time.monotonic())
 
     def _open(self, effect: Open) -> None:
         try:

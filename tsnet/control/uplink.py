@@ -174,8 +174,11 @@ class Uplink:
                 return
             public = ControlKeys.decode(response.body).public
         except MalformedError as malformed:
+            if not data:
+                self._lose("eof", *remedies.link_error(self._address, "eof"))
+                return
             detail = f"its answer to GET /key is no server key ({malformed})"
-            self._lose("/key: not a control server", remedies.not_control(self._address, detail), hopeless=bool(data))
+            self._lose("/key: not a control server", remedies.not_control(self._address, detail), hopeless=True)
             return
         self._close_key_link()
         if self._pinned is not None and public != self._pinned:

@@ -1,0 +1,835 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.control.scripted import CONTROL, DISCO_KEY, NODE_KEY, SELF, URL, WALL, WELCOME, Scripted
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.crypto import machine_public, node_public
+from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey
+from tsnet.base.links import Closed, Computed, Opened, Received, Tls
+from tsnet.control import facts
+from tsnet.control.client import DUPLICATE_PAUSE
+from tsnet.control.mapframes import encode_frame
+from tsnet.control.messages import CAPABILITY_VERSION, MapResponse, PingRequest, RegisterResponse
+from tsnet.errors import (
+    AuthKeyRejected,
+    ControlCertificateError,
+    ControlUnreachable,
+    KeyExpired,
+    NodeRemoved,
+    NotAControlServer,
+    RemoteError,
+)
+from tsnet.netmap.merge import MapUpdate
+from tsnet.netmap.model import Node
+
+PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
+KEEP_ALIVE = MapResponse(keep_alive=True)
+
+
+def problem(control: Scripted) -> facts.Problem:
+    return control.told(facts.Problem)[-1]
+
+
+# --- joining ----------------------------------------------------------------------------------------------------
+
+
+def test_a_join_from_nothing_to_the_first_map() -> None:
+    control = Scripted()
+    control.join(netmap=MapUpdate(node=SELF, peers=(PEER,)))
+    assert [type(fact).__name__ for fact in control.facts] == ["LoggedIn", "Published", "Connected", "NetMapChanged"]
+    assert control.netmap.peers == {2: PEER}
+
+
+def test_both_links_go_to_the_urls_own_host_port_and_scheme() -> None:
+    control = Scripted()
+    control.join()
+    assert [(one.link[1], one.hosts, one.port, one.tls) for one in control.opens] == [
+        ("key", ("control.example",), 8443, Tls("control.example")),
+        ("noise", ("control.example",), 8443, Tls("control.example")),
+    ]
+
+
+def test_plain_http_is_plain() -> None:
+    control = Scripted()
+    control.join(url="http://127.0.0.1:8080")
+    assert [(one.port, one.tls) for one in control.opens] == [(8080, None), (8080, None)]
+
+
+def test_the_registration_says_what_the_node_is() -> None:
+    control = Scripted()
+    control.client(auth_key="tskey", ephemeral=True, hostinfo={"Hostname": "shop", "RequestTags": ["tag:x"]})
+    control.run()
+    request = control.find("register").register
+    assert (request.node_key, request.auth_key, request.ephemeral) == (NODE_KEY, "tskey", True)
+    assert (request.version, request.hostinfo["RequestTags"]) == (CAPABILITY_VERSION, ["tag:x"])
+    assert request.old_node_key is None
+
+
+def test_poll_and_update_carry_everything() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    client.set_endpoints([(UdpAddress("1.2.3.4", 5), 1)], control.now)
+    control.run()
+    control.answer("register", WELCOME.encode())
+    poll, (update,) = control.find("poll").map, control.updates
+    for request in (poll, update):
+        assert (request.disco_key, request.node_key, request.compress) == (DISCO_KEY, NODE_KEY, True)
+        assert request.hostinfo == {"Hostname": "shop", "NetInfo": {"PreferredDERP": 900}}
+        assert (request.endpoints, request.endpoint_types) == ((UdpAddress("1.2.3.4", 5),), (1,))
+    assert (poll.stream, poll.omit_peers, update.stream, update.omit_peers) == (True, False, False, True)
+
+
+def test_the_home_goes_out_at_once_on_the_same_connection() -> None:
+    control = Scripted()
+    client = control.join()
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    effects = client.transmit(control.now)
+    assert len(effects) == 1
+    control._perform(effects[0])
+    control.run()
+    assert control.updates[-1].hostinfo["NetInfo"] == {"PreferredDERP": 900}
+    assert control.told(facts.Published)[-1].home_region == 900
+    assert len(control.opens) == 2
+
+
+def test_an_enrolled_node_shows_its_auth_key_only_if_control_asks() -> None:
+    control = Scripted()
+    control.client(auth_key="key", enrolled=True)
+    control.run()
+    assert control.find("register").register.auth_key == ""
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/1").encode())
+    assert control.find("register").register.auth_key == "key"
+    assert control.told(facts.LoginUrl) == []
+    control.answer("register", WELCOME.encode())
+    assert control.told(facts.LoggedIn) == [facts.LoggedIn(WELCOME.user)]
+
+
+def test_plain_maps_are_read_too() -> None:
+    control = Scripted()
+    control.join()
+    control.send_map(MapResponse(MapUpdate(domain="d")), compress=False)
+    assert control.netmap.domain == "d"
+
+
+# --- logging in by a person -------------------------------------------------------------------------------------
+
+
+def test_without_a_key_the_url_is_told_and_waited_for_with_the_same_node_key() -> None:
+    control = Scripted()
+    control.client()
+    control.run()
+    url = "https://control.example/a/1"
+    control.answer("register", RegisterResponse(auth_url=url).encode())
+    assert control.facts == [facts.LoginUrl(url)]
+    request = control.find("register").register
+    assert (request.followup, request.node_key) == (url, NODE_KEY)
+    control.wind(200)  # a person takes their time
+    control.answer("register", WELCOME.encode())
+    assert control.told(facts.LoggedIn)
+
+
+def test_the_same_url_again_is_asked_with_a_backoff_and_told_once() -> None:
+    control = Scripted()
+    control.client()
+    control.run()
+    answer = RegisterResponse(auth_url="https://control.example/a/1").encode()
+    for _ in range(5):
+        control.answer("register", answer)
+        control.wind(1)
+    assert len(control.told(facts.LoginUrl)) == 1
+
+
+def test_a_new_url_is_told() -> None:
+    control = Scripted()
+    control.client()
+    control.run()
+    for number in (1, 2):
+        control.answer("register", RegisterResponse(auth_url=f"https://control.example/a/{number}").encode())
+    assert [fact.url[-1] for fact in control.told(facts.LoginUrl)] == ["1", "2"]
+    assert control.find("register").register.followup.endswith("2")
+
+
+def test_a_login_survives_a_broken_connection() -> None:
+    control = Scripted()
+    control.client()
+    control.run()
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/1").encode())
+    control.cut()
+    control.wind(1)
+    assert control.find("register").register.followup == "https://control.example/a/1"
+
+
+def test_a_followup_nobody_answers_is_asked_again_on_a_new_connection() -> None:
+    control = Scripted()
+    control.client()
+    control.run()
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/1").encode())
+    control.wind(301)
+    assert len([one for one in control.opens if one.link[1] == "noise"]) == 2
+    assert control.find("register").register.followup
+
+
+# --- what cannot succeed ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, RegisterResponse(error="authkey already used").encode()), (401, b"authkey already used\n")],
+)
+def test_a_key_that_is_refused_is_fatal_and_not_tried_again(status: int, body: bytes) -> None:
+    control = Scripted()
+    client = control.client(auth_key="tskey-auth-hidden")
+    control.run()
+    control.answer("register", body, status)
+    assert problem(control).fatal
+    error = problem(control).error
+    assert isinstance(error, AuthKeyRejected)
+    assert (error.control_url, error.reason) == (URL, "authkey already used")
+    assert "hidden" not in repr(control.facts) + repr(client) + str(error)
+    opened = len(control.opens)
+    control.wind(3600)
+    assert len(control.opens) == opened
+    assert control.peers == {}
+
+
+def test_after_a_fatal_problem_login_starts_again() -> None:
+    control = Scripted()
+    client = control.client(auth_key="bad")
+    control.run()
+    control.answer("register", RegisterResponse(error="no").encode())
+    client.login(control.now, "good")
+    control.run()
+    assert control.find("register").register.auth_key == "good"
+    control.answer("register", WELCOME.encode())
+    assert control.told(facts.LoggedIn)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_server_that_will_not_have_this_client(status: int) -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", b"unsupported client version", status)
+    assert problem(control).fatal
+    assert isinstance(problem(control).error, RemoteError)
+    assert "unsupported client version" in str(problem(control).error)
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ((404, b"<html>not found", {}), NotAControlServer),
+        ((200, b"<html>welcome", {}), NotAControlServer),
+        ((200, b"{}", {}), NotAControlServer),
+        ((301, b"", {"Location": "https://elsewhere.example/key"}), NotAControlServer),
+        ((403, b"", {}), NotAControlServer),
+    ],
+)
+def test_what_is_no_control_server_is_fatal(page: tuple[int, bytes, dict[str, str]], error: type[Exception]) -> None:
+    control = Scripted()
+    control.pages["/key"] = page
+    control.client(auth_key="key")
+    control.wind(3600)
+    (only,) = control.told(facts.Problem)
+    assert only.fatal
+    assert isinstance(only.error, error)
+    assert URL in str(only.error)
+
+
+def test_a_server_without_ts2021_is_fatal() -> None:
+    control = Scripted()
+    control.pages["/ts2021"] = (404, b"", {})
+    control.client(auth_key="key")
+    control.run()
+    assert problem(control).fatal
+    assert isinstance(problem(control).error, NotAControlServer)
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        ("certificate: expired", "clock"),
+        ("certificate: not yet valid", "clock"),
+        ("certificate: self-signed certificate", "SSL_CERT_FILE"),
+        ("certificate: unable to get local issuer certificate", "ssl_context="),
+    ],
+)
+def test_certificates_have_their_remedy(reason: str, word: str) -> None:
+    control = Scripted()
+    control.refuse = reason
+    control.client(auth_key="key")
+    control.wind(60)
+    assert problem(control).fatal
+    assert isinstance(problem(control).error, ControlCertificateError)
+    assert word in str(problem(control).error)
+    assert len(control.opens) == 2
+
+
+def test_a_pinned_key_must_be_the_servers() -> None:
+    control = Scripted()
+    control.client(auth_key="key", control_key=MachineKey(b"\x09" * 32))
+    control.wind(60)
+    assert problem(control).fatal
+    assert isinstance(problem(control).error, NotAControlServer)
+    assert "control_key=" in str(problem(control).error)
+    control = Scripted()
+    control.join(control_key=machine_public(CONTROL))
+    assert control.told(facts.Connected)
+
+
+# --- what can: unreachable, restarted, limited ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "unreachable", "reset", "eof", "tls: handshake eof"])
+def test_an_unreachable_server_is_told_and_tried_again(reason: str) -> None:
+    control = Scripted()
+    control.refuse = reason
+    control.client(auth_key="key")
+    control.wind(5)
+    assert len(control.told(facts.Problem)) > 3
+    assert not any(one.fatal for one in control.told(facts.Problem))
+    assert isinstance(problem(control).error, ControlUnreachable)
+    control.refuse = ""
+    control.wind(60)
+    assert control.waits("register")
+
+
+def test_the_backoff_grows_to_half_a_minute_and_stays() -> None:
+    control = Scripted()
+    control.refuse = "refused"
+    control.client(auth_key="key")
+    control.wind(3600)
+    attempts = len(control.told(facts.Problem))
+    assert 120 < attempts < 250
+    control.wind(3600)
+    assert 80 <= len(control.told(facts.Problem)) - attempts <= 240
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+def test_a_server_that_is_unwell_is_tried_again(status: int) -> None:
+    control = Scripted()
+    good = control.pages["/key"]
+    control.pages["/key"] = (status, b"", {})
+    control.client(auth_key="key")
+    control.wind(2)
+    assert not problem(control).fatal
+    control.pages["/key"] = good
+    control.wind(60)
+    assert control.waits("register")
+
+
+def test_a_server_that_says_nothing_is_left_after_15_seconds() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    client.transmit(control.now)
+    control.now += 15
+    client.transmit(control.now)
+    (told,) = client.take_facts()
+    assert isinstance(told, facts.Problem)
+    assert "no answer in time" in str(told.error)
+
+
+def test_a_registration_nobody_answers_is_tried_on_another_connection() -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.wind(61)
+    assert control.waits("register")
+    assert len(control.told(facts.Problem)) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "at_least", "at_most"), [("7", 7, 7.1), ("0", 5, 10), ("99999", 5, 10), ("x", 5, 10)]
+)
+def test_a_rate_limit_is_honoured(header: str, at_least: float, at_most: float) -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", b"slow down", 429, retry_after=header)
+    assert not problem(control).fatal
+    control.wind(at_least - 0.01)
+    assert not control.waits("register")
+    control.wind(at_most - at_least + 0.02)
+    assert control.waits("register")
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"not json"), (503, b"busy")])
+def test_a_registration_that_fails_for_now_is_tried_again(status: int, body: bytes) -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", body, status)
+    assert not problem(control).fatal
+    control.wind(1)
+    assert control.waits("register")
+
+
+def test_a_restart_of_control_is_a_gap_and_a_whole_new_map() -> None:
+    control = Scripted()
+    control.join(netmap=MapUpdate(node=SELF, peers=(PEER,)))
+    control.refuse = "refused"
+    control.cut("eof")
+    assert control.told(facts.Disconnected) == [facts.Disconnected("eof")]
+    control.wind(3)
+    control.refuse = ""
+    control.wind(60)
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.netmap.peers == {}
+    assert [type(fact) for fact in control.facts].count(facts.Connected) == 2
+    assert len(control.told(facts.LoggedIn)) == 1  # no second registration
+
+
+def test_what_we_say_of_ourselves_is_said_again_if_the_connection_took_it_away() -> None:
+    control = Scripted()
+    client = control.join()
+    control.updates_pass = False
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    control.run()
+    control.cut()
+    control.updates_pass = True
+    control.wind(5)
+    assert control.told(facts.Published)[-1].home_region == 900
+
+
+def test_another_server_key_after_a_reinstall_is_learnt() -> None:
+    control = Scripted()
+    control.join()
+    other = MachinePrivateKey(b"\x23" * 32)
+    key = b'{"publicKey":"' + machine_public(other).text().encode() + b'"}'
+    control.pages["/key"] = (200, key, {})
+    control.pages["/ts2021"] = (400, b"bad handshake", {})
+    control.cut()
+    control.wind(5)
+    control.key_private, control.pages["/ts2021"] = other, (101, b"", {})
+    control.wind(60)
+    assert control.waits("poll")
+    assert not any(one.fatal for one in control.told(facts.Problem))
+
+
+def test_a_proxy_page_during_a_restart_is_not_fatal() -> None:
+    control = Scripted()
+    control.join()
+    control.pages["/ts2021"] = control.pages["/key"] = (404, b"<html>", {})
+    control.cut()
+    control.wind(10)
+    assert not any(one.fatal for one in control.told(facts.Problem))
+
+
+# --- the map stream ---------------------------------------------------------------------------------------------
+
+
+def test_two_minutes_without_a_word_end_the_connection() -> None:
+    control = Scripted()
+    control.join()
+    for _ in range(5):
+        control.wind(100)
+        control.send_map(KEEP_ALIVE)
+    assert control.told(facts.Disconnected) == []
+    control.wind(119.9)
+    assert control.told(facts.Disconnected) == []
+    control.wind(0.2)
+    assert len(control.told(facts.Disconnected)) == 1
+    control.wind(1)
+    assert control.waits("poll")
+
+
+def test_the_watchdog_covers_the_first_byte() -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", WELCOME.encode())
+    control.wind(121)
+    assert len([one for one in control.opens if one.link[1] == "noise"]) == 2
+
+
+def test_a_stream_that_ends_begins_again_on_the_same_connection() -> None:
+    control = Scripted()
+    control.join()
+    control.send(b"", end=True)
+    control.wind(1)
+    assert control.waits("poll")
+    assert len(control.opens) == 2
+    assert control.told(facts.Disconnected) == []
+
+
+def test_a_first_message_without_node_is_refused() -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", WELCOME.encode())
+    control.send_map(MapResponse(MapUpdate(peers=(PEER,))))
+    assert control._client.dropped["map-refused"] == 1
+    assert not problem(control).fatal
+    control.wind(1)
+    assert control.waits("poll")
+
+
+@pytest.mark.parametrize("message", [b"not json", b"\x28\xb5\x2f\xfd\x00\x58", b"\x28\xb5\x2f\xfd" + bytes(9), b"[]"])
+def test_a_bad_message_costs_the_stream_and_is_counted(message: bytes) -> None:
+    control = Scripted()
+    client = control.join()
+    control.send(len(message).to_bytes(4, "little") + message)
+    assert client.dropped == {"map-refused": 1}
+    control.wind(1)
+    control.send_map(MapResponse(MapUpdate(node=SELF, domain="again")))
+    assert control.netmap.domain == "again"
+
+
+def test_a_bomb_is_refused_and_counted() -> None:
+    from backports import zstd
+
+    control = Scripted()
+    client = control.join()
+    bomb = zstd.compress(bytes((64 << 20) + 1), level=1)
+    control.send(len(bomb).to_bytes(4, "little") + bomb)
+    assert client.dropped == {"map-refused": 1}
+    assert "67108865" in str(problem(control).error)
+
+
+def test_a_large_map_is_decoded_elsewhere_and_what_follows_waits_for_it() -> None:
+    control = Scripted()
+    client = control.join()
+    computes: list[Any] = []
+    control.compute = computes.append
+    large = MapResponse(MapUpdate(peers=tuple(attrs.evolve(PEER, id=number) for number in range(2, 900))))
+    control.send_map(large)
+    control.send_map(MapResponse(MapUpdate(domain="after")))
+    assert len(computes) == 1
+    assert control.netmap.domain == ""
+    control.wind(500)  # the watchdog rests meanwhile
+    (effect,) = computes
+    client.receive(Computed(effect.link, effect.function(effect.argument)), control.now)
+    control.run()
+    assert len(control.netmap.peers) == 898
+    assert control.netmap.domain == "after"
+
+
+def test_a_large_map_that_is_malformed_is_refused() -> None:
+    control = Scripted()
+    client = control.join()
+    effects: list[Any] = []
+    control.compute = effects.append
+    control.send(encode_frame(b"{" + bytes(300_000), compress=True))
+    client.receive(Computed(effects[0].link, ValueError("no")), control.now)
+    control.run()
+    assert client.dropped == {"map-refused": 1}
+
+
+def test_sleep_leaves_control_alone_for_a_while() -> None:
+    control = Scripted()
+    control.join()
+    control.send_map(MapResponse(MapUpdate(domain="d"), sleep=30.0))
+    assert control.netmap.domain == "d"
+    assert not control.waits("poll")
+    control.wind(29)
+    assert not control.waits("poll")
+    control.wind(2)
+    assert control.waits("poll")
+
+
+def test_sleep_has_a_limit() -> None:
+    control = Scripted()
+    control.join()
+    control.send_map(MapResponse(MapUpdate(domain="d"), sleep=1e9))
+    control.wind(301)
+    assert control.waits("poll")
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_poll_that_fails_otherwise_is_tried_again_without_a_new_login(status: int) -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", WELCOME.encode())
+    control.answer("poll", b"why", status)
+    assert not problem(control).fatal
+    control.wind(1)
+    assert control.waits("poll")
+    assert not control.waits("register")
+
+
+# --- the node's own life ----------------------------------------------------------------------------------------
+
+
+def test_a_deleted_node_is_told_and_control_left_alone() -> None:
+    control = Scripted()
+    control.join()
+    control.send(b"", end=True)
+    control.wind(1)
+    control.answer("poll", b"node not found", 404)
+    (told,) = control.told(facts.NodeRemoved)
+    assert told.fatal
+    assert isinstance(told.error, NodeRemoved)
+    opened = len(control.opens)
+    control.wind(3600)
+    assert len(control.opens) == opened
+
+
+def test_a_deleted_ephemeral_node_registers_anew_with_another_key() -> None:
+    control = Scripted()
+    client = control.join(ephemeral=True)
+    control.updates_pass = False
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    control.run()
+    control.answer("update", b"node not found", 404)
+    request = control.find("register").register
+    assert request.node_key != NODE_KEY
+    assert (request.old_node_key, request.auth_key, request.ephemeral) == (None, "key", True)
+    assert not control.waits("poll")
+    control.updates_pass = True
+    control.answer("register", WELCOME.encode())
+    (rotated,) = control.told(facts.NodeKeyRotated)
+    assert (node_public(rotated.private), rotated.old) == (request.node_key, None)
+    assert control.find("poll").map.node_key == request.node_key
+    assert control.updates[-1].node_key == request.node_key
+
+
+def test_an_empty_map_makes_us_ask_whether_control_still_knows_us() -> None:
+    control = Scripted()
+    control.join()
+    control.wind(10)
+    before = len(control.updates)
+    for _ in range(5):
+        control.send_map(MapResponse(MapUpdate(control_time=WALL)))
+    assert len(control.updates) == before + 1
+    control.wind(20)
+    assert len(control.updates) == before + 2  # the later four are one question more
+    assert len(control.told(facts.NetMapChanged)) == 1
+
+
+def test_key_expiry_by_the_servers_word_and_back() -> None:
+    control = Scripted()
+    control.join()
+    control.send_map(MapResponse(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL - 5))))
+    assert control.told(facts.KeyExpired) == [facts.KeyExpired()]
+    assert control.waits("poll")  # the map is followed on
+    control.send_map(MapResponse(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 1e6))))
+    assert control.told(facts.KeyExtended) == [facts.KeyExtended()]
+
+
+def test_key_expiry_by_our_clock() -> None:
+    control = Scripted()
+    control.join(netmap=MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50)))
+    control.wind(49)
+    assert control.told(facts.KeyExpired) == []
+    control.wind(2)
+    assert control.told(facts.KeyExpired) == [facts.KeyExpired()]
+
+
+def test_an_expired_key_is_replaced_naming_the_old_one() -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    control.answer("register", RegisterResponse(node_key_expired=True).encode())
+    request = control.find("register").register
+    assert request.old_node_key == NODE_KEY
+    assert request.node_key != NODE_KEY
+    control.answer("register", WELCOME.encode())
+    assert [type(fact) for fact in control.facts][:2] == [facts.NodeKeyRotated, facts.LoggedIn]
+
+
+def test_a_new_key_that_has_expired_is_fatal() -> None:
+    control = Scripted()
+    control.client(auth_key="key")
+    control.run()
+    for _ in range(2):
+        control.answer("register", RegisterResponse(node_key_expired=True).encode())
+    assert problem(control).fatal
+    assert isinstance(problem(control).error, KeyExpired)
+
+
+def test_a_new_login_keeps_the_old_key_until_control_accepts() -> None:
+    control = Scripted()
+    client = control.join()
+    client.login(control.now, "another")
+    control.run()
+    request = control.find("register").register
+    assert (request.old_node_key, request.auth_key) == (NODE_KEY, "another")
+    assert control.find("poll").map.node_key == NODE_KEY
+    control.answer("register", WELCOME.encode())
+    assert control.find("poll").map.node_key == request.node_key
+
+
+def test_logout() -> None:
+    control = Scripted()
+    client = control.join()
+    client.logout(control.now)
+    control.run()
+    request = control.find("register").register
+    assert (request.expiry, request.node_key) == (123.0, NODE_KEY)
+    control.answer("register", RegisterResponse(node_key_expired=True).encode())
+    assert control.facts[-1] == facts.LoggedOut()
+    control.wind(3600)
+    assert len(control.opens) == 2
+    assert client.dropped == {}
+
+
+@pytest.mark.parametrize("status", [404, 400, 401])
+def test_a_logout_of_a_node_nobody_knows_is_done(status: int) -> None:
+    control = Scripted()
+    client = control.join()
+    client.logout(control.now)
+    control.run()
+    control.answer("register", b"?", status)
+    assert control.facts[-1] == facts.LoggedOut()
+
+
+def test_a_logout_is_repeated_until_control_has_heard_it() -> None:
+    control = Scripted()
+    client = control.join()
+    client.logout(control.now)
+    control.run()
+    control.cut()
+    control.wind(1)
+    control.answer("register", b"", 500)
+    control.wind(1)
+    control.answer("register", WELCOME.encode())
+    assert control.facts[-1] == facts.LoggedOut()
+
+
+# --- two of the same key ----------------------------------------------------------------------------------------
+
+
+def test_our_node_with_a_foreign_disco_key_is_a_duplicate() -> None:
+    control = Scripted()
+    control.join()
+    foreign = MapResponse(MapUpdate(node=attrs.evolve(SELF, disco_key=DiscoKey(b"\x09" * 32))))
+    control.send_map(foreign)
+    control.send_map(foreign)
+    assert len(control.told(facts.DuplicateNode)) == 1
+
+
+def test_the_disco_key_of_our_last_process_is_no_duplicate() -> None:
+    control = Scripted()
+    control.join(netmap=MapUpdate(node=attrs.evolve(SELF, disco_key=DiscoKey(b"\x09" * 32))))
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.DuplicateNode) == []
+
+
+def test_a_stream_ended_three_times_in_a_minute_is_a_duplicate_and_we_slow_down() -> None:
+    control = Scripted()
+    control.join()
+    for _ in range(2):
+        control.send(b"", end=True)
+        control.wind(1)
+        control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.DuplicateNode) == []
+    control.send(b"", end=True)
+    assert len(control.told(facts.DuplicateNode)) == 1
+    control.wind(DUPLICATE_PAUSE - 1)
+    assert not control.waits("poll")
+    control.wind(DUPLICATE_PAUSE + 1)
+    assert control.waits("poll")
+
+
+def test_streams_that_end_now_and_then_are_not() -> None:
+    control = Scripted()
+    control.join()
+    for _ in range(6):
+        control.wind(40)
+        control.send(b"", end=True)
+        control.wind(1)
+        control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.DuplicateNode) == []
+
+
+# --- pings ------------------------------------------------------------------------------------------------------
+
+
+def test_c2n_is_answered_on_the_channel() -> None:
+    control = Scripted()
+    control.join()
+    ping = PingRequest("https://unused/c2n/token", types="c2n", payload=b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    control.send_map(MapResponse(keep_alive=True, ping=ping))
+    body = control.find("/c2n/token").request.body
+    assert body.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_head_over_a_link_of_its_own() -> None:
+    control = Scripted()
+    control.join()
+    ping = PingRequest(f"{URL}/machine/ping-response?id=1")
+    control.send_map(MapResponse(keep_alive=True, ping=ping))
+    control.send_map(MapResponse(keep_alive=True, ping=ping))  # the same URL once
+    assert control.heads == ["/machine/ping-response?id=1"]
+    assert {link[1] for link in control.peers} == {"noise"}
+
+
+def test_a_ping_is_handed_out_and_its_answer_posted() -> None:
+    control = Scripted()
+    client = control.join()
+    ping = PingRequest(f"{URL}/p", url_is_noise=True, types="TSMP", ip="100.64.0.2")
+    control.send_map(MapResponse(keep_alive=True, ping=ping))
+    assert control.told(facts.PingRequested) == [facts.PingRequested(ping)]
+    client.answer_ping(ping, {"Type": "TSMP", "LatencySeconds": 0.5}, control.now)
+    control.run()
+    assert control.find("/p").request.body == b'{"Type":"TSMP","LatencySeconds":0.5}'
+
+
+def test_a_page_for_a_person_is_told() -> None:
+    control = Scripted()
+    control.join()
+    control.send_map(MapResponse(keep_alive=True, pop_browser_url="https://control.example/x"))
+    assert control.told(facts.BrowserRequested) == [facts.BrowserRequested("https://control.example/x")]
+
+
+# --- the face ---------------------------------------------------------------------------------------------------
+
+
+def test_events_of_links_long_gone_are_counted() -> None:
+    control = Scripted()
+    client = control.join()
+    old = control.opens[1].link
+    control.cut()
+    for event in (Opened(old), Received(old, b"x"), Closed(old, "eof"), Computed(("control", "map", 1), None)):
+        client.receive(event, control.now)
+    assert client.dropped["late"] == 4
+
+
+@pytest.mark.parametrize("budget", [1, 50])
+def test_a_small_budget_leaves_the_rest_due(budget: int) -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    first = client.transmit(control.now, budget)
+    assert first
+    while client.deadline() <= control.now:
+        assert client.transmit(control.now, budget) != []
+    client.set_net_info({"PreferredDERP": 1}, control.now)
+    assert client.deadline() > control.now  # nobody to tell yet
+
+
+def test_garbage_on_the_channel_ends_it_and_nothing_else() -> None:
+    control = Scripted()
+    client = control.join()
+    link = next(iter(control.peers))
+    client.receive(Received(link, bytes(100)), control.now)
+    control.run()
+    assert len(control.told(facts.Disconnected)) == 1
+    control.wind(1)
+    assert control.waits("poll")
+
+
+def test_the_clock_of_the_wall_may_be_set() -> None:
+    control = Scripted()
+    client = control.join(netmap=MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 5000)))
+    client.set_wall_offset(WALL - control.now + 6000)
+    control.send_map(MapResponse(MapUpdate(domain="d")))
+    assert control.told(facts.KeyExpired)
+
+
+def test_two_runs_of_one_seed_are_the_same() -> None:
+    def trace() -> str:
+        control = Scripted(seed=5)
+        control.refuse = "refused"
+        control.client(auth_key="key")
+        control.wind(20)
+        control.refuse = ""
+        control.wind(20)
+        return repr([(one.link, control.now) for one in control.opens])
+
+    assert trace() == trace()
