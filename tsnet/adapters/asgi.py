@@ -23,7 +23,7 @@ import anyio
 import anyio.abc
 
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
-from tsnet.errors import ConfigError
+from tsnet.errors import ConfigError, Error
 from tsnet.netmap.whois import Peer
 from tsnet.protocols import ByteStream, Listener, Whois
 
@@ -72,7 +72,7 @@ class AsgiServer:
         while True:
             try:
                 stream = await self._listener.accept()
-            except anyio.ClosedResourceError:  # by us, or with the node
+            except (anyio.ClosedResourceError, Error):  # by us, or with the node
                 self.close()
                 return
             engine.serve(stream)

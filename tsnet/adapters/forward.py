@@ -77,7 +77,7 @@ class Forward:
         while True:
             try:
                 end = await self._source.accept()
-            except anyio.ClosedResourceError:  # with the node
+            except (anyio.ClosedResourceError, Error):  # with the node
                 self.close()
                 return
             tasks.start_soon(self._forward, end)
