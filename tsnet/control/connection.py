@@ -51,7 +51,8 @@ class Connection:
     def receive(self, data: bytes) -> list[Asked]:
         """What is asked now. A page's request must be answered, or `switch`ed, before the next is read: see `again`.
 
-        Raises MalformedError: close the link."""
+        Raises MalformedError: close the link.
+        """
         if self.stage is Stage.PAGES:
             request = self._answering.receive(data)
             return [] if request is None else [request]
@@ -70,8 +71,11 @@ class Connection:
             self.stage = Stage.ENDING
 
     def switch(self, request: upgrade.Request, private: MachinePrivateKey, entropy: Callable[[int], bytes]) -> None:
-        """Answer POST /ts2021: the 101, and the Noise response right behind it. Raises MalformedError for an
-        initiation that is not for us; answer 400 then. Calls that came with the request wait in `receive(b"")`."""
+        """Answer POST /ts2021: the 101, and the Noise response right behind it.
+
+        Raises MalformedError for an initiation that is not for us, and then a page can still be answered (400); and
+        for a client that speaks before it has seen the response, when nothing can.
+        """
         responder = Responder(private, upgrade.initiation_of(request), entropy)
         switching, rest = self._answering.switch()
         self._out += switching + responder.response

@@ -250,6 +250,7 @@ class MapResponse:
     """One map message: the state it carries (`update`), and what it asks for beside it.
 
     A keep-alive carries no state. `sleep` is Debug.SleepSeconds: how long to leave control alone.
+    disable_log_tail asks a Go node to upload no logs; we upload none, so nothing here reads it.
     """
 
     update: MapUpdate = attrs.field(factory=MapUpdate)
@@ -257,6 +258,7 @@ class MapResponse:
     ping: PingRequest | None = None
     pop_browser_url: str = ""
     sleep: float = 0.0
+    disable_log_tail: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -272,8 +274,9 @@ class MapResponse:
             fields["PingRequest"] = self.ping.encode()
         if self.pop_browser_url:
             fields["PopBrowserURL"] = self.pop_browser_url
-        if self.sleep:
-            fields["Debug"] = {"SleepSeconds": self.sleep}
+        debug = {"SleepSeconds": self.sleep, "DisableLogTail": self.disable_log_tail}
+        if any(debug.values()):
+            fields["Debug"] = {name: value for name, value in debug.items() if value}
         return gojson.document(fields)
 
 

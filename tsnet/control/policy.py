@@ -119,9 +119,7 @@ class Accept:
         if not sources or not places:
             return None
         if self.capabilities:
-            grant = CapGrant(
-                tuple(prefix for text, _ports in places for prefix in _networks(text)), self.capabilities
-            )
+            grant = CapGrant(tuple(prefix for text, _ports in places for prefix in _networks(text)), self.capabilities)
             return FilterRule(tuple(sources), grants=(grant,))
         spans = tuple(Destination(text, span) for text, ports in places for span in ports)
         return FilterRule(tuple(sources), spans, self.protocols)
@@ -135,9 +133,7 @@ class Policy:
     tag_owners: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     @classmethod
-    def parse(
-        cls, rules: Iterable[Mapping[str, Any]], tag_owners: Mapping[str, Iterable[str]] | None = None
-    ) -> Policy:
+    def parse(cls, rules: Iterable[Mapping[str, Any]], tag_owners: Mapping[str, Iterable[str]] | None = None) -> Policy:
         """Raises ConfigError for a rule that means nothing."""
         owners = {tag: tuple(logins) for tag, logins in (tag_owners or {}).items()}
         return cls(tuple(Accept.parse(rule) for rule in rules), owners)

@@ -257,8 +257,10 @@ class Server:
     # --- what whoever runs the tailnet asks of nodes ----------------------------------------------------------------
 
     def c2n(self, member: Member, request: bytes, now: float) -> str | None:
-        """Ask a node something: a raw HTTP/1.1 request. The answer appears in `replies` under the token returned;
-        None if the node has no stream."""
+        """Ask a node something: a raw HTTP/1.1 request.
+
+        The answer appears in `replies` under the token returned; None if the node has no stream.
+        """
         token = self._entropy(16).hex()
         ping = PingRequest(f"{self.base_url}{C2N_PATH}{token}", url_is_noise=True, types="c2n", payload=request)
         if not self._streams.ping(member.id, ping, now):

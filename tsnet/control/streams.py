@@ -89,7 +89,7 @@ class MapStreams:
         stream = MapStream(connection, number, member, request.compress, told, now)
         self._streams[member.id] = stream
         connection.calls.respond(number, 200, end=False)
-        stream.write(MapResponse(first(told, now + self._wall_offset)), now)
+        stream.write(MapResponse(first(told, now + self._wall_offset), disable_log_tail=True), now)
         self._touched[connection] = None
         if request.keep_alive:
             self._at(stream.keep_alive_at, self._keep_alive, stream)
@@ -123,7 +123,8 @@ class MapStreams:
             self._tell(stream, now)
 
     def deadline(self) -> float:
-        if self._generation != self._tailnet.generation or any(one.is_ready for one in self._behind.values()):
+        fresh = self._generation != self._tailnet.generation
+        if fresh or self._touched or any(stream.is_ready for stream in self._behind.values()):
             return DUE_NOW
         return self._timers[0][0] if self._timers else math.inf
 

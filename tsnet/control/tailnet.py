@@ -298,9 +298,7 @@ class Tailnet:
                 if other != member.id and self._policy.are_peers(own, subject)
             )
         others = (self.members[other] for other in self._peers[member.id])
-        return {
-            other.id: self._both_nodes(other)[1] for other in others if other.disco_key or other.is_wireguard_only
-        }
+        return {other.id: self._both_nodes(other)[1] for other in others if other.disco_key or other.is_wireguard_only}
 
     def rules_for(self, member: Member) -> tuple[FilterRule, ...]:
         if member.id not in self._rules:

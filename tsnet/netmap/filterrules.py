@@ -114,9 +114,7 @@ class FilterRules:
         """Protocols without ports need a rule that names them and spans all ports. `cap:` sources do not count."""
         number = int.from_bytes(destination, "big")
         return any(
-            protocol in match.protocols
-            and match.sources.lookup(source) is not None
-            and match.reaches_all_ports(number)
+            protocol in match.protocols and match.sources.lookup(source) is not None and match.reaches_all_ports(number)
             for match in self._matches[len(source)]
         )
 
@@ -206,9 +204,7 @@ def _parse_destinations(destinations: Iterable[Destination]) -> tuple[dict[int, 
 
 
 def _admits_unsigned_peers(netmap: NetMap) -> bool:
-    unsigned = [
-        prefix for node in netmap.peers.values() if node.unsigned_peer_api_only for prefix in node.allowed_ips
-    ]
+    unsigned = [prefix for node in netmap.peers.values() if node.unsigned_peer_api_only for prefix in node.allowed_ips]
     if not unsigned:
         return False
     return any(
