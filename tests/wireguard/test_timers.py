@@ -139,6 +139,7 @@ def test_data_sent_expects_an_answer_counted_from_the_first() -> None:
 @pytest.mark.parametrize("event", [Timers.authenticated_sent, Timers.authenticated_received])
 def test_the_persistent_keepalive_follows_all_traffic(event: object) -> None:
     timers = Timers(25.0)
+    assert timers.deadline() == -math.inf
     assert callable(event)
     event(timers, NOW + 7)
     assert armed(timers) == {"persistent_at": 32}

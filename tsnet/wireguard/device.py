@@ -119,11 +119,12 @@ class Device:
         return key in self._peers
 
     def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
-        """Cheap; a peer that is there stays as it is. persistent_keepalive: seconds."""
+        """Cheap; a peer that is there stays as it is. persistent_keepalive: seconds; its first one is due at once."""
         if key == self.public_key:
             self.dropped["own key"] += 1
         elif key not in self._peers:
-            self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
+            peer = self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
+            self._alarms.arm(peer)
 
     def remove_peer(self, key: NodeKey) -> None:
         peer = self._peers.pop(key, None)

@@ -6,7 +6,7 @@
 | give_up_at       | a handshake is wanted         | REKEY_ATTEMPT_TIME               | stop, drop what is staged |
 | keepalive_at     | data received                 | KEEPALIVE_TIMEOUT                | answer with a keepalive   |
 | new_handshake_at | data sent                     | NEW_HANDSHAKE_TIME + jitter      | nobody there: initiate    |
-| persistent_at    | anything authentic, both ways | the interval                     | keepalive, unasked        |
+| persistent_at    | anything authentic, both ways | the interval; at once if new     | keepalive, unasked        |
 | wipe_at          | session derived               | WIPE_TIME                        | forget all keys           |
 
 A slot is inf when it is not armed. `deadline()` is the least of them; nothing here acts.
@@ -38,8 +38,9 @@ class Timers:
 
     def __init__(self, interval: float | None = None) -> None:
         self.wipe_at = self.give_up_at = self.retransmit_at = math.inf
-        self.new_handshake_at = self.keepalive_at = self.persistent_at = math.inf
+        self.new_handshake_at = self.keepalive_at = math.inf
         self.interval = math.inf if interval is None else interval
+        self.persistent_at = math.inf if interval is None else -math.inf  # the first one makes the session
         self._keepalive_again = False
         self._series_from = -math.inf  # when the first initiation of the present series went out
 
