@@ -57,8 +57,12 @@ def issue(
     days: tuple[float, float] = (-1, 30),
     common_name: str = "test",
     serial: int | None = None,
+    strict: bool = True,
 ) -> Issued:
-    """A leaf for the names (addresses become IP SANs), or an authority; self-signed without `by`."""
+    """A leaf for the names (addresses become IP SANs), or an authority; self-signed without `by`.
+
+    strict: with the extensions that RFC 5280 asks for, and Python from 3.13 on; False leaves them out, as many do.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = subject_of(common_name)
     now = datetime.datetime.now(datetime.UTC)
@@ -70,9 +74,30 @@ def issue(
         not_valid_before=now + days[0] * DAY,
         not_valid_after=now + days[1] * DAY,
     ).add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+    if strict:
+        issuer = (key if by is None else by.key).public_key()
+        builder = (
+            builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), False)
+            .add_extension(key_usage(is_authority), True)
+        )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), False)
     return Issued(builder.sign(key if by is None else by.key, hashes.SHA256()), key)
+
+
+def key_usage(is_authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def subject_of(common_name: str) -> x509.Name:

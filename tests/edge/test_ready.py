@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -246,3 +246,14 @@ def test_close_twice_and_calls_afterwards_are_harmless(clock: HandClock) -> None
     reactor.close()
     reactor.close()
     reactor.call_soon(lambda: pytest.fail("called after close"))
+
+
+@pytest.mark.parametrize("end", [Reactor.close, Reactor.abandon])
+def test_after_its_end_nothing_can_be_removed_twice(end: Callable[[Reactor], None], pair: Pair) -> None:
+    reactor = Reactor(time.monotonic)
+    reactor.add(pair[0], READ, lambda mask: None)
+    assert not reactor.is_closed
+    end(reactor)
+    end(reactor)
+    assert reactor.is_closed
+    reactor.remove(pair[0])

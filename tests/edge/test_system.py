@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import select
 import subprocess
 import sys
@@ -120,6 +121,70 @@ def test_offloads_can_be_forced_off() -> None:
     assert not port._v4.gso
     port.close()
     world.close()
+
+
+FORK = """
+import os, sys
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.links import Accepted, Data, Open, Opened, Received
+from tsnet.edge.system import SystemWorld
+
+world = SystemWorld()
+heard, events = [], []
+udp = world.open_udp(0, lambda: heard.extend(udp.receive()))
+links = world.open_links(lambda: events.extend(links.receive()))
+listener = world.listen("127.0.0.1", 0, lambda: events.extend(listener.receive()))
+links.apply(Open(("t", 1), ("127.0.0.1",), listener.address[1]))
+while not {Opened, Accepted} <= set(map(type, events)):
+    world.wait(world.clock() + 5)
+links.apply(Data(("t", 1), b"the parent's"))
+child = os.fork()
+if not child:
+    world.abandon()
+    for port in (udp, links, listener):
+        port.close()
+    world.call_soon(lambda: None)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+links.flush()
+udp.send(UdpAddress("127.0.0.1", udp.local_port), [b"still here"])
+while not heard or not any(isinstance(event, Received) for event in events):
+    world.wait(world.clock() + 5)
+print([event.data for event in events if isinstance(event, Received)], [run for _, run in heard])
+for port in (udp, links, listener, world):
+    port.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_sends_nothing_and_leaves_the_parents_sockets_alone() -> None:
+    command = [sys.executable, "-W", "error", "-c", FORK]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert told.stderr == ""
+    assert told.stdout == "[b\"the parent's\"] [[b'still here']]\n"
+
+
+def test_worlds_and_ports_leave_no_descriptor() -> None:
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc to count descriptors")
+
+    def life() -> None:
+        world = SystemWorld()
+        udp, links = world.open_udp(0, lambda: None), world.open_links(lambda: None)
+        listener = world.listen("127.0.0.1", 0, lambda: None)
+        links.apply(Open(("t", 1), ("127.0.0.1",), listener.address[1]))
+        for _ in range(3):
+            world.wait(world.clock() + 0.01)
+            links.receive()
+            listener.receive()
+        for port in (udp, links, listener, world):
+            port.close()
+
+    life()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        life()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_hostinfo_names_the_system_as_go_does() -> None:

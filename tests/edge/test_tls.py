@@ -69,6 +69,17 @@ def test_ssl_cert_file_is_honoured(leaf: Issued, tmp_path: Path, monkeypatch: py
     meet(Tls("elsewhere.test", cert_name="derp.test"), leaf.server_context())
 
 
+def test_a_private_authority_need_not_be_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 3.13 on Python's own default refuses what openssl and Go make and take."""
+    plain = issue(is_authority=True, common_name="plain", strict=False)
+    context = issue(["derp.test"], by=plain, strict=False).server_context()
+    roots_file = tmp_path / "roots.pem"
+    roots_file.write_bytes(plain.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots_file))
+    meet(Tls("derp.test"), context)
+    meet(Tls("elsewhere.test", cert_name="derp.test"), context)
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [

@@ -98,7 +98,8 @@ class Channels:
         for timer in (*self._limits.values(), *self._lingering.values()):
             timer.cancel()
         for channel in (*self._channels.values(), *self._lingering):
-            channel.flush()
+            if not self._reactor.is_closed:  # else the world was abandoned: the connection is another process's
+                channel.flush()
             self._drop(channel)
         for table in (self._channels, self._limits, self._lingering, self._readable, self._unflushed):
             table.clear()

@@ -125,11 +125,26 @@ class Reactor:
             raise OSError("this platform's selector has no descriptor that another loop could wait on")
         return fileno()
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        self._free()
+
+    def abandon(self) -> None:
+        """`close` in the child of a fork. The kernel's selector is shared with the parent: to unregister a socket here
+        would deafen the parent, and the lock may be held by a thread that did not come along."""
+        if not self._closed:
+            self._closed = True
+            self._lock = threading.Lock()
+            self._free()
+
+    def _free(self) -> None:
         self._selector.close()
         self._wake_end.close()
         self._waiting_end.close()

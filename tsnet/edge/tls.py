@@ -142,7 +142,7 @@ def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -
 @functools.lru_cache(maxsize=4)
 def system_context(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     """The system's roots and every check. Kept by the paths they come from: reading them takes 15 ms and more."""
-    context = ssl.create_default_context()
+    context = default_context()
     context.hostname_checks_common_name = False
     return context
 
@@ -159,7 +159,7 @@ def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
     """The roots' authorities without the check of the name. A context cannot be copied, and the user's is left alone:
     the authorities it has loaded are taken over, its other settings are not."""
     if roots is None:
-        context = ssl.create_default_context()
+        context = default_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         authorities = b"".join(roots.get_ca_certs(binary_form=True))
@@ -168,6 +168,14 @@ def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
         context.verify_flags = roots.verify_flags
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def default_context() -> ssl.SSLContext:
+    """Without the strict reading of RFC 5280 that Python asks for from 3.13 on: it refuses private authorities that
+    every other program of the tailnet, Go's above all, accepts."""
+    context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 

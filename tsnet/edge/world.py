@@ -128,4 +128,9 @@ class World(Protocol):
     def fileno(self) -> int:
         """Readable when `wait` would not block."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """After its ports."""
+
+    def abandon(self) -> None:
+        """In the child of a fork, instead of `close`, and before its ports: they then close without a word, and the
+        parent's go on."""

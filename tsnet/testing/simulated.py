@@ -137,6 +137,9 @@ class Machine:
         for listener in tuple(self._listeners.values()):
             listener.close()
 
+    def abandon(self) -> None:
+        """Nothing here is shared with a parent."""
+
     # --- the way to another machine -----------------------------------------------------------------------------
 
     def source_for(self, host: str) -> str:
