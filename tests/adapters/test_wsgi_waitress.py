@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Any
@@ -64,3 +65,11 @@ def test_nothing_is_polled_while_nothing_happens(
     assert max(turns) >= 10
     engine.stop(1)
     thread.join(10)
+
+
+def test_requests_that_wait_their_turn_are_no_warning_unless_asked_for(port: ListeningPort) -> None:
+    log = logging.getLogger("waitress.queue")
+    log.setLevel(logging.NOTSET)
+    end(WaitressEngine(app, port.socket, 1))
+    assert not log.isEnabledFor(logging.WARNING)
+    log.setLevel(logging.NOTSET)

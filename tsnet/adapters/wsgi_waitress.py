@@ -8,6 +8,7 @@ Not here: who calls (`wsgi.IdentityMiddleware`).
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import threading
@@ -25,6 +26,9 @@ _TICK = 30.0  # waitress looks for connections that have been idle too long
 
 class WaitressEngine:
     def __init__(self, app: Any, listening: socket.socket, threads: int) -> None:
+        queue_log = logging.getLogger("waitress.queue")
+        if queue_log.level == logging.NOTSET:
+            queue_log.setLevel(logging.ERROR)  # else each request that waits its turn is a line on stderr
         self._server: Any = create_server(
             app,
             sockets=[listening],
