@@ -126,6 +126,7 @@ class Host:
     def after_fork(self) -> None:
         """In the child: no thread runs here, and the sockets are the parent's."""
         self.forked = True
+        self.world.abandon()  # first: the kernel's selector is shared, and a port would unregister the parent's sockets
         pumps, self.pumps = self.pumps, []
         for pump in pumps:
             with contextlib.suppress(OSError):
