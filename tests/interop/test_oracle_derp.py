@@ -19,7 +19,7 @@ from tsnet.derp.facts import Connected, PeerGone
 from tsnet.derp.server import Relay
 from tsnet.netmap.model import DerpNode, DerpRegion
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 BUDGET = 1 << 24
 REGION = DerpRegion(1, nodes=(DerpNode("1a", 1, "derp.example"),))
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n"
@@ -29,7 +29,8 @@ DISCO = b"TS\xf0\x9f\x92\xac" + bytes(80)
 
 def packets(random: Random) -> list[bytes]:
     """Up to the largest that DERP carries; an empty one too."""
-    return [random.randbytes(random.choice([0, 1, 32, 1280, 65536])) for _ in range(random.randint(1, 5))]
+    sizes = [0, 1, 32, 1280, random.randrange(1500), random.randrange(1500), random.choice([1280, 65536])]
+    return [random.randbytes(random.choice(sizes)) for _ in range(random.randint(1, 5))]
 
 
 def pieces(random: Random, data: bytes) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from tsnet.disco.messages import (
     decode,
 )
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 
 def endpoint(random: Random) -> UdpAddress:

@@ -27,7 +27,7 @@ from tsnet.base.keys import (
 )
 from tsnet.base.malformed import MalformedError
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 PUBLIC: dict[str, type[PublicKey]] = {
     "node": NodeKey,

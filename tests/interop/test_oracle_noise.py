@@ -12,7 +12,7 @@ from tsnet.base.keys import MachinePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.transport import Initiator, Responder
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 
 def pieces(random: Random, data: bytes) -> list[bytes]:
@@ -101,9 +101,7 @@ def test_a_changed_response_is_refused_by_both(oracle: Oracle) -> None:
             at = random.randrange(51)
             flip = 1 << random.randrange(8)
             public, version = machine_public(control), random.randrange(1, 65536)
-            theirs = oracle.call(
-                "noise_client", private=machine.reveal_text(), control=public.text(), version=version
-            )
+            theirs = oracle.call("noise_client", private=machine.reveal_text(), control=public.text(), version=version)
             broken = bytearray(Responder(control, unpack(theirs["data"]), random.randbytes).response)
             broken[at] ^= flip
             refused = oracle.call("noise_finish", session=theirs["session"], data=pack(bytes(broken))).get("error")

@@ -14,7 +14,7 @@ from tsnet.control.tailcfg import decode_filter
 from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.packetfilter import PacketFilter
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 US = {4: "100.64.0.1", 6: "fd7a:115c:a1e0::1"}
 ROUTED = {4: "192.168.7.9", 6: "2001:db8:7::9"}

@@ -12,7 +12,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.malformed import MalformedError
 from tsnet.disco import stun
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 
 def random_address(random: Random) -> UdpAddress:

@@ -21,7 +21,7 @@ from tsnet.control.transport import EARLY_HEADER, early_payload
 from tsnet.edge.system import hostinfo as this_machine
 from tsnet.netmap.model import UserProfile
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 # Features that we have not: what control says of them has no place in our netmap.
 NOT_CARRIED = {
