@@ -36,6 +36,7 @@ class MapSession:
         self.wall_offset = wall_offset
         self._disco_key = disco_key
         self._netmap: NetMap | None = None
+        self._control_offset = 0.0
         self._expired = False
         self._control_knows_us = False
         self._duplicate = False
@@ -62,8 +63,7 @@ class MapSession:
             self._publish(self._netmap, now)
 
     def _publish(self, netmap: NetMap, now: float) -> None:
-        unix_now = now + self.wall_offset
-        offset = control_clock_offset(netmap.control_time, unix_now)
+        unix_now, offset = now + self.wall_offset, self._control_offset
         marked, next_at = expire(netmap, unix_now + offset)
         self._facts.append(NetMapChanged(marked))
         own_at = self._own_expiry(netmap.self_node, unix_now)
@@ -89,6 +89,7 @@ class MapSession:
     def _compare_clocks(self, control_time: float | None, now: float) -> None:
         if control_time is None:
             return
+        self._control_offset = control_clock_offset(control_time, now + self.wall_offset)
         difference = now + self.wall_offset - control_time
         late = "ahead of" if difference > 0 else "behind"
         message = f"This machine's clock is {abs(difference):.0f} s {late} control's: check it (is NTP running?)."

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tsnet.base.malformed import MalformedError
+from tsnet.control.mapframes import encode_frame
+from tsnet.control.mappoll import COMPUTE_ABOVE, WATCHDOG, MapPoll
+from tsnet.control.messages import MapResponse
+from tsnet.netmap.merge import MapUpdate
+
+LINK = ("control", "map", 1)
+SMALL = MapResponse(MapUpdate(domain="d"))
+LARGE = MapResponse(MapUpdate(domain="d" * COMPUTE_ABOVE))
+
+
+def frame(response: MapResponse, *, compress: bool = True) -> bytes:
+    return encode_frame(response.encode(), compress=compress)
+
+
+def decoded_alone(response: MapResponse) -> bytes:
+    return frame(response)[4:]
+
+
+def test_messages_in_order_from_any_pieces() -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    wire = frame(SMALL) + frame(MapResponse(keep_alive=True))
+    found = [one for index in range(len(wire)) for one in poll.receive(wire[index : index + 1], 1.0)]
+    assert found == [SMALL, MapResponse(keep_alive=True)]
+    assert poll.effects == []
+
+
+def test_every_piece_arms_the_watchdog() -> None:
+    poll = MapPoll(1, LINK, 5.0)
+    assert poll.watchdog_at == 5.0 + WATCHDOG
+    poll.receive(frame(SMALL)[:3], 50.0)
+    assert poll.watchdog_at == 50.0 + WATCHDOG
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_large_message_is_computed_and_others_wait(compress: bool) -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    assert poll.receive(frame(SMALL) + frame(LARGE, compress=compress) + frame(SMALL), 1.0) == [SMALL]
+    (effect,) = poll.effects
+    assert effect.link == LINK
+    assert poll.watchdog_at == math.inf
+    assert poll.receive(frame(SMALL), 2.0) == []
+    assert poll.computed(effect.function(effect.argument), 3.0) == [LARGE, SMALL, SMALL]
+    assert poll.watchdog_at == 3.0 + WATCHDOG
+
+
+def test_two_large_messages_are_computed_one_after_the_other() -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    poll.receive(frame(LARGE) + frame(LARGE), 1.0)
+    assert len(poll.effects) == 1
+    assert poll.computed(LARGE, 2.0) == [LARGE]
+    assert len(poll.effects) == 2
+
+
+def test_an_exception_computed_is_malformed() -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    poll.receive(frame(LARGE), 1.0)
+    with pytest.raises(MalformedError, match="too deep"):
+        poll.computed(ValueError("too deep"), 2.0)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x02\0\0\0[]", b"\0\0\0\0", b"\x04\0\0\0\x28\xb5\x2f\xfd"])
+def test_bad_messages_are_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        MapPoll(1, LINK, 0.0).receive(data, 1.0)
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsnet.control.mappoll.MAX_MESSAGE", 1000)
+    poll = MapPoll(1, LINK, 0.0)
+    poll.receive(frame(LARGE), 1.0)
+    size = len(decoded_alone(SMALL))
+    assert poll.receive(frame(SMALL) * (1000 // size), 1.0) == []
+    with pytest.raises(MalformedError, match="faster"):
+        poll.receive(frame(SMALL), 1.0)
