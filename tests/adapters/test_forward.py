@@ -78,12 +78,12 @@ async def test_bytes_and_half_closes_go_through(tailnet: LoopbackTailnet, direct
 
 @pytest.mark.parametrize("who", ["client", "server"])
 async def test_a_reset_goes_through(tailnet: LoopbackTailnet, direction: str, tmp_path: Path, who: str) -> None:
+    if direction == "local" and who == "client":
+        pytest.skip("a Unix socket's end cannot be a reset")
     async with path(tailnet, direction, tmp_path) as (client, server):
         await client.send(b"x")
         assert await server.receive() == b"x"
         breaks, sees = (client, server) if who == "client" else (server, client)
-        if direction == "local" and who == "client":
-            pytest.skip("a Unix socket's end cannot be a reset")
         breaks.abort()
         expected: Any = anyio.BrokenResourceError
         if direction == "local":  # its client end is a Unix socket, which can only end
