@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import count
+
+import pytest
+
+from tests.control.scripted import CONTROL, MACHINE
+from tsnet.base.crypto import machine_public
+from tsnet.base.keys import MachineKey
+from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Open, Opened, Received
+from tsnet.control.address import ControlAddress
+from tsnet.control.http import HttpServer, Request
+from tsnet.control.messages import ControlKeys
+from tsnet.control.transport import Responder
+from tsnet.control.upgrade import Answering, initiation_of
+from tsnet.control.uplink import READY_TIMEOUT, Exchange, Piece, Uplink
+from tsnet.errors import ControlUnreachable, NotAControlServer
+
+KEY = machine_public(CONTROL)
+KEY_LINK, NOISE_LINK = ("control", "key", 2), ("control", "noise", 1)
+
+
+def uplink(*, known: MachineKey | None = None, pinned: MachineKey | None = None) -> Uplink:
+    numbers = count(1)
+
+    def new_link(what: str) -> Link:
+        return ("control", what, next(numbers))
+
+    address = ControlAddress.parse("https://control.example")
+    entropy = random.Random(1).randbytes
+    return Uplink(address, MACHINE, control_key=known, pinned=pinned, new_link=new_link, entropy=entropy, now=0.0)
+
+
+def feed(one: Uplink, *events: Event) -> list[Exchange | Piece]:
+    return [found for event in events for found in one.receive(event)]
+
+
+def page(status: int, body: bytes) -> bytes:
+    answering = Answering()
+    answering.receive(b"GET /key HTTP/1.1\r\nHost: h\r\n\r\n")
+    return answering.respond(status, body)
+
+
+def data_for(effects: Iterable[Effect], link: Link) -> bytes:
+    return b"".join(effect.data for effect in effects if isinstance(effect, Data) and effect.link == link)
+
+
+def ready() -> tuple[Uplink, Responder, HttpServer]:
+    one = uplink(known=KEY)
+    one.transmit()
+    feed(one, Opened(NOISE_LINK))
+    outer, http = Answering(), HttpServer()
+    request = outer.receive(data_for(one.transmit(), NOISE_LINK))
+    assert request is not None
+    noise = Responder(CONTROL, initiation_of(request), random.Random(2).randbytes)
+    feed(one, Received(NOISE_LINK, outer.switch()[0] + noise.response + noise.seal(http.transmit())))
+    return one, noise, http
+
+
+def test_both_links_open_at_once() -> None:
+    effects = uplink().transmit()
+    assert [effect.link for effect in effects if isinstance(effect, Open)] == [KEY_LINK, NOISE_LINK]
+
+
+def test_a_known_key_is_not_asked_for() -> None:
+    effects = uplink(known=KEY).transmit()
+    assert [effect.link for effect in effects if isinstance(effect, Open)] == [NOISE_LINK]
+
+
+@pytest.mark.parametrize("noise_first", [True, False])
+def test_the_key_then_the_upgrade(noise_first: bool) -> None:
+    one = uplink()
+    one.transmit()
+    if noise_first:
+        feed(one, Opened(NOISE_LINK))
+    feed(one, Opened(KEY_LINK))
+    effects = one.transmit()
+    assert data_for(effects, KEY_LINK).startswith(b"GET /key?v=131 HTTP/1.1\r\nHost: control.example\r\n")
+    assert data_for(effects, NOISE_LINK) == b""
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    if not noise_first:
+        feed(one, Opened(NOISE_LINK))
+    effects = one.transmit()
+    assert Close(KEY_LINK) in effects
+    assert data_for(effects, NOISE_LINK).startswith(b"POST /ts2021 ")
+    assert one.control_key == KEY
+    assert not one.owns(KEY_LINK)
+
+
+def test_an_answer_may_end_with_its_link() -> None:
+    one = uplink()
+    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + ControlKeys(KEY).encode()
+    feed(one, Opened(KEY_LINK), Received(KEY_LINK, answer), Closed(KEY_LINK, "eof"))
+    assert one.control_key == KEY
+    assert one.lost is None
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "hopeless"),
+    [
+        (Received(KEY_LINK, page(404, b"")), NotAControlServer, True),
+        (Received(KEY_LINK, page(200, b"<html>")), NotAControlServer, True),
+        (Received(KEY_LINK, page(502, b"")), ControlUnreachable, False),
+        (Received(KEY_LINK, b"SSH-2.0-x\r\n\r\n"), NotAControlServer, True),
+        (Closed(KEY_LINK, "eof"), ControlUnreachable, False),
+        (Closed(KEY_LINK, "refused"), ControlUnreachable, False),
+        (Closed(NOISE_LINK, "reset"), ControlUnreachable, False),
+        (Received(NOISE_LINK, b"early"), ControlUnreachable, False),
+    ],
+)
+def test_what_breaks_before_a_request_can_be_made(event: Event, kind: type, hopeless: bool) -> None:
+    one = uplink()
+    feed(one, Opened(KEY_LINK), Opened(NOISE_LINK), event)
+    assert one.lost is not None
+    assert (type(one.lost.error), one.lost.hopeless) == (kind, hopeless)
+    assert not one.usable
+    assert feed(one, Received(NOISE_LINK, b"more")) == []
+
+
+def test_a_key_that_is_not_the_pinned_one() -> None:
+    one = uplink(pinned=MachineKey(b"\x01" * 32))
+    feed(one, Opened(KEY_LINK), Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    assert one.lost is not None
+    assert one.lost.hopeless
+    assert one.control_key is None
+
+
+def test_it_must_be_ready_in_time() -> None:
+    one = uplink()
+    one.tick(READY_TIMEOUT - 0.1)
+    assert one.lost is None
+    one.tick(READY_TIMEOUT)
+    assert one.lost is not None
+    assert one.lost.reason == "timeout"
+
+
+def test_answers_are_whole_and_the_poll_streams() -> None:
+    one, noise, http = ready()
+    assert one.usable
+    publish, poll = one.request("publish", "POST", "/a", b"{}"), one.request("poll", "POST", "/b", b"{}")
+    asked = http.receive(noise.receive(data_for(one.transmit(), NOISE_LINK)))
+    assert [request.stream for request in asked if isinstance(request, Request)] == [publish, poll]
+    http.respond(publish, 200, b"whole")
+    http.respond(poll, 200, b"piece", end=False)
+    done, piece = feed(one, Received(NOISE_LINK, noise.seal(http.transmit())))
+    assert isinstance(done, Exchange)
+    assert (done.purpose, done.status, bytes(done.body)) == ("publish", 200, b"whole")
+    assert isinstance(piece, Piece)
+    assert (piece.exchange.stream, piece.data) == (poll, b"piece")
+    http.close(poll)
+    (broken,) = feed(one, Received(NOISE_LINK, noise.seal(http.transmit())))
+    assert isinstance(broken, Exchange)
+    assert broken.status == 0
+
+
+def test_a_poll_that_fails_has_its_text() -> None:
+    one, noise, http = ready()
+    poll = one.request("poll", "POST", "/b", b"{}")
+    http.receive(noise.receive(data_for(one.transmit(), NOISE_LINK)))
+    http.respond(poll, 404, b"node not found\n\x00")
+    (failed,) = feed(one, Received(NOISE_LINK, noise.seal(http.transmit())))
+    assert isinstance(failed, Exchange)
+    assert (failed.status, failed.text.strip()) == (404, "node not found")
+
+
+def test_closing_sends_what_waits_first() -> None:
+    one, noise, http = ready()
+    one.request("logout", "POST", "/machine/register", b"{}")
+    *before, last = one.close()
+    assert last == Close(NOISE_LINK)
+    assert len(http.receive(noise.receive(data_for(before, NOISE_LINK)))) == 1
+
+
+def test_closing_early_closes_both_links() -> None:
+    one = uplink()
+    one.transmit()
+    assert one.close() == [Close(KEY_LINK), Close(NOISE_LINK)]
+
+
+def test_goaway_loses_it_behind_the_answers() -> None:
+    one, noise, http = ready()
+    stream = one.request("publish", "POST", "/a", b"{}")
+    http.receive(noise.receive(data_for(one.transmit(), NOISE_LINK)))
+    http.respond(stream, 200)
+    wire = http.transmit()
+    http._h2.close_connection()
+    found = feed(one, Received(NOISE_LINK, noise.seal(wire + http.transmit())))
+    assert len(found) == 1
+    assert one.lost is not None
