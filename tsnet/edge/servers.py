@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
-from tsnet.base.links import Effect, Event, Link
+from tsnet.base.links import Close, Closed, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.disco.stun import decode_request, encode_response
 from tsnet.edge.world import LinkPort, UdpPort, World
@@ -56,6 +56,8 @@ class ServerPump:
             for event in port.receive():
                 self._port_of.setdefault(event.link, port)
                 self.machine.receive(event, now)
+                if isinstance(event, Closed):
+                    self._port_of.pop(event.link, None)
         self._apply(self.machine.transmit(now, BUDGET))
         self._due = self.machine.deadline()
 
@@ -64,6 +66,8 @@ class ServerPump:
             port = self._port_of.get(effect.link)
             if port is not None:
                 port.apply(effect)
+                if isinstance(effect, Close):
+                    self._port_of.pop(effect.link, None)
         for port in self._ports:
             port.flush()
 
