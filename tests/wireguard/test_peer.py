@@ -415,6 +415,17 @@ def test_data_without_an_answer_gets_a_keepalive_after_ten_seconds(pair: Pair) -
     assert pair.a.batches[-1] == (pair.b.address, 0)
 
 
+def test_data_that_is_answered_with_data_needs_no_keepalive(pair: Pair) -> None:
+    pair.establish()
+    start = pair.now
+    pair.send(pair.a, DATA)
+    pair.run(start + 5)
+    pair.send(pair.b, DATA)
+    pair.run(start + 60)
+    assert pair.kinds() == ["a transport", "b transport", "a keepalive"]
+    assert after(start, pair.times(pair.a, "keepalive")) == [15.01]
+
+
 def test_keepalives_are_not_answered(pair: Pair) -> None:
     pair.establish()
     pair.run(pair.now + 100)
