@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from tsnet.adapters.asgi import App as AsgiApp
+    from tsnet.adapters.asgi import AsgiServer
+    from tsnet.adapters.background import Service
+    from tsnet.adapters.identity import Allow
+    from tsnet.adapters.local import Target
+    from tsnet.adapters.serving import AsyncServing
+    from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.edge.listening import ListenPipe
     from tsnet.edge.packets import PacketPipe
     from tsnet.edge.pipes import Pipe
@@ -114,6 +121,7 @@ class BaseServer:
             hostinfo=hostinfo(),
         )
         self._handle = Handle(self._config, host, store, options)
+        self._servings: list[Any] = []  # Serving or AsyncServing, by the colour of the server
 
     def _on_login_url(self, url: str) -> bool:
         """In the node's thread. Says whether somebody will see to it."""
@@ -145,6 +153,20 @@ class BaseServer:
         from tsnet.sockets.attach import packet_socket
 
         return packet_socket(self._handle, pipe)
+
+    # --- what is served -------------------------------------------------------------------------------------
+
+    def _keep(self, serving: Any) -> None:
+        """It ends with the node, if not before."""
+        self._servings = [serving, *(other for other in self._servings if not other.ended)]
+
+    def _where(self, port: int | None) -> str:
+        address = self.addresses[0]
+        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+    def _owner(self) -> Peer | None:
+        """Who this node belongs to."""
+        return self.whois(str(self.addresses[0])) if self.addresses else None
 
     # --- immediate answers, from the netmap -----------------------------------------------------------------
 
@@ -233,8 +255,12 @@ class AsyncServer(BaseServer):
         """Leave: streams end in order, an ephemeral node logs out. Idempotent, never fails, bounded by the timeout."""
         import anyio
 
+        servings, self._servings = self._servings, []
+        deadline = anyio.current_time() + timeout
         with anyio.CancelScope(shield=True):
-            await wait(self._handle.close(timeout))
+            for serving in servings:
+                await serving.aclose(max(0.0, deadline - timeout / 2 - anyio.current_time()))
+            await self._wait(self._handle.close, max(0.1, deadline - anyio.current_time()))
 
     async def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.
@@ -302,19 +328,78 @@ class AsyncServer(BaseServer):
 
         return httpx_client(self, fallback=fallback, **options)
 
+    async def serve_asgi(
+        self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
+    ) -> AsyncServing:
+        """Serve an ASGI app (FastAPI, Starlette, Django, …) on a port of this node, in the caller's loop.
+
+        port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
+        block: return once the node or this call is closed or cancelled; False returns a running handle at once.
+        The caller is `current_peer()` and `scope["extensions"]["tsnet"]`, never a header: Tailscale-* are removed.
+        """
+        server = await self._asgi_server(app, port, allow)
+        return await self._serve(server, server.port, self._where(server.port), block)
+
+    async def _asgi_server(self, app: AsgiApp, port: int | str, allow: Allow) -> AsgiServer:
+        from tsnet.adapters.asgi import AsgiServer
+
+        return AsgiServer(app, await self.listen(port), self, allow=allow)
+
+    async def serve_wsgi(
+        self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
+    ) -> AsyncServing:
+        """Serve a WSGI app (Flask, Django, …), in threads. As `serve_asgi`; the caller is `environ["tsnet.peer"]`."""
+        from tsnet.adapters.serving import WsgiService
+        from tsnet.adapters.wsgi import WsgiServer
+
+        listener = await self.listen(port)
+        server = WsgiServer(app, listener.to_socket(), self, allow=allow, owner=self._owner)
+        return await self._serve(WsgiService(server), server.port, self._where(server.port), block)
+
+    async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:
+        """Listen on this machine, and forward each connection to host:port of the tailnet, for programs that want one.
+
+        local: a port of 127.0.0.1 (0 takes a free one), "host:port", or the path of a Unix socket.
+        Returns at once; the handle's `port` and `address` tell where. Raises OSError if it cannot listen there.
+        """
+        from tsnet.adapters.forward import forward_local
+
+        check_port(port)
+        await self.up()
+        forward = await forward_local(self, host, port, local=local)
+        return await self._serve(forward, forward.port, forward.address, block=False)
+
+    async def forward_remote(self, port: int | str, target: Target) -> AsyncServing:
+        """Listen on a port of this node, and forward each connection to a target of this machine, byte by byte.
+
+        target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Returns at once. Nothing is removed
+        from HTTP that passes here: the program behind must not trust identity headers.
+        """
+        from tsnet.adapters.forward import forward_remote
+
+        forward = await forward_remote(self, port, target)
+        return await self._serve(forward, forward.port, forward.address, block=False)
+
+    async def _serve(self, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
+        from tsnet.adapters.serving import AsyncServing
+
+        serving = AsyncServing(service, port, address)
+        self._keep(serving)
+        await (serving.run() if block else serving.start())
+        return serving
+
     # --- the machinery --------------------------------------------------------------------------------------
 
     async def _wait(self, begin: Callable[..., Any], *arguments: Any) -> Any:
         """Begin an operation in this loop and await it."""
         self._call_soon = scheduler()
         host = self._handle.host
-        if not host.own_thread:
+        operation = begin(*arguments)
+        if not host.own_thread and host.users:
             from tsnet.edge.foreign import start_driver
 
-            operation = begin(*arguments)
             start_driver(host)
-            return await wait(operation)
-        return await wait(begin(*arguments))
+        return await wait(operation)
 
     def _stream(self, pipe: Any) -> Stream:
         from tsnet.streams import Stream
@@ -324,6 +409,13 @@ class AsyncServer(BaseServer):
     def _run_callback(self, callback: Callable[[], object]) -> None:
         if self._call_soon is not None:
             self._call_soon(callback)
+
+    @classmethod
+    def _of(cls, server: BaseServer) -> AsyncServer:
+        """The same node for tasks: what a blocking server serves by ASGI runs in a loop of its own."""
+        face = cls.__new__(cls)
+        face.__dict__.update(server.__dict__)
+        return face
 
     async def __aenter__(self) -> AsyncServer:
         try:
@@ -341,7 +433,7 @@ def host_for(world: World) -> Host:
     """The one host of an injected world: its nodes share a loop, and its clock."""
     host: Host | None = getattr(world, "host", None)
     if host is None:
-        host = world.host = Host(world, own_thread=False)
+        host = world.host = Host(lambda: world, own_thread=False)
     return host
 
 
@@ -349,7 +441,7 @@ def private_host() -> Host:
     """A host in the caller's loop, for one node."""
     from tsnet.edge.system import SystemWorld
 
-    return Host(SystemWorld(), own_thread=False)
+    return Host(SystemWorld, own_thread=False, ends_world=True)
 
 
 def check_port(port: int) -> None:

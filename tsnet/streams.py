@@ -24,7 +24,7 @@ from tsnet.edge.listening import ListenPipe
 from tsnet.edge.operations import async_event
 from tsnet.edge.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.edge.pipes import Pipe
-from tsnet.errors import ConfigError, Error, MessageTooLong
+from tsnet.errors import ConfigError, Error, MessageTooLong, NotUp
 from tsnet.protocols import Address, ByteStream
 from tsnet.protocols import Listener as ListenerProtocol
 
@@ -39,7 +39,7 @@ class Stream(ByteStream):
     def __init__(self, pipe: Pipe, make_socket: Callable[[Pipe], socket.socket]) -> None:
         self._pipe = pipe
         self._make_socket = make_socket
-        self._closed = False
+        self._closed = self._finished = False
         self._receiving = self._sending = False
         self.local_address: Address = pipe.local
         self.remote_address: Address = pipe.remote
@@ -89,7 +89,7 @@ class Stream(ByteStream):
 
     async def _send(self, data: memoryview) -> None:
         while True:
-            if self._closed or self._pipe.finishing:
+            if self._closed or self._finished:
                 raise anyio.ClosedResourceError
             try:
                 taken = self._pipe.give(data[:CHUNK])
@@ -108,6 +108,7 @@ class Stream(ByteStream):
         await checkpoint()
         if self._closed:
             raise anyio.ClosedResourceError
+        self._finished = True
         self._pipe.finish()
 
     async def aclose(self) -> None:
@@ -156,7 +157,7 @@ class Listener(ListenerProtocol):
         self.addresses: tuple[Address, ...] = tuple((address, pipe.port) for address in pipe.addresses)
 
     async def accept(self) -> Stream:
-        """The next connection. Raises ClosedResourceError once the listener is closed."""
+        """The next connection. Raises ClosedResourceError once the listener is closed, NotUp once the node is."""
         await checkpoint()
         while True:
             if self._closed:
@@ -175,13 +176,13 @@ class Listener(ListenerProtocol):
                     raise
 
     async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
-        """Run `handler(stream)` in a task for each connection, until the listener is closed or the task cancelled."""
+        """Run `handler(stream)` in a task for each connection, until the listener or the node is closed."""
         async with anyio.create_task_group() as own:
             group = task_group or own
             while True:
                 try:
                     stream = await self.accept()
-                except anyio.ClosedResourceError:
+                except (anyio.ClosedResourceError, NotUp):
                     return
                 group.start_soon(_handle, handler, stream)
 
@@ -209,9 +210,10 @@ class Listener(ListenerProtocol):
     async def _connections(self) -> AsyncIterator[Stream]:
         while True:
             try:
-                yield await self.accept()
-            except anyio.ClosedResourceError:
+                stream = await self.accept()
+            except (anyio.ClosedResourceError, NotUp):
                 return
+            yield stream
 
     async def __aenter__(self) -> Listener:
         return self
@@ -229,12 +231,12 @@ class PacketConn:
     def __init__(self, pipe: PacketPipe, make_socket: Callable[[PacketPipe], socket.socket]) -> None:
         self._pipe = pipe
         self._make_socket = make_socket
-        self._closed = False
+        self._closed = self._receiving = False
         self.local_address: Address = pipe.local
         self.remote_address: Address | None = pipe.remote
 
     async def send_to(self, data: bytes, address: Address) -> None:
-        """Queue one datagram of at most 65,507 bytes for `(IP address, port)`."""
+        """Queue one datagram of at most 65,507 bytes for `(IP address, port)`. Raises NotUp once the node is closed."""
         await checkpoint()
         if len(data) > MAX_PAYLOAD:
             raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {len(data)}")
@@ -252,17 +254,25 @@ class PacketConn:
         await self.send_to(data, self.remote_address)
 
     async def receive_from(self) -> tuple[bytes, Address]:
-        """The next datagram and who sent it. Raises DialRefused when a dialled peer says that nobody listens there."""
+        """The next datagram and who sent it, to one task at a time.
+
+        Raises DialRefused when a dialled peer says that nobody listens there, NotUp once the node is closed.
+        """
         await checkpoint()
-        while True:
-            if self._closed:
-                raise anyio.ClosedResourceError
-            datagram = self._pipe.take()
-            if datagram is not None:
-                return datagram
-            event, wake = async_event()
-            if self._pipe.when_readable(wake):
-                await event.wait()
+        if self._receiving:
+            raise anyio.BusyResourceError("receiving from")
+        self._receiving = True
+        try:
+            while not self._closed:
+                datagram = self._pipe.take()
+                if datagram is not None:
+                    return datagram
+                event, wake = async_event()
+                if self._pipe.when_readable(wake):
+                    await event.wait()
+            raise anyio.ClosedResourceError
+        finally:
+            self._receiving = False
 
     async def receive(self) -> bytes:
         """The next datagram alone."""
@@ -285,7 +295,7 @@ class PacketConn:
     async def __anext__(self) -> tuple[bytes, Address]:
         try:
             return await self.receive_from()
-        except anyio.ClosedResourceError:
+        except (anyio.ClosedResourceError, NotUp):
             raise StopAsyncIteration from None
 
     async def __aenter__(self) -> PacketConn:

@@ -15,9 +15,9 @@ from tsnet.edge.operations import Operation
 from tsnet.edge.pipes import Pipe
 from tsnet.edge.pump import Pump
 from tsnet.engine.facts import PingAnswered
-from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, StreamReset
+from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
-TSMP_RETRY = 1.0
+RETRY = 1.0
 
 
 class Dial:
@@ -31,13 +31,16 @@ class Dial:
         self._connection = connection
         self._target = target
         self._timeout = timeout
+        self._alarm = pump.at(pump.now() + timeout, self._too_late)
         self._over = False
 
     def begin(self) -> None:
-        self._pump.own(self._connection, self)
+        self._operation.on_waste = Pipe.abort
         self._operation.on_cancel = lambda: self._pump.call(self._give_up)
-        self._pump.at(self._pump.now() + self._timeout, self._too_late)
+        self._pump.own(self._connection, self)
         self._pump.mark()
+        if self._operation.cancelled:
+            self._give_up()
 
     def service(self, now: float) -> None:
         """The connection has something to say: it is up, or it has failed."""
@@ -48,9 +51,7 @@ class Dial:
             self.fail(self._error(connection.error))
         elif connection.connected:
             self._end()
-            pipe = self._pump.adopt(connection)
-            if not self._operation.resolve(pipe):
-                pipe.abort()
+            self._operation.resolve(self._pump.adopt(connection))
 
     def _error(self, code: str) -> Error:
         match code:
@@ -67,7 +68,7 @@ class Dial:
 
     def _timed_out(self) -> DialTimeout:
         return DialTimeout(
-            f"{self._target} did not answer within {self._timeout:g} s: check that the peer is online "
+            f"{self._target} did not answer within {self._timeout:.3g} s: check that the peer is online "
             "and that the tailnet's policy lets this node reach that port"
         )
 
@@ -89,9 +90,14 @@ class Dial:
 
     def end(self, now: float) -> None:
         """The node closes."""
+        self.fail(NotUp("the node is closing"))
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody waits."""
 
     def _end(self) -> None:
         self._over = True
+        self._alarm.cancel()
         self._pump.forget(self._connection)
         self.when_over()
 
@@ -122,12 +128,14 @@ class Ping:
         self._sent: dict[bytes, float] = {}
         self._over = False
         self._endpoint = None if kind == "tsmp" else pump.node.open_ping(address)
+        self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
 
     def begin(self) -> None:
+        self._operation.on_cancel = lambda: self._pump.call(self._end)
         if self._endpoint is not None:
             self._pump.own(self._endpoint, self)
-        self._operation.on_cancel = lambda: self._pump.call(self._end)
-        self._pump.at(self._pump.now() + self._timeout, self._too_late)
+        if self._operation.cancelled:
+            self._end()
         self._send()
 
     def _send(self) -> None:
@@ -140,7 +148,7 @@ class Ping:
             self._pump.node.ping_tsmp(self._address, data, now)
         else:
             self._endpoint.send(now, len(self._sent), data)
-        self._pump.at(now + TSMP_RETRY, self._send)
+        self._alarms[1:] = [self._pump.at(now + RETRY, self._send)]
         self._pump.mark()
 
     def service(self, now: float) -> None:
@@ -162,7 +170,7 @@ class Ping:
     def _too_late(self) -> None:
         self.fail(
             DialTimeout(
-                f"{self._target} did not answer a {self._kind} ping within {self._timeout:g} s: "
+                f"{self._target} did not answer a {self._kind} ping within {self._timeout:.3g} s: "
                 "check that the peer is online and that the tailnet's policy allows it"
             )
         )
@@ -174,11 +182,17 @@ class Ping:
 
     def end(self, now: float) -> None:
         """The node closes."""
+        self.fail(NotUp("the node is closing"))
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody waits."""
 
     def _end(self) -> None:
         if self._over:
             return
         self._over = True
+        for alarm in self._alarms:
+            alarm.cancel()
         if self._endpoint is not None:
             self._pump.forget(self._endpoint)
             self._endpoint.close()

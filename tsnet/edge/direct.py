@@ -1,6 +1,6 @@
 """A pipe for whoever runs in the node's thread itself: a bridge to a real descriptor needs no second pair of buffers.
 
-It takes over a `Pipe` whole, with what had already arrived for the application.
+It takes over a `Pipe` whole, with what had already arrived for the application and what it had already given.
 """
 
 from __future__ import annotations
@@ -30,21 +30,28 @@ class DirectPipe:
             return data
         if self._connection.eof:
             return None
-        if self._connection.error is not None:
-            raise stream_error(self._connection.error, self.remote_address)
+        self._raise_if_broken()
         return b""
 
     def write_some(self, data: bytes) -> int:
-        if self._connection.error is not None:
-            raise stream_error(self._connection.error, self.remote_address)
+        self._raise_if_broken()
+        if self._pipe.has_queued:
+            self._pipe.refused = True
+            return 0
         taken = self._connection.write(data, self._pump.now())
+        self._pipe.refused = taken < len(data)
         if taken:
             self._pump.mark()
         return taken
 
+    def _raise_if_broken(self) -> None:
+        if self._connection.error is not None:
+            raise stream_error(self._connection.error, self.remote_address)
+        if self._pipe.error is not None:
+            raise self._pipe.error
+
     def send_eof(self) -> None:
-        self._connection.shutdown_write(self._pump.now())
-        self._pump.mark()
+        self._pipe.finish()
 
     def close(self) -> None:
         self._pipe.direct = None

@@ -1,6 +1,7 @@
 """A host in the caller's loop: no thread of its own, or a clock that is not real.
 
-    a real world        sleep until `world.fileno()` is readable or something is due, then one step
+    a real world        sleep until `world.fileno()` is readable, something is due, or an application has given
+                        something; then one step
     a simulated world   sleep until every task of the loop is blocked, then one step: time jumps to the next event
 
 The driver is one background task for a host; it ends with the host's last node.
@@ -9,16 +10,17 @@ The driver is one background task for a host; it ends with the host's last node.
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from tsnet.edge.host import Host
-from tsnet.edge.operations import async_event
+from tsnet.edge.operations import in_trio
 
-SETTLE = 8
+QUIET = 2
+"""Passes of an asyncio loop in which no task can go on, before all of them count as blocked."""
+
 _tasks: set[Any] = set()
 
 
@@ -28,8 +30,9 @@ def start_driver(host: Host) -> None:
         return
     host.driven = True
     drive = _drive_virtual if host.world.is_virtual else _drive
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if in_trio():
+        import trio
+
         trio.lowlevel.spawn_system_task(drive, host)
         return
     import asyncio
@@ -45,26 +48,43 @@ async def _drive(host: Host) -> None:
         while host.users:
             pause = min(host.due(), world.next_event()) - world.clock()
             if pause > 0:
-                with anyio.move_on_after(pause):
+                with anyio.move_on_after(pause) as sleep:
+                    host.fall_asleep(sleep.cancel)
                     await anyio.wait_readable(world.fileno())
+                host.awake()
             else:
                 await anyio.lowlevel.checkpoint()
             host.step(world.clock())
     finally:
+        host.awake()
         host.driven = False
+        host.ended()
 
 
 async def _drive_virtual(host: Host) -> None:
     world = host.world
+    all_blocked = anyio.wait_all_tasks_blocked if in_trio() else _all_tasks_blocked
     try:
         while host.users:
-            for _ in range(SETTLE):  # wakes of the last step reach their tasks: asyncio polls slowly for that
-                await anyio.lowlevel.checkpoint()
-            await anyio.wait_all_tasks_blocked()
-            event, host.on_wake = async_event()
+            await all_blocked()
             if min(host.due(), world.next_event()) == math.inf and host.users:
-                await event.wait()
-            host.on_wake = None
+                woken = anyio.Event()
+                host.fall_asleep(woken.set)
+                await woken.wait()
+                host.awake()
             host.step()
     finally:
+        host.awake()
         host.driven = False
+        host.ended()
+
+
+async def _all_tasks_blocked() -> None:
+    """As anyio's, which on asyncio looks again only after a tenth of a second of real time."""
+    import asyncio
+
+    me, quiet = asyncio.current_task(), 0
+    while quiet < QUIET:
+        await asyncio.sleep(0)
+        waiters: list[Any] = [getattr(task, "_fut_waiter", None) for task in asyncio.all_tasks() if task is not me]
+        quiet = quiet + 1 if all(waiter is not None and not waiter.done() for waiter in waiters) else 0

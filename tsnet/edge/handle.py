@@ -12,7 +12,9 @@ Not here: bytes (`pipes`), the loop (`host`), files (`state`).
 
 from __future__ import annotations
 
+import atexit
 import logging
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, TypeVar
@@ -29,7 +31,7 @@ from tsnet.edge.listening import ListenPipe
 from tsnet.edge.operations import Operation
 from tsnet.edge.packets import PacketPipe
 from tsnet.edge.pipes import Pipe
-from tsnet.edge.pump import Pump
+from tsnet.edge.pump import Alarm, Pump
 from tsnet.edge.ready import Reactor
 from tsnet.edge.state import Store
 from tsnet.edge.subscriptions import Subscription
@@ -44,6 +46,9 @@ from tsnet.netmap.whois import Whois
 T = TypeVar("T")
 log = logging.getLogger("tsnet")
 BACKLOG = 128
+EXIT_TIMEOUT = 2.0
+_running: set[Handle] = set()
+"""Those that would be left behind if the process ended now."""
 
 
 @attrs.frozen
@@ -72,10 +77,11 @@ class Handle:
         self._store = store
         self._options = options
         self._pump: Pump | None = None
+        self._lock = threading.Lock()
         self._failure: Error | None = None
         self._problem: Error | None = None
         self._waiting: list[Callable[[Error | None], None]] = []
-        self._reaching: list[Operation[None]] = []
+        self._reaching: dict[Operation[None], Alarm] = {}
         self._closing: list[Operation[None]] = []
         self._operations: set[Dial | Ping] = set()
         self._subscriptions: list[Subscription] = []
@@ -83,20 +89,22 @@ class Handle:
     # --- start and stop -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to join, once; returns at once. Raises StateError, StateLocked; OSError when UDP cannot be bound."""
+        """Begin to join, once; returns at once. Raises StateError, StateLocked, NotUp."""
         self._check_fork()
-        if self.state == "closed":
-            raise NotUp("this node was closed: create a new Server to join again")
-        if self.state != "stopped":
-            return
-        self._store.open()
-        try:
-            identity = self._store.load() or new_identity(self.host.world.entropy)
-        except BaseException:
-            self._store.close()
-            raise
-        self.state = "starting"
-        self.host.acquire()
+        with self._lock:
+            if self.state == "closed":
+                raise NotUp("this node was closed: create a new Server to join again")
+            if self.state != "stopped":
+                return
+            self._store.open()
+            try:
+                identity = self._store.load() or new_identity(self.host.world.entropy)
+                self.host.acquire()
+            except BaseException:
+                self._store.close()
+                raise
+            self.state = "starting"
+            _running.add(self)
         self._in_loop(lambda: self._begin(identity))
 
     def _begin(self, identity: Any) -> None:
@@ -121,13 +129,13 @@ class Handle:
     def _crashed(self, error: Exception) -> None:
         """The pump is gone: every stream and every waiter is told."""
         failure = NotUp(f"the node ended by an internal error, please report it: {error!r}")
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            for owner in tuple(pump.owners.values()):
-                owner.fail(failure)
+        self.state = "failed"
         self._fail(failure)
-        for pending in tuple(self._operations):
-            pending.fail(failure)
+        self._end_pump(failure)
+        for subscription in self._subscriptions:
+            subscription.end()
+        if self._closing:
+            self._finish_close()
 
     def _mark(self) -> None:
         if self._pump is not None:
@@ -135,105 +143,122 @@ class Handle:
 
     def up(self, timeout: float) -> Operation[None]:
         """Join, and wait until names, addresses and peers are known."""
-        return self._when_running(timeout, lambda operation: operation.resolve(None))
+        return self._when_running(timeout, lambda operation, left: operation.resolve(None))
 
     def reachable(self, timeout: float) -> Operation[None]:
         """Wait until peers can reach this node: its home relay is up, and control knows of it."""
 
-        def wait(operation: Operation[None]) -> None:
+        def wait(operation: Operation[None], left: float) -> None:
             if self.node.is_reachable:
                 operation.resolve(None)
             else:
-                self._reaching.append(operation)
+                self._reaching[operation] = self.pump.at(self.pump.now() + left, lambda: give_up(operation))
+
+        def give_up(operation: Operation[None]) -> None:
+            del self._reaching[operation]
+            operation.fail(self._too_late(timeout, "no relay has answered, or control does not know of it yet"))
 
         return self._when_running(timeout, wait)
 
     def close(self, timeout: float) -> Operation[None]:
         """End every stream in order, log an ephemeral node out, free everything. Idempotent, never fails."""
         operation: Operation[None] = Operation()
-        if self.state in ("stopped", "closed") or self.host.forked:
-            if self.state == "stopped":
-                self._store.close()
+        if self._is_idle():
             self.state = "closed"
             operation.resolve(None)
         else:
             self._in_loop(lambda: self._begin_close(operation, timeout))
         return operation
 
+    def _is_idle(self) -> bool:
+        """Whether nothing of this node runs in this process."""
+        if self.host.forked:
+            return True
+        with self._lock:
+            return self not in _running
+
     def _begin_close(self, operation: Operation[None], timeout: float) -> None:
-        if self._pump is None:
-            self.state = "closed"
-            self._finish_close()
-            operation.resolve(None)
-            return
         self._closing.append(operation)
         if len(self._closing) > 1:
             return
         self.state = "closed"
-        pump, now = self._pump, self._pump.now()
         error = NotUp("the node is closing")
         self._release_waiters(error)
         for pending in tuple(self._operations):
             pending.fail(error)
+        pump = self._pump
+        if pump is None:
+            self._finish_close()
+            return
+        now = pump.now()
         for owner in tuple(pump.owners.values()):
             owner.end(now)
         self.node.begin_close(now, timeout / 2)
-        pump.after_turn = self._check_closed
-        pump.at(now + timeout, self._finish_close)
+        pump.after_turn = lambda: self._check_closed(now + timeout)
+        pump.at(now + timeout, pump.mark)
         pump.mark()
 
-    def _check_closed(self) -> None:
-        if self.node.is_closed:
+    def _check_closed(self, until: float) -> None:
+        if self.node.is_closed or self.pump.now() >= until:
             self._finish_close()
 
     def _finish_close(self) -> None:
-        pump, self._pump = self._pump, None
+        """Once."""
+        pump = self._pump
         if pump is not None:
             pump.after_turn = None
-            error = NotUp("the node was closed")
-            for owner in tuple(pump.owners.values()):
-                owner.fail(error)
             pump.last_words()
             pump.close()
             self.host.pumps.remove(pump)
+            self._end_pump(NotUp("the node was closed"))
         self._store.close()
         for subscription in self._subscriptions:
             subscription.end()
         closing, self._closing = self._closing, []
-        self.host.release()
+        if self in _running:
+            _running.discard(self)
+            self.host.release()
         for operation in closing:
             operation.resolve(None)
+
+    def _end_pump(self, error: Error) -> None:
+        """Everything that lived on the pump fails."""
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            for owner in tuple(pump.owners.values()):
+                owner.fail(error)
+            pump.owners.clear()
+        for pending in tuple(self._operations):
+            pending.fail(error)
 
     # --- the application's verbs ----------------------------------------------------------------------------
 
     def dial(self, host: str, port: int, timeout: float) -> Operation[Pipe]:
-        def begin(operation: Operation[Pipe]) -> None:
-            address = self.node.resolve(host)
-            now = self.pump.now()
-            dial = Dial(operation, self.pump, self.node.connect(address, port, now), f"{host}:{port}", timeout)
-            self._run(dial)
+        def begin(operation: Operation[Pipe], left: float) -> None:
+            connection = self.node.connect(self.node.resolve(host), port, self.pump.now())
+            self._run(Dial(operation, self.pump, connection, f"{host}:{port}", left))
 
         return self._when_running(timeout, begin)
 
     def listen(self, port: int, address: IPAddress | None, timeout: float) -> Operation[ListenPipe]:
-        def begin(operation: Operation[ListenPipe]) -> None:
+        def begin(operation: Operation[ListenPipe], left: float) -> None:
             listener = self.node.listen(port, address)
             addresses = (address,) if address is not None else self.node.addresses
             pipe = ListenPipe(listener, self.pump, tuple(map(str, addresses)), BACKLOG)
             self.pump.own(listener, pipe)
-            if not operation.resolve(pipe):
-                pipe.close()
+            operation.on_waste = ListenPipe.close
+            operation.resolve(pipe)
 
         return self._when_running(timeout, begin)
 
     def listen_packet(self, port: int, address: IPAddress | None, timeout: float) -> Operation[PacketPipe]:
-        def begin(operation: Operation[PacketPipe]) -> None:
+        def begin(operation: Operation[PacketPipe], left: float) -> None:
             self._packets(operation, port, address, None)
 
         return self._when_running(timeout, begin)
 
     def dial_packet(self, host: str, port: int, timeout: float) -> Operation[PacketPipe]:
-        def begin(operation: Operation[PacketPipe]) -> None:
+        def begin(operation: Operation[PacketPipe], left: float) -> None:
             remote = self.node.resolve(host)
             self._packets(operation, 0, self.node.address_towards(remote), (str(remote), port))
 
@@ -252,13 +277,12 @@ class Handle:
         local = (str(address if address is not None else self.node.addresses[0]), endpoint.port)
         pipe = PacketPipe(endpoint, self.pump, local, remote)
         self.pump.own(endpoint, pipe)
-        if not operation.resolve(pipe):
-            pipe.close()
+        operation.on_waste = PacketPipe.close
+        operation.resolve(pipe)
 
     def ping(self, host: str, kind: str, timeout: float) -> Operation[PingResult]:
-        def begin(operation: Operation[PingResult]) -> None:
-            address = self.node.resolve(host)
-            self._run(Ping(operation, self.pump, address, host, kind, timeout))
+        def begin(operation: Operation[PingResult], left: float) -> None:
+            self._run(Ping(operation, self.pump, self.node.resolve(host), host, kind, left))
 
         return self._when_running(timeout, begin)
 
@@ -269,6 +293,7 @@ class Handle:
 
     def subscribe(self) -> Subscription:
         """Every event from now on."""
+        self._check_fork()
         subscription = Subscription(self._unsubscribe)
         self._subscriptions.append(subscription)
         if self.state == "closed":
@@ -281,8 +306,11 @@ class Handle:
 
     # --- waiting --------------------------------------------------------------------------------------------
 
-    def _when_running(self, timeout: float, begin: Callable[[Operation[T]], object]) -> Operation[T]:
-        """Start the node if need be; call `begin` in its thread once it runs. Errors of either go to the operation."""
+    def _when_running(self, timeout: float, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+        """Start the node if need be; call `begin` in its thread once it runs, with the time that is left.
+
+        Errors of either go to the operation.
+        """
         operation: Operation[T] = Operation()
         try:
             self.start()
@@ -292,41 +320,50 @@ class Handle:
         self._in_loop(lambda: self._await_running(operation, timeout, begin))
         return operation
 
-    def _await_running(self, operation: Operation[T], timeout: float, begin: Callable[[Operation[T]], object]) -> None:
+    def _await_running(
+        self, operation: Operation[T], timeout: float, begin: Callable[[Operation[T], float], object]
+    ) -> None:
+        if self._failure is not None:
+            operation.fail(self._failure)
+            return
+        if self.state == "closed" or self._pump is None:
+            operation.fail(NotUp("the node was closed"))
+            return
+        until = self._pump.now() + timeout
+
         def go(error: Error | None) -> None:
+            alarm.cancel()
             if operation.done or operation.cancelled:
                 return
-            if error is not None:
-                operation.fail(error)
-                return
             try:
-                begin(operation)
-            except Error as problem:
+                if error is not None:
+                    raise error
+                begin(operation, max(until - self.pump.now(), 0.0))
+            except Exception as problem:
                 operation.fail(problem)
 
-        if self._failure is not None:
-            go(self._failure)
-        elif self.state == "closed" or self._pump is None:
-            go(NotUp("the node was closed"))
-        else:
-            self._pump.at(self._pump.now() + timeout, lambda: operation.fail(self._too_late(timeout)))
-            if self.state == "running":
-                go(None)
-                self._pump.mark()
-            else:
-                self._waiting.append(go)
+        def give_up() -> None:
+            self._waiting.remove(go)
+            operation.fail(self._too_late(timeout, self.node.waiting_for))
 
-    def _too_late(self, timeout: float) -> Error:
-        if self._problem is not None and self.state != "running":
+        alarm = self._pump.at(until, give_up)
+        if self.state == "running":
+            go(None)
+            self._pump.mark()
+        else:
+            self._waiting.append(go)
+
+    def _too_late(self, timeout: float, waiting_for: str) -> Error:
+        if self._problem is not None:
             return self._problem
-        if self.login_url and self.state != "running":
+        if self.login_url:
             return NeedsLogin(
                 f"nobody logged the node in within {timeout:g} s: visit {self.login_url} and start it again, "
                 "or pass auth_key= (TS_AUTHKEY)",
                 self.login_url,
             )
         return UpTimeout(
-            f"not done after {timeout:g} s while the node was {self.state}, {self.node.waiting_for}: "
+            f"{self.config.hostname} was {self.state} but not done after {timeout:g} s, {waiting_for}: "
             "check the network between this machine and control, or allow more time with timeout="
         )
 
@@ -334,6 +371,15 @@ class Handle:
         waiting, self._waiting = self._waiting, []
         for go in waiting:
             go(error)
+        if error is not None:
+            for operation in self._take_reaching():
+                operation.fail(error)
+
+    def _take_reaching(self) -> list[Operation[None]]:
+        reaching, self._reaching = self._reaching, {}
+        for alarm in reaching.values():
+            alarm.cancel()
+        return list(reaching)
 
     # --- facts ----------------------------------------------------------------------------------------------
 
@@ -363,8 +409,7 @@ class Handle:
             case facts.Health(messages):
                 self.health = messages
             case facts.Reachable():
-                reaching, self._reaching = self._reaching, []
-                for operation in reaching:
+                for operation in self._take_reaching():
                     operation.resolve(None)
         for subscription in tuple(self._subscriptions):
             subscription.put(fact)
@@ -397,9 +442,6 @@ class Handle:
         if self.state in ("starting", "needs-login"):
             self.state = "failed"
         self._release_waiters(error)
-        reaching, self._reaching = self._reaching, []
-        for operation in reaching:
-            operation.fail(error)
 
     # --- descriptors ----------------------------------------------------------------------------------------
 
@@ -447,3 +489,13 @@ class Handle:
     def _check_fork(self) -> None:
         if self.host.forked:
             raise NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
+
+
+def close_all() -> None:
+    """At the end of the process: what its program did not close. In silence, within a bounded time."""
+    closing = [handle.close(EXIT_TIMEOUT) for handle in tuple(_running) if handle.host.own_thread]
+    for operation in closing:
+        operation.wait(EXIT_TIMEOUT)
+
+
+atexit.register(close_all)

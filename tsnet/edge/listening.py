@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
-from tsnet.edge.pipes import Pipe, Wake
+from tsnet.edge.pipes import Pipe
+from tsnet.edge.waiters import Wake
 from tsnet.errors import Error, NotUp
 
 
@@ -19,6 +20,8 @@ class Acceptor(Protocol):
     """What a listening pipe needs of the node's thread."""
 
     def schedule(self, pipe: ListenPipe) -> None: ...
+
+    def forget(self, endpoint: TcpListener) -> None: ...
 
     def adopt(self, connection: TcpConnection) -> Pipe: ...
 
@@ -107,26 +110,36 @@ class ListenPipe:
             self.direct()
 
     def _shut(self, now: float) -> None:
+        self.closed = True
+        self._acceptor.forget(self.listener)
         self.listener.close(now)
         while self._queue:
             self._queue.popleft().abort()
-        while self._wakes:
-            self._wakes.popleft()()
-        if self.direct is not None:
-            self.direct()
+        self._wake_all()
 
     def end(self, now: float) -> None:
         """The node closes."""
+        self.error = NotUp("the node is closing")
         self._shut(now)
-        self.fail(NotUp("the node was closed"))
 
     def fail(self, error: Error) -> None:
         """The node goes away: whoever waits in accept is told so."""
         self.error = error
         self.closed = True
+        self._wake_all()
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: as `fail`, but nobody is woken."""
+        self._wakes.clear()
+        self.direct = None
+        self.fail(error)
+
+    def _wake_all(self) -> None:
         while self._wakes:
-            self._wakes.popleft()()
+            self._wake_one()
+        if self.direct is not None:
+            self.direct()
 
     def _wake_one(self) -> None:
-        if self._wakes:
+        with contextlib.suppress(IndexError):  # forgotten by its waiter a moment ago
             self._wakes.popleft()()

@@ -4,7 +4,8 @@
     any thread      result() blocks · add_done_callback · cancel
     any async task  await wait(operation): asyncio or trio, cancellation-safe
 
-A cancelled wait cancels the operation: `on_cancel` runs in the node's thread and undoes what was begun.
+A cancelled wait cancels the operation: `on_cancel` undoes what was begun. A value that comes too late, or that its
+waiter never took because it was cancelled a moment before, is given to `on_waste`: nothing that was opened is lost.
 """
 
 from __future__ import annotations
@@ -21,31 +22,39 @@ T = TypeVar("T")
 class Operation(Generic[T]):
     """One result to come. Whoever comes second, `resolve` or `fail` or `cancel`, has no effect."""
 
-    __slots__ = ("_callbacks", "_error", "_lock", "_value", "cancelled", "done", "on_cancel")
+    __slots__ = ("_callbacks", "_error", "_lock", "_value", "cancelled", "done", "on_cancel", "on_waste")
 
-    def __init__(self) -> None:
+    def __init__(self, on_waste: Callable[[T], object] | None = None) -> None:
         self.done = False
         self.cancelled = False
         self.on_cancel: Callable[[], None] | None = None
+        self.on_waste = on_waste
         self._value: T | None = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def resolve(self, value: T) -> bool:
-        """Returns whether anybody will see the value; if not, the caller must release what it holds."""
-        return self._finish(value, None)
+        """Returns whether anybody may see the value; if not, it has gone to `on_waste`."""
+        if self._finish(value, None):
+            return True
+        if self.on_waste is not None:
+            self.on_waste(value)
+        return False
 
     def fail(self, error: BaseException) -> bool:
         return self._finish(None, error)
 
     def cancel(self) -> None:
-        """Give the result up. Safe from any thread; `on_cancel` decides where its work is done."""
+        """Give the result up, even one that has come. Safe from any thread; the first call counts."""
         with self._lock:
-            if self.done or self.cancelled:
+            if self.cancelled:
                 return
             self.cancelled = True
-        if self.on_cancel is not None:
+            came = self.done and self._error is None
+        if came and self.on_waste is not None:
+            self.on_waste(self.outcome())
+        if not self.done and self.on_cancel is not None:
             self.on_cancel()
 
     def _finish(self, value: T | None, error: BaseException | None) -> bool:
@@ -74,14 +83,18 @@ class Operation(Generic[T]):
 
     def result(self) -> T:
         """Block until done. The operation bounds its own time; an interrupt (Ctrl-C) cancels it."""
-        finished = threading.Event()
-        self.add_done_callback(finished.set)
         try:
-            finished.wait()
+            self.wait()
         except BaseException:
             self.cancel()
             raise
         return self.outcome()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until done or until the time is up; returns whether it is done."""
+        finished = threading.Event()
+        self.add_done_callback(finished.set)
+        return finished.wait(timeout)
 
 
 async def wait(operation: Operation[T]) -> T:
@@ -113,16 +126,31 @@ class AsyncEvent:
 
 
 def async_event() -> tuple[AsyncEvent, Callable[[], None]]:
-    """An event of the running loop, and a function that sets it from any thread."""
+    """An event of the running loop, and a function that sets it from any thread, the loop's own included."""
     event = AsyncEvent()
     schedule = scheduler()
-    return event, lambda: schedule(event.set)
+    here = threading.get_ident()
+
+    def wake() -> None:
+        if threading.get_ident() == here:
+            event.set()
+        else:
+            schedule(event.set)
+
+    return event, wake
+
+
+def in_trio() -> bool:
+    """Whether the running loop is trio's; without importing it."""
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
 
 
 def scheduler() -> Callable[[Callable[[], object]], None]:
     """How a foreign thread runs a function in the caller's loop. A loop that has ended is no error: nobody waits."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if in_trio():
+        import trio
+
         token = trio.lowlevel.current_trio_token()
 
         def into_trio(function: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from netstack import NetstackError, UdpEndpoint
-from tsnet.edge.pipes import Wake
+from tsnet.edge.waiters import Waiters, Wake
 from tsnet.errors import DialRefused, Error, NotUp
 
 QUEUE_BYTES = 1024 * 1024
@@ -22,21 +22,22 @@ Address = tuple[str, int]
 class Runner(Protocol):
     def schedule(self, pipe: PacketPipe) -> None: ...
 
+    def forget(self, endpoint: UdpEndpoint) -> None: ...
 
-class PacketPipe:
-    """remote: for a dialled one, the only address it speaks with."""
+
+class PacketPipe(Waiters):
+    """remote: for a dialled one, the only address it speaks with. error: why the node took the endpoint away."""
 
     __slots__ = (
         "__weakref__",
         "_consumed",
         "_given",
+        "_icmp",
         "_inbox",
         "_outbox",
         "_produced",
-        "_read_wake",
         "_runner",
         "_taken",
-        "_write_wake",
         "closed",
         "direct",
         "dropped",
@@ -48,26 +49,27 @@ class PacketPipe:
     )
 
     def __init__(self, endpoint: UdpEndpoint, runner: Runner, local: Address, remote: Address | None) -> None:
+        super().__init__()
         self.endpoint = endpoint
         self.local, self.remote = local, remote
         self.scheduled = self.closed = False
         self.error: Error | None = None
         self.dropped = 0
         self.direct: Callable[[], None] | None = None
+        self._icmp: Error | None = None
         self._runner = runner
         self._inbox: deque[tuple[bytes, Address]] = deque()
         self._outbox: deque[tuple[bytes, Address]] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
-        self._read_wake: Wake | None = None
-        self._write_wake: Wake | None = None
 
     # --- the application's side -----------------------------------------------------------------------------
 
     def take(self) -> tuple[bytes, Address] | None:
-        """The oldest datagram and its sender, or None when there is none yet."""
+        """The oldest datagram and its sender, or None when there is none yet. Raises what ICMP said, once."""
         if not self._inbox:
-            if self.error is not None:
-                error, self.error = self.error, None
+            said, self._icmp = self._icmp, None
+            error = said or self.error
+            if error is not None:
                 raise error
             return None
         datagram = self._inbox.popleft()
@@ -75,6 +77,9 @@ class PacketPipe:
         return datagram
 
     def give(self, data: bytes, address: Address) -> bool:
+        """Queue one datagram; False when the outbox is full."""
+        if self.error is not None:
+            raise self.error
         if self._given - self._taken + len(data) > QUEUE_BYTES:
             return False
         self._outbox.append((bytes(data), address))
@@ -83,23 +88,24 @@ class PacketPipe:
         return True
 
     def close(self) -> None:
+        """Free the port. What is queued is still sent."""
         self.closed = True
         self._request()
-        self._wake_all()
+        self.wake_all()
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._inbox) or self.closed or self._icmp is not None
+
+    @property
+    def has_room(self) -> bool:
+        return self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
 
     def when_readable(self, wake: Wake) -> bool:
-        self._read_wake = wake
-        if self._inbox or self.closed or self.error is not None:
-            self._read_wake = None
-            return False
-        return True
+        return self.wait_to_read(wake, lambda: self.has_news)
 
     def when_writable(self, wake: Wake) -> bool:
-        self._write_wake = wake
-        if self._given - self._taken <= QUEUE_BYTES // 2 or self.closed:
-            self._write_wake = None
-            return False
-        return True
+        return self.wait_to_write(wake, lambda: self.has_room)
 
     def _request(self) -> None:
         if not self.scheduled:
@@ -110,22 +116,28 @@ class PacketPipe:
 
     def service(self, now: float) -> None:
         self.scheduled = False
-        endpoint = self.endpoint
+        if self.endpoint.is_closed:
+            return
+        self._push(now)
+        if self.closed:
+            self.endpoint.close()
+            self._runner.forget(self.endpoint)
+        else:
+            self._pull()
+
+    def _push(self, now: float) -> None:
         while self._outbox:
             data, (host, port) = self._outbox[0]
             try:
-                if not endpoint.send(data, now, ip_address(host), port):
+                if not self.endpoint.send(data, now, ip_address(host), port):
+                    self._request()  # the next transmit makes room
                     break
             except NetstackError:  # no address of that family any more: as lost as on any network
                 self.dropped += 1
             self._outbox.popleft()
             self._taken += len(data)
-        if self.closed:
-            endpoint.close()
-            return
-        self._pull()
-        if self._write_wake is not None and self._given - self._taken <= QUEUE_BYTES // 2:
-            self._wake_writer()
+        if self.writer_waits and self._given - self._taken <= QUEUE_BYTES // 2:
+            self.wake_writer()
 
     def _pull(self) -> None:
         while (datagram := self.endpoint.receive()) is not None:
@@ -136,11 +148,9 @@ class PacketPipe:
                 self._inbox.append((data, (str(address), port)))
                 self._produced += len(data)
         if self.remote is not None and self.endpoint.take_error() is not None:
-            self.error = DialRefused(
-                f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port"
-            )
-        if self._inbox or self.error is not None:
-            self._wake_reader()
+            self._icmp = DialRefused(f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port")
+        if self.has_news:
+            self.wake_reader()
             if self.direct is not None:
                 self.direct()
 
@@ -153,20 +163,12 @@ class PacketPipe:
     def fail(self, error: Error) -> None:
         self.error = error
         self.closed = True
-        self._wake_all()
-
-    def _wake_all(self) -> None:
+        self.wake_all()
         if self.direct is not None:
             self.direct()
-        self._wake_reader()
-        self._wake_writer()
 
-    def _wake_reader(self) -> None:
-        wake, self._read_wake = self._read_wake, None
-        if wake is not None:
-            wake()
-
-    def _wake_writer(self) -> None:
-        wake, self._write_wake = self._write_wake, None
-        if wake is not None:
-            wake()
+    def orphan(self, error: Error) -> None:
+        """In a forked child: as `fail`, but nobody is woken."""
+        self.forget()
+        self.direct = None
+        self.fail(error)

@@ -8,6 +8,9 @@
 the connection, whose window then closes; a full outbox makes `give` take nothing. Waiters are woken once a turn, and
 only those who wait.
 
+A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers: it sets `direct`, is called
+in each service, and speaks with the connection itself (`edge.direct`).
+
 Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
 """
 
@@ -18,12 +21,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netstack import TcpConnection
+from tsnet.edge.waiters import Waiters, Wake
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 INBOX_LIMIT = 512 * 1024
 OUTBOX_LIMIT = 512 * 1024
 READ_SIZE = 256 * 1024
-Wake = Callable[[], None]
 
 
 class Runner(Protocol):
@@ -33,9 +36,17 @@ class Runner(Protocol):
         """Call `pipe.service` in the next turn; from any thread."""
         ...
 
+    def forget(self, endpoint: TcpConnection) -> None:
+        """The connection has nothing more to say to its pipe."""
+        ...
 
-class Pipe:
-    """One TCP connection as its application holds it. The connection itself is touched in the node's thread only."""
+
+class Pipe(Waiters):
+    """One TCP connection as its application holds it. The connection itself is touched in the node's thread only.
+
+    error: how reading ends instead of the end of stream. write_error: why nothing more is taken.
+    refused: a bridge holds bytes that the connection had no room for.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -46,11 +57,9 @@ class Pipe:
         "_inbox",
         "_outbox",
         "_produced",
-        "_read_wake",
         "_runner",
         "_starved",
         "_taken",
-        "_write_wake",
         "abort_requested",
         "connection",
         "direct",
@@ -58,6 +67,7 @@ class Pipe:
         "error",
         "finishing",
         "local",
+        "refused",
         "remote",
         "scheduled",
         "write_error",
@@ -66,12 +76,14 @@ class Pipe:
     def __init__(
         self, connection: TcpConnection, runner: Runner, local: tuple[str, int], remote: tuple[str, int]
     ) -> None:
+        super().__init__()
         self.connection = connection
         self.local, self.remote = local, remote
         self.scheduled = False
         self.ended = False
         self.finishing = False
         self.abort_requested = False
+        self.refused = False
         self.error: Error | None = None
         self.write_error: Error | None = None
         self.direct: Callable[[], None] | None = None
@@ -80,8 +92,6 @@ class Pipe:
         self._outbox: deque[bytes] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
         self._starved = self._eof_sent = self._closing = False
-        self._read_wake: Wake | None = None
-        self._write_wake: Wake | None = None
 
     # --- the application's side -----------------------------------------------------------------------------
 
@@ -119,36 +129,37 @@ class Pipe:
         """No more data from us: FIN follows what is queued."""
         self.finishing = True
         self._request()
+        self.wake_writer()
 
     def abort(self) -> None:
         """Reset the connection; what is queued either way is lost."""
         self.abort_requested = True
-        self._request()
+        self.close()
 
     def close(self) -> None:
         """Let the connection go: what is queued is still sent; what arrives is not wanted any more."""
         self._closing = True
         self._request()
+        self.wake_all()
 
     @property
     def has_news(self) -> bool:
-        """Whether `take` would say something now."""
-        return bool(self._inbox) or self.ended or self.error is not None
+        """Whether `take` would say something now, or the pipe was closed."""
+        return bool(self._inbox) or self.ended or self.error is not None or self._closing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `give` would take something or raise, or nothing more is to be given."""
+        is_over = self.write_error is not None or self.finishing or self._closing
+        return is_over or self._given - self._taken < OUTBOX_LIMIT
 
     def when_readable(self, wake: Wake) -> bool:
         """Call `wake` once `take` has something to say; returns False if it has already (and does not call)."""
-        self._read_wake = wake
-        if self.has_news:
-            self._read_wake = None
-            return False
-        return True
+        return self.wait_to_read(wake, lambda: self.has_news)
 
     def when_writable(self, wake: Wake) -> bool:
-        self._write_wake = wake
-        if self._given - self._taken < OUTBOX_LIMIT or self.write_error is not None:
-            self._write_wake = None
-            return False
-        return True
+        """Call `wake` once `give` takes half an outbox; returns False if it takes something now."""
+        return self.wait_to_write(wake, lambda: self.has_room)
 
     def _request(self) -> None:
         if not self.scheduled:
@@ -161,25 +172,39 @@ class Pipe:
         """What had arrived before a bridge took over, without the end or the error behind it."""
         return self.take(max_bytes) or b"" if self._inbox else b""
 
+    @property
+    def has_queued(self) -> bool:
+        """Whether what was given before a bridge took over still waits for room."""
+        return bool(self._outbox)
+
     def service(self, now: float) -> None:
         """Move what can move, notice what has ended, wake who can go on."""
         self.scheduled = False
-        if self.direct is not None:
-            self.direct()
-            return
         connection = self.connection
         if self.abort_requested:
             connection.abort(now)
         self._push(now)
-        self._pull(now)
+        if self.direct is not None:
+            self.direct()
+        else:
+            self._pull()
+        if self.finishing and not self._eof_sent and not self._outbox and not self.refused:
+            self._eof_sent = True
+            connection.shutdown_write(now)
         if connection.error is not None:
             self._fail(stream_error(connection.error, self.remote))
         if self._closing and not self._outbox:
+            self._eof_sent = True
             connection.close(now)
+            self._runner.forget(connection)
+        elif connection.finished and self.direct is None and not self._starved:
+            self._runner.forget(connection)
 
     def _push(self, now: float) -> None:
         outbox, write = self._outbox, self.connection.write
-        while outbox and self.write_error is None:
+        if self._eof_sent:
+            outbox.clear()  # given a moment after the node began to close
+        while outbox:
             chunk = outbox[0]
             accepted = write(chunk, now)
             if accepted <= 0:
@@ -189,57 +214,59 @@ class Pipe:
                 outbox[0] = chunk[accepted:]
                 break
             outbox.popleft()
-        if self.finishing and not outbox and not self._eof_sent:
-            self._eof_sent = True
-            self.connection.shutdown_write(now)
-        if self._write_wake is not None and self._given - self._taken <= OUTBOX_LIMIT // 2:
-            self._wake_writer()
+        if self.writer_waits and self._given - self._taken <= OUTBOX_LIMIT // 2:
+            self.wake_writer()
 
-    def _pull(self, now: float) -> None:
+    def _pull(self) -> None:
         if self._closing or self.ended:
             return
         connection = self.connection
-        room = INBOX_LIMIT - (self._produced - self._consumed)
-        while room > 0:
-            data = connection.read(min(room, READ_SIZE))
+        while self._has_inbox_room():
+            data = connection.read(READ_SIZE)
             if not data:
                 break
             self._inbox.append(data)
             self._produced += len(data)
-            room -= len(data)
-        self._starved = room <= 0
-        if connection.eof and not self._starved:
+        if connection.eof:
             self.ended = True
-        if self._read_wake is not None and (self._inbox or self.ended):
-            self._wake_reader()
+        if self._inbox or self.ended:
+            self.wake_reader()
+
+    def _has_inbox_room(self) -> bool:
+        """If not, whoever takes next sees `_starved` and asks; it is set before the look that counts."""
+        self._starved = self._produced - self._consumed >= INBOX_LIMIT
+        if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
+            self._starved = False
+        return not self._starved
 
     def _fail(self, error: Error) -> None:
         """The connection is gone. What arrived before stays readable; then the error, or the end if it came first."""
         self.write_error = error
         if not self.ended:
             self.error = error
-        self._wake_reader()
-        self._wake_writer()
+        self._outbox.clear()
+        self.wake_all()
 
     def end(self, now: float) -> None:
         """The node closes: what is queued is still sent, then FIN."""
-        self.finishing = self._closing = True
+        self.write_error = NotUp("the node is closing")
+        self.finishing = True
+        self._closing = self.direct is None
         self.service(now)
+        self.wake_all()
 
     def fail(self, error: Error) -> None:
         """The node goes away under the connection."""
-        if self.error is None and self.write_error is None:
+        if self.error is None:
             self._fail(error)
+        if self.direct is not None:
+            self.direct()
 
-    def _wake_reader(self) -> None:
-        wake, self._read_wake = self._read_wake, None
-        if wake is not None:
-            wake()
-
-    def _wake_writer(self) -> None:
-        wake, self._write_wake = self._write_wake, None
-        if wake is not None:
-            wake()
+    def orphan(self, error: Error) -> None:
+        """In a forked child: as `fail`, but nobody is woken."""
+        self.forget()
+        self.direct = None
+        self.fail(error)
 
 
 def stream_error(code: str, remote: tuple[str, int]) -> Error:

@@ -8,6 +8,7 @@ Synchronous and in one thread: nothing below needs a lock. It decides nothing; w
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -42,6 +43,22 @@ class Serviced(Protocol):
         """The node is gone."""
         ...
 
+    def orphan(self, error: Error) -> None:
+        """This is a forked child, and the node is the parent's. Wake nobody: they are the parent's too."""
+        ...
+
+
+class Alarm:
+    """One `Pump.at`. `cancel` makes it do nothing and lets go of what it holds."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function: Callable[[], object] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
 
 class Pump:
     """One node and its ports. `due` is when the next turn must be; `mark` makes it now."""
@@ -64,8 +81,8 @@ class Pump:
         self._udp, self._links = udp, links
         self._on_fact, self._wake, self._on_crash = on_fact, wake, on_crash
         self._scheduled: deque[Serviced] = deque()
-        self._alarms: list[tuple[float, int, Callable[[], object]]] = []
-        self._alarm_number = 0
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._alarm_numbers = itertools.count()
         self._due = -math.inf
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -93,12 +110,16 @@ class Pump:
     def due(self) -> float:
         if self._scheduled:
             return -math.inf
-        return min(self._due, self._alarms[0][0]) if self._alarms else self._due
+        alarms = self._alarms
+        while alarms and alarms[0][2].function is None:
+            heapq.heappop(alarms)
+        return min(self._due, alarms[0][0]) if alarms else self._due
 
-    def at(self, when: float, function: Callable[[], object]) -> None:
-        """Call the function in the first turn from then on. It cannot be taken back: it must look before it acts."""
-        self._alarm_number += 1
-        heapq.heappush(self._alarms, (when, self._alarm_number, function))
+    def at(self, when: float, function: Callable[[], object]) -> Alarm:
+        """Call the function in the first turn from then on."""
+        alarm = Alarm(function)
+        heapq.heappush(self._alarms, (when, next(self._alarm_numbers), alarm))
+        return alarm
 
     def now(self) -> float:
         return self._world.clock()
@@ -110,13 +131,7 @@ class Pump:
         node.receive(self._udp.receive(), self._links.receive(), now)
         self._ring(now)
         self._service(now)
-        node.udp_room = self._udp.has_room
-        runs, effects = node.transmit(now, BUDGET)
-        for destination, datagrams in runs:
-            self._udp.send(destination, datagrams)
-        for effect in effects:
-            self._links.apply(effect)
-        self._links.flush()
+        self._send(now)
         for fact in node.take_facts():
             self._on_fact(fact)
         self._due = node.deadline()
@@ -125,10 +140,22 @@ class Pump:
         if self.after_turn is not None:
             self.after_turn()
 
+    def _send(self, now: float) -> None:
+        node = self.node
+        node.udp_room = self._udp.has_room
+        runs, effects = node.transmit(now, BUDGET)
+        for destination, datagrams in runs:
+            self._udp.send(destination, datagrams)
+        for effect in effects:
+            self._links.apply(effect)
+        self._links.flush()
+
     def _ring(self, now: float) -> None:
         alarms = self._alarms
         while alarms and alarms[0][0] <= now:
-            heapq.heappop(alarms)[2]()
+            function = heapq.heappop(alarms)[2].function
+            if function is not None:
+                function()
 
     def _service(self, now: float) -> bool:
         """Every pipe whose application or connection has something to say; returns whether there was any."""
@@ -163,12 +190,7 @@ class Pump:
         """Reset what is still open, and hand that to the ports: nobody is left waiting for a node that is gone."""
         now = self._world.clock()
         self.node.shut(now)
-        runs, effects = self.node.transmit(now, BUDGET)
-        for destination, datagrams in runs:
-            self._udp.send(destination, datagrams)
-        for effect in effects:
-            self._links.apply(effect)
-        self._links.flush()
+        self._send(now)
 
     def crash(self, error: Exception) -> None:
         self.close()
@@ -178,4 +200,7 @@ class Pump:
         self._links.close()
         self._udp.close()
 
-    drop = close
+    def orphan(self, error: Error) -> None:
+        """In a forked child: whatever belongs to this node fails from now on."""
+        for owner in tuple(self.owners.values()):
+            owner.orphan(error)

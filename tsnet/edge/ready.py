@@ -151,6 +151,20 @@ class Reactor:
         self._timers.clear()
         self._calls.clear()
 
+    def orphan(self) -> None:
+        """In a forked child: close its copies of every descriptor, without a word to anybody and without a lock.
+
+        The kernel's poll set is shared with the parent, so nothing may be unregistered: the parent would lose it.
+        """
+        self._closed = self._woken = True
+        watched = [key.fileobj for key in self._selector.get_map().values()]
+        self._selector.close()
+        for sock in (*watched, self._wake_end):
+            if isinstance(sock, socket.socket):
+                socket.socket.close(sock)
+        self._timers.clear()
+        self._calls.clear()
+
     def _on_wake(self, mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
             self._waiting_end.recv(4096)

@@ -14,6 +14,7 @@ from tsnet.base.links import Close, Closed, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.disco.stun import decode_request, encode_response
 from tsnet.edge.world import LinkPort, UdpPort, World
+from tsnet.errors import Error
 
 BUDGET = 1024 * 1024
 
@@ -54,7 +55,10 @@ class ServerPump:
         now = self._world.clock()
         for port in self._ports:
             for event in port.receive():
-                self._port_of.setdefault(event.link, port)
+                if isinstance(event, Closed):
+                    self._port_of.pop(event.link, None)
+                else:
+                    self._port_of[event.link] = port
                 self.machine.receive(event, now)
                 if isinstance(event, Closed):
                     self._port_of.pop(event.link, None)
@@ -63,7 +67,8 @@ class ServerPump:
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            port = self._port_of.get(effect.link)
+            find = self._port_of.pop if isinstance(effect, Close) else self._port_of.get
+            port = find(effect.link, None)
             if port is not None:
                 port.apply(effect)
                 if isinstance(effect, Close):
@@ -75,12 +80,16 @@ class ServerPump:
         """The machine says goodbye; then every link and port is closed."""
         self.machine.close()
         self._apply(self.machine.transmit(self._world.clock(), BUDGET))
-        self.drop()
+        self._drop()
 
     def crash(self, error: Exception) -> None:
-        self.drop()
+        self._drop()
 
-    def drop(self) -> None:
+    def orphan(self, error: Error) -> None:
+        """In a forked child: no link is served here."""
+        self._ports.clear()
+
+    def _drop(self) -> None:
         for port in self._ports:
             port.close()
         self._ports.clear()
@@ -117,11 +126,13 @@ class StunPump:
                 self.udp.send(source, [encode_response(tx_id, source)])
 
     def crash(self, error: Exception) -> None:
-        self.drop()
+        self.close()
 
-    def drop(self) -> None:
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody is answered here."""
+        self.udp = None
+
+    def close(self) -> None:
         if self.udp is not None:
             self.udp.close()
             self.udp = None
-
-    close = drop

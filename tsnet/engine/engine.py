@@ -13,6 +13,7 @@ Not here: control, relay connections, choosing a home (`node`).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
@@ -31,14 +32,16 @@ from tsnet.wireguard.device import Device
 from tsnet.wireguard.facts import Heard, MarkMoved
 
 MTU = 1280
-ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED"})
-"""States of a connection whose peer has acknowledged all that we had to say."""
+ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED", "fragments", "udp", "icmp"})
+"""What need not end before the node does: connections whose peer has acknowledged all, and what nobody waits for."""
 
 UDP = 0
 """The path all UDP shares, beside the relay regions, which have their own numbers from 1 on."""
 
 
 class Engine:
+    """dropped: "stun" (nobody asked). Each room counts its own: device, paths, ingress, packet_filter, stack, egress."""
+
     def __init__(
         self,
         node_key: NodePrivateKey,
@@ -58,6 +61,7 @@ class Engine:
         self.timestamp_mark = timestamp_mark
         self._now = now
         self._peers: dict[NodeKey, Node] = {}
+        self.dropped: Counter[str] = Counter()
         self._full: set[int] = set()
         self._talking: dict[NodeKey, int] = {}
 
@@ -124,7 +128,9 @@ class Engine:
     # --- the verbs ------------------------------------------------------------------------------------------
 
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
-        wireguard, disco, _stun = classify(runs)
+        wireguard, disco, stun = classify(runs)
+        if stun:
+            self.dropped["stun"] += len(stun)
         if disco:
             self.paths.receive(disco, now)
         if not wireguard:

@@ -216,7 +216,6 @@ class Node:
     def shut(self, now: float) -> None:
         """Time is up: what is still open is reset."""
         self.engine.stack.close(now)
-        self._shut = True
 
     # --- the verbs ------------------------------------------------------------------------------------------
 

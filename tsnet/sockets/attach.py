@@ -25,6 +25,8 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
     def hand_over() -> None:
         if pipe.closed:
             backlog.close()
+            while waiting:
+                waiting.pop().abort()
             return
         while not waiting or backlog.offer(handle.direct(waiting[0]), hand_over):
             if waiting:
@@ -34,9 +36,12 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
                 return
             waiting.append(accepted)
 
+    def start() -> None:
+        pipe.direct = hand_over
+        hand_over()
+
     waiting: list[Pipe] = []
-    pipe.direct = hand_over
-    handle.host.call(hand_over)
+    handle.host.call(start)
     return outer
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from tsnet.base.addresses import parse_address
 from tsnet.edge.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.edge.ready import READ, Reactor
-from tsnet.errors import MessageTooLong
+from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
 from tsnet.sockets.connected import os_error, sockaddr
@@ -146,15 +146,22 @@ class DatagramBridge:
             if not message:
                 self._end()
                 return
-            if not self._pipe.give(*decode(message)):
+            try:
+                if not self._pipe.give(*decode(message)):
+                    self.dropped += 1
+            except (ValueError, IndexError):  # written to the bare descriptor
                 self.dropped += 1
+            except Error:  # the node is gone, and says so below
+                return
 
     def _to_application(self) -> None:
         while True:
             try:
                 datagram = self._pipe.take()
-            except Exception as error:  # what ICMP said, as the builtin that fits
+            except Error as error:  # what ICMP said, as the builtin that fits
                 self.error = os_error(error)
+                if self._pipe.error is not None:
+                    break
                 datagram = (b"", ERROR)
             if datagram is None:
                 break
