@@ -589,6 +589,20 @@ def test_a_deleted_ephemeral_node_registers_anew_with_another_key() -> None:
     assert control.updates[-1].node_key == request.node_key
 
 
+def test_a_late_404_about_the_deleted_node_does_not_hit_the_new_one() -> None:
+    control = Scripted()
+    client = control.join(ephemeral=True)
+    control.updates_pass = False
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    control.send(b"", end=True)
+    control.wind(1)
+    control.answer("poll", b"node not found", 404)
+    assert not control.waits("update")
+    control.answer("register", WELCOME.encode())
+    assert len(control.told(facts.NodeKeyRotated)) == 1
+    assert control.waits("update")
+
+
 def test_an_empty_map_makes_us_ask_whether_control_still_knows_us() -> None:
     control = Scripted()
     control.join()
@@ -677,6 +691,38 @@ def test_a_logout_of_a_node_nobody_knows_is_done(status: int) -> None:
     control.run()
     control.answer("register", b"?", status)
     assert control.facts[-1] == facts.LoggedOut()
+
+
+def test_a_node_that_never_logged_in_has_nothing_to_log_out_from() -> None:
+    control = Scripted()
+    client = control.client()
+    control.run()
+    client.logout(control.now)
+    control.run()
+    assert control.facts == [facts.LoggedOut()]
+    assert control.peers == {}
+
+
+def test_after_a_logout_a_login_is_another_node() -> None:
+    control = Scripted()
+    client = control.join()
+    client.logout(control.now)
+    control.run()
+    control.answer("register", WELCOME.encode())
+    client.login(control.now)
+    control.run()
+    request = control.find("register").register
+    assert request.old_node_key is None
+    assert request.node_key != NODE_KEY
+
+
+def test_the_server_key_is_asked_for_once() -> None:
+    control = Scripted()
+    control.join()
+    control.cut()
+    control.wind(1)
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert [one.link[1] for one in control.opens] == ["key", "noise", "noise"]
 
 
 def test_a_logout_is_repeated_until_control_has_heard_it() -> None:

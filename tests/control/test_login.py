@@ -89,6 +89,14 @@ def test_renewing_names_the_old_key_and_may_bring_an_auth_key() -> None:
     assert (request.old_node_key, request.auth_key) == (NODE_KEY, "k")
 
 
+def test_a_key_that_control_never_knew_is_tried_again() -> None:
+    node = login()
+    node.accept(RegisterResponse(error="no"))
+    node.renew("k")
+    request = node.request({})
+    assert (request.node_key, request.old_node_key, request.auth_key) == (NODE_KEY, None, "k")
+
+
 def test_starting_over_names_nobody() -> None:
     node = login(auth_key="k", enrolled=True)
     node.accept(WELCOME)
@@ -111,7 +119,7 @@ def test_a_refusal_forgets_the_url() -> None:
 
 
 def test_logout_is_about_the_key_control_knows() -> None:
-    node = login()
+    node = login(enrolled=True)
     node.renew()
     request = node.logout_request({})
     assert (request.node_key, request.expiry, request.followup) == (NODE_KEY, 123.0, "")

@@ -139,7 +139,10 @@ class Client:
         self._advance(now)
 
     def logout(self, now: float) -> None:
-        """Give the node up; LoggedOut follows when control has confirmed it."""
+        """Give the node up; LoggedOut follows when control has confirmed it, at once if control never knew the node."""
+        if not self._login.known:
+            self._stop(facts.LoggedOut())
+            return
         self._leaving, self._halted = True, False
         self._abandon_registration()
         self._register_at = now
@@ -316,6 +319,7 @@ class Client:
             self._effects += self._uplink.close()
         self._uplink = self._poll = self._register_stream = None
         self._register_by = math.inf
+        self._pings.take_posts()
 
     # --- registration -------------------------------------------------------------------------------------------
 
@@ -383,6 +387,7 @@ class Client:
             self._register_at = now + self._register_backoff.failed()
             return
         self._leaving = False
+        self._login.start_over()
         self._stop(facts.LoggedOut())
 
     def _stop(self, fact: Fact) -> None:
@@ -455,7 +460,8 @@ class Client:
 
     def _reached(self) -> None:
         """The first message with state: the server is what we think it is, and all is well."""
-        self._met = True
+        assert self._uplink is not None
+        self._met, self._control_key = True, self._uplink.control_key
         self._connect_backoff.succeeded()
         self._poll_backoff.succeeded()
         if not self._connected:
@@ -495,8 +501,9 @@ class Client:
             return
         self._registered = False
         self._end_poll()
+        self._end_update(now)
+        self._login.start_over()
         if self._login.ephemeral and self._login.auth_key:
-            self._login.start_over()
             self._register_at = now
             return
         self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
@@ -506,6 +513,12 @@ class Client:
     def _publish(self, uplink: Uplink, now: float) -> None:
         request = self._publisher.request(node_public(self._login.private), stream=False)
         self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
+
+    def _end_update(self, now: float) -> None:
+        """It was about a node that is no more: its answer must not be taken for one about the next."""
+        if self._publisher.stream is not None and self._uplink is not None:
+            self._uplink.cancel(self._publisher.stream)
+            self._publisher.failed(now)
 
     def _published(self, exchange: Exchange, now: float) -> None:
         if exchange.status == 200:

@@ -57,7 +57,7 @@ Outcome = Accepted | Waiting | Again | Denied
 
 
 class Login:
-    """`wanted`: an attempt is due. `private`: the node's key, as control knows it or will."""
+    """wanted: an attempt is due. private: the node's key. known: control has accepted that key, as far as we know."""
 
     def __init__(
         self,
@@ -71,25 +71,25 @@ class Login:
     ) -> None:
         self.private = private
         self.auth_key, self.ephemeral = auth_key, ephemeral
-        self.wanted = True
+        self.wanted, self.known = True, enrolled
         self.followup = ""
         self._lock_key, self._entropy = lock_key, entropy
         self._attempt = private
         self._old: NodePrivateKey | None = None
         self._shows_auth_key = bool(auth_key) and not enrolled
 
-    @property
-    def used_auth_key(self) -> bool:
-        return self._shows_auth_key
-
     def renew(self, auth_key: str = "") -> None:
-        """Log in anew with a new key in place of the present one, which stays in use meanwhile."""
+        """Log in anew; a key that control knows is replaced, and stays in use until the new one is accepted."""
         self.auth_key = auth_key or self.auth_key
         self._shows_auth_key = bool(self.auth_key)
-        self._begin(NodePrivateKey(self._entropy(32)), self.private)
+        if self.known:
+            self._begin(NodePrivateKey(self._entropy(32)), self.private)
+        else:
+            self._begin(self._attempt, None)
 
     def start_over(self) -> None:
-        """Control has deleted the node: another one, with nothing in common with it but the machine."""
+        """Control has forgotten the node: another one, with nothing in common with it but the machine."""
+        self.known = False
         self._shows_auth_key = bool(self.auth_key)
         self._begin(NodePrivateKey(self._entropy(32)), None)
 
@@ -135,7 +135,7 @@ class Login:
     def _commit(self, user: UserProfile) -> Accepted:
         accepted = Accepted(user, self._attempt != self.private, self._old)
         self.private, self._old = self._attempt, None
-        self.wanted, self.followup = False, ""
+        self.wanted, self.known, self.followup = False, True, ""
         return accepted
 
     def _begin(self, attempt: NodePrivateKey, old: NodePrivateKey | None) -> None:
