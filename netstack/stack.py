@@ -123,9 +123,7 @@ class Stack:
 
     # from below -------------------------------------------------------------------------------------------------
 
-    def receive(
-        self, runs: Iterable[tuple[Hashable, Sequence[bytes]]], now: float, *, verified: bool = False
-    ) -> None:
+    def receive(self, runs: Iterable[tuple[Hashable, Sequence[bytes]]], now: float, *, verified: bool = False) -> None:
         """Take whole IP packets, padding behind them allowed.
 
         verified: the packets came authenticated from who made them; checksums need no second look.

@@ -172,7 +172,7 @@ def _measure(tcb: Tcb, delivered: list[Sent], options: Options, now: float) -> N
         if sent.transmissions == 1:
             newest = max(newest, sent.sent_time)
             recovery.reordering_seen |= sent.end < recovery.fack
-        _advance_rack(tcb, sent, options, now)
+        _advance_rack(tcb, sent, now)
         recovery.fack = max(recovery.fack, sent.end)
     if newest > -math.inf:
         tcb.rtt.sample(now - newest, now)
@@ -182,14 +182,11 @@ def _measure(tcb: Tcb, delivered: list[Sent], options: Options, now: float) -> N
             tcb.rtt.sample(elapsed / 1000, now)
 
 
-def _advance_rack(tcb: Tcb, sent: Sent, options: Options, now: float) -> None:
+def _advance_rack(tcb: Tcb, sent: Sent, now: float) -> None:
     recovery = tcb.recovery
     rtt = now - sent.sent_time
-    if sent.transmissions > 1:  # was it the original that arrived?
-        if options.timestamps and is_older(options.timestamps[1], tcb.stamp(sent.sent_time)):
-            return
-        if rtt < tcb.rtt.min_rtt:
-            return
+    if sent.transmissions > 1 and rtt < tcb.rtt.min_rtt:
+        return  # the original arrived, not what was sent again just now
     if (sent.sent_time, sent.end) > (recovery.rack_time, recovery.rack_end):
         recovery.rack_time, recovery.rack_end, recovery.rack_rtt = sent.sent_time, sent.end, rtt
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 SYN_RETRIES = 6
 SYN_ACK_RETRIES = 5
 DATA_RETRIES = 15
-ORPHAN_RETRIES = 8
+ORPHAN_PROBES = 8
+"""A closed window is probed less long when nobody waits for it to open."""
+
 FIN_WAIT_2_TIMEOUT = 60.0
 
 
@@ -74,14 +76,14 @@ def _most_retries(tcb: Tcb) -> int:
         return SYN_RETRIES
     if tcb.state == states.SYN_RECEIVED:
         return SYN_ACK_RETRIES
-    return ORPHAN_RETRIES if tcb.orphaned else DATA_RETRIES
+    return DATA_RETRIES
 
 
 def _persist(layer: TcpLayer, tcb: Tcb, now: float) -> None:
     if tcb.scoreboard.segments or not (tcb.snd_nxt < tcb.send_buffer.end or (tcb.fin_queued and not tcb.fin_sent)):
         tcb.persist_at = math.inf
         return
-    if tcb.probes >= (ORPHAN_RETRIES if tcb.orphaned else DATA_RETRIES):
+    if tcb.probes >= (ORPHAN_PROBES if tcb.orphaned else DATA_RETRIES):
         _give_up(layer, tcb)
         return
     tcb.probes += 1

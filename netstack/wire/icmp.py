@@ -55,9 +55,7 @@ def parse(source: bytes, destination: bytes, message: bytes, *, verified: bool =
 
 def build(source: bytes, destination: bytes, type_: int, code: int, rest: int, body: bytes) -> bytes:
     """One message, to go behind an IP header. Addresses of 16 bytes make it ICMPv6."""
-    total = (
-        _pseudo(source, destination, HEADER_SIZE + len(body)) + (type_ << 8 | code) + rest + checksum.partial(body)
-    )
+    total = _pseudo(source, destination, HEADER_SIZE + len(body)) + (type_ << 8 | code) + rest + checksum.partial(body)
     return _HEADER.pack(type_, code, checksum.finish(total), rest) + body
 
 
