@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.edge.dialing import PingResult
 from tsnet.engine.facts import Fact
@@ -22,6 +23,7 @@ from tsnet.server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
     UP_TIMEOUT,
+    AsyncServer,
     BaseServer,
     check_kind,
     check_port,
@@ -30,6 +32,15 @@ from tsnet.server import (
 
 if TYPE_CHECKING:
     import httpx
+
+    from tsnet.adapters.asgi import App as AsgiApp
+    from tsnet.adapters.background import Background, Service
+    from tsnet.adapters.identity import Allow
+    from tsnet.adapters.local import Target
+    from tsnet.adapters.serving import Serving
+    from tsnet.adapters.wsgi import App as WsgiApp
+
+    S = TypeVar("S", bound=Service)
 
 
 class Server(BaseServer):
@@ -45,7 +56,11 @@ class Server(BaseServer):
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Leave. Idempotent, never fails, bounded by the timeout."""
-        self._handle.close(timeout).result()
+        servings, self._servings = self._servings, []
+        deadline = time.monotonic() + timeout
+        for serving in servings:
+            serving.close(max(0.0, deadline - timeout / 2 - time.monotonic()))
+        self._handle.close(max(0.1, deadline - time.monotonic())).result()
 
     def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""
@@ -97,6 +112,53 @@ class Server(BaseServer):
 
         return sync_httpx_client(self, fallback=fallback, **options)
 
+    def serve_wsgi(self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+        """Serve a WSGI app (Flask, Django, …) on a port of this node, in threads. Blocks until `close`, or Ctrl-C.
+
+        port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
+        block: False returns a running handle with the actual port.
+        The caller is `current_peer()` and `environ["tsnet.peer"]`, never a header: Tailscale-* are removed.
+        """
+        from tsnet.adapters.wsgi import WsgiServer
+
+        server = WsgiServer(app, self.listen(port), self, allow=allow, owner=self._owner)
+        server.start()
+        return self._serve(server, server.port, self._where(server.port), block)
+
+    def serve_asgi(self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+        """Serve an ASGI app (FastAPI, Starlette, Django, …), in a loop and thread of its own. As `serve_wsgi`."""
+        node = AsyncServer._of(self)
+        background = _background(lambda: node._asgi_server(app, port, allow))
+        return self._serve(background, background.service.port, self._where(background.service.port), block)
+
+    def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
+        """Listen on this machine, and forward each connection to host:port of the tailnet. See AsyncServer's."""
+        from tsnet.adapters.forward import forward_local
+
+        check_port(port)
+        self.up()
+        node = AsyncServer._of(self)
+        background = _background(lambda: forward_local(node, host, port, local=local))
+        return self._serve(background, background.service.port, background.service.address, block=False)
+
+    def forward_remote(self, port: int | str, target: Target) -> Serving:
+        """Listen on a port of this node, and forward each connection to a target of this machine. See AsyncServer's."""
+        from tsnet.adapters.forward import forward_remote
+
+        node = AsyncServer._of(self)
+        background = _background(lambda: forward_remote(node, port, target))
+        return self._serve(background, background.service.port, background.service.address, block=False)
+
+    def _serve(self, runner: Any, port: int | None, address: str, block: bool) -> Serving:
+        from tsnet.adapters.serving import Serving
+
+        serving = Serving(runner, port, address)
+        self._keep(serving)
+        if block:
+            with serving:
+                serving.wait()
+        return serving
+
     # --- the machinery --------------------------------------------------------------------------------------
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -117,3 +179,11 @@ class Server(BaseServer):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _background(make: Callable[[], Awaitable[S]]) -> Background[S]:
+    from tsnet.adapters.background import Background
+
+    background = Background(make)
+    background.start()
+    return background
