@@ -11,8 +11,19 @@ from tsnet.base.malformed import MalformedError
 from tsnet.control.mapframes import MAX_MESSAGE, MapFrames, content_size, encode_frame, expand
 
 KEEP_ALIVE = b'{"KeepAlive":true}'
-# From Headscale 0.29.2 (klauspost/compress EncodeAll): a keep-alive as it came over the wire.
 MESSAGES = [KEEP_ALIVE, b"{}", b'{"Domain":"' + b"x" * 5000 + b'"}', bytes(70_000)]
+
+
+# A message of Headscale 0.29.2 as it came over the wire (klauspost/compress, EncodeAll).
+GOLDEN = bytes.fromhex(
+    "28b52ffd24308101007b22436f6e74726f6c54696d65223a22323032362d31312d32345432313a30393a32382e3636343337343930325a227d11ee41fb"
+)
+GOLDEN_DOCUMENT = b'{"ControlTime":"2026-11-24T21:09:28.664374902Z"}'
+
+
+def test_a_frame_that_go_made() -> None:
+    assert content_size(GOLDEN) == len(GOLDEN_DOCUMENT)
+    assert expand(GOLDEN) == GOLDEN_DOCUMENT
 
 
 def without_size(document: bytes) -> bytes:

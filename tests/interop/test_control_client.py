@@ -185,6 +185,32 @@ def test_headscale_expires_a_node_and_it_logs_in_anew(scene: Scene) -> None:
         assert after.key != before.key
 
 
+def test_headscale_a_node_that_expired_while_it_was_away(scene: Scene) -> None:
+    need("headscale")
+    with Headscale(scene) as headscale:
+        keys = Keys()
+        with joined(node(headscale.url, "one", keys=keys, auth_key=headscale.auth_key())):
+            pass
+        headscale.expire_node("one")
+        with node(headscale.url, "one", keys=keys, enrolled=True) as driver:
+            driver.until(lambda: driver.told(facts.LoginUrl))
+        with joined(node(headscale.url, "one", keys=keys, enrolled=True, auth_key=headscale.auth_key())) as one:
+            assert len(one.told(facts.NodeKeyRotated)) == 1
+        assert [told["given_name"] for told in headscale.nodes()] == ["one"]
+
+
+def test_headscale_logout_and_login_of_the_same_and_of_another_user(scene: Scene) -> None:
+    need("headscale")
+    with Headscale(scene) as headscale, joined(node(headscale.url, "one", auth_key=headscale.auth_key("u1"))) as one:
+        for number, user in ((2, "u1"), (3, "u2")):
+            one.client.logout(time.monotonic())
+            one.until(lambda number=number: len(one.told(facts.LoggedOut)) == number - 1)  # type: ignore[misc]
+            one.client.login(time.monotonic(), headscale.auth_key(user))
+            one.until(lambda number=number: len(one.told(facts.LoggedIn)) == number)  # type: ignore[misc]
+        one.until(lambda: one.netmap and one.netmap.self_node.name == "one-1.lab.example")
+        assert [told["user"]["name"] for told in headscale.nodes()] == ["u1", "u2"]
+
+
 def test_headscale_and_two_nodes_of_one_key(scene: Scene) -> None:
     need("headscale")
     with Headscale(scene) as headscale:
