@@ -1,108 +1,162 @@
-"""One stream between two processes over loopback UDP at MTU 1280, beside seal+open alone of the same bytes.
+"""One stream at MTU 1280, interleaved with what it is measured against, all in one run.
 
-Measured in turn, in one run: the ratio is what counts, the absolute figures are the machine's. Payload random, hashes
-compared. `numpy` beside us changes checksums, so it must not be imported here.
+    seal+open alone     one thread: the AEAD over the same bytes, and nothing else
+    whole path          two processes over loopback UDP; pure Python, and with numpy imported (faster checksums)
+    wireguard-go        two of its devices between two Linux TCP ends, in namespaces joined by a wire
+
+Payload random, hashes compared. numpy must not be imported in this process. Beside the clock's ratio stands that of
+CPU time, the busier process's: it hardly moves when other programs take the cores.
+
+    python -m benchmarks.whole_path [rounds] [MiB]
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
-import statistics
-import subprocess
 import sys
 import time
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator
 
+from benchmarks.figures import Row, Skipped, median, table
+from benchmarks.programs import LOOPBACK, OurNode, free_udp_port, missing_go, stream
+from benchmarks.wireguard_go import wireguard_go
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import Aead
 from tsnet.testing.tailnet import Tailnet
 
-SIZE = 64 * 1024 * 1024
 PACKET = 1280
+FLOOR, GOAL, NUMPY_GOAL = 0.25, 0.40, 0.65
+
+Contender = Callable[[], float]
+"""Measures once: Gbit/s."""
 
 
-class Node:
-    """A `path_node` process."""
+class Sealing:
+    """Seal and open the packets of `size` random bytes. cpu: Gbit per second of CPU, of the last measurement."""
 
-    def __init__(self, role: str, tailnet: Tailnet) -> None:
-        arguments = [sys.executable, "-m", "benchmarks.path_node", role, role, tailnet.control_url, tailnet.auth_key]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        _, self.name, port = self.read("ready")
-        self.port = int(port)
+    def __init__(self, size: int) -> None:
+        payload = os.urandom(size)
+        self._packets = [payload[at : at + PACKET] for at in range(0, size, PACKET)]
+        self._size = size
+        self.cpu = 0.0
 
-    def read(self, kind: str) -> list[str]:
-        assert self.process.stdout is not None
-        words = self.process.stdout.readline().split()
-        assert words and words[0] == kind, words
-        return words
-
-    def tell(self, line: str) -> None:
-        stdin: IO[str] | None = self.process.stdin
-        assert stdin is not None
-        stdin.write(line + "\n")
-        stdin.flush()
-
-    def __enter__(self) -> Node:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.process.kill()
-        self.process.wait()
+    def __call__(self) -> float:
+        aead = Aead(os.urandom(32))
+        seal, unseal, nonce = aead.encrypt, aead.decrypt, bytes(12)
+        begun, cpu = time.perf_counter(), time.thread_time()
+        for packet in self._packets:
+            unseal(nonce, seal(nonce, packet, None), None)
+        self.cpu = self._size * 8 / (time.thread_time() - cpu) / 1e9
+        return self._size * 8 / (time.perf_counter() - begun) / 1e9
 
 
-def fix_endpoints(tailnet: Tailnet, *nodes: Node) -> None:
-    """Each becomes a peer with one UDP endpoint, as a WireGuard-only node of a netmap is."""
+class WholePath:
+    """A stream between two nodes. cpu: Gbit per CPU second of the busier one; us: each one's CPU for 1280 bytes."""
 
+    def __init__(self, sender: OurNode, receiver: OurNode, size: int) -> None:
+        self._sender, self._receiver = sender, receiver
+        self._size = size
+        self.cpu = 0.0
+        self.us = (0.0, 0.0)
+
+    def __call__(self) -> float:
+        rate, *spent = stream(self._sender, self._receiver, self._receiver.hostname, self._size)
+        packets = self._size / PACKET
+        self.us = (spent[0] / packets * 1e6, spent[1] / packets * 1e6)
+        self.cpu = self._size * 8 / max(spent) / 1e9
+        return rate
+
+
+@contextlib.contextmanager
+def two_nodes(tailnet: Tailnet, prefix: str, *, numpy: bool = False) -> Iterator[tuple[OurNode, OurNode]]:
+    """A sender, and a receiver that sinks on port 7, peers by one UDP endpoint each: the netmap calls them
+    WireGuard-only."""
+    names = f"{prefix}-sender", f"{prefix}-receiver"
+    sender, receiver = (
+        OurNode(name, tailnet.control_url, tailnet.auth_key, port=free_udp_port(), numpy=numpy) for name in names
+    )
+    with sender, receiver:
+        sender.up()
+        receiver.up()
+        receiver.call("listen", address=":7", mode="sink")
+        fix_endpoints(tailnet, sender, receiver)
+        stream(sender, receiver, receiver.hostname, 1 << 20)
+        yield sender, receiver
+
+
+def fix_endpoints(tailnet: Tailnet, *nodes: OurNode) -> None:
     def change() -> None:
         for node in nodes:
-            member = tailnet._state.named(node.name)
+            member = tailnet._state.named(node.hostname)
             assert member is not None
-            endpoint = UdpAddress("127.0.0.1", node.port)
+            endpoint = UdpAddress(LOOPBACK, node.port)
             tailnet._state.change(member, is_wireguard_only=True, endpoints=(endpoint,))
 
     tailnet._do(change)
+    time.sleep(0.3)  # both netmaps
 
 
-def seal_and_open(size: int = SIZE) -> float:
-    """Gbit/s of one thread that seals and opens packets, nothing else."""
-    aead = Aead(os.urandom(32))
-    packets = [os.urandom(PACKET) for _ in range(512)]
-    rounds = size // (PACKET * len(packets))
-    begun = time.perf_counter()
-    for _ in range(rounds):
-        for packet in packets:
-            aead.decrypt(NONCE, aead.encrypt(NONCE, packet, b""), b"")
-    return rounds * len(packets) * PACKET * 8 / (time.perf_counter() - begun) / 1e9
+def interleave(rounds: int, contenders: dict[str, Contender]) -> Iterable[dict[str, float]]:
+    """Each in turn, round by round; the first round warms up and is not counted."""
+    for number in range(rounds + 1):
+        measured = {name: contender() for name, contender in contenders.items()}
+        if number:
+            yield measured
 
 
-NONCE = bytes(12)
+def run(*, rounds: int = 5, size: int = 64 << 20, floors_only: bool = False) -> list[Row]:
+    with contextlib.ExitStack() as stack:
+        tailnet = stack.enter_context(Tailnet())
+        sealing = Sealing(size)
+        pure = WholePath(*stack.enter_context(two_nodes(tailnet, "pure")), size)
+        contenders: dict[str, Contender] = {"seal+open": sealing, "pure": pure}
+        skipped: list[Row] = []
+        if not floors_only:
+            if importlib.util.find_spec("numpy"):
+                contenders["numpy"] = WholePath(*stack.enter_context(two_nodes(tailnet, "numpy", numpy=True)), size)
+            else:
+                skipped.append(Skipped("whole path with numpy", "numpy is not installed"))
+            if reason := missing_go("wireguard", "tun"):
+                skipped.append(Skipped("wireguard-go", reason))
+            else:
+                contenders["wireguard-go"] = stack.enter_context(wireguard_go(size))
+        cpu_ratios, sender_us, receiver_us = [], [], []
+        measured = []
+        for rates in interleave(rounds, contenders):
+            measured.append(rates)
+            cpu_ratios.append(pure.cpu / sealing.cpu)
+            sender_us.append(pure.us[0])
+            receiver_us.append(pure.us[1])
+    return [
+        *ratios(measured),
+        median("whole path: the same by CPU time", cpu_ratios),
+        median("whole path: sender, CPU a packet", sender_us, "us"),
+        median("whole path: receiver, CPU a packet", receiver_us, "us"),
+        *skipped,
+    ]
 
 
-def stream(sender: Node, receiver: Node, size: int = SIZE) -> float:
-    """Gbit/s of payload."""
-    sender.tell(f"go {receiver.name} {size}")
-    received, sent = receiver.read("received"), sender.read("sent")
-    assert received[1] == sent[1] == str(size) and received[3] == sent[3], "bytes differ"
-    return size * 8 / float(sent[2]) / 1e9
+def ratios(measured: list[dict[str, float]]) -> list[Row]:
+    """Medians of each contender, and of the round by round ratios."""
 
+    def of(name: str, beside: str) -> list[float]:
+        return [rates[name] / rates[beside] for rates in measured]
 
-def measure(rounds: int = 5) -> dict[str, float]:
-    with Tailnet() as tailnet, Node("serve", tailnet) as receiver, Node("send", tailnet) as sender:
-        fix_endpoints(tailnet, sender, receiver)
-        time.sleep(0.5)  # both netmaps
-        stream(sender, receiver, SIZE // 8)
-        paths, ceilings, ratios = [], [], []
-        for _ in range(rounds):
-            ceilings.append(seal_and_open())
-            paths.append(stream(sender, receiver))
-            ratios.append(paths[-1] / ceilings[-1])
-    return {
-        "whole path, Gbit/s": statistics.median(paths),
-        "seal+open alone, Gbit/s": statistics.median(ceilings),
-        "ratio": statistics.median(ratios),
-    }
+    rows: list[Row] = [
+        median("whole path: pure Python / seal+open", of("pure", "seal+open"), floor=FLOOR, goal=GOAL),
+        median("whole path: pure Python", [rates["pure"] for rates in measured], "Gbit/s"),
+        median("whole path: seal+open alone", [rates["seal+open"] for rates in measured], "Gbit/s"),
+    ]
+    if "numpy" in measured[0]:
+        rows.append(median("whole path: with numpy / seal+open", of("numpy", "seal+open"), goal=NUMPY_GOAL))
+    if "wireguard-go" in measured[0]:
+        rows.append(median("whole path: pure Python / wireguard-go", of("pure", "wireguard-go")))
+        rows.append(median("whole path: wireguard-go", [rates["wireguard-go"] for rates in measured], "Gbit/s"))
+    return rows
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:28} {value:.3f}")
+    numbers = [int(word) for word in sys.argv[1:]]
+    print(table(run(rounds=(numbers or [5])[0], size=(numbers[1] if len(numbers) > 1 else 64) << 20)))
