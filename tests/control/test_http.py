@@ -33,9 +33,7 @@ class Pair:
                 return
 
     def body(self, stream: int) -> bytes:
-        return b"".join(
-            answer.data for answer in self.answers if isinstance(answer, Body) and answer.stream == stream
-        )
+        return b"".join(answer.data for answer in self.answers if isinstance(answer, Body) and answer.stream == stream)
 
 
 def test_a_request_and_its_answer() -> None:

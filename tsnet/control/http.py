@@ -279,9 +279,7 @@ class HttpServer(_Half):
                 self._forget(stream)
         return found
 
-    def respond(
-        self, stream: int, status: int, body: bytes = b"", headers: Headers = (), *, end: bool = True
-    ) -> None:
+    def respond(self, stream: int, status: int, body: bytes = b"", headers: Headers = (), *, end: bool = True) -> None:
         """Answer a request. end=False leaves the body open for `write`. An answer nobody waits for is dropped."""
         if stream not in self._open or self.ended:
             return

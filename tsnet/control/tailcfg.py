@@ -326,9 +326,7 @@ def _resolvers(value: Any) -> tuple[Resolver, ...]:
     return tuple(
         Resolver(
             text(item.get("Addr")),
-            tuple(
-                found for ip in items(item.get("BootstrapResolution")) if (found := gojson.address(ip)) is not None
-            ),
+            tuple(found for ip in items(item.get("BootstrapResolution")) if (found := gojson.address(ip)) is not None),
             item.get("UseWithExitNode") is True,
         )
         for item in objects(value)

@@ -85,9 +85,7 @@ class Records:
         while len(buffer) - start >= _FRAME.size:
             kind, length = _FRAME.unpack_from(buffer, start)
             if kind == ERROR:
-                raise MalformedError(
-                    f"control ended the stream: {_error_text(buffer[start + 3 : start + 3 + length])}"
-                )
+                raise MalformedError(f"control ended the stream: {_error_text(buffer[start + 3 : start + 3 + length])}")
             if kind != RECORD or not TAG_SIZE <= length <= MAX_FRAME - _FRAME.size:
                 raise MalformedError(f"record of type {kind} and length {length}")
             end = start + _FRAME.size + length

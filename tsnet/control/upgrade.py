@@ -145,9 +145,7 @@ class Answering:
     def switch(self) -> tuple[bytes, bytes]:
         """Answer an upgrade request: the 101, and what the client already sent behind its request."""
         headers = [("Upgrade", UPGRADE), ("Connection", "upgrade")]
-        sent = self._h11.send(
-            h11.InformationalResponse(status_code=101, headers=headers, reason="Switching Protocols")
-        )
+        sent = self._h11.send(h11.InformationalResponse(status_code=101, headers=headers, reason="Switching Protocols"))
         rest, _closed = self._h11.trailing_data
         return sent or b"", rest
 
