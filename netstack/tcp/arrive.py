@@ -174,7 +174,7 @@ def segment_arrives(
     _acknowledge(layer, tcb, ack, options, is_duplicate=not has_text and not changed, now=now)
     if tcb.state == states.CLOSED or not has_text:
         return
-    if payload and tcb.orphaned and tcb.state in states.RECEIVING:
+    if tcb.orphaned and tcb.state in states.RECEIVING and payload and seq + len(payload) > tcb.rcv_nxt:
         layer.abort(tcb, None, now)  # data that nobody will read: tell the peer (RFC 2525 §2.17)
         return
     _take_text(layer, tcb, seq, flags, payload, options, now)

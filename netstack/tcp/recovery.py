@@ -49,11 +49,13 @@ class Recovery:
         "recover_fs",
         "reordering_seen",
         "state",
+        "timeout_time",
         "undo",
     )
 
     def __init__(self) -> None:
         self.state = OPEN
+        self.timeout_time = -math.inf  # when the retransmission timer fired last
         self.high_seq = 0  # snd_nxt when the episode began
         self.dupacks = 0
         self.rack_time = -math.inf
@@ -92,7 +94,7 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     if not flight:
         return
     if delivered:
-        _measure(tcb, delivered, options, now)
+        _measure(tcb, delivered, options, acked > 0, now)
     size = sum([sent.end - sent.start for sent in delivered])
     tcb.delivered += size
     if recovery.state != OPEN:
@@ -146,6 +148,7 @@ def on_timeout(tcb: Tcb, now: float) -> None:
     board.mark_all_lost()
     tcb.congestion.on_timeout(flight, first=first)
     recovery.state = LOSS
+    recovery.timeout_time = now
     recovery.high_seq = tcb.snd_nxt
     recovery.dupacks = 0
     tcb.reorder_at = math.inf
@@ -164,22 +167,32 @@ def _valid_blocks(tcb: Tcb, ack: int, options: Options) -> list[tuple[int, int]]
     return blocks
 
 
-def _measure(tcb: Tcb, delivered: list[Sent], options: Options, now: float) -> None:
-    """Take a round-trip sample from the newest segment that was sent once, and tell RACK what arrived."""
+def _measure(tcb: Tcb, delivered: list[Sent], options: Options, advanced: bool, now: float) -> None:
+    """Take a round-trip sample from the newest segment that was sent once, and tell RACK what arrived.
+
+    An echoed timestamp is a sample only where the acknowledgement advanced and does not answer a duplicate: else it
+    is an old one again.
+    """
     recovery = tcb.recovery
     newest = -math.inf
     for sent in delivered:
         if sent.transmissions == 1:
-            newest = max(newest, sent.sent_time)
+            if sent.sent_time > recovery.timeout_time:  # else its acknowledgement was lost, and this is a later one
+                newest = max(newest, sent.sent_time)
             recovery.reordering_seen |= sent.end < recovery.fack
         _advance_rack(tcb, sent, now)
         recovery.fack = max(recovery.fack, sent.end)
     if newest > -math.inf:
         tcb.rtt.sample(now - newest, now)
-    elif options.timestamps and options.timestamps[1]:
+    elif advanced and options.timestamps and options.timestamps[1] and not _reports_duplicate(tcb, options):
         elapsed = (tcb.stamp(now) - options.timestamps[1]) & 0xFFFF_FFFF
         if elapsed < 0x8000_0000:
             tcb.rtt.sample(elapsed / 1000, now)
+
+
+def _reports_duplicate(tcb: Tcb, options: Options) -> bool:
+    """Whether the first block is a D-SACK: it lies below what is acknowledged (RFC 2883 §4)."""
+    return bool(options.sack) and unwrap(options.sack[0][0], tcb.snd_una) < tcb.snd_una
 
 
 def _advance_rack(tcb: Tcb, sent: Sent, now: float) -> None:
