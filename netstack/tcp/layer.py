@@ -26,7 +26,7 @@ from netstack.tcp import arrive, emit, states, timers
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.listener import TcpListener
 from netstack.tcp.recovery import LOSS
-from netstack.tcp.tcb import Tcb
+from netstack.tcp.tcb import TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
 from netstack.wire import tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
@@ -259,12 +259,12 @@ class TcpLayer:
     def _arm(self, tcb: Tcb) -> None:
         """See to it that the heap has the connection in time; a later deadline is found when the entry is due."""
         deadline = tcb.deadline()
-        if deadline < tcb.heap_at and tcb.state not in (states.CLOSED, states.TIME_WAIT):
+        if deadline < tcb.armed_for and tcb.state not in (states.CLOSED, states.TIME_WAIT):
             self._serial += 1
             heappush(self._heap, (deadline, self._serial, tcb))
-            tcb.heap_at = deadline
+            tcb.armed_for = deadline
             if len(self._heap) > 2 * len(self.connections) + 64:
-                self._heap = [entry for entry in self._heap if entry[0] == entry[2].heap_at]
+                self._heap = [entry for entry in self._heap if entry[0] == entry[2].armed_for]
                 heapify(self._heap)
 
     def _expire(self, now: float) -> None:
@@ -272,9 +272,9 @@ class TcpLayer:
         heap = self._heap
         while heap and heap[0][0] <= now:
             at, _, tcb = heappop(heap)
-            if at != tcb.heap_at:
+            if at != tcb.armed_for:
                 continue  # a later push made this one stale
-            tcb.heap_at = math.inf
+            tcb.armed_for = math.inf
             if tcb.deadline() <= now:
                 timers.expire(self, tcb, now)
             self._arm(tcb)
@@ -348,8 +348,8 @@ class TcpLayer:
         if tcb.listener is not None:
             tcb.listener.settled(tcb.remote)
             tcb.listener = None
-        tcb.heap_at = math.inf
-        for name in ("rto_at", "reorder_at", "delack_at", "persist_at", "keepalive_at", "linger_at"):
+        tcb.armed_for = math.inf
+        for name in TIMERS:
             setattr(tcb, name, math.inf)
 
     def _reset(self, tcb: Tcb, seq: int, flags: int) -> None:

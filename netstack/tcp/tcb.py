@@ -54,6 +54,7 @@ class Tcb:
         "ack_now",
         "ack_pending",
         "acks",
+        "armed_for",
         "bytes_received",
         "bytes_sent",
         "challenge_time",
@@ -69,7 +70,6 @@ class Tcb:
         "face",
         "fin_queued",
         "fin_received",
-        "heap_at",
         "heard_time",
         "irs",
         "iss",
@@ -160,7 +160,18 @@ class Tcb:
         self.orphaned = False  # closed by the application: the stack alone owns it
         self.pseudo = tcp.pseudo_sum(local, remote) + local_port + remote_port
         self.prefix = (0, b"")  # segment size, IP header and ports: of the last full segment
-        # Send sequence space
+        self.sack_ok = self.ts_ok = False
+        self.stamp_offset = stamp_offset
+        self.ts_recent = 0
+        self.ts_recent_time = now
+        self.bytes_sent = self.bytes_received = self.retransmitted = self.delivered = 0
+        self._begin_sending(iss, mtu, now)
+        self._begin_receiving(now)
+        self._begin_timing(now)
+        self.set_mss()
+        self.congestion: Congestion = Cubic(self.mss)
+
+    def _begin_sending(self, iss: int, mtu: int, now: float) -> None:
         self.iss = self.snd_una = self.snd_nxt = iss
         self.snd_wnd = self.max_snd_wnd = 0
         self.snd_wl1 = self.snd_wl2 = 0
@@ -178,10 +189,10 @@ class Tcb:
         self.scoreboard = Scoreboard()
         self.recovery = Recovery()
         self.rtt = RttEstimator()
-        self.congestion: Congestion
         self.retries = 0  # timeouts since something was acknowledged
         self.sent_time = now
-        # Receive sequence space
+
+    def _begin_receiving(self, now: float) -> None:
         self.irs = self.rcv_nxt = self.rcv_adv = self.last_ack_sent = 0
         self.rcv_wscale = WINDOW_SCALE
         self.rcv_mss = 536
@@ -198,25 +209,17 @@ class Tcb:
         self.copied = self.drs_copied = 0
         self.drs_time = now
         self.rcv_rtt = math.inf
-        # Options
-        self.sack_ok = self.ts_ok = False
-        self.stamp_offset = stamp_offset
-        self.ts_recent = 0
-        self.ts_recent_time = now
-        # Timers
+
+    def _begin_timing(self, now: float) -> None:
         self.rto_at = self.reorder_at = self.delack_at = self.persist_at = math.inf
         self.keepalive_at = self.linger_at = math.inf
-        self.heap_at = math.inf
+        self.armed_for = math.inf  # the time of this connection's entry in the layer's heap
         self.persist_backoff = 0
         self.probes = 0  # probes and keepalives since the peer was heard
         self.probe_now = False
         self.keepalive: tuple[float, float, int] | None = None  # idle, interval, count
         self.heard_time = now
         self.challenge_time = -math.inf
-        # Counters
-        self.bytes_sent = self.bytes_received = self.retransmitted = self.delivered = 0
-        self.set_mss()
-        self.congestion = Cubic(self.mss)
 
     def restart(self, iss: int) -> None:
         """Begin at another sequence number, before anything is sent."""

@@ -48,7 +48,9 @@ def packets_of(runs: Sequence[tuple[bytes, list[bytes]]]) -> list[bytes]:
 class Pair:
     """Stack `a` at A4 and A6, stack `b` at B4 and B6."""
 
-    def __init__(self, *, seed: int = 0, mtu: int = 1280, verified: bool = False, budget: int = 262_144, **wire: Any) -> None:
+    def __init__(
+        self, *, seed: int = 0, mtu: int = 1280, verified: bool = False, budget: int = 262_144, **wire: Any
+    ) -> None:
         self.clock = Clock()
         self.a = new_stack(A4, A6, seed=seed * 2 + 1, mtu=mtu)
         self.b = new_stack(B4, B6, seed=seed * 2 + 2, mtu=mtu)
@@ -119,7 +121,6 @@ class Pair:
                 listener.close(self.now)
                 return client, server
             client.abort(self.now)
-
 
     def _is_half_open(self, client: TcpConnection) -> bool:
         """Whether b has given up a handshake that a thinks is over."""

@@ -13,7 +13,7 @@ import fcntl
 import os
 import random
 import select
-import socket
+import socket as sockets
 import struct
 import subprocess
 import threading
@@ -82,19 +82,19 @@ class TunHost:
         self.fd = self.namespace.call(lambda: _open_tun(mtu))
         self.stack = Stack(entropy=random.Random(9).randbytes, mtu=mtu, now=time.monotonic())
         self.stack.set_addresses([OURS_V4, OURS_V6], time.monotonic())
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[sockets.socket] = []
 
     def now(self) -> float:
         return time.monotonic()
 
-    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    def socket(self, family: int, kind: int, protocol: int = 0) -> sockets.socket:
         """A socket of Linux, not blocking."""
-        sock = self.namespace.call(lambda: socket.socket(family, kind, protocol))
+        sock = self.namespace.call(lambda: sockets.socket(family, kind, protocol))
         sock.setblocking(False)
         self._sockets.append(sock)
         return sock
 
-    def accept(self, listener: socket.socket) -> socket.socket | None:
+    def accept(self, listener: sockets.socket) -> sockets.socket | None:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
