@@ -120,7 +120,7 @@ class BaseServer:
             on_login_url=self._on_login_url,
             hostinfo=hostinfo(),
         )
-        self._handle = Handle(self._config, host, store, options)
+        self._handle = Handle(self._config, host, store, options, world)
         self._servings: list[Any] = []  # Serving or AsyncServing, by the colour of the server
 
     def _on_login_url(self, url: str) -> bool:

@@ -35,6 +35,7 @@ from tsnet.edge.pump import Alarm, Pump
 from tsnet.edge.ready import Reactor
 from tsnet.edge.state import Store
 from tsnet.edge.subscriptions import Subscription
+from tsnet.edge.world import World
 from tsnet.engine import facts
 from tsnet.engine.identity import new_identity
 from tsnet.engine.node import Node
@@ -65,15 +66,19 @@ class Options:
 
 
 class Handle:
-    """state: "stopped", "starting", "needs-login", "running", "failed", "closed"."""
+    """state: "stopped", "starting", "needs-login", "running", "failed", "closed".
 
-    def __init__(self, config: Config, host: Host, store: Store, options: Options) -> None:
+    world: the machine it runs on, if not the host's own (simulated machines share a host).
+    """
+
+    def __init__(self, config: Config, host: Host, store: Store, options: Options, world: World | None = None) -> None:
         self.config = config
         self.host = host
         self.state = "stopped"
         self.login_url = ""
         self.home_region = 0
         self.health: tuple[str, ...] = ()
+        self._world = world
         self._store = store
         self._options = options
         self._pump: Pump | None = None
@@ -98,7 +103,7 @@ class Handle:
                 return
             self._store.open()
             try:
-                identity = self._store.load() or new_identity(self.host.world.entropy)
+                identity = self._store.load() or new_identity(self.world.entropy)
                 self.host.acquire()
             except BaseException:
                 self._store.close()
@@ -108,7 +113,7 @@ class Handle:
         self._in_loop(lambda: self._begin(identity))
 
     def _begin(self, identity: Any) -> None:
-        world = self.host.world
+        world = self.world
         try:
             udp = world.open_udp(self.config.port, self._mark)
         except OSError as error:
@@ -399,11 +404,9 @@ class Handle:
             case facts.LoginUrl(url):
                 self._login(url)
             case facts.Problem(error, fatal):
-                log.log(logging.ERROR if fatal else logging.WARNING, "%s: %s", self.config.hostname, error)
-                if fatal:
-                    self._fail(error)
-                else:
-                    self._problem = error
+                self._trouble(error, fatal)
+            case facts.NetMapChanged():
+                self._problem = None
             case facts.HomeChanged(region):
                 self.home_region = region
             case facts.Health(messages):
@@ -413,6 +416,14 @@ class Handle:
                     operation.resolve(None)
         for subscription in tuple(self._subscriptions):
             subscription.put(fact)
+
+    def _trouble(self, error: Error, fatal: bool) -> None:
+        """Said once, not with every attempt; while the node closes nobody needs to hear."""
+        if self.state != "closed" and str(error) != str(self._problem):
+            log.log(logging.ERROR if fatal else logging.WARNING, "%s: %s", self.config.hostname, error)
+        self._problem = error
+        if fatal:
+            self._fail(error)
 
     def _save(self, identity: Any) -> None:
         try:
@@ -447,7 +458,7 @@ class Handle:
 
     @property
     def reactor(self) -> Reactor:
-        reactor = self.host.world.reactor
+        reactor = self.world.reactor
         if reactor is None:
             raise ConfigError("a simulated world has no descriptors: use streams")
         return reactor
@@ -456,6 +467,10 @@ class Handle:
         return DirectPipe(pipe, self.pump)
 
     # --- the node -------------------------------------------------------------------------------------------
+
+    @property
+    def world(self) -> World:
+        return self._world or self.host.world
 
     @property
     def netmap(self) -> NetMap | None:

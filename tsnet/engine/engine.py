@@ -40,7 +40,7 @@ UDP = 0
 
 
 class Engine:
-    """dropped: "stun" (nobody asked). Each room counts its own: device, paths, ingress, packet_filter, stack, egress."""
+    """dropped: "stun" (nobody asked for it). Each room beneath counts its own."""
 
     def __init__(
         self,
