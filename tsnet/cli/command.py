@@ -1,0 +1,187 @@
+"""The command line: which command, with which options, and what its end means for the shell.
+
+    argv ─> parser ─> the command's module, imported now ─> exit code
+
+Each command is a module of this folder with `run(options) -> int`; its arguments stand here, so that `--help` and a
+typing error import nothing else.
+
+Source: none; the names follow Go's `tailscale` command where it has the same.
+Not here: the options of a node (`joining`), what is printed where (`console`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Adder = Callable[[argparse.ArgumentParser], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    from tsnet.cli import console
+    from tsnet.cli.signals import Terminated, raising_terminated
+    from tsnet.errors import ConfigError, Error
+
+    console.begin(options.command, verbose=options.verbose)
+    try:
+        with raising_terminated():
+            code: int = importlib.import_module(f"tsnet.cli.{options.command}").run(options)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        return 130
+    except Terminated as end:
+        return end.exit_code
+    except BrokenPipeError:  # the reader of our stdout has gone; nothing must be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ConfigError as error:
+        console.fail(error)
+        return 2
+    except (Error, OSError) as error:
+        console.fail(error)
+        return 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options. What follows `run … --` belongs to the command that is run, whatever it looks like."""
+    ours, argv = list(arguments), list[str]()
+    if ours[:1] == ["run"] and "--" in ours:
+        border = ours.index("--")
+        ours, argv = ours[:border], ours[border + 1 :]
+    top = parser()
+    options = top.parse_args(ours)
+    options.argv = argv
+    if options.command == "run" and not argv:
+        top.error("run: the command to run stands after --")
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    from tsnet import __version__
+
+    top = argparse.ArgumentParser(
+        prog="tsnet", description="A tailnet node in one command: no daemon, no root.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"tsnet {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (add, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        command.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+        add(command)
+    return top
+
+
+# --- the commands -----------------------------------------------------------------------------------------------
+
+
+def _serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "target", metavar="MODULE:APP|FOLDER|PORT", help="a WSGI or ASGI app, a folder of files, or a local TCP port"
+    )
+    command.add_argument("--listen", type=_port, default=80, metavar="N", help="the tailnet port (default 80)")
+    command.add_argument(
+        "--allow", action="append", default=[], metavar="WHO", help="a login or tag that gets in; others do not"
+    )
+    add_node(command)
+
+
+def _nc(command: argparse.ArgumentParser) -> None:
+    command.add_argument("host", metavar="HOST", help="a name or address of the tailnet")
+    command.add_argument("port", type=_port, metavar="PORT")
+    add_node(command)
+
+
+def _curl(command: argparse.ArgumentParser) -> None:
+    command.add_argument("url", metavar="URL", help="http://HOST/…; a bare HOST will do")
+    command.add_argument("-X", "--request", metavar="METHOD", help="default GET, or POST with --data")
+    command.add_argument("-H", "--header", action="append", default=[], metavar="NAME: VALUE")
+    command.add_argument("-d", "--data", metavar="TEXT", help="the request's body; @FILE reads one, @- stdin")
+    command.add_argument("-L", "--location", action="store_true", help="follow redirects")
+    command.add_argument("-k", "--insecure", action="store_true", help="accept any certificate of the service")
+    add_node(command)
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-L",
+        "--forward",
+        action="append",
+        default=[],
+        metavar="PORT:HOST:PORT",
+        help="forward a local port (0: a free one) to the tailnet; the command finds it in TSNET_FORWARD_HOST_PORT",
+    )
+    command.epilog = "The command to run stands after --:  tsnet run -L 8000:staging:80 -- pytest"
+    add_node(command)
+
+
+def _ping(command: argparse.ArgumentParser) -> None:
+    command.add_argument("host", metavar="HOST", help="a name or address of the tailnet")
+    command.add_argument("-c", "--count", type=int, default=3, metavar="N", help="default 3")
+    command.add_argument("--tsmp", action="store_true", help="ask the peer's data path instead of its network stack")
+    add_node(command)
+
+
+def _status(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    add_node(command)
+
+
+def _tailnet(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
+    command.add_argument("--port", type=_any_port, default=0, metavar="N", help="control's TCP port (default: free)")
+    command.add_argument("--derp-port", type=_any_port, default=0, metavar="N", help="the relay's TCP port")
+    command.add_argument("--stun-port", type=_any_port, default=0, metavar="N", help="STUN's UDP port")
+    command.add_argument("--domain", default="tailnet.test", help="MagicDNS domain (default tailnet.test)")
+    command.add_argument("--user", default="you@tailnet.test", metavar="LOGIN", help="who owns the nodes")
+    command.add_argument("--plain", action="store_true", help="the relay speaks plain HTTP (TS_DEBUG_USE_DERP_HTTP=1)")
+
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--keep", action="store_true", help="stay up, and say how to join")
+
+
+def add_node(command: argparse.ArgumentParser) -> None:
+    """The options of a command that joins a tailnet."""
+    node = command.add_argument_group("the node")
+    node.add_argument("--hostname", metavar="NAME", help="its name on the tailnet (TS_HOSTNAME)")
+    node.add_argument("--control-url", metavar="URL", help="a Headscale, say; default Tailscale (TS_CONTROL_URL)")
+    node.add_argument(
+        "--auth-key", metavar="KEY", help="file:PATH, or - for a line of stdin; better TS_AUTHKEY than the key itself"
+    )
+    node.add_argument("--state-dir", metavar="DIR", help="where it keeps its identity; made with mode 0700")
+    node.add_argument("--ephemeral", action="store_true", help="it leaves the tailnet when it ends")
+    node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")
+    node.add_argument("--allow-http", action="store_true", help="accept a plain http control URL to a public host")
+    node.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="to join in (default 60)")
+
+
+COMMANDS: dict[str, tuple[Adder, str]] = {
+    "serve": (_serve, "serve an app, a folder or a local port on the tailnet"),
+    "run": (_run, "run a command with local ports forwarded to the tailnet"),
+    "nc": (_nc, "connect stdin and stdout to a port of the tailnet"),
+    "curl": (_curl, "fetch a URL of the tailnet"),
+    "ping": (_ping, "measure the way to a node"),
+    "status": (_status, "list the nodes of the tailnet"),
+    "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
+    "demo": (_demo, "show two nodes talk on a tailnet in this process"),
+}
+
+
+def _port(text: str) -> int:
+    port = _any_port(text)
+    if not port:
+        raise argparse.ArgumentTypeError("a port is 1 to 65535")
+    return port
+
+
+def _any_port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a number up to 65535, not {text!r}")
+    return int(text)

@@ -1,0 +1,101 @@
+"""A node as the options say: its name, its key, where its identity rests; joined, and left in order.
+
+    serve                      keeps its identity in the user's state directory, as the library does
+    nc curl ping run status    are gone afterwards: ephemeral, in memory, unless --state-dir says where to keep them
+    --ephemeral                without --state-dir: in memory
+
+Not here: the options' names (`command`), what they mean (`tsnet.config`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsnet.cli import console
+from tsnet.cli.signals import undisturbed
+from tsnet.edge.state import MemoryStore
+from tsnet.errors import ConfigError
+from tsnet.sync import Server
+
+
+@contextmanager
+def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iterator[Server]:
+    """The node, up; it leaves at the end, whatever brings that about.
+
+    name: its hostname unless the options or TS_HOSTNAME say. passing: gone afterwards, if nobody says where to keep it.
+    """
+    node = server(options, name=name, passing=passing)
+    try:
+        node.up(timeout=options.timeout)
+        console.say(f"joined as {node.fqdn} ({', '.join(map(str, node.addresses))})")
+        yield node
+    finally:
+        with undisturbed():
+            node.close()
+
+
+def server(options: Namespace, *, name: str = "", passing: bool = False) -> Server:
+    ephemeral = options.ephemeral or (passing and not options.state_dir)
+    state = options.state_dir or (MemoryStore() if ephemeral else None)
+    return Server(
+        options.hostname or os.environ.get("TS_HOSTNAME") or label(name) or None,
+        control_url=options.control_url,
+        auth_key=auth_key(options.auth_key),
+        state=state,
+        ephemeral=ephemeral,
+        tags=options.tag,
+        allow_http=options.allow_http,
+    )
+
+
+def auth_key(text: str | None) -> str | None:
+    """The key that the option names: file:PATH, - for a line of stdin, or itself, which other users could see."""
+    if text is None:
+        return None
+    if text == "-":
+        return _checked(_line_of_stdin(), "stdin")
+    if text.startswith("file:"):
+        path = Path(text.removeprefix("file:")).expanduser()
+        try:
+            return _checked(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"no auth key can be read from {path}: {console.message(error)}") from None
+    console.say(
+        "warning: every user of this machine can see an auth key on the command line; "
+        "use --auth-key file:PATH, --auth-key - or TS_AUTHKEY"
+    )
+    return _checked(text, "--auth-key")
+
+
+def _checked(text: str, source: str) -> str:
+    key = text.strip()
+    if not key or len(key.split()) != 1:
+        raise ConfigError(f"{source} holds no auth key: it must be one word, such as tskey-auth-…")
+    return key
+
+
+def _line_of_stdin() -> str:
+    """Byte by byte: what follows the line belongs to the command."""
+    line = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line.decode("utf-8", "replace")
+
+
+def label(text: str) -> str:
+    """A text as a hostname; "" if nothing of it can be one."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
+
+
+def forward_name(host: str, port: int) -> str:
+    """The variable in which a command finds its forward: TSNET_FORWARD_DB_5432."""
+    return f"TSNET_FORWARD_{re.sub('[^A-Z0-9]+', '_', host.upper()).strip('_')}_{port}"
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

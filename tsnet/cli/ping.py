@@ -1,0 +1,28 @@
+"""`tsnet ping HOST`: round trips through the tunnel. Exit code 1 if none was answered."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+
+from tsnet.cli import console
+from tsnet.cli.joining import joined
+from tsnet.errors import DialTimeout
+
+INTERVAL = 1.0
+
+
+def run(options: Namespace) -> int:
+    answered = 0
+    with joined(options, passing=True) as node:
+        for number in range(options.count):
+            if number:
+                time.sleep(INTERVAL)
+            try:
+                result = node.ping(options.host, kind="tsmp" if options.tsmp else "icmp")
+            except DialTimeout as error:
+                console.fail(error)
+                continue
+            answered += 1
+            print(f"{options.host} ({result.address}): {result.seconds * 1000:.1f} ms, {result.kind}", flush=True)
+    return 0 if answered else 1

@@ -1,0 +1,53 @@
+"""`tsnet serve MODULE:APP | FOLDER | PORT`: something on the tailnet, until Ctrl-C or SIGTERM.
+
+Two lines on stdout, once peers can reach it: the URL, then the addresses. An app and a folder know the caller from the
+tailnet, and never see a Tailscale-* header; a raw port gets the bytes as they come, and stderr says so.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from tsnet.cli import console
+from tsnet.cli.joining import joined
+from tsnet.cli.signals import Terminated
+from tsnet.cli.target import Target, find_target
+from tsnet.engine.facts import Problem
+from tsnet.errors import ConfigError
+from tsnet.sync import Server
+
+
+def run(options: Namespace) -> int:
+    target = find_target(options.target)
+    if target.kind == "port" and options.allow:
+        raise ConfigError("--allow cannot be kept for a raw port: whoever may connect by the tailnet's policy does")
+    try:
+        with joined(options, name=target.name) as node:
+            events = node.events()
+            start(node, target, options.listen, options.allow)
+            node.reachable(timeout=options.timeout)
+            print(url(node, options.listen), " ".join(map(str, node.addresses)), sep="\n", flush=True)
+            for event in events:
+                if isinstance(event, Problem) and event.fatal:
+                    raise event.error
+    except Terminated:
+        return 0
+    return 1
+
+
+def start(node: Server, target: Target, port: int, allow: list[str]) -> None:
+    if target.kind == "port":
+        serving = node.forward_remote(port, target.app)
+        console.say(
+            f"forwarding raw TCP to {target.app}: headers pass unchecked, so the program behind must not believe "
+            "Tailscale-* or any other header that names the caller"
+        )
+    elif target.kind == "asgi":
+        serving = node.serve_asgi(target.app, port, allow=allow or None, block=False)
+    else:
+        serving = node.serve_wsgi(target.app, port, allow=allow or None, block=False)
+    console.say(f"serving on {serving.address}")
+
+
+def url(node: Server, port: int) -> str:
+    return node.url if port == 80 else f"http://{node.name}:{port}/"
