@@ -16,13 +16,16 @@ LOG_TAIL = 6000  # characters of each log under a failure
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, None, None]:
-    """A failed test shows the end of each log of its scene."""
+    """A failed test shows the end of each log of its scene, or of the scene of a fixture that has one."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]  # pluggy's Result
-    scene = getattr(item, "funcargs", {}).get("scene")
-    if report.failed and isinstance(scene, Scene):
-        for log in sorted(scene.folder.glob("*.log")):
-            report.sections.append((f"log {log.name}", log.read_text(errors="replace")[-LOG_TAIL:]))
+    if not report.failed:
+        return
+    for fixture in getattr(item, "funcargs", {}).values():
+        scene = getattr(fixture, "scene", fixture)
+        if isinstance(scene, Scene):
+            for log in sorted(scene.folder.glob("*.log")):
+                report.sections.append((f"log {log.name}", log.read_text(errors="replace")[-LOG_TAIL:]))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@
 | gopeer        | a Go tsnet node                                                           |
 | caddy         | the Caddy web server with the Tailscale plugin: an older tsnet            |
 | wireguard     | wireguard-go behind a TUN device, with Linux's TCP                        |
+| ours          | our own node among them, and small services on it                         |
 | oracle        | Tailscale's own packages, asked for their opinion                         |
 
 Everything is a context manager; leaving it ends what it started.
