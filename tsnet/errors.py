@@ -114,10 +114,11 @@ class AuthKeyRejected(RemoteError, PermissionError):
     code = "auth-key-rejected"
 
     def __init__(self, control_url: str, reason: str) -> None:
+        hint = " Headscale wants the tags on the key itself, and no tags= beside it." if "tag" in reason else ""
         super().__init__(
             f"control at {control_url} rejected the registration: {reason}. "
             "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and pass "
-            "it as auth_key= or TS_AUTHKEY."
+            f"it as auth_key= or TS_AUTHKEY.{hint}"
         )
         self.control_url, self.reason = control_url, reason
 
