@@ -77,8 +77,8 @@ def imports(path: Path) -> set[str]:
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.orelse:
-                visit(child)
+            for statement in node.orelse:
+                visit(statement)
             return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -137,7 +137,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     assert text.count("\n") <= 600
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 80, f"{path.name}:{node.name} is too long"
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{path.name}:{node.name} is too long"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
@@ -145,7 +145,13 @@ def test_modules_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "__init__.py"], ids=lambda p: module_of(p))
+def is_door(path: Path) -> bool:
+    """A package, or a module that hands on names of others and defines nothing itself."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return path.name == "__init__.py" or all(isinstance(each, ast.Expr | ast.ImportFrom) for each in body)
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if not is_door(path)], ids=lambda path: module_of(path))
 def test_every_source_file_has_its_test_file(path: Path) -> None:
     parts = path.relative_to(ROOT).with_suffix("").parts
     inside = parts[1:] if parts[0] == "tsnet" else parts
