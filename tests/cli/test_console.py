@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from tsnet.cli import console
+from tsnet.errors import AddressInUse, ControlUnreachable
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_library_warns_in_the_commands_name(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("nc", verbose=False)
+    logging.getLogger("tsnet").warning("the relay is slow")
+    logging.getLogger("tsnet.forward").error("nothing to forward to")
+    logging.getLogger("tsnet").info("a detail")
+    logging.getLogger("tsnet").error("an error that is raised, too")
+    assert capsys.readouterr().err == "tsnet nc: the relay is slow\ntsnet nc: nothing to forward to\n"
+
+
+def test_verbose_says_all(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("nc", verbose=False)
+    console.begin("nc", verbose=True)
+    logging.getLogger("tsnet").info("a detail")
+    assert capsys.readouterr().err == "tsnet nc: a detail\n"
+
+
+def test_a_fault_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("nc", verbose=False)
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        logging.getLogger("tsnet").exception("a node failed")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_stderr_that_has_gone_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    console.say("hello?")
+
+
+def test_an_error_is_one_line_with_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("curl", verbose=False)
+    console.fail(ControlUnreachable("no answer\n from control: check the URL"))
+    console.fail(AddressInUse("port 80 is taken"))
+    console.fail(OSError("plain"))
+    console.fail(ValueError())
+    assert capsys.readouterr().err.splitlines() == [
+        "tsnet curl: no answer from control: check the URL [control-unreachable]",
+        "tsnet curl: port 80 is taken [address-in-use]",
+        "tsnet curl: plain",
+        "tsnet curl: ValueError",
+    ]
+
+
+def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert console.Style(Terminal())(console.BOLD, "x") == "\x1b[1mx\x1b[0m"
+    assert console.Style(io.StringIO())(console.BOLD, "x") == "x"
+    monkeypatch.setenv("TERM", "dumb")
+    assert console.Style(Terminal())(console.BOLD, "x") == "x"
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert console.Style(Terminal())(console.BOLD, "x") == "x"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tsnet.cli.command import parse
+from tsnet.cli.joining import auth_key, forward_name, joined, label
+from tsnet.errors import AuthKeyRejected, ConfigError, StateLocked
+from tsnet.testing.tailnet import Tailnet
+
+
+def options(*arguments: str):  # type: ignore[no-untyped-def]
+    return parse(["status", *arguments])
+
+
+def test_a_key_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key"
+    path.write_text("tskey-auth-1\n")
+    assert auth_key(f"file:{path}") == "tskey-auth-1"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_key_from_stdin_leaves_the_rest() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"tskey-auth-2\nthe rest")
+    os.close(writer)
+    before = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        assert auth_key("-") == "tskey-auth-2"
+        assert os.read(0, 100) == b"the rest"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reader)
+
+
+def test_a_literal_key_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert auth_key("tskey-auth-3") == "tskey-auth-3"
+    said = capsys.readouterr().err
+    assert "can see an auth key on the command line" in said
+    assert "tskey-auth-3" not in said
+    assert auth_key(None) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words\n", b"\xff\xfe"])
+def test_a_file_without_a_key(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="key"):
+        auth_key(f"file:{path}")
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="no auth key can be read from /no/such: /no/such: No such file"):
+        auth_key("file:/no/such")
+
+
+def test_a_passing_node_leaves_no_trace(on_tailnet: Tailnet) -> None:
+    with joined(options("--hostname", "brief"), passing=True):
+        assert "brief" in on_tailnet.nodes()
+    assert "brief" not in on_tailnet.nodes()
+    assert not any(Path(os.environ["HOME"]).iterdir())
+
+
+def test_the_options_say_where_the_identity_rests(on_tailnet: Tailnet, tmp_path: Path) -> None:
+    place = tmp_path / "state"
+    with joined(options("--state-dir", str(place)), name="Web.App", passing=True) as node:
+        assert node.name == "web-app"
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        first = node.addresses
+        with pytest.raises(StateLocked), joined(options("--state-dir", str(place))):
+            pass
+    with joined(options("--state-dir", str(place)), name="web-app") as node:
+        assert node.addresses == first
+
+
+def test_the_environment_names_the_node_before_its_target_does(
+    on_tailnet: Tailnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TS_HOSTNAME", "from-environment")
+    with joined(options("--ephemeral"), name="target") as node:
+        assert node.name == "from-environment"
+    with joined(options("--ephemeral", "--hostname", "said"), name="target") as node:
+        assert node.name == "said"
+
+
+def test_what_goes_wrong_while_joining_leaves_nothing(on_tailnet: Tailnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TS_AUTHKEY", "tskey-auth-wrong")
+    with pytest.raises(AuthKeyRejected), joined(options("--ephemeral")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web", "web"),
+        ("My_Site.d", "my-site-d"),
+        ("--", ""),
+        ("ü", ""),
+        ("a" * 70, "a" * 63),
+        ("x" * 62 + "._y", "x" * 62),
+    ],
+)
+def test_labels(text: str, expected: str) -> None:
+    assert label(text) == expected
+
+
+def test_names_of_forwards() -> None:
+    assert forward_name("db", 5432) == "TSNET_FORWARD_DB_5432"
+    assert forward_name("my-db.tailnet.test", 80) == "TSNET_FORWARD_MY_DB_TAILNET_TEST_80"
+    assert forward_name("fd7a::1", 80) == "TSNET_FORWARD_FD7A_1_80"
