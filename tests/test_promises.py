@@ -483,8 +483,17 @@ def first_byte_server(tailnet: Tailnet) -> Iterator[tsnet.Server]:
         thread.join()
 
 
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As pip leaves a package: with its bytecode."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    python(None, "import tsnet; tsnet.Server; import tsnet.sockets.attach")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("installed")
 def test_from_the_start_of_a_process_to_the_first_byte(tailnet: Tailnet) -> None:
     """Tailnet and the other node are up already, in this process; the relay speaks TLS."""
     program = textwrap.dedent(FIRST_BYTE) + "join(); import os; print(time.time(), flush=True); os._exit(0)"
@@ -498,6 +507,7 @@ def test_from_the_start_of_a_process_to_the_first_byte(tailnet: Tailnet) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("installed")
 def test_another_node_in_a_warm_process_to_the_first_byte(tailnet: Tailnet) -> None:
     program = textwrap.dedent(FIRST_BYTE) + textwrap.dedent(
         """

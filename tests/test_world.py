@@ -1,8 +1,9 @@
 """The whole product in one thread under virtual time: two nodes, control and a relay, faults on every path.
 
 Each seed is one world: two streams at once, one over IPv4 and one over IPv6, 256 KiB both ways, one of them
-half-closed; the relay and control restart midway. Even seeds go by the relay, which drops, duplicates and reorders packets; odd
-ones by fixed UDP endpoints over a wire that does. A seed runs under asyncio and again under trio: the same trace.
+half-closed; the relay and control restart midway. Even seeds go by the relay, which drops, duplicates and reorders
+packets; odd ones by fixed UDP endpoints over a wire that does. A seed runs under asyncio and again under trio: the
+same trace.
 """
 
 from __future__ import annotations
