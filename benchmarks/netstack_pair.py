@@ -1,6 +1,6 @@
-"""netstack alone: two stacks joined by a list in one process; Mbit/s, and CPU microseconds a segment each way.
+"""netstack alone: two stacks joined by a list in one process; Gbit/s, and CPU microseconds a segment each way.
 
-    python benchmarks/netstack_pair.py [--mtu 1280] [--mib 64] [--rounds 5] [--verify] [--numpy] [--profile]
+    python -m benchmarks.netstack_pair [--mtu 1280] [--mib 64] [--rounds 5] [--verify] [--numpy] [--profile]
 
 The payload is random and compared byte for byte (by hash, outside the timed part). Sender and receiver take turns
 in one thread, so "goodput" is one core's, and tx + rx + acknowledgements of a segment add up to it.
@@ -13,10 +13,10 @@ import cProfile
 import hashlib
 import pstats
 import random
-import statistics
 from ipaddress import ip_address
 from time import perf_counter, process_time
 
+from benchmarks.figures import Row, median, table
 from netstack import Stack
 
 CLIENT, SERVER = ip_address("100.64.0.1"), ip_address("100.64.0.2")
@@ -66,6 +66,21 @@ def transfer(payload: bytes, mtu: int, verified: bool) -> tuple[float, float, fl
     return seconds, sending, receiving, segments
 
 
+def run(*, mtu: int = 1280, size: int = 64 << 20, rounds: int = 5, verified: bool = True) -> list[Row]:
+    payload = random.Random(2).randbytes(size)
+    rates, senders, receivers = [], [], []
+    for _ in range(rounds):
+        seconds, sending, receiving, segments = transfer(payload, mtu, verified)
+        rates.append(size * 8 / seconds / 1e9)
+        senders.append(sending / segments * 1e6)
+        receivers.append(receiving / segments * 1e6)
+    return [
+        median("netstack: one core, both ends", rates, "Gbit/s"),
+        median("netstack: sender, CPU a segment", senders, "us"),
+        median("netstack: receiver, CPU a segment", receivers, "us"),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mtu", type=int, default=1280)
@@ -77,23 +92,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.numpy:
         import numpy  # noqa: F401
-    payload = random.Random(2).randbytes(options.mib << 20)
+    size = options.mib << 20
     if options.profile:
         profile = cProfile.Profile()
-        profile.runcall(transfer, payload, options.mtu, not options.verify)
+        profile.runcall(transfer, random.Random(2).randbytes(size), options.mtu, not options.verify)
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         return
-    rates, senders, receivers = [], [], []
-    for _ in range(options.rounds):
-        seconds, sending, receiving, segments = transfer(payload, options.mtu, not options.verify)
-        rates.append(len(payload) * 8 / seconds / 1e6)
-        senders.append(sending / segments * 1e6)
-        receivers.append(receiving / segments * 1e6)
-    print(
-        f"mtu {options.mtu}: {statistics.median(rates):.0f} Mbit/s,"
-        f" tx {statistics.median(senders):.2f} us, rx {statistics.median(receivers):.2f} us a segment"
-        f" (medians of {options.rounds}, {options.mib} MiB each)"
-    )
+    print(table(run(mtu=options.mtu, size=size, rounds=options.rounds, verified=not options.verify)))
 
 
 if __name__ == "__main__":

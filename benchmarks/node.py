@@ -1,7 +1,7 @@
 """A node of ours as a process of its own, driven by JSON lines as Go's is (tests/interop/peers/tsnetpeer).
 
     up · listen(address, mode) · accepted(address) · send(address, size) · rtt(address, size, count)
-    connections(address, count) · first_byte(hostname, address) · quit
+    rtt_beside(…) · connections(address, count) · first_byte(hostname, address) · quit
 
 One request at a time; listeners work beside it, in threads. Streams are the node's own pipes: what a stream costs
 without a descriptor in between. Payload is random, hashes cover every byte and are taken after the clock has stopped.
@@ -150,10 +150,25 @@ class Node:
 
     def rtt(self, address: str, size: int, count: int) -> dict[str, float]:
         pipe, out = self._dial(address), os.urandom(size)
-        times = sorted(exchange(pipe, out) for _ in range(count))
+        times = [exchange(pipe, out) for _ in range(count)]
         pipe.close()
-        at = [times[count // 2], times[count * 99 // 100], times[-1]]
-        return dict(zip(("p50_us", "p99_us", "max_us"), (seconds * 1e6 for seconds in at), strict=True))
+        return percentiles(times)
+
+    def rtt_beside(self, address: str, size: int, bulk: str, bulk_size: int) -> dict[str, float]:
+        """Round trips while another stream of this node is sent."""
+        over = threading.Event()
+
+        def fill() -> None:
+            self.send(bulk, bulk_size)
+            over.set()
+
+        pipe, out, times = self._dial(address), os.urandom(size), []
+        exchange(pipe, out)
+        threading.Thread(target=fill).start()
+        while not over.is_set():
+            times.append(exchange(pipe, out))
+        pipe.close()
+        return percentiles(times)
 
     def connections(self, address: str, count: int) -> dict[str, float]:
         begun = time.perf_counter()
@@ -187,6 +202,12 @@ def exchange(pipe: Pipe, out: bytes) -> float:
     while left and (data := read(pipe)) is not None:
         left -= len(data)
     return time.perf_counter() - begun
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    ordered, count = sorted(seconds), len(seconds)
+    at = {"p50_us": ordered[count // 2], "p99_us": ordered[count * 99 // 100], "max_us": ordered[-1]}
+    return {name: value * 1e6 for name, value in at.items()}
 
 
 def arguments() -> argparse.Namespace:

@@ -105,7 +105,7 @@ class Counters:
     """What /proc tells of a process: CPU seconds, voluntary context switches (wake-ups) of all threads, RSS in MiB."""
 
     cpu: float
-    wakes: int
+    wakes: float
     rss: float
 
     @classmethod

@@ -1,6 +1,6 @@
 """The UDP port alone, over loopback: microseconds of CPU a datagram, sent and received, with and without offloads.
 
-    python benchmarks/udp_port.py [rounds]
+    python -m benchmarks.udp_port [rounds]
 
 Sender and receiver are one process, so each row's two figures are measured apart, in turns: a batch is sent, then
 drained. Medians; the payload is random.
@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 
+from benchmarks.figures import Figure, Row, table
 from tsnet.base.addresses import UdpAddress
 from tsnet.edge.ready import Reactor
 from tsnet.edge.udp import UdpSockets
@@ -46,14 +47,15 @@ def measure(gso: bool, gro: bool, rounds: int) -> tuple[float, float]:
     return statistics.median(sent), statistics.median(received)
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(f"{SIZE}-byte datagrams, runs of {RUN}, us a datagram, medians of {rounds}")
-    for gso in (False, True):
-        for gro in (False, True):
-            sent, received = measure(gso, gro, rounds)
-            print(f"  gso {'on ' if gso else 'off'}  gro {'on ' if gro else 'off'}  tx {sent:5.2f}  rx {received:5.2f}")
+def run(*, rounds: int = 200) -> list[Row]:
+    rows: list[Row] = []
+    for offloads in (False, True):
+        sent, received = measure(offloads, offloads, rounds)
+        what = "with offloads" if offloads else "plain"
+        rows.append(Figure(f"UDP port: {what}, sent, a datagram", sent, "us"))
+        rows.append(Figure(f"UDP port: {what}, received, a datagram", received, "us"))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    print(table(run(rounds=int((sys.argv[1:] or ["200"])[0]))))

@@ -1,7 +1,8 @@
 """One stream at MTU 1280, interleaved with what it is measured against, all in one run.
 
-    seal+open alone     one thread: the AEAD over the same bytes, and nothing else
+    seal+open           one thread: the AEAD over the same bytes, and nothing else
     whole path          two processes over loopback UDP; pure Python, and with numpy imported (faster checksums)
+    Go's tsnet          two of its nodes on a direct path over loopback
     wireguard-go        two of its devices between two Linux TCP ends, in namespaces joined by a wire
 
 Payload random, hashes compared. numpy must not be imported in this process. Beside the clock's ratio stands that of
@@ -17,17 +18,19 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from benchmarks.figures import Row, Skipped, median, table
-from benchmarks.programs import LOOPBACK, OurNode, free_udp_port, missing_go, stream
+from benchmarks.pairs import go_pair, our_pair
+from benchmarks.programs import OurNode, missing_go, stream
 from benchmarks.wireguard_go import wireguard_go
-from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import Aead
 from tsnet.testing.tailnet import Tailnet
 
 PACKET = 1280
 FLOOR, GOAL, NUMPY_GOAL = 0.25, 0.40, 0.65
+SEALING, PURE, NUMPY = "seal+open", "pure Python", "with numpy"
+GO, WIREGUARD_GO = "Go's tsnet", "wireguard-go"
 
 Contender = Callable[[], float]
 """Measures once: Gbit/s."""
@@ -69,35 +72,6 @@ class WholePath:
         return rate
 
 
-@contextlib.contextmanager
-def two_nodes(tailnet: Tailnet, prefix: str, *, numpy: bool = False) -> Iterator[tuple[OurNode, OurNode]]:
-    """A sender, and a receiver that sinks on port 7, peers by one UDP endpoint each: the netmap calls them
-    WireGuard-only."""
-    names = f"{prefix}-sender", f"{prefix}-receiver"
-    sender, receiver = (
-        OurNode(name, tailnet.control_url, tailnet.auth_key, port=free_udp_port(), numpy=numpy) for name in names
-    )
-    with sender, receiver:
-        sender.up()
-        receiver.up()
-        receiver.call("listen", address=":7", mode="sink")
-        fix_endpoints(tailnet, sender, receiver)
-        stream(sender, receiver, receiver.hostname, 1 << 20)
-        yield sender, receiver
-
-
-def fix_endpoints(tailnet: Tailnet, *nodes: OurNode) -> None:
-    def change() -> None:
-        for node in nodes:
-            member = tailnet._state.named(node.hostname)
-            assert member is not None
-            endpoint = UdpAddress(LOOPBACK, node.port)
-            tailnet._state.change(member, is_wireguard_only=True, endpoints=(endpoint,))
-
-    tailnet._do(change)
-    time.sleep(0.3)  # both netmaps
-
-
 def interleave(rounds: int, contenders: dict[str, Contender]) -> Iterable[dict[str, float]]:
     """Each in turn, round by round; the first round warms up and is not counted."""
     for number in range(rounds + 1):
@@ -107,53 +81,61 @@ def interleave(rounds: int, contenders: dict[str, Contender]) -> Iterable[dict[s
 
 
 def run(*, rounds: int = 5, size: int = 64 << 20, floors_only: bool = False) -> list[Row]:
+    skipped: list[Row] = []
     with contextlib.ExitStack() as stack:
         tailnet = stack.enter_context(Tailnet())
         sealing = Sealing(size)
-        pure = WholePath(*stack.enter_context(two_nodes(tailnet, "pure")), size)
-        contenders: dict[str, Contender] = {"seal+open": sealing, "pure": pure}
-        skipped: list[Row] = []
+        pure = WholePath(*stack.enter_context(our_pair(tailnet, "pure")), size)
+        contenders: dict[str, Contender] = {SEALING: sealing, PURE: pure}
         if not floors_only:
-            if importlib.util.find_spec("numpy"):
-                contenders["numpy"] = WholePath(*stack.enter_context(two_nodes(tailnet, "numpy", numpy=True)), size)
-            else:
-                skipped.append(Skipped("whole path with numpy", "numpy is not installed"))
-            if reason := missing_go("wireguard", "tun"):
-                skipped.append(Skipped("wireguard-go", reason))
-            else:
-                contenders["wireguard-go"] = stack.enter_context(wireguard_go(size))
-        cpu_ratios, sender_us, receiver_us = [], [], []
-        measured = []
+            skipped = add_the_others(stack, tailnet, contenders, size)
+        measured, by_cpu = [], []
         for rates in interleave(rounds, contenders):
             measured.append(rates)
-            cpu_ratios.append(pure.cpu / sealing.cpu)
-            sender_us.append(pure.us[0])
-            receiver_us.append(pure.us[1])
+            by_cpu.append((pure.cpu / sealing.cpu, *pure.us))
+    ratios_by_cpu, sender_us, receiver_us = zip(*by_cpu, strict=True)
     return [
         *ratios(measured),
-        median("whole path: the same by CPU time", cpu_ratios),
+        median("whole path: the same by CPU time", ratios_by_cpu),
         median("whole path: sender, CPU a packet", sender_us, "us"),
         median("whole path: receiver, CPU a packet", receiver_us, "us"),
         *skipped,
     ]
 
 
+def add_the_others(
+    stack: contextlib.ExitStack, tailnet: Tailnet, contenders: dict[str, Contender], size: int
+) -> list[Row]:
+    """What only a full run measures; returns what cannot be measured here."""
+    skipped: list[Row] = []
+    if importlib.util.find_spec("numpy"):
+        contenders[NUMPY] = WholePath(*stack.enter_context(our_pair(tailnet, "numpy", numpy=True)), size)
+    else:
+        skipped.append(Skipped(f"whole path: {NUMPY}", "numpy is not installed"))
+    if reason := missing_go("derper", "testcontrol", "tsnetpeer"):
+        skipped.append(Skipped(f"whole path: {GO}", reason))
+    else:
+        sender, receiver, address = stack.enter_context(go_pair())
+        contenders[GO] = lambda: stream(sender, receiver, address, size).rate
+    if reason := missing_go("wireguard", "tun"):
+        skipped.append(Skipped(f"whole path: {WIREGUARD_GO}", reason))
+    else:
+        contenders[WIREGUARD_GO] = stack.enter_context(wireguard_go(size))
+    return skipped
+
+
 def ratios(measured: list[dict[str, float]]) -> list[Row]:
-    """Medians of each contender, and of the round by round ratios."""
+    """Medians of the round by round ratios, and of each contender."""
 
     def of(name: str, beside: str) -> list[float]:
         return [rates[name] / rates[beside] for rates in measured]
 
-    rows: list[Row] = [
-        median("whole path: pure Python / seal+open", of("pure", "seal+open"), floor=FLOOR, goal=GOAL),
-        median("whole path: pure Python", [rates["pure"] for rates in measured], "Gbit/s"),
-        median("whole path: seal+open alone", [rates["seal+open"] for rates in measured], "Gbit/s"),
-    ]
-    if "numpy" in measured[0]:
-        rows.append(median("whole path: with numpy / seal+open", of("numpy", "seal+open"), goal=NUMPY_GOAL))
-    if "wireguard-go" in measured[0]:
-        rows.append(median("whole path: pure Python / wireguard-go", of("pure", "wireguard-go")))
-        rows.append(median("whole path: wireguard-go", [rates["wireguard-go"] for rates in measured], "Gbit/s"))
+    rows: list[Row] = [median(f"whole path: {PURE} / {SEALING}", of(PURE, SEALING), floor=FLOOR, goal=GOAL)]
+    if NUMPY in measured[0]:
+        rows.append(median(f"whole path: {NUMPY} / {SEALING}", of(NUMPY, SEALING), goal=NUMPY_GOAL))
+    others = [name for name in (GO, WIREGUARD_GO) if name in measured[0]]
+    rows += [median(f"whole path: {PURE} / {other}", of(PURE, other)) for other in others]
+    rows += [median(f"whole path: {name}", [rates[name] for rates in measured], "Gbit/s") for name in measured[0]]
     return rows
 
 

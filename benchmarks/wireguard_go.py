@@ -49,7 +49,7 @@ def wireguard_go(size: int) -> Iterator[Callable[[], float]]:
             device.add_peer(publics[theirs], allowed_ips=[f"{INNER[theirs]}/32"], endpoint=endpoint)
 
         def measure() -> float:
-            program = [sys.executable, ROOT / "benchmarks" / "plain_stream.py"]
+            program = [sys.executable, str(ROOT / "benchmarks" / "plain_stream.py")]
             with (
                 scene.run("sink", [*program, "sink", INNER[1], str(PORT)], namespace=spaces[1], speak=True) as sink,
                 scene.run("send", [*program, "send", INNER[1], str(PORT), str(size)], speak=True) as sender,

@@ -1,0 +1,85 @@
+"""From nothing to the first byte of an answer, joining included.
+
+cold process     a Python process starts, imports tsnet, joins the embedded tailnet (DERP over TLS), dials the
+                 other node's process and has its answer
+warm process     the same from `Server(…)` on, in a process that has done it before
+beside Go        the same through testcontrol and derper, where Go's tsnet does it, too
+
+python -m benchmarks.joining [rounds]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+
+from benchmarks.figures import Row, Skipped, median, table
+from benchmarks.programs import ROOT, OurNode, go_tailnet, missing_go
+from tsnet.testing.tailnet import Tailnet
+
+NAME = "join"
+COLD, WARM = 300.0, 120.0
+"""Milliseconds, by median."""
+
+PORT = 7
+
+
+def run(*, rounds: int = 20, floors_only: bool = False) -> list[Row]:
+    with Tailnet() as tailnet, OurNode("other", tailnet.control_url, tailnet.auth_key) as other:
+        other.up()
+        other.call("listen", address=f":{PORT}", mode="echo")
+        cold = [cold_process(f"cold-{number}", tailnet, f"other:{PORT}") for number in range(rounds + 1)]
+        with OurNode("warm", tailnet.control_url, tailnet.auth_key) as warm:
+            times = [warm_process(warm, f"second-{number}", f"other:{PORT}") for number in range(rounds + 1)]
+    rows: list[Row] = [
+        median(f"{NAME}: cold process", cold[1:], "ms", floor=COLD, at_most=True),
+        median(f"{NAME}: second Server, warm", times[1:], "ms", floor=WARM, at_most=True),
+    ]
+    return rows if floors_only else [*rows, *beside_go(max(rounds // 2, 3))]
+
+
+def cold_process(name: str, tailnet: Tailnet, address: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.first_byte", name, tailnet.control_url, tailnet.auth_key, address]
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        answer = process.stdout.read(1)
+        milliseconds = (time.perf_counter() - begun) * 1000
+        assert answer == b"1", "no answer"
+    return milliseconds
+
+
+def warm_process(node: OurNode, name: str, address: str) -> float:
+    return float(node.call("first_byte", hostname=name, address=address)["seconds"]) * 1000
+
+
+def beside_go(rounds: int) -> list[Row]:
+    if reason := missing_go("derper", "testcontrol", "tsnetpeer"):
+        return [Skipped(f"{NAME}: beside Go", reason)]
+    from tests.interop.harness.gopeer import GoPeer
+
+    ours, go = [], []
+    with go_tailnet() as (scene, control), contextlib.ExitStack() as stack:
+        other = stack.enter_context(GoPeer(scene, control, "other", auth_key="any"))
+        address = f"{other.up().v4}:{PORT}"
+        other.call("listen", address=f":{PORT}", mode="echo")
+        warm = stack.enter_context(OurNode("warm", control.url, "any", environment=control.environment))
+        for number in range(rounds + 1):
+            milliseconds = warm_process(warm, f"ours-{number}", address)
+            with GoPeer(scene, control, f"go-{number}", auth_key="any", ephemeral=True) as peer:
+                seconds = peer.up().seconds + float(peer.call("connections", address=address, count=1)["seconds"])
+            if number:
+                ours.append(milliseconds)
+                go.append(seconds * 1000)
+    ratios = [mine / theirs for mine, theirs in zip(ours, go, strict=True)]
+    return [
+        median(f"{NAME}: ours through testcontrol", ours, "ms"),
+        median(f"{NAME}: Go through testcontrol", go, "ms"),
+        median(f"{NAME}: ours / Go", ratios, goal=3.0, at_most=True),
+    ]
+
+
+if __name__ == "__main__":
+    print(table(run(rounds=int((sys.argv[1:] or ["20"])[0]))))

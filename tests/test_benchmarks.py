@@ -1,0 +1,137 @@
+"""The benchmarks run and compare their bytes; how fast is not asked here. What needs Go is left to `make bench`."""
+
+from __future__ import annotations
+
+import ast
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import exchanges, idle, joining, netstack_pair, pairs, udp_port, whole_path
+from benchmarks.figures import Figure, Row, Skipped, median, table
+from benchmarks.programs import LOOPBACK, Counters, OurNode
+from tsnet.testing.tailnet import Tailnet
+
+FOLDER = Path(bench.__file__).parent
+
+
+def names(rows: list[Row]) -> list[str]:
+    assert all(isinstance(row, Figure) and row.value > 0 for row in rows), rows
+    return [row.name for row in rows]
+
+
+def test_a_figure_holds_its_floor_or_not() -> None:
+    assert Figure("a", 1.0).holds
+    assert Figure("a", 0.25, floor=0.25).holds
+    assert not Figure("a", 0.24, floor=0.25).holds
+    assert Figure("a", 99.0, floor=100.0, at_most=True).holds
+    assert not Figure("a", 101.0, floor=100.0, at_most=True).holds
+
+
+def test_the_table_tells_what_was_missed_and_what_was_skipped() -> None:
+    rows: list[Row] = [
+        median("a: b", [1.0, 3.0, 2.0], "us"),
+        Figure("c", 1.0, floor=2.0, goal=3.0),
+        Skipped("d", "no Go"),
+    ]
+    head, first, second, third = table(rows).splitlines()
+    assert head.split() == ["floor", "goal"]
+    assert first.split() == ["a:", "b", "2", "us", "1", "to", "3,", "n=3"]
+    assert second.split() == ["c", "1", ">=2", ">=3", "MISSED"]
+    assert third.split() == ["d", "skipped", "no", "Go"]
+
+
+def test_the_gate_fails_when_a_floor_is_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missed: list[Row] = [Figure("slow", 0.1, floor=0.2)]
+    monkeypatch.setattr(bench, "FLOORS", {"whole_path": lambda: missed})
+    monkeypatch.setattr(bench, "ALL", {"whole_path": lambda: missed})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--floors"])
+    assert bench.main() == 1
+    assert "missed: slow" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    assert bench.main() == 0
+
+
+def test_every_module_with_a_run_is_in_the_list() -> None:
+    runners = {
+        path.stem
+        for path in FOLDER.glob("*.py")
+        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in ast.parse(path.read_text()).body)
+    }
+    assert runners == bench.ALL.keys()
+    assert bench.FLOORS.keys() < bench.ALL.keys()
+
+
+def test_netstack_alone() -> None:
+    assert len(names(netstack_pair.run(size=1 << 18, rounds=1))) == 3
+
+
+def test_the_udp_port_alone() -> None:
+    assert len(names(udp_port.run(rounds=2))) == 4
+
+
+@pytest.fixture(scope="module")
+def pair() -> object:
+    with Tailnet() as tailnet, pairs.our_pair(tailnet, "pair") as ends:
+        yield ends
+
+
+def test_seal_and_open_alone() -> None:
+    sealing = whole_path.Sealing(1 << 18)
+    assert sealing() > 0
+
+
+def test_the_whole_path_moves_the_bytes_that_were_given(pair: tuple[OurNode, OurNode]) -> None:
+    contenders: dict[str, whole_path.Contender] = {
+        whole_path.SEALING: whole_path.Sealing(1 << 18),
+        whole_path.PURE: whole_path.WholePath(*pair, 1 << 18),
+    }
+    measured = list(whole_path.interleave(1, contenders))
+    assert names(whole_path.ratios(measured))[0] == "whole path: pure Python / seal+open"
+
+
+def test_round_trips_connections_and_both_beside_a_stream(pair: tuple[OurNode, OurNode]) -> None:
+    sender, receiver = pair
+    rows = [
+        *exchanges.round_trips("ours", sender, receiver.hostname, 10),
+        *exchanges.connections("ours", sender, receiver.hostname, 3),
+        *exchanges.beside_bulk(sender, receiver, 1 << 20),
+    ]
+    assert len(names(rows)) == 5
+
+
+def test_what_an_idle_node_costs_is_read_from_proc(pair: tuple[OurNode, OurNode]) -> None:
+    pid = pair[0].process.pid
+    counters = Counters.of(pid)
+    assert counters.cpu > 0
+    assert counters.wakes > 0
+    assert 5 < counters.rss < 500
+    assert len(idle.rows({"ours": counters})) == 3
+
+
+def test_a_process_and_a_second_server_join_and_are_answered(pair: tuple[OurNode, OurNode]) -> None:
+    with Tailnet() as tailnet, OurNode("other", tailnet.control_url, tailnet.auth_key) as other:
+        other.up()
+        other.call("listen", address=":7", mode="echo")
+        assert joining.cold_process("cold", tailnet, "other:7") > 0
+        assert joining.warm_process(other, "warm", "other:7") > 0
+
+
+def test_a_plain_stream_of_the_system_for_comparison() -> None:
+    program = [sys.executable, str(FOLDER / "plain_stream.py")]
+    port = str(free_tcp_port())
+    with subprocess.Popen([*program, "sink", LOOPBACK, port], stdout=subprocess.PIPE, text=True) as sink:
+        sent = subprocess.run([*program, "send", LOOPBACK, port, "100000"], capture_output=True, text=True, check=True)
+        got, _ = sink.communicate(timeout=10)
+    assert sent.stdout.split()[:2] == got.split()[:2]
+
+
+def free_tcp_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return int(probe.getsockname()[1])
