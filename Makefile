@@ -4,14 +4,17 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST := $(RUN) -m pytest
+# One worker for each core that this process may use, at most four.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all check interop bench nightly smoke-real lock clean setup
+.PHONY: demo test test-all check interop bench nightly smoke-real docs lock clean setup
 
 demo: $(READY)
 	@$(RUN) -m tsnet demo
 
 test: $(READY)
-	$(PYTEST) -m "not slow and not interop" tests
+	$(PYTEST) -q $(SIDE_BY_SIDE) -m "not slow and not interop" tests
 
 # Every other CPython from 3.11 on that really runs (import ssl, venv), pyenv's included.
 test-all: $(READY)
@@ -36,21 +39,27 @@ nightly: $(READY)
 
 # A person's tailnet: TS_AUTHKEY=tskey-auth-… make smoke-real
 smoke-real: $(READY)
-	$(RUN) tests/smoke_real.py
+	$(RUN) -m tests.smoke_real
+
+# One line for each source file in docs/architecture.md, from its docstring.
+docs: $(READY)
+	$(RUN) -m tests.documents
 
 # The lock is resolved for the oldest Python and every platform; it names no index.
 lock: $(READY)
-	$(RUN) -m uv --version >/dev/null 2>&1 || $(RUN) -m pip install -q uv
+	$(RUN) -m uv --version >/dev/null 2>&1 || $(PIP) uv
 	env -u PIP_FIND_LINKS $(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --all-extras --group dev --group interop -o requirements.lock
 
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys, ssl, venv; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is no Python 3.11 or later with ssl and venv: make PYTHON=python3.12 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

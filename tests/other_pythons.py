@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,10 +24,7 @@ def candidates() -> list[Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep)] + [Path("/usr/bin")]
     found = [
-        path
-        for place in places
-        for path in sorted(place.glob("python3*"))
-        if path.name[7:].replace(".", "").isdigit()
+        path for place in places for path in sorted(place.glob("python3*")) if path.name[7:].replace(".", "").isdigit()
     ]
     return [*found, *sorted(pyenv.glob("*/bin/python3"))]
 
@@ -59,15 +57,23 @@ def environment(version: str, path: Path) -> Path:
     return python
 
 
+def passes(version: str, path: Path) -> bool:
+    python = str(environment(version, path))
+    side_by_side = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
+    command = [python, "-m", "pytest", "-q", *side_by_side, "-m", "not slow and not interop", "tests"]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
 def main() -> int:
     others = interpreters()
     print(f"other interpreters: {', '.join(sorted(others)) or 'none'}", flush=True)
     failed = []
     for version, path in sorted(others.items()):
-        print(f"--- CPython {version}", flush=True)
-        command = [environment(version, path), "-m", "pytest", "-q", "-m", "not slow and not interop", "tests"]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        begun = time.monotonic()
+        print(f"--- CPython {version} ({path})", flush=True)
+        if not passes(version, path):
             failed.append(version)
+        print(f"--- CPython {version}: {time.monotonic() - begun:.0f} s", flush=True)
     print(f"failed: {', '.join(failed)}" if failed else "all passed", flush=True)
     return bool(failed)
 
