@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+import tsnet
+from tests.cli.conftest import Start
+from tsnet.cli.tailnet import invitation
+from tsnet.edge.state import MemoryStore
+from tsnet.testing.tailnet import Tailnet
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_its_first_line_is_how_to_join(number: int, code: int, start: Start) -> None:
+    process = start("tailnet", "--json", "--domain", "example.test", "--user", "ann@example.test")
+    assert process.stdout is not None
+    line = json.loads(process.stdout.readline())
+    assert line.keys() == {"control_url", "auth_key", "derp_map", "base_domain"}
+    assert line["base_domain"] == "example.test"
+    assert list(line["derp_map"]["Regions"]) == ["900"]
+    options = {"control_url": line["control_url"], "auth_key": line["auth_key"], "ephemeral": True}
+    with (
+        tsnet.Server("one", state=MemoryStore(), **options) as one,
+        tsnet.Server("two", state=MemoryStore(), **options) as two,  # the key is reusable
+    ):
+        assert one.fqdn == "one.example.test"
+        peer = two.whois(str(one.addresses[0]))
+        assert peer is not None
+        assert peer.user_login == "ann@example.test"
+        assert peer.tags == ()
+    process.send_signal(number)
+    assert process.wait(10) == code
+
+
+def test_its_ports_are_where_one_wants_them(start: Start) -> None:
+    with Tailnet() as free:  # two ports that were free a moment ago
+        control, derp = (
+            int(free.control_url.rpartition(":")[2]),
+            free.derp_map["Regions"]["900"]["Nodes"][0]["DERPPort"],
+        )
+    process = start("tailnet", "--json", "--port", str(control), "--derp-port", str(derp), "--plain")
+    assert process.stdout is not None
+    line = json.loads(process.stdout.readline())
+    assert line["control_url"] == f"http://127.0.0.1:{control}"
+    assert line["derp_map"]["Regions"]["900"]["Nodes"][0]["DERPPort"] == derp
+    taken = start("tailnet", "--port", str(control))
+    assert taken.wait(10) == 1
+    assert taken.stderr is not None
+    assert b"ddress already in use" in taken.stderr.read()
+
+
+def test_the_invitation_can_be_pasted(tailnet: Tailnet) -> None:
+    text = invitation(tailnet)
+    exports = "\n".join(line for line in text.splitlines() if "export" in line)
+    shell = subprocess.run(
+        ["sh", "-c", f'{exports}\necho "$TS_CONTROL_URL $TS_AUTHKEY"'], capture_output=True, text=True, check=True
+    )
+    assert shell.stdout == f"{tailnet.control_url} {tailnet.auth_key}\n"
+
+
+def test_a_key_in_a_file_is_not_shown(tailnet: Tailnet) -> None:
+    text = invitation(tailnet, "/run/my key")
+    assert tailnet.auth_key not in text
+    assert "export TS_AUTHKEY=$(cat '/run/my key')" in text
