@@ -1,44 +1,49 @@
-"""The smoke test of a person's tailnet, tried on an embedded one."""
+"""The smoke test of a real tailnet, against the embedded one."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
-import pytest
+import tsnet
+from tsnet.edge.state import MemoryStore
+from tsnet.testing import Tailnet
 
-from tests import smoke_real
-from tsnet.sync import Server
-from tsnet.testing.tailnet import Tailnet
+PROGRAM = Path(__file__).parent / "smoke_real.py"
 
 
-def test_every_step_passes(
-    tailnet: Tailnet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TS_CONTROL_URL", tailnet.control_url)
-    monkeypatch.setenv("TS_AUTHKEY", tailnet.auth_key)
-    options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
-    with Server("other", **options) as other:
+def smoke(**environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_")}
+    return subprocess.run(
+        [sys.executable, str(PROGRAM)], env={**kept, **environ}, capture_output=True, text=True, check=False
+    )
+
+
+def test_each_step_on_the_embedded_tailnet(tailnet: Tailnet) -> None:
+    options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key}
+    with tsnet.Server("other", state=MemoryStore(), ephemeral=True, **options) as other:
         other.reachable()
-        assert smoke_real.main() == 0
-    printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()] == [step.__name__ for step in smoke_real.STEPS]
-    assert "other" in printed
-    assert "tsnet-smoke" not in tailnet.online()
+        done = smoke(TS_CONTROL_URL=tailnet.control_url, TS_AUTHKEY=tailnet.auth_key)
+        assert list(tailnet.nodes()) == ["other"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["join", "names", "whois", "DERP", "ping", "direct", "logout"]
+    assert re.search(r"smoke-\d+\.tailnet\.test", done.stdout)
+    assert "of you@tailnet.test" in done.stdout
+    assert "home region 900" in done.stdout
+    assert "other (100.64.0.1) answers in" in done.stdout
 
 
-def test_without_a_key_it_says_what_it_wants(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("TS_AUTHKEY", "TS_AUTH_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    assert smoke_real.main() == 2
-    assert "TS_AUTHKEY" in capsys.readouterr().err
+def test_without_a_key_it_says_where_to_get_one() -> None:
+    done = smoke()
+    assert done.returncode == 2
+    assert "TS_AUTHKEY" in done.stdout
 
 
-def test_a_wrong_key_is_a_failed_step(
-    tailnet: Tailnet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TS_CONTROL_URL", tailnet.control_url)
-    monkeypatch.setenv("TS_AUTHKEY", "tskey-auth-wrong")
-    assert smoke_real.main() == 1
-    assert capsys.readouterr().out.startswith("join     FAILED")
+def test_a_key_that_is_refused(tailnet: Tailnet) -> None:
+    done = smoke(TS_CONTROL_URL=tailnet.control_url, TS_AUTHKEY="tskey-auth-wrong")
+    assert done.returncode == 1
+    assert "FAILED  control at http://127.0.0.1" in done.stdout
