@@ -1,0 +1,151 @@
+"""Windows grow and shrink as the RFCs say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from netstack.tcp.congestion import INITIAL_WINDOW, Congestion, Cubic, Reno
+
+MSS = 1000
+BOTH = pytest.mark.parametrize("kind", [Reno, Cubic])
+
+
+def grow(congestion: Congestion, seconds: float, rtt: float = 0.1) -> None:
+    """Acknowledge a window each round trip."""
+    now = 100.0
+    while now < 100.0 + seconds:
+        for _ in range(10):
+            congestion.on_ack(int(congestion.cwnd / 10), now, rtt)
+            now += rtt / 10
+
+
+@BOTH
+def test_ten_segments_at_first_and_doubling(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    assert congestion.cwnd == INITIAL_WINDOW * MSS
+    congestion.on_ack(10 * MSS, 100.0, 0.1)
+    assert congestion.cwnd == 20 * MSS
+
+
+@BOTH
+def test_slow_start_stops_at_ssthresh(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.ssthresh = 15 * MSS
+    congestion.on_ack(10 * MSS, 100.0, 0.1)
+    assert 15 * MSS <= congestion.cwnd < 16 * MSS
+
+
+def test_reno_adds_a_segment_a_round_trip() -> None:
+    reno = Reno(MSS)
+    reno.ssthresh = reno.cwnd = 20.0 * MSS
+    grow(reno, 10.0)
+    assert reno.cwnd == pytest.approx(120 * MSS, rel=0.05)
+
+
+@pytest.mark.parametrize(("kind", "beta"), [(Reno, 0.5), (Cubic, 0.7)])
+def test_a_loss_multiplies(kind: type[Congestion], beta: float) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd = 100.0 * MSS
+    congestion.on_loss(100 * MSS)
+    assert congestion.ssthresh == pytest.approx(beta * 100 * MSS)
+    assert congestion.cwnd == 100 * MSS  # recovery's affair
+
+
+@BOTH
+def test_never_below_two_segments(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.on_loss(0)
+    assert congestion.ssthresh == 2 * MSS
+
+
+@BOTH
+def test_a_timeout_leaves_one_segment_and_only_the_first_lowers_ssthresh(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd = 100.0 * MSS
+    congestion.on_timeout(100 * MSS, first=True)
+    ssthresh = congestion.ssthresh
+    congestion.on_timeout(100 * MSS, first=False)
+    assert (congestion.cwnd, congestion.ssthresh) == (MSS, ssthresh)
+
+
+def test_cubic_comes_back_to_where_it_lost_after_k_seconds() -> None:
+    cubic = Cubic(MSS)
+    cubic.cwnd = cubic.ssthresh = 1000.0 * MSS
+    cubic.on_loss(1000 * MSS)
+    cubic.cwnd = cubic.ssthresh
+    k = math.cbrt(300 / Cubic.C)
+    grow(cubic, k / 2)
+    half = cubic.cwnd
+    assert 700 * MSS < half < 1000 * MSS
+    cubic = Cubic(MSS)
+    cubic.cwnd = 1000.0 * MSS
+    cubic.on_loss(1000 * MSS)
+    cubic.cwnd = cubic.ssthresh
+    grow(cubic, k)
+    assert cubic.cwnd == pytest.approx(1000 * MSS, rel=0.03)
+
+
+def test_cubic_is_not_slower_than_reno_on_a_short_path() -> None:
+    cubic, reno = Cubic(MSS), Reno(MSS)
+    for congestion in (cubic, reno):
+        congestion.cwnd = 20.0 * MSS
+        congestion.on_loss(20 * MSS)
+        congestion.cwnd = congestion.ssthresh
+    grow(cubic, 5.0, rtt=0.005)
+    grow(reno, 5.0, rtt=0.005)
+    assert cubic.cwnd > 0.5 * reno.cwnd
+
+
+def test_cubic_gives_way_when_it_loses_before_it_is_back() -> None:
+    cubic = Cubic(MSS)
+    cubic.cwnd = 100.0 * MSS
+    cubic.on_loss(100 * MSS)
+    cubic.cwnd = 80.0 * MSS
+    cubic.on_loss(80 * MSS)
+    assert cubic._w_max == pytest.approx(80 * 0.85)
+
+
+@BOTH
+def test_idleness_halves_down_to_the_initial_window(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd = 100.0 * MSS
+    congestion.on_idle(0.25, 0.2)
+    assert congestion.cwnd == 50 * MSS
+    congestion.on_idle(100.0, 0.2)
+    assert congestion.cwnd == 10 * MSS
+    congestion.cwnd = 3.0 * MSS
+    congestion.on_idle(100.0, 0.2)
+    assert congestion.cwnd == 3 * MSS
+
+
+def test_idleness_does_not_grow_cubic() -> None:
+    cubic = Cubic(MSS)
+    cubic.cwnd = 100.0 * MSS
+    cubic.on_loss(100 * MSS)
+    cubic.cwnd = cubic.ssthresh
+    grow(cubic, 1.0)
+    before = cubic.cwnd
+    cubic.on_idle(1000.0, 100_000.0)
+    cubic.on_ack(MSS, 1101.0, 0.1)
+    assert cubic.cwnd < before * 1.05
+
+
+@BOTH
+def test_undo_takes_it_back(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd = 100.0 * MSS
+    before = congestion.cwnd, congestion.ssthresh
+    congestion.on_timeout(100 * MSS, first=True)
+    congestion.undo(*before)
+    assert (congestion.cwnd, congestion.ssthresh) == before
+
+
+@BOTH
+def test_a_new_mss_keeps_the_bytes(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.set_mss(500)
+    assert congestion.cwnd == 10 * MSS
+    congestion.set_mss(8000)
+    assert congestion.cwnd == 16_000

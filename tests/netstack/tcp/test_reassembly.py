@@ -1,0 +1,74 @@
+"""The store of early bytes against a dictionary of bytes; SACK blocks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from netstack.tcp.reassembly import MAX_STRETCHES, OutOfOrder
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_it_is_a_dictionary_of_bytes_where_the_first_copy_stays(seed: int) -> None:
+    chance = random.Random(seed)
+    store, twin, rcv_nxt = OutOfOrder(), dict[int, int](), 1000
+    for _ in range(200):
+        if chance.random() < 0.85:
+            start = rcv_nxt + chance.randrange(1, 300)
+            data = chance.randbytes(chance.randrange(1, 60))
+            known = [start + n for n in range(len(data)) if start + n in twin]
+            duplicate = store.insert(start, data)
+            assert (duplicate is not None) is bool(known)
+            if duplicate is not None:
+                assert duplicate[0] == known[0]
+                assert all(at in twin for at in range(*duplicate))
+            for offset, byte in enumerate(data):
+                twin.setdefault(start + offset, byte)
+        else:
+            rcv_nxt += chance.randrange(0, 80)
+            after, chunks = store.take(rcv_nxt)
+            expected = bytearray()
+            for at in [at for at in twin if at < rcv_nxt]:
+                del twin[at]
+            while rcv_nxt in twin:
+                expected.append(twin.pop(rcv_nxt))
+                rcv_nxt += 1
+            assert (after, b"".join(chunks)) == (rcv_nxt, bytes(expected))
+        assert store.size == len(twin)
+        for left, right in store.blocks(8):
+            assert all(at in twin for at in range(left, right))
+            assert left - 1 not in twin
+            assert right not in twin
+
+
+def test_the_latest_block_comes_first() -> None:
+    store = OutOfOrder()
+    for start in (100, 300, 500, 700):
+        store.insert(start, b"x" * 10)
+    assert store.blocks(3) == [(700, 710), (500, 510), (300, 310)]
+    store.insert(310, b"y")
+    assert store.blocks(3) == [(300, 311), (700, 710), (500, 510)]
+    store.insert(510, b"z" * 190)
+    assert store.blocks(4) == [(500, 710), (300, 311), (100, 110)]
+
+
+def test_covering() -> None:
+    store = OutOfOrder()
+    store.insert(100, b"x" * 10)
+    assert store.covering(105) == (100, 110)
+    assert store.covering(110) is None
+    assert store.covering(99) is None
+
+
+def test_stretches_are_bounded_and_the_highest_goes() -> None:
+    store = OutOfOrder()
+    for number in range(MAX_STRETCHES + 100):
+        store.insert(number * 10 + 5, b"x")
+    assert len(store) == MAX_STRETCHES
+    assert store.size == MAX_STRETCHES
+    store.insert(0, b"y")
+    assert len(store) == MAX_STRETCHES
+    assert store.take(0)[0] == 1
+    for left, right in store.blocks(8):
+        assert right == left + 1

@@ -1,0 +1,70 @@
+"""RFC 6298's arithmetic, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from netstack.tcp.rtt import MAX_RTO, RttEstimator
+
+
+def test_before_any_sample_it_is_a_second() -> None:
+    assert RttEstimator().rto == 1.0
+
+
+def test_the_first_and_the_second_sample() -> None:
+    rtt = RttEstimator()
+    rtt.sample(0.4, 1.0)
+    assert (rtt.srtt, rtt.rttvar) == (0.4, 0.2)
+    assert rtt.rto == pytest.approx(0.4 + 4 * 0.2)
+    rtt.sample(0.8, 2.0)
+    assert rtt.rttvar == pytest.approx(0.2 + (0.4 - 0.2) / 4)
+    assert rtt.srtt == pytest.approx(0.45)
+
+
+def test_a_steady_path_keeps_the_floor() -> None:
+    rtt = RttEstimator()
+    for step in range(200):
+        rtt.sample(0.05, float(step))
+    assert rtt.rto == pytest.approx(0.25)
+
+
+def test_backoff_doubles_up_to_two_minutes_and_ends_with_progress() -> None:
+    rtt = RttEstimator()
+    rtos = []
+    for _ in range(20):
+        rtos.append(rtt.rto)
+        rtt.timed_out()
+    assert rtos[:8] == [1, 2, 4, 8, 16, 32, 64, MAX_RTO]
+    assert rtos[-1] == MAX_RTO
+    rtt.progressed()
+    assert rtt.rto == 1.0
+
+
+def test_a_lost_syn_without_a_sample_means_three_seconds() -> None:
+    rtt = RttEstimator()
+    rtt.timed_out()
+    rtt.lost_syn()
+    assert rtt.rto == 3.0
+    rtt = RttEstimator()
+    rtt.sample(0.1, 0.0)
+    rtt.lost_syn()
+    assert rtt.rto < 1
+
+
+def test_the_least_is_forgotten_after_five_minutes() -> None:
+    rtt = RttEstimator()
+    assert rtt.min_rtt == math.inf
+    rtt.sample(0.01, 0.0)
+    rtt.sample(0.08, 100.0)
+    assert rtt.min_rtt == 0.01
+    rtt.sample(0.08, 301.0)
+    assert rtt.min_rtt == 0.08
+
+
+def test_a_sample_of_nothing_is_still_a_sample() -> None:
+    rtt = RttEstimator()
+    rtt.sample(0.0, 0.0)
+    assert rtt.srtt > 0
+    assert rtt.rto == pytest.approx(0.2, abs=1e-3)

@@ -1,0 +1,26 @@
+"""A token bucket on a hand clock."""
+
+from __future__ import annotations
+
+from netstack.limits import TokenBucket
+
+
+def test_a_burst_then_the_rate() -> None:
+    bucket = TokenBucket(rate=10, burst=3)
+    assert [bucket.take(100.0) for _ in range(5)] == [True, True, True, False, False]
+    assert not bucket.take(100.05)
+    assert bucket.take(100.15)
+    assert not bucket.take(100.15)
+
+
+def test_it_fills_no_further_than_the_burst() -> None:
+    bucket = TokenBucket(rate=10, burst=2)
+    bucket.take(0.0)
+    assert [bucket.take(1e6) for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
+    bucket = TokenBucket(rate=1, burst=1)
+    assert bucket.take(10.0)
+    assert not bucket.take(9.0)
+    assert not bucket.take(9.5)
