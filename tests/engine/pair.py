@@ -1,0 +1,135 @@
+"""Two engines on a hand clock, each the other's only peer, with a wire each way: fixed UDP endpoints, no relay.
+
+    pair = Pair()
+    pair.run(until=lambda: listener.readable)
+
+After each drain `deadline()` must lie ahead.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+import attrs
+
+from tests.clock import Clock
+from tests.wire import Wire
+from tsnet.base.addresses import Destination, UdpAddress
+from tsnet.base.crypto import disco_public, node_public
+from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
+from tsnet.engine.engine import Engine
+from tsnet.netmap import model
+from tsnet.netmap.model import FilterRule, NetMap, Node, PortRange
+
+UNIX_TIME = 1_700_000_000.0
+ALLOW_ALL = (FilterRule(("*",), (model.Destination("*", PortRange(0, 65535)),)),)
+MAX_STEPS = 5000
+BUDGET = 256 * 1024
+
+
+def secret(name: str) -> bytes:
+    return random.Random(name).randbytes(32)
+
+
+def node(number: int, name: str, **more: object) -> Node:
+    """Node 1 is 100.64.0.1 and fd7a:115c:a1e0::1, and so on; its endpoint is 192.0.2.N:41641."""
+    own = (ip_network(f"100.64.0.{number}/32"), ip_network(f"fd7a:115c:a1e0::{number}/128"))
+    plain = Node(
+        id=number,
+        stable_id=f"n{number}",
+        name=f"{name}.tailnet.test",
+        key=node_public(NodePrivateKey(secret(name))),
+        disco_key=disco_public(DiscoPrivateKey(secret(f"disco {name}"))),
+        addresses=own,
+        allowed_ips=own,
+        endpoints=(UdpAddress(f"192.0.2.{number}", 41641),),
+        is_wireguard_only=True,
+    )
+    return attrs.evolve(plain, **more)
+
+
+def netmap(own: Node, *peers: Node, rules: tuple[FilterRule, ...] | None = ALLOW_ALL) -> NetMap:
+    return NetMap(own, {peer.id: peer for peer in peers}, packet_filter=rules)
+
+
+class Side:
+    def __init__(self, own: Node, now: float) -> None:
+        name = own.name.partition(".")[0]
+        self.node = own
+        self.address = own.endpoints[0]
+        self.engine = Engine(
+            NodePrivateKey(secret(name)),
+            DiscoPrivateKey(secret(f"disco {name}")),
+            entropy=random.Random(f"entropy {name}").randbytes,
+            now=now,
+            wall_offset=UNIX_TIME - now,
+            timestamp_mark=None,
+        )
+        self.sent: list[tuple[Destination, bytes]] = []
+
+
+class Pair:
+    """`a` is node 1, `b` is node 2."""
+
+    def __init__(self, *, seed: int = 0, loss: float = 0.0, reorder: float = 0.0, duplicate: float = 0.0) -> None:
+        self.clock = Clock()
+        self.nodes = node(1, "a"), node(2, "b")
+        self.a, self.b = (Side(own, self.clock.now) for own in self.nodes)
+        self.wires = {
+            side.address: Wire[bytes](seed + index, loss=loss, reorder=reorder, duplicate=duplicate)
+            for index, side in enumerate(self.sides)
+        }
+        self.a.engine.apply(netmap(self.nodes[0], self.nodes[1]), self.now)
+        self.b.engine.apply(netmap(self.nodes[1], self.nodes[0]), self.now)
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.a, self.b
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
+    def drain(self, side: Side) -> None:
+        for _ in range(MAX_STEPS):
+            for destination, datagrams in side.engine.transmit(self.now, BUDGET):
+                side.sent += [(destination, datagram) for datagram in datagrams]
+                for datagram in datagrams:
+                    if isinstance(destination, UdpAddress) and destination in self.wires:
+                        self.wires[destination].send(datagram, self.now)
+            if side.engine.deadline() > self.now:
+                return
+        raise AssertionError("the deadline stays due")
+
+    def step(self, limit: float) -> bool:
+        for side in self.sides:
+            self.drain(side)
+        at = min([wire.deadline() for wire in self.wires.values()] + [side.engine.deadline() for side in self.sides])
+        if at > limit:
+            self.clock.advance_to(limit)
+            return False
+        self.clock.advance_to(at)
+        for side, other in ((self.a, self.b), (self.b, self.a)):
+            arrived = self.wires[side.address].receive(self.now)
+            if arrived:
+                side.engine.receive([(other.address, arrived)], self.now)
+        return True
+
+    def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = 60.0) -> None:
+        """Until the condition holds, which it must, or that much time has passed."""
+        limit = self.now + seconds
+        while not until():
+            if not self.step(limit):
+                return
+
+    def reach(self, until: Callable[[], object], seconds: float = 60.0) -> None:
+        self.run(until=until, seconds=seconds)
+        assert until()
+
+
+A4, B4 = ip_address("100.64.0.1"), ip_address("100.64.0.2")
+A6, B6 = ip_address("fd7a:115c:a1e0::1"), ip_address("fd7a:115c:a1e0::2")
+NEVER = math.inf

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import random
+from ipaddress import ip_network
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, Pair, netmap
+from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.crypto import disco_public
+from tsnet.base.keys import DiscoPrivateKey
+from tsnet.disco.stun import encode_request
+from tsnet.engine import tsmp
+from tsnet.engine.engine import MTU, UDP, own_prefixes, udp_runs
+from tsnet.netmap.model import Destination, FilterRule, PortRange
+
+ONLY_WEB = (FilterRule(("*",), (Destination("*", PortRange(80, 80)),)),)
+
+
+def connected(pair: Pair, port: int = 80, v6: bool = False) -> tuple[Any, Any]:
+    """A connection from b to a."""
+    listener = pair.a.engine.stack.listen(port)
+    target = pair.nodes[0].ips[1 if v6 else 0]
+    client = pair.b.engine.stack.connect(target, port, pair.now, link=pair.nodes[0].key)
+    pair.reach(lambda: listener.readable)
+    server = listener.accept()
+    listener.close(pair.now)
+    return client, server
+
+
+def send_all(pair: Pair, sender: Any, receiver: Any, payload: bytes) -> bytes:
+    received, sent = bytearray(), 0
+
+    def step() -> bool:
+        nonlocal sent
+        if sent < len(payload):
+            sent += sender.write(payload[sent:], pair.now)
+        received.extend(receiver.read())
+        return len(received) == len(payload)
+
+    pair.reach(step, 600)
+    return bytes(received)
+
+
+# --- the path there and back ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v6", [False, True])
+@pytest.mark.parametrize(("loss", "reorder", "duplicate"), [(0.0, 0.0, 0.0), (0.1, 0.1, 0.1)])
+def test_a_stream_arrives_whole(v6: bool, loss: float, reorder: float, duplicate: float) -> None:
+    pair = Pair(seed=3, loss=loss, reorder=reorder, duplicate=duplicate)
+    client, server = connected(pair, v6=v6)
+    payload = random.Random(1).randbytes(100_000)
+    assert send_all(pair, client, server, payload) == payload
+    assert send_all(pair, server, client, payload) == payload
+
+
+def test_datagrams_of_one_run_have_one_length_but_the_last() -> None:
+    pair = Pair()
+    client, _server = connected(pair)
+    client.write(bytes(50_000), pair.now)
+    pair.run(seconds=0.05)
+    for _ in range(20):
+        for destination, run in pair.b.engine.transmit(pair.now, BUDGET):
+            assert isinstance(destination, UdpAddress)
+            assert len({len(datagram) for datagram in run[:-1]}) <= 1
+            assert max(map(len, run)) <= MTU + 32 + 16
+        pair.step(pair.now + 0.05)
+
+
+def test_the_budget_cuts_and_the_rest_is_due_at_once() -> None:
+    pair = Pair()
+    client, _server = connected(pair)
+    send_all(pair, client, _server, bytes(300_000))  # opens the congestion window
+    client.write(bytes(200_000), pair.now)
+    sizes = sum(len(datagram) for _, run in pair.b.engine.transmit(pair.now, 10_000) for datagram in run)
+    assert 0 < sizes <= 10_000 + 2 * MTU
+    assert pair.b.engine.deadline() <= pair.now
+
+
+def test_ping_and_the_packet_filter() -> None:
+    pair = Pair()
+    pair.a.engine.apply(netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
+    client, _ = connected(pair, 80)
+    assert client.connected
+    echo = pair.b.engine.stack.ping(A4)
+    echo.send(pair.now, 1, b"12345678")
+    pair.reach(lambda: echo.readable)
+
+
+def test_a_port_that_the_filter_denies_is_refused_at_once_by_tsmp() -> None:
+    pair = Pair()
+    pair.a.engine.apply(netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
+    pair.a.engine.stack.listen(81)
+    client = pair.b.engine.stack.connect(A4, 81, pair.now, link=pair.nodes[0].key)
+
+    def told() -> bool:
+        pair.b.engine.take_messages()
+        return client.error is not None
+
+    pair.reach(told, 5.0)
+    assert client.error == "refused"
+    assert pair.now < 1001.0
+    assert pair.a.engine.packet_filter.dropped["rule"] >= 1
+
+
+def test_tsmp_ping() -> None:
+    pair = Pair()
+    assert pair.b.engine.ping_tsmp(A4.packed, b"abcdefgh", pair.now)
+    found: list[Any] = []
+    pair.reach(lambda: found.extend(pair.b.engine.take_messages()) or found)
+    assert found == [(pair.nodes[0].key, A4.packed, tsmp.Pong(b"abcdefgh"))]
+    assert not pair.b.engine.ping_tsmp(bytes([100, 64, 0, 99]), bytes(8), pair.now)
+
+
+# --- bytes of strangers -----------------------------------------------------------------------------------------
+
+
+def test_garbage_is_dropped_and_counted_by_whoever_it_was_meant_for() -> None:
+    pair = Pair()
+    connected(pair)
+    engine, chance = pair.a.engine, random.Random(5)
+    stranger = UdpAddress("203.0.113.5", 5)
+    before = engine.device.dropped.total() + engine.paths.dropped.total() + engine.dropped.total()
+    garbage = [chance.randbytes(chance.randrange(200)) for _ in range(300)]
+    garbage += [bytes([kind]) + chance.randbytes(147) for kind in range(6)] + [b"", encode_request(bytes(12))]
+    for datagram in garbage:
+        engine.receive([(stranger, [datagram])], pair.now)
+    pair.run(seconds=1)
+    after = engine.device.dropped.total() + engine.paths.dropped.total() + engine.dropped.total()
+    assert after - before >= len(garbage) - 5
+    assert engine.dropped["stun"] == 1
+    assert not [datagram for destination, datagram in pair.a.sent if destination == stranger]
+
+
+def test_a_flipped_bit_anywhere_leaves_no_trace() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    client.write(b"hello", pair.now)
+    ((destination, (datagram,)),) = pair.b.engine.transmit(pair.now, BUDGET)
+    for at in range(len(datagram)):
+        damaged = bytearray(datagram)
+        damaged[at] ^= 1
+        pair.a.engine.receive([(pair.b.address, [bytes(damaged)])], pair.now)
+        assert not server.readable
+    pair.a.engine.receive([(pair.b.address, [datagram])], pair.now)
+    assert server.read() == b"hello"
+    assert destination == pair.a.address
+
+
+# --- control's word ---------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_left_takes_its_connections_along() -> None:
+    pair = Pair()
+    client, _ = connected(pair)
+    pair.b.engine.apply(netmap(pair.nodes[1]), pair.now)
+    assert client.error == "unreachable"
+    assert pair.b.engine.egress.routes.lookup(A4.packed) is None
+
+
+def test_an_expired_peer_counts_as_gone() -> None:
+    pair = Pair()
+    expired = attrs.evolve(pair.nodes[0], expired=True)
+    pair.b.engine.apply(netmap(pair.nodes[1], expired), pair.now)
+    assert pair.b.engine.egress.routes.lookup(A4.packed) is None
+
+
+def test_our_own_address_taken_away_ends_its_connections() -> None:
+    pair = Pair()
+    client, _ = connected(pair)
+    moved = attrs.evolve(pair.nodes[1], addresses=(ip_network("100.64.0.200/32"),))
+    pair.b.engine.apply(netmap(moved, pair.nodes[0]), pair.now)
+    assert client.error == "aborted"
+
+
+def test_a_peer_with_a_new_disco_key_has_restarted_and_its_session_is_made_anew() -> None:
+    pair = Pair()
+    connected(pair)
+    sent = len(pair.b.sent)
+    reborn = attrs.evolve(pair.nodes[0], disco_key=disco_public(DiscoPrivateKey(bytes(range(32)))))
+    pair.b.engine.apply(netmap(pair.nodes[1], reborn), pair.now)
+    echo = pair.b.engine.stack.ping(A4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable)
+    assert [datagram[0] for _, datagram in pair.b.sent[sent:]][0] == 1  # an initiation came first
+
+
+def test_routes_through_a_peer_carry_nothing_yet() -> None:
+    pair = Pair()
+    router = attrs.evolve(
+        pair.nodes[0], allowed_ips=(*pair.nodes[0].allowed_ips, ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0"))
+    )
+    assert own_prefixes(router) == list(pair.nodes[0].addresses)
+    pair.b.engine.apply(netmap(pair.nodes[1], router), pair.now)
+    assert pair.b.engine.egress.routes.lookup(bytes([10, 1, 2, 3])) is None
+
+
+def test_an_address_that_is_not_allowed_is_not_the_peers() -> None:
+    pair = Pair()
+    half = attrs.evolve(pair.nodes[0], allowed_ips=pair.nodes[0].addresses[:1])
+    assert own_prefixes(half) == [pair.nodes[0].addresses[0]]
+
+
+def test_without_a_netmap_nothing_is_due() -> None:
+    pair = Pair()
+    pair.a.engine.apply(netmap(pair.nodes[0]), pair.now)
+    assert pair.a.engine.transmit(pair.now, BUDGET) == []
+    assert pair.a.engine.deadline() == NEVER
+
+
+# --- room -------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_path_holds_what_its_peers_have_to_send_and_does_not_stay_due() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    pair.run(seconds=5)
+    pair.b.engine.hold(UDP)
+    client.write(bytes(5000), pair.now)
+    assert not pair.b.engine.transmit(pair.now, BUDGET)
+    assert pair.b.engine.deadline() > pair.now
+    pair.b.engine.release(UDP)
+    pair.reach(lambda: server.readable)
+
+
+def test_room_of_another_path_is_another_matter() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    pair.b.engine.hold(900)
+    client.write(b"on", pair.now)
+    pair.reach(lambda: server.readable)
+
+
+# --- the end ----------------------------------------------------------------------------------------------------
+
+
+def test_quiet_once_the_peer_has_acknowledged_everything() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    udp = pair.b.engine.stack.open_udp(9)
+    assert not pair.b.engine.is_quiet
+    client.write(b"last words", pair.now)
+    client.close(pair.now)
+    assert not pair.b.engine.is_quiet
+    pair.run(seconds=1)
+    assert server.read() == b"last words"
+    assert pair.b.engine.is_quiet  # FIN_WAIT_2, and an open UDP port, are nothing to wait for
+    udp.close()
+
+
+def test_suspended_sessions_are_made_anew() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    pair.run(seconds=1)
+    sent = len(pair.b.sent)
+    pair.clock.advance(3600)
+    pair.b.engine.suspended(pair.now)
+    client.write(b"back", pair.now)
+    pair.reach(lambda: server.readable)
+    assert 1 in {datagram[0] for _, datagram in pair.b.sent[sent:]}
+
+
+def test_down_is_split_by_the_kind_of_its_path() -> None:
+    udp, derp = UdpAddress("192.0.2.1", 1), DerpAddress(900, bytes(32))
+    runs = [(udp, [b"1"]), (derp, [b"2"]), (udp, [b"3"])]
+    assert udp_runs(runs) == ([(udp, [b"1"]), (udp, [b"3"])], [(derp, [b"2"])])
+
+
+def test_own_addresses_by_their_length() -> None:
+    pair = Pair()
+    assert pair.b.engine.own_address(4) == B4.packed
+    assert pair.b.engine.own_address(16) == B6.packed
+    assert pair.b.engine.own_address(3) is None

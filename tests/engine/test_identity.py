@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+
+import attrs
+import pytest
+
+from tsnet.base.crypto import node_public
+from tsnet.engine.identity import Identity, new_identity
+
+
+def identity(seed: int = 1) -> Identity:
+    return new_identity(random.Random(seed).randbytes)
+
+
+def test_three_keys_that_have_nothing_to_do_with_each_other() -> None:
+    keys = [identity().machine_key, identity().node_key, identity().lock_key]
+    for one, other in itertools.combinations(keys, 2):
+        assert one.reveal()[:32] != other.reveal()[:32]
+
+
+def test_the_same_entropy_gives_the_same_identity() -> None:
+    assert identity(1).node_key.reveal() == identity(1).node_key.reveal() != identity(2).node_key.reveal()
+
+
+def test_the_public_key_is_that_of_the_node_key() -> None:
+    assert identity().public == node_public(identity().node_key)
+
+
+def test_a_new_one_has_been_nowhere() -> None:
+    new = identity()
+    assert (new.registered, new.control_url, new.stable_id, new.timestamp_mark) == (False, "", "", None)
+
+
+def test_nothing_secret_in_its_repr_and_no_pickle() -> None:
+    new = attrs.evolve(identity(), old_node_key=identity(2).node_key)
+    for key in (new.machine_key, new.node_key, new.lock_key, new.old_node_key):
+        assert key is not None
+        assert key.reveal().hex() not in repr(new)
+        assert repr(key.reveal()) not in repr(new)
+    with pytest.raises(TypeError):
+        pickle.dumps(new)

@@ -1,0 +1,267 @@
+"""A Node turned by a pump in a simulated world, and what cannot be seen there by hand."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.engine.pair import netmap, node, secret
+from tests.house import House
+from tsnet.base.keys import NodePrivateKey
+from tsnet.base.links import Opened, Received
+from tsnet.config import configure
+from tsnet.control import facts as told
+from tsnet.engine import facts
+from tsnet.engine.identity import Identity, new_identity
+from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.errors import AddressInUse, AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
+
+NOW = 1000.0
+A, B = node(1, "a", is_wireguard_only=False), node(2, "b", is_wireguard_only=False)
+
+
+def bare(identity: Identity | None = None, **options: Any) -> Node:
+    """A node that has heard nothing yet."""
+    config = configure("a", environ={}, script="", control_url="https://control.test", **options)
+    entropy = random.Random(1).randbytes
+    return Node(
+        config,
+        identity or attrs.evolve(new_identity(entropy), node_key=NodePrivateKey(secret("a"))),
+        entropy=entropy,
+        now=NOW,
+        wall=1_700_000_000.0,
+        hostinfo={"OS": "test"},
+    )
+
+
+def running(**options: Any) -> Node:
+    some = bare(**options)
+    some._told(told.NetMapChanged(netmap(A, B)), NOW)
+    some.take_facts()
+    return some
+
+
+# --- before the first netmap ------------------------------------------------------------------------------------
+
+
+def test_before_the_netmap_it_can_do_nothing_and_says_what_it_waits_for() -> None:
+    some = bare()
+    assert some.addresses == ()
+    assert "control" in some.waiting_for
+    for use in (
+        lambda: some.resolve("b"),
+        lambda: some.listen(80, None),
+        lambda: some.open_udp(80, None),
+        lambda: some.connect(ip_address("100.64.0.2"), 80, NOW),
+        lambda: some.open_ping(ip_address("100.64.0.2")),
+    ):
+        with pytest.raises(NotUp):
+            use()
+
+
+def test_a_new_identity_is_to_be_saved_before_anything_is_sent() -> None:
+    some = bare()
+    (fact,) = some.take_facts()
+    assert isinstance(fact, facts.IdentityChanged)
+    assert fact.identity.control_url == "https://control.test"
+    registered = attrs.evolve(fact.identity, registered=True)
+    assert bare(registered).take_facts() == []
+
+
+def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> None:
+    some = bare()
+    some.take_facts()
+    some._told(told.NetMapChanged(netmap(A)), NOW)
+    saved, first = some.take_facts()
+    assert isinstance(saved, facts.IdentityChanged)
+    assert isinstance(first, facts.Running)
+    changed = attrs.evolve(B, online=True)
+    for peers, expected in (
+        ([B], [facts.PeerAppeared]),
+        ([changed], [facts.PeerChanged]),
+        ([changed], []),
+        ([], [facts.PeerLeft]),
+    ):
+        some._told(told.NetMapChanged(netmap(A, *peers)), NOW)
+        assert [type(fact) for fact in some.take_facts()] == [*expected, facts.NetMapChanged]
+
+
+# --- names and addresses ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("b", "100.64.0.2"),
+        ("B", "100.64.0.2"),
+        ("b.tailnet.test", "100.64.0.2"),
+        ("b.tailnet.test.", "100.64.0.2"),
+        ("a", "100.64.0.1"),
+        ("100.64.0.2", "100.64.0.2"),
+        ("fd7a:115c:a1e0::2", "fd7a:115c:a1e0::2"),
+        ("100.64.0.1", "100.64.0.1"),
+    ],
+)
+def test_names_and_addresses_resolve(host: str, address: str) -> None:
+    assert running().resolve(host) == ip_address(address)
+
+
+@pytest.mark.parametrize("host", ["c", "", "b.elsewhere.test", "100.64.0.9", "8.8.8.8", "::1", "b b", "." * 300])
+def test_what_is_not_on_the_tailnet(host: str) -> None:
+    with pytest.raises(NotOnTailnet):
+        running().resolve(host)
+
+
+def test_ports_are_bound_once_and_only_on_own_addresses() -> None:
+    some = running()
+    some.listen(80, None)
+    with pytest.raises(AddressInUse, match="TCP port 80"):
+        some.listen(80, None)
+    some.open_udp(80, None)
+    with pytest.raises(AddressInUse, match="UDP port 80"):
+        some.open_udp(80, None)
+    some.listen(81, ip_address("100.64.0.1"))
+    for bind in (some.listen, some.open_udp):
+        with pytest.raises(AddressNotAvailable, match="100.64.0.2 is not an address"):
+            bind(82, ip_address("100.64.0.2"))
+
+
+def test_the_own_address_of_the_same_family() -> None:
+    some = running()
+    assert some.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
+    assert some.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
+    some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
+    with pytest.raises(AddressNotAvailable):
+        some.address_towards(ip_address("fd7a::2"))
+
+
+# --- what control tells -----------------------------------------------------------------------------------------
+
+
+def test_an_expired_key_stops_new_work_and_a_new_one_starts_it() -> None:
+    some = running()
+    some._told(told.KeyExpired(), NOW)
+    (problem,) = some.take_facts()
+    assert isinstance(problem, facts.Problem)
+    assert isinstance(problem.error, KeyExpired)
+    with pytest.raises(KeyExpired):
+        some.listen(80, None)
+    some._told(told.KeyExtended(), NOW)
+    some.listen(80, None)
+
+
+def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
+    some = running()
+    fresh = NodePrivateKey(secret("fresh"))
+    some._told(told.NodeKeyRotated(fresh, some.identity.node_key), NOW)
+    (fact,) = some.take_facts()
+    assert isinstance(fact, facts.IdentityChanged)
+    assert fact.identity.node_key is fresh
+    assert not fact.identity.registered
+    assert some.engine.device.public_key == fact.identity.public
+
+
+def test_the_words_of_control_reach_the_application() -> None:
+    some = running()
+    some._told(told.LoginUrl("https://control.test/a/1"), NOW)
+    some._told(told.DuplicateNode("twice"), NOW)
+    some._told(told.Health(("slow",)), NOW)
+    assert some.take_facts() == [
+        facts.LoginUrl("https://control.test/a/1"),
+        facts.DuplicateNode("twice"),
+        facts.Health(("slow",)),
+    ]
+
+
+# --- bytes that nobody meant ------------------------------------------------------------------------------------
+
+
+def test_events_of_links_that_it_does_not_have_change_nothing() -> None:
+    some = running()
+    stray = [Received(("derp", 9, 77), b"x" * 50), Opened(("control", 5)), Received(("control", 5), b"HTTP/1.1 200")]
+    some.receive([], stray, NOW)
+    some.transmit(NOW, 1 << 20)
+    assert some.relays.dropped["closed"] == 1
+
+
+def test_time_never_goes_back_and_a_gap_is_a_suspension() -> None:
+    some = running()
+    some.transmit(NOW + 5, 1 << 20)
+    assert some._clamp(NOW) == NOW + 5
+    suspended: list[float] = []
+    some.engine.suspended = suspended.append  # type: ignore[method-assign]
+    some._clamp(NOW + 5 + SUSPENDED_AFTER + 1)
+    assert suspended == [] or some.deadline() < NOW
+    some._now = NOW
+    while some.deadline() <= NOW:
+        some.transmit(NOW, 1 << 20)
+    some._clamp(some.deadline() + 2 * SUSPENDED_AFTER)
+    assert suspended
+
+
+# --- in the world -----------------------------------------------------------------------------------------------
+
+
+def test_the_way_up_in_its_order() -> None:
+    house = House()
+    handle = house.handle("a")
+    subscription = handle.subscribe()
+    house.finish(handle.reachable(10))
+    seen = []
+    while (event := subscription.take()) is not None:
+        seen.append(type(event).__name__)
+    order = [name for name in seen if name in ("LoggedIn", "Running", "RelayChanged", "HomeChanged", "Reachable")]
+    assert order.index("LoggedIn") < order.index("Running") < order.index("HomeChanged") < order.index("Reachable")
+
+
+def test_after_a_full_drain_nothing_is_due() -> None:
+    house = House()
+    some = house.up("a").node
+    for _ in range(50):
+        some.transmit(house.now, 1 << 20)
+        some.take_facts()
+        if some.deadline() > house.now:
+            return
+    raise AssertionError("the deadline stays due")
+
+
+def test_the_relay_restarts_and_the_node_is_reachable_again() -> None:
+    house = House()
+    a, b = house.up("a"), house.up("b")
+    house.tailnet.restart_derp()
+    house.until(lambda: not a.node.relays.clients[900].is_connected)
+    house.until(lambda: a.node.relays.clients[900].is_connected and b.node.relays.clients[900].is_connected)
+    assert house.finish(b.ping("a", "icmp", 10)).seconds < 1
+
+
+def test_a_home_is_told_to_control_once_it_is_known() -> None:
+    house = House()
+    a = house.up("a")
+    member = house.tailnet._member("a")
+    assert a.node.home.region == member.home_region == 900
+    assert a.node.is_reachable
+
+
+def test_an_ephemeral_node_logs_out_at_its_end_and_others_stay() -> None:
+    house = House()
+    house.up("guest")
+    resident = house.up("resident", ephemeral=False)
+    guest = house.up("guest2")
+    for handle in (guest, resident):
+        house.finish(handle.close(2))
+    assert set(house.tailnet.nodes()) == {"guest", "resident"}
+
+
+def test_the_timestamp_mark_is_saved_ahead_of_the_first_handshake() -> None:
+    house = House()
+    house.up("a")
+    dialler = house.up("b")
+    house.finish(dialler.ping("a", "icmp", 10))
+    saved = dialler._store.load()
+    assert saved is not None
+    assert saved.timestamp_mark is not None
+    assert saved.timestamp_mark > house.world.wall()

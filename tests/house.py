@@ -1,0 +1,94 @@
+"""Nodes, control and a relay in the test's own thread, turn by turn: no loop, no thread, no real time.
+
+house = House()
+a, b = house.up("a"), house.up("b")
+listener = house.finish(a.listen(80, None, 5))
+pipe = house.finish(b.dial("a", 80, 5))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tsnet.config import configure
+from tsnet.edge.handle import Handle, Options
+from tsnet.edge.host import Host
+from tsnet.edge.operations import Operation
+from tsnet.edge.state import MemoryStore, Store
+from tsnet.errors import Error
+from tsnet.testing.simulated import SimulatedWorld
+from tsnet.testing.tailnet import Tailnet
+
+T = TypeVar("T")
+PATIENCE = 120.0
+
+
+class House:
+    """One embedded tailnet in a simulated world; every node has a machine of its own."""
+
+    def __init__(self, seed: int = 0, **options: Any) -> None:
+        self.world = SimulatedWorld(seed)
+        self.tailnet = Tailnet(world=self.world, host=self.world.v4, **options)
+        self.host: Host = self.world.host
+        self.finish(self.tailnet._begin(self.tailnet._open))
+
+    @property
+    def now(self) -> float:
+        return self.world.clock()
+
+    def handle(
+        self,
+        name: str,
+        *,
+        store: Store | None = None,
+        options: Options | None = None,
+        auth_key: str | None = None,
+        **more: Any,
+    ) -> Handle:
+        """A node that has not started."""
+        settings = {"ephemeral": True, "control_url": self.tailnet.control_url, **more}
+        key = self.tailnet.auth_key if auth_key is None else auth_key
+        config = configure(name, environ={}, script="", auth_key=key or None, **settings)
+        world: Any = self.world.machine(name)
+        return Handle(config, self.host, store or MemoryStore(), options or Options(), world)
+
+    def up(self, name: str, **options: Any) -> Handle:
+        """A node that can be reached."""
+        handle = self.handle(name, **options)
+        self.finish(handle.reachable(PATIENCE))
+        return handle
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Turn until it holds, which it must, by then."""
+        limit = self.now + seconds
+        while not condition():
+            assert self.now < limit, "it did not come true"
+            self.host.step(limit)
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass."""
+        limit = self.now + seconds
+        while self.now < limit:
+            self.host.step(limit)
+
+    def finish(self, operation: Operation[T]) -> T:
+        self.until(lambda: operation.done)
+        return operation.outcome()
+
+    def failure(self, operation: Operation[Any]) -> Error:
+        """The error that the operation ends in, which it must."""
+        self.until(lambda: operation.done)
+        error = operation._error
+        assert isinstance(error, Error), f"{error!r}"
+        return error
+
+    def connect(self, client: Handle, server: Handle, port: int = 80) -> tuple[Any, Any, Any]:
+        """(the dialled pipe, the accepted pipe, the listener)."""
+        listener = self.finish(server.listen(port, None, PATIENCE))
+        dialled = self.finish(client.dial(str(server.node.addresses[0]), port, PATIENCE))
+        accepted: list[Any] = []
+        self.until(lambda: accepted or accepted.extend(filter(None, [listener.accept_nowait()])))
+        return dialled, accepted[0], listener
