@@ -141,7 +141,10 @@ class Stack:
                     index += 1
 
     def transmit(self, now: float, budget: int = DEFAULT_BUDGET) -> list[tuple[bytes, list[bytes]]]:
-        """What must go out now, at most about `budget` bytes; call again while `deadline() <= now`."""
+        """What must go out now; call again while `deadline() <= now`.
+
+        budget: bytes of IP that TCP may fill the turn up to. Single packets that wait (at most 1 MiB) all go.
+        """
         self._now = now
         self._fragments.expire(now)
         if self._looped:
@@ -151,6 +154,7 @@ class Stack:
         outbox, self._ip.outbox, self._ip.outbox_bytes = self._ip.outbox, [], 0
         for destination, packet in outbox:
             _append(runs, destination, packet)
+            budget -= len(packet)
         self._tcp.transmit(now, budget, runs)
         return self._turn_round(runs)
 

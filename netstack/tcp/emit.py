@@ -166,6 +166,7 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
         tcb.cwnd_limited = by_cwnd - size < tcb.mss
     stop = start + size + finishes
     board.send(start, stop, now)
+    tcb.recovery.prr_out += stop - start
     tcb.snd_nxt = stop
     tcb.persist_at = math.inf
     tcb.persist_backoff = 0
@@ -179,13 +180,12 @@ def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
     """Silly window avoidance and Nagle's algorithm: full segments, or the rest of the data."""
     if size <= 0:
         return 0
-    if size == waiting:
-        if size >= tcb.mss or tcb.nodelay or tcb.fin_queued or not tcb.scoreboard.segments:
-            return size
-        return 0
+    is_rest = size == waiting
+    if is_rest and (tcb.nodelay or tcb.fin_queued or (size < tcb.mss and not tcb.scoreboard.segments)):
+        return size
     if size >= tcb.mss:
         return size - size % tcb.mss
-    return size if size >= tcb.max_snd_wnd >> 1 else 0
+    return size if size >= tcb.max_snd_wnd >> 1 and not is_rest else 0
 
 
 def _run_limit(tcb: Tcb, budget: int) -> int:

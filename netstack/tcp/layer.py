@@ -225,11 +225,11 @@ class TcpLayer:
 
     # turns ------------------------------------------------------------------------------------------------------
 
-    def transmit(self, now: float, budget: int, runs: emit.Runs) -> int:
-        """Append what must go out; the bytes of it, at most about `budget`."""
+    def transmit(self, now: float, budget: int, runs: emit.Runs) -> None:
+        """Append what must go out, at most `budget` bytes or one packet."""
         self._expire(now)
-        dirty, held, left = self._dirty, self._held, budget
-        while dirty and left > 0:
+        dirty, held, left, packet = self._dirty, self._held, budget, self._ip.mtu
+        while dirty and (left >= packet or not runs):
             tcb = next(iter(dirty))
             del dirty[tcb]
             if held and tcb.link in held:
@@ -241,7 +241,6 @@ class TcpLayer:
                 dirty[tcb] = None
             else:
                 self._arm(tcb)
-        return budget - left
 
     def is_due(self) -> bool:
         return bool(self._dirty)

@@ -80,7 +80,7 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     is_duplicate: the segment carried no data and changed no window.
     """
     board, recovery = tcb.scoreboard, tcb.recovery
-    flight, in_flight = board.outstanding, board.in_flight
+    flight, in_flight, sacked = board.outstanding, board.in_flight, board.sacked_out
     acked = ack - tcb.snd_una
     delivered = board.acknowledge(ack) if acked > 0 else []
     if acked > 0:
@@ -105,7 +105,7 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     else:
         size += _count_duplicates(tcb, acked, is_duplicate)
     if recovery.state == OPEN and board.lost_out:
-        _enter(tcb, flight)
+        _enter(tcb, flight, sacked)
     _adjust_window(tcb, size, acked, in_flight, now)
     if acked > 0:
         tcb.rto_at = now + tcb.rtt.rto if board.segments else math.inf
@@ -130,10 +130,9 @@ def detect_losses(tcb: Tcb, now: float) -> None:
 
 
 def on_reorder_timer(tcb: Tcb, now: float) -> None:
-    flight = tcb.scoreboard.outstanding
     detect_losses(tcb, now)
     if tcb.recovery.state == OPEN and tcb.scoreboard.lost_out:
-        _enter(tcb, flight)
+        _enter(tcb, tcb.scoreboard.outstanding, tcb.scoreboard.sacked_out)
         tcb.congestion.cwnd = float(tcb.scoreboard.in_flight + tcb.mss)
 
 
@@ -236,15 +235,15 @@ def _mark_first_lost(tcb: Tcb) -> None:
     board.mark_lost(first)
 
 
-def _enter(tcb: Tcb, flight: int) -> None:
-    """A loss begins an episode. flight: what was outstanding before this acknowledgement."""
+def _enter(tcb: Tcb, flight: int, sacked: int) -> None:
+    """A loss begins an episode. What was outstanding, and sacked of it, before this acknowledgement."""
     recovery, congestion = tcb.recovery, tcb.congestion
     recovery.undo = (congestion.cwnd, congestion.ssthresh)
     recovery.first_resent = None
     congestion.on_loss(flight)
     recovery.state = RECOVERY
     recovery.high_seq = tcb.snd_nxt
-    recovery.recover_fs = max(flight, 1)
+    recovery.recover_fs = max(flight - sacked, 1)
     recovery.prr_delivered = recovery.prr_out = 0
 
 

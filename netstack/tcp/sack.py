@@ -204,8 +204,9 @@ class Scoreboard:
         while index + 1 < len(segments) and segments[index].start < right:
             sent, following = segments[index], segments[index + 1]
             if sent.sacked and following.sacked:
-                following.start = sent.start
-                del segments[index]
+                merged = Sent(sent.start, following.end, following.sent_time)  # those two may just be in `delivered`
+                merged.sacked = True
+                segments[index : index + 2] = [merged]
             else:
                 index += 1
 

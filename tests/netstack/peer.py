@@ -54,9 +54,10 @@ class Peer:
     def now(self) -> float:
         return self.clock.now
 
-    def connect(self) -> TcpConnection:
-        """The stack dials us; established."""
+    def connect(self, rtt: float = 0.0) -> TcpConnection:
+        """The stack dials us, and takes `rtt` for it; established."""
         self.dial()
+        self.clock.advance(rtt)
         self.answer()
         assert [seen.flags for seen in self.take()] == ["A"]
         assert self.connection.state == "ESTABLISHED"
@@ -139,6 +140,15 @@ class Peer:
     def take(self) -> list[Seen]:
         """What the stack sends now. Its data counts as received by us when it is in order."""
         return [self._see(packet) for packet in packets_of(drain(self.stack, self.now))]
+
+    def next(self) -> list[Seen]:
+        """Let time pass until the stack sends something."""
+        for _ in range(100):
+            self.clock.advance_to(self.stack.deadline())
+            seen = self.take()
+            if seen:
+                return seen
+        raise AssertionError("the stack stays silent")
 
     def wait(self, seconds: float) -> list[Seen]:
         """Let time pass, timer by timer; what the stack sent meanwhile."""

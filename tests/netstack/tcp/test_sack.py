@@ -147,3 +147,11 @@ def test_a_receiver_that_reneges_is_found_by_the_timeout() -> None:
     board.mark_all_lost()
     assert board.sacked_out == 0
     assert (board.lost_out, len(board.to_resend)) == (10, 1)
+
+
+def test_what_is_delivered_keeps_its_size_when_neighbours_merge() -> None:
+    board = Scoreboard()
+    send(board, 10, 10, 10)
+    board.sack(10, 20, 10)
+    (delivered,) = board.sack(20, 30, 10)
+    assert (delivered.start, delivered.end) == (20, 30)

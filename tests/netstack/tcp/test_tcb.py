@@ -1,0 +1,80 @@
+"""The control block: its timers are all in the table, its sizes add up, it is small."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import pytest
+
+from netstack.tcp import tcb as module
+from netstack.tcp.tcb import TIMERS, Tcb
+from netstack.wire import tcp
+from tests.netstack.pair import A4, A6, B4, B6
+
+
+def new(*, v6: bool = False, mtu: int = 1280) -> Tcb:
+    local, remote = (A6, B6) if v6 else (A4, B4)
+    return Tcb(local.packed, 1000, remote.packed, 80, iss=7, stamp_offset=0, mtu=mtu, now=1000.0)
+
+
+def test_every_slot_that_is_an_instant_to_come_is_a_timer() -> None:
+    assert {name for name in Tcb.__slots__ if name.endswith("_at")} == set(TIMERS)
+
+
+@pytest.mark.parametrize("name", TIMERS)
+def test_the_deadline_is_the_least_of_all_timers(name: str) -> None:
+    tcb = new()
+    assert tcb.deadline() == math.inf
+    for other in TIMERS:
+        setattr(tcb, other, 2000.0)
+    setattr(tcb, name, 1500.0)
+    assert tcb.deadline() == 1500.0
+
+
+@pytest.mark.parametrize("v6", [False, True])
+def test_the_key_is_what_a_packet_of_the_peer_has(v6: bool) -> None:
+    tcb = new(v6=v6)
+    packet = tcp.build(tcb.remote, 80, tcb.local, 1000, seq=0, flags=tcp.ACK)
+    assert packet[(tcp.V6 if v6 else tcp.V4).key] == tcb.key
+
+
+@pytest.mark.parametrize(("v6", "stamps", "mss"), [(False, True, 1228), (False, False, 1240), (True, True, 1208)])
+def test_a_full_segment_fills_the_mtu(v6: bool, stamps: bool, mss: int) -> None:
+    tcb = new(v6=v6)
+    tcb.peer_mss, tcb.ts_ok = 9000, stamps
+    tcb.set_mss()
+    assert tcb.mss == mss
+    assert tcb.mss + tcb.header_size == 1280
+    assert tcb.advertised_mss == (1220 if v6 else 1240)
+
+
+def test_the_peers_mss_counts_and_is_even() -> None:
+    tcb = new()
+    tcb.peer_mss = 537
+    tcb.set_mss()
+    assert tcb.mss == 536
+
+
+def test_stamps_are_milliseconds_with_an_offset() -> None:
+    tcb = new()
+    tcb.stamp_offset = 0xFFFF_FFFF
+    assert tcb.stamp(1.5) == 1499
+
+
+def test_the_send_buffer_follows_the_window_within_bounds() -> None:
+    tcb = new()
+    assert tcb.send_limit == module.INITIAL_SEND_LIMIT
+    tcb.congestion.cwnd = 1e6
+    assert tcb.send_limit == 2_000_000
+    tcb.congestion.cwnd = 1e9
+    assert tcb.send_limit == module.MAX_SEND_LIMIT
+
+
+def test_an_idle_one_takes_less_than_four_kibibytes() -> None:
+    new()
+    tracemalloc.start()
+    kept = [new() for _ in range(100)]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / len(kept) < 4096
