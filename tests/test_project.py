@@ -212,7 +212,7 @@ def tracked() -> tuple[Path, ...]:
 
 def test_no_file_knows_a_machine() -> None:
     """No folder of somebody's computer, and no host from which packages came."""
-    machine = re.compile(r"(?<![\w.])/(?:work|root|opt)/\w|(?:pypi|pythonhosted|golang)\.org/simple|/wheels\b")
+    machine = re.compile(r"(?<![\w.])/(?:work|root|opt)/\w|(?:pypi|pythonhosted|golang)\.org/simple|/wheel[s]\b")
     for path in tracked():
         if path.suffix != ".sum" and path.exists():
             text = path.read_text(encoding="utf-8", errors="replace")
