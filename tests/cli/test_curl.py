@@ -81,7 +81,8 @@ class TestCurl:
         out, err = capfd.readouterr()
         assert out == ""
         assert "[not-on-tailnet]" in err
-        assert "shop:81 refused the connection" in err
+        assert err.splitlines()[-1].startswith("tsnet curl: shop:81 refused the connection")
+        assert err.splitlines()[-1].endswith("[dial-refused]")
 
     def test_a_service_that_speaks_no_http(self, shop: tsnet.Server, capfd: pytest.CaptureFixture[str]) -> None:
         with shop.listen(22) as listener:

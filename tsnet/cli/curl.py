@@ -13,7 +13,7 @@ import httpx
 
 from tsnet.cli import console
 from tsnet.cli.joining import joined
-from tsnet.errors import ConfigError
+from tsnet.errors import ConfigError, Error
 from tsnet.sync import Server
 
 HTTP_ERROR = 22
@@ -25,8 +25,19 @@ def run(options: Namespace) -> int:
         with joined(options, passing=True) as node:
             return _fetch(node, request, options)
     except httpx.HTTPError as error:
+        reason = _reason(error)
+        if isinstance(reason, Error):
+            raise reason from None
         console.say(f"{request.url}: {console.message(error)} [{type(error).__name__}]")
         return 1
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What lies behind httpx's error and httpcore's, which forgets the cause that it had."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, Error):
+        reason = reason.__cause__ or reason.__context__
+    return error if reason is None else reason
 
 
 def _request(options: Namespace) -> httpx.Request:

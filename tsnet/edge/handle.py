@@ -247,6 +247,7 @@ class Handle:
 
     def listen(self, port: int, address: IPAddress | None, timeout: float) -> Operation[ListenPipe]:
         def begin(operation: Operation[ListenPipe], left: float) -> None:
+            self.pump.catch_up(self.pump.now())  # a port that was closed a moment ago is free
             listener = self.node.listen(port, address)
             addresses = (address,) if address is not None else self.node.addresses
             pipe = ListenPipe(listener, self.pump, tuple(map(str, addresses)), BACKLOG)
@@ -258,6 +259,7 @@ class Handle:
 
     def listen_packet(self, port: int, address: IPAddress | None, timeout: float) -> Operation[PacketPipe]:
         def begin(operation: Operation[PacketPipe], left: float) -> None:
+            self.pump.catch_up(self.pump.now())
             self._packets(operation, port, address, None)
 
         return self._when_running(timeout, begin)

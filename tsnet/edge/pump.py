@@ -159,17 +159,22 @@ class Pump:
 
     def _service(self, now: float) -> bool:
         """Every pipe whose application or connection has something to say; returns whether there was any."""
-        owners, scheduled = self.owners, self._scheduled
-        found = False
-        for _ in range(len(scheduled)):
-            found = True
-            scheduled.popleft().service(now)
+        owners = self.owners
+        found = self.catch_up(now)
         for endpoint in self.node.take_ready():
             owner = owners.get(endpoint)
             if owner is not None:
                 found = True
                 owner.service(now)
         return found
+
+    def catch_up(self, now: float) -> bool:
+        """Do what the application has asked of its pipes so far; returns whether it had."""
+        scheduled = self._scheduled
+        asked = len(scheduled)
+        for _ in range(asked):
+            scheduled.popleft().service(now)
+        return asked > 0
 
     def adopt(self, connection: TcpConnection) -> Pipe:
         """A pipe for a connection that has just come into being, serviced from now on."""
