@@ -105,10 +105,17 @@ def test_a_pin_is_for_one_certificate() -> None:
     assert pin_refusal([], pin_of(own)).startswith("wrong pin: 0 certificates")
 
 
-def test_meta_certificates_do_not_count_and_cannot_be_pinned() -> None:
+def test_meta_certificates_behind_the_first_do_not_count() -> None:
     own, meta = issue(["derp.test"]), issue(common_name="derpkey" + "0" * 64, serial=2)
     check_pin([own.der, meta.der], pin_of(own), "derp.test", time.time())
-    assert pin_refusal([meta.der], pin_of(meta)).startswith("wrong pin: 0 certificates")
+    check_pin([own.der, meta.der, meta.der], pin_of(own), "derp.test", time.time())
+
+
+def test_the_pinned_certificate_must_be_the_one_whose_key_was_proved() -> None:
+    """A stranger's own leaf that calls itself a meta certificate, and a copy of the pinned one behind it."""
+    own, stranger = issue(["derp.test"]), issue(["derp.test"], common_name="derpkey" + "0" * 64, serial=2)
+    assert pin_refusal([stranger.der, own.der], pin_of(own)).startswith("wrong pin: 2 certificates")
+    assert pin_refusal([stranger.der], pin_of(own)).startswith("wrong pin: presented")
 
 
 @pytest.mark.parametrize("pin", ["sha256-raw:", "sha256-raw:" + "0" * 64, "sha256-raw:ä", "sha256-raw:" + "z" * 64])

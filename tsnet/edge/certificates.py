@@ -8,7 +8,9 @@
 | insecure         | none             | none    | none                                                     |
 
 A DERP server appends a certificate to its chain whose subject is `derpkey` and its key: a message to fast-start
-clients, which vouches for nothing and is left out.
+clients, which vouches for nothing and is left out. Never in first place: the first certificate is the one whose key
+the session has proved, and only that one may satisfy a pin. (Go's loop lets a leaf that calls itself `derpkey` pass, if
+a copy of the pinned certificate follows.)
 
 Source: Go net/tlsdial/tlsdial.go (SetConfigExpectedCert, SetConfigExpectedCertHash); RFC 6125.
 Not here: the TLS session (`tsnet.edge.tls`). `cryptography.x509` is imported by the rules that need it.
@@ -88,10 +90,13 @@ def check_name(leaf: bytes, name: str) -> None:
 
 
 def check_pin(chain: Sequence[bytes], pin: str, server_name: str, unix_time: float) -> None:
-    """Whether exactly the pinned certificate was presented, is in date, and is for `server_name`."""
+    """Whether exactly the pinned certificate was presented, is in date, and is for `server_name`.
+
+    chain: as presented; its first certificate is the one whose owner is at the other end.
+    """
     from cryptography import x509
 
-    real = [der for der in chain if not _META.search(der)]
+    real = [der for number, der in enumerate(chain) if number == 0 or not _META.search(der)]
     if len(real) != 1:
         raise CertificateRefused(f"wrong pin: {len(real)} certificates presented, the pin is for one")
     der = real[0]
