@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 from tsnet.base.keys import NodePrivateKey
+from tsnet.base.malformed import MalformedError
 from tsnet.edge import state
 from tsnet.edge.state import DirectoryStore, MemoryStore, Store, decode, default_directory, encode, open_store
 from tsnet.engine.identity import Identity, new_identity
@@ -321,3 +322,46 @@ def test_a_store_is_used_as_it_is() -> None:
 def test_what_is_no_store_is_a_config_error(given: Any) -> None:
     with pytest.raises(ConfigError, match="state="):
         open_store(given, "shop", environ={}, ephemeral=False)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o666])
+def test_a_file_that_others_could_read_is_closed_to_them(store: DirectoryStore, mode: int) -> None:
+    store.save(identity())
+    store.file.chmod(mode)
+    assert store.load() == identity()
+    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
+
+
+def test_what_an_earlier_death_left_is_not_written_into(store: DirectoryStore, tmp_path: Path) -> None:
+    left = store.file.with_name("tsnet.state.new")
+    left.write_text("half")
+    left.chmod(0o666)
+    store.save(identity())
+    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    left.symlink_to(elsewhere)
+    store.save(identity())
+    assert elsewhere.read_text() == "precious"
+    assert not store.file.is_symlink()
+
+
+def test_the_lock_is_no_link_to_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "tsnet.lock").symlink_to(elsewhere)
+    with pytest.raises(StateError, match="cannot be used"):
+        DirectoryStore(tmp_path / "node").open()
+    assert elsewhere.read_text() == "precious"
+
+
+@pytest.mark.parametrize("mark", ["NaN", "Infinity", "-1", "1e300", "true", '"1"', "1" + "0" * 40])
+def test_a_mark_that_no_time_stamp_could_hold(mark: str) -> None:
+    text = (
+        encode(attrs.evolve(identity(), timestamp_mark=1.0))
+        .decode()
+        .replace('"timestamp_mark": 1.0', f'"timestamp_mark": {mark}')
+    )
+    with pytest.raises(MalformedError, match="timestamp_mark"):
+        decode(text.encode())

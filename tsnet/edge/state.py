@@ -48,6 +48,8 @@ VERSION = 1
 KIND = "tsnet-py"
 STATE_FILE = "tsnet.state"
 LOCK_FILE = "tsnet.lock"
+MAX_MARK = 1 << 40
+"""Unix seconds that no clock reaches, and that still fit a time stamp."""
 
 K = TypeVar("K", bound=PrivateKey)
 
@@ -112,7 +114,7 @@ class DirectoryStore:
 
     def load(self) -> Identity | None:
         try:
-            text = self.file.read_bytes()
+            text = read_privately(self.file)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -222,7 +224,7 @@ def decode(text: bytes) -> Identity:
     if fields.get("version") != VERSION:
         raise MalformedError(f"has version {fields.get('version')!r}, and this library knows version {VERSION}")
     mark = fields.get("timestamp_mark")
-    if not isinstance(mark, (int, float, type(None))) or isinstance(mark, bool):
+    if mark is not None and (type(mark) not in (int, float) or not 0 <= mark < MAX_MARK):
         raise MalformedError("is damaged: timestamp_mark is no number")
     old = fields.get("old_node_key")
     return Identity(
@@ -252,11 +254,22 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def read_privately(path: Path) -> bytes:
+    """What it holds. Modes that let others read it are taken back, where we may (a copy, a restored backup)."""
+    with open(path, "rb") as file:
+        if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
+            with contextlib.suppress(OSError):
+                os.fchmod(file.fileno(), 0o600)
+        return file.read()
+
+
 def replace(path: Path, data: bytes) -> None:
     """The whole new file or the whole old one, whatever happens in between. The lock is ours, so one name will do."""
     temporary = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # an earlier death's, with who knows what modes, or a link to elsewhere
     try:
-        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -278,7 +291,7 @@ def replace(path: Path, data: bytes) -> None:
 
 def take_lock(path: Path, use_flock: bool) -> int:
     """The open lock file, with our pid in it. Raises StateLocked, or OSError."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         holder = read_pid(lock)
         if use_flock:
