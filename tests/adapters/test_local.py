@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -121,6 +123,31 @@ async def test_a_stale_socket_file_is_replaced_a_living_one_and_a_file_are_not(t
     with pytest.raises(OSError, match="in use"):
         LocalListener(str(path))
     assert path.read_text() == "mine"
+
+
+class Short(socket.socket):
+    """A listening socket in a process that is short of descriptors, twice."""
+
+    failures = 2
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+async def test_without_descriptors_those_who_come_wait() -> None:
+    """A forward must not end because the process was short of descriptors for a moment."""
+    listener = LocalListener(0)
+    listener._socket = Short(fileno=listener._socket.detach())
+    one = await connect_local(listener.address)
+    with anyio.fail_after(5):
+        other = await listener.accept()
+    await one.send(b"here")
+    assert await other.receive() == b"here"
+    for end in (one, other, listener):
+        await end.aclose()
 
 
 async def test_nobody_there(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ Not here: what is copied to where (`forward`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -28,6 +29,9 @@ Target = int | str
 
 _RESET = struct.pack("ii", 1, 0)
 _BACKLOG = 128
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.1
+"""Without descriptors or memory to accept with."""
 
 
 class LocalStream(anyio.abc.ByteStream):
@@ -117,7 +121,9 @@ class LocalListener:
             except OSError as error:
                 if self._socket.fileno() < 0:
                     raise anyio.ClosedResourceError from error
-                raise
+                if error.errno not in _EXHAUSTED:
+                    raise
+                await anyio.sleep(_PAUSE)  # who comes waits in the backlog
 
     async def aclose(self) -> None:
         if self._socket.fileno() >= 0:
