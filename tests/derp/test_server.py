@@ -349,6 +349,16 @@ def test_a_link_that_stays_full_is_closed() -> None:
     assert relay.dropped == {"write timeout": 1}
 
 
+def test_a_link_that_fills_up_again_and_again_keeps_its_few_timers() -> None:
+    relay = new_relay()
+    logged_in(relay)
+    for step in range(1, 200):
+        relay.receive(Full(LINK), 20.0 * step)
+        relay.receive(Room(LINK), 20.0 * step + 1)
+        relay.transmit(20.0 * step + 15, BUDGET)
+    assert len(relay._heap) <= 3
+
+
 def test_a_full_link_keeps_an_answer_until_there_is_room() -> None:
     relay = new_relay()
     relay.receive(Accepted(LINK, REMOTE), 0.0)

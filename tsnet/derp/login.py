@@ -96,9 +96,9 @@ def _open(private_key: NodePrivateKey, public_key: NodeKey, sealed: bytes) -> di
 
 
 def _number(members: dict[str, Any], name: str) -> int:
-    """A whole number that is not negative, or 0: absent, null and nonsense are the same here."""
+    """A whole number of 63 bits that is not negative, or 0: absent, null and nonsense are the same here."""
     value = members.get(name)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < 1 << 63 else 0
 
 
 def _compact(members: dict[str, Any]) -> bytes:

@@ -245,8 +245,9 @@ class Relay:
     def transmit(self, now: float, budget: int) -> list[Effect]:
         """Run what is due, then at most `budget` bytes, one piece a link; links that got some go to the back."""
         while self._heap and self._heap[0][0] <= now:
-            session = self._sessions.get(heapq.heappop(self._heap)[2])
-            if session is not None:
+            at, _order, link = heapq.heappop(self._heap)
+            session = self._sessions.get(link)
+            if session is not None and at == session.armed_at:  # else superseded by an earlier one, which armed anew
                 session.armed_at = math.inf
                 self._expire(session, now)
         effects, self._closing = self._closing, []
