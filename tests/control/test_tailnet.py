@@ -14,7 +14,7 @@ from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 from tsnet.control.members import Member
 from tsnet.control.messages import MapRequest
 from tsnet.control.policy import Policy
-from tsnet.control.tailnet import LOGIN_LIFETIME, Refusal, Tailnet
+from tsnet.control.tailnet import LOGIN_LIFETIME, MAX_LOGINS, Refusal, Tailnet
 from tsnet.netmap.model import DerpMap, DnsConfig
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -200,6 +200,20 @@ def test_a_hostname_that_is_no_text() -> None:
     assert member.name == "node"
 
 
+@pytest.mark.parametrize("home", [True, 1 << 31, 10**300, -1, 0, "900", None, 9.5])
+def test_a_home_that_is_no_region_number(home: object) -> None:
+    net = tailnet()
+    member = admit(net, 1)
+    net.update(member, lite(1, hostinfo={"Hostname": "shop", "NetInfo": {"PreferredDERP": home}}))
+    assert member.home_region == 0
+
+
+def test_logins_that_nobody_comes_for_are_bounded() -> None:
+    net = tailnet()
+    logins = [net.begin_login(machine(1), NodeKey(number.to_bytes(32)), "x", NOW) for number in range(MAX_LOGINS + 5)]
+    assert list(net.logins.values()) == logins[5:]
+
+
 # --- what a node may know -----------------------------------------------------------------------------------------
 
 
@@ -213,6 +227,19 @@ def test_a_node_is_shown_whole_to_itself_and_reduced_to_others() -> None:
     assert (own.machine, shown.machine) == (machine(1), None)
     assert ("NetInfo" in own.hostinfo, "NetInfo" in shown.hostinfo) == (True, False)
     assert shown.home_region == 900
+
+
+def test_others_are_told_nothing_that_go_would_choke_on() -> None:
+    net = tailnet()
+    member, other = admit(net, 1), admit(net, 2, "cafe")
+    net.update(member, lite(1, hostinfo={"Hostname": "shop", "OS": 5, "Services": [{"Port": "80"}], "os": {}}))
+    assert net.peers_of(other)[1].hostinfo == {"Hostname": "shop"}
+
+
+def test_a_node_is_kept_until_something_changes() -> None:
+    net = tailnet()
+    member = admit(net, 1)
+    own = net.self_node(member)
     assert net.self_node(member) is own, "kept until something changes"
 
 

@@ -19,7 +19,8 @@ import attrs
 
 from tsnet.base.addresses import IPPrefix, UdpAddress
 from tsnet.base.keys import MachineKey, NodeKey
-from tsnet.control.gojson import format_time
+from tsnet.control.gojson import format_time, mapping
+from tsnet.control.hostinfo import for_peers
 from tsnet.control.members import Member, addresses_of, free_name, label_of, usable_endpoints
 from tsnet.control.messages import MapRequest
 from tsnet.control.policy import ALLOW_ALL, Policy, Subject
@@ -28,6 +29,9 @@ from tsnet.netmap.whois import TAGGED_DEVICES
 
 LOGIN_LIFETIME = 15 * 60.0
 """How long an AuthURL can be used."""
+
+MAX_LOGINS = 1024
+"""AuthURLs that wait at once: anyone can ask for one. The oldest gives way."""
 
 AUTH_ID_BYTES = 16
 KEY_ID_BYTES, KEY_SECRET_BYTES = 6, 32
@@ -166,6 +170,8 @@ class Tailnet:
             for auth_id, login in self.logins.items()
             if unix_now < login.begun_at + LOGIN_LIFETIME and (login.machine, login.key) != (machine, key)
         }
+        while len(self.logins) >= MAX_LOGINS:
+            del self.logins[next(iter(self.logins))]
         login = Login(self._entropy(AUTH_ID_BYTES).hex(), machine, key, hostname, unix_now)
         self.logins[login.auth_id] = login
         return login
@@ -315,8 +321,8 @@ class Tailnet:
         old = member.hostinfo
         network = hostinfo.get("NetInfo") or old.get("NetInfo")
         member.hostinfo = {**hostinfo, "NetInfo": network} if network else hostinfo
-        home = network.get("PreferredDERP") if isinstance(network, dict) else None
-        if isinstance(home, int) and home > 0:
+        home = mapping(network).get("PreferredDERP")
+        if type(home) is int and 0 < home < 1 << 31:  # True is no region, and Go would not read it as one
             member.home_region = home
         if hostinfo.get("Hostname") != old.get("Hostname"):
             self.rename(member, member.hostname)
@@ -356,11 +362,10 @@ class Tailnet:
         return Subject(member.name, login, member.tags, member.addresses, member.routes)
 
     def _both_nodes(self, member: Member) -> tuple[Node, Node]:
-        """As shown to itself, and to others: without what changes often and concerns nobody (NetInfo)."""
+        """As shown to itself, and to others."""
         if member.id not in self._nodes:
             own = self._node(member)
-            public = {name: value for name, value in member.hostinfo.items() if name != "NetInfo"}
-            self._nodes[member.id] = own, attrs.evolve(own, hostinfo=public, machine=None)
+            self._nodes[member.id] = own, attrs.evolve(own, hostinfo=for_peers(member.hostinfo), machine=None)
         return self._nodes[member.id]
 
     def _node(self, member: Member) -> Node:
