@@ -577,6 +577,7 @@ def test_a_deleted_ephemeral_node_registers_anew_with_another_key() -> None:
     client.set_net_info({"PreferredDERP": 900}, control.now)
     control.run()
     control.answer("update", b"node not found", 404)
+    control.wind(0.1)
     request = control.find("register").register
     assert request.node_key != NODE_KEY
     assert (request.old_node_key, request.auth_key, request.ephemeral) == (None, "key", True)
@@ -589,6 +590,23 @@ def test_a_deleted_ephemeral_node_registers_anew_with_another_key() -> None:
     assert control.updates[-1].node_key == request.node_key
 
 
+def test_a_control_that_forgets_every_new_node_is_asked_less_and_less() -> None:
+    control = Scripted()
+    control.join(ephemeral=True)
+    control.send(b"", end=True)
+    registered_at: list[float] = []
+    until = control.now + 60
+    while control.now < until:
+        control.wind(0.01)
+        if control.waits("poll"):
+            control.answer("poll", b"node not found", 404)
+        if control.waits("register"):
+            registered_at.append(control.now)
+            control.answer("register", WELCOME.encode())
+    assert len(registered_at) < 40
+    assert registered_at[-1] - registered_at[-2] > 1
+
+
 def test_a_late_404_about_the_deleted_node_does_not_hit_the_new_one() -> None:
     control = Scripted()
     client = control.join(ephemeral=True)
@@ -598,6 +616,7 @@ def test_a_late_404_about_the_deleted_node_does_not_hit_the_new_one() -> None:
     control.wind(1)
     control.answer("poll", b"node not found", 404)
     assert not control.waits("update")
+    control.wind(0.1)
     control.answer("register", WELCOME.encode())
     assert len(control.told(facts.NodeKeyRotated)) == 1
     assert control.waits("update")

@@ -125,3 +125,26 @@ def test_lists_keep_what_can_be_read() -> None:
     assert gojson.objects([{"a": 1}, None, 3]) == [{"a": 1}]
     assert gojson.endpoints(["1.2.3.4:5", "x"]) == (UdpAddress("1.2.3.4", 5),)
     assert gojson.strings([IPv4Address("1.2.3.4")]) == ["1.2.3.4"]
+
+
+def test_what_is_kept_as_it_came_is_not_deep() -> None:
+    assert gojson.raw({"a": [{"b": 1}]}) == {"a": [{"b": 1}]}
+    assert gojson.raw([1]) == gojson.raw(None) == {}
+    for levels, kept in ((gojson.MAX_DEPTH - 1, True), (gojson.MAX_DEPTH, False), (900, False)):
+        for wrap in (lambda value: [value], lambda value: {"x": value}):
+            value: object = 1
+            for _ in range(levels):
+                value = wrap(value)
+            assert bool(gojson.raw({"deep": value})) is kept
+
+
+def test_numbers_and_texts_that_python_would_choke_on_later() -> None:
+    assert [gojson.number(value) for value in (10**400, float("inf"), float("nan"), 1.5)] == [0.0, 0.0, 0.0, 1.5]
+    assert gojson.endpoint("192.0.2.1:" + "9" * 5000) is None
+    assert gojson.endpoint("192.0.2.1:\u0661\u0662") is None
+    assert gojson.text("a\ud800b") == "a?b"
+    assert gojson.texts(["\udfff", "ä"]) == ("?", "ä")
+
+
+def test_a_mapped_endpoint_is_the_v4_one() -> None:
+    assert gojson.endpoint("[::ffff:192.0.2.1]:7") == UdpAddress("192.0.2.1", 7)

@@ -7,7 +7,18 @@ import sys
 import pytest
 
 from tsnet.base.malformed import MalformedError
-from tsnet.control.http import MAX_REQUEST_BODY, Body, Cancelled, End, Head, HttpClient, HttpServer, Request, Reset
+from tsnet.control.http import (
+    MAX_REQUEST_BODY,
+    MAX_UNFINISHED,
+    Body,
+    Cancelled,
+    End,
+    Head,
+    HttpClient,
+    HttpServer,
+    Request,
+    Reset,
+)
 
 Answer = Head | Body | End | Reset
 
@@ -140,6 +151,25 @@ def test_the_server_breaks_off() -> None:
     pair.server.close(stream)
     pair.run()
     assert pair.answers[-1] == Reset(stream, 8)
+
+
+def test_requests_that_never_end_have_one_limit_together() -> None:
+    """A client may have many streams open; none of them need ever be whole."""
+    pair = Pair()
+    half = bytes(MAX_REQUEST_BODY // 2)
+    streams = []
+    for _ in range(2 * MAX_UNFINISHED // MAX_REQUEST_BODY + 3):
+        streams.append(pair.client.request("POST", "/p", half))
+        pair.client._bodies[streams[-1]].ends = False
+        pair.run()
+    refused = [answer.stream for answer in pair.answers if isinstance(answer, Head) and answer.status == 413]
+    assert refused[0] == streams[MAX_UNFINISHED // len(half)]
+    for stream in streams:
+        pair.client.cancel(stream)
+    pair.run()
+    whole = pair.client.request("POST", "/p", half)
+    pair.run()
+    assert pair.requests[-1] == Request(whole, "POST", "/p", {}, half)
 
 
 def test_a_request_that_is_too_large_gets_413() -> None:

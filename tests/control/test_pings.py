@@ -77,7 +77,7 @@ def test_c2n_is_answered_over_noise_whatever_the_host() -> None:
         (f"{HERE}/c2n", "c2n", "ping-malformed"),
         (f"{HERE}/a b", "", "ping-malformed"),
         (f"{HERE}/a\r\nX: y", "", "ping-malformed"),
-        ("https://[::1/p", "", "ping-elsewhere"),
+        ("https://[::1/p", "", "ping-malformed"),
         ("file:///etc/passwd", "", "ping-malformed"),
     ],
 )
@@ -87,6 +87,16 @@ def test_what_is_not_done_is_counted(url: str, types: str, reason: str) -> None:
     assert kit.dropped == {reason: 1}
     assert kit.pings.take_effects() == []
     assert kit.pings.take_posts() == []
+
+
+@pytest.mark.parametrize("types", ["", "c2n", "TSMP"])
+@pytest.mark.parametrize("url", ["http://[", "https://[::1/p", "https://a]b/p", "https://control.example:99999/p"])
+def test_what_only_looks_like_a_url_is_asked_of_nobody(url: str, types: str) -> None:
+    """Over the channel, too: there no host is compared, and the path alone goes into a request."""
+    kit = Kit()
+    kit.ask(url, types=types, url_is_noise=True)
+    assert kit.dropped == {"ping-malformed": 1}
+    assert (kit.pings.take_posts(), kit.pings.take_facts()) == ([], [])
 
 
 def test_a_few_links_at_once() -> None:

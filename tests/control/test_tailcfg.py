@@ -226,3 +226,21 @@ def test_users() -> None:
     user = UserProfile(3, "a@example.com", "A", "https://example.com/a.png")
     assert tailcfg.decode_user(tailcfg.encode_user(user)) == user
     assert tailcfg.decode_user(None) == UserProfile(0, "")
+
+
+@pytest.mark.parametrize("name", ["Name", "HostName"])
+def test_a_derp_nodes_names_cannot_end_a_line_of_http(name: str) -> None:
+    node = {"Name": "900a", "HostName": "relay.example", name: "x\r\nProxy-Authorization: y"}
+    update = tailcfg.decode_derp_map({"Regions": {"900": {"Nodes": [node]}}})
+    assert update is not None
+    assert update.regions is not None
+    (decoded,) = update.regions[900].nodes
+    assert "" in (decoded.name, decoded.host_name)
+    assert "\n" not in decoded.name + decoded.host_name
+
+
+def test_capabilities_too_deep_are_left_out() -> None:
+    deep: object = 1
+    for _ in range(500):
+        deep = [deep]
+    assert tailcfg.decode_cap_map({"a": [1, deep, 2]}) == {"a": (1, 2)}

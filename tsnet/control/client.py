@@ -504,7 +504,7 @@ class Client:
         self._end_update(now)
         self._login.start_over()
         if self._login.ephemeral and self._login.auth_key:
-            self._register_at = now
+            self._register_at = now + self._poll_backoff.failed()  # a control that forgets each new one is not besieged
             return
         self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
 

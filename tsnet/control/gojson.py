@@ -6,7 +6,8 @@
     addresses                                    "100.64.0.1", "100.64.0.1/32", "1.2.3.4:5", "[::1]:5"
 
 A value of the wrong kind reads as absent: a server that is newer than we are must not cost us the rest of the
-message. Only a document that is no JSON object raises MalformedError.
+message. Only a document that is no JSON object raises MalformedError. What is kept as it came (`raw`) is nested at
+most MAX_DEPTH deep, so that whoever compares, prints or encodes it later has stack enough.
 
 Source: Go encoding/json, net/netip, time.Time.MarshalJSON, types/key.
 Not here: which fields there are (`tailcfg`, `messages`).
@@ -20,10 +21,11 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
-from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress
+from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress, parse_address
 from tsnet.base.keys import PublicKey
 from tsnet.base.malformed import MalformedError
 
+MAX_DEPTH = 32
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))")
@@ -45,7 +47,10 @@ def document(value: Mapping[str, Any]) -> bytes:
 
 
 def text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """Half a surrogate pair, which JSON can write and UTF-8 cannot, becomes a question mark."""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def integer(value: Any) -> int:
@@ -56,7 +61,8 @@ def integer(value: Any) -> int:
 
 
 def number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    """A finite one."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e300 else 0.0
 
 
 def items(value: Any) -> list[Any]:
@@ -64,7 +70,7 @@ def items(value: Any) -> list[Any]:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in items(value) if isinstance(item, str))
+    return tuple(text(item) for item in items(value) if isinstance(item, str))
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
@@ -73,6 +79,17 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def raw(value: Any) -> dict[str, Any]:
+    """An object that is kept as it came; empty if it is none, or too deep."""
+    return value if isinstance(value, dict) and is_shallow(value) else {}
+
+
+def is_shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
+    if isinstance(value, dict):
+        return levels > 0 and all(is_shallow(item, levels - 1) for item in value.values())
+    return not isinstance(value, list) or (levels > 0 and all(is_shallow(item, levels - 1) for item in value))
 
 
 def tri(value: Any) -> bool | None:
@@ -111,9 +128,10 @@ def prefixes(value: Any) -> tuple[IPPrefix, ...]:
 
 
 def endpoint(value: Any) -> UdpAddress | None:
+    """A v4-mapped address is unmapped."""
     host, _colon, port = text(value).rpartition(":")
-    found = address(host.removeprefix("[").removesuffix("]"))
-    if found is None or not port.isdecimal() or not 0 < int(port) < 65536:
+    found = parse_address(host)
+    if found is None or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         return None
     return UdpAddress(str(found), int(port))
 

@@ -32,6 +32,9 @@ WINDOW = 1 << 20
 CONNECTION_WINDOW = 4 * WINDOW
 MAX_STREAMS = 1000
 MAX_REQUEST_BODY = 1 << 20
+MAX_UNFINISHED = 8 << 20
+"""Of all request bodies of one connection that are not whole yet."""
+
 MAX_HEADER_LIST = 64 * 1024
 
 Headers = Sequence[tuple[str, str]]
@@ -256,6 +259,7 @@ class HttpServer(_Half):
         super().__init__(client=False)
         self._heads: dict[int, dict[str, str]] = {}
         self._requests: dict[int, bytearray] = {}
+        self._unfinished = 0  # bytes in these
         self._open: set[int] = set()
 
     def receive(self, data: bytes) -> list[Request | Cancelled]:
@@ -311,19 +315,26 @@ class HttpServer(_Half):
         if body is None:
             return
         body += data
-        if len(body) > MAX_REQUEST_BODY:
-            del self._heads[stream], self._requests[stream]
+        self._unfinished += len(data)
+        if len(body) > MAX_REQUEST_BODY or self._unfinished > MAX_UNFINISHED:
+            del self._heads[stream]
+            self._take_body(stream)
             self.respond(stream, 413)
 
     def _whole(self, stream: int) -> Request:
         head = self._heads.pop(stream)
-        body = bytes(self._requests.pop(stream))
+        body = self._take_body(stream)
         return Request(stream, head.get(":method", ""), head.get(":path", ""), _plain(head.items()), body)
+
+    def _take_body(self, stream: int) -> bytes:
+        body = bytes(self._requests.pop(stream, b""))
+        self._unfinished -= len(body)
+        return body
 
     def _forget(self, stream: int) -> None:
         self._open.discard(stream)
         self._heads.pop(stream, None)
-        self._requests.pop(stream, None)
+        self._take_body(stream)
         self._bodies.pop(stream, None)
 
 

@@ -114,7 +114,7 @@ class RegisterRequest:
             auth_key=text(mapping(fields.get("Auth")).get("AuthKey")),
             expiry=gojson.unix_time(fields.get("Expiry")),
             followup=text(fields.get("Followup")),
-            hostinfo=mapping(fields.get("Hostinfo")),
+            hostinfo=gojson.raw(fields.get("Hostinfo")),
             ephemeral=fields.get("Ephemeral") is True,
         )
 
@@ -210,7 +210,7 @@ class MapRequest:
             stream=fields.get("Stream") is True,
             omit_peers=fields.get("OmitPeers") is True,
             read_only=fields.get("ReadOnly") is True,
-            hostinfo=mapping(fields.get("Hostinfo")),
+            hostinfo=gojson.raw(fields.get("Hostinfo")),
             endpoints=gojson.endpoints(fields.get("Endpoints")),
             endpoint_types=tuple(integer(item) for item in items(fields.get("EndpointTypes"))),
         )
@@ -311,7 +311,7 @@ def _decode_update(fields: JsonObject) -> MapUpdate:
         domain=text(fields.get("Domain")),
         health=None if fields.get("Health") is None else gojson.texts(fields.get("Health")),
         display_messages={
-            name: item if isinstance(item, dict) else None
+            name: gojson.raw(item) if isinstance(item, dict) else None
             for name, item in mapping(fields.get("DisplayMessages")).items()
         },
         control_time=gojson.unix_time(fields.get("ControlTime")),

@@ -71,7 +71,7 @@ class Pings:
         if ping.url == self._last_url:
             return
         self._last_url = ping.url
-        if not re.fullmatch(r"https?://[!-~]+", ping.url):
+        if not _is_url(ping.url):
             self._dropped["ping-malformed"] += 1
         elif ping.types == "c2n":
             self._answer_c2n(ping)
@@ -105,7 +105,7 @@ class Pings:
     def _answer_c2n(self, ping: PingRequest) -> None:
         try:
             self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
-        except (MalformedError, ValueError):
+        except MalformedError:
             self._dropped["ping-malformed"] += 1
 
     def _call(self, method: str, ping: PingRequest, body: bytes, now: float) -> None:
@@ -124,3 +124,12 @@ class Pings:
     def _end(self, link: Link) -> None:
         del self._links[link]
         self._effects.append(Close(link))
+
+
+def _is_url(url: str) -> bool:
+    """Whether it is one, and can go into a request line: printable ASCII, nothing that urlsplit refuses."""
+    try:
+        ControlAddress.parse(url)
+    except MalformedError:
+        return False
+    return re.fullmatch(r"[!-~]+", url) is not None

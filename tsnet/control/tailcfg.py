@@ -59,7 +59,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
         allowed_ips=addresses if own_only else prefixes(fields.get("AllowedIPs")),
         endpoints=gojson.endpoints(fields.get("Endpoints")),
         home_region=integer(fields.get("HomeDERP")) or _legacy_home(fields.get("DERP")),
-        hostinfo=mapping(fields.get("Hostinfo")),
+        hostinfo=gojson.raw(fields.get("Hostinfo")),
         created=text(fields.get("Created")),
         capability_version=integer(fields.get("Cap")),
         tags=texts(fields.get("Tags")),
@@ -122,7 +122,7 @@ def decode_nodes(value: Any) -> tuple[Node, ...]:
 
 def decode_cap_map(value: Any) -> dict[str, tuple[Any, ...]]:
     """Presence of a name is what counts; its values may be null."""
-    return {name: tuple(items(values)) for name, values in mapping(value).items()}
+    return {name: tuple(filter(gojson.is_shallow, items(values))) for name, values in mapping(value).items()}
 
 
 def encode_cap_map(capabilities: Mapping[str, tuple[Any, ...]]) -> JsonObject:
@@ -204,9 +204,9 @@ def _encode_region(region: DerpRegion) -> JsonObject:
 
 def _derp_node(region_id: int, fields: JsonObject) -> DerpNode:
     return DerpNode(
-        name=text(fields.get("Name")),
+        name=_word(fields.get("Name")),
         region_id=region_id,
-        host_name=text(fields.get("HostName")),
+        host_name=_word(fields.get("HostName")),
         cert_name=text(fields.get("CertName")),
         ipv4=text(fields.get("IPv4")),
         ipv6=text(fields.get("IPv6")),
@@ -217,6 +217,12 @@ def _derp_node(region_id: int, fields: JsonObject) -> DerpNode:
         stun_test_ip=text(fields.get("STUNTestIP")),
         can_port_80=fields.get("CanPort80") is True,
     )
+
+
+def _word(value: Any) -> str:
+    """A name that goes into the heads of HTTP requests: none if it could end a line there."""
+    word = text(value)
+    return word if word.isprintable() and " " not in word else ""
 
 
 def _encode_derp_node(node: DerpNode) -> JsonObject:

@@ -87,7 +87,7 @@ class Records:
             if kind == ERROR:
                 raise MalformedError(f"control ended the stream: {_error_text(buffer[start + 3 : start + 3 + length])}")
             if kind != RECORD or not TAG_SIZE <= length <= MAX_FRAME - _FRAME.size:
-                raise MalformedError(f"record of type {kind} and length {length}")
+                raise MalformedError(f"not a record: type {kind}, length {length}")
             end = start + _FRAME.size + length
             if len(buffer) < end:
                 break

@@ -16,7 +16,6 @@ Not here: TLS (the link's), what follows the upgrade (`transport`).
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 
 import attrs
@@ -174,7 +173,7 @@ def initiation_of(request: Request) -> bytes:
         return base64.b64decode(request.headers[HANDSHAKE_HEADER.lower()], validate=True)
     except KeyError:
         raise MalformedError(f"no {HANDSHAKE_HEADER}") from None
-    except binascii.Error:
+    except ValueError:  # binascii's, and that for a header beyond ASCII
         raise MalformedError(f"{HANDSHAKE_HEADER} is not base64") from None
 
 
