@@ -255,8 +255,13 @@ def _check_acknowledgement(layer: TcpLayer, tcb: Tcb, seq: int, ack: int, wire_a
 
 
 def _update_send_window(tcb: Tcb, seq: int, ack: int, window: int) -> bool:
-    """Whether the window has changed. A window of zero is as good as any other."""
-    if ack < tcb.snd_una or not (tcb.snd_wl1 < seq or (tcb.snd_wl1 == seq and tcb.snd_wl2 <= ack)):
+    """Whether the window has changed. A window of zero is as good as any other.
+
+    What acknowledges something new always counts, even a segment sent again that others have overtaken: the window
+    it leaves out would begin at the new snd_una, and so end too late.
+    """
+    is_newer = ack > tcb.snd_una or tcb.snd_wl1 < seq or (tcb.snd_wl1 == seq and tcb.snd_wl2 <= ack)
+    if ack < tcb.snd_una or not is_newer:
         return False
     tcb.snd_wl1, tcb.snd_wl2 = seq, ack
     tcb.wire_window = window

@@ -94,6 +94,31 @@ def test_a_window_of_zero_stops_and_a_probe_asks() -> None:
     assert sum(sizes(peer)) == 5000
 
 
+def test_an_overtaken_segment_that_acknowledges_more_sets_the_window_too() -> None:
+    """Go sends such after a loss. Its window begins at what it acknowledges: the right edge must not move with it."""
+    peer = Peer(scale=0)
+    peer.connect()
+    peer.connection.write(bytes(50_000), peer.now)
+    sent = sum(sizes(peer))
+    peer.send("A", seq=1001, ack=1 + MSS, window=5000, payload=b"x" * 1000)  # the one before it is lost
+    peer.send("A", seq=1, ack=1 + sent, window=0, payload=b"x" * 1000)
+    assert sizes(peer) == [0]
+    assert peer.connection.info().send_window == 0
+
+
+def test_an_acknowledgement_stays_inside_a_window_that_was_taken_back() -> None:
+    """Beyond it the peer drops it, and waits for ever for what it acknowledges."""
+    peer = Peer(scale=0)
+    peer.connect()
+    peer.connection.write(bytes(10 * MSS), peer.now)
+    assert sum(sizes(peer)) == 10 * MSS
+    peer.send("A", ack=1 + MSS, window=2 * MSS)
+    peer.take()
+    peer.send("PA", ack=1 + MSS, window=2 * MSS, payload=b"hello")
+    (ack,) = [seen for seen in peer.wait(0.05) if not seen.size]
+    assert (ack.seq, ack.ack) == (1 + 3 * MSS, 6)
+
+
 def test_small_windows_are_not_filled_with_small_segments() -> None:
     peer = Peer(scale=0)
     peer.connect()
