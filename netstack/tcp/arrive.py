@@ -399,9 +399,9 @@ def _measure_receive_rtt(tcb: Tcb, echo: int, now: float) -> None:
 
 
 def _account(tcb: Tcb, size: int, now: float) -> None:
-    """Count what came, and once a round trip let the buffer follow what the application takes (RFC-less DRS)."""
+    """Count what came, and once a round trip let the buffer follow what the application takes."""
     tcb.bytes_received += size
-    tcb.heard_time = now
+    tcb.heard_time, tcb.probes = now, 0
     elapsed = now - tcb.drs_time
     if elapsed < tcb.rcv_rtt or elapsed <= 0:
         return
@@ -439,9 +439,9 @@ def _arrives_in_syn_sent(
         tcb.ack_now = True
         return
     tcb.snd_wl2 = ack
-    recovery.acknowledge(tcb, ack, options, is_duplicate=False, now=now)
     tcb.ack_now = True
     layer.establish(tcb, now)
+    recovery.acknowledge(tcb, ack, options, is_duplicate=False, now=now)
 
 
 def synchronize(tcb: Tcb, wire_seq: int, options: Options, window: int, now: float) -> None:

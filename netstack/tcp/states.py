@@ -10,8 +10,8 @@
         | FIN           | ACK_OF_FIN                           | ACK_OF_FIN
         +--> TIME_WAIT <+                                    CLOSED
 
-A state is a small integer: it is compared for every segment. LISTEN belongs to `TcpListener` and TIME_WAIT to
-`TimeWait` records; no control block is ever in them.
+A state is a small integer: it is compared for every segment. In LISTEN is a `TcpListener`, never a control block;
+one in TIME_WAIT only keeps what is unread, a `TimeWait` record answers in its place.
 
 Source: RFC 9293 §3.3.2, figure 5.
 """

@@ -1,0 +1,130 @@
+"""Listening: the backlog, half-open limits, closing."""
+
+from __future__ import annotations
+
+import pytest
+
+from netstack import AddressInUse, AddressNotAvailable
+from netstack.tcp.listener import MIN_HALF_OPEN
+from netstack.wire import tcp
+from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, new_stack, packets_of
+from tests.netstack.peer import Peer
+
+
+@pytest.mark.parametrize("address", [None, B4])
+def test_accept_in_the_order_of_arrival(address: object) -> None:
+    pair = Pair()
+    listener = pair.b.listen(80, address=address)  # type: ignore[arg-type]
+    clients = []
+    for _ in range(3):
+        clients.append(pair.a.connect(B4, 80, pair.now))
+        pair.run(seconds=1)
+    assert listener in pair.b.take_ready()
+    accepted = [listener.accept() for _ in range(4)]
+    assert [server.remote if server else None for server in accepted] == [*(client.local for client in clients), None]
+    assert not listener.readable
+
+
+def test_both_families_at_once() -> None:
+    pair = Pair()
+    listener = pair.b.listen(80)
+    pair.a.connect(B4, 80, pair.now)
+    pair.a.connect(B6, 80, pair.now)
+    pair.run(seconds=1)
+    accepted = [listener.accept(), listener.accept()]
+    assert {server.local[0] for server in accepted if server} == {B4, B6}
+    assert {server.link for server in accepted if server} == {"a"}
+
+
+def test_one_address_does_not_listen_at_another() -> None:
+    pair = Pair()
+    pair.b.listen(80, address=B6)
+    client = pair.a.connect(B4, 80, pair.now)
+    pair.run(seconds=1)
+    assert client.error == "refused"
+
+
+def test_a_port_in_use_is_told_at_once() -> None:
+    stack = new_stack(A4, A6)
+    listener = stack.listen(80, address=A4)
+    stack.listen(80, address=A6)
+    for address in (None, A4):
+        with pytest.raises(AddressInUse, match="80"):
+            stack.listen(80, address=address)
+    with pytest.raises(AddressNotAvailable):
+        stack.listen(81, address=B4)
+    listener.close(1000.0)
+    listener.close(1000.0)
+    stack.listen(80, address=A4)
+
+
+def test_port_zero_finds_a_free_one() -> None:
+    stack = new_stack(A4)
+    ports = {stack.listen(0).port for _ in range(20)}
+    assert len(ports) == 20
+    assert 0 not in ports
+
+
+def test_a_full_queue_keeps_the_handshake_open_until_there_is_room() -> None:
+    pair = Pair()
+    listener = pair.b.listen(80, backlog=1)
+    first, second = pair.a.connect(B4, 80, pair.now), pair.a.connect(B4, 80, pair.now)
+    pair.run(seconds=0.5)
+    assert pair.b.connections["SYN_RECEIVED"] == 1
+    assert pair.b.dropped["tcp: accept queue full"] >= 1
+    assert listener.accept() is not None
+    pair.run(until=lambda: listener.readable)
+    assert second.error is first.error is None
+
+
+def syns(peer: Peer, count: int, source: int = 2) -> None:
+    options = tcp.syn_options(1220, 8, True, None)
+    packets = [
+        tcp.build(bytes((100, 64, 0, source)), 1024 + n, A4.packed, 8080, seq=n, flags=tcp.SYN, options=options)
+        for n in range(count)
+    ]
+    peer.stack.receive([("flood", packets)], peer.now)
+
+
+def test_one_peer_cannot_take_all_that_may_be_half_open() -> None:
+    peer = Peer()
+    peer.stack.listen(8080)
+    syns(peer, 1000)
+    assert peer.stack.connections["SYN_RECEIVED"] == MIN_HALF_OPEN * 2 // 3
+    syns(peer, 1000, source=3)
+    assert peer.stack.connections["SYN_RECEIVED"] == MIN_HALF_OPEN
+    assert peer.stack.dropped["tcp: too many half-open connections"] == 2000 - MIN_HALF_OPEN
+
+
+def test_half_open_ones_make_room_when_they_give_up() -> None:
+    peer = Peer()
+    peer.stack.listen(8080)
+    syns(peer, 100)
+    now = peer.now
+    while peer.stack.deadline() <= now + 200:
+        peer.clock.advance_to(peer.stack.deadline())
+        drain(peer.stack, peer.now)
+    assert not peer.stack.connections
+    syns(peer, 10)
+    assert peer.stack.connections["SYN_RECEIVED"] == 10
+
+
+def test_closing_resets_what_nobody_has_accepted() -> None:
+    pair = Pair()
+    listener = pair.b.listen(80)
+    client = pair.a.connect(B4, 80, pair.now)
+    pair.run(until=lambda: listener.readable)
+    listener.close(pair.now)
+    pair.run(seconds=1)
+    assert client.error == "reset"
+    assert not pair.b.connections
+    assert pair.a.connect(B4, 80, pair.now) is not None
+    pair.run(seconds=1)
+    assert pair.b.dropped["tcp: for no connection"] >= 1
+
+
+def test_repr_says_where() -> None:
+    stack = new_stack(A4)
+    assert repr(stack.listen(80)) == "<TcpListener * port 80, 0 waiting>"
+    assert "100.64.0.1" in repr(stack.listen(81, address=A4))
+    assert packets_of(drain(stack, 1000.0)) == []

@@ -1,0 +1,215 @@
+"""The whole: packets that are not for us, fragments, padding, garbage; and whole conversations on bad wires."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from netstack import Stack
+from netstack.wire import ipv4, tcp, udp
+from tests.netstack.oracle import IP, UDP, IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, Raw
+from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, exchange, new_stack, packets_of
+from tests.netstack.peer import Peer
+
+NOW = 1000.0
+
+
+def udp_packet(source: Any, destination: Any, payload: bytes = b"x") -> bytes:
+    datagram = udp.build(source.packed, 5, destination.packed, 53, payload)
+    if source.version == 4:
+        return ipv4.header(source.packed, destination.packed, 17, len(datagram)) + datagram
+    return bytes(IPv6(src=str(source), dst=str(destination), nh=17) / Raw(datagram))
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (b"", "ip: unknown version"),
+        (b"\x00" * 40, "ip: unknown version"),
+        (b"\x45", "ipv4: truncated"),
+        (b"\x60", "ipv6: truncated"),
+        (udp_packet(B4, B4), "ip: not for us"),
+        (udp_packet(B6, B6), "ip: not for us"),
+        (udp_packet(A4, A4), "ip: martian source"),
+        (udp_packet(A6, A6), "ip: martian source"),
+        (bytes(IP(src="127.0.0.1", dst=str(A4))), "ip: martian source"),
+        (bytes(IP(src="224.0.0.1", dst=str(A4))), "ip: martian source"),
+        (bytes(IPv6(src="ff02::1", dst=str(A6), nh=17)), "ip: martian source"),
+        (bytes(IP(src=str(B4), dst=str(A4), proto=200)), "ip: unknown protocol"),
+    ],
+)
+def test_dropped_with_a_reason(packet: bytes, reason: str) -> None:
+    stack = new_stack(A4, A6)
+    stack.receive([("b", [packet])], NOW)
+    assert stack.dropped == {reason: 1}
+
+
+@pytest.mark.parametrize("ends", [(B4, A4), (B6, A6)], ids=["v4", "v6"])
+def test_padding_behind_a_packet_is_no_part_of_it(ends: tuple[Any, Any]) -> None:
+    stack = new_stack(A4, A6)
+    endpoint = stack.open_udp(53)
+    stack.receive([("b", [udp_packet(*ends) + bytes(15)])], NOW)
+    datagram = endpoint.receive()
+    assert datagram is not None
+    assert datagram.payload == b"x"
+
+
+def test_fragments_of_scapy_are_put_together() -> None:
+    from scapy.layers.inet import fragment
+    from scapy.layers.inet6 import fragment6
+
+    stack = new_stack(A4, A6)
+    endpoint = stack.open_udp(53)
+    payload = random.Random(1).randbytes(4000)
+    v4: Any = IP(src=str(B4), dst=str(A4), id=9) / UDP(sport=5, dport=53) / Raw(payload)
+    v6: Any = (
+        IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(id=9) / UDP(sport=5, dport=53)
+    ) / Raw(payload)
+    pieces = [bytes(piece) for piece in [*fragment(v4, 1000), *fragment6(v6, 1280)]]
+    assert len(pieces) >= 7
+    random.Random(2).shuffle(pieces)
+    stack.receive([("b", pieces)], NOW)
+    assert [datagram.payload for datagram in endpoint.receive_many()] == [payload, payload]
+    assert stack.deadline() == math.inf
+
+
+def test_fragments_that_never_complete_are_given_up() -> None:
+    stack = new_stack(A4)
+    first = IP(src=str(B4), dst=str(A4), id=9, flags="MF", proto=17) / Raw(bytes(800))
+    stack.receive([("b", [bytes(first)])], NOW)
+    assert stack.connections == {"fragments": 1}
+    assert stack.deadline() == NOW + 30
+    assert drain(stack, NOW + 30) == []
+    assert not stack.connections
+    assert stack.dropped == {"fragment: timeout": 1}
+
+
+def test_a_fragmented_segment_is_checked_even_if_its_pieces_came_verified() -> None:
+    stack = new_stack(A4)
+    segment = tcp.build(B4.packed, 5, A4.packed, 6, seq=1, flags=tcp.SYN, payload=bytes(1000))[20:]
+    damaged = segment[:-1] + b"\x01"
+    pieces = [
+        ipv4.header(B4.packed, A4.packed, 6, 800, fragment=ipv4.MORE_FRAGMENTS) + damaged[:800],
+        ipv4.header(B4.packed, A4.packed, 6, len(damaged) - 800, fragment=100) + damaged[800:],
+    ]
+    stack.receive([("b", pieces)], NOW, verified=True)
+    assert stack.dropped == {"tcp: bad checksum": 1}
+
+
+def test_the_clock_is_the_only_clock_and_the_seed_the_only_chance() -> None:
+    def trace() -> str:
+        pair = Pair(seed=5, loss=0.1, reorder=0.2, duplicate=0.1)
+        exchange(pair, bytes(range(256)) * 300, b"answer" * 1000)
+        digest = hashlib.sha256()
+        for at, name, packet in pair.trace:
+            digest.update(f"{at} {name}".encode() + packet)
+        return digest.hexdigest()
+
+    assert trace() == trace()
+
+
+def test_addresses_can_change() -> None:
+    stack: Stack = new_stack(A4)
+    assert list(stack.addresses) == [A4]
+    stack.set_addresses([A6, B4], NOW)
+    assert list(stack.addresses) == [A6, B4]
+    stack.receive([("b", [udp_packet(B6, A6)])], NOW)
+    assert "ip: not for us" not in stack.dropped
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_schedule_delivers_both_streams_and_closes_both_ends(seed: int) -> None:
+    chance = random.Random(seed)
+    wire: dict[str, Any] = {
+        "loss": chance.choice([0, 0.01, 0.05, 0.15, 0.3]),
+        "duplicate": chance.choice([0, 0.05, 0.2]),
+        "reorder": chance.choice([0, 0.1, 0.4]),
+        "corrupt": chance.choice([0, 0.01, 0.05]),
+        "delay": chance.choice([0.0005, 0.01, 0.1]),
+    }
+    pair = Pair(seed=seed, mtu=chance.choice([1280, 1420, 8920]), budget=chance.choice([4000, 262_144]), **wire)
+    size = chance.choice([0, 1, 1000, 60_000])
+    exchange(
+        pair,
+        chance.randbytes(size),
+        chance.randbytes(chance.choice([0, 5, 20_000, size])),
+        v6=chance.random() < 0.5,
+        chunk=chance.choice([10, 700, 65_536]),
+        slow=chance.choice([0, 0, 1000]),
+    )
+
+
+@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.parametrize("v6", [False, True])
+def test_bulk_on_a_good_wire_has_no_retransmission(v6: bool, verified: bool) -> None:
+    pair = Pair(verified=verified)
+    payload = random.Random(1).randbytes(3_000_000)
+    exchange(pair, payload, payload[:1_000_000], v6=v6)
+    assert not pair.a.dropped
+    assert not pair.b.dropped
+    assert len(pair.trace) < 1.6 * 4_000_000 / 1200
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_mutated_packets_never_raise_and_hold_no_memory(block: int) -> None:
+    """1,000 packets each: real ones with bytes changed, cut or repeated, checksums repaired half of the time."""
+    chance = random.Random(block)
+    peer = Peer(v6=bool(block & 1))
+    peer.connect()
+    endpoint = peer.stack.open_udp(53)
+    samples = [
+        peer.packet("A", payload=bytes(100)),
+        peer.packet("SA", seq=0, options=peer.syn_options()),
+        peer.packet("A", blocks=[(1, 5), (9, 12)]),
+        udp_packet(B4, A4, bytes(50)),
+        udp_packet(B6, A6, bytes(50)),
+        bytes(IP(src=str(B4), dst=str(A4), flags="MF", id=3, proto=6) / Raw(bytes(64))),
+        bytes(IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(m=1, nh=17) / Raw(bytes(64))),
+    ]
+    for _ in range(1000):
+        packet = bytearray(chance.choice(samples))
+        for _ in range(chance.randrange(4)):
+            packet[chance.randrange(len(packet))] = chance.randrange(256)
+        if chance.random() < 0.1:
+            del packet[chance.randrange(len(packet)) :]
+        peer.stack.receive([("b", [bytes(packet)])], peer.now, verified=chance.random() < 0.5)
+        if chance.random() < 0.1:
+            drain(peer.stack, peer.now)
+            peer.clock.advance(chance.random())
+            endpoint.receive_many()
+            if peer.connection.finished:
+                peer.stack.take_ready()
+    drain(peer.stack, peer.now)
+    assert sum(peer.stack.connections.values()) < 100
+
+
+def test_idle_connections_are_small() -> None:
+    pair = Pair()
+    pair.b.listen(80, backlog=10_000)
+    count = 200
+    tracemalloc.start()
+    for _ in range(count):
+        pair.a.connect(B4, 80, pair.now)
+    pair.run(seconds=5)
+    pair.trace.clear()
+    pair.a.take_ready()
+    pair.b.take_ready()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pair.a.connections["ESTABLISHED"] == count
+    assert size / (2 * count) < 4096
+
+
+def test_own_packets_do_not_leave() -> None:
+    stack = new_stack(A4)
+    endpoint = stack.open_udp(53)
+    endpoint.send(b"to myself", NOW, A4, 53)
+    assert packets_of(drain(stack, NOW)) == []
+    datagram = endpoint.receive()
+    assert datagram is not None
+    assert datagram.payload == b"to myself"
