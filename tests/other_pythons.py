@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+SOURCES = (ROOT / "requirements.lock", ROOT / "pyproject.toml")
+"""What an environment is made from; a newer one makes it anew."""
+
 PROBE = (
     "import ssl, venv, sys, platform; "
     "assert platform.python_implementation() == 'CPython' and sys.version_info >= (3, 11); "
@@ -48,7 +51,7 @@ def environment(version: str, path: Path) -> Path:
     folder = ROOT / f".venv-{version}"
     python = folder / "bin" / "python"
     ready = folder / ".ready"
-    if not ready.exists():
+    if not ready.exists() or ready.stat().st_mtime < max(each.stat().st_mtime for each in SOURCES):
         subprocess.run([path, "-m", "venv", "--clear", "--without-pip", folder], check=True)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install", "-q"]
         subprocess.run([*pip, "--require-hashes", "-r", ROOT / "requirements.lock"], check=True)

@@ -280,6 +280,9 @@ def test_every_block_says_what_it_is() -> None:
         assert block.tag in documents.TAGS, f"{block}: tag {block.tag!r}"
         if block.tag == "toml":
             tomllib.loads(block.text)
+        if block.tag == "text":
+            code = re.search(r"^(import|from|with|def|async) \w|^\$ |^(make|pip|tsnet) \w", block.text, re.MULTILINE)
+            assert not code, f"{block} is code: say python, sh or console"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
