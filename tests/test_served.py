@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -164,6 +165,26 @@ def test_a_forward_to_nowhere(visitor: tsnet.Server) -> None:
         pytest.raises(ConnectionResetError),
     ):
         sock.recv(1)
+
+
+def test_a_socket_that_lingers_for_no_time_resets_and_never_ends_in_order(
+    shop: tsnet.Server, visitor: tsnet.Server
+) -> None:
+    """Data, close and reset in one turn of the node: a FIN before the RST would look like an orderly end."""
+
+    def hang_up() -> None:
+        for _ in range(20):
+            with listener.accept()[0] as sock:
+                sock.sendall(b"half")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with shop.listen(7) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        for _ in range(20):
+            with visitor.dial("shop", 7) as sock, pytest.raises(ConnectionResetError):
+                b"".join(iter(lambda sock=sock: sock.recv(100), b""))  # type: ignore[misc]
+        thread.join(10)
 
 
 # --- the asynchronous server --------------------------------------------------------------------------------

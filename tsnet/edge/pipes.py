@@ -181,13 +181,13 @@ class Pipe(Waiters):
         """Move what can move, notice what has ended, wake who can go on."""
         self.scheduled = False
         connection = self.connection
-        if self.abort_requested:
-            connection.abort(now)
         self._push(now)
         if self.direct is not None:
             self.direct()
         else:
             self._pull()
+        if self.abort_requested:  # after the bridge, which may just have asked for it: a FIN must not come first
+            connection.abort(now)
         if self.finishing and not self._eof_sent and not self._outbox and not self.refused:
             self._eof_sent = True
             connection.shutdown_write(now)
