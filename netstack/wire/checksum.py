@@ -6,6 +6,7 @@ they are. A long integer costs more than its length, hence the pieces.
 
     partial(data)            an integer congruent to the sum of its words, an odd last byte padded with zero
     finish(total)            the field to send; a packet that carries it sums to 0 (mod 65535)
+    folds(size)              how to make such a number of `size` bytes eight times shorter before the `%`
     sums(data, size)         `partial` of each whole piece of a long run
 
 numpy is used in `sums` alone, only where the application has imported it already, with identical results.
@@ -16,6 +17,7 @@ Not here: which bytes are summed (ipv4, udp, tcp, icmp).
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +48,16 @@ def finish(total: int) -> int:
 def finish_udp(total: int) -> int:
     """As `finish`, but a computed zero goes out as 0xFFFF: in UDP, zero says "no checksum"."""
     return -total % 65535 or 65535
+
+
+@functools.cache
+def folds(size: int) -> tuple[int, int, int, int, int, int]:
+    """Three shifts, each with its mask: `(n >> shift) + (n & mask)` halves the number and keeps it modulo 65535.
+
+    Shifts are multiples of 16, which is why; a division costs several times what the three steps do.
+    """
+    half, quarter, eighth = (-(-size * 8 // (parts * 16)) * 16 for parts in (2, 4, 8))
+    return half, (1 << half) - 1, quarter, (1 << quarter) - 1, eighth, (1 << eighth) - 1
 
 
 def sums(data: bytes, size: int) -> Sequence[int] | None:

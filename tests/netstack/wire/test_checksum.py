@@ -69,3 +69,14 @@ def test_numpy_is_left_alone_where_it_is_no_faster() -> None:
     pytest.importorskip("numpy")
     assert checksum.sums(bytes(4000), 1002) is None
     assert checksum.sums(bytes(3000), 1000) is None
+
+
+@pytest.mark.parametrize("size", [2, 4, 216, 1208, 1228, 8868])
+def test_a_folded_number_keeps_its_remainder_and_loses_its_length(size: int) -> None:
+    for data in (random.Random(size).randbytes(size), b"\xff" * size, bytes(size)):
+        total = int.from_bytes(data, "big")
+        steps = iter(checksum.folds(size))
+        for shift, mask in zip(steps, steps, strict=True):
+            total = (total >> shift) + (total & mask)
+        assert total % 65535 == checksum.partial(data) % 65535
+        assert total.bit_length() <= size + 32
