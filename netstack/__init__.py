@@ -14,7 +14,9 @@ until a packet comes or the deadline does.
 from netstack.errors import AddressInUse, AddressNotAvailable, EndpointClosed, MessageTooLong, NetstackError
 from netstack.icmp import EchoReply, IcmpEndpoint
 from netstack.stack import Stack
-from netstack.tcp.connection import TcpConnection, TcpInfo
+from netstack.tcp.connection import TcpConnection
+from netstack.tcp.forward import PendingConnection, TcpForwarder
+from netstack.tcp.info import TcpInfo
 from netstack.tcp.listener import TcpListener
 from netstack.udp import Datagram, UdpEndpoint
 
@@ -27,8 +29,10 @@ __all__ = [
     "IcmpEndpoint",
     "MessageTooLong",
     "NetstackError",
+    "PendingConnection",
     "Stack",
     "TcpConnection",
+    "TcpForwarder",
     "TcpInfo",
     "TcpListener",
     "UdpEndpoint",

@@ -166,6 +166,15 @@ class IcmpLayer:
             code = icmp.V6_PORT_UNREACHABLE
             self._send(destination, source, icmp.V6_UNREACHABLE, code, 0, packet[:1232], now)
 
+    def no_route(self, packet: bytes, source: bytes, router: bytes, now: float) -> None:
+        """Tell the sender of `packet` that there is no way to where it goes: code 1 of IPv4 (host), 0 of IPv6."""
+        if not self._limit.take(now):
+            self._ip.dropped["icmp: rate limit"] += 1
+        elif len(source) == 4:
+            self._send(router, source, icmp.V4_UNREACHABLE, 1, 0, packet[:548], now)
+        else:
+            self._send(router, source, icmp.V6_UNREACHABLE, 0, 0, packet[:1232], now)
+
     def _send(
         self, source: bytes, destination: bytes, type_: int, code: int, rest: int, body: bytes, now: float
     ) -> bool:
@@ -214,7 +223,7 @@ class IcmpLayer:
     def _report(self, body: bytes, error: str | None, mtu: int | None, now: float) -> None:
         """Pass an error on to what sent the quoted packet, if that can have been us."""
         quoted = _quoted(body)
-        if quoted is None or quoted[0] not in self._ip.addresses:
+        if quoted is None or (quoted[0] not in self._ip.addresses and quoted[2] != tcp.PROTOCOL):
             self._ip.dropped["icmp: quotes nothing of ours"] += 1
             return
         local, remote, protocol, rest = quoted

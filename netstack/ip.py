@@ -1,7 +1,7 @@
 """What all protocols above share: own addresses, path MTUs, and the way out for single packets.
 
     addresses   in the order they were set; the first of a family is the source of what leaves
-    path MTU    of a remote address: the link's, lowered by ICMP for ten minutes
+    path MTU    of a remote address: the link's (the stack's unless set), lowered by ICMP for ten minutes
     outbox      whole packets that belong to no connection: datagrams, echoes, errors, resets. At most 1 MiB: a
                 packet that finds it full is dropped and counted ("outbox: full")
     dropped     every reason for which anything was ever dropped, with its count
@@ -14,7 +14,7 @@ Not here: packets to an own address turn round in `netstack.stack`.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -37,6 +37,7 @@ class IpLayer:
         "addresses",
         "dropped",
         "entropy",
+        "link_mtus",
         "mtu",
         "outbox",
         "outbox_bytes",
@@ -46,6 +47,7 @@ class IpLayer:
     def __init__(self, entropy: Callable[[int], bytes], mtu: int) -> None:
         self.entropy = entropy
         self.mtu = mtu
+        self.link_mtus: dict[Hashable, int] = {}
         self.addresses: dict[bytes, IPAddress] = {}
         self.dropped: Counter[str] = Counter()
         self.ready: dict[Any, None] = {}
@@ -66,19 +68,22 @@ class IpLayer:
                 return address
         return None
 
-    def path_mtu(self, remote: bytes, now: float) -> int:
+    def link_mtu(self, link: Hashable) -> int:
+        return self.link_mtus.get(link, self.mtu)
+
+    def path_mtu(self, remote: bytes, now: float, link: Hashable = None) -> int:
         known = self._path_mtus.get(remote)
         if known is None:
-            return self.mtu
+            return self.link_mtu(link)
         if known[1] <= now:
             del self._path_mtus[remote]
-            return self.mtu
-        return min(self.mtu, known[0])
+            return self.link_mtu(link)
+        return min(self.link_mtu(link), known[0])
 
-    def lower_path_mtu(self, remote: bytes, mtu: int, now: float) -> int:
+    def lower_path_mtu(self, remote: bytes, mtu: int, now: float, link: Hashable = None) -> int:
         """Believe an ICMP message about the way to `remote`; the path's MTU from now on. It never grows by this."""
         floor = ipv4.MIN_MTU if len(remote) == 4 else ipv6.MIN_MTU
-        mtu = min(max(mtu, floor), self.path_mtu(remote, now))
+        mtu = min(max(mtu, floor), self.path_mtu(remote, now, link))
         self._path_mtus[remote] = (mtu, now + PATH_MTU_LIFETIME)
         self._path_mtus.move_to_end(remote)
         if len(self._path_mtus) > MAX_PATH_MTUS:

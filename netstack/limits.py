@@ -1,4 +1,4 @@
-"""A token bucket: how often the stack answers what it did not ask for (ICMP errors, resets)."""
+"""What is bounded for the whole stack: answers that nobody asked for, and the bytes in connections' buffers."""
 
 from __future__ import annotations
 
@@ -20,3 +20,25 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class Memory:
+    """Bytes that all connections hold together, either way.
+
+    From three quarters of the ceiling on, windows stop growing and buffers take little; at the ceiling what arrives is
+    dropped. Each connection keeps a small share even then, so that none starves.
+    """
+
+    __slots__ = ("ceiling", "held")
+
+    def __init__(self, ceiling: int = 256 * 1024 * 1024) -> None:
+        self.ceiling = ceiling
+        self.held = 0
+
+    @property
+    def is_scarce(self) -> bool:
+        return self.held * 4 > self.ceiling * 3
+
+    @property
+    def is_full(self) -> bool:
+        return self.held >= self.ceiling

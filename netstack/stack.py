@@ -25,6 +25,7 @@ from netstack.icmp import IcmpEndpoint, IcmpLayer
 from netstack.ip import IPAddress, IpLayer
 from netstack.tcp import states
 from netstack.tcp.connection import TcpConnection
+from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.layer import TcpLayer
 from netstack.tcp.listener import TcpListener
 from netstack.udp import UdpEndpoint, UdpLayer
@@ -32,22 +33,36 @@ from netstack.wire import icmp, ipv4, ipv6, tcp, udp
 
 DEFAULT_MTU = 1280
 DEFAULT_BUDGET = 256 * 1024
+DEFAULT_MEMORY = 256 * 1024 * 1024
 MAX_RUN_PACKETS = 49
 MAX_RUN_BYTES = 65_000
 
 LOOPBACK: Hashable = ("loopback",)
 """The link of packets from an own address to an own address."""
 
-Endpoint = TcpConnection | TcpListener | UdpEndpoint | IcmpEndpoint
+Endpoint = TcpConnection | TcpListener | TcpForwarder | UdpEndpoint | IcmpEndpoint
 
 
 class Stack:
     """One host's TCP/IP."""
 
-    def __init__(self, *, entropy: Callable[[int], bytes], mtu: int = DEFAULT_MTU, now: float = 0.0) -> None:
-        """entropy: as many random bytes as asked for. mtu: of every link, 1280 at least."""
+    def __init__(
+        self,
+        *,
+        entropy: Callable[[int], bytes],
+        mtu: int = DEFAULT_MTU,
+        now: float = 0.0,
+        nodelay: bool = False,
+        congestion: str = "cubic",
+        memory: int = DEFAULT_MEMORY,
+    ) -> None:
+        """
+        entropy: as many random bytes as asked for. mtu: of every link, 1280 at least. nodelay: new connections are
+        without Nagle's algorithm. congestion: of new connections, "cubic" or "reno". memory: the ceiling of what
+        all connections buffer together.
+        """
         self._ip = IpLayer(entropy, max(mtu, ipv6.MIN_MTU))
-        self._tcp = TcpLayer(self._ip)
+        self._tcp = TcpLayer(self._ip, nodelay=nodelay, congestion=congestion, memory=memory)
         self._udp = UdpLayer(self._ip)
         self._icmp = IcmpLayer(self._ip, self._tcp, self._udp)
         self._fragments = Reassembler(self._ip.dropped)
@@ -100,6 +115,22 @@ class Stack:
     def listen(self, port: int, *, address: IPAddress | None = None, backlog: int = 128) -> TcpListener:
         """Accept connections to a port (0: any free one), at one own address or at all. Raises AddressInUse."""
         return self._tcp.listen(port, address, backlog)
+
+    def forward_tcp(self, *, max_in_flight: int = 1024) -> TcpForwarder:
+        """Take TCP connections to any destination: a subnet router's or an exit node's half. Raises AddressInUse.
+
+        max_in_flight: SYNs that may wait for `accept` or `refuse`, at most two thirds of them of one peer.
+        """
+        forwarder = TcpForwarder(
+            max_in_flight,
+            self._tcp.accept_held,
+            self._tcp.refuse_held,
+            self._refuse_by_icmp,
+            self._ip.ready,
+            self.dropped,
+        )
+        self._tcp.forward(forwarder)
+        return forwarder
 
     def open_udp(self, port: int = 0, *, address: IPAddress | None = None) -> UdpEndpoint:
         """Bind a UDP port (0: any free one), at one own address or at all. Raises AddressInUse."""
@@ -172,8 +203,14 @@ class Stack:
         """There is room again."""
         self._tcp.release(link)
 
+    def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
+        """Packets of this link may be `mtu` bytes long (1280 at least): its path was measured below, or has changed."""
+        mtu = self._ip.link_mtus[link] = max(mtu, ipv6.MIN_MTU)
+        self._tcp.set_link_mtu(link, mtu, now)
+
     def forget_link(self, link: Hashable) -> None:
         """Whoever was behind the link is gone: its connections end with the error `unreachable`."""
+        self._ip.link_mtus.pop(link, None)
         self._tcp.forget_link(link)
 
     def refuse(self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int) -> None:
@@ -181,6 +218,18 @@ class Stack:
         self._tcp.refuse(local.packed, local_port, remote.packed, remote_port)
 
     # inside -----------------------------------------------------------------------------------------------------
+
+    def _is_forwarded(self, protocol: int, destination: bytes) -> bool:
+        forwarder = self._tcp.forwarder
+        if protocol != tcp.PROTOCOL or forwarder is None:
+            return False
+        return not (ipv4.is_martian(destination) if len(destination) == 4 else ipv6.is_martian(destination))
+
+    def _refuse_by_icmp(self, source: bytes, destination: bytes, segment: bytes, now: float) -> None:
+        """As a router that has no way to the destination."""
+        packet = tcp.ip_header(source, destination, len(segment)) + segment
+        own = self._ip.source_for(source)
+        self._icmp.no_route(packet, source, own if own is not None else destination, now)
 
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
         """Keep back what goes to an own address."""
@@ -208,7 +257,7 @@ class Stack:
         if isinstance(header, str):
             return header
         size, total, identification, field, _, protocol, source, destination = header
-        if destination not in self._ip.addresses:
+        if destination not in self._ip.addresses and not self._is_forwarded(protocol, destination):
             return "ip: not for us"
         if ipv4.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
             return "ip: martian source"
@@ -227,7 +276,7 @@ class Stack:
         if isinstance(header, str):
             return header
         size, total, protocol, _, source, destination, fragment = header
-        if destination not in self._ip.addresses:
+        if destination not in self._ip.addresses and not self._is_forwarded(protocol, destination):
             return "ip: not for us"
         if ipv6.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
             return "ip: martian source"

@@ -2,7 +2,7 @@
 
     first     the sequence number: PAWS, the window; what is outside is answered by an acknowledgement
     second    RST      third  (security: none)      fourth  SYN
-    fifth     ACK: the send window, `recovery`, the handshake's end, the acknowledgement of our FIN
+    fifth     ACK: the send window, `acknowledge`, the handshake's end, the acknowledgement of our FIN
     sixth     (urgent data is data)
     seventh   the text: in order, or into the reassembly queue
     eighth    FIN, when everything before it is here
@@ -20,18 +20,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from netstack import errors
 from netstack.seq import HALF, MASK, is_older, unwrap
-from netstack.tcp import emit, recovery, states
+from netstack.tcp import acknowledge, emit, states
+from netstack.tcp.owner import Owner
 from netstack.tcp.reassembly import OutOfOrder
-from netstack.tcp.tcb import MAX_RECEIVE_LIMIT, MIN_MSS, Tcb
+from netstack.tcp.tcb import LEAST_LIMIT, MAX_RECEIVE_LIMIT, MIN_MSS, Tcb
 from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, Layout, Options
-
-if TYPE_CHECKING:
-    from netstack.tcp.layer import TcpLayer
 
 DELAYED_ACK = 0.04
 CHALLENGE_INTERVAL = 0.5
@@ -45,7 +42,7 @@ MAX_QUEUED_ACKS = 32
 
 
 def take_run(
-    layer: TcpLayer, tcb: Tcb, layout: Layout, packets: Sequence[bytes], index: int, now: float, verified: bool
+    layer: Owner, tcb: Tcb, layout: Layout, packets: Sequence[bytes], index: int, now: float, verified: bool
 ) -> int:
     """Take packets[index], packets[index + 1], … as long as each is the next data expected; how many that were.
 
@@ -94,7 +91,8 @@ def take_run(
         room -= length
     if chunks:
         _commit_run(tcb, chunks, first_value, last_echo, pushed, now)
-        layer.received(tcb)
+        layer.touch(tcb)
+        layer.ready(tcb)
     return len(chunks)
 
 
@@ -109,6 +107,7 @@ def _is_intact(tcb: Tcb, packet: bytes, ip_size: int, total: int) -> bool:
 def _commit_run(tcb: Tcb, chunks: list[bytes], first_value: int, echo: int, pushed: int, now: float) -> None:
     size = sum(map(len, chunks))
     start = tcb.rcv_nxt
+    tcb.segments_in += len(chunks)
     if tcb.ts_ok:
         if start <= tcb.last_ack_sent:
             tcb.ts_recent, tcb.ts_recent_time = first_value, now
@@ -128,7 +127,7 @@ def _commit_run(tcb: Tcb, chunks: list[bytes], first_value: int, echo: int, push
 
 
 def segment_arrives(
-    layer: TcpLayer,
+    layer: Owner,
     tcb: Tcb,
     wire_seq: int,
     wire_ack: int,
@@ -140,12 +139,15 @@ def segment_arrives(
 ) -> None:
     """One segment of this connection, numbers as on the wire, checksum already verified."""
     options = tcp.parse_options(option_bytes)
+    tcb.segments_in += 1
     layer.touch(tcb)
     if tcb.state == states.SYN_SENT:
         _arrives_in_syn_sent(layer, tcb, wire_seq, wire_ack, flags, window, options, now)
         return
     seq = unwrap(wire_seq, tcb.rcv_nxt)
-    if not _check_sequence(layer, tcb, seq, flags, options, payload, now):
+    if tcb.state == states.SYN_RECEIVED and flags & (SYN | ACK | RST) == SYN | ACK and seq == tcb.irs:
+        flags, seq = flags & ~SYN, seq + 1  # both sides opened at once; it acknowledges our SYN
+    if not _check_sequence(layer, tcb, seq, wire_ack, flags, window, options, payload, now):
         return
     if flags & RST:
         _check_reset(layer, tcb, seq, now)
@@ -160,7 +162,7 @@ def segment_arrives(
     ack = unwrap(wire_ack, tcb.snd_una)
     if not _check_acknowledgement(layer, tcb, seq, ack, wire_ack, now):
         return
-    tcb.heard_time = now
+    tcb.heard_time = tcb.acked_time = now
     tcb.probes = 0
     if (
         options.timestamps
@@ -184,7 +186,15 @@ def segment_arrives(
 
 
 def _check_sequence(
-    layer: TcpLayer, tcb: Tcb, seq: int, flags: int, options: Options, payload: bytes, now: float
+    layer: Owner,
+    tcb: Tcb,
+    seq: int,
+    wire_ack: int,
+    flags: int,
+    window: int,
+    options: Options,
+    payload: bytes,
+    now: float,
 ) -> bool:
     stamps = options.timestamps
     if (
@@ -193,9 +203,13 @@ def _check_sequence(
         and not flags & RST
         and is_older(stamps[0], tcb.ts_recent)
         and now - tcb.ts_recent_time < PAWS_EXPIRES
+        and not _is_overtaken(tcb, seq, wire_ack, flags, window, stamps[0], payload)
     ):
         layer.count("tcp: old timestamp")
-        _challenge(tcb, now)
+        if payload or flags & FIN:
+            tcb.ack_now = True
+        else:
+            _challenge(tcb, now)
         return False
     end = seq + len(payload) + (flags & FIN) + (1 if flags & SYN else 0)
     if seq <= tcb.rcv_adv and end >= tcb.last_ack_sent:
@@ -215,6 +229,18 @@ def _check_sequence(
     return False
 
 
+def _is_overtaken(tcb: Tcb, seq: int, wire_ack: int, flags: int, window: int, stamp: int, payload: bytes) -> bool:
+    """Whether it is a duplicate acknowledgement that a younger segment has overtaken: no danger, and PRR needs it."""
+    return (
+        not payload
+        and not flags & (SYN | FIN)
+        and seq == tcb.rcv_nxt
+        and wire_ack == tcb.snd_una & MASK
+        and window == tcb.wire_window
+        and (tcb.ts_recent - stamp) & MASK <= int(tcb.rtt.rto * 1200)
+    )
+
+
 def _challenge(tcb: Tcb, now: float) -> None:
     """Acknowledge what should not have come, but not too often: two stacks could go on for ever."""
     if now - tcb.challenge_time >= CHALLENGE_INTERVAL:
@@ -225,12 +251,11 @@ def _challenge(tcb: Tcb, now: float) -> None:
 # second ---------------------------------------------------------------------------------------------------------
 
 
-def _check_reset(layer: TcpLayer, tcb: Tcb, seq: int, now: float) -> None:
-    if seq != tcb.rcv_nxt:
+def _check_reset(layer: Owner, tcb: Tcb, seq: int, now: float) -> None:
+    if seq != tcb.rcv_nxt and not _is_behind_everything(tcb, seq):
         layer.count("tcp: RST not at the next sequence number")
         _challenge(tcb, now)
-        return
-    if tcb.state == states.SYN_RECEIVED and tcb.listener is None:
+    elif tcb.state == states.SYN_RECEIVED and not layer.is_passive(tcb):
         layer.end(tcb, errors.REFUSED)
     elif tcb.state in (states.CLOSING, states.LAST_ACK):
         layer.end(tcb, None)
@@ -238,10 +263,15 @@ def _check_reset(layer: TcpLayer, tcb: Tcb, seq: int, now: float) -> None:
         layer.end(tcb, errors.RESET)
 
 
+def _is_behind_everything(tcb: Tcb, seq: int) -> bool:
+    """Whether the peer resets where its stream ended, though something before is lost: only it knows that place."""
+    return tcb.out_of_order is not None and seq == tcb.out_of_order.end
+
+
 # fifth ----------------------------------------------------------------------------------------------------------
 
 
-def _check_acknowledgement(layer: TcpLayer, tcb: Tcb, seq: int, ack: int, wire_ack: int, now: float) -> bool:
+def _check_acknowledgement(layer: Owner, tcb: Tcb, seq: int, ack: int, wire_ack: int, now: float) -> bool:
     if tcb.state == states.SYN_RECEIVED:
         if not tcb.snd_una < ack <= tcb.snd_nxt:
             layer.send_reset(tcb, seq=wire_ack, now=now)
@@ -275,12 +305,13 @@ def _update_send_window(tcb: Tcb, seq: int, ack: int, window: int) -> bool:
     return True
 
 
-def _acknowledge(layer: TcpLayer, tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now: float) -> None:
+def _acknowledge(layer: Owner, tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now: float) -> None:
     advanced = ack > tcb.snd_una
     if advanced or options.sack or is_duplicate:
-        recovery.acknowledge(tcb, ack, options, is_duplicate=is_duplicate, now=now)
+        acknowledge.acknowledge(tcb, ack, options, is_duplicate=is_duplicate, now=now)
     if not advanced:
         return
+    tcb.stalled_time = now if tcb.scoreboard.segments else math.inf
     if tcb.wants_room and tcb.send_buffer.size <= tcb.send_limit * 2 // 3:
         tcb.wants_room = False
         layer.ready(tcb)
@@ -288,7 +319,7 @@ def _acknowledge(layer: TcpLayer, tcb: Tcb, ack: int, options: Options, *, is_du
         _advance(layer, tcb, states.ACK_OF_FIN, now)
 
 
-def _advance(layer: TcpLayer, tcb: Tcb, event: str, now: float) -> None:
+def _advance(layer: Owner, tcb: Tcb, event: str, now: float) -> None:
     """Take the step of the closing handshake that this event asks for, if any."""
     state = states.CLOSING_HANDSHAKE.get(tcb.state, {}).get(event)
     if state is None:
@@ -306,7 +337,7 @@ def _advance(layer: TcpLayer, tcb: Tcb, event: str, now: float) -> None:
 # seventh and eighth ---------------------------------------------------------------------------------------------
 
 
-def _take_text(layer: TcpLayer, tcb: Tcb, seq: int, flags: int, payload: bytes, options: Options, now: float) -> None:
+def _take_text(layer: Owner, tcb: Tcb, seq: int, flags: int, payload: bytes, options: Options, now: float) -> None:
     if tcb.state not in states.RECEIVING:
         tcb.ack_now = True  # text after the peer's FIN: a retransmission
         return
@@ -328,7 +359,7 @@ def _take_text(layer: TcpLayer, tcb: Tcb, seq: int, flags: int, payload: bytes, 
             layer.ready(tcb)
 
 
-def _take_payload(layer: TcpLayer, tcb: Tcb, seq: int, payload: bytes, pushed: bool, now: float) -> None:
+def _take_payload(layer: Owner, tcb: Tcb, seq: int, payload: bytes, pushed: bool, now: float) -> None:
     end = seq + len(payload)
     if seq < tcb.rcv_nxt:
         if tcb.sack_ok:
@@ -341,6 +372,9 @@ def _take_payload(layer: TcpLayer, tcb: Tcb, seq: int, payload: bytes, pushed: b
         tcb.ack_now = True
     if not payload:
         tcb.ack_now = True
+        return
+    if tcb.memory.is_full and tcb.charged > LEAST_LIMIT:
+        layer.count("tcp: memory full")
         return
     if seq > tcb.rcv_nxt:
         _take_ahead(tcb, seq, payload)
@@ -362,6 +396,8 @@ def _take_ahead(tcb: Tcb, seq: int, payload: bytes) -> None:
     if tcb.out_of_order is None:
         tcb.out_of_order = OutOfOrder()
     duplicate = tcb.out_of_order.insert(seq, payload)
+    tcb.ooo_segments += 1
+    tcb.charge()
     if duplicate is not None and tcb.sack_ok:
         tcb.dsack = duplicate
     if tcb.ack_now and len(tcb.acks) < 3:
@@ -402,6 +438,7 @@ def _account(tcb: Tcb, size: int, now: float) -> None:
     """Count what came, and once a round trip let the buffer follow what the application takes."""
     tcb.bytes_received += size
     tcb.heard_time, tcb.probes = now, 0
+    tcb.charge()
     elapsed = now - tcb.drs_time
     if elapsed < tcb.rcv_rtt or elapsed <= 0:
         return
@@ -410,7 +447,7 @@ def _account(tcb: Tcb, size: int, now: float) -> None:
         wanted = 2 * copied + 16 * tcb.rcv_mss
         if tcb.drs_copied:
             wanted += 2 * wanted * (copied - tcb.drs_copied) // tcb.drs_copied
-        if tcb.rcv_wscale:
+        if tcb.rcv_wscale and tcb.autotunes and not tcb.memory.is_scarce:
             tcb.receive_limit = max(tcb.receive_limit, min(wanted, MAX_RECEIVE_LIMIT))
     tcb.drs_copied = copied
 
@@ -419,7 +456,7 @@ def _account(tcb: Tcb, size: int, now: float) -> None:
 
 
 def _arrives_in_syn_sent(
-    layer: TcpLayer, tcb: Tcb, wire_seq: int, wire_ack: int, flags: int, window: int, options: Options, now: float
+    layer: Owner, tcb: Tcb, wire_seq: int, wire_ack: int, flags: int, window: int, options: Options, now: float
 ) -> None:
     ack = unwrap(wire_ack, tcb.snd_una)
     if flags & ACK and not tcb.iss < ack <= tcb.snd_nxt:
@@ -441,7 +478,7 @@ def _arrives_in_syn_sent(
     tcb.snd_wl2 = ack
     tcb.ack_now = True
     layer.establish(tcb, now)
-    recovery.acknowledge(tcb, ack, options, is_duplicate=False, now=now)
+    acknowledge.acknowledge(tcb, ack, options, is_duplicate=False, now=now)
 
 
 def synchronize(tcb: Tcb, wire_seq: int, options: Options, window: int, now: float) -> None:

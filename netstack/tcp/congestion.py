@@ -1,21 +1,23 @@
-"""Congestion control: how many bytes may be out at once.
+"""Congestion control: how many bytes may be out at once. What the strategies `reno` and `cubic` share.
 
-    slow start            cwnd += bytes acknowledged, until ssthresh
-    Reno                  cwnd += one segment a round trip; ssthresh = flight / 2 at a loss
-    CUBIC                 cwnd follows C * (t - K)^3 + W_max, never slower than Reno; ssthresh = 0.7 * cwnd
+    slow start            cwnd += bytes acknowledged, until ssthresh (or until `hystart` sees a queue)
+    avoidance             Reno: one segment a round trip; CUBIC: its curve
+    a loss                ssthresh = beta * cwnd, in whole segments
     after a timeout       ssthresh as at a loss, cwnd = one segment
     after being idle      cwnd halves for each RTO, down to the initial window
 
-All in bytes; `cwnd` is a float so that slow growth is not rounded away. Recovery (`netstack.tcp.recovery`) sets
-`cwnd` itself while it repairs a loss.
+All in bytes; `cwnd` is a float so that slow growth is not rounded away. Recovery (`prr`) sets `cwnd` itself while it
+repairs a loss. An acknowledgement of many segments counts whole: what leaves at once is bounded by runs.
 
-Source: RFC 5681, RFC 6928 (initial window of ten), RFC 9438 (CUBIC), RFC 2861 (idle).
-Not here: which bytes are lost, and pacing their retransmission (recovery, PRR).
+Source: RFC 5681, RFC 6928 (initial window of ten), RFC 2861 (idle).
+Not here: whether the window was in use (`usage`), which bytes are lost (`rack`).
 """
 
 from __future__ import annotations
 
 import math
+
+from netstack.tcp.hystart import HyStart
 
 INITIAL_WINDOW = 10
 
@@ -23,40 +25,57 @@ INITIAL_WINDOW = 10
 class Congestion:
     """What both strategies share: slow start and the reactions to trouble."""
 
-    __slots__ = ("cwnd", "mss", "ssthresh")
+    __slots__ = ("cwnd", "hystart", "mss", "ssthresh")
     beta = 0.5
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
         self.cwnd: float = INITIAL_WINDOW * mss
         self.ssthresh: float = math.inf
+        self.hystart = HyStart()
 
-    def on_ack(self, acked: int, now: float, srtt: float) -> None:
+    @property
+    def initial_window(self) -> float:
+        return float(INITIAL_WINDOW * self.mss)
+
+    def on_ack(self, acked: float, now: float, srtt: float) -> None:
         """Bytes were delivered, no recovery is under way and the window was in use."""
         if self.cwnd < self.ssthresh:
-            grown = min(self.cwnd + acked, max(self.ssthresh, self.cwnd))
-            acked -= int(grown - self.cwnd)
+            divisor = self.hystart.divisor
+            grown = min(self.cwnd + acked / divisor, self.ssthresh)
+            acked -= (grown - self.cwnd) * divisor
             self.cwnd = grown
         if acked > 0 and self.cwnd >= self.ssthresh:
             self.avoid(acked, now, srtt)
 
-    def avoid(self, acked: int, now: float, srtt: float) -> None:
+    def on_rtt(self, rtt: float, snd_una: int, snd_nxt: int) -> None:
+        """A round trip was measured: the first slow start ends when they get longer."""
+        if self.ssthresh == math.inf and self.hystart.sample(rtt, snd_una, snd_nxt):
+            self.ssthresh = self.cwnd
+            self.hystart.divisor = 1
+
+    def avoid(self, acked: float, now: float, srtt: float) -> None:
         """Congestion avoidance: one segment a round trip."""
         self.cwnd += self.mss * acked / self.cwnd
 
-    def on_loss(self, in_flight: int) -> None:
-        """A loss begins an episode of recovery: set ssthresh, leave cwnd to recovery."""
-        self.ssthresh = max(2.0 * self.mss, self.beta * min(self.cwnd, max(in_flight, 2 * self.mss)))
+    def on_loss(self) -> None:
+        """A loss begins an episode of recovery: set ssthresh, leave cwnd to recovery.
 
-    def on_timeout(self, in_flight: int, *, first: bool) -> None:
+        It is of cwnd, not of what was out: `usage` sees to it that cwnd does not grow unused (RFC 9438 §4.6).
+        """
+        segments = max(int(self.beta * self.cwnd / self.mss + 1e-9), 2)
+        self.ssthresh = float(segments * self.mss)
+        self.hystart.divisor = 1
+
+    def on_timeout(self, *, first: bool) -> None:
         """The retransmission timer fired; `first` unless this is the same data again."""
         if first:
-            self.on_loss(in_flight)
+            self.on_loss()
         self.cwnd = float(self.mss)
 
     def on_idle(self, idle: float, rto: float) -> None:
         """Nothing was sent for `idle` seconds: what the window knew of the path is old."""
-        restart = min(self.cwnd, float(INITIAL_WINDOW * self.mss))
+        restart = min(self.cwnd, self.initial_window)
         halvings = min(int(idle / rto), 64)
         self.ssthresh = max(self.ssthresh, 0.75 * self.cwnd)
         self.cwnd = max(restart, self.cwnd / (1 << halvings))
@@ -70,65 +89,6 @@ class Congestion:
         self.mss = mss
         self.cwnd = max(self.cwnd, 2.0 * mss)
 
-
-class Reno(Congestion):
-    """RFC 5681 as it stands: the slow, obvious twin in tests, and what Tailscale's Go stack uses."""
-
-    __slots__ = ()
-
-
-class Cubic(Congestion):
-    """RFC 9438; what Linux uses, so that flows of both share a bottleneck evenly."""
-
-    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_w_est", "_w_max")
-    beta = 0.7
-    C = 0.4
-    ALPHA = 3 * (1 - beta) / (1 + beta)
-
-    def __init__(self, mss: int) -> None:
-        super().__init__(mss)
-        self._epoch = 0.0  # when avoidance began; 0 is "not begun"
-        self._k = 0.0
-        self._w_max = 0.0  # in segments, as in the RFC's formulas
-        self._w_est = 0.0
-        self._prior_cwnd = 0.0
-
-    def avoid(self, acked: int, now: float, srtt: float) -> None:
-        mss = self.mss
-        cwnd, segments = self.cwnd / mss, acked / mss
-        if not self._epoch:
-            self._begin_epoch(cwnd, now)
-        alpha = 1.0 if self._w_est >= self._prior_cwnd else self.ALPHA
-        self._w_est += alpha * segments / cwnd
-        elapsed = now - self._epoch
-        if self._cubic(elapsed) < self._w_est:
-            cwnd = max(cwnd, self._w_est)
-        else:
-            target = min(max(self._cubic(elapsed + srtt), cwnd), 1.5 * cwnd)
-            cwnd += (target - cwnd) / cwnd * segments
-        self.cwnd = cwnd * mss
-
-    def on_loss(self, in_flight: int) -> None:
-        cwnd = self.cwnd / self.mss
-        self._prior_cwnd = cwnd
-        self._w_max = cwnd * (1 + self.beta) / 2 if cwnd < self._w_max else cwnd
-        self._epoch = 0.0
-        super().on_loss(in_flight)
-
-    def on_idle(self, idle: float, rto: float) -> None:
-        super().on_idle(idle, rto)
-        if self._epoch:
-            self._epoch += idle  # time in which nothing was learnt must not grow the window
-
-    def undo(self, cwnd: float, ssthresh: float) -> None:
-        super().undo(cwnd, ssthresh)
-        self._epoch = 0.0
-
-    def _begin_epoch(self, cwnd: float, now: float) -> None:
-        self._epoch = now or 1e-9
-        self._w_max = max(self._w_max, cwnd)
-        self._k = math.cbrt((self._w_max - cwnd) / self.C)
-        self._w_est = cwnd
-
-    def _cubic(self, elapsed: float) -> float:
-        return self.C * (elapsed - self._k) ** 3 + self._w_max
+    def follow(self, other: Congestion) -> None:
+        """Take over from another strategy where it stands."""
+        self.cwnd, self.ssthresh, self.hystart = other.cwnd, other.ssthresh, other.hystart

@@ -12,42 +12,13 @@ Source: RFC 9293 §3.9.1 (the user's calls).
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, NamedTuple
 
 from netstack import errors
 from netstack.ip import IPAddress, address_of
 from netstack.tcp import emit, states, timers
-from netstack.tcp.tcb import Tcb
-
-if TYPE_CHECKING:
-    from netstack.tcp.layer import TcpLayer
-
-
-class TcpInfo(NamedTuple):
-    """A snapshot. Times in seconds, everything else in bytes unless it says so."""
-
-    state: str
-    srtt: float
-    rttvar: float
-    min_rtt: float
-    rto: float
-    mss: int
-    cwnd: int
-    ssthresh: float
-    in_flight: int
-    lost: int
-    sacked: int
-    retransmitted: int
-    retries: int
-    """Timeouts since something was acknowledged."""
-    bytes_sent: int
-    bytes_acked: int
-    bytes_received: int
-    send_window: int
-    receive_window: int
-    unsent: int
-    unread: int
-    out_of_order: int
+from netstack.tcp.info import TcpInfo, snapshot
+from netstack.tcp.owner import Owner
+from netstack.tcp.tcb import CONGESTION, MAX_RECEIVE_LIMIT, MIN_MSS, Tcb
 
 
 class TcpConnection:
@@ -55,7 +26,7 @@ class TcpConnection:
 
     __slots__ = ("_layer", "_tcb")
 
-    def __init__(self, layer: TcpLayer, tcb: Tcb) -> None:
+    def __init__(self, layer: Owner, tcb: Tcb) -> None:
         self._layer, self._tcb = layer, tcb
         tcb.face = self
 
@@ -131,6 +102,7 @@ class TcpConnection:
         data = bytes(data)
         if data:
             tcb.send_buffer.append(data, tcb.snd_nxt)
+            tcb.charge()
             self._layer.touch(tcb)
         return len(data)
 
@@ -154,7 +126,10 @@ class TcpConnection:
             self._layer.queue_fin(tcb)
 
     def close(self, now: float) -> None:
-        """The application is done. What was written is still sent; bytes that arrive unread break the connection."""
+        """The application is done. What was written is still sent; bytes that arrive unread break the connection.
+
+        With `set_linger(0)` the connection is reset at once; with more, when what was written is not acknowledged then.
+        """
         tcb = self._tcb
         if tcb.orphaned or tcb.state in (states.CLOSED, states.TIME_WAIT):
             tcb.orphaned = True
@@ -165,10 +140,12 @@ class TcpConnection:
         tcb.orphaned = True
         if tcb.state == states.SYN_SENT:
             self._layer.end(tcb, None)
-        elif unread:
+        elif unread or tcb.linger == 0:
             self._layer.abort(tcb, errors.ABORTED, now)
         else:
             self.shutdown_write(now)
+            if tcb.linger is not None and not tcb.fin_acked:
+                tcb.linger_at = now + tcb.linger
             if tcb.state == states.FIN_WAIT_2:
                 self._layer.linger(tcb, now)
 
@@ -189,36 +166,48 @@ class TcpConnection:
             timers.start_keepalive(self._tcb, now)
             self._layer.touch(self._tcb)
 
-    def info(self) -> TcpInfo:
+    def set_cork(self, cork: bool) -> None:
+        """True: only full segments leave, until False, the end of the stream, or a timeout's length."""
+        self._tcb.cork = cork
+        self._layer.touch(self._tcb)
+
+    def set_linger(self, seconds: float | None) -> None:
+        """How long `close` goes on trying to deliver what was written. None: as long as TCP does."""
+        self._tcb.linger = seconds
+
+    def set_user_timeout(self, seconds: float | None) -> None:
+        """End with the error `timeout` when nothing that waits was acknowledged for so long (RFC 5482, local half)."""
+        self._tcb.user_timeout = seconds
+
+    def set_congestion(self, name: str) -> None:
+        """Switch to "cubic" or "reno"; the window stays. Raises ValueError for any other."""
+        if name not in CONGESTION:
+            raise ValueError(f"no congestion control {name!r}: {', '.join(CONGESTION)}")
         tcb = self._tcb
-        board, rtt = tcb.scoreboard, tcb.rtt
-        return TcpInfo(
-            state=self.state,
-            srtt=rtt.srtt,
-            rttvar=rtt.rttvar,
-            min_rtt=rtt.min_rtt,
-            rto=rtt.rto,
-            mss=tcb.mss,
-            cwnd=int(tcb.congestion.cwnd),
-            ssthresh=tcb.congestion.ssthresh,
-            in_flight=board.in_flight,
-            lost=board.lost_out,
-            sacked=board.sacked_out,
-            retransmitted=tcb.retransmitted,
-            retries=tcb.retries,
-            bytes_sent=tcb.bytes_sent,
-            bytes_acked=tcb.delivered,
-            bytes_received=tcb.bytes_received,
-            send_window=tcb.snd_wnd,
-            receive_window=tcb.rcv_adv - tcb.rcv_nxt,
-            unsent=max(tcb.send_buffer.end - tcb.snd_nxt, 0),
-            unread=tcb.receive_buffer.size,
-            out_of_order=tcb.out_of_order.size if tcb.out_of_order is not None else 0,
-        )
+        before, tcb.congestion = tcb.congestion, CONGESTION[name](tcb.mss)
+        tcb.congestion.follow(before)
+
+    def set_max_segment(self, size: int) -> None:
+        """Neither send nor, if the handshake is still to come, ask for longer segments."""
+        self._tcb.max_segment = max(size, MIN_MSS)
+        self._tcb.set_mss()
+
+    def set_receive_limit(self, size: int) -> None:
+        """Buffer so many bytes, and never more by itself. What was already offered to the peer stays offered."""
+        self._tcb.receive_limit = min(max(size, 2048), MAX_RECEIVE_LIMIT)
+        self._tcb.autotunes = False
+
+    def set_send_limit(self, size: int) -> None:
+        """Take so many bytes from `write`, and never more by itself."""
+        self._tcb.fixed_send_limit = max(size, 2048)
+
+    def info(self) -> TcpInfo:
+        return snapshot(self._tcb)
 
     def _consumed(self, size: int) -> None:
         tcb = self._tcb
         tcb.copied += size
+        tcb.charge()
         if size and tcb.state in states.RECEIVING and emit.wants_window_update(tcb):
             tcb.ack_now = True
             self._layer.touch(tcb)

@@ -1,6 +1,6 @@
 """What a connection sends when it is its turn: `output` once, for at most one super-segment and its acknowledgements.
 
-    what is lost -> new data, FIN -> acknowledgements that no data has carried
+    a tail probe that is due -> what is lost -> new data, FIN -> acknowledgements that no data has carried
 
 A super-segment is one stretch of up to 64 KiB; it is cut into packets here and nowhere earlier. They share all of
 their header but sequence number and checksum, so a packet costs one `pack`, one `join` and its checksum:
@@ -17,8 +17,8 @@ import math
 from struct import Struct
 
 from netstack.seq import MASK
-from netstack.tcp import states
-from netstack.tcp.tcb import Tcb
+from netstack.tcp import acknowledge, states
+from netstack.tcp.tcb import LEAST_LIMIT, Tcb
 from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, PSH, SYN
 
@@ -40,15 +40,18 @@ def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     if tcb.state <= states.SYN_RECEIVED:
         return _handshake(tcb, now, runs)
     spent = 0
-    if tcb.scoreboard.to_resend:
-        spent = _resend(tcb, now, budget, runs)
-    if not spent and (tcb.snd_nxt < tcb.send_buffer.end or tcb.fin_queued):
+    if tcb.tail_due:
+        spent = _probe_tail(tcb, now, runs)
+    if not spent and tcb.scoreboard.to_resend:
+        spent = _repair(tcb, now, budget, runs)
+    elif not spent and (tcb.snd_nxt < tcb.send_buffer.end or tcb.fin_queued):
         spent = _send_new(tcb, now, budget, runs)
     if tcb.probe_now:
         tcb.probe_now = False
         spent += _push(tcb, runs, [_bare(tcb, tcb.snd_una - 1, tcb.rcv_nxt, b"", now)])
     if tcb.acks or tcb.ack_now:
         spent += _send_acks(tcb, now, runs)
+    tcb.charge()
     return spent
 
 
@@ -73,7 +76,7 @@ def wants_window_update(tcb: Tcb) -> bool:
 
 def _free(tcb: Tcb) -> int:
     held = tcb.receive_buffer.size + (tcb.out_of_order.size if tcb.out_of_order is not None else 0)
-    free = tcb.receive_limit - held
+    free = (min(tcb.receive_limit, LEAST_LIMIT) if tcb.memory.is_scarce else tcb.receive_limit) - held
     return min(free, _WINDOW_MAX << tcb.rcv_wscale) if free > 0 else 0
 
 
@@ -91,8 +94,10 @@ def _handshake(tcb: Tcb, now: float, runs: Runs) -> int:
         tcb.scoreboard.send(tcb.iss, tcb.iss + 1, now)
         tcb.snd_nxt = tcb.iss + 1
         tcb.rto_at = now + tcb.rtt.rto
+        tcb.stalled_time = now
     elif lost is not None:
         tcb.scoreboard.resend(lost, now)
+        tcb.segments_resent += 1
     elif not tcb.ack_now:
         return 0
     return _push(tcb, runs, [_syn(tcb, now)])
@@ -119,6 +124,38 @@ def _syn(tcb: Tcb, now: float) -> bytes:
     )
 
 
+def _repair(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
+    """What is lost, but where F-RTO asks for it new data first."""
+    frto = tcb.recovery.frto
+    if frto.wants_new:
+        frto.wants_new = False
+        return _send_new(tcb, now, budget, runs) or _resend(tcb, now, budget, runs)
+    if frto.is_on and tcb.snd_nxt > tcb.recovery.high_seq:
+        return 0  # the question is out
+    return _resend(tcb, now, budget, runs)
+
+
+def _probe_tail(tcb: Tcb, now: float, runs: Runs) -> int:
+    """One new segment whatever cwnd says, or the last one again (RFC 8985 §7.3)."""
+    board, probe = tcb.scoreboard, tcb.recovery.tlp
+    tcb.tail_due = False
+    if not board.segments or probe.is_out:
+        return 0
+    window = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+    size = min(tcb.send_buffer.end - tcb.snd_nxt, tcb.mss)
+    if 0 < size <= window:
+        probe.sent(tcb.snd_nxt + size, is_resend=False)
+        return _send_stretch(tcb, tcb.snd_nxt, tcb.snd_nxt + size, now, runs)
+    last = board.segments[-1]
+    if last.end - last.start > tcb.mss:
+        board.split(last, last.end - tcb.mss)
+    board.again(last, now)
+    probe.sent(tcb.snd_nxt, is_resend=True)
+    tcb.retransmitted += last.end - last.start
+    tcb.segments_resent += 1
+    return _emit(tcb, last.start, last.end, now, runs)
+
+
 def _resend(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     """The first lost stretch, as much of it as the window lets out."""
     board, recovery = tcb.scoreboard, tcb.recovery
@@ -129,14 +166,15 @@ def _resend(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
         return 0
     size = sent.end - sent.start
     if room < min(size, tcb.mss) and in_flight:
-        tcb.cwnd_limited = True
         return 0
     limit = min(_run_limit(tcb, budget), max(room // tcb.mss, 1) * tcb.mss)
     if size > limit:
         sent = board.split(sent, sent.start + limit)
     board.resend(sent, now)
-    recovery.resent(sent, tcb.stamp(now))
-    tcb.retransmitted += sent.end - sent.start
+    size = sent.end - sent.start
+    recovery.resent(size, sent.end, tcb.stamp(now))
+    tcb.retransmitted += size
+    tcb.segments_resent += -(-size // tcb.mss)
     if sent.start == tcb.snd_una:
         tcb.rto_at = now + tcb.rtt.rto
     return _emit(tcb, sent.start, sent.end, now, runs)
@@ -158,30 +196,61 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     size = min(size, _run_limit(tcb, budget))
     finishes = tcb.fin_queued and size == waiting and window > size
     if size <= 0 and not finishes:
-        tcb.cwnd_limited = by_cwnd < min(waiting, window, tcb.mss)
-        if not board.segments and tcb.persist_at == math.inf:
+        if by_cwnd < min(waiting, window, tcb.mss):
+            tcb.usage.sent(tcb.snd_una, start, board.outstanding, True)
+        elif not board.segments and tcb.persist_at == math.inf:
             tcb.persist_at = now + tcb.rtt.rto
+            tcb.stalled_time = min(tcb.stalled_time, now)
         return 0
-    tcb.cwnd_limited = by_cwnd - size < tcb.mss  # and not by the data, the peer's window or the caller's budget
-    stop = start + size + finishes
+    spent = _send_stretch(tcb, start, start + size + finishes, now, runs)
+    # limited: by cwnd, and not by the data, the peer's window or the caller's budget
+    _note_usage(tcb, by_cwnd - size < tcb.mss, now)
+    return spent
+
+
+def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:
+    """[start, stop) of the stream for the first time."""
+    board = tcb.scoreboard
+    if not board.segments:
+        tcb.stalled_time = now
     board.send(start, stop, now)
-    tcb.recovery.prr_out += stop - start
+    tcb.recovery.prr.out += stop - start
     tcb.snd_nxt = stop
     tcb.persist_at = math.inf
     tcb.persist_backoff = 0
+    tcb.force = False
     if tcb.rto_at == math.inf:
         tcb.rto_at = now + tcb.rtt.rto
+    size = min(stop, tcb.send_buffer.end) - start
+    if size % tcb.mss:
+        tcb.small_end = stop
     tcb.bytes_sent += size
+    acknowledge.schedule_probe(tcb, now)
     return _emit(tcb, start, stop, now, runs)
 
 
+def _note_usage(tcb: Tcb, limited: bool, now: float) -> None:
+    usage, congestion = tcb.usage, tcb.congestion
+    usage.sent(tcb.snd_una, tcb.snd_nxt, tcb.scoreboard.outstanding, limited)
+    if limited or congestion.cwnd < congestion.ssthresh:
+        usage.validated(now)
+    else:
+        congestion.cwnd = usage.reduced(congestion.cwnd, congestion.initial_window, now)
+
+
 def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
-    """Silly window avoidance and Nagle's algorithm: full segments, or the rest of the data."""
+    """Silly window avoidance and Nagle's algorithm: full segments, or the rest of the data.
+
+    Nagle in Minshall's form, as in Linux: a small segment waits only while another small one is out.
+    """
     if size <= 0:
         return 0
     is_rest = size == waiting
-    if is_rest and (tcb.nodelay or tcb.fin_queued or (size < tcb.mss and not tcb.scoreboard.segments)):
-        return size
+    if size < tcb.mss or is_rest:
+        if tcb.force or (is_rest and tcb.fin_queued):
+            return size
+        if is_rest and not tcb.cork and (tcb.nodelay or tcb.small_end <= tcb.snd_una):
+            return size
     if size >= tcb.mss:
         return size - size % tcb.mss
     return size if size >= tcb.max_snd_wnd >> 1 and not is_rest else 0
@@ -317,4 +386,5 @@ def _acknowledged(tcb: Tcb) -> None:
 
 def _push(tcb: Tcb, runs: Runs, packets: list[bytes]) -> int:
     runs.append((tcb.remote, packets))
+    tcb.segments_out += len(packets)
     return sum(map(len, packets))

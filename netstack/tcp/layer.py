@@ -19,14 +19,15 @@ from heapq import heapify, heappop, heappush
 
 from netstack import errors
 from netstack.ip import IPAddress, IpLayer
-from netstack.limits import TokenBucket
+from netstack.limits import Memory, TokenBucket
 from netstack.ports import ANY, Ports
 from netstack.seq import MASK, unwrap
 from netstack.tcp import arrive, emit, states, timers
 from netstack.tcp.connection import TcpConnection
+from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.listener import TcpListener
 from netstack.tcp.recovery import LOSS
-from netstack.tcp.tcb import TIMERS, Tcb
+from netstack.tcp.tcb import CONGESTION, TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
 from netstack.wire import tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
@@ -45,16 +46,29 @@ class TcpLayer:
         "_heap",
         "_held",
         "_ip",
+        "_opening",
         "_ports",
         "_resets",
         "_secret",
         "_serial",
+        "congestion",
         "connections",
+        "forwarder",
+        "memory",
+        "nodelay",
         "time_wait",
     )
 
-    def __init__(self, ip: IpLayer) -> None:
+    def __init__(
+        self, ip: IpLayer, *, nodelay: bool = False, congestion: str = "cubic", memory: int = 256 * 1024 * 1024
+    ) -> None:
+        if congestion not in CONGESTION:
+            raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
         self._ip = ip
+        self.nodelay, self.congestion = nodelay, congestion
+        self.memory = Memory(memory)
+        self.forwarder: TcpForwarder | None = None
+        self._opening: dict[Tcb, TcpListener] = {}
         self._secret = ip.entropy(16)
         self._ports: Ports[TcpListener] = Ports(ip.entropy(16))
         self._resets = TokenBucket(RESETS_PER_SECOND, RESET_BURST)
@@ -94,14 +108,20 @@ class TcpLayer:
             if chosen is None:
                 raise errors.AddressNotAvailable("no free port to listen on")
             port = chosen
-        listener = TcpListener(self, bound, port, backlog)
+        listener = TcpListener(self._close_listener, bound, port, backlog, self.nodelay)
         if not self._ports.bind(bound, port, listener):
             raise errors.AddressInUse(f"port {port} is in use by another listener of this stack")
         return listener
 
-    def close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
+    def forward(self, forwarder: TcpForwarder) -> None:
+        """Take SYNs to any destination from now on."""
+        if self.forwarder is not None and not self.forwarder.is_closed:
+            raise errors.AddressInUse("this stack has a forwarder already")
+        self.forwarder = forwarder
+
+    def _close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
         self._ports.release(bound, listener.port)
-        for tcb in [tcb for tcb in self.connections.values() if tcb.listener is listener]:
+        for tcb in [tcb for tcb, at in self._opening.items() if at is listener]:
             self.abort(tcb, None, now)
 
     def queue_fin(self, tcb: Tcb) -> None:
@@ -122,11 +142,14 @@ class TcpLayer:
             self.abort(tcb, errors.ABORTED, now)
         for listener in self._ports.holders():
             listener.close(now)
+        if self.forwarder is not None:
+            self.forwarder.close(now)
         self.time_wait.clear()
 
     def addresses_changed(self) -> None:
         """Connections of an address that is not ours any more have no way to be answered."""
-        for tcb in [tcb for tcb in self.connections.values() if tcb.local not in self._ip.addresses]:
+        own = self._ip.addresses
+        for tcb in [tcb for tcb in self.connections.values() if tcb.local not in own and not tcb.forwarded]:
             self.end(tcb, errors.ABORTED)
 
     def forget_link(self, link: Hashable) -> None:
@@ -152,7 +175,7 @@ class TcpLayer:
         tcb = self.connections.get(packet[layout.key])
         if tcb is None or tcb.out_of_order is not None or tcb.rcv_fin is not None or tcb.orphaned:
             return 0
-        if tcb.state not in states.RECEIVING:
+        if tcb.state not in states.RECEIVING or self.memory.is_full:
             return 0
         return arrive.take_run(self, tcb, layout, packets, index, now, verified)
 
@@ -186,7 +209,11 @@ class TcpLayer:
                 return
             after = record.snd_nxt
             self.time_wait.remove(key)
-        if not self._arrives_at_listener(link, source, destination, header, segment, after, now):
+        if destination not in self._ip.addresses and self.forwarder is not None:
+            taken = self.forwarder.arrives(link, source, destination, header, segment, now)
+        else:
+            taken = self._arrives_at_listener(link, source, destination, header, segment, after, now)
+        if not taken:
             self._refuse(source, destination, header, len(segment) - header.size, now)
 
     def icmp_error(
@@ -201,7 +228,7 @@ class TcpLayer:
         if not tcb.snd_una <= seq < tcb.snd_nxt:
             self._ip.dropped["icmp: for no segment that is out"] += 1
         elif mtu is not None:
-            self.set_mtu(tcb, self._ip.lower_path_mtu(remote, mtu, now))
+            self.set_mtu(tcb, min(tcb.mtu, self._ip.lower_path_mtu(remote, mtu, now, tcb.link)))
         elif tcb.state == states.SYN_SENT:
             self.end(tcb, error)
         else:
@@ -214,13 +241,23 @@ class TcpLayer:
         tcb.set_mss()
         if not shrinks or tcb.state not in states.SYNCHRONIZED:
             return
+        self._resend_unpunished(tcb)
+
+    def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
+        """The link carries packets of `mtu` bytes from now on."""
+        for tcb in self.connections.values():
+            if tcb.link == link:
+                tcb.interface_mtu = mtu
+                self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
+
+    def _resend_unpunished(self, tcb: Tcb) -> None:
         too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
         for sent in too_long:
             tcb.scoreboard.mark_lost(sent)
         if too_long:
             tcb.recovery.state = LOSS
             tcb.recovery.high_seq = tcb.snd_nxt
-            tcb.recovery.undo = None
+            tcb.recovery.undo.forget()
             self.touch(tcb)
 
     # turns ------------------------------------------------------------------------------------------------------
@@ -289,16 +326,15 @@ class TcpLayer:
         if tcb.face is not None and not tcb.orphaned:
             self._ip.ready[tcb.face] = None
 
-    def received(self, tcb: Tcb) -> None:
-        self._dirty[tcb] = None
-        self.ready(tcb)
+    def is_passive(self, tcb: Tcb) -> bool:
+        return tcb in self._opening
 
     def count(self, reason: str) -> None:
         self._ip.dropped[reason] += 1
 
     def establish(self, tcb: Tcb, now: float) -> bool:
         """The handshake is over. False if its listener's queue is full: then it is not, yet."""
-        listener = tcb.listener
+        listener = self._opening.get(tcb)
         if listener is not None and not listener.has_room():
             self.count("tcp: accept queue full")
             return False
@@ -309,8 +345,8 @@ class TcpLayer:
                 tcb.congestion.cwnd = float(tcb.mss)
         tcb.retries = 0
         if listener is not None:
-            listener.settled(tcb.remote)
-            tcb.listener = None
+            listener.settled(tcb)
+            del self._opening[tcb]
             tcb.keepalive, tcb.nodelay = listener.keepalive, listener.nodelay
             listener.enqueue(TcpConnection(self, tcb))
             self._ip.ready[listener] = None
@@ -344,9 +380,12 @@ class TcpLayer:
 
     def _forget(self, tcb: Tcb) -> None:
         self.connections.pop(tcb.key, None)
-        if tcb.listener is not None:
-            tcb.listener.settled(tcb.remote)
-            tcb.listener = None
+        listener = self._opening.pop(tcb, None)
+        if listener is not None:
+            listener.settled(tcb)
+        self.memory.held -= tcb.charged
+        tcb.charged = 0
+        tcb.memory = Memory()  # what is still unread counts no more
         tcb.armed_for = math.inf
         for name in TIMERS:
             setattr(tcb, name, math.inf)
@@ -378,9 +417,13 @@ class TcpLayer:
             remote_port,
             iss=iss,
             stamp_offset=int.from_bytes(digest[4:], "big"),
-            mtu=self._ip.path_mtu(remote, now),
+            mtu=self._ip.path_mtu(remote, now, link),
+            interface_mtu=self._ip.link_mtu(link),
             now=now,
             link=link,
+            memory=self.memory,
+            congestion=self.congestion,
+            nodelay=self.nodelay,
         )
         self.connections[tcb.key] = tcb
         self.touch(tcb)
@@ -406,18 +449,38 @@ class TcpLayer:
         listener = self._ports.lookup(destination, header.destination_port)
         if listener is None or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
             return False
-        if not listener.may_open(source):
+        fits, other = listener.make_room(source)
+        if not fits or other is not None:
             self.count("tcp: too many half-open connections")
+        if not fits:
             return True
+        if other is not None:
+            self.end(other, None)
         tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
         if after is not None:
             tcb.restart((after + 65_536) & MASK)
-        tcb.listener = listener
-        listener.opened(source)
+        tcb.max_segment = listener.max_segment
+        self._opening[tcb] = listener
+        listener.opened(tcb)
+        self._open_passively(tcb, header, segment, now)
+        return True
+
+    def accept_held(
+        self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
+    ) -> TcpConnection:
+        """A SYN that the forwarder has held is answered."""
+        tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
+        tcb.forwarded = True
+        self._open_passively(tcb, header, segment, now)
+        return TcpConnection(self, tcb)
+
+    def refuse_held(self, source: bytes, destination: bytes, header: Header, segment: bytes, now: float) -> None:
+        self._refuse(source, destination, header, len(segment) - header.size, now)
+
+    def _open_passively(self, tcb: Tcb, header: Header, segment: bytes, now: float) -> None:
         options = tcp.parse_options(segment[20 : header.size])
         tcb.state = states.SYN_RECEIVED
         arrive.synchronize(tcb, header.seq, options, header.window, now)
-        return True
 
     def _arrives_in_time_wait(self, record: TimeWait, header: Header, length: int, source: bytes, now: float) -> None:
         answer = record.answer(header, length, now)

@@ -1,24 +1,24 @@
 """A listening port: SYNs become half-open connections, those become established ones, which wait to be accepted.
 
-    SYN -> half-open (at most max(backlog, 128), two thirds of them of one peer) -> queue (backlog) -> accept()
+    SYN -> half-open (at most max(backlog, 128)) -> queue (backlog) -> accept()
 
-Nothing is refused for want of room: a SYN over the limit is dropped, and the last acknowledgement of a handshake that
-finds the queue full is too. The peer tries again.
+Nobody can lock others out. One remote address has at most two thirds of the half-open places, and when all are taken,
+a new SYN pushes out the oldest of whoever has most, unless that is its own sender: then it is dropped. The last
+acknowledgement of a handshake that finds the queue full is dropped too. The peer tries again.
 
-Source: RFC 9293 §3.10.7.2; the limits' shares are those of Tailscale's netstack.
+Source: RFC 9293 §3.10.7.2, RFC 4987 §3.4 (recycling the oldest half-open one); the share is that of Tailscale's
+netstack.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
 
 from netstack.ip import IPAddress, address_of
 from netstack.ports import ANY
 from netstack.tcp.connection import TcpConnection
-
-if TYPE_CHECKING:
-    from netstack.tcp.layer import TcpLayer
+from netstack.tcp.tcb import Tcb
 
 MIN_HALF_OPEN = 128
 KEEPALIVE = (300.0, 75.0, 9)
@@ -28,16 +28,35 @@ KEEPALIVE = (300.0, 75.0, 9)
 class TcpListener:
     """`address` None: all own addresses, of both families, now and later."""
 
-    __slots__ = ("_bound", "_layer", "_queue", "backlog", "half_open", "is_closed", "keepalive", "nodelay", "port")
+    __slots__ = (
+        "_bound",
+        "_on_close",
+        "_queue",
+        "backlog",
+        "half_open",
+        "is_closed",
+        "keepalive",
+        "max_segment",
+        "nodelay",
+        "port",
+    )
 
-    def __init__(self, layer: TcpLayer, bound: bytes, port: int, backlog: int) -> None:
-        self._layer, self._bound = layer, bound
+    def __init__(
+        self,
+        on_close: Callable[[TcpListener, bytes, float], None],
+        bound: bytes,
+        port: int,
+        backlog: int,
+        nodelay: bool,
+    ) -> None:
+        self._on_close, self._bound = on_close, bound
         self._queue: deque[TcpConnection] = deque()
         self.port = port
         self.backlog = max(backlog, 1)
-        self.half_open: Counter[bytes] = Counter()
+        self.half_open: dict[bytes, dict[Tcb, None]] = {}
         self.keepalive: tuple[float, float, int] | None = KEEPALIVE
-        self.nodelay = True
+        self.nodelay = nodelay
+        self.max_segment = 65_535
         self.is_closed = False
 
     def __repr__(self) -> str:
@@ -62,7 +81,7 @@ class TcpListener:
         if self.is_closed:
             return
         self.is_closed = True
-        self._layer.close_listener(self, self._bound, now)
+        self._on_close(self, self._bound, now)
         while self._queue:
             self._queue.popleft().abort(now)
 
@@ -71,19 +90,26 @@ class TcpListener:
     def has_room(self) -> bool:
         return len(self._queue) < self.backlog
 
-    def may_open(self, remote: bytes) -> bool:
-        """Whether one more half-open connection of this peer fits."""
+    def make_room(self, remote: bytes) -> tuple[bool, Tcb | None]:
+        """Whether one more half-open connection of this peer fits, and which other one must go for it."""
         most = max(self.backlog, MIN_HALF_OPEN)
-        return self.half_open.total() < most and self.half_open[remote] < most * 2 // 3
+        own = len(self.half_open.get(remote, ()))
+        if own >= most * 2 // 3:
+            return False, None
+        if sum(map(len, self.half_open.values())) < most:
+            return True, None
+        greediest = max(self.half_open.values(), key=len)
+        return (True, next(iter(greediest))) if len(greediest) > own + 1 else (False, None)
 
-    def opened(self, remote: bytes) -> None:
-        self.half_open[remote] += 1
+    def opened(self, tcb: Tcb) -> None:
+        self.half_open.setdefault(tcb.remote, {})[tcb] = None
 
-    def settled(self, remote: bytes) -> None:
+    def settled(self, tcb: Tcb) -> None:
         """A half-open connection is established or gone."""
-        self.half_open[remote] -= 1
-        if not self.half_open[remote]:
-            del self.half_open[remote]
+        of_peer = self.half_open[tcb.remote]
+        del of_peer[tcb]
+        if not of_peer:
+            del self.half_open[tcb.remote]
 
     def enqueue(self, connection: TcpConnection) -> None:
         self._queue.append(connection)

@@ -31,6 +31,11 @@ class OutOfOrder:
     def __len__(self) -> int:
         return len(self._starts)
 
+    @property
+    def end(self) -> int:
+        """Behind everything that is here."""
+        return self._ends[-1]
+
     def insert(self, start: int, data: bytes) -> tuple[int, int] | None:
         """Take [start, start + len(data)); the part of it that was here already, if any (the first such)."""
         end = start + len(data)

@@ -15,7 +15,7 @@ Not here: when something counts as lost (`recovery`), the receiver's blocks (`re
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 _start_of = attrgetter("start")
@@ -158,16 +158,37 @@ class Scoreboard:
         self._unlink(sent)
         self.to_resend[sent] = None
 
-    def mark_all_lost(self) -> None:
-        """After a timeout. A sacked head that is not acknowledged means that the receiver has reneged."""
-        if self.segments and self.segments[0].sacked:
-            for sent in self.segments:
+    def mark_lost_where(self, is_lost: Callable[[Sent], bool]) -> None:
+        """After a timeout: the first, and what else `is_lost` says.
+
+        A sacked head that is not acknowledged means that the receiver has reneged: then nothing is known to be there.
+        """
+        segments = self.segments
+        if segments and segments[0].sacked:
+            for sent in segments:
                 sent.sacked = False
             self.sacked_out = 0
+            is_lost = _any
         self.to_resend.clear()
-        for sent in self.segments:
-            if not sent.sacked:
+        for sent in segments:
+            waits = sent.lost and not sent.resent
+            if not sent.sacked and (waits or sent is segments[0] or is_lost(sent)):
                 self.mark_lost(sent)
+
+    def mark_all_lost(self) -> None:
+        """After a timeout without SACK, or of a SYN."""
+        self.mark_lost_where(_any)
+
+    def assume_sacked(self, size: int) -> None:
+        """Without SACK: so many bytes must have arrived, nobody knows which."""
+        self.sacked_out = size
+
+    def again(self, sent: Sent, now: float) -> None:
+        """One that is not lost, as far as is known, goes out again: a probe."""
+        self._unlink(sent)
+        sent.transmissions += 1
+        sent.sent_time = now
+        self._link_newest(sent)
 
     def unmark_lost(self) -> None:
         """The losses were none: what waits to be resent is on its way after all."""
@@ -239,3 +260,7 @@ class Scoreboard:
         elif self._newest is sent:
             self._newest = earlier
         sent.earlier = sent.later = None
+
+
+def _any(sent: Sent) -> bool:
+    return True

@@ -3,6 +3,7 @@
 | slot          | set                                          | when it fires                               |
 |---------------|----------------------------------------------|---------------------------------------------|
 | rto_at        | something is out                             | all of it is lost: slow start, or given up  |
+| tail_at       | the last of a flight is out                  | probe it                                    |
 | reorder_at    | RACK waits for a straggler                   | it is lost                                  |
 | delack_at     | data came, too little to acknowledge at once | acknowledge                                 |
 | persist_at    | the peer's window is closed, nothing is out  | probe, ever more rarely                     |
@@ -17,15 +18,12 @@ Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from netstack import errors
-from netstack.tcp import recovery, states
+from netstack.tcp import acknowledge, states
+from netstack.tcp.owner import Owner
 from netstack.tcp.rtt import MAX_RTO
 from netstack.tcp.tcb import Tcb
-
-if TYPE_CHECKING:
-    from netstack.tcp.layer import TcpLayer
 
 SYN_RETRIES = 6
 SYN_ACK_RETRIES = 5
@@ -34,16 +32,21 @@ ORPHAN_PROBES = 8
 """A closed window is probed less long when nobody waits for it to open."""
 
 FIN_WAIT_2_TIMEOUT = 60.0
+BLACK_HOLE_RETRIES = 3
+BLACK_HOLE_MTUS = (1280, 1024)
+"""What to try when full segments vanish without a word from a router; IPv6 guarantees the first."""
 
 
-def expire(layer: TcpLayer, tcb: Tcb, now: float) -> None:
+def expire(layer: Owner, tcb: Tcb, now: float) -> None:
     """Act on every timer of this connection that has passed."""
     layer.touch(tcb)
     if tcb.delack_at <= now:
         tcb.delack_at = math.inf
         tcb.ack_now = True
     if tcb.reorder_at <= now:
-        recovery.on_reorder_timer(tcb, now)
+        acknowledge.on_reorder_timer(tcb, now)
+    if tcb.tail_at <= now:
+        _probe_tail(tcb, now)
     if tcb.rto_at <= now:
         _retransmission(layer, tcb, now)
     if tcb.persist_at <= now:
@@ -51,7 +54,10 @@ def expire(layer: TcpLayer, tcb: Tcb, now: float) -> None:
     if tcb.keepalive_at <= now:
         _keepalive(layer, tcb, now)
     if tcb.linger_at <= now:
-        layer.end(tcb, None)
+        if tcb.state == states.FIN_WAIT_2:
+            layer.end(tcb, None)
+        else:
+            layer.abort(tcb, errors.ABORTED, now)
 
 
 def start_keepalive(tcb: Tcb, now: float) -> None:
@@ -59,16 +65,49 @@ def start_keepalive(tcb: Tcb, now: float) -> None:
     tcb.keepalive_at = now + tcb.keepalive[0] if tcb.keepalive is not None else math.inf
 
 
-def _retransmission(layer: TcpLayer, tcb: Tcb, now: float) -> None:
+def _probe_tail(tcb: Tcb, now: float) -> None:
+    tcb.tail_at = math.inf
+    tcb.tail_due = True
+    tcb.rto_at = now + tcb.rtt.rto
+
+
+def _retransmission(layer: Owner, tcb: Tcb, now: float) -> None:
     tcb.retries += 1
-    if tcb.retries > _most_retries(tcb):
+    if tcb.retries > _most_retries(tcb) or _is_out_of_patience(tcb, now):
         _give_up(layer, tcb)
     elif tcb.state in states.SYNCHRONIZED:
-        recovery.on_timeout(tcb, now)
+        if tcb.retries == BLACK_HOLE_RETRIES:
+            _suspect_black_hole(tcb)
+        acknowledge.on_timeout(tcb, now)
+        _be_patient_no_longer_than_asked(tcb)
     else:  # a SYN: nothing is known of congestion
         tcb.scoreboard.mark_all_lost()
         tcb.rtt.timed_out()
         tcb.rto_at = now + tcb.rtt.rto
+        _be_patient_no_longer_than_asked(tcb)
+
+
+def _is_out_of_patience(tcb: Tcb, now: float) -> bool:
+    return tcb.user_timeout is not None and now >= tcb.stalled_time + tcb.user_timeout
+
+
+def _be_patient_no_longer_than_asked(tcb: Tcb) -> None:
+    if tcb.user_timeout is not None:
+        ends = tcb.stalled_time + tcb.user_timeout
+        tcb.rto_at = min(tcb.rto_at, ends)
+        tcb.persist_at = min(tcb.persist_at, ends)
+
+
+def _suspect_black_hole(tcb: Tcb) -> None:
+    """Full segments are not acknowledged, and nobody says that they are too long (RFC 4821 §7.7, RFC 2923)."""
+    first = tcb.scoreboard.segments[0] if tcb.scoreboard.segments else None
+    if first is None or first.end - first.start < tcb.mss:
+        return
+    mtus = BLACK_HOLE_MTUS if len(tcb.local) == 4 else BLACK_HOLE_MTUS[:1]
+    smaller = [mtu for mtu in mtus if mtu < tcb.mss + tcb.header_size]
+    if smaller:
+        tcb.mtu = smaller[0]
+        tcb.set_mss()
 
 
 def _most_retries(tcb: Tcb) -> int:
@@ -79,20 +118,26 @@ def _most_retries(tcb: Tcb) -> int:
     return DATA_RETRIES
 
 
-def _persist(layer: TcpLayer, tcb: Tcb, now: float) -> None:
+def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
     if tcb.scoreboard.segments or not (tcb.snd_nxt < tcb.send_buffer.end or (tcb.fin_queued and not tcb.fin_sent)):
         tcb.persist_at = math.inf
         return
-    if tcb.probes >= (ORPHAN_PROBES if tcb.orphaned else DATA_RETRIES):
+    window = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+    if window > 0 and not tcb.persist_backoff:
+        tcb.force = True  # what fits, however little: corked, or a window too small to be worth it
+        tcb.persist_at = math.inf
+        return
+    if tcb.probes >= (ORPHAN_PROBES if tcb.orphaned else DATA_RETRIES) or _is_out_of_patience(tcb, now):
         _give_up(layer, tcb)
         return
     tcb.probes += 1
     tcb.persist_backoff += 1
     tcb.probe_now = True
     tcb.persist_at = now + min(tcb.rtt.rto * (1 << min(tcb.persist_backoff, 16)), MAX_RTO)
+    _be_patient_no_longer_than_asked(tcb)
 
 
-def _keepalive(layer: TcpLayer, tcb: Tcb, now: float) -> None:
+def _keepalive(layer: Owner, tcb: Tcb, now: float) -> None:
     if tcb.keepalive is None:
         tcb.keepalive_at = math.inf
         return
@@ -101,7 +146,7 @@ def _keepalive(layer: TcpLayer, tcb: Tcb, now: float) -> None:
         tcb.keepalive_at = now + idle  # other timers find out whether the peer is there
     elif now < tcb.heard_time + idle:
         tcb.keepalive_at = tcb.heard_time + idle
-    elif tcb.probes >= count:
+    elif tcb.probes >= count if tcb.user_timeout is None else now >= tcb.heard_time + tcb.user_timeout and tcb.probes:
         layer.abort(tcb, errors.TIMEOUT, now)
     else:
         tcb.probes += 1
@@ -109,5 +154,5 @@ def _keepalive(layer: TcpLayer, tcb: Tcb, now: float) -> None:
         tcb.keepalive_at = now + interval
 
 
-def _give_up(layer: TcpLayer, tcb: Tcb) -> None:
+def _give_up(layer: Owner, tcb: Tcb) -> None:
     layer.end(tcb, tcb.soft_error or errors.TIMEOUT)

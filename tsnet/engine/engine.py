@@ -55,7 +55,7 @@ class Engine:
         self.packet_filter = PacketFilter()
         self.device = Device(node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU)
         self.paths = Paths(disco_key, entropy=entropy)
-        self.stack = Stack(entropy=entropy, mtu=MTU, now=now)
+        self.stack = Stack(entropy=entropy, mtu=MTU, now=now, nodelay=True)  # as Go does
         self.ingress = Ingress(Routes(), self.packet_filter)
         self.egress = Egress(Routes(), self.packet_filter)
         self.timestamp_mark = timestamp_mark

@@ -499,7 +499,8 @@ def test_a_batch_is_as_its_packets_one_by_one(
 
     fast, slow = play(short=True), play(short=False)
     assert fast[:2] == slow[:2]
-    assert fast[2].info()._replace(srtt=0) == slow[2].info()._replace(srtt=0)
+    same = {"srtt": 0, "segs_out": 0}  # how many acknowledgements a batch gets is not the same
+    assert fast[2].info()._replace(**same) == slow[2].info()._replace(**same)
 
 
 def test_the_short_path_is_what_takes_bulk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_reordering_within_the_window_is_no_loss() -> None:
     acknowledge(peer, una + 2 * MSS)
     peer.wait(0.05)
     assert peer.connection.info().retransmitted == 0
-    assert peer.connection._tcb.recovery.reordering_seen
+    assert peer.connection._tcb.recovery.rack.reordering_seen
 
 
 def test_without_sack_the_third_duplicate_counts() -> None:

@@ -1,0 +1,74 @@
+"""CUBIC: the window follows a cubic curve through where the last loss was, whatever the round trip.
+
+    cwnd(t) = C * (t - K)^3 + W_max,  K = cbrt((W_max - cwnd at the start) / C)       t since avoidance began
+    W_est   = what Reno would have, with the same loss rate: never slower than that
+    a loss    ssthresh = 0.7 * cwnd; W_max = cwnd, or less if it had not got back to the last one (fast convergence)
+
+Windows are in segments, as in the RFC's formulas, and the growth of one acknowledgement is a fraction of one.
+
+Source: RFC 9438. What Linux uses, so that flows of both share a bottleneck evenly.
+Not here: slow start (`congestion`), how a loss is repaired (`prr`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from netstack.tcp.congestion import Congestion
+
+
+class Cubic(Congestion):
+    """The default."""
+
+    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_w_est", "_w_max")
+    beta = 0.7
+    C = 0.4
+    ALPHA = 3 * (1 - beta) / (1 + beta)
+
+    def __init__(self, mss: int) -> None:
+        super().__init__(mss)
+        self._epoch = 0.0  # when avoidance began; 0 is "not begun"
+        self._k = 0.0
+        self._w_max = 0.0  # in segments, as in the RFC's formulas
+        self._w_est = 0.0
+        self._prior_cwnd = 0.0
+
+    def avoid(self, acked: float, now: float, srtt: float) -> None:
+        mss = self.mss
+        cwnd, segments = self.cwnd / mss, acked / mss
+        if not self._epoch:
+            self._begin_epoch(cwnd, now)
+        alpha = 1.0 if self._w_est >= self._prior_cwnd else self.ALPHA
+        self._w_est += alpha * segments / cwnd
+        elapsed = now - self._epoch
+        if self._cubic(elapsed) < self._w_est:
+            cwnd = max(cwnd, self._w_est)
+        else:
+            target = min(max(self._cubic(elapsed + srtt), cwnd), 1.5 * cwnd)
+            cwnd += (target - cwnd) / cwnd * segments
+        self.cwnd = cwnd * mss
+
+    def on_loss(self) -> None:
+        cwnd = self.cwnd / self.mss
+        self._prior_cwnd = cwnd
+        self._w_max = cwnd * (1 + self.beta) / 2 if cwnd < self._w_max else cwnd
+        self._epoch = 0.0
+        super().on_loss()
+
+    def on_idle(self, idle: float, rto: float) -> None:
+        super().on_idle(idle, rto)
+        if self._epoch:
+            self._epoch += idle  # time in which nothing was learnt must not grow the window
+
+    def undo(self, cwnd: float, ssthresh: float) -> None:
+        super().undo(cwnd, ssthresh)
+        self._epoch = 0.0
+
+    def _begin_epoch(self, cwnd: float, now: float) -> None:
+        self._epoch = now or 1e-9
+        self._w_max = max(self._w_max, cwnd)
+        self._k = math.cbrt((self._w_max - cwnd) / self.C)
+        self._w_est = cwnd
+
+    def _cubic(self, elapsed: float) -> float:
+        return self.C * (elapsed - self._k) ** 3 + self._w_max

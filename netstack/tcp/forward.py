@@ -1,0 +1,193 @@
+"""TCP to any destination: a SYN is held until the application has dialled on, then answered or refused.
+
+    SYN -> PendingConnection (max_in_flight, two thirds of them of one peer) -> accept() | refuse("reset" | "icmp")
+
+The peer sends its SYN again meanwhile; that changes nothing. What nobody decides within 75 seconds is forgotten.
+Over the limit a SYN is dropped, and counted.
+
+Source: gVisor's tcp.Forwarder and Tailscale's limits on connections in flight, for the shape.
+Not here: the connection beyond, and copying between the two; each side's window closes when its buffer is full.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
+
+from netstack import errors
+from netstack.ip import IPAddress, address_of
+from netstack.tcp.connection import TcpConnection
+from netstack.wire.tcp import ACK, RST, SYN, Header
+
+PATIENCE = 75.0
+
+Accept = Callable[[Hashable, bytes, bytes, Header, bytes, float], TcpConnection]
+Refuse = Callable[[bytes, bytes, Header, bytes, float], None]
+RefuseByIcmp = Callable[[bytes, bytes, bytes, float], None]
+
+
+class PendingConnection:
+    """A peer's wish to connect to `local`, which is whatever it has asked for."""
+
+    __slots__ = ("_destination", "_forwarder", "_header", "_segment", "_source", "arrived_time", "link")
+
+    def __init__(
+        self,
+        forwarder: TcpForwarder,
+        link: Hashable,
+        source: bytes,
+        destination: bytes,
+        header: Header,
+        segment: bytes,
+        now: float,
+    ) -> None:
+        self._forwarder, self.link = forwarder, link
+        self._source, self._destination, self._header, self._segment = source, destination, header, segment
+        self.arrived_time = now
+
+    @property
+    def local(self) -> tuple[IPAddress, int]:
+        return address_of(self._destination), self._header.destination_port
+
+    @property
+    def remote(self) -> tuple[IPAddress, int]:
+        return address_of(self._source), self._header.source_port
+
+    @property
+    def is_decided(self) -> bool:
+        """Accepted, refused, or forgotten."""
+        return not self._forwarder.holds(self)
+
+    def accept(self, now: float) -> TcpConnection:
+        """Answer the SYN; the connection is ready when the handshake is over. Raises EndpointClosed if decided."""
+        self._decide()
+        return self._forwarder.on_accept(self.link, self._source, self._destination, self._header, self._segment, now)
+
+    def refuse(self, now: float, how: Literal["reset", "icmp"] = "reset") -> None:
+        """Turn the SYN down, as a host without that port or as a router without a way."""
+        self._decide()
+        if how == "reset":
+            self._forwarder.on_refuse(self._source, self._destination, self._header, self._segment, now)
+        else:
+            self._forwarder.on_refuse_by_icmp(self._source, self._destination, self._segment, now)
+
+    def _decide(self) -> None:
+        if not self._forwarder.release(self):
+            raise errors.EndpointClosed("this connection was decided before, or waited too long")
+
+    # for the forwarder
+
+    @property
+    def key(self) -> bytes:
+        return self._source + self._destination + self._segment[:4]
+
+    @property
+    def peer(self) -> Hashable:
+        """Who is behind it: the link, which cannot be forged, or the address where there is none."""
+        return self._source if self.link is None else self.link
+
+
+class TcpForwarder:
+    """Of one stack. Made by `Stack.forward_tcp`."""
+
+    __slots__ = (
+        "_dropped",
+        "_of_peer",
+        "_pending",
+        "_queue",
+        "_ready",
+        "is_closed",
+        "max_in_flight",
+        "on_accept",
+        "on_refuse",
+        "on_refuse_by_icmp",
+    )
+
+    def __init__(
+        self,
+        max_in_flight: int,
+        accept: Accept,
+        refuse: Refuse,
+        refuse_by_icmp: RefuseByIcmp,
+        ready: dict[Any, None],
+        dropped: Counter[str],
+    ) -> None:
+        self.max_in_flight = max(max_in_flight, 1)
+        self.on_accept, self.on_refuse, self.on_refuse_by_icmp = accept, refuse, refuse_by_icmp
+        self._ready, self._dropped = ready, dropped
+        self._pending: OrderedDict[bytes, PendingConnection] = OrderedDict()
+        self._queue: deque[PendingConnection] = deque()
+        self._of_peer: Counter[Hashable] = Counter()
+        self.is_closed = False
+
+    def __len__(self) -> int:
+        """SYNs that are held."""
+        return len(self._pending)
+
+    @property
+    def readable(self) -> bool:
+        """Whether `accept` would return one."""
+        return any(self.holds(pending) for pending in self._queue)
+
+    def accept(self) -> PendingConnection | None:
+        """The oldest that nobody has looked at; None if there is none."""
+        while self._queue:
+            pending = self._queue.popleft()
+            if self.holds(pending):
+                return pending
+        return None
+
+    def close(self, now: float) -> None:
+        """Refuse all that wait; from now on destinations of others are not taken. Open connections go on."""
+        if not self.is_closed:
+            self.is_closed = True
+            for pending in list(self._pending.values()):
+                pending.refuse(now)
+            self._queue.clear()
+
+    # for the layer
+
+    def arrives(
+        self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
+    ) -> bool:
+        """A segment of no connection, to an address that is not ours; False if it is to be reset."""
+        if self.is_closed or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
+            return False
+        self._forget_old(now)
+        pending = PendingConnection(self, link, source, destination, header, segment, now)
+        if pending.key in self._pending:
+            return True
+        if len(self._pending) >= self.max_in_flight or self._of_peer[pending.peer] >= self._share:
+            self._dropped["tcp: too many connections in flight"] += 1
+            return True
+        self._pending[pending.key] = pending
+        self._of_peer[pending.peer] += 1
+        self._queue.append(pending)
+        self._ready[self] = None
+        return True
+
+    def holds(self, pending: PendingConnection) -> bool:
+        return self._pending.get(pending.key) is pending
+
+    def release(self, pending: PendingConnection) -> bool:
+        """No longer held; False if it was not."""
+        if not self.holds(pending):
+            return False
+        del self._pending[pending.key]
+        self._of_peer[pending.peer] -= 1
+        if not self._of_peer[pending.peer]:
+            del self._of_peer[pending.peer]
+        return True
+
+    @property
+    def _share(self) -> int:
+        return max(self.max_in_flight * 2 // 3, 1)
+
+    def _forget_old(self, now: float) -> None:
+        while self._pending:
+            oldest = next(iter(self._pending.values()))
+            if now - oldest.arrived_time < PATIENCE:
+                return
+            self.release(oldest)
+            self._dropped["tcp: connection in flight for too long"] += 1

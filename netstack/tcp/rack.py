@@ -1,0 +1,93 @@
+"""RACK: a segment is lost when one that was sent a reordering window later has arrived.
+
+    newest delivered     (rack_time, rack_end), and how long it took: rack_rtt
+    lost                 sent before it, and now - sent_time >= rack_rtt + reordering window
+    window               0 while nothing was ever reordered and three segments are sacked or a loss is under repair;
+                         else reo_mult * min_rtt / 4, at most srtt
+    reo_mult             one more for each round trip in which a D-SACK told of a needless retransmission;
+                         back to one after 16 recoveries
+
+Times are those at which packets arrived, which the caller passes in: how late a batch is looked at does not matter.
+
+Source: RFC 8985 §6.
+Not here: what follows from a loss (`acknowledge`), the probe of a tail (`tlp`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from netstack.tcp.sack import Scoreboard, Sent
+
+DUPLICATE_THRESHOLD = 3
+REO_PERSIST = 16
+_TICK = 1e-6
+"""Waits that differ by less are the same: float seconds are not exact."""
+
+
+class Rack:
+    """Of one connection."""
+
+    __slots__ = ("_dsack_round", "_persist", "end", "fack", "reo_mult", "reordering", "reordering_seen", "rtt", "time")
+
+    def __init__(self) -> None:
+        self.time = -math.inf
+        self.end = 0
+        self.rtt = 0.0
+        self.fack = 0  # the highest sequence number known to have arrived
+        self.reordering_seen = False
+        self.reordering = 0  # the widest that was seen, in bytes
+        self.reo_mult = 1
+        self._persist = 0
+        self._dsack_round = -1  # until this is acknowledged, another D-SACK is of the same round
+
+    def delivered(self, sent: Sent, now: float, min_rtt: float, echo: float) -> None:
+        """A segment has arrived. `echo`: when what the peer answers was sent; -inf if it does not say."""
+        if sent.transmissions == 1:
+            if sent.end < self.fack:
+                self.reordering_seen = True
+                self.reordering = max(self.reordering, self.fack - sent.start)
+        elif now - sent.sent_time < min_rtt or -math.inf < echo < sent.sent_time - 0.001:
+            self.fack = max(self.fack, sent.end)
+            return  # the original arrived, not what was sent again just now
+        self.fack = max(self.fack, sent.end)
+        if (sent.sent_time, sent.end) > (self.time, self.end):
+            self.time, self.end, self.rtt = sent.sent_time, sent.end, now - sent.sent_time
+
+    def window(self, min_rtt: float, srtt: float, *, repairing: bool, sacked: int, mss: int) -> float:
+        """How much later than its successors a segment may arrive."""
+        if not self.reordering_seen and (repairing or sacked >= DUPLICATE_THRESHOLD * mss):
+            return 0.0
+        return min(self.reo_mult * min_rtt / 4, srtt)
+
+    def detect(self, board: Scoreboard, window: float, now: float) -> tuple[bool, float]:
+        """Mark what should have arrived by now: (whether anything was, when to look again)."""
+        newest = (self.time, self.end)
+        wait = self.rtt + window
+        found = False
+        for sent in board.by_time():
+            if (sent.sent_time, sent.end) > newest:
+                break
+            if now - sent.sent_time < wait - _TICK:
+                return found, sent.sent_time + wait
+            board.mark_lost(sent)
+            found = True
+        return found, math.inf
+
+    def is_overdue(self, sent: Sent, window: float, now: float) -> bool:
+        """For the retransmission timer (RFC 8985 §6.3): whether this one had the time to arrive."""
+        return now - sent.sent_time >= self.rtt + window - _TICK
+
+    def duplicate_reported(self, snd_una: int, snd_nxt: int) -> None:
+        """A D-SACK: wait longer from the next round on."""
+        if snd_una >= self._dsack_round:
+            self._dsack_round = snd_nxt
+            self.reo_mult += 1
+        self._persist = REO_PERSIST
+
+    def recovered(self) -> None:
+        """An episode of recovery is over, and nothing in it was needless."""
+        if self._persist:
+            self._persist -= 1
+            if not self._persist:
+                self.reo_mult = 1
