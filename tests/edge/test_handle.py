@@ -389,7 +389,7 @@ def test_close_is_bounded_when_control_is_gone(house: House) -> None:
 
 
 def test_an_aborted_end_of_the_node_resets_the_peers_stream(house: House) -> None:
-    a, b = house.up("a"), house.up("b")
+    a, b = house.up("a"), house.up("b", ephemeral=False)
     _dialled, accepted, _ = house.connect(b, a)
     for _ in range(30):  # more than all buffers hold, and nobody reads it there
         accepted.give(bytes(1_000_000))
