@@ -188,6 +188,25 @@ def test_a_peer_with_a_new_disco_key_has_restarted_and_its_session_is_made_anew(
     assert [datagram[0] for _, datagram in pair.b.sent[sent:]][0] == 1  # an initiation came first
 
 
+def test_a_new_disco_key_that_the_session_itself_has_told_leaves_the_session_alone() -> None:
+    """The peer restarted, met us again, and only then control tells us of it."""
+    pair = Pair()
+    connected(pair)
+    reborn = attrs.evolve(pair.nodes[0], disco_key=disco_public(DiscoPrivateKey(bytes(range(32)))))
+    pair.a.engine.disco_key = reborn.disco_key
+    pair.a.engine.suspended(pair.now)  # as after a restart: its next session opens with the new key
+    echo = pair.a.engine.stack.ping(B4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable)
+    assert pair.b.engine.take_messages() == []
+    sent = len(pair.b.sent)
+    pair.b.engine.apply(netmap(pair.nodes[1], reborn), pair.now)
+    echo = pair.b.engine.stack.ping(A4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable)
+    assert 1 not in [datagram[0] for _, datagram in pair.b.sent[sent:]]  # no initiation
+
+
 def test_routes_through_a_peer_carry_nothing_yet() -> None:
     pair = Pair()
     router = attrs.evolve(
