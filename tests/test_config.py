@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import attrs
 import pytest
 
@@ -163,5 +165,7 @@ def test_no_ports(port: int) -> None:
 def test_options_freeze_and_the_key_is_not_shown() -> None:
     secret = config(auth_key="tskey-auth-secret")
     assert "secret" not in repr(secret)
+    with pytest.raises(TypeError, match="auth key"):
+        pickle.dumps(secret)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         secret.hostname = "other"  # type: ignore[misc]

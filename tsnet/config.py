@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import attrs
@@ -65,6 +66,9 @@ class Config:
     control_key: MachineKey | None = None
     force_login: bool = False
     derp_over_http: bool = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Config may hold an auth key, which is not to rest in a pickle")
 
 
 def configure(
