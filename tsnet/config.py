@@ -138,14 +138,14 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 def _control_url(url: str) -> str:
     parts = urlsplit(url)
+    if "@" in parts.netloc:  # first: the other messages show the URL
+        raise ConfigError("control_url must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"control_url {url!r} must be an http:// or https:// URL with a host")
     try:
         _ = parts.port
     except ValueError:
         raise ConfigError(f"control_url {url!r} has no valid port") from None
-    if parts.username or parts.password:
-        raise ConfigError("control_url must not carry a user name or password")
     return url.rstrip("/")
 
 
