@@ -11,7 +11,9 @@ from tsnet.errors import ConfigError
 KEY = "mkey:" + "5a" * 32
 
 
-def config(hostname: str | None = "shop", environ: dict[str, str] | None = None, script: str = "", **options: object) -> Config:
+def config(
+    hostname: str | None = "shop", environ: dict[str, str] | None = None, script: str = "", **options: object
+) -> Config:
     return configure(hostname, environ=environ or {}, script=script, **options)  # type: ignore[arg-type]
 
 
@@ -39,7 +41,9 @@ def test_arguments_come_before_the_environment() -> None:
     assert config(None, {"TS_AUTH_KEY": "second", "TS_AUTHKEY": ""}).auth_key == "second"
 
 
-@pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("", False), ("no", False)])
+@pytest.mark.parametrize(
+    ("value", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("", False), ("no", False)]
+)
 def test_switches_of_the_environment(value: str, on: bool) -> None:
     switched = config(environ={"TSNET_FORCE_LOGIN": value, "TS_DEBUG_USE_DERP_HTTP": value})
     assert (switched.force_login, switched.derp_over_http) == (on, on)
@@ -89,12 +93,16 @@ def test_no_names(name: str) -> None:
 # --- control ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["https://headscale.example/", "https://h.example:8443", "http://127.0.0.1:8080", "http://[::1]:80"])
+@pytest.mark.parametrize(
+    "url", ["https://headscale.example/", "https://h.example:8443", "http://127.0.0.1:8080", "http://[::1]:80"]
+)
 def test_control_urls(url: str) -> None:
     assert config(control_url=url).control_url == url.rstrip("/")
 
 
-@pytest.mark.parametrize("url", ["headscale.example", "ftp://x", "https://", "https://h:99999", "https://u:p@h", "file:///etc"])
+@pytest.mark.parametrize(
+    "url", ["headscale.example", "ftp://x", "https://", "https://h:99999", "https://u:p@h", "file:///etc"]
+)
 def test_no_control_urls(url: str) -> None:
     with pytest.raises(ConfigError):
         config(control_url=url)

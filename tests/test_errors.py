@@ -17,7 +17,11 @@ CONCRETE = [kind for kind in CLASSES if kind not in (Error, LocalError, RemoteEr
 @pytest.mark.parametrize("kind", CONCRETE)
 def test_each_says_who_can_act_and_fits_a_builtin(kind: type[Error]) -> None:
     assert issubclass(kind, LocalError) != issubclass(kind, RemoteError)
-    builtins = [base for base in kind.__mro__ if base.__module__ == "builtins" and base not in (Exception, BaseException, object)]
+    builtins = [
+        base
+        for base in kind.__mro__
+        if base.__module__ == "builtins" and base not in (Exception, BaseException, object)
+    ]
     assert builtins, f"{kind.__name__} fits no builtin"
     assert kind.__doc__
 

@@ -213,7 +213,7 @@ def test_a_corrupt_state_file(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with VirtualTailnet() as virtual:
-            with pytest.raises(StateError, match="tsnet.state"):
+            with pytest.raises(StateError, match=r"tsnet\.state"):
                 await virtual.server("a", state=tmp_path).up()
 
     anyio.run(main)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.streams.tls
 import pytest
 import trio
@@ -223,44 +224,45 @@ def test_a_slow_reader_is_felt_by_the_sender(backend: str) -> None:
     run(test, backend)
 
 
+class Face(trio.abc.HalfCloseableStream):
+    """A stream as trio's own check wants it."""
+
+    def __init__(self, stream: tsnet.Stream) -> None:
+        self.stream = stream
+
+    async def _translated(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except anyio.ClosedResourceError:
+            raise trio.ClosedResourceError from None
+        except anyio.BrokenResourceError as error:
+            raise trio.BrokenResourceError from error
+        except anyio.BusyResourceError as error:
+            raise trio.BusyResourceError from error
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._translated(self.stream.send(bytes(data)))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._translated(self.stream.send(b""))
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
+        try:
+            data: bytes = await self._translated(self.stream.receive(max_bytes or 65_536))
+        except anyio.EndOfStream:
+            return b""
+        return data
+
+    async def send_eof(self) -> None:
+        await self._translated(self.stream.send_eof())
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
 def test_trio_finds_it_conformant() -> None:
-    """trio.testing.check_half_closeable_stream, over a face that trio understands."""
-
-    class Face(trio.abc.HalfCloseableStream):
-        def __init__(self, stream: tsnet.Stream) -> None:
-            self.stream = stream
-
-        async def _translated(self, call: Awaitable[Any]) -> Any:
-            try:
-                return await call
-            except anyio.ClosedResourceError:
-                raise trio.ClosedResourceError from None
-            except anyio.BrokenResourceError as error:
-                raise trio.BrokenResourceError from error
-            except anyio.BusyResourceError as error:
-                raise trio.BusyResourceError from error
-
-        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-            await self._translated(self.stream.send(bytes(data)))
-
-        async def wait_send_all_might_not_block(self) -> None:
-            await self._translated(self.stream.send(b""))
-
-        async def receive_some(self, max_bytes: int | None = None) -> bytes:
-            if max_bytes is not None and operator.index(max_bytes) < 1:
-                raise ValueError("max_bytes must be at least 1")
-            try:
-                data: bytes = await self._translated(self.stream.receive(max_bytes or 65_536))
-            except anyio.EndOfStream:
-                return b""
-            return data
-
-        async def send_eof(self) -> None:
-            await self._translated(self.stream.send_eof())
-
-        async def aclose(self) -> None:
-            await self.stream.aclose()
-
     async def main() -> None:
         async with Tailnet() as tailnet, node(tailnet, "a") as a, node(tailnet, "b") as b, await a.listen(PORT) as ear:
 
@@ -322,7 +324,9 @@ def test_addresses_attributes_and_info(backend: str) -> None:
         await right.send(b"x")
         await streams.sleep(1)
         assert left.readable
-        assert repr(left) == f"<Stream {left.local_address[0]}:{left.local_address[1]} - {streams.a.addresses[0]}:{PORT}>"
+        assert (
+            repr(left) == f"<Stream {left.local_address[0]}:{left.local_address[1]} - {streams.a.addresses[0]}:{PORT}>"
+        )
         await left.aclose()
         assert "closed" in repr(left)
         assert left.readable
@@ -373,7 +377,7 @@ def test_serve_and_iteration_end_with_the_node_and_accept_says_so(backend: str) 
                 pass
 
         async with anyio.create_task_group() as group:
-            await blocked(lambda: streams.listener.serve(lambda _: anyio.sleep(0)), group, errors)
+            await blocked(lambda: streams.listener.serve(lambda _: anyio.lowlevel.checkpoint()), group, errors)
             await blocked(iterate, group, errors)
             await blocked(third.accept, group, errors)
             await streams.a.close()

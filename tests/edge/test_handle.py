@@ -10,6 +10,7 @@ import pytest
 from tests.house import House
 from tsnet.edge import handle as module
 from tsnet.edge.handle import Handle, Options
+from tsnet.edge.operations import Operation
 from tsnet.edge.state import DirectoryStore, MemoryStore
 from tsnet.engine import facts
 from tsnet.engine.identity import Identity
@@ -169,7 +170,9 @@ def test_the_udp_port_is_taken(house: House) -> None:
 # --- state ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\0\1\2", b'{"version": 99, "kind": "tsnet-py"}', b'{"_machinekey": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\0\1\2", b'{"version": 99, "kind": "tsnet-py"}', b'{"_machinekey": "x"}']
+)
 def test_a_state_that_cannot_be_read_is_an_error_that_names_it_and_stays(
     house: House, tmp_path: Path, content: bytes
 ) -> None:
@@ -317,8 +320,9 @@ def test_close_is_idempotent_frees_everything_and_is_final(house: House) -> None
     assert a not in module._running
     assert house.host.users == 1
     assert a._pump is None
-    for use in (lambda: a.up(1), lambda: a.dial("b", 80, 1), lambda: a.listen(80, None, 1), lambda: a.ping("b", "icmp", 1)):
-        assert isinstance(house.failure(use()), NotUp)
+    late: list[Operation[Any]] = [a.up(1), a.dial("b", 80, 1), a.listen(80, None, 1), a.ping("b", "icmp", 1)]
+    for operation in late:
+        assert isinstance(house.failure(operation), NotUp)
     assert a.subscribe().ended
 
 
