@@ -343,7 +343,7 @@ def test_a_node_that_never_started_closes_at_once(house: House) -> None:
 
 def test_close_while_it_starts_ends_who_waits(house: House) -> None:
     a = house.handle("a", control_url=f"http://{house.world.v4}:9")
-    waiting = [a.up(60), a.reachable(60), a.dial("b", 80, 60)]
+    waiting: list[Operation[Any]] = [a.up(60), a.reachable(60), a.dial("b", 80, 60)]
     house.run(0.5)
     house.finish(a.close(2))
     for operation in waiting:
