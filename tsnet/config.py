@@ -100,7 +100,7 @@ def configure(
     return Config(
         hostname=_hostname(hostname or environ.get("TS_HOSTNAME") or _script_name(script)),
         control_url=url,
-        auth_key=auth_key or environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY") or None,
+        auth_key=auth_key if auth_key is not None else environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY"),
         ephemeral=ephemeral,
         tags=_tags(tags),
         port=port,
