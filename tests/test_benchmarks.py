@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import exchanges, idle, joining, netstack_pair, pairs, udp_port, whole_path
 from benchmarks.figures import Figure, Row, Skipped, median, table
-from benchmarks.programs import LOOPBACK, Counters, OurNode
+from benchmarks.programs import LOOPBACK, Bystanders, Counters, OurNode
 from tsnet.testing.tailnet import Tailnet
 
 FOLDER = Path(bench.__file__).parent
@@ -58,6 +60,14 @@ def test_the_gate_fails_when_a_floor_is_missed(
     assert bench.main() == 0
 
 
+def test_what_was_skipped_is_missed_only_where_it_must_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Row] = [Figure("a", 1.0, floor=1.0), Skipped("b", "no Go")]
+    monkeypatch.delenv("TSNET_REQUIRE_INTEROP", raising=False)
+    assert bench.missed(rows) == ""
+    monkeypatch.setenv("TSNET_REQUIRE_INTEROP", "1")
+    assert bench.missed(rows) == "b"
+
+
 def test_every_module_with_a_run_is_in_the_list() -> None:
     runners = {
         path.stem
@@ -93,6 +103,7 @@ def test_the_whole_path_moves_the_bytes_that_were_given(pair: tuple[OurNode, Our
         whole_path.PURE: whole_path.WholePath(*pair, 1 << 18),
     }
     measured = list(whole_path.interleave(1, contenders))
+    assert measured[0].keys() == contenders.keys()
     assert names(whole_path.ratios(measured))[0] == "whole path: pure Python / seal+open"
 
 
@@ -113,6 +124,15 @@ def test_what_an_idle_node_costs_is_read_from_proc(pair: tuple[OurNode, OurNode]
     assert counters.wakes > 0
     assert 5 < counters.rss < 500
     assert len(idle.rows({"ours": counters})) == 3
+
+
+def test_bystanders_are_all_programs_but_those_named() -> None:
+    end = time.monotonic() + 0.15
+    all_but_us, all_but_another = Bystanders(), Bystanders(os.getppid())
+    while time.monotonic() < end:
+        pass
+    assert 0 <= all_but_us.cores() <= (os.cpu_count() or 1)
+    assert all_but_another.cores() <= (os.cpu_count() or 1)
 
 
 def test_a_process_and_a_second_server_join_and_are_answered(pair: tuple[OurNode, OurNode]) -> None:
