@@ -223,7 +223,7 @@ class IcmpLayer:
     def _report(self, body: bytes, error: str | None, mtu: int | None, now: float) -> None:
         """Pass an error on to what sent the quoted packet, if that can have been us."""
         quoted = _quoted(body)
-        if quoted is None or (quoted[0] not in self._ip.addresses and quoted[2] != tcp.PROTOCOL):
+        if quoted is None or (quoted[0] not in self._ip.addresses and not self._ip.takes_any):
             self._ip.dropped["icmp: quotes nothing of ours"] += 1
             return
         local, remote, protocol, rest = quoted

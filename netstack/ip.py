@@ -42,11 +42,13 @@ class IpLayer:
         "outbox",
         "outbox_bytes",
         "ready",
+        "takes_any",
     )
 
     def __init__(self, entropy: Callable[[int], bytes], mtu: int) -> None:
         self.entropy = entropy
         self.mtu = mtu
+        self.takes_any = False  # TCP to destinations that are not ours
         self.link_mtus: dict[Hashable, int] = {}
         self.addresses: dict[bytes, IPAddress] = {}
         self.dropped: Counter[str] = Counter()

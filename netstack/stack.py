@@ -28,6 +28,8 @@ from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.layer import TcpLayer
 from netstack.tcp.listener import TcpListener
+from netstack.tcp.settings import Settings
+from netstack.tcp.tcb import CONGESTION
 from netstack.udp import UdpEndpoint, UdpLayer
 from netstack.wire import icmp, ipv4, ipv6, tcp, udp
 
@@ -62,7 +64,11 @@ class Stack:
         all connections buffer together.
         """
         self._ip = IpLayer(entropy, max(mtu, ipv6.MIN_MTU))
-        self._tcp = TcpLayer(self._ip, nodelay=nodelay, congestion=congestion, memory=memory)
+        if congestion not in CONGESTION:
+            raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
+        self.options = Settings(nodelay=nodelay, congestion=congestion)
+        """What may be set for all TCP connections."""
+        self._tcp = TcpLayer(self._ip, self.options, memory=memory)
         self._udp = UdpLayer(self._ip)
         self._icmp = IcmpLayer(self._ip, self._tcp, self._udp)
         self._fragments = Reassembler(self._ip.dropped)
@@ -105,16 +111,19 @@ class Stack:
         *,
         local: IPAddress | None = None,
         link: Hashable = None,
+        max_segment: int | None = None,
     ) -> TcpConnection:
         """Begin to connect; the connection is ready when it is established or has failed.
 
         Raises AddressNotAvailable without an own address of that family, or when every port is taken.
         """
-        return self._tcp.connect(address, port, now, local, link)
+        return self._tcp.connect(address, port, now, local, link, max_segment)
 
-    def listen(self, port: int, *, address: IPAddress | None = None, backlog: int = 128) -> TcpListener:
+    def listen(
+        self, port: int, *, address: IPAddress | None = None, backlog: int = 128, max_segment: int | None = None
+    ) -> TcpListener:
         """Accept connections to a port (0: any free one), at one own address or at all. Raises AddressInUse."""
-        return self._tcp.listen(port, address, backlog)
+        return self._tcp.listen(port, address, backlog, max_segment)
 
     def forward_tcp(self, *, max_in_flight: int = 1024) -> TcpForwarder:
         """Take TCP connections to any destination: a subnet router's or an exit node's half. Raises AddressInUse.
@@ -220,8 +229,7 @@ class Stack:
     # inside -----------------------------------------------------------------------------------------------------
 
     def _is_forwarded(self, protocol: int, destination: bytes) -> bool:
-        forwarder = self._tcp.forwarder
-        if protocol != tcp.PROTOCOL or forwarder is None:
+        if protocol != tcp.PROTOCOL or not self._ip.takes_any:
             return False
         return not (ipv4.is_martian(destination) if len(destination) == 4 else ipv6.is_martian(destination))
 

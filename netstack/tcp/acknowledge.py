@@ -18,7 +18,6 @@ import math
 
 from netstack.seq import unwrap
 from netstack.tcp import tlp
-from netstack.tcp.rack import DUPLICATE_THRESHOLD
 from netstack.tcp.recovery import LOSS, OPEN, RECOVERY
 from netstack.tcp.sack import Sent
 from netstack.tcp.tcb import Tcb
@@ -33,12 +32,7 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     board, recovery = tcb.scoreboard, tcb.recovery
     flight, sacked = board.outstanding, board.sacked_out
     acked = ack - tcb.snd_una
-    delivered = board.acknowledge(ack) if acked > 0 else []
-    if acked > 0:
-        tcb.snd_una = ack
-        tcb.send_buffer.release(ack)
-        tcb.retries = 0
-        tcb.rtt.progressed()
+    delivered = _advance(tcb, ack) if acked > 0 else []
     duplicate = False
     if options.sack and tcb.sack_ok:
         duplicate = _take_duplicate(tcb, ack, options)
@@ -66,9 +60,20 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     _adjust_window(tcb, size, acked, safe=acked > 0 and board.lost_out <= lost, now=now)
     if acked > 0:
         tcb.rto_at = now + tcb.rtt.rto if board.segments else math.inf
-    schedule_probe(tcb, now)
+    if acked > 0 or size:
+        schedule_probe(tcb, now)
     if not board.segments:
         tcb.reorder_at = math.inf
+
+
+def _advance(tcb: Tcb, ack: int) -> list[Sent]:
+    """The acknowledgement number moves on; what it covers and no SACK had before."""
+    delivered = tcb.scoreboard.acknowledge(ack)
+    tcb.snd_una = ack
+    tcb.send_buffer.release(ack)
+    tcb.retries = 0
+    tcb.rtt.progressed()
+    return delivered
 
 
 # losses ---------------------------------------------------------------------------------------------------------
@@ -100,7 +105,7 @@ def on_timeout(tcb: Tcb, now: float) -> None:
         board.assume_sacked(0 if not tcb.sack_ok else board.sacked_out)
         board.mark_all_lost()
     congestion.cwnd = float(board.in_flight + tcb.mss)
-    recovery.frto.begin(first=first or tcb.retries > 1)
+    recovery.frto.begin(first=tcb.settings.frto and (first or tcb.retries > 1))
     recovery.tlp.end = math.inf
     recovery.state = LOSS
     recovery.timeout_time = now
@@ -117,7 +122,7 @@ def _reordering_window(tcb: Tcb) -> float:
         tcb.rtt.srtt,
         repairing=tcb.recovery.state != OPEN,
         sacked=tcb.scoreboard.sacked_out,
-        mss=tcb.mss,
+        enough=tcb.settings.reordering * tcb.mss,
     )
 
 
@@ -143,7 +148,8 @@ def _mark_duplicates_lost(tcb: Tcb, acked: int) -> None:
     if acked > 0:
         named = recovery.state == RECOVERY and bool(board.segments) and not board.to_resend
     else:
-        named = recovery.state == OPEN and recovery.dupacks == DUPLICATE_THRESHOLD
+        enough = recovery.dupacks == tcb.settings.reordering
+        named = recovery.state == OPEN and enough and tcb.snd_una > recovery.high_seq
     if named:
         first = board.segments[0]
         if first.end - first.start > tcb.mss:
@@ -199,10 +205,12 @@ def _measure(tcb: Tcb, delivered: list[Sent], options: Options, advanced: bool, 
         elapsed = (tcb.stamp(now) - options.timestamps[1]) & 0xFFFF_FFFF
     echo = now - elapsed / 1000 if 0 <= elapsed < 0x8000_0000 else -math.inf
     newest = -math.inf
+    recovery.rack.note_reordering(delivered, recovery.rack.fack)
     for sent in delivered:
         if sent.transmissions == 1 and sent.sent_time > recovery.timeout_time:
             newest = max(newest, sent.sent_time)  # before: its acknowledgement was lost, and this is a later one
-        recovery.rack.delivered(sent, now, rtt.min_rtt, echo)
+        # what is only sacked is answered with the stamp of what came in order before it (RFC 7323 §4.3)
+        recovery.rack.delivered(sent, now, rtt.min_rtt, echo if sent.end <= tcb.snd_una else -math.inf)
     if newest > -math.inf:
         rtt.sample(now - newest, now)
         tcb.congestion.on_rtt(now - newest, tcb.snd_una, tcb.snd_nxt)
@@ -249,7 +257,7 @@ def _continue(tcb: Tcb, ack: int, acked: int, options: Options, delivered: list[
         or (recovery.state == LOSS and ack < recovery.high_seq and _doubts(tcb, acked, delivered, is_duplicate))
     ):
         _take_back(tcb)
-    elif ack > recovery.high_seq or (ack == recovery.high_seq and (tcb.sack_ok or recovery.state == LOSS)):
+    elif ack >= recovery.high_seq:
         if recovery.state == RECOVERY:
             tcb.congestion.cwnd = tcb.congestion.ssthresh
         recovery.rack.recovered()
@@ -293,14 +301,25 @@ def _adjust_window(tcb: Tcb, size: int, acked: int, *, safe: bool, now: float) -
         cwnd = recovery.prr.window(size, tcb.scoreboard.in_flight, int(congestion.ssthresh), tcb.mss, safe=safe)
         if cwnd is not None:
             congestion.cwnd = float(cwnd)
-    elif acked > 0 and tcb.usage.allows_growth(congestion.cwnd, slow_start=congestion.cwnd < congestion.ssthresh):
+        return
+    reorders = recovery.rack.reordering > tcb.settings.reordering * tcb.mss  # then SACKs are progress, too
+    if (acked > 0 or (reorders and size)) and tcb.usage.allows_growth(
+        congestion.cwnd, slow_start=congestion.cwnd < congestion.ssthresh
+    ):
         congestion.on_ack(size, now, tcb.rtt.srtt)
 
 
 def schedule_probe(tcb: Tcb, now: float) -> None:
     """Set the tail probe's timer anew: something was sent or acknowledged."""
     board, recovery = tcb.scoreboard, tcb.recovery
-    if not board.segments or not tcb.sack_ok or recovery.state != OPEN or board.sacked_out or recovery.tlp.is_out:
+    if (
+        not board.segments
+        or not tcb.sack_ok
+        or recovery.state != OPEN
+        or board.sacked_out
+        or recovery.tlp.is_out
+        or not tcb.settings.tail_loss_probe
+    ):
         tcb.tail_at = math.inf
         return
     lone = board.outstanding <= tcb.mss

@@ -24,9 +24,10 @@ from collections.abc import Sequence
 from netstack import errors
 from netstack.seq import HALF, MASK, is_older, unwrap
 from netstack.tcp import acknowledge, emit, states
+from netstack.tcp.activity import BUFFER, IDLE
 from netstack.tcp.owner import Owner
 from netstack.tcp.reassembly import OutOfOrder
-from netstack.tcp.tcb import LEAST_LIMIT, MAX_RECEIVE_LIMIT, MIN_MSS, Tcb
+from netstack.tcp.tcb import LEAST_LIMIT, MAX_RECEIVE_LIMIT, MIN_MSS, QUICK_ACKS, Tcb
 from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, Layout, Options
 
@@ -57,7 +58,7 @@ def take_run(
     recent, room = tcb.ts_recent, tcb.rcv_adv - tcb.rcv_nxt
     option, value, echo = tcp.TIMESTAMPS_WORD, recent, 0
     first_value = -1
-    last_echo = pushed = 0
+    last_echo = 0
     chunks: list[bytes] = []
     for at in range(index, len(packets)):
         packet = packets[at]
@@ -85,12 +86,12 @@ def take_run(
             break
         if first_value < 0:
             first_value = value
-        last_echo, pushed = echo, flags & tcp.PSH
+        last_echo = echo
         chunks.append(packet[size:total])
         expected = (expected + length) & MASK
         room -= length
     if chunks:
-        _commit_run(tcb, chunks, first_value, last_echo, pushed, now)
+        _commit_run(tcb, chunks, first_value, last_echo, now)
         layer.touch(tcb)
         layer.ready(tcb)
     return len(chunks)
@@ -104,7 +105,7 @@ def _is_intact(tcb: Tcb, packet: bytes, ip_size: int, total: int) -> bool:
     return not (pseudo + total - ip_size + checksum.partial(packet[ip_size:total])) % 65535
 
 
-def _commit_run(tcb: Tcb, chunks: list[bytes], first_value: int, echo: int, pushed: int, now: float) -> None:
+def _commit_run(tcb: Tcb, chunks: list[bytes], first_value: int, echo: int, now: float) -> None:
     size = sum(map(len, chunks))
     start = tcb.rcv_nxt
     tcb.segments_in += len(chunks)
@@ -122,7 +123,7 @@ def _commit_run(tcb: Tcb, chunks: list[bytes], first_value: int, echo: int, push
     if size > step and tcb.bytes_received < SLOW_START_BYTES:
         points = range(start + step, start + size, step)
         tcb.acks += [(point, b"") for point in points[: MAX_QUEUED_ACKS - len(tcb.acks)]]
-    _schedule_ack(tcb, size, len(chunks[0]), pushed, now)
+    _schedule_ack(tcb, size, len(chunks[0]), now)
     _account(tcb, size, now)
 
 
@@ -177,7 +178,8 @@ def segment_arrives(
     if tcb.state == states.CLOSED or not has_text:
         return
     if tcb.orphaned and tcb.state in states.RECEIVING and payload and seq + len(payload) > tcb.rcv_nxt:
-        layer.abort(tcb, None, now)  # data that nobody will read: tell the peer (RFC 2525 §2.17)
+        layer.send_reset(tcb, seq=wire_ack, now=now)  # data that nobody will read (RFC 2525 §2.17)
+        layer.end(tcb, None)
         return
     _take_text(layer, tcb, seq, flags, payload, options, now)
 
@@ -221,7 +223,7 @@ def _check_sequence(
     if flags & RST:
         return False
     if payload:
-        if end <= tcb.rcv_nxt and tcb.sack_ok:
+        if end <= tcb.rcv_nxt and tcb.sack_ok and tcb.settings.dsack:
             tcb.dsack = (seq, seq + len(payload))
         tcb.ack_now = True
     else:
@@ -312,6 +314,11 @@ def _acknowledge(layer: Owner, tcb: Tcb, ack: int, options: Options, *, is_dupli
     if not advanced:
         return
     tcb.stalled_time = now if tcb.scoreboard.segments else math.inf
+    tcb.more_follows = False
+    if not tcb.send_buffer.size:
+        tcb.activity.change(IDLE, now)
+    elif tcb.wants_room and tcb.snd_nxt >= tcb.send_buffer.end:
+        tcb.activity.change(BUFFER, now)
     if tcb.wants_room and tcb.send_buffer.size <= tcb.send_limit * 2 // 3:
         tcb.wants_room = False
         layer.ready(tcb)
@@ -349,7 +356,7 @@ def _take_text(layer: Owner, tcb: Tcb, seq: int, flags: int, payload: bytes, opt
     if payload:
         if options.timestamps:
             _measure_receive_rtt(tcb, options.timestamps[1], now)
-        _take_payload(layer, tcb, seq, payload, bool(flags & tcp.PSH), now)
+        _take_payload(layer, tcb, seq, payload, now)
     if tcb.rcv_fin is not None:
         tcb.ack_now = True
         if tcb.rcv_nxt == tcb.rcv_fin:
@@ -359,10 +366,10 @@ def _take_text(layer: Owner, tcb: Tcb, seq: int, flags: int, payload: bytes, opt
             layer.ready(tcb)
 
 
-def _take_payload(layer: Owner, tcb: Tcb, seq: int, payload: bytes, pushed: bool, now: float) -> None:
+def _take_payload(layer: Owner, tcb: Tcb, seq: int, payload: bytes, now: float) -> None:
     end = seq + len(payload)
     if seq < tcb.rcv_nxt:
-        if tcb.sack_ok:
+        if tcb.sack_ok and tcb.settings.dsack:
             tcb.dsack = (seq, min(end, tcb.rcv_nxt))
         tcb.ack_now = True
         payload = payload[tcb.rcv_nxt - seq :]
@@ -385,7 +392,7 @@ def _take_payload(layer: Owner, tcb: Tcb, seq: int, payload: bytes, pushed: bool
     if tcb.out_of_order is not None:
         _fill_gap(tcb)
         size = tcb.rcv_nxt - seq
-    _schedule_ack(tcb, size, len(payload), pushed, now)
+    _schedule_ack(tcb, size, len(payload), now)
     _account(tcb, size, now)
     layer.ready(tcb)
 
@@ -398,7 +405,7 @@ def _take_ahead(tcb: Tcb, seq: int, payload: bytes) -> None:
     duplicate = tcb.out_of_order.insert(seq, payload)
     tcb.ooo_segments += 1
     tcb.charge()
-    if duplicate is not None and tcb.sack_ok:
+    if duplicate is not None and tcb.sack_ok and tcb.settings.dsack:
         tcb.dsack = duplicate
     if tcb.ack_now and len(tcb.acks) < 3:
         tcb.acks.append((tcb.rcv_nxt, emit.sack_blocks(tcb)))
@@ -415,12 +422,14 @@ def _fill_gap(tcb: Tcb) -> None:
     tcb.ack_now = True
 
 
-def _schedule_ack(tcb: Tcb, size: int, segment: int, pushed: bool | int, now: float) -> None:
+def _schedule_ack(tcb: Tcb, size: int, segment: int, now: float) -> None:
     """Acknowledge at once from two segments on, else within 40 ms."""
     if segment > tcb.rcv_mss:
         tcb.rcv_mss = min(segment, 65_535)
+    if now - tcb.data_received_time > tcb.rtt.rto:
+        tcb.quick_acks = QUICK_ACKS  # after a pause, as at the beginning
     tcb.ack_pending += size
-    if tcb.ack_pending >= 2 * tcb.rcv_mss or (pushed and tcb.quick_acks) or tcb.out_of_order is not None:
+    if tcb.ack_pending >= 2 * tcb.rcv_mss or tcb.quick_acks or tcb.out_of_order is not None:
         tcb.ack_now = True
     elif tcb.delack_at == math.inf:
         tcb.delack_at = now + DELAYED_ACK
@@ -437,7 +446,8 @@ def _measure_receive_rtt(tcb: Tcb, echo: int, now: float) -> None:
 def _account(tcb: Tcb, size: int, now: float) -> None:
     """Count what came, and once a round trip let the buffer follow what the application takes."""
     tcb.bytes_received += size
-    tcb.heard_time, tcb.probes = now, 0
+    tcb.heard_time = tcb.data_received_time = now
+    tcb.probes = 0
     tcb.charge()
     elapsed = now - tcb.drs_time
     if elapsed < tcb.rcv_rtt or elapsed <= 0:
@@ -492,13 +502,14 @@ def synchronize(tcb: Tcb, wire_seq: int, options: Options, window: int, now: flo
     tcb.wire_window = window
     default_mss = 536 if len(tcb.local) == 4 else 1220
     tcb.peer_mss = max(default_mss if options.mss is None else options.mss, MIN_MSS)
-    if options.window_scale is None:
+    settings = tcb.settings
+    if options.window_scale is None or not settings.window_scaling:
         tcb.snd_wscale = tcb.rcv_wscale = 0
         tcb.receive_limit = min(tcb.receive_limit, 65_535)
     else:
         tcb.snd_wscale = options.window_scale
-    tcb.sack_ok = options.sack_permitted
-    tcb.ts_ok = options.timestamps is not None
+    tcb.sack_ok = options.sack_permitted and settings.sack
+    tcb.ts_ok = options.timestamps is not None and settings.timestamps
     if options.timestamps is not None:
         tcb.ts_recent, tcb.ts_recent_time = options.timestamps[0], now
     tcb.set_mss()

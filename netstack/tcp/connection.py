@@ -11,6 +11,7 @@ Source: RFC 9293 §3.9.1 (the user's calls).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 
 from netstack import errors
@@ -83,9 +84,10 @@ class TcpConnection:
         """Whether nothing more will happen: closed both ways and acknowledged, or broken."""
         return self._tcb.state in (states.CLOSED, states.TIME_WAIT)
 
-    def write(self, data: bytes | bytearray | memoryview, now: float) -> int:
+    def write(self, data: bytes | bytearray | memoryview, now: float, *, more: bool = False) -> int:
         """Take as much of data as there is room for; how many bytes that was. 0 once the connection has broken.
 
+        more: another write follows at once, so a last segment that is not full waits for it, as with a cork.
         `bytes` that fit are kept, not copied. Raises EndpointClosed after `shutdown_write` or `close`.
         """
         tcb = self._tcb
@@ -93,6 +95,7 @@ class TcpConnection:
             raise errors.EndpointClosed("the writing side of this connection was shut down")
         if tcb.state == states.CLOSED:
             return 0
+        tcb.more_follows = more
         room = tcb.send_limit - tcb.send_buffer.size
         if len(data) > room:
             tcb.wants_room = True
@@ -103,6 +106,9 @@ class TcpConnection:
         if data:
             tcb.send_buffer.append(data, tcb.snd_nxt)
             tcb.charge()
+            if tcb.user_timeout is not None and tcb.stalled_time == math.inf:
+                tcb.stalled_time = now
+                tcb.persist_at = min(tcb.persist_at, now + tcb.user_timeout)
             self._layer.touch(tcb)
         return len(data)
 
@@ -155,8 +161,9 @@ class TcpConnection:
             self._layer.abort(self._tcb, errors.ABORTED, now)
 
     def set_nodelay(self, nodelay: bool) -> None:
-        """False: Nagle's algorithm, small segments wait while others are out."""
+        """False: Nagle's algorithm, small segments wait while others are out. True also lets out what a cork holds."""
         self._tcb.nodelay = nodelay
+        self._tcb.force = nodelay and self._tcb.snd_nxt < self._tcb.send_buffer.end
         self._layer.touch(self._tcb)
 
     def set_keepalive(self, keepalive: tuple[float, float, int] | None, now: float) -> None:
@@ -166,7 +173,7 @@ class TcpConnection:
             timers.start_keepalive(self._tcb, now)
             self._layer.touch(self._tcb)
 
-    def set_cork(self, cork: bool) -> None:
+    def set_cork(self, cork: bool, now: float) -> None:
         """True: only full segments leave, until False, the end of the stream, or a timeout's length."""
         self._tcb.cork = cork
         self._layer.touch(self._tcb)
@@ -175,7 +182,7 @@ class TcpConnection:
         """How long `close` goes on trying to deliver what was written. None: as long as TCP does."""
         self._tcb.linger = seconds
 
-    def set_user_timeout(self, seconds: float | None) -> None:
+    def set_user_timeout(self, seconds: float | None, now: float) -> None:
         """End with the error `timeout` when nothing that waits was acknowledged for so long (RFC 5482, local half)."""
         self._tcb.user_timeout = seconds
 
@@ -192,17 +199,18 @@ class TcpConnection:
         self._tcb.max_segment = max(size, MIN_MSS)
         self._tcb.set_mss()
 
-    def set_receive_limit(self, size: int) -> None:
+    def set_receive_buffer(self, size: int) -> None:
         """Buffer so many bytes, and never more by itself. What was already offered to the peer stays offered."""
         self._tcb.receive_limit = min(max(size, 2048), MAX_RECEIVE_LIMIT)
         self._tcb.autotunes = False
 
-    def set_send_limit(self, size: int) -> None:
+    def set_send_buffer(self, size: int) -> None:
         """Take so many bytes from `write`, and never more by itself."""
         self._tcb.fixed_send_limit = max(size, 2048)
 
-    def info(self) -> TcpInfo:
-        return snapshot(self._tcb)
+    def info(self, now: float | None = None) -> TcpInfo:
+        """now: up to when durations count; None: up to the last segment that came."""
+        return snapshot(self._tcb, self._tcb.acked_time if now is None else now)
 
     def _consumed(self, size: int) -> None:
         tcb = self._tcb

@@ -16,11 +16,14 @@ import math
 
 from netstack.tcp.congestion import Congestion
 
+UPDATE_INTERVAL = 1 / 32
+"""The curve is looked at no more often, as in Linux; what was acknowledged meanwhile counts then."""
+
 
 class Cubic(Congestion):
     """The default."""
 
-    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_w_est", "_w_max")
+    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_rate", "_updated", "_w_est", "_w_max", "_waiting")
     beta = 0.7
     C = 0.4
     ALPHA = 3 * (1 - beta) / (1 + beta)
@@ -32,21 +35,35 @@ class Cubic(Congestion):
         self._w_max = 0.0  # in segments, as in the RFC's formulas
         self._w_est = 0.0
         self._prior_cwnd = 0.0
+        self._waiting = 0.0  # acknowledged since the window was worked out last
+        self._rate = 0.0  # growth for each segment until then
+        self._updated = 0.0
 
     def avoid(self, acked: float, now: float, srtt: float) -> None:
-        mss = self.mss
-        cwnd, segments = self.cwnd / mss, acked / mss
+        segments = acked / self.mss
+        self._waiting += segments
+        if now - self._updated <= UPDATE_INTERVAL and self._epoch:
+            self.cwnd += self._rate * acked
+            return
+        cwnd = self.cwnd / self.mss
         if not self._epoch:
             self._begin_epoch(cwnd, now)
         alpha = 1.0 if self._w_est >= self._prior_cwnd else self.ALPHA
-        self._w_est += alpha * segments / cwnd
+        self._w_est += alpha * self._waiting / cwnd
+        self._updated, self._waiting = now, 0.0
         elapsed = now - self._epoch
         if self._cubic(elapsed) < self._w_est:
             cwnd = max(cwnd, self._w_est)
+            self._rate = 0.0
         else:
             target = min(max(self._cubic(elapsed + srtt), cwnd), 1.5 * cwnd)
-            cwnd += (target - cwnd) / cwnd * segments
-        self.cwnd = cwnd * mss
+            self._rate = (target - cwnd) / cwnd
+            cwnd += self._rate * segments
+        self.cwnd = cwnd * self.mss
+
+    def on_timeout(self, *, first: bool) -> None:
+        super().on_timeout(first=first)
+        self._w_max = 0.0  # the next avoidance begins at its own window, with K = 0 (RFC 9438 §4.8)
 
     def on_loss(self) -> None:
         cwnd = self.cwnd / self.mss

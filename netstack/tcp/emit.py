@@ -18,6 +18,7 @@ from struct import Struct
 
 from netstack.seq import MASK
 from netstack.tcp import acknowledge, states
+from netstack.tcp.activity import BUSY, WINDOW
 from netstack.tcp.tcb import LEAST_LIMIT, Tcb
 from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, PSH, SYN
@@ -27,6 +28,7 @@ MAX_RUN_BYTES = 65_000
 _ENCAPSULATION = 48
 """What WireGuard may add to each packet of a run, which must still fit one UDP_SEGMENT send."""
 
+PINGPONG = 0.04
 _WINDOW_MAX = 65_535
 _FIELDS = Struct("!I8sH")
 _ACK_WINDOW = Struct("!IHH")
@@ -107,9 +109,11 @@ def _syn(tcb: Tcb, now: float) -> bytes:
     answers = tcb.state == states.SYN_RECEIVED
     window = min(tcb.receive_limit, _WINDOW_MAX)
     tcb.rcv_adv = max(tcb.rcv_adv, tcb.rcv_nxt + window) if answers else tcb.rcv_adv
-    stamps = (tcb.stamp(now), tcb.ts_recent if answers else 0) if tcb.ts_ok or not answers else None
-    scale = tcb.rcv_wscale if tcb.rcv_wscale or not answers else None
-    options = tcp.syn_options(tcb.advertised_mss, scale, tcb.sack_ok or not answers, stamps)
+    settings = tcb.settings
+    has_stamps, has_sack = (tcb.ts_ok, tcb.sack_ok) if answers else (settings.timestamps, settings.sack)
+    stamps = (tcb.stamp(now), tcb.ts_recent if answers else 0) if has_stamps else None
+    has_scale = bool(tcb.rcv_wscale) if answers else settings.window_scaling
+    options = tcp.syn_options(tcb.advertised_mss, tcb.rcv_wscale if has_scale else None, has_sack, stamps)
     _acknowledged(tcb)
     return tcp.build(
         tcb.local,
@@ -147,8 +151,9 @@ def _probe_tail(tcb: Tcb, now: float, runs: Runs) -> int:
         probe.sent(tcb.snd_nxt + size, is_resend=False)
         return _send_stretch(tcb, tcb.snd_nxt, tcb.snd_nxt + size, now, runs)
     last = board.segments[-1]
-    if last.end - last.start > tcb.mss:
-        board.split(last, last.end - tcb.mss)
+    behind = (last.end - last.start - 1) // tcb.mss * tcb.mss
+    if behind:
+        board.split(last, last.start + behind)
     board.again(last, now)
     probe.sent(tcb.snd_nxt, is_resend=True)
     tcb.retransmitted += last.end - last.start
@@ -186,10 +191,11 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     start, end = tcb.snd_nxt, tcb.send_buffer.end
     if start > end:
         return 0  # the FIN is out
-    if not board.segments and now - tcb.sent_time > tcb.rtt.rto:
-        congestion.on_idle(now - tcb.sent_time, tcb.rtt.rto)
-        tcb.sent_time = now
     window = tcb.snd_una + tcb.snd_wnd - start
+    idle = now - tcb.sent_time
+    if idle > tcb.rtt.rto and not board.segments and window > 0 and tcb.settings.slow_start_after_idle:
+        congestion.on_idle(idle, tcb.rtt.rto)
+        tcb.sent_time = now
     by_cwnd = int(congestion.cwnd) - board.in_flight
     waiting = end - start
     size = _worth_sending(tcb, min(waiting, window, by_cwnd), waiting)
@@ -201,6 +207,8 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
         elif not board.segments and tcb.persist_at == math.inf:
             tcb.persist_at = now + tcb.rtt.rto
             tcb.stalled_time = min(tcb.stalled_time, now)
+        if window < min(waiting, tcb.mss, by_cwnd):
+            tcb.activity.change(WINDOW, now)
         return 0
     spent = _send_stretch(tcb, start, start + size + finishes, now, runs)
     # limited: by cwnd, and not by the data, the peer's window or the caller's budget
@@ -213,6 +221,9 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
     board = tcb.scoreboard
     if not board.segments:
         tcb.stalled_time = now
+    tcb.activity.change(BUSY, now)
+    if now - tcb.data_received_time < PINGPONG and tcb.bytes_received:
+        tcb.quick_acks = 0  # the application answers: its data carries the acknowledgement
     board.send(start, stop, now)
     tcb.recovery.prr.out += stop - start
     tcb.snd_nxt = stop
@@ -249,7 +260,7 @@ def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
     if size < tcb.mss or is_rest:
         if tcb.force or (is_rest and tcb.fin_queued):
             return size
-        if is_rest and not tcb.cork and (tcb.nodelay or tcb.small_end <= tcb.snd_una):
+        if is_rest and not tcb.cork and not tcb.more_follows and (tcb.nodelay or tcb.small_end <= tcb.snd_una):
             return size
     if size >= tcb.mss:
         return size - size % tcb.mss

@@ -14,8 +14,6 @@ from netstack.tcp.recovery import LOSS, OPEN
 from netstack.tcp.sack import Scoreboard
 from netstack.tcp.tcb import Tcb
 
-CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS = range(5)
-
 
 class TcpInfo(NamedTuple):
     """A snapshot."""
@@ -43,50 +41,64 @@ class TcpInfo(NamedTuple):
     unsent: int
     unread: int
     out_of_order: int
-    ca_state: int = CA_OPEN
-    """CA_OPEN, CA_DISORDER, CA_RECOVERY or CA_LOSS."""
-    congestion: str = ""
-    probes: int = 0
+    ca_state: str
+    """"open", "disorder", "recovery" or "loss"."""
+    congestion: str
+    probes: int
     """Of a closed window, or keepalives, since the peer was heard."""
-    backoff: int = 0
-    snd_wscale: int = 0
-    rcv_wscale: int = 0
-    has_timestamps: bool = False
-    has_sack: bool = False
-    rcv_mss: int = 0
-    advmss: int = 0
-    pmtu: int = 0
-    packets_out: int = 0
-    """Segments not acknowledged; so too the next five."""
-    sacked_out: int = 0
-    lost_out: int = 0
-    retrans_out: int = 0
-    total_retrans: int = 0
+    backoff: int
+    send_scale: int
+    receive_scale: int
+    has_timestamps: bool
+    has_sack: bool
+    receive_mss: int
+    """The peer's segments are as long, by what came."""
+    advertised_mss: int
+    mtu: int
+    """Of the path."""
+    outstanding: int
+    """Sent and not acknowledged."""
+    retransmitting: int
+    """Sent again and not acknowledged."""
+    packets_out: int
+    """Segments not acknowledged; segments also in the next three."""
+    packets_sacked: int
+    packets_lost: int
+    packets_retransmitting: int
+    packets_retransmitted: int
     """Segments sent again, ever."""
-    delivered: int = 0
+    segments_sent: int
+    segments_received: int
+    delivered: int
     """Segments of ours that have arrived, ever."""
-    segs_out: int = 0
-    segs_in: int = 0
-    app_limited: bool = False
-    """Whether the application, not a window, is what the sender waits for."""
-    reordering: int = 3
-    """Segments by which one has been seen to be overtaken, three at least."""
-    reord_seen: bool = False
-    dsack_dups: int = 0
+    app_limited: bool
+    """Whether the sender waits for the application, not for a window."""
+    reordering: int
+    """Segments by which one has been overtaken, three at least."""
+    reorderings: int
+    dsacks: int
     """Duplicates that the peer has reported."""
-    rcv_ooopack: int = 0
-    """Segments that came ahead of their turn."""
-    rcv_rtt: float = 0.0
-    rcv_space: int = 0
+    out_of_order_packets: int
+    """Segments that came ahead of their turn, ever."""
+    receive_rtt: float
+    receive_space: int
     """The greatest receive window that is offered now."""
-    notsent: int = 0
-    last_data_sent: float = 0.0
-    last_heard: float = 0.0
-    send_limit: int = 0
+    send_limit: int
+    data_sent_time: float
+    data_received_time: float
+    ack_received_time: float
+    busy_time: float
+    """Seconds with something to send or to be acknowledged, up to the last segment that came."""
+    window_limited_time: float
+    """Of these: the peer's window was full."""
+    buffer_limited_time: float
+    """Of these: our own buffer was, and nothing was left to send."""
 
 
-def snapshot(tcb: Tcb) -> TcpInfo:
+def snapshot(tcb: Tcb, now: float) -> TcpInfo:
+    """now: up to when the durations count."""
     board, rtt, mss, rack = tcb.scoreboard, tcb.rtt, tcb.mss, tcb.recovery.rack
+    busy, by_window, by_buffer = tcb.activity.spent(now)
     unsent = max(tcb.send_buffer.end - tcb.snd_nxt, 0)
     return TcpInfo(
         state=states.NAMES[tcb.state],
@@ -114,36 +126,41 @@ def snapshot(tcb: Tcb) -> TcpInfo:
         congestion=type(tcb.congestion).__name__.lower(),
         probes=tcb.probes,
         backoff=rtt.backoff,
-        snd_wscale=tcb.snd_wscale,
-        rcv_wscale=tcb.rcv_wscale,
+        send_scale=tcb.snd_wscale,
+        receive_scale=tcb.rcv_wscale,
         has_timestamps=tcb.ts_ok,
         has_sack=tcb.sack_ok,
-        rcv_mss=tcb.rcv_mss,
-        advmss=tcb.advertised_mss,
-        pmtu=tcb.mtu,
+        receive_mss=tcb.rcv_mss,
+        advertised_mss=tcb.advertised_mss,
+        mtu=tcb.mtu,
+        outstanding=board.outstanding,
+        retransmitting=board.resent_out,
         **_segments(board, mss, has_sack=tcb.sack_ok),
-        total_retrans=tcb.segments_resent,
-        delivered=-(-tcb.delivered // mss),
-        segs_out=tcb.segments_out,
-        segs_in=tcb.segments_in,
+        packets_retransmitted=tcb.segments_resent,
+        segments_sent=tcb.segments_out,
+        segments_received=tcb.segments_in,
+        delivered=-(-max(tcb.delivered - 1, 0) // mss),
         app_limited=not unsent and not tcb.usage.limited,
-        reordering=max(3, -(-rack.reordering // mss)),
-        reord_seen=rack.reordering_seen,
-        dsack_dups=tcb.recovery.dsacks,
-        rcv_ooopack=tcb.ooo_segments,
-        rcv_rtt=tcb.rcv_rtt,
-        rcv_space=tcb.receive_limit,
-        notsent=unsent,
-        last_data_sent=tcb.sent_time,
-        last_heard=tcb.heard_time,
+        reordering=max(tcb.settings.reordering, -(-rack.reordering // mss)),
+        reorderings=rack.reorderings,
+        dsacks=tcb.recovery.dsacks,
+        out_of_order_packets=tcb.ooo_segments,
+        receive_rtt=tcb.rcv_rtt,
+        receive_space=tcb.receive_limit,
         send_limit=tcb.send_limit,
+        data_sent_time=tcb.sent_time,
+        data_received_time=tcb.data_received_time,
+        ack_received_time=tcb.acked_time,
+        busy_time=busy,
+        window_limited_time=by_window,
+        buffer_limited_time=by_buffer,
     )
 
 
-def _ca_state(tcb: Tcb) -> int:
+def _ca_state(tcb: Tcb) -> str:
     if tcb.recovery.state == OPEN:
-        return CA_DISORDER if tcb.scoreboard.sacked_out else CA_OPEN
-    return CA_LOSS if tcb.recovery.state == LOSS else CA_RECOVERY
+        return "disorder" if tcb.scoreboard.sacked_out else "open"
+    return "loss" if tcb.recovery.state == LOSS else "recovery"
 
 
 def _segments(board: Scoreboard, mss: int, *, has_sack: bool) -> dict[str, int]:
@@ -157,4 +174,9 @@ def _segments(board: Scoreboard, mss: int, *, has_sack: bool) -> dict[str, int]:
         resent += count if sent.resent else 0
     if not has_sack:
         sacked = -(-board.sacked_out // mss)
-    return {"packets_out": out, "sacked_out": sacked, "lost_out": lost, "retrans_out": resent}
+    return {
+        "packets_out": out,
+        "packets_sacked": sacked,
+        "packets_lost": lost,
+        "packets_retransmitting": resent,
+    }

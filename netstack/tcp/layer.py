@@ -27,7 +27,8 @@ from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.listener import TcpListener
 from netstack.tcp.recovery import LOSS
-from netstack.tcp.tcb import CONGESTION, TIMERS, Tcb
+from netstack.tcp.settings import DEFAULTS, Settings
+from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
 from netstack.wire import tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
@@ -51,21 +52,16 @@ class TcpLayer:
         "_resets",
         "_secret",
         "_serial",
-        "congestion",
         "connections",
         "forwarder",
         "memory",
-        "nodelay",
+        "settings",
         "time_wait",
     )
 
-    def __init__(
-        self, ip: IpLayer, *, nodelay: bool = False, congestion: str = "cubic", memory: int = 256 * 1024 * 1024
-    ) -> None:
-        if congestion not in CONGESTION:
-            raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
+    def __init__(self, ip: IpLayer, settings: Settings = DEFAULTS, *, memory: int = 256 * 1024 * 1024) -> None:
         self._ip = ip
-        self.nodelay, self.congestion = nodelay, congestion
+        self.settings = settings
         self.memory = Memory(memory)
         self.forwarder: TcpForwarder | None = None
         self._opening: dict[Tcb, TcpListener] = {}
@@ -82,7 +78,13 @@ class TcpLayer:
     # the application's calls ------------------------------------------------------------------------------------
 
     def connect(
-        self, remote: IPAddress, remote_port: int, now: float, local: IPAddress | None, link: Hashable
+        self,
+        remote: IPAddress,
+        remote_port: int,
+        now: float,
+        local: IPAddress | None,
+        link: Hashable,
+        max_segment: int | None,
     ) -> TcpConnection:
         """Begin a handshake. Raises AddressNotAvailable without an own address of the family or a free port."""
         there = remote.packed
@@ -96,9 +98,12 @@ class TcpLayer:
         tcb = self._create(here, port, there, remote_port, now, link)
         self.time_wait.remove(tcb.key)
         tcb.state = states.SYN_SENT
-        return TcpConnection(self, tcb)
+        connection = TcpConnection(self, tcb)
+        if max_segment is not None:
+            connection.set_max_segment(max_segment)
+        return connection
 
-    def listen(self, port: int, address: IPAddress | None, backlog: int) -> TcpListener:
+    def listen(self, port: int, address: IPAddress | None, backlog: int, max_segment: int | None) -> TcpListener:
         """Raises AddressInUse if another listener is in the way, AddressNotAvailable if the address is not ours."""
         bound = ANY if address is None else address.packed
         if bound != ANY and bound not in self._ip.addresses:
@@ -108,7 +113,9 @@ class TcpLayer:
             if chosen is None:
                 raise errors.AddressNotAvailable("no free port to listen on")
             port = chosen
-        listener = TcpListener(self._close_listener, bound, port, backlog, self.nodelay)
+        listener = TcpListener(self._close_listener, bound, port, backlog, self.settings.nodelay)
+        if max_segment is not None:
+            listener.max_segment = max(max_segment, MIN_MSS)
         if not self._ports.bind(bound, port, listener):
             raise errors.AddressInUse(f"port {port} is in use by another listener of this stack")
         return listener
@@ -118,6 +125,7 @@ class TcpLayer:
         if self.forwarder is not None and not self.forwarder.is_closed:
             raise errors.AddressInUse("this stack has a forwarder already")
         self.forwarder = forwarder
+        self._ip.takes_any = True
 
     def _close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
         self._ports.release(bound, listener.port)
@@ -133,7 +141,7 @@ class TcpLayer:
     def abort(self, tcb: Tcb, error: str | None, now: float) -> None:
         """End the connection from this side, with a RST to the peer unless it has not answered yet."""
         if tcb.state in states.SYNCHRONIZED or tcb.state == states.SYN_RECEIVED:
-            self._reset(tcb, tcb.snd_nxt & MASK, RST | ACK)
+            self._reset(tcb, tcb.snd_nxt & MASK, RST | ACK, now)
         self.end(tcb, error)
 
     def close(self, now: float) -> None:
@@ -338,6 +346,7 @@ class TcpLayer:
         if listener is not None and not listener.has_room():
             self.count("tcp: accept queue full")
             return False
+        tcb.data_received_time = now
         tcb.state = states.FIN_WAIT_1 if tcb.fin_queued else states.ESTABLISHED
         if tcb.retries:
             tcb.rtt.lost_syn()
@@ -370,13 +379,13 @@ class TcpLayer:
 
     def linger(self, tcb: Tcb, now: float) -> None:
         """Nobody waits for the peer's FIN but the stack, and it not for ever."""
-        tcb.linger_at = now + timers.FIN_WAIT_2_TIMEOUT
+        tcb.linger_at = now + self.settings.fin_timeout
         self.touch(tcb)
 
     def send_reset(self, tcb: Tcb, *, seq: int, now: float) -> None:
         """A RST at a sequence number that the peer has acknowledged without reason."""
         if self._resets.take(now):
-            self._reset(tcb, seq, RST)
+            self._reset(tcb, seq, RST, now)
 
     def _forget(self, tcb: Tcb) -> None:
         self.connections.pop(tcb.key, None)
@@ -390,8 +399,8 @@ class TcpLayer:
         for name in TIMERS:
             setattr(tcb, name, math.inf)
 
-    def _reset(self, tcb: Tcb, seq: int, flags: int) -> None:
-        stamps = tcp.timestamp_options(tcb.stamp(tcb.heard_time), tcb.ts_recent) if tcb.ts_ok else b""
+    def _reset(self, tcb: Tcb, seq: int, flags: int, now: float) -> None:
+        stamps = tcp.timestamp_options(tcb.stamp(now), tcb.ts_recent) if tcb.ts_ok else b""
         packet = tcp.build(
             tcb.local,
             tcb.local_port,
@@ -422,8 +431,7 @@ class TcpLayer:
             now=now,
             link=link,
             memory=self.memory,
-            congestion=self.congestion,
-            nodelay=self.nodelay,
+            settings=self.settings,
         )
         self.connections[tcb.key] = tcb
         self.touch(tcb)

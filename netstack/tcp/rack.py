@@ -19,7 +19,6 @@ import math
 
 from netstack.tcp.sack import Scoreboard, Sent
 
-DUPLICATE_THRESHOLD = 3
 REO_PERSIST = 16
 _TICK = 1e-6
 """Waits that differ by less are the same: float seconds are not exact."""
@@ -28,35 +27,39 @@ _TICK = 1e-6
 class Rack:
     """Of one connection."""
 
-    __slots__ = ("_dsack_round", "_persist", "end", "fack", "reo_mult", "reordering", "reordering_seen", "rtt", "time")
+    __slots__ = ("_dsack_round", "_persist", "end", "fack", "reo_mult", "reordering", "reorderings", "rtt", "time")
 
     def __init__(self) -> None:
         self.time = -math.inf
         self.end = 0
         self.rtt = 0.0
         self.fack = 0  # the highest sequence number known to have arrived
-        self.reordering_seen = False
         self.reordering = 0  # the widest that was seen, in bytes
+        self.reorderings = 0
         self.reo_mult = 1
         self._persist = 0
         self._dsack_round = -1  # until this is acknowledged, another D-SACK is of the same round
 
+    def note_reordering(self, delivered: list[Sent], fack: int) -> None:
+        """Segments of one acknowledgement; fack: the highest that had arrived before."""
+        overtaken = [sent.start for sent in delivered if sent.transmissions == 1 and sent.end < fack]
+        if overtaken:
+            self.reorderings += 1
+            self.reordering = max(self.reordering, fack - min(overtaken))
+
     def delivered(self, sent: Sent, now: float, min_rtt: float, echo: float) -> None:
         """A segment has arrived. `echo`: when what the peer answers was sent; -inf if it does not say."""
-        if sent.transmissions == 1:
-            if sent.end < self.fack:
-                self.reordering_seen = True
-                self.reordering = max(self.reordering, self.fack - sent.start)
-        elif now - sent.sent_time < min_rtt or -math.inf < echo < sent.sent_time - 0.001:
+        if sent.transmissions > 1 and (now - sent.sent_time < min_rtt - _TICK or -math.inf < echo < sent.sent_time - 0.002):
             self.fack = max(self.fack, sent.end)
             return  # the original arrived, not what was sent again just now
         self.fack = max(self.fack, sent.end)
+        self.rtt = now - sent.sent_time
         if (sent.sent_time, sent.end) > (self.time, self.end):
-            self.time, self.end, self.rtt = sent.sent_time, sent.end, now - sent.sent_time
+            self.time, self.end = sent.sent_time, sent.end
 
-    def window(self, min_rtt: float, srtt: float, *, repairing: bool, sacked: int, mss: int) -> float:
-        """How much later than its successors a segment may arrive."""
-        if not self.reordering_seen and (repairing or sacked >= DUPLICATE_THRESHOLD * mss):
+    def window(self, min_rtt: float, srtt: float, *, repairing: bool, sacked: int, enough: int) -> float:
+        """How much later than its successors a segment may arrive. enough: bytes sacked that need no more waiting."""
+        if not self.reorderings and (repairing or sacked >= enough):
             return 0.0
         return min(self.reo_mult * min_rtt / 4, srtt)
 

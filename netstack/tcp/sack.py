@@ -14,7 +14,7 @@ Not here: when something counts as lost (`recovery`), the receiver's blocks (`re
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 
@@ -41,7 +41,7 @@ class Scoreboard:
 
     def __init__(self) -> None:
         self.segments: list[Sent] = []
-        self.to_resend: dict[Sent, None] = {}
+        self.to_resend: list[Sent] = []
         self.sacked_out = self.lost_out = self.resent_out = 0
         self._oldest: Sent | None = None
         self._newest: Sent | None = None
@@ -60,9 +60,7 @@ class Scoreboard:
 
     def first_lost(self) -> Sent | None:
         """The next one to retransmit."""
-        for sent in self.to_resend:
-            return sent
-        return None
+        return self.to_resend[0] if self.to_resend else None
 
     def by_time(self) -> Iterator[Sent]:
         """Those that may still arrive, the one transmitted first first. The current one may be removed meanwhile."""
@@ -80,7 +78,7 @@ class Scoreboard:
 
     def resend(self, sent: Sent, now: float) -> None:
         """A lost one goes out again."""
-        self.to_resend.pop(sent, None)
+        self._take_out(sent)
         sent.resent = True
         sent.transmissions += 1
         sent.sent_time = now
@@ -94,8 +92,8 @@ class Scoreboard:
         left.sacked, left.lost, left.resent = sent.sacked, sent.lost, sent.resent
         self.segments.insert(self._index(sent.start), left)
         sent.start = at
-        if sent in self.to_resend:
-            self.to_resend[left] = None
+        if sent.lost and not sent.resent:
+            insort(self.to_resend, left, key=_start_of)
         elif not sent.sacked:
             self._link_before(left, sent)
         return left
@@ -149,6 +147,8 @@ class Scoreboard:
 
     def mark_lost(self, sent: Sent) -> None:
         """Not to arrive any more: neither the original nor, if it was resent, that one."""
+        if sent.lost and not sent.resent:
+            return
         if sent.resent:
             sent.resent = False
             self.resent_out -= sent.end - sent.start
@@ -156,7 +156,7 @@ class Scoreboard:
             sent.lost = True
             self.lost_out += sent.end - sent.start
         self._unlink(sent)
-        self.to_resend[sent] = None
+        insort(self.to_resend, sent, key=_start_of)
 
     def mark_lost_where(self, is_lost: Callable[[Sent], bool]) -> None:
         """After a timeout: the first, and what else `is_lost` says.
@@ -169,10 +169,8 @@ class Scoreboard:
                 sent.sacked = False
             self.sacked_out = 0
             is_lost = _any
-        self.to_resend.clear()
         for sent in segments:
-            waits = sent.lost and not sent.resent
-            if not sent.sacked and (waits or sent is segments[0] or is_lost(sent)):
+            if not sent.sacked and (sent is segments[0] or is_lost(sent)):
                 self.mark_lost(sent)
 
     def mark_all_lost(self) -> None:
@@ -192,7 +190,7 @@ class Scoreboard:
 
     def unmark_lost(self) -> None:
         """The losses were none: what waits to be resent is on its way after all."""
-        for sent in list(self.to_resend):
+        for sent in self.to_resend:
             sent.lost = False
             self.lost_out -= sent.end - sent.start
             self._link_newest(sent)
@@ -215,9 +213,13 @@ class Scoreboard:
                 self.resent_out -= size
                 sent.resent = False
             else:
-                self.to_resend.pop(sent, None)
+                self._take_out(sent)
                 return
         self._unlink(sent)
+
+    def _take_out(self, sent: Sent) -> None:
+        """Of what waits to be resent."""
+        del self.to_resend[bisect_left(self.to_resend, sent.start, key=_start_of)]
 
     def _merge(self, index: int, right: int) -> None:
         """Make one of sacked neighbours, from `index` up to `right`."""

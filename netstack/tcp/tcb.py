@@ -21,6 +21,7 @@ from typing import Final
 from netstack.limits import Memory
 from netstack.seq import MASK
 from netstack.tcp import states
+from netstack.tcp.activity import Activity
 from netstack.tcp.buffers import ReceiveBuffer, SendBuffer
 from netstack.tcp.congestion import Congestion
 from netstack.tcp.cubic import Cubic
@@ -29,6 +30,7 @@ from netstack.tcp.recovery import Recovery
 from netstack.tcp.reno import Reno
 from netstack.tcp.rtt import RttEstimator
 from netstack.tcp.sack import Scoreboard
+from netstack.tcp.settings import DEFAULTS, Settings
 from netstack.tcp.usage import Usage
 from netstack.wire import ipv4, ipv6, tcp
 
@@ -61,6 +63,7 @@ class Tcb:
         "ack_pending",
         "acked_time",
         "acks",
+        "activity",
         "armed_for",
         "autotunes",
         "bytes_received",
@@ -70,6 +73,7 @@ class Tcb:
         "congestion",
         "copied",
         "cork",
+        "data_received_time",
         "delack_at",
         "delivered",
         "drs_copied",
@@ -99,6 +103,7 @@ class Tcb:
         "max_snd_wnd",
         "memory",
         "more",
+        "more_follows",
         "mss",
         "mtu",
         "nodelay",
@@ -137,6 +142,7 @@ class Tcb:
         "segments_resent",
         "send_buffer",
         "sent_time",
+        "settings",
         "small_end",
         "snd_nxt",
         "snd_una",
@@ -173,8 +179,7 @@ class Tcb:
         link: Hashable = None,
         interface_mtu: int = 0,
         memory: Memory | None = None,
-        congestion: str = "cubic",
-        nodelay: bool = False,
+        settings: Settings = DEFAULTS,
     ) -> None:
         # Identity
         self.local, self.local_port, self.remote, self.remote_port = local, local_port, remote, remote_port
@@ -200,12 +205,13 @@ class Tcb:
         self.charged = 0  # bytes that `memory` knows of
         self.interface_mtu = interface_mtu or mtu
         self.max_segment = 65_535  # the application's limit
-        self.nodelay = nodelay
+        self.settings = settings
+        self.nodelay = settings.nodelay
         self._begin_sending(iss, mtu, now)
         self._begin_receiving(now)
         self._begin_timing(now)
         self.set_mss()
-        self.congestion: Congestion = CONGESTION[congestion](self.mss)
+        self.congestion: Congestion = CONGESTION[settings.congestion](self.mss)
 
     def _begin_sending(self, iss: int, mtu: int, now: float) -> None:
         self.iss = self.snd_una = self.snd_nxt = iss
@@ -215,7 +221,7 @@ class Tcb:
         self.wire_window = -1  # the field of the last segment that set snd_wnd
         self.send_buffer = SendBuffer(iss + 1)
         self.fin_queued = False
-        self.cork = self.force = False
+        self.cork = self.more_follows = self.force = False
         self.small_end = iss  # behind the last segment that was not full
         self.fixed_send_limit: int | None = None
         self.wants_room = False  # the application was refused some bytes
@@ -260,7 +266,8 @@ class Tcb:
         self.keepalive: tuple[float, float, int] | None = None  # idle, interval, count
         self.user_timeout: float | None = None
         self.stalled_time = math.inf  # since when nothing that waits was acknowledged
-        self.heard_time = self.acked_time = now
+        self.heard_time = self.acked_time = self.data_received_time = now
+        self.activity = Activity()
         self.challenge_time = -math.inf
 
     def restart(self, iss: int) -> None:

@@ -25,13 +25,6 @@ from netstack.tcp.owner import Owner
 from netstack.tcp.rtt import MAX_RTO
 from netstack.tcp.tcb import Tcb
 
-SYN_RETRIES = 6
-SYN_ACK_RETRIES = 5
-DATA_RETRIES = 15
-ORPHAN_PROBES = 8
-"""A closed window is probed less long when nobody waits for it to open."""
-
-FIN_WAIT_2_TIMEOUT = 60.0
 BLACK_HOLE_RETRIES = 3
 BLACK_HOLE_MTUS = (1280, 1024)
 """What to try when full segments vanish without a word from a router; IPv6 guarantees the first."""
@@ -112,22 +105,25 @@ def _suspect_black_hole(tcb: Tcb) -> None:
 
 def _most_retries(tcb: Tcb) -> int:
     if tcb.state == states.SYN_SENT:
-        return SYN_RETRIES
+        return tcb.settings.syn_retries
     if tcb.state == states.SYN_RECEIVED:
-        return SYN_ACK_RETRIES
-    return DATA_RETRIES
+        return tcb.settings.synack_retries
+    return tcb.settings.retries
 
 
 def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
     if tcb.scoreboard.segments or not (tcb.snd_nxt < tcb.send_buffer.end or (tcb.fin_queued and not tcb.fin_sent)):
         tcb.persist_at = math.inf
         return
+    if _is_out_of_patience(tcb, now):
+        _give_up(layer, tcb)
+        return
     window = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
     if window > 0 and not tcb.persist_backoff:
         tcb.force = True  # what fits, however little: corked, or a window too small to be worth it
         tcb.persist_at = math.inf
         return
-    if tcb.probes >= (ORPHAN_PROBES if tcb.orphaned else DATA_RETRIES) or _is_out_of_patience(tcb, now):
+    if tcb.probes >= (tcb.settings.orphan_retries if tcb.orphaned else tcb.settings.retries):
         _give_up(layer, tcb)
         return
     tcb.probes += 1

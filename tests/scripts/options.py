@@ -44,6 +44,8 @@ def set_option(socket: Socket, name: str, value: Any) -> None:
     socket.options[name] = number * 2 if name in ("SO_SNDBUF", "SO_RCVBUF") else number
     if name != "TCP_MAXSEG":
         apply_option(socket, name)
+    elif isinstance(socket, TcpSocket) and socket.listener is not None:
+        socket.listener.max_segment = number
 
 
 def apply_option(socket: Socket, name: str) -> None:

@@ -104,4 +104,4 @@ def value_of(name: str, connection: TcpConnection, now: float) -> int:
     """Raises Gap for what netstack does not tell."""
     if name not in NAMES:
         raise Gap(f"something for {name}")
-    return NAMES[name](_Info(connection.info(), now))
+    return NAMES[name](_Info(connection.info(now), now))

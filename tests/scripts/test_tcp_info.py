@@ -16,7 +16,7 @@ from tests.scripts.world import Gap
 
 def connection(**fields: Any) -> TcpConnection:
     """Any object with an `info()`: here with these fields alone."""
-    return cast(TcpConnection, SimpleNamespace(info=lambda: SimpleNamespace(mss=1000, **fields)))
+    return cast(TcpConnection, SimpleNamespace(info=lambda now: SimpleNamespace(mss=1000, **fields)))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_units(name: str, fields: dict[str, Any], value: int) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "tcpi_fantasy"])
 def test_what_is_not_there_is_named(name: str) -> None:
-    bare = cast(TcpConnection, SimpleNamespace(info=lambda: SimpleNamespace()))
+    bare = cast(TcpConnection, SimpleNamespace(info=lambda now: SimpleNamespace()))
     with pytest.raises(Gap):
         value_of(name, bare, 0.0)
 

@@ -353,7 +353,7 @@ def test_text_to_an_application_that_has_closed_is_reset() -> None:
     peer.connection.close(peer.now)
     peer.take()
     peer.send("PA", payload=b"too late")
-    assert [seen.flags for seen in peer.take()] == ["RA"]
+    assert [seen.flags for seen in peer.take()] == ["R"]
     assert not peer.stack.connections
 
 
@@ -385,7 +385,8 @@ def test_every_second_segment_is_acknowledged_at_first() -> None:
 
 def test_a_little_is_acknowledged_within_40_ms() -> None:
     peer = peer_in("ESTABLISHED")
-    peer.send("A", payload=b"x")  # no PSH: no hurry
+    peer.connection._tcb.quick_acks = 0  # the application has answered before
+    peer.send("A", payload=b"x")
     assert peer.take() == []
     assert peer.stack.deadline() == pytest.approx(peer.now + arrive.DELAYED_ACK)
     (ack,) = peer.wait(0.05)
@@ -499,8 +500,9 @@ def test_a_batch_is_as_its_packets_one_by_one(
 
     fast, slow = play(short=True), play(short=False)
     assert fast[:2] == slow[:2]
-    same = {"srtt": 0, "segs_out": 0}  # how many acknowledgements a batch gets is not the same
-    assert fast[2].info()._replace(**same) == slow[2].info()._replace(**same)
+    # how many acknowledgements a batch gets is not the same
+    infos = [played[2].info()._replace(srtt=0, segments_sent=0) for played in (fast, slow)]
+    assert infos[0] == infos[1]
 
 
 def test_the_short_path_is_what_takes_bulk(monkeypatch: pytest.MonkeyPatch) -> None:

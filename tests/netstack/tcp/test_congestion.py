@@ -58,6 +58,7 @@ def test_a_loss_multiplies(kind: type[Congestion], beta: float) -> None:
 @BOTH
 def test_never_below_two_segments(kind: type[Congestion]) -> None:
     congestion = kind(MSS)
+    congestion.cwnd = float(MSS)
     congestion.on_loss()
     assert congestion.ssthresh == 2 * MSS
 

@@ -156,6 +156,7 @@ def test_nagle_waits_for_the_acknowledgement() -> None:
 def test_without_nagle_everything_goes_at_once() -> None:
     peer = Peer()
     peer.connect()
+    peer.connection.set_nodelay(True)
     for _ in range(3):
         peer.connection.write(b"a", peer.now)
         assert sizes(peer) == [1]

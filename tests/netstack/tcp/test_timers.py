@@ -7,6 +7,7 @@ import math
 import pytest
 
 from netstack.tcp import timers
+from netstack.tcp.settings import DEFAULTS
 from netstack.tcp.tcb import TIMERS
 from tests.netstack.peer import Peer, quiet
 
@@ -22,7 +23,7 @@ def test_a_syn_is_sent_seven_times_then_it_is_a_timeout() -> None:
     began = peer.now
     peer.dial()
     seen = peer.wait(200)
-    assert [segment.flags for segment in seen] == ["S"] * timers.SYN_RETRIES
+    assert [segment.flags for segment in seen] == ["S"] * DEFAULTS.syn_retries
     assert (peer.connection.state, peer.connection.error) == ("CLOSED", "timeout")
     assert peer.stack.take_ready() == [peer.connection]
     assert quiet(peer.stack)
@@ -35,7 +36,7 @@ def test_a_syn_ack_is_sent_six_times_then_forgotten() -> None:
     peer.port, peer.their_port = 5000, 8080
     peer.send("S", seq=0, options=peer.syn_options())
     seen = peer.wait(100)
-    assert [segment.flags for segment in seen] == ["SA"] * (1 + timers.SYN_ACK_RETRIES)
+    assert [segment.flags for segment in seen] == ["SA"] * (1 + DEFAULTS.synack_retries)
     assert not peer.stack.connections
     assert peer.stack.take_ready() == []
 
@@ -45,7 +46,9 @@ def test_data_is_sent_sixteen_times_ever_more_rarely() -> None:
     peer.connect()
     peer.connection.write(b"data", peer.now)
     seen = peer.wait(3000)
-    assert [segment.payload for segment in seen] == [b"data"] * (1 + timers.DATA_RETRIES)
+    assert [segment.payload for segment in seen] == [b"data"] * (
+        1 + 1 + 15
+    )  # the first time, the tail probe, and after each timeout
     assert peer.connection.error == "timeout"
 
 
@@ -134,7 +137,7 @@ def test_fin_wait_2_ends_after_a_minute_if_nobody_waits() -> None:
     peer.take()
     peer.send("A")
     assert peer.stack.connections["FIN_WAIT_2"] == 1
-    peer.wait(timers.FIN_WAIT_2_TIMEOUT + 1)
+    peer.wait(DEFAULTS.fin_timeout + 1)
     assert not peer.stack.connections
     assert quiet(peer.stack)
 
@@ -149,7 +152,7 @@ def test_fin_wait_2_waits_for_an_application_that_reads() -> None:
     assert peer.stack.deadline() == math.inf
     peer.connection.close(peer.now)
     peer.take()
-    assert peer.stack.deadline() == peer.now + timers.FIN_WAIT_2_TIMEOUT
+    assert peer.stack.deadline() == peer.now + DEFAULTS.fin_timeout
 
 
 def test_a_clock_that_jumps_an_hour_costs_one_retransmission() -> None:

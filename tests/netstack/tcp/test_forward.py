@@ -1,0 +1,174 @@
+"""Any destination: SYNs are held, answered or refused; nobody takes all places; both ways are bounded."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from netstack import EndpointClosed, NetstackError, Stack
+from netstack.tcp.forward import PATIENCE
+from netstack.wire import ipv4, tcp
+from tests.netstack.pair import A4, B4, Pair, drain, new_stack, packets_of
+
+ELSEWHERE = ip_address("192.168.7.9")
+NOW = 1000.0
+
+
+def syn(port: int, *, source: str = "100.64.0.2", seq: int = 77) -> bytes:
+    return tcp.build(
+        ip_address(source).packed,
+        port,
+        ELSEWHERE.packed,
+        443,
+        seq=seq,
+        flags=tcp.SYN,
+        window=65_535,
+        options=tcp.syn_options(1240, 8, True, None),
+    )
+
+
+def receive(stack: Stack, *packets: bytes, link: str = "peer", now: float = NOW) -> list[bytes]:
+    stack.receive([(link, list(packets))], now)
+    return packets_of(drain(stack, now))
+
+
+def flags_of(packet: bytes) -> int:
+    return packet[33]
+
+
+def test_without_a_forwarder_it_is_not_for_us() -> None:
+    stack = new_stack(A4)
+    assert receive(stack, syn(1)) == []
+    assert stack.dropped == {"ip: not for us": 1}
+
+
+def test_a_syn_is_held_until_it_is_accepted() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    assert receive(stack, syn(1), syn(1)) == []  # the peer asks again: the same one
+    assert len(forwarder) == 1
+    assert stack.take_ready() == [forwarder]
+    pending = forwarder.accept()
+    assert pending is not None
+    assert (pending.local, pending.remote, pending.link) == ((ELSEWHERE, 443), (B4, 1), "peer")
+    assert receive(stack, syn(1)) == []
+    connection = pending.accept(NOW)
+    (answer,) = packets_of(drain(stack, NOW))
+    assert (answer[12:16], flags_of(answer)) == (ELSEWHERE.packed, tcp.SYN | tcp.ACK)
+    assert (connection.local, connection.state) == ((ELSEWHERE, 443), "SYN_RECEIVED")
+    assert not len(forwarder)
+    with pytest.raises(EndpointClosed):
+        pending.accept(NOW)
+
+
+def test_refused_with_a_reset() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    receive(stack, syn(1))
+    pending = forwarder.accept()
+    assert pending is not None
+    pending.refuse(NOW)
+    (answer,) = packets_of(drain(stack, NOW))
+    assert flags_of(answer) == tcp.RST | tcp.ACK
+    assert answer[28:32] == (78).to_bytes(4, "big")
+    assert pending.is_decided
+
+
+def test_refused_as_by_a_router() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    receive(stack, syn(1))
+    pending = forwarder.accept()
+    assert pending is not None
+    pending.refuse(NOW, "icmp")
+    (answer,) = packets_of(drain(stack, NOW))
+    assert (answer[9], answer[12:16], answer[20:22]) == (1, A4.packed, b"\x03\x01")
+    assert syn(1)[20:28] in answer
+
+
+def test_one_peer_has_two_thirds_at_most_and_all_have_a_limit() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp(max_in_flight=9)
+    receive(stack, *[syn(port) for port in range(1, 20)], link="greedy")
+    assert len(forwarder) == 6
+    receive(stack, *[syn(port, source="100.64.0.3") for port in range(1, 20)], link="other")
+    assert len(forwarder) == 9
+    assert stack.dropped["tcp: too many connections in flight"] == 13 + 16
+
+
+def test_what_nobody_decides_is_forgotten() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp(max_in_flight=3)
+    receive(stack, syn(1), syn(2))
+    receive(stack, syn(3), now=NOW + PATIENCE)
+    assert len(forwarder) == 1
+    assert forwarder.readable
+    pending = forwarder.accept()
+    assert pending is not None
+    assert pending.remote[1] == 3
+
+
+def test_a_stray_segment_is_reset_and_a_second_forwarder_is_in_the_way() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    stray = tcp.build(B4.packed, 1, ELSEWHERE.packed, 443, seq=5, ack=9, flags=tcp.ACK)
+    (answer,) = receive(stack, stray)
+    assert flags_of(answer) == tcp.RST
+    with pytest.raises(NetstackError):
+        stack.forward_tcp()
+    forwarder.close(NOW)
+    stack.forward_tcp()
+
+
+def test_closing_refuses_what_waits() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    receive(stack, syn(1), syn(2))
+    forwarder.close(NOW)
+    assert [flags_of(packet) for packet in packets_of(drain(stack, NOW))] == [tcp.RST | tcp.ACK] * 2
+    assert len(forwarder) == 0
+
+
+def test_the_stack_s_own_addresses_keep_their_listeners() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    stack.listen(443)
+    packet = bytearray(syn(1))
+    direct = tcp.build(B4.packed, 1, A4.packed, 443, seq=7, flags=tcp.SYN, window=1000)
+    (answer,) = receive(stack, direct)
+    assert flags_of(answer) == tcp.SYN | tcp.ACK
+    assert len(forwarder) == 0
+    assert ipv4.parse(bytes(packet))
+
+
+def test_a_gibibyte_offered_and_under_four_mebibytes_held() -> None:
+    """The far side takes 256 KiB a second: the near one's window closes, however much it has."""
+    pair = Pair(delay=0.005)
+    forwarder = pair.b.forward_tcp()
+    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    pending = forwarder.accept()
+    assert pending is not None
+    far = pending.accept(pair.now)
+    offer, offered, taken, most = bytes(1 << 20), 0, 0, 0
+    began = pair.now
+
+    def act(now: float) -> None:
+        nonlocal offered, taken, most
+        if offered < 1 << 30:
+            offered += client.write(offer, now)
+        due = int((now - began) * (256 << 10)) - taken
+        taken += len(far.read(due)) if due > 0 else 0
+        most = max(most, pair.b._tcp.memory.held)
+
+    pair.on_turn = act
+    pair.every = 0.05
+    pair.run(seconds=8)
+    assert taken > 1 << 20
+    assert most < 4 << 20
+    assert offered < 16 << 20
+    assert far.info().receive_space <= 2 << 20
+    far.abort(pair.now)
+    pair.run(until=lambda: client.error == "reset")
+    assert pair.b._tcp.memory.held == 0

@@ -1,0 +1,95 @@
+"""RACK by numbers: deliveries, the window, losses, D-SACK's influence."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from netstack.tcp.rack import REO_PERSIST, Rack
+from netstack.tcp.sack import Scoreboard, Sent
+
+NEVER = -math.inf
+
+
+def flight(times: list[float]) -> Scoreboard:
+    """Segments of 1000 bytes, each sent at its time."""
+    board = Scoreboard()
+    for index, at in enumerate(times):
+        board.send(index * 1000, index * 1000 + 1000, at)
+    return board
+
+
+def deliver(rack: Rack, board: Scoreboard, left: int, right: int, now: float, min_rtt: float = 0.1) -> None:
+    delivered = board.sack(left, right, 1000)
+    rack.note_reordering(delivered, rack.fack)
+    for sent in delivered:
+        rack.delivered(sent, now, min_rtt, NEVER)
+
+
+def test_what_was_sent_before_the_newest_delivery_is_lost_after_the_window() -> None:
+    rack, board = Rack(), flight([0.0, 0.01, 0.02])
+    deliver(rack, board, 2000, 3000, 0.12)
+    found, again = rack.detect(board, 0.025, 0.12)
+    assert not found
+    assert again == pytest.approx(0.125)
+    found, again = rack.detect(board, 0.025, 0.125)
+    assert found
+    assert again == pytest.approx(0.135)
+    assert board.lost_out == 1000
+    assert rack.detect(board, 0.025, 0.14) == (True, math.inf)
+    assert board.lost_out == 2000
+
+
+def test_equal_times_go_by_sequence() -> None:
+    rack, board = Rack(), flight([0.0] * 3)
+    deliver(rack, board, 1000, 2000, 0.1)
+    rack.detect(board, 0.0, 0.1)
+    assert [sent.lost for sent in board.segments] == [True, False, False]
+
+
+@pytest.mark.parametrize(("repairing", "sacked"), [(True, 0), (False, 3000)])
+def test_no_window_while_nothing_was_reordered_and_a_loss_is_likely(repairing: bool, sacked: int) -> None:
+    rack = Rack()
+    assert rack.window(0.1, 0.1, repairing=repairing, sacked=sacked, enough=3000) == 0
+    rack.reorderings = 1
+    assert rack.window(0.1, 0.1, repairing=repairing, sacked=sacked, enough=3000) == 0.025
+
+
+def test_each_round_with_a_duplicate_widens_the_window_up_to_srtt() -> None:
+    rack = Rack()
+    for number in range(1, 10):
+        rack.duplicate_reported(number * 100, number * 100 + 100)
+        rack.duplicate_reported(number * 100 + 50, number * 100 + 150)  # the same round
+        window = rack.window(0.1, 0.12, repairing=False, sacked=0, enough=3000)
+        assert window == pytest.approx(min((number + 1) * 0.025, 0.12))
+
+
+def test_sixteen_quiet_recoveries_narrow_it_again() -> None:
+    rack = Rack()
+    rack.duplicate_reported(0, 100)
+    for _ in range(REO_PERSIST - 1):
+        rack.recovered()
+    assert rack.reo_mult == 2
+    rack.recovered()
+    assert rack.reo_mult == 1
+
+
+def test_a_retransmission_that_cannot_have_arrived_yet_is_not_the_newest() -> None:
+    rack = Rack()
+    sent = Sent(0, 1000, 0.2)
+    sent.transmissions = 2
+    rack.delivered(sent, 0.21, 0.1, NEVER)
+    assert rack.time == NEVER
+    rack.delivered(sent, 0.4, 0.1, 0.1)  # the echo is older than the retransmission
+    assert rack.time == NEVER
+    rack.delivered(sent, 0.4, 0.1, 0.2)
+    assert rack.time == 0.2
+    assert rack.rtt == pytest.approx(0.2)
+
+
+def test_reordering_is_counted_once_an_acknowledgement_with_its_width() -> None:
+    rack, board = Rack(), flight([0.0] * 10)
+    deliver(rack, board, 9000, 10_000, 0.1)
+    deliver(rack, board, 3000, 4000, 0.1)
+    assert (rack.reorderings, rack.reordering) == (1, 7000)
