@@ -13,6 +13,8 @@ RULES = {
     " super-segments to its device and has them cut there, netstack cuts them itself",
     "push": "PSH is not compared on segments with data: Linux sets it at ends of its own queue entries",
     "pacing": "with a pacing queue (fq) installed, packets may leave earlier than expected: netstack does not pace",
+    "challenge": "the acknowledgement that answers one of what was never sent (RFC 9293 3.10.7.4) may be missing from"
+    " the script: older Linux was silent",
     "ticks": "a packet that a timer sends may leave up to 12 ms early: Linux's timers count ticks of 1 to 4 ms, and"
     " RACK's adds two of them to be sure",
 }
