@@ -46,6 +46,10 @@ def test_blocking_calls_return_in_their_time() -> None:
     fails("+0...0.3 read(4, ..., 10) = 10\n" + data, "read returned at 0.110000, expected between")
 
 
+def test_errors_with_two_names() -> None:
+    passes("+0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 read(4, ..., 9) = -1 EWOULDBLOCK (operation would block)")
+
+
 def test_the_next_call_waits_for_the_one_that_blocks() -> None:
     fails("+0...0.1 read(4, ..., 10) = 10\n+0 close(4) = 0\n", "never returns")
 
