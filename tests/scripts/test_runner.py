@@ -76,6 +76,13 @@ def test_pacing_is_forgiven_where_it_is_installed() -> None:
     assert established(fq).outcome == "failed"
 
 
+def test_probes_of_a_full_queue_are_not_counted() -> None:
+    full = "+0 `tc qdisc add dev tun0 root pfifo limit 0`\n+1 %{ assert tcpi_probes == 6, tcpi_probes }%"
+    verdict = established(full, strict=False)
+    assert (verdict.outcome, verdict.adaptations) == ("passed", ("local",))
+    assert established(full).outcome == "failed"
+
+
 def test_what_cannot_be_translated_is_noted() -> None:
     assert established("+0 `reboot`").notes == ("not translated: reboot",)
 
