@@ -13,6 +13,10 @@ RULES = {
     " super-segments to its device and has them cut there, netstack cuts them itself",
     "push": "PSH is not compared on segments with data: Linux sets it at ends of its own queue entries",
     "pacing": "with a pacing queue (fq) installed, packets may leave earlier than expected: netstack does not pace",
+    "challenge": "the acknowledgement that answers one of what was never sent (RFC 9293 3.10.7.4) may be missing from"
+    " the script: older Linux was silent",
+    "local": "while the queue below has no room (limit 0), tcpi_probes and tcpi_backoff are not compared: Linux tries"
+    " again every 500 ms, netstack waits until it is told of room",
     "ticks": "a packet that a timer sends may leave up to 12 ms early: Linux's timers count ticks of 1 to 4 ms, and"
     " RACK's adds two of them to be sure",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.scripts.options import get_option, set_option
+from tests.scripts.options import apply_all, get_option, set_option
 from tests.scripts.script import Call, ScriptError, Struct
 from tests.scripts.sockets import DEFAULT_PORT, Block, Socket, SocketError, TcpSocket, UdpSocket, queued
 from tests.scripts.world import Gap, World
@@ -74,11 +74,18 @@ def _listen(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
 def _accept(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
     made = kernel.socket(call.arguments[0]).accept()
     made.blocking = "SOCK_NONBLOCK" not in names(call.arguments[-1])
+    apply_all(made)
     return kernel.install(call, made)
 
 
 def _connect(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
-    kernel.socket(call.arguments[0]).connect()
+    socket = kernel.socket(call.arguments[0])
+    is_new = getattr(socket, "connection", None) is None
+    try:
+        socket.connect()
+    finally:
+        if is_new:
+            apply_all(socket)
     return 0
 
 

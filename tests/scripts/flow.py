@@ -10,7 +10,7 @@ An echo of ours that the script injects (`ecr`) is looked up by the value that t
 
 from __future__ import annotations
 
-from tests.scripts.script import ACK, SYN, Option, Segment
+from tests.scripts.script import ACK, FIN, SYN, Option, Segment
 from tests.scripts.wire import Seen
 
 REMOTE_ISN = 0xFFFF_E000
@@ -29,6 +29,8 @@ class Flow:
         self.stamps: dict[int, int] = {}
         """TS val: the script's -> the wire's."""
         self.stamp_offset: int | None = None
+        self.sent_end = 0
+        """Behind the last of our numbers that was seen on the wire, as the script counts."""
         self.answered = False
         """Whether we have sent anything but a SYN."""
 
@@ -46,6 +48,11 @@ class Flow:
             self.stamps[theirs[0]] = ours[0]
             if self.stamp_offset is None:
                 self.stamp_offset = (ours[0] - theirs[0]) % _MODULO
+
+    def note_sent(self, seen: Seen) -> None:
+        """seen: in the script's numbers."""
+        length = seen.size + bool(seen.flags & SYN) + bool(seen.flags & FIN)
+        self.sent_end = max(self.sent_end, seen.seq + length)
 
     def as_script(self, seen: Seen) -> Seen:
         """The same segment in the script's numbers."""

@@ -33,7 +33,8 @@ DEFAULTS = {"TCP_NOTSENT_LOWAT": 0, **_KEEPALIVE}
 
 def set_option(socket: Socket, name: str, value: Any) -> None:
     if name == "TCP_CONGESTION":
-        _call(socket, "set_congestion", value.decode())
+        socket.congestion = value.decode()
+        _set_congestion(socket)
         return
     if name == "SO_LINGER" and isinstance(value, Struct):
         socket.options[name] = value.fields["linger"] if value.fields["onoff"] else -1
@@ -64,8 +65,23 @@ def apply_option(socket: Socket, name: str) -> None:
         connection.set_keepalive(_keepalive(socket), now)
     elif name == "SO_SNDBUF" and hasattr(connection, "set_send_buffer"):
         connection.set_send_buffer(value + _SEND_SLACK)
+    elif name == "TCP_LINGER2":
+        _call(socket, "set_fin_timeout", float(value), now)
     elif name == "SO_RCVBUF":
         _call(socket, "set_receive_buffer", value)
+
+
+def _set_congestion(socket: Socket) -> None:
+    if socket.congestion is not None:
+        _call(socket, "set_congestion", socket.congestion)
+
+
+def apply_all(socket: Socket) -> None:
+    """To a connection that has just been made: what was set before, on this socket or on the one that listens."""
+    _set_congestion(socket)
+    for name in socket.options:
+        if name != "TCP_MAXSEG":
+            apply_option(socket, name)
 
 
 def _keepalive(socket: Socket) -> tuple[float, float, int] | None:

@@ -21,9 +21,7 @@ _FLAGS = r"(-|[FSRPUEW.]+)(?=\s)"
 def parse_packet(cursor: Cursor, *, inbound: bool) -> Packet:
     """What stands behind `<` or `>`."""
     ecn = cursor.take(r"\[(noecn|ect0|ect1|ce)\]")
-    quoted = _parse_sequence(cursor) if cursor.take(r"\[") else None
-    if quoted is not None:
-        cursor.need(r"\]", "]")
+    quoted = _parse_quoted(cursor)
     if cursor.take(r"icmp\b"):
         return _parse_icmp(cursor, inbound, quoted)
     if cursor.take(r"udp\b"):
@@ -73,6 +71,14 @@ def _parse_sequence(cursor: Cursor) -> tuple[int, int]:
     return first, size
 
 
+def _parse_quoted(cursor: Cursor) -> tuple[int, int] | None:
+    if not cursor.take(r"\["):
+        return None
+    quoted = _parse_sequence(cursor)
+    cursor.need(r"\]", "]")
+    return quoted
+
+
 def _parse_options(cursor: Cursor) -> tuple[Option, ...] | None:
     if cursor.take(r"\.\.\.\s*>"):
         return None
@@ -107,4 +113,4 @@ def _parse_icmp(cursor: Cursor, inbound: bool, quoted: tuple[int, int] | None) -
     kind = cursor.need(r"\w+", "a type of ICMP")
     code = cursor.take(r"(?!mtu\b)[a-z_]\w*(?=[^\S\n]|\n)")
     mtu = cursor.number() if cursor.take(r"mtu\b") else 0
-    return Icmp(inbound, kind, code, mtu, quoted)
+    return Icmp(inbound, kind, code, mtu, quoted or _parse_quoted(cursor))

@@ -42,6 +42,8 @@ class Peer:
         self.segment_size = int(options.get("mss", 0))
         """With `--mss`, injected data is cut to this size and arrives together, as if a network card had joined it."""
         self.flows: list[Flow] = []
+        self._challenges: set[float] = set()
+        """When segments were injected that acknowledge what was never sent."""
         self._opening = -1
         """The sequence number of the script's last SYN, while nothing else has followed it."""
 
@@ -58,6 +60,7 @@ class Peer:
 
     def _segments(self, segment: Segment) -> list[bytes]:
         flow = self._flow_of(segment)
+        self._note_challenge(segment, flow)
         options = encode_options(flow.option_to_wire(option) for option in segment.options or ())
         step = min(self.segment_size or segment.size, segment.size)
         return [
@@ -76,6 +79,13 @@ class Peer:
             )
             for start in range(0, max(segment.size, 1), max(step, 1))
         ]
+
+    def _note_challenge(self, segment: Segment, flow: Flow) -> None:
+        for seen in self.world.sent:
+            if flow.owns(seen):
+                flow.note_sent(flow.as_script(seen))
+        if flow.local_offset is not None and segment.flags & ACK and (segment.ack or 0) > flow.sent_end:
+            self._challenges.add(self.world.now)
 
     def _flow_of(self, segment: Segment) -> Flow:
         if segment.flags & (SYN | ACK) == SYN and segment.seq != self._opening:
@@ -127,11 +137,19 @@ class Peer:
     def next_packet(self, expected: Packet, window: Window, adaptations: Adaptations) -> Seen:
         """Raises ScriptError if nothing comes within the window."""
         seen = self._next(window)
+        while seen is not None and self._is_challenge(expected, seen) and adaptations.use("challenge"):
+            seen = self._next(window)
         if seen is None:
             raise ScriptError(f"nothing was sent until {min(window.end, self.world.now) - START:.6f}")
         if isinstance(expected, Segment) and 0 < seen.size < expected.size and adaptations.use("segments"):
             return self._joined(seen, expected.size, window)
         return seen
+
+    def _is_challenge(self, expected: Packet, seen: Seen) -> bool:
+        """Whether this is the answer to a bad acknowledgement, and not what the script waits for."""
+        if not isinstance(expected, Segment) or seen.at not in self._challenges or seen.flags != ACK or seen.size:
+            return False
+        return differences(expected, self._flow_of_seen(seen).as_script(seen), Adaptations(())) is not None
 
     def _next(self, window: Window) -> Seen | None:
         sent = self.world.sent
@@ -167,6 +185,7 @@ class Peer:
         flow.answered |= bool(seen.flags & ACK)
         flow.learn(expected, seen)
         in_script = flow.as_script(seen)
+        flow.note_sent(in_script)
         wrong = differences(expected, in_script, adaptations, tick=self.tick, tolerance=tolerance)
         return f"sent {describe(in_script)}, differs in {wrong}" if wrong else None
 

@@ -59,6 +59,7 @@ class Socket:
         self.port = 0
         self.options: dict[str, int] = {}
         """What was set, by name; `options.DEFAULTS` where nothing was."""
+        self.congestion: str | None = None
 
     @property
     def now(self) -> float:
@@ -94,7 +95,7 @@ class TcpSocket(Socket):
         if connection is None:
             raise Block
         made = TcpSocket(self.world, connection)
-        made.options = dict(self.options)
+        made.options, made.congestion = dict(self.options), self.congestion
         made.port = self.port
         self.world.connection = connection
         return made
@@ -106,7 +107,7 @@ class TcpSocket(Socket):
                 self.connection = self.world.stack.connect(self.world.remote, REMOTE_PORT, self.now, link=LINK, **extra)
             except TypeError:
                 raise Gap("Stack.connect(max_segment=)") from None
-            self.connection.set_nodelay(bool(self.options.get("TCP_NODELAY")))
+            self.connection.set_nodelay(False)
             self.world.connection = self.connection
             raise Block if self.blocking else SocketError("EINPROGRESS")
         if self.connection.connected:

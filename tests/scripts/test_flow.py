@@ -68,3 +68,11 @@ def test_an_acknowledgement_counts_only_with_its_flag() -> None:
 def test_stamps() -> None:
     assert stamps_of((("nop",), ("TS", 1, 2))) == (1, 2)
     assert stamps_of((("nop",),)) is None
+
+
+def test_how_far_we_have_sent() -> None:
+    flow = learnt()
+    flow.note_sent(flow.as_script(SYN_ACK))
+    assert flow.sent_end == 1
+    flow.note_sent(flow.as_script(SYN_ACK._replace(seq=5001, size=10, flags=ACK)))
+    assert flow.sent_end == 11

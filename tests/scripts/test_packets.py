@@ -31,6 +31,7 @@ def parsed(text: str, *, inbound: bool = True) -> Packet:
         ("udp (100)", Udp(True, 100)),
         ("icmp unreachable", Icmp(True, "unreachable")),
         ("[7:9(2)] icmp unreachable frag_needed mtu 1300", Icmp(True, "unreachable", "frag_needed", 1300, (7, 2))),
+        ("icmp unreachable frag_needed mtu 1300 [7:9(2)]", Icmp(True, "unreachable", "frag_needed", 1300, (7, 2))),
         ("icmp packet_too_big mtu 1300", Icmp(True, "packet_too_big", None, 1300)),
     ],
 )

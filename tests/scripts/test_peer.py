@@ -49,3 +49,12 @@ def test_cut_data_arrives_together() -> None:
 
 def test_icmp_needs_something_to_be_about() -> None:
     assert "ICMP could be about" in play("0 < icmp unreachable").reason
+
+
+def test_an_answer_to_a_bad_acknowledgement_may_be_missing() -> None:
+    text = "+.1 < . 1:1(0) ack 900 win 9\n+0 < P. 1:2001(2000) ack 1 win 9\n+0 > . 1:1(0) ack 2001"
+    verdict = established(text, strict=False)
+    assert (verdict.outcome, verdict.adaptations) == ("passed", ("challenge",))
+    fails(text, "sent . 1:1(0) ack 1")
+    passes("+.1 < . 1:1(0) ack 900 win 9\n+0 > . 1:1(0) ack 1")
+    passes("+0 write(4, ..., 10) = 10\n+0 < . 1:1(0) ack 11 win 9\n+0 > P. 1:11(10) ack 1")

@@ -46,6 +46,10 @@ def test_blocking_calls_return_in_their_time() -> None:
     fails("+0...0.3 read(4, ..., 10) = 10\n" + data, "read returned at 0.110000, expected between")
 
 
+def test_errors_with_two_names() -> None:
+    passes("+0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 read(4, ..., 9) = -1 EWOULDBLOCK (operation would block)")
+
+
 def test_the_next_call_waits_for_the_one_that_blocks() -> None:
     fails("+0...0.1 read(4, ..., 10) = 10\n+0 close(4) = 0\n", "never returns")
 
@@ -70,6 +74,13 @@ def test_pacing_is_forgiven_where_it_is_installed() -> None:
     verdict = established(fq, strict=False)
     assert (verdict.outcome, verdict.adaptations) == ("passed", ("pacing",))
     assert established(fq).outcome == "failed"
+
+
+def test_probes_of_a_full_queue_are_not_counted() -> None:
+    full = "+0 `tc qdisc add dev tun0 root pfifo limit 0`\n+1 %{ assert tcpi_probes == 6, tcpi_probes }%"
+    verdict = established(full, strict=False)
+    assert (verdict.outcome, verdict.adaptations) == ("passed", ("local",))
+    assert established(full).outcome == "failed"
 
 
 def test_what_cannot_be_translated_is_noted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from netstack import TcpConnection
 from tests.scripts.played import fails, passes
-from tests.scripts.tcp_info import CONSTANTS, NAMES, value_of
+from tests.scripts.tcp_info import CONSTANTS, NAMES, Whatever, value_of
 from tests.scripts.world import Gap
 
 
@@ -54,3 +54,9 @@ def test_constants_are_linuxs() -> None:
 def test_a_real_connection() -> None:
     passes("+0 %{ assert (tcpi_state, tcpi_snd_cwnd, tcpi_snd_mss) == (TCP_ESTABLISHED, 10, 1000) }%")
     fails("+0 %{ assert tcpi_snd_cwnd == 9, tcpi_snd_cwnd }%", "tcpi_snd_cwnd == 9, got 10")
+
+
+def test_whatever_is_any_number() -> None:
+    assert Whatever() == 6
+    assert Whatever() != "6"
+    assert len({Whatever(), Whatever()}) == 1
