@@ -25,7 +25,7 @@ from netstack.tcp.owner import Owner
 from netstack.tcp.rtt import MAX_RTO
 from netstack.tcp.tcb import Tcb
 
-BLACK_HOLE_RETRIES = 3
+BLACK_HOLE_RETRIES = 4
 BLACK_HOLE_MTUS = (1280, 1024)
 """What to try when full segments vanish without a word from a router; IPv6 guarantees the first."""
 
