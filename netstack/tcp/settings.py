@@ -1,5 +1,6 @@
-"""What a stack's owner may set for all its connections: `Stack.options`. New connections look at it when they begin,
-timers whenever they fire.
+"""What the owner of a stack may set for all its TCP connections.
+
+New connections look at it when they begin, timers whenever they fire.
 
 Defaults are those of Linux, but for Nagle and the strategy, which `Stack` is given.
 """
