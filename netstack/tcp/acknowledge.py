@@ -58,12 +58,7 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
     if recovery.state == OPEN and board.to_resend:
         _enter(tcb, flight, sacked)
     _adjust_window(tcb, size, acked, safe=acked > 0 and board.lost_out <= lost, now=now)
-    if acked > 0:
-        tcb.rto_at = now + tcb.rtt.rto if board.segments else math.inf
-    if acked > 0 or size:
-        schedule_probe(tcb, now)
-    if not board.segments:
-        tcb.reorder_at = math.inf
+    _set_timers(tcb, acked, size, now)
 
 
 def _advance(tcb: Tcb, ack: int) -> list[Sent]:
@@ -113,7 +108,7 @@ def on_timeout(tcb: Tcb, now: float) -> None:
     recovery.dupacks = 0
     tcb.reorder_at = tcb.tail_at = math.inf
     tcb.rtt.timed_out()
-    tcb.rto_at = now + tcb.rtt.rto
+    tcb.arm_rto(now)
 
 
 def _reordering_window(tcb: Tcb) -> float:
@@ -307,6 +302,19 @@ def _adjust_window(tcb: Tcb, size: int, acked: int, *, safe: bool, now: float) -
         congestion.cwnd, slow_start=congestion.cwnd < congestion.ssthresh
     ):
         congestion.on_ack(size, now, tcb.rtt.srtt)
+
+
+def _set_timers(tcb: Tcb, acked: int, size: int, now: float) -> None:
+    outstanding = bool(tcb.scoreboard.segments)
+    if acked > 0:
+        tcb.rto_at = math.inf
+        if outstanding:
+            tcb.stalled_time = now
+            tcb.arm_rto(now)
+    if acked > 0 or size:
+        schedule_probe(tcb, now)
+    if not outstanding:
+        tcb.reorder_at = math.inf
 
 
 def schedule_probe(tcb: Tcb, now: float) -> None:

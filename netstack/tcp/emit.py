@@ -95,7 +95,7 @@ def _handshake(tcb: Tcb, now: float, runs: Runs) -> int:
     if tcb.snd_nxt == tcb.iss:
         tcb.scoreboard.send(tcb.iss, tcb.iss + 1, now)
         tcb.snd_nxt = tcb.iss + 1
-        tcb.rto_at = now + tcb.rtt.rto
+        tcb.arm_rto(now)
         tcb.stalled_time = now
     elif lost is not None:
         tcb.scoreboard.resend(lost, now)
@@ -181,7 +181,7 @@ def _resend(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     tcb.retransmitted += size
     tcb.segments_resent += -(-size // tcb.mss)
     if sent.start == tcb.snd_una:
-        tcb.rto_at = now + tcb.rtt.rto
+        tcb.arm_rto(now)
     return _emit(tcb, sent.start, sent.end, now, runs)
 
 
@@ -231,7 +231,7 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
     tcb.persist_backoff = 0
     tcb.force = False
     if tcb.rto_at == math.inf:
-        tcb.rto_at = now + tcb.rtt.rto
+        tcb.arm_rto(now)
     size = min(stop, tcb.send_buffer.end) - start
     if size % tcb.mss:
         tcb.small_end = stop

@@ -287,6 +287,12 @@ class Tcb:
             self.linger_at,
         )
 
+    def arm_rto(self, now: float) -> None:
+        """Start the retransmission timer anew; it does not outlast the user's timeout."""
+        self.rto_at = now + self.rtt.rto
+        if self.user_timeout is not None:
+            self.rto_at = min(self.rto_at, max(self.stalled_time + self.user_timeout, now))
+
     def charge(self) -> None:
         """Tell the stack's memory what the connection holds."""
         held = self.receive_buffer.size + self.send_buffer.end - self.send_buffer.start

@@ -61,7 +61,7 @@ def start_keepalive(tcb: Tcb, now: float) -> None:
 def _probe_tail(tcb: Tcb, now: float) -> None:
     tcb.tail_at = math.inf
     tcb.tail_due = True
-    tcb.rto_at = now + tcb.rtt.rto
+    tcb.arm_rto(now)
 
 
 def _retransmission(layer: Owner, tcb: Tcb, now: float) -> None:
@@ -72,23 +72,14 @@ def _retransmission(layer: Owner, tcb: Tcb, now: float) -> None:
         if tcb.retries == BLACK_HOLE_RETRIES:
             _suspect_black_hole(tcb)
         acknowledge.on_timeout(tcb, now)
-        _be_patient_no_longer_than_asked(tcb)
     else:  # a SYN: nothing is known of congestion
         tcb.scoreboard.mark_all_lost()
         tcb.rtt.timed_out()
-        tcb.rto_at = now + tcb.rtt.rto
-        _be_patient_no_longer_than_asked(tcb)
+        tcb.arm_rto(now)
 
 
 def _is_out_of_patience(tcb: Tcb, now: float) -> bool:
     return tcb.user_timeout is not None and now >= tcb.stalled_time + tcb.user_timeout
-
-
-def _be_patient_no_longer_than_asked(tcb: Tcb) -> None:
-    if tcb.user_timeout is not None:
-        ends = tcb.stalled_time + tcb.user_timeout
-        tcb.rto_at = min(tcb.rto_at, ends)
-        tcb.persist_at = min(tcb.persist_at, ends)
 
 
 def _suspect_black_hole(tcb: Tcb) -> None:
@@ -130,7 +121,8 @@ def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
     tcb.persist_backoff += 1
     tcb.probe_now = True
     tcb.persist_at = now + min(tcb.rtt.rto * (1 << min(tcb.persist_backoff, 16)), MAX_RTO)
-    _be_patient_no_longer_than_asked(tcb)
+    if tcb.user_timeout is not None:
+        tcb.persist_at = min(tcb.persist_at, tcb.stalled_time + tcb.user_timeout)
 
 
 def _keepalive(layer: Owner, tcb: Tcb, now: float) -> None:
