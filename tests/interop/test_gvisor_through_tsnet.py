@@ -33,9 +33,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(170)]
 # bytes, loss each way, round trip in seconds, whether late and twice
 CASES = [
     (64 * MIB, 0.0, 0.002, False),
-    (16 * MIB, 0.0, 0.040, True),
+    (4 * MIB, 0.0, 0.040, True),
     (8 * MIB, 0.01, 0.002, True),
-    (4 * MIB, 0.01, 0.040, False),
+    (2 * MIB, 0.01, 0.040, False),
     (MIB, 0.05, 0.040, True),
     (MIB, 0.05, 0.002, False),
     (MIB // 8, 0.15, 0.040, False),

@@ -93,9 +93,10 @@ def _ours_sends(host: GvisorHost, case: Case, timeout: float) -> Moved:
         ours = f"[{OURS_V6}]:{PORT}" if case.v6 else f"{OURS_V4}:{PORT}"
         told = host.peer.start("fetch", address=ours, timeout=timeout)
         connection = host.accept(timeout)
-    host.wire.run_until(pouring(connection, case.payload), timeout)
+    payload = case.payload
+    host.wire.run_until(pouring(connection, payload), timeout)
     result = host.result(told, timeout)
-    return connection, case.digest, result["sha256"], result["bytes"]
+    return connection, hashlib.sha256(payload).hexdigest(), result["sha256"], result["bytes"]
 
 
 def _theirs_sends(host: GvisorHost, case: Case, timeout: float) -> Moved:
