@@ -115,15 +115,15 @@ def matrix() -> list[Case]:
 class SideBySide:
     """Starts `function(case)` for every case at once, each in a process of its own; most only wait for timers.
 
-    Where 30 % are lost, three wires are tried: backoff alone can make any one of them outlast its deadline. The first
-    that is done is the outcome.
+    Where 15 % or more are lost, three wires are tried: backoff alone can make any one of them outlast its deadline.
+    The first that is done is the outcome.
     """
 
     def __init__(self, function: Callable[[Case], Outcome], cases: list[Case]) -> None:
         context = multiprocessing.get_context("spawn")
         self._tries: dict[Case, list[tuple[SpawnProcess, Connection]]] = {}
         for case in cases:
-            for attempt in range(1 if case.loss <= 0.15 else 3):
+            for attempt in range(1 if case.loss < 0.15 else 3):
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_answer, args=(theirs, function, attrs.evolve(case, attempt=attempt)))
                 process.start()

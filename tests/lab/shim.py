@@ -10,7 +10,7 @@ The same shim stands between two stacks on a hand clock, in front of a TUN devic
 and between our engine and its stack (`Shimmed`). One seed decides everything.
 
 Not here: when time passes. Bursts are Gilbert's: in the bad state every packet is lost, and it lasts `burst` packets on
-average. Jitter does not reorder; `reorder` does.
+average, three times as many at most: longer ones would outlast every retry. Jitter does not reorder; `reorder` does.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Shim(Wire[bytes]):
         )
         self._free_at = self._last_at = -math.inf
         self._offered = 0
-        self._is_bad = False
+        self._in_a_row = 0
 
     @property
     def queued(self) -> float:
@@ -74,11 +74,12 @@ class Shim(Wire[bytes]):
         if self.burst <= 1:
             return super()._loses()
         chance = self._random.random()
-        if self._is_bad:
-            self._is_bad = chance >= 1 / self.burst
+        if self._in_a_row:
+            lost = chance >= 1 / self.burst and self._in_a_row < 3 * self.burst
         else:
-            self._is_bad = chance < self.loss / (self.burst * (1 - self.loss))
-        return self._is_bad
+            lost = chance < self.loss / (self.burst * (1 - self.loss))
+        self._in_a_row = self._in_a_row + 1 if lost else 0
+        return lost
 
     def _arrival(self, packet: bytes, now: float) -> float:
         begin = max(now, self._free_at)
