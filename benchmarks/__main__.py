@@ -16,16 +16,32 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import exchanges, idle, joining, netstack_pair, relayed, udp_port, whole_path
+from benchmarks import (
+    exchanges,
+    idle,
+    joining,
+    netstack_costs,
+    netstack_gvisor,
+    netstack_linux,
+    netstack_pair,
+    relayed,
+    udp_port,
+    whole_path,
+)
 from benchmarks.figures import Row, Skipped, table
 
 FLOORS: dict[str, Callable[[], list[Row]]] = {
     "whole_path": lambda: whole_path.run(floors_only=True),
     "relayed": relayed.run,
     "joining": lambda: joining.run(floors_only=True),
+    "netstack_costs": netstack_costs.run,
+    "netstack_linux": netstack_linux.run,
 }
 ALL: dict[str, Callable[[], list[Row]]] = {
     "netstack_pair": netstack_pair.run,
+    "netstack_costs": netstack_costs.run,
+    "netstack_linux": netstack_linux.run,
+    "netstack_gvisor": netstack_gvisor.run,
     "udp_port": udp_port.run,
     "whole_path": whole_path.run,
     "relayed": relayed.run,

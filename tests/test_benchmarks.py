@@ -13,9 +13,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import exchanges, idle, joining, netstack_pair, pairs, udp_port, whole_path
+from benchmarks import (
+    exchanges,
+    idle,
+    joining,
+    netstack_costs,
+    netstack_linux,
+    netstack_pair,
+    pairs,
+    udp_port,
+    whole_path,
+)
 from benchmarks.figures import Figure, Row, Skipped, median, table
 from benchmarks.programs import LOOPBACK, Bystanders, Counters, OurNode
+from tests.netstack import tun
 from tsnet.testing.tailnet import Tailnet
 
 FOLDER = Path(bench.__file__).parent
@@ -80,6 +91,16 @@ def test_every_module_with_a_run_is_in_the_list() -> None:
 
 def test_netstack_alone() -> None:
     assert len(names(netstack_pair.run(size=1 << 18, rounds=1))) == 3
+
+
+def test_what_must_stay_flat() -> None:
+    assert len(names(netstack_costs.run(scale=0.003, rounds=1))) == 7
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(tun.why_not() is not None, reason=str(tun.why_not()))
+def test_beside_linux() -> None:
+    assert len(names(netstack_linux.run(pairs=1, seconds=0.5, shares=False))) == 3
 
 
 def test_the_udp_port_alone() -> None:

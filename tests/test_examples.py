@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.netstack import tun
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb"))
 
@@ -23,7 +25,12 @@ EXPECTED = {
     "own_tailnet.py": r"(?s)one\.tailnet\.test .*two of ann@example\.com says hello\nthe packet filter holds: \w+\n",
     "bot.py": r"seen so far: \['all is well'\]\n",
     "somewhere.py": r"",
+    "netstack_pair.py": (
+        r"1,000,000 bytes, whole: True, in \d+ s that nobody waited for\n"
+        r"\d\d+ packets were lost, [\d,]+ bytes sent again\n"
+    ),
 }
+WITHOUT_END = {"netstack_tun.py"}
 
 
 def run(name: str, tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +57,7 @@ def test_short_enough_to_read_at_once(path: Path) -> None:
 
 
 def test_none_is_forgotten() -> None:
-    assert {path.name for path in PROGRAMS} == {*ECHOES, *EXPECTED, "notebook.ipynb"}
+    assert {path.name for path in PROGRAMS} == {*ECHOES, *EXPECTED, *WITHOUT_END, "notebook.ipynb"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -91,3 +98,34 @@ def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client.execute()
     said = "".join(output["text"] for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output)
     assert said == "notebook http://notebook/\nhello notebook\n"
+
+
+IN_A_NAMESPACE = """
+import socket, subprocess, sys
+with subprocess.Popen([sys.executable, "-W", "error", sys.argv[1]], stdout=subprocess.PIPE, text=True) as example:
+    try:
+        print(example.stdout.readline(), end="")
+        for text in (b"hello", bytes(1_000_000)):
+            with socket.create_connection(("10.7.0.2", 7), timeout=10) as sock, sock.makefile("rb") as file:
+                sock.sendall(text)
+                sock.shutdown(socket.SHUT_WR)
+                print(file.read() == text)
+    finally:
+        example.terminate()
+"""
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(tun.why_not() is not None, reason=str(tun.why_not()))
+def test_a_stack_on_a_tun_device(tmp_path: Path) -> None:
+    """In a network namespace that ends with it."""
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", IN_A_NAMESPACE, str(EXAMPLES / "netstack_tun.py")],
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "10.7.0.2 answers\nTrue\nTrue\n"

@@ -1,7 +1,7 @@
 """A wire between test parties: delay, loss, duplication, reordering and corruption, all from one seed.
 
 A wire carries anything; a party is whatever the test calls it. `counts` tells what happened, so that a test can
-assert that its faults did happen.
+assert that its faults did happen. `tests.lab.shim` adds what a real link has: a rate, a queue, jitter, bursts.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ class Wire(Generic[T]):
     def send(self, packet: T, now: float) -> None:
         chance = self._random.random
         self.counts["sent"] += 1
-        if (self.drop_next is not None and self.drop_next(packet)) or chance() < self.loss:
+        if (self.drop_next is not None and self.drop_next(packet)) or self._loses():
             self.counts["lost"] += 1
             return
-        at = now + self.delay
+        at = self._arrival(packet, now)
+        if at == math.inf:
+            self.counts["overflowed"] += 1
+            return
         if chance() < self.reorder:
             self.counts["reordered"] += 1
-            at += self.delay * (0.1 + chance())
+            at += self._late()
         if self._damage is not None and chance() < self.corrupt:
             self.counts["corrupted"] += 1
             packet = self._damage(packet, self._random)
@@ -68,6 +71,17 @@ class Wire(Generic[T]):
     def deadline(self) -> float:
         """When the next one arrives."""
         return self._on_the_way[0][0] if self._on_the_way else math.inf
+
+    def _loses(self) -> bool:
+        return self._random.random() < self.loss
+
+    def _arrival(self, packet: T, now: float) -> float:
+        """When a packet sent now arrives in its turn; math.inf when there is no room for it."""
+        return now + self.delay
+
+    def _late(self) -> float:
+        """By how much one arrives out of its turn."""
+        return self.delay * (0.1 + self._random.random())
 
     def _put(self, packet: T, at: float) -> None:
         self._serial += 1

@@ -128,17 +128,29 @@ class Pair:
 
 
 class Talk:
-    """An application at each end: writes all it has, ends its stream, reads to the end, closes."""
+    """An application at each end: writes all it has, ends its stream, reads to the end, closes.
 
-    def __init__(self, connection: TcpConnection, payload: bytes, *, chunk: int = 65_536, slow: int = 0) -> None:
-        self.connection, self.payload, self.chunk, self.slow = connection, payload, chunk, slow
+    slow: bytes that it reads at once; until: when it begins to read.
+    """
+
+    def __init__(
+        self,
+        connection: TcpConnection,
+        payload: bytes,
+        *,
+        chunk: int = 65_536,
+        slow: int = 0,
+        until: float = -math.inf,
+    ) -> None:
+        self.connection, self.payload, self.chunk, self.slow, self.until = connection, payload, chunk, slow, until
         self.sent = 0
         self.received = bytearray()
         self.ended = False
 
     def act(self, now: float) -> None:
         connection = self.connection
-        self.received += connection.read(self.slow or 1 << 30)
+        if now >= self.until:
+            self.received += connection.read(self.slow or 1 << 30)
         while self.sent < len(self.payload) and not self.ended:
             taken = connection.write(self.payload[self.sent : self.sent + self.chunk], now)
             self.sent += taken
@@ -155,23 +167,41 @@ class Talk:
         return self.connection.eof and self.ended
 
 
-def exchange(pair: Pair, to_b: bytes, to_a: bytes, *, v6: bool = False, chunk: int = 65_536, slow: int = 0) -> None:
-    """Both streams at once, whole and in order, both ends closed, and the tables empty after TIME_WAIT."""
+def exchange(
+    pair: Pair,
+    to_b: bytes,
+    to_a: bytes,
+    *,
+    v6: bool = False,
+    chunk: int = 65_536,
+    slow: int = 0,
+    pause: float = 0.0,
+    hours: float = 1.0,
+    steps: int = 200_000,
+    good: bool = True,
+) -> None:
+    """Both streams at once, whole and in order, both ends closed, and the tables empty after TIME_WAIT.
+
+    slow, pause: how much b reads at once, and for how long first not at all. hours, steps: what it may take.
+    good: nor does either end see an error after both streams are over.
+    """
     client, server = pair.connected(v6=v6)
-    talks = Talk(client, to_b, chunk=chunk), Talk(server, to_a, chunk=chunk, slow=slow)
+    begin = pair.now + pause
+    talks = Talk(client, to_b, chunk=chunk), Talk(server, to_a, chunk=chunk, slow=slow, until=begin)
 
     def act(now: float) -> None:
         for talk in talks:
             talk.act(now)
-        pair.every = 0.001 if server.info().unread else math.inf
+        waits = server.info().unread or (now < begin and server.readable)
+        pair.every = max(begin - now, 0.001) if waits else math.inf
 
     pair.on_turn = act
-    pair.run(until=lambda: all(talk.over for talk in talks))
-    pair.run()
+    pair.run(until=lambda: all(talk.over for talk in talks), seconds=hours * 3600, steps=steps)
+    errors = client.error, server.error
+    pair.run(seconds=hours * 3600, steps=steps)
     assert bytes(talks[1].received) == to_b
     assert bytes(talks[0].received) == to_a
-    assert client.error is None
-    assert server.error is None
+    assert ((client.error, server.error) if good else errors) == (None, None)
     assert not pair.a.connections
     assert not pair.b.connections
     assert pair.a.deadline() == pair.b.deadline() == math.inf

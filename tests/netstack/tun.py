@@ -1,6 +1,6 @@
 """Linux on the other side: a TUN device in a network namespace of its own, and a stack on its file descriptor.
 
-    kernel sockets  <-> Linux's TCP/IP <-> tun0 (MTU 1280) <-> fd <-> TunHost.run_until <-> Stack
+    kernel sockets  <-> Linux's TCP/IP <-> tun0 (MTU 1280) <-> fd <-> Dumbbell (a shim each way) <-> Stack
 
 A namespace belongs to a thread: one thread unshares, makes the device and hands out sockets; both outlive it there.
 Everything else happens in the test's own thread: `run_until` moves packets until a condition holds.
@@ -12,18 +12,19 @@ import ctypes
 import fcntl
 import os
 import random
-import select
 import socket as sockets
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from netstack import Stack
+from tests.lab.dumbbell import Dumbbell, FdEnd, StackEnd
+from tests.lab.shim import Shim
 
 LINUX_V4, LINUX_V6 = ip_address("10.9.0.1"), ip_address("fd00:9::1")
 OURS_V4, OURS_V6 = ip_address("10.9.0.2"), ip_address("fd00:9::2")
@@ -31,6 +32,7 @@ OURS_V4, OURS_V6 = ip_address("10.9.0.2"), ip_address("fd00:9::2")
 _CLONE_NEWNET = 0x4000_0000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x4004_54CA, 0x0001, 0x1000
 T = TypeVar("T")
+Address = IPv4Address | IPv6Address
 
 
 def why_not() -> str | None:
@@ -74,61 +76,32 @@ class Namespace:
                 answer.put(error)
 
 
-class TunHost:
-    """A stack at OURS_V4 and OURS_V6; Linux at LINUX_V4 and LINUX_V6."""
+class Linux:
+    """Linux's TCP/IP in a namespace of its own, behind a TUN device. Its TCP is CUBIC, whatever the machine's is."""
 
-    def __init__(self, mtu: int = 1280) -> None:
+    def __init__(self, mtu: int = 1280, v4: Address = LINUX_V4, v6: Address = LINUX_V6) -> None:
+        self.v4, self.v6 = v4, v6
         self.namespace = Namespace()
-        self.fd = self.namespace.call(lambda: _open_tun(mtu))
-        self.stack = Stack(entropy=random.Random(9).randbytes, mtu=mtu, now=time.monotonic())
-        self.stack.set_addresses([OURS_V4, OURS_V6], time.monotonic())
+        self.fd = self.namespace.call(lambda: _open_tun(mtu, v4, v6))
         self._sockets: list[sockets.socket] = []
-
-    def now(self) -> float:
-        return time.monotonic()
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> sockets.socket:
         """A socket of Linux, not blocking."""
-        sock = self.namespace.call(lambda: sockets.socket(family, kind, protocol))
-        sock.setblocking(False)
-        self._sockets.append(sock)
-        return sock
+        return self._keep(self.namespace.call(lambda: sockets.socket(family, kind, protocol)))
 
     def accept(self, listener: sockets.socket) -> sockets.socket | None:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
             return None
+        return self._keep(sock)
+
+    def _keep(self, sock: sockets.socket) -> sockets.socket:
         sock.setblocking(False)
+        if sock.type == sockets.SOCK_STREAM:
+            sock.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_CONGESTION, b"cubic")
         self._sockets.append(sock)
         return sock
-
-    def run_until(self, done: Callable[[float], bool], timeout: float = 20.0) -> None:
-        """Move packets; `done(now)` is asked every turn and may use endpoints and sockets."""
-        begun = time.monotonic()
-        while not done(now := time.monotonic()):
-            assert now - begun < timeout, f"nothing happened: {self.stack.dropped} {self.stack.connections}"
-            turns = 0
-            while True:
-                for _, packets in self.stack.transmit(now):
-                    for packet in packets:
-                        os.write(self.fd, packet)
-                if self.stack.deadline() > now:
-                    break
-                turns += 1
-                assert turns < 10_000, "the deadline stays due"
-            wait = min(max(self.stack.deadline() - now, 0.0), 0.002)
-            if select.select([self.fd], [], [], wait)[0]:
-                self.stack.receive([("tun", self._read())], time.monotonic())
-
-    def _read(self) -> list[bytes]:
-        packets: list[bytes] = []
-        try:
-            while len(packets) < 64:
-                packets.append(os.read(self.fd, 65_535))
-        except BlockingIOError:
-            pass
-        return packets
 
     def close(self) -> None:
         for sock in self._sockets:
@@ -137,14 +110,31 @@ class TunHost:
         self.namespace.close()
 
 
-def _open_tun(mtu: int) -> int:
+class TunHost:
+    """A stack at OURS_V4 and OURS_V6, and Linux; between them a shim each way, which by default does nothing."""
+
+    def __init__(self, mtu: int = 1280, *, there: Shim | None = None, back: Shim | None = None) -> None:
+        self.linux = Linux(mtu)
+        self.stack = Stack(entropy=random.Random(9).randbytes, mtu=mtu, now=time.monotonic())
+        self.stack.set_addresses([OURS_V4, OURS_V6], time.monotonic())
+        ours = StackEnd(self.stack, "tun")
+        self.wire = Dumbbell([(ours, ())], FdEnd(self.linux.fd), there=there, back=back)
+        self.wire.describe = lambda: (self.stack.dropped, self.stack.connections)
+        self.socket, self.accept, self.run_until = self.linux.socket, self.linux.accept, self.wire.run_until
+        self.close = self.linux.close
+
+    def now(self) -> float:
+        return time.monotonic()
+
+
+def _open_tun(mtu: int, v4: Address, v6: Address) -> int:
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"tun0", _IFF_TUN | _IFF_NO_PI))
     for command in (
         "link set lo up",
         f"link set tun0 mtu {mtu} txqueuelen 5000 up",
-        f"addr add {LINUX_V4}/24 dev tun0",
-        f"-6 addr add {LINUX_V6}/64 dev tun0 nodad",
+        f"addr add {v4}/24 dev tun0",
+        f"-6 addr add {v6}/64 dev tun0 nodad",
     ):
         subprocess.run(["ip", *command.split()], check=True, capture_output=True)
     return fd

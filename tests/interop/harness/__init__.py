@@ -10,6 +10,8 @@
 | headscale     | Headscale and its command line                                            |
 | testcontrol   | Tailscale's own control server for tests, and `derper`                    |
 | gopeer        | a Go tsnet node                                                           |
+| gvisor        | gVisor's TCP/IP alone, each packet a UDP datagram                         |
+| streams       | what either can do with TCP                                               |
 | caddy         | the Caddy web server with the Tailscale plugin: an older tsnet            |
 | wireguard     | wireguard-go behind a TUN device, with Linux's TCP                        |
 | ours          | our own node among them, and small services on it                         |

@@ -1,27 +1,26 @@
 // Command tsnetpeer is one Go tsnet node, driven by JSON lines (package lines).
 //
 //	main.go     flags, the node, and what is asked of the node itself
-//	streams.go  TCP: dial, send, fetch, rtt, connections, listeners that echo, swallow or speak
 //	packets.go  UDP: one exchange, and an echo server
 //	web.go      HTTP: one request, and a server that tells who called
+//	../streams  TCP: dial, send, fetch, rtt, connections, listeners that echo, swallow or speak
 //
 // The node's log goes to stderr with --verbose. Nothing here decides what is right:
 // tests do.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"tailscale.com/client/local"
@@ -30,16 +29,11 @@ import (
 	"tailscale.com/tsnet"
 
 	"interop.test/peers/lines"
+	"interop.test/peers/streams"
 )
 
-// peer is the node and everything that its operations have opened.
-type peer struct {
-	server    *tsnet.Server
-	mu        sync.Mutex
-	listeners map[string]*listener
-	streams   map[int]*stream
-	last      int
-}
+// peer is the node.
+type peer struct{ server *tsnet.Server }
 
 func main() {
 	dir := flag.String("dir", "", "state directory (needed)")
@@ -66,7 +60,7 @@ func main() {
 		log.SetFlags(log.Ltime | log.Lmicroseconds)
 		server.Logf, server.UserLogf = log.Printf, log.Printf
 	}
-	p := &peer{server: server, listeners: map[string]*listener{}, streams: map[int]*stream{}}
+	p := &peer{server: server}
 	if err := lines.Serve(p.operations()); err != nil {
 		log.Fatal(err)
 	}
@@ -74,28 +68,20 @@ func main() {
 }
 
 func (p *peer) operations() map[string]lines.Operation {
-	return map[string]lines.Operation{
+	operations := map[string]lines.Operation{
 		"start": lines.Op(p.start), "up": lines.Op(p.up), "logout": lines.Op(p.logout), "quit": lines.Op(p.quit),
 		"status": lines.Op(p.status), "whois": lines.Op(p.whois), "ping": lines.Op(p.ping), "local": lines.Op(p.local),
-		"send": lines.Op(p.send), "fetch": lines.Op(p.fetch), "rtt": lines.Op(p.rtt), "connections": lines.Op(p.connections),
-		"listen": lines.Op(p.listen), "accepted": lines.Op(p.accepted), "unlisten": lines.Op(p.unlisten),
-		"open": lines.Op(p.open), "write": lines.Op(p.write), "read": lines.Op(p.read),
-		"shutdown": lines.Op(p.shutdown), "reset": lines.Op(p.reset), "close": lines.Op(p.close),
 		"udp": lines.Op(p.udp), "udp_listen": lines.Op(p.udpListen),
 		"get": lines.Op(p.get), "http": lines.Op(p.http),
 	}
+	maps.Copy(operations, streams.New(p.server).Operations())
+	return operations
 }
 
-// waiting is the part of a request that bounds its time; 30 s where nothing is said.
-type waiting struct{ Timeout float64 }
-
-func (w waiting) context() (context.Context, context.CancelFunc) {
-	seconds := w.Timeout
-	if seconds == 0 {
-		seconds = 30
-	}
-	return context.WithTimeout(context.Background(), time.Duration(seconds*float64(time.Second)))
-}
+type (
+	waiting   = streams.Waiting
+	addressed = streams.Addressed
+)
 
 // self is what control granted.
 type self struct {
@@ -108,7 +94,7 @@ type self struct {
 func (p *peer) start(lines.None) (lines.None, error) { return lines.None{}, p.server.Start() }
 
 func (p *peer) up(r waiting) (*self, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	start := time.Now()
 	status, err := p.server.Up(ctx)
@@ -124,7 +110,7 @@ func (p *peer) up(r waiting) (*self, error) {
 func (p *peer) client() (*local.Client, error) { return p.server.LocalClient() }
 
 func (p *peer) logout(r waiting) (lines.None, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	client, err := p.client()
 	if err != nil {
@@ -141,7 +127,7 @@ func (p *peer) quit(lines.None) (lines.None, error) {
 }
 
 func (p *peer) status(r waiting) (*ipnstate.Status, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	client, err := p.client()
 	if err != nil {
@@ -158,13 +144,8 @@ type caller struct {
 	Caps any      `json:"caps,omitempty"`
 }
 
-type addressed struct {
-	waiting
-	Address string
-}
-
 func (p *peer) whois(r addressed) (*caller, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	client, err := p.client()
 	if err != nil {
@@ -185,7 +166,7 @@ func (p *peer) ping(r struct {
 	Kind string // disco, TSMP, ICMP, peerapi
 	Size int
 }) (*ipnstate.PingResult, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	client, err := p.client()
 	if err != nil {
@@ -207,7 +188,7 @@ func (p *peer) local(r struct {
 	waiting
 	Method, Path, Body string
 }) (any, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	client, err := p.client()
 	if err != nil {

@@ -11,7 +11,7 @@ func (p *peer) udp(r struct {
 	addressed
 	Data []byte // base64 in JSON
 }) (map[string]any, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	conn, err := p.server.Dial(ctx, "udp", r.Address)
 	if err != nil {

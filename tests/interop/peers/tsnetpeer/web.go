@@ -36,7 +36,7 @@ func (p *peer) get(r struct {
 	URL, Method, Body string
 	Headers           map[string]string
 }) (*reply, error) {
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, r.Method, r.URL, strings.NewReader(r.Body))
 	if err != nil {

@@ -1,6 +1,12 @@
-package main
+// Package streams is TCP by JSON lines, over any stack that dials and listens.
+//
+//	send fetch rtt connections     a stream dialled for one purpose, and what came of it
+//	listen accepted unlisten       listeners that echo, swallow, speak or hold
+//	open write read shutdown …     a stream that the test works by hand
+package streams
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,10 +15,56 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"interop.test/peers/lines"
 )
+
+// Host is a stack with names of its own: tsnet, or gVisor alone.
+type Host interface {
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+	Listen(network, address string) (net.Listener, error)
+}
+
+// Streams is everything that the operations have opened.
+type Streams struct {
+	host      Host
+	mu        sync.Mutex
+	listeners map[string]*listener
+	streams   map[int]*stream
+	last      int
+}
+
+func New(host Host) *Streams {
+	return &Streams{host: host, listeners: map[string]*listener{}, streams: map[int]*stream{}}
+}
+
+func (s *Streams) Operations() map[string]lines.Operation {
+	return map[string]lines.Operation{
+		"send": lines.Op(s.send), "fetch": lines.Op(s.fetch), "rtt": lines.Op(s.rtt), "connections": lines.Op(s.connections),
+		"listen": lines.Op(s.listen), "accepted": lines.Op(s.accepted), "unlisten": lines.Op(s.unlisten),
+		"open": lines.Op(s.open), "write": lines.Op(s.write), "read": lines.Op(s.read),
+		"shutdown": lines.Op(s.shutdown), "reset": lines.Op(s.reset), "close": lines.Op(s.close),
+	}
+}
+
+// Waiting is the part of a request that bounds its time; 30 s where nothing is said.
+type Waiting struct{ Timeout float64 }
+
+func (w Waiting) Context() (context.Context, context.CancelFunc) {
+	seconds := w.Timeout
+	if seconds == 0 {
+		seconds = 30
+	}
+	return context.WithTimeout(context.Background(), time.Duration(seconds*float64(time.Second)))
+}
+
+// Addressed is a request about "host:port".
+type Addressed struct {
+	Waiting
+	Address string
+}
 
 // transfer is what went over one stream, in one direction.
 type transfer struct {
@@ -22,7 +74,7 @@ type transfer struct {
 	Error   string  `json:"error,omitempty"`
 }
 
-// halfCloser is what tsnet's connections are, behind net.Conn.
+// halfCloser is what tsnet's and gVisor's connections are, behind net.Conn.
 type halfCloser interface{ CloseWrite() error }
 
 // pour writes size random bytes, then half-closes.
@@ -48,10 +100,10 @@ func drain(from io.Reader) (transfer, error) {
 	return transfer{Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)), Seconds: time.Since(start).Seconds()}, err
 }
 
-func (p *peer) dial(r addressed) (net.Conn, error) {
-	ctx, cancel := r.context()
+func (s *Streams) dial(r Addressed) (net.Conn, error) {
+	ctx, cancel := r.Context()
 	defer cancel()
-	return p.server.Dial(ctx, "tcp", r.Address)
+	return s.host.Dial(ctx, "tcp", r.Address)
 }
 
 type both struct {
@@ -60,11 +112,11 @@ type both struct {
 }
 
 // send writes Size random bytes, half-closes, and reads what comes back, both at once.
-func (p *peer) send(r struct {
-	addressed
+func (s *Streams) send(r struct {
+	Addressed
 	Size int64
 }) (*both, error) {
-	conn, err := p.dial(r.addressed)
+	conn, err := s.dial(r.Addressed)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +134,8 @@ func (p *peer) send(r struct {
 }
 
 // fetch reads all that the other side says.
-func (p *peer) fetch(r addressed) (*transfer, error) {
-	conn, err := p.dial(r)
+func (s *Streams) fetch(r Addressed) (*transfer, error) {
+	conn, err := s.dial(r)
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +151,11 @@ type spread struct {
 }
 
 // rtt times Count exchanges of Size bytes with an echoing port.
-func (p *peer) rtt(r struct {
-	addressed
+func (s *Streams) rtt(r struct {
+	Addressed
 	Size, Count int
 }) (*spread, error) {
-	conn, err := p.dial(r.addressed)
+	conn, err := s.dial(r.Addressed)
 	if err != nil {
 		return nil, err
 	}
@@ -125,13 +177,13 @@ func (p *peer) rtt(r struct {
 }
 
 // connections opens Count streams one after another, one byte each way on each.
-func (p *peer) connections(r struct {
-	addressed
+func (s *Streams) connections(r struct {
+	Addressed
 	Count int
 }) (map[string]float64, error) {
 	start, one := time.Now(), []byte{1}
 	for i := range r.Count {
-		conn, err := p.dial(r.addressed)
+		conn, err := s.dial(r.Addressed)
 		if err != nil {
 			return nil, fmt.Errorf("connection %d: %w", i, err)
 		}
@@ -163,31 +215,31 @@ type listener struct {
 //
 //	echo   all it says, back            sink   nothing; what it said is in accepted()
 //	source Size random bytes, then EOF  hold   nothing; the stream's number is in accepted()
-func (p *peer) listen(r struct {
+func (s *Streams) listen(r struct {
 	Address, Mode string
 	Size          int64
 }) (map[string]string, error) {
-	inner, err := p.server.Listen("tcp", r.Address)
+	inner, err := s.host.Listen("tcp", r.Address)
 	if err != nil {
 		return nil, err
 	}
 	l := &listener{Listener: inner, arrivals: make(chan arrival, 1<<16)}
-	p.mu.Lock()
-	p.listeners[r.Address] = l
-	p.mu.Unlock()
+	s.mu.Lock()
+	s.listeners[r.Address] = l
+	s.mu.Unlock()
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go p.welcome(l, conn, r.Mode, r.Size)
+			go s.welcome(l, conn, r.Mode, r.Size)
 		}
 	}()
 	return map[string]string{"address": inner.Addr().String()}, nil
 }
 
-func (p *peer) welcome(l *listener, conn net.Conn, mode string, size int64) {
+func (s *Streams) welcome(l *listener, conn net.Conn, mode string, size int64) {
 	a := arrival{Remote: conn.RemoteAddr().String(), Local: conn.LocalAddr().String()}
 	var err error
 	switch mode {
@@ -200,7 +252,7 @@ func (p *peer) welcome(l *listener, conn net.Conn, mode string, size int64) {
 		a.transfer, err = pour(conn, size)
 		io.Copy(io.Discard, conn)
 	case "hold":
-		a.ID = p.keep(conn)
+		a.ID = s.keep(conn)
 		l.arrivals <- a
 		return
 	}
@@ -212,12 +264,12 @@ func (p *peer) welcome(l *listener, conn net.Conn, mode string, size int64) {
 }
 
 // accepted waits for the next connection of a listener that is done.
-func (p *peer) accepted(r addressed) (*arrival, error) {
-	ctx, cancel := r.context()
+func (s *Streams) accepted(r Addressed) (*arrival, error) {
+	ctx, cancel := r.Context()
 	defer cancel()
-	p.mu.Lock()
-	l := p.listeners[r.Address]
-	p.mu.Unlock()
+	s.mu.Lock()
+	l := s.listeners[r.Address]
+	s.mu.Unlock()
 	if l == nil {
 		return nil, fmt.Errorf("nobody listens on %q", r.Address)
 	}
@@ -229,11 +281,11 @@ func (p *peer) accepted(r addressed) (*arrival, error) {
 	}
 }
 
-func (p *peer) unlisten(r addressed) (lines.None, error) {
-	p.mu.Lock()
-	l := p.listeners[r.Address]
-	delete(p.listeners, r.Address)
-	p.mu.Unlock()
+func (s *Streams) unlisten(r Addressed) (lines.None, error) {
+	s.mu.Lock()
+	l := s.listeners[r.Address]
+	delete(s.listeners, r.Address)
+	s.mu.Unlock()
 	if l == nil {
 		return lines.None{}, fmt.Errorf("nobody listens on %q", r.Address)
 	}
@@ -243,19 +295,19 @@ func (p *peer) unlisten(r addressed) (lines.None, error) {
 // stream is a connection that the test works by hand.
 type stream struct{ net.Conn }
 
-func (p *peer) keep(conn net.Conn) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	p.streams[p.last] = &stream{conn}
-	return p.last
+func (s *Streams) keep(conn net.Conn) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.streams[s.last] = &stream{conn}
+	return s.last
 }
 
-func (p *peer) kept(id int) (*stream, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.streams[id]; s != nil {
-		return s, nil
+func (s *Streams) kept(id int) (*stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.streams[id]; found != nil {
+		return found, nil
 	}
 	return nil, fmt.Errorf("no stream %d", id)
 }
@@ -266,42 +318,42 @@ type opened struct {
 	Remote string `json:"remote"`
 }
 
-func (p *peer) open(r addressed) (*opened, error) {
-	conn, err := p.dial(r)
+func (s *Streams) open(r Addressed) (*opened, error) {
+	conn, err := s.dial(r)
 	if err != nil {
 		return nil, err
 	}
-	return &opened{p.keep(conn), conn.LocalAddr().String(), conn.RemoteAddr().String()}, nil
+	return &opened{s.keep(conn), conn.LocalAddr().String(), conn.RemoteAddr().String()}, nil
 }
 
 type onStream struct {
-	waiting
+	Waiting
 	Stream int
 	Data   []byte // base64 in JSON
 	Size   int
 }
 
-func (p *peer) write(r onStream) (map[string]int, error) {
-	s, err := p.kept(r.Stream)
+func (s *Streams) write(r onStream) (map[string]int, error) {
+	found, err := s.kept(r.Stream)
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.Write(r.Data)
+	n, err := found.Write(r.Data)
 	return map[string]int{"bytes": n}, err
 }
 
 // read waits for exactly Size bytes, or fewer at the end of the stream ("eof").
-func (p *peer) read(r onStream) (map[string]any, error) {
-	s, err := p.kept(r.Stream)
+func (s *Streams) read(r onStream) (map[string]any, error) {
+	found, err := s.kept(r.Stream)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := r.context()
+	ctx, cancel := r.Context()
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	s.SetReadDeadline(deadline)
+	found.SetReadDeadline(deadline)
 	data := make([]byte, r.Size)
-	n, err := io.ReadFull(s, data)
+	n, err := io.ReadFull(found, data)
 	eof := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if err != nil && !eof {
 		return nil, err
@@ -309,33 +361,33 @@ func (p *peer) read(r onStream) (map[string]any, error) {
 	return map[string]any{"data": data[:n], "eof": eof}, nil
 }
 
-func (p *peer) shutdown(r onStream) (lines.None, error) {
-	s, err := p.kept(r.Stream)
+func (s *Streams) shutdown(r onStream) (lines.None, error) {
+	found, err := s.kept(r.Stream)
 	if err != nil {
 		return lines.None{}, err
 	}
-	return lines.None{}, s.Conn.(halfCloser).CloseWrite()
+	return lines.None{}, found.Conn.(halfCloser).CloseWrite()
 }
 
 // reset ends a stream with RST where the connection can: unread data at close does it in gVisor.
-func (p *peer) reset(r onStream) (lines.None, error) {
-	s, err := p.kept(r.Stream)
+func (s *Streams) reset(r onStream) (lines.None, error) {
+	found, err := s.kept(r.Stream)
 	if err != nil {
 		return lines.None{}, err
 	}
-	if lingering, ok := s.Conn.(interface{ SetLinger(int) error }); ok {
+	if lingering, ok := found.Conn.(interface{ SetLinger(int) error }); ok {
 		lingering.SetLinger(0)
 	}
-	return lines.None{}, s.Close()
+	return lines.None{}, found.Close()
 }
 
-func (p *peer) close(r onStream) (lines.None, error) {
-	s, err := p.kept(r.Stream)
+func (s *Streams) close(r onStream) (lines.None, error) {
+	found, err := s.kept(r.Stream)
 	if err != nil {
 		return lines.None{}, err
 	}
-	p.mu.Lock()
-	delete(p.streams, r.Stream)
-	p.mu.Unlock()
-	return lines.None{}, s.Close()
+	s.mu.Lock()
+	delete(s.streams, r.Stream)
+	s.mu.Unlock()
+	return lines.None{}, found.Close()
 }
