@@ -150,6 +150,7 @@ def _mark_duplicates_lost(tcb: Tcb, acked: int) -> None:
         if first.end - first.start > tcb.mss:
             first = board.split(first, first.start + tcb.mss)
         board.mark_lost(first)
+        board.assume_sacked(board.sacked_out)
 
 
 # SACK -----------------------------------------------------------------------------------------------------------

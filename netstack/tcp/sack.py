@@ -178,8 +178,8 @@ class Scoreboard:
         self.mark_lost_where(_any)
 
     def assume_sacked(self, size: int) -> None:
-        """Without SACK: so many bytes must have arrived, nobody knows which."""
-        self.sacked_out = size
+        """Without SACK: so many bytes must have arrived, nobody knows which; but none of those that are lost."""
+        self.sacked_out = max(min(size, self.outstanding - self.lost_out), 0)
 
     def again(self, sent: Sent, now: float) -> None:
         """One that is not lost, as far as is known, goes out again: a probe."""
