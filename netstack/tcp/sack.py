@@ -62,6 +62,11 @@ class Scoreboard:
         """The next one to retransmit."""
         return self.to_resend[0] if self.to_resend else None
 
+    @property
+    def oldest(self) -> Sent | None:
+        """Of those that may still arrive, the one transmitted first."""
+        return self._oldest
+
     def by_time(self) -> Iterator[Sent]:
         """Those that may still arrive, the one transmitted first first. The current one may be removed meanwhile."""
         sent = self._oldest
