@@ -29,15 +29,16 @@ class Memory:
     dropped. Each connection keeps a small share even then, so that none starves.
     """
 
-    __slots__ = ("ceiling", "held")
+    __slots__ = ("ceiling", "held", "plenty")
 
     def __init__(self, ceiling: int = 256 * 1024 * 1024) -> None:
         self.ceiling = ceiling
+        self.plenty = ceiling * 3 // 4
         self.held = 0
 
     @property
     def is_scarce(self) -> bool:
-        return self.held * 4 > self.ceiling * 3
+        return self.held > self.plenty
 
     @property
     def is_full(self) -> bool:

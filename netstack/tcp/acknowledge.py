@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 
-from netstack.seq import unwrap
+from netstack.seq import HALF, MASK, unwrap
 from netstack.tcp import tlp
 from netstack.tcp.recovery import LOSS, OPEN, RECOVERY
 from netstack.tcp.sack import Sent
@@ -76,7 +76,10 @@ def _advance(tcb: Tcb, ack: int) -> list[Sent]:
 
 def detect_losses(tcb: Tcb, now: float) -> None:
     """RACK: mark what should have arrived by now, and set the timer for what should soon."""
-    _, tcb.reorder_at = tcb.recovery.rack.detect(tcb.scoreboard, _reordering_window(tcb), now)
+    rack, oldest = tcb.recovery.rack, tcb.scoreboard.oldest
+    tcb.reorder_at = math.inf
+    if oldest is not None and (oldest.sent_time, oldest.end) <= (rack.time, rack.end):
+        tcb.reorder_at = rack.detect(tcb.scoreboard, _reordering_window(tcb), now)
 
 
 def on_reorder_timer(tcb: Tcb, now: float) -> None:
@@ -150,6 +153,7 @@ def _mark_duplicates_lost(tcb: Tcb, acked: int) -> None:
         if first.end - first.start > tcb.mss:
             first = board.split(first, first.start + tcb.mss)
         board.mark_lost(first)
+        board.assume_sacked(board.sacked_out)
 
 
 # SACK -----------------------------------------------------------------------------------------------------------
@@ -195,22 +199,35 @@ def _measure(tcb: Tcb, delivered: list[Sent], options: Options, advanced: bool, 
     is an old one again.
     """
     recovery, rtt = tcb.recovery, tcb.rtt
-    elapsed = -1
-    if options.timestamps and options.timestamps[1] and tcb.ts_ok:
-        elapsed = (tcb.stamp(now) - options.timestamps[1]) & 0xFFFF_FFFF
-    echo = now - elapsed / 1000 if 0 <= elapsed < 0x8000_0000 else -math.inf
+    rack, fack, lowest = recovery.rack, recovery.rack.fack, -1
     newest = -math.inf
-    recovery.rack.note_reordering(delivered, recovery.rack.fack)
     for sent in delivered:
-        if sent.transmissions == 1 and sent.sent_time > recovery.timeout_time:
-            newest = max(newest, sent.sent_time)  # before: its acknowledgement was lost, and this is a later one
-        # what is only sacked is answered with the stamp of what came in order before it (RFC 7323 §4.3)
-        recovery.rack.delivered(sent, now, rtt.min_rtt, echo if sent.end <= tcb.snd_una else -math.inf)
+        answered = -math.inf
+        if sent.transmissions == 1:
+            if sent.sent_time > recovery.timeout_time:  # else its acknowledgement was lost, and this is a later one
+                newest = max(newest, sent.sent_time)
+            if sent.end < fack and (lowest < 0 or sent.start < lowest):
+                lowest = sent.start
+        elif sent.end <= tcb.snd_una:  # what is only sacked echoes what came in order before it (RFC 7323 §4.3)
+            answered = _answered_time(tcb, options, now)
+        rack.delivered(sent, now, rtt.min_rtt, answered)
+    if lowest >= 0:
+        rack.note_reordering(fack - lowest)
     if newest > -math.inf:
         rtt.sample(now - newest, now)
         tcb.congestion.on_rtt(now - newest, tcb.snd_una, tcb.snd_nxt)
-    elif advanced and echo > -math.inf:
-        rtt.sample(elapsed / 1000, now)
+    elif advanced:
+        answered = _answered_time(tcb, options, now)
+        if answered > -math.inf:
+            rtt.sample(now - answered, now)
+
+
+def _answered_time(tcb: Tcb, options: Options, now: float) -> float:
+    """When what the peer answers was sent, by the timestamp that it echoes; -inf if it does not say."""
+    if not options.timestamps or not options.timestamps[1] or not tcb.ts_ok:
+        return -math.inf
+    elapsed = (tcb.stamp(now) - options.timestamps[1]) & MASK
+    return now - elapsed / 1000 if elapsed < HALF else -math.inf
 
 
 def _probe_answered(tcb: Tcb, ack: int, duplicate: bool, *, nothing_new: bool) -> None:

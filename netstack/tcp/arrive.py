@@ -313,6 +313,7 @@ def _acknowledge(layer: Owner, tcb: Tcb, ack: int, options: Options, *, is_dupli
         acknowledge.acknowledge(tcb, ack, options, is_duplicate=is_duplicate, now=now)
     if not advanced:
         return
+    tcb.charge()
     tcb.stalled_time = now if tcb.scoreboard.segments else math.inf
     tcb.more_follows = False
     if not tcb.send_buffer.size:

@@ -53,7 +53,6 @@ def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
         spent += _push(tcb, runs, [_bare(tcb, tcb.snd_una - 1, tcb.rcv_nxt, b"", now)])
     if tcb.acks or tcb.ack_now:
         spent += _send_acks(tcb, now, runs)
-    tcb.charge()
     return spent
 
 
@@ -77,8 +76,12 @@ def wants_window_update(tcb: Tcb) -> bool:
 
 
 def _free(tcb: Tcb) -> int:
-    held = tcb.receive_buffer.size + (tcb.out_of_order.size if tcb.out_of_order is not None else 0)
-    free = (min(tcb.receive_limit, LEAST_LIMIT) if tcb.memory.is_scarce else tcb.receive_limit) - held
+    limit = tcb.receive_limit
+    if tcb.memory.held > tcb.memory.plenty:
+        limit = min(limit, LEAST_LIMIT)
+    free = limit - tcb.receive_buffer.size
+    if tcb.out_of_order is not None:
+        free -= tcb.out_of_order.size
     return min(free, _WINDOW_MAX << tcb.rcv_wscale) if free > 0 else 0
 
 
@@ -221,7 +224,8 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
     board = tcb.scoreboard
     if not board.segments:
         tcb.stalled_time = now
-    tcb.activity.change(BUSY, now)
+    if tcb.activity.kind != BUSY:
+        tcb.activity.change(BUSY, now)
     if now - tcb.data_received_time < PINGPONG and tcb.bytes_received:
         tcb.quick_acks = 0  # the application answers: its data carries the acknowledgement
     board.send(start, stop, now)
@@ -236,7 +240,8 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
     if size % tcb.mss:
         tcb.small_end = stop
     tcb.bytes_sent += size
-    acknowledge.schedule_probe(tcb, now)
+    if tcb.tail_at == math.inf:
+        acknowledge.schedule_probe(tcb, now)  # what is set already moves on when it is due
     return _emit(tcb, start, stop, now, runs)
 
 
@@ -244,7 +249,7 @@ def _note_usage(tcb: Tcb, limited: bool, now: float) -> None:
     usage, congestion = tcb.usage, tcb.congestion
     usage.sent(tcb.snd_una, tcb.snd_nxt, tcb.scoreboard.outstanding, limited)
     if limited or congestion.cwnd < congestion.ssthresh:
-        usage.validated(now)
+        usage.validated_time = now
     else:
         congestion.cwnd = usage.reduced(congestion.cwnd, congestion.initial_window, now)
 

@@ -262,6 +262,8 @@ class TcpLayer:
         too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
         for sent in too_long:
             tcb.scoreboard.mark_lost(sent)
+        if not tcb.sack_ok:
+            tcb.scoreboard.assume_sacked(tcb.scoreboard.sacked_out)
         if too_long:
             tcb.recovery.state = LOSS
             tcb.recovery.high_seq = tcb.snd_nxt

@@ -27,7 +27,10 @@ class Prr:
         self._recover_fs = max(flight - sacked, 1)
 
     def window(self, delivered: int, in_flight: int, ssthresh: int, mss: int, *, safe: bool) -> int | None:
-        """cwnd after `delivered` bytes have arrived; None: as it was. safe: acknowledged more, lost no more."""
+        """cwnd after `delivered` bytes have arrived, a segment at least; None: as it was.
+
+        safe: acknowledged more, lost no more.
+        """
         if not delivered and self._delivered:
             return None
         self._delivered += delivered
@@ -40,4 +43,4 @@ class Prr:
             count = min(ssthresh - in_flight, count)
         if not self.out:
             count = max(count, mss)
-        return in_flight + max(count, 0)
+        return max(in_flight + max(count, 0), mss)

@@ -40,12 +40,10 @@ class Rack:
         self._persist = 0
         self._dsack_round = -1  # until this is acknowledged, another D-SACK is of the same round
 
-    def note_reordering(self, delivered: list[Sent], fack: int) -> None:
-        """Segments of one acknowledgement; fack: the highest that had arrived before."""
-        overtaken = [sent.start for sent in delivered if sent.transmissions == 1 and sent.end < fack]
-        if overtaken:
-            self.reorderings += 1
-            self.reordering = max(self.reordering, fack - min(overtaken))
+    def note_reordering(self, width: int) -> None:
+        """An acknowledgement covers something that was sent once, `width` below the highest that had arrived."""
+        self.reorderings += 1
+        self.reordering = max(self.reordering, width)
 
     def delivered(self, sent: Sent, now: float, min_rtt: float, echo: float) -> None:
         """A segment has arrived. `echo`: when what the peer answers was sent; -inf if it does not say."""
@@ -65,19 +63,17 @@ class Rack:
             return 0.0
         return min(self.reo_mult * min_rtt / 4, srtt)
 
-    def detect(self, board: Scoreboard, window: float, now: float) -> tuple[bool, float]:
-        """Mark what should have arrived by now: (whether anything was, when to look again)."""
+    def detect(self, board: Scoreboard, window: float, now: float) -> float:
+        """Mark what should have arrived; when to look again."""
         newest = (self.time, self.end)
         wait = self.rtt + window
-        found = False
         for sent in board.by_time():
             if (sent.sent_time, sent.end) > newest:
                 break
             if now - sent.sent_time < wait - _TICK:
-                return found, sent.sent_time + wait
+                return sent.sent_time + wait
             board.mark_lost(sent)
-            found = True
-        return found, math.inf
+        return math.inf
 
     def is_overdue(self, sent: Sent, window: float, now: float) -> bool:
         """For the retransmission timer (RFC 8985 §6.3): whether this one had the time to arrive."""

@@ -62,6 +62,11 @@ class Scoreboard:
         """The next one to retransmit."""
         return self.to_resend[0] if self.to_resend else None
 
+    @property
+    def oldest(self) -> Sent | None:
+        """Of those that may still arrive, the one transmitted first."""
+        return self._oldest
+
     def by_time(self) -> Iterator[Sent]:
         """Those that may still arrive, the one transmitted first first. The current one may be removed meanwhile."""
         sent = self._oldest
@@ -178,8 +183,8 @@ class Scoreboard:
         self.mark_lost_where(_any)
 
     def assume_sacked(self, size: int) -> None:
-        """Without SACK: so many bytes must have arrived, nobody knows which."""
-        self.sacked_out = size
+        """Without SACK: so many bytes must have arrived, nobody knows which; but none of those that are lost."""
+        self.sacked_out = max(min(size, self.outstanding - self.lost_out), 0)
 
     def again(self, sent: Sent, now: float) -> None:
         """One that is not lost, as far as is known, goes out again: a probe."""

@@ -59,7 +59,12 @@ def start_keepalive(tcb: Tcb, now: float) -> None:
 
 
 def _probe_tail(tcb: Tcb, now: float) -> None:
+    acknowledge.schedule_probe(tcb, tcb.sent_time)
+    if tcb.tail_at > now:
+        return  # more was sent meanwhile
     tcb.tail_at = math.inf
+    if not tcb.scoreboard.segments:
+        return
     tcb.tail_due = True
     tcb.arm_rto(now)
 

@@ -16,13 +16,13 @@ NON_VALIDATED_PERIOD = 300.0
 class Usage:
     """Of one connection."""
 
-    __slots__ = ("_end", "_most_out", "_validated_time", "limited")
+    __slots__ = ("_end", "_most_out", "limited", "validated_time")
 
     def __init__(self, now: float) -> None:
         self.limited = False
         self._most_out = 0
         self._end = 0
-        self._validated_time = now
+        self.validated_time = now  # when the window was in use last
 
     def sent(self, snd_una: int, snd_nxt: int, out: int, limited: bool) -> None:
         """Data went out, or could not because of the window. `out`: bytes not yet acknowledged."""
@@ -32,13 +32,10 @@ class Usage:
     def allows_growth(self, cwnd: float, *, slow_start: bool) -> bool:
         return self.limited or (slow_start and cwnd < 2 * self._most_out)
 
-    def validated(self, now: float) -> None:
-        self._validated_time = now
-
     def reduced(self, cwnd: float, initial: float, now: float) -> float:
         """The window after the non-validated period, as long as it lasts the same."""
-        if now - self._validated_time < NON_VALIDATED_PERIOD:
+        if now - self.validated_time < NON_VALIDATED_PERIOD:
             return cwnd
-        self._validated_time = now
+        self.validated_time = now
         used = max(self._most_out, initial)
         return (cwnd + used) / 2 if used < cwnd else cwnd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netstack.limits import TokenBucket
+from netstack.limits import Memory, TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -24,3 +24,12 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
     assert bucket.take(10.0)
     assert not bucket.take(9.0)
     assert not bucket.take(9.5)
+
+
+def test_memory_is_scarce_from_three_quarters_on() -> None:
+    memory = Memory(100)
+    seen = []
+    for held in (75, 76, 99, 100):
+        memory.held = held
+        seen.append((memory.is_scarce, memory.is_full))
+    assert seen == [(False, False), (True, False), (True, False), (True, True)]

@@ -603,7 +603,7 @@ def test_either_strategy_delivers_on_a_bad_wire(congestion: str) -> None:
 
 def test_the_memory_of_all_connections_has_a_ceiling() -> None:
     pair = Pair()
-    pair.b._tcp.memory.ceiling = 1 << 20
+    pair.b._tcp.memory.ceiling, pair.b._tcp.memory.plenty = 1 << 20, 3 << 18
     listener = pair.b.listen(80)
     clients = [pair.a.connect(B4, 80, pair.now) for _ in range(8)]
 

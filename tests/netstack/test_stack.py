@@ -213,3 +213,15 @@ def test_own_packets_do_not_leave() -> None:
     datagram = endpoint.receive()
     assert datagram is not None
     assert datagram.payload == b"to myself"
+
+
+@pytest.mark.parametrize("nodelay", [False, True])
+def test_nagle_is_on_unless_the_stack_says_otherwise(nodelay: bool) -> None:
+    pair = Pair(delay=0.05)
+    pair.a.options.nodelay = nodelay
+    client, _ = pair.connected()
+    count = len(pair.trace)
+    for _ in range(3):
+        client.write(b"a", pair.now)
+        pair.turn()
+    assert len(pair.trace) - count == (3 if nodelay else 1)

@@ -96,6 +96,19 @@ def test_one_peer_cannot_take_all_that_may_be_half_open() -> None:
     assert peer.stack.dropped["tcp: too many half-open connections"] == 2000 - MIN_HALF_OPEN
 
 
+def test_a_flood_does_not_lock_others_out() -> None:
+    """When all places are taken, the oldest of whoever has most goes (as good as cookies, and keeps the options)."""
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    for source in (2, 3, 4):
+        syns(peer, 1000, source=source)
+    assert sum(map(len, listener.half_open.values())) == MIN_HALF_OPEN
+    syns(peer, 5, source=5)
+    shares = {source[3]: len(half_open) for source, half_open in listener.half_open.items()}
+    assert shares[5] == 5
+    assert sum(shares.values()) == MIN_HALF_OPEN
+
+
 def test_half_open_ones_make_room_when_they_give_up() -> None:
     peer = Peer()
     peer.stack.listen(8080)

@@ -33,5 +33,5 @@ def test_after_five_minutes_half_of_what_is_unused_goes() -> None:
     usage.sent(0, 4000, 4000, False)
     assert usage.reduced(100_000, 10_000, NON_VALIDATED_PERIOD - 1) == 100_000
     assert usage.reduced(100_000, 10_000, NON_VALIDATED_PERIOD) == 55_000
-    usage.validated(1000)
+    usage.validated_time = 1000
     assert usage.reduced(55_000, 10_000, 1001) == 55_000
