@@ -182,35 +182,34 @@ def run(*, scale: float = 1.0, rounds: int = 3) -> list[Row]:
     first, last, crowd = set_up(many(10_000))
     alone = Joined()
     alone.open(1)
-    limits = {"at_most": True}
     return [
         Figure(f"{NAME}: connections set up", many(10_000) // 10 / first, "1/s"),
-        Figure(f"{NAME}: set-up beside many / first", last / first, floor=2.0, **limits),
-        Figure(f"{NAME}: an idle connection", memory(many(10_000)), "bytes", floor=4096, goal=1024, **limits),
+        Figure(f"{NAME}: set-up beside many / first", last / first, floor=2.0, at_most=True),
+        Figure(f"{NAME}: an idle connection", memory(many(10_000)), "bytes", floor=4096, goal=1024, at_most=True),
         Figure(
             f"{NAME}: a turn beside idle ones / alone",
             ratio(lambda: turns(alone, many(300)), lambda: turns(crowd, many(300)), rounds),
             floor=1.25,
             goal=1.0,
-            **limits,
+            at_most=True,
         ),
         Figure(
             f"{NAME}: out of order, 4n / n",
             ratio(lambda: out_of_order(many(1000)), lambda: out_of_order(many(4000)), rounds),
             floor=2.0,
-            **limits,
+            at_most=True,
         ),
         Figure(
             f"{NAME}: SACK, 4n / n in flight",
             ratio(lambda: sacked(many(500)), lambda: sacked(many(2000)), rounds),
             floor=2.0,
-            **limits,
+            at_most=True,
         ),
         Figure(
             f"{NAME}: a byte, 4n / n of them",
             ratio(lambda: a_byte(many(8 << 20)), lambda: a_byte(many(32 << 20)), rounds),
             floor=1.25,
-            **limits,
+            at_most=True,
         ),
     ]
 

@@ -14,14 +14,15 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 import attrs
 
-from tests.interop.harness.lines import Lines
-from tests.interop.harness.process import Process
+from tests.interop.harness.lines import Lines, PeerError
+from tests.interop.harness.process import Process, ProcessError
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "127.0.0.1"
@@ -66,7 +67,8 @@ class OurNode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.call("quit")
+        with contextlib.suppress(PeerError, ProcessError):  # what has failed already is told elsewhere
+            self.call("quit")
         self._exit.close()
 
     @property
@@ -117,6 +119,22 @@ class Counters:
         )
         rss = int(_status(Path(f"/proc/{pid}/status"))["VmRSS"].split()[0]) / 1024
         return cls(ticks / os.sysconf("SC_CLK_TCK"), wakes, rss)
+
+
+class Bystanders:
+    """How many cores the programs have taken, since this was made, that are none of `pids` (the machine's host too)."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = (os.getpid(), *pids)
+        self._begun, self._others = time.monotonic(), self._spent()
+
+    def _spent(self) -> float:
+        user, nice, system, _idle, _wait, *interrupts_and_steal = Path("/proc/stat").read_text().split()[1:9]
+        busy = sum(map(int, (user, nice, system, *interrupts_and_steal))) / os.sysconf("SC_CLK_TCK")
+        return busy - sum(Counters.of(pid).cpu for pid in self._pids)
+
+    def cores(self) -> float:
+        return max(self._spent() - self._others, 0.0) / (time.monotonic() - self._begun)
 
 
 def _status(path: Path) -> dict[str, str]:

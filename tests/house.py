@@ -89,6 +89,5 @@ class House:
         """(the dialled pipe, the accepted pipe, the listener)."""
         listener = self.finish(server.listen(port, None, PATIENCE))
         dialled = self.finish(client.dial(str(server.node.addresses[0]), port, PATIENCE))
-        accepted: list[Any] = []
-        self.until(lambda: accepted or accepted.extend(filter(None, [listener.accept_nowait()])))
-        return dialled, accepted[0], listener
+        self.until(lambda: listener._queue)
+        return dialled, listener.accept_nowait(), listener

@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
         "tsnet.engine",
         "tsnet.edge",
-        "tsnet.protocols tsnet.streams tsnet.sockets tsnet.status",
+        "tsnet.protocols tsnet.events tsnet.streams tsnet.sockets tsnet.status",
         "tsnet.adapters",
         "tsnet.server tsnet.sync tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
         "tsnet.testing",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from benchmarks import (
     whole_path,
 )
 from benchmarks.figures import Figure, Row, Skipped, median, table
-from benchmarks.programs import LOOPBACK, Counters, OurNode
+from benchmarks.programs import LOOPBACK, Bystanders, Counters, OurNode
 from tests.netstack import tun
 from tsnet.testing.tailnet import Tailnet
 
@@ -67,6 +69,14 @@ def test_the_gate_fails_when_a_floor_is_missed(
     assert "missed: slow" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["benchmarks"])
     assert bench.main() == 0
+
+
+def test_what_was_skipped_is_missed_only_where_it_must_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Row] = [Figure("a", 1.0, floor=1.0), Skipped("b", "no Go")]
+    monkeypatch.delenv("TSNET_REQUIRE_INTEROP", raising=False)
+    assert bench.missed(rows) == ""
+    monkeypatch.setenv("TSNET_REQUIRE_INTEROP", "1")
+    assert bench.missed(rows) == "b"
 
 
 def test_every_module_with_a_run_is_in_the_list() -> None:
@@ -114,6 +124,7 @@ def test_the_whole_path_moves_the_bytes_that_were_given(pair: tuple[OurNode, Our
         whole_path.PURE: whole_path.WholePath(*pair, 1 << 18),
     }
     measured = list(whole_path.interleave(1, contenders))
+    assert measured[0].keys() == contenders.keys()
     assert names(whole_path.ratios(measured))[0] == "whole path: pure Python / seal+open"
 
 
@@ -134,6 +145,15 @@ def test_what_an_idle_node_costs_is_read_from_proc(pair: tuple[OurNode, OurNode]
     assert counters.wakes > 0
     assert 5 < counters.rss < 500
     assert len(idle.rows({"ours": counters})) == 3
+
+
+def test_bystanders_are_all_programs_but_those_named() -> None:
+    end = time.monotonic() + 0.15
+    all_but_us, all_but_another = Bystanders(), Bystanders(os.getppid())
+    while time.monotonic() < end:
+        pass
+    assert 0 <= all_but_us.cores() <= (os.cpu_count() or 1)
+    assert all_but_another.cores() <= (os.cpu_count() or 1)
 
 
 def test_a_process_and_a_second_server_join_and_are_answered(pair: tuple[OurNode, OurNode]) -> None:

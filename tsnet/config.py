@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import attrs
@@ -66,6 +67,9 @@ class Config:
     force_login: bool = False
     derp_over_http: bool = False
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Config may hold an auth key, which is not to rest in a pickle")
+
 
 def configure(
     hostname: str | None,
@@ -96,7 +100,7 @@ def configure(
     return Config(
         hostname=_hostname(hostname or environ.get("TS_HOSTNAME") or _script_name(script)),
         control_url=url,
-        auth_key=auth_key or environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY") or None,
+        auth_key=auth_key if auth_key is not None else environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY"),
         ephemeral=ephemeral,
         tags=_tags(tags),
         port=port,
@@ -134,14 +138,14 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 def _control_url(url: str) -> str:
     parts = urlsplit(url)
+    if "@" in parts.netloc:  # first: the other messages show the URL
+        raise ConfigError("control_url must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"control_url {url!r} must be an http:// or https:// URL with a host")
     try:
         _ = parts.port
     except ValueError:
         raise ConfigError(f"control_url {url!r} has no valid port") from None
-    if parts.username or parts.password:
-        raise ConfigError("control_url must not carry a user name or password")
     return url.rstrip("/")
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,11 +26,10 @@ from tsnet.config import Config, configure
 from tsnet.edge.dialing import PingResult
 from tsnet.edge.handle import Handle, Options
 from tsnet.edge.host import Host, default_host
-from tsnet.edge.operations import async_event, scheduler, wait
+from tsnet.edge.operations import scheduler, wait
 from tsnet.edge.state import Store, open_store
 from tsnet.edge.system import hostinfo
 from tsnet.edge.world import World
-from tsnet.engine.facts import Fact
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.whois import Peer
 from tsnet.status import Status, peers_of
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from tsnet.edge.listening import ListenPipe
     from tsnet.edge.packets import PacketPipe
     from tsnet.edge.pipes import Pipe
+    from tsnet.events import AsyncEvents
     from tsnet.streams import Listener, PacketConn, Stream
 
 OnAuthUrl = Callable[[str], object]
@@ -303,22 +303,11 @@ class AsyncServer(BaseServer):
         result: PingResult = await self._wait(self._handle.ping, host, kind, timeout)
         return result
 
-    async def events(self) -> AsyncIterator[Fact]:
-        """What happens to this node from now on (`tsnet.events`), until it closes."""
-        subscription = self._handle.subscribe()
-        try:
-            while True:
-                event = subscription.take()
-                if event is not None:
-                    yield event
-                elif subscription.ended:
-                    return
-                else:
-                    waker, wake = async_event()
-                    if subscription.when_ready(wake):
-                        await waker.wait()
-        finally:
-            subscription.close()
+    def events(self) -> AsyncEvents:
+        """What happens to this node from this call on (`tsnet.events`), until it closes."""
+        from tsnet.events import AsyncEvents
+
+        return AsyncEvents(self._handle.subscribe())
 
     # --- adapters -------------------------------------------------------------------------------------------
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.edge.dialing import PingResult
-from tsnet.engine.facts import Fact
 from tsnet.errors import ConfigError
 from tsnet.server import (
     CLOSE_TIMEOUT,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.local import Target
     from tsnet.adapters.serving import Serving
     from tsnet.adapters.wsgi import App as WsgiApp
+    from tsnet.events import Events
 
     S = TypeVar("S", bound=Service)
 
@@ -87,22 +87,11 @@ class Server(BaseServer):
         check_kind(kind)
         return self._handle.ping(host, kind, timeout).result()
 
-    def events(self) -> Iterator[Fact]:
-        """What happens to this node from now on, until it closes."""
-        subscription = self._handle.subscribe()
-        try:
-            while True:
-                event = subscription.take()
-                if event is not None:
-                    yield event
-                elif subscription.ended:
-                    return
-                else:
-                    news = threading.Event()
-                    if subscription.when_ready(news.set):
-                        news.wait()
-        finally:
-            subscription.close()
+    def events(self) -> Events:
+        """What happens to this node from this call on (`tsnet.events`), until it closes."""
+        from tsnet.events import Events
+
+        return Events(self._handle.subscribe())
 
     # --- adapters -------------------------------------------------------------------------------------------
 

@@ -162,8 +162,7 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
         if not board.segments and tcb.persist_at == math.inf:
             tcb.persist_at = now + tcb.rtt.rto
         return 0
-    if size == waiting:
-        tcb.cwnd_limited = by_cwnd - size < tcb.mss
+    tcb.cwnd_limited = by_cwnd - size < tcb.mss  # and not by the data, the peer's window or the caller's budget
     stop = start + size + finishes
     board.send(start, stop, now)
     tcb.recovery.prr_out += stop - start

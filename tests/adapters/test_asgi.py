@@ -98,6 +98,17 @@ async def get(
 app = FastAPI()
 
 
+@pytest.mark.parametrize("target", [b"*", b"shop:80", b"http://", b"//", b"a b"])
+async def test_ts_2026_008_a_target_that_is_no_path_is_answered(tailnet: LoopbackTailnet, target: bytes) -> None:
+    """Go's Serve looked for the parent of "*" for ever; another caller is served meanwhile."""
+    async with serving(tailnet, app):
+        async with await tailnet.dialer_of(LAPTOP).dial("shop", 80) as stream:
+            await stream.send(b"GET " + target + b" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+            with anyio.fail_after(5), contextlib.suppress(anyio.EndOfStream):
+                assert (await stream.receive()).startswith(b"HTTP/1.1 ")
+        assert (await get(tailnet, "/whoami"))[0] == 200
+
+
 @app.get("/whoami")
 async def whoami(request: Request) -> dict[str, Any]:
     peer = current_peer()

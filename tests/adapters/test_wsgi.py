@@ -116,6 +116,19 @@ def test_the_app_knows_who_calls(tailnet: LoopbackTailnet, port: ListeningPort, 
     assert text == f'{{"client":"{caller}","forged":[],"peer":{name}}}'
 
 
+@pytest.mark.parametrize("target", ["*", "shop:80", "http://", "//", "a b", "\x1b[2J"])
+@pytest.mark.parametrize("method", ["GET", "CONNECT", "OPTIONS", "*"])
+def test_ts_2026_008_a_target_that_is_no_path_is_answered(
+    tailnet: LoopbackTailnet, port: ListeningPort, method: str, target: str
+) -> None:
+    """Go's Serve looked for the parent of "*" for ever; another caller is served meanwhile."""
+    with serving(tailnet, port, app):
+        with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80, timeout=5) as sock:
+            sock.sendall(f"{method} {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
+            assert sock.recv(100).startswith((b"HTTP/1.", b"<!DOCTYPE", b""))
+        assert get(tailnet, "/whoami")[0] == 200
+
+
 @pytest.mark.parametrize(("caller", "status"), [(LAPTOP, 200), (DESK, 403), (RUNNER, 200), (STRANGER, 403)])
 def test_allow_keeps_others_out(tailnet: LoopbackTailnet, port: ListeningPort, caller: str, status: int) -> None:
     with serving(tailnet, port, app, allow=["ann@example.com", "tag:ci"]):

@@ -18,9 +18,9 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
-def ask(tailnet: LoopbackTailnet) -> bytes:
+def ask(tailnet: LoopbackTailnet, path: bytes = b"/path") -> bytes:
     with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock:
-        sock.sendall(b"GET /path HTTP/1.0\r\n\r\n")
+        sock.sendall(b"GET " + path + b" HTTP/1.0\r\n\r\n")
         return b"".join(iter(lambda: sock.recv(1000), b""))
 
 
@@ -39,6 +39,20 @@ def test_requests_are_logged_not_printed(
         thread.join(10)
     assert f'{LAPTOP} "GET /path HTTP/1.0" 200 2' in caplog.text
     assert capfd.readouterr().err == ""
+
+
+def test_a_request_cannot_write_the_log(
+    tailnet: LoopbackTailnet, port: ListeningPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = WsgirefEngine(app, port.socket)
+    thread = threading.Thread(target=engine.run)
+    with caplog.at_level(logging.INFO, "tsnet.wsgi"):
+        thread.start()
+        ask(tailnet, b"/\x1b[2J\x0bGET\x85/forged\r200")
+        engine.stop(10)
+        thread.join(10)
+    assert caplog.messages
+    assert all(message.isprintable() for message in caplog.messages)
 
 
 def test_connections_beyond_the_limit_wait(

@@ -127,9 +127,7 @@ def test_a_copy_is_independent() -> None:
 def test_a_short_name_is_padded_and_a_long_one_hashed() -> None:
     assert SymmetricState(b"Noise_X").hash == b"Noise_X" + bytes(25)
     assert SymmetricState(b"N" * 32).hash == b"N" * 32
-    assert (
-        SymmetricState(IK_PSK2.name).hash.hex() == "60e26daef327efc02ec335e2a025d2d016eb4206f87277f52d38d1988b78cd36"
-    )
+    assert SymmetricState(IK_PSK2.name).hash.hex() == "60e26daef327efc02ec335e2a025d2d016eb4206f87277f52d38d1988b78cd36"
 
 
 def test_the_hash_authenticates_what_came_before() -> None:

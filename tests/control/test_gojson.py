@@ -148,3 +148,10 @@ def test_numbers_and_texts_that_python_would_choke_on_later() -> None:
 
 def test_a_mapped_endpoint_is_the_v4_one() -> None:
     assert gojson.endpoint("[::ffff:192.0.2.1]:7") == UdpAddress("192.0.2.1", 7)
+
+
+def test_a_line_for_people_stays_one() -> None:
+    assert gojson.line("shop") == "shop"
+    assert gojson.line("Zoë 商店") == "Zoë 商店"
+    assert gojson.line("a\x1b[2J\r\nb\u202ec\u2028") == "a?[2J??b?c?"
+    assert gojson.line(7) == ""

@@ -28,7 +28,7 @@ from tsnet.base.keys import NodeKey
 from tsnet.base.links import Close, Closed, Data, Full, Open, Opened, Received, Room, Tls
 from tsnet.derp import frames
 from tsnet.derp.client import BACKOFF_MAX, CONNECT_TIMEOUT, SILENCE_TIMEOUT, TIMERS, Client, Stage, dial_hosts
-from tsnet.derp.facts import Connected, Disconnected, Left, PeerGone
+from tsnet.derp.facts import Connected, Disconnected, Health, Left, PeerGone
 from tsnet.derp.login import ServerInfo
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -447,3 +447,14 @@ def test_random_streams_never_raise_and_the_machine_always_rests(seed: int) -> N
         facts = client.take_facts()
         assert all(isinstance(fact, Connected | Disconnected | PeerGone) or fact.region == 7 for fact in facts)
         now = max(now + rng.random(), min(client.deadline(), now + 10))
+
+
+def test_what_a_relay_says_of_itself_is_a_short_line() -> None:
+    client = new_client()
+    connected(client)
+    client.take_facts()
+    hear(client, frames.encode(frames.HEALTH, b"bad\r\n\x1b[2J" + b"x" * 100_000))
+    (fact,) = client.take_facts()
+    assert isinstance(fact, Health)
+    assert fact.text.isprintable()
+    assert len(fact.text) <= 1024

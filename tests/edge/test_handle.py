@@ -10,6 +10,7 @@ import pytest
 from tests.house import House
 from tsnet.edge import handle as module
 from tsnet.edge.handle import Handle, Options
+from tsnet.edge.operations import Operation
 from tsnet.edge.state import DirectoryStore, MemoryStore
 from tsnet.engine import facts
 from tsnet.engine.identity import Identity
@@ -169,7 +170,9 @@ def test_the_udp_port_is_taken(house: House) -> None:
 # --- state ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\0\1\2", b'{"version": 99, "kind": "tsnet-py"}', b'{"_machinekey": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\0\1\2", b'{"version": 99, "kind": "tsnet-py"}', b'{"_machinekey": "x"}']
+)
 def test_a_state_that_cannot_be_read_is_an_error_that_names_it_and_stays(
     house: House, tmp_path: Path, content: bytes
 ) -> None:
@@ -317,8 +320,9 @@ def test_close_is_idempotent_frees_everything_and_is_final(house: House) -> None
     assert a not in module._running
     assert house.host.users == 1
     assert a._pump is None
-    for use in (lambda: a.up(1), lambda: a.dial("b", 80, 1), lambda: a.listen(80, None, 1), lambda: a.ping("b", "icmp", 1)):
-        assert isinstance(house.failure(use()), NotUp)
+    late: list[Operation[Any]] = [a.up(1), a.dial("b", 80, 1), a.listen(80, None, 1), a.ping("b", "icmp", 1)]
+    for operation in late:
+        assert isinstance(house.failure(operation), NotUp)
     assert a.subscribe().ended
 
 
@@ -339,7 +343,7 @@ def test_a_node_that_never_started_closes_at_once(house: House) -> None:
 
 def test_close_while_it_starts_ends_who_waits(house: House) -> None:
     a = house.handle("a", control_url=f"http://{house.world.v4}:9")
-    waiting = [a.up(60), a.reachable(60), a.dial("b", 80, 60)]
+    waiting: list[Operation[Any]] = [a.up(60), a.reachable(60), a.dial("b", 80, 60)]
     house.run(0.5)
     house.finish(a.close(2))
     for operation in waiting:
@@ -389,7 +393,7 @@ def test_close_is_bounded_when_control_is_gone(house: House) -> None:
 
 
 def test_an_aborted_end_of_the_node_resets_the_peers_stream(house: House) -> None:
-    a, b = house.up("a"), house.up("b")
+    a, b = house.up("a"), house.up("b", ephemeral=False)
     _dialled, accepted, _ = house.connect(b, a)
     for _ in range(30):  # more than all buffers hold, and nobody reads it there
         accepted.give(bytes(1_000_000))

@@ -128,7 +128,7 @@ def test_one_that_fails_is_ended_and_the_others_go_on(caplog: pytest.LogCaptureF
 def test_a_call_that_fails_does_not_end_the_loop(caplog: pytest.LogCaptureFixture) -> None:
     with Running() as running:
         with caplog.at_level(logging.ERROR, "tsnet"):
-            running.host.call(lambda: int("x"))  # type: ignore[arg-type, return-value]
+            running.host.call(lambda: int("x"))  # type: ignore[arg-type]
             running.do(lambda: None)
         assert "please report it" in caplog.text
 

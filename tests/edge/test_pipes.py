@@ -52,6 +52,15 @@ def test_take_gives_at_most_what_is_asked_for() -> None:
     assert [right.take(3), right.take(3), right.take(3), right.take(3)] == [b"abc", b"def", b"gh", b""]
 
 
+def test_nothing_is_no_obstacle() -> None:
+    turns = Turns()
+    left, right = turns.connected()
+    assert left.give(b"") == 0
+    left.give(b"after it")
+    turns.settle()
+    assert right.take(100) == b"after it"
+
+
 def test_a_full_outbox_takes_nothing_and_says_when_it_does() -> None:
     turns = Turns()
     left, right = turns.connected()

@@ -248,7 +248,7 @@ def test_close_twice_and_calls_afterwards_are_harmless(clock: HandClock) -> None
     reactor.call_soon(lambda: pytest.fail("called after close"))
 
 
-@pytest.mark.parametrize("end", [Reactor.close, Reactor.abandon])
+@pytest.mark.parametrize("end", [Reactor.close, Reactor.orphan])
 def test_after_its_end_nothing_can_be_removed_twice(end: Callable[[Reactor], None], pair: Pair) -> None:
     reactor = Reactor(time.monotonic)
     reactor.add(pair[0], READ, lambda mask: None)

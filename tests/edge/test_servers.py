@@ -46,7 +46,7 @@ class Served:
 
     def __init__(self) -> None:
         self.world = SimulatedWorld(1)
-        self.pump = ServerPump(Echo(), self.world)  # type: ignore[arg-type]
+        self.pump = ServerPump(Echo(), self.world)
         for port in (80, 81):
             self.pump.add(self.world.listen(self.world.v4, port, self.pump.mark))
         self.client = self.world.machine("client").open_links(lambda: None)

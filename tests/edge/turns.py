@@ -1,9 +1,9 @@
 """Pipes over two stacks on a hand clock, serviced once a turn as a pump would.
 
-    turns = Turns()
-    left, right = turns.connected()
-    left.give(b"hello")
-    turns.settle()
+turns = Turns()
+left, right = turns.connected()
+left.give(b"hello")
+turns.settle()
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import attrs
 
@@ -34,7 +35,7 @@ def secret(name: str) -> bytes:
     return random.Random(name).randbytes(32)
 
 
-def node(number: int, name: str, **more: object) -> Node:
+def node(number: int, name: str, **more: Any) -> Node:
     """Node 1 is 100.64.0.1 and fd7a:115c:a1e0::1, and so on; its endpoint is 192.0.2.N:41641."""
     own = (ip_network(f"100.64.0.{number}/32"), ip_network(f"fd7a:115c:a1e0::{number}/128"))
     plain = Node(

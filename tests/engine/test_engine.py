@@ -10,7 +10,7 @@ import pytest
 from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, Pair, netmap
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
-from tsnet.base.keys import DiscoPrivateKey
+from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.disco.stun import encode_request
 from tsnet.engine import tsmp
 from tsnet.engine.engine import MTU, UDP, own_prefixes, udp_runs
@@ -110,7 +110,12 @@ def test_tsmp_ping() -> None:
     pair = Pair()
     assert pair.b.engine.ping_tsmp(A4.packed, b"abcdefgh", pair.now)
     found: list[Any] = []
-    pair.reach(lambda: found.extend(pair.b.engine.take_messages()) or found)
+
+    def answered() -> bool:
+        found.extend(pair.b.engine.take_messages())
+        return bool(found)
+
+    pair.reach(answered)
     assert found == [(pair.nodes[0].key, A4.packed, tsmp.Pong(b"abcdefgh"))]
     assert not pair.b.engine.ping_tsmp(bytes([100, 64, 0, 99]), bytes(8), pair.now)
 
@@ -185,7 +190,27 @@ def test_a_peer_with_a_new_disco_key_has_restarted_and_its_session_is_made_anew(
     echo = pair.b.engine.stack.ping(A4)
     echo.send(pair.now, 1, bytes(8))
     pair.reach(lambda: echo.readable)
-    assert [datagram[0] for _, datagram in pair.b.sent[sent:]][0] == 1  # an initiation came first
+    assert next(datagram[0] for _, datagram in pair.b.sent[sent:]) == 1  # an initiation came first
+
+
+def test_a_new_disco_key_that_the_session_itself_has_told_leaves_the_session_alone() -> None:
+    """The peer restarted, met us again, and only then control tells us of it."""
+    pair = Pair()
+    connected(pair)
+    reborn = attrs.evolve(pair.nodes[0], disco_key=disco_public(DiscoPrivateKey(bytes(range(32)))))
+    assert reborn.disco_key is not None
+    pair.a.engine.disco_key = reborn.disco_key
+    pair.a.engine.suspended(pair.now)  # as after a restart: its next session opens with the new key
+    echo = pair.a.engine.stack.ping(B4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable)
+    assert pair.b.engine.take_messages() == []
+    sent = len(pair.b.sent)
+    pair.b.engine.apply(netmap(pair.nodes[1], reborn), pair.now)
+    echo = pair.b.engine.stack.ping(A4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable)
+    assert 1 not in [datagram[0] for _, datagram in pair.b.sent[sent:]]  # no initiation
 
 
 def test_routes_through_a_peer_carry_nothing_yet() -> None:
@@ -264,8 +289,8 @@ def test_suspended_sessions_are_made_anew() -> None:
 
 
 def test_down_is_split_by_the_kind_of_its_path() -> None:
-    udp, derp = UdpAddress("192.0.2.1", 1), DerpAddress(900, bytes(32))
-    runs = [(udp, [b"1"]), (derp, [b"2"]), (udp, [b"3"])]
+    udp, derp = UdpAddress("192.0.2.1", 1), DerpAddress(900, NodeKey(bytes(32)))
+    runs: list[tuple[UdpAddress | DerpAddress, list[bytes]]] = [(udp, [b"1"]), (derp, [b"2"]), (udp, [b"3"])]
     assert udp_runs(runs) == ([(udp, [b"1"]), (udp, [b"3"])], [(derp, [b"2"])])
 
 

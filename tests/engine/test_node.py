@@ -12,7 +12,7 @@ import pytest
 from tests.engine.pair import netmap, node, secret
 from tests.house import House
 from tsnet.base.keys import NodePrivateKey
-from tsnet.base.links import Opened, Received
+from tsnet.base.links import Event, Opened, Received
 from tsnet.config import configure
 from tsnet.control import facts as told
 from tsnet.engine import facts
@@ -126,7 +126,7 @@ def test_ports_are_bound_once_and_only_on_own_addresses() -> None:
         some.open_udp(80, None)
     some.listen(81, ip_address("100.64.0.1"))
     for bind in (some.listen, some.open_udp):
-        with pytest.raises(AddressNotAvailable, match="100.64.0.2 is not an address"):
+        with pytest.raises(AddressNotAvailable, match=r"100\.64\.0\.2 is not an address"):
             bind(82, ip_address("100.64.0.2"))
 
 
@@ -182,7 +182,11 @@ def test_the_words_of_control_reach_the_application() -> None:
 
 def test_events_of_links_that_it_does_not_have_change_nothing() -> None:
     some = running()
-    stray = [Received(("derp", 9, 77), b"x" * 50), Opened(("control", 5)), Received(("control", 5), b"HTTP/1.1 200")]
+    stray: list[Event] = [
+        Received(("derp", 9, 77), b"x" * 50),
+        Opened(("control", 5)),
+        Received(("control", 5), b"HTTP/1.1 200"),
+    ]
     some.receive([], stray, NOW)
     some.transmit(NOW, 1 << 20)
     assert some.relays.dropped["closed"] == 1
@@ -193,7 +197,7 @@ def test_time_never_goes_back_and_a_gap_is_a_suspension() -> None:
     some.transmit(NOW + 5, 1 << 20)
     assert some._clamp(NOW) == NOW + 5
     suspended: list[float] = []
-    some.engine.suspended = suspended.append  # type: ignore[method-assign]
+    some.engine.suspended = suspended.append  # type: ignore[method-assign, assignment]
     some._clamp(NOW + 5 + SUSPENDED_AFTER + 1)
     assert suspended == [] or some.deadline() < NOW
     some._now = NOW

@@ -85,7 +85,9 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
     def log_message(self, format: str, *args: Any) -> None:
-        _log.info("%s " + format, self.address_string(), *args)
+        """The request line is the caller's: nothing in it may move a terminal's cursor or begin another line."""
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in format % args)
+        _log.info("%s %s", self.address_string(), text)
 
 
 def _in_threads(app: Any) -> Any:

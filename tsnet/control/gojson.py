@@ -53,6 +53,12 @@ def text(value: Any) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
+def line(value: Any) -> str:
+    """Text that a person will see, in a terminal or a log: nothing in it moves the cursor or begins another line."""
+    found = text(value)
+    return found if found.isprintable() else "".join(char if char.isprintable() else "?" for char in found)
+
+
 def integer(value: Any) -> int:
     """Also from the decimal string that some gateways write for 64-bit numbers."""
     if isinstance(value, (int, float)):

@@ -26,7 +26,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson, tailcfg
-from tsnet.control.gojson import integer, items, key, mapping, numbered, text
+from tsnet.control.gojson import integer, items, key, line, mapping, numbered, text
 from tsnet.control.mapframes import expand
 from tsnet.netmap.merge import MapUpdate, PeerChange
 from tsnet.netmap.model import UserProfile
@@ -151,9 +151,9 @@ class RegisterResponse:
             user=attrs.evolve(login, id=integer(mapping(fields.get("User")).get("ID")) or login.id),
             node_key_expired=fields.get("NodeKeyExpired") is True,
             machine_authorized=fields.get("MachineAuthorized") is True,
-            auth_url=text(fields.get("AuthURL")),
+            auth_url=line(fields.get("AuthURL")),
             node_key_signature=_base64(fields.get("NodeKeySignature")),
-            error=text(fields.get("Error")),
+            error=line(fields.get("Error")),
         )
 
 
@@ -287,7 +287,7 @@ def decode_map(message: bytes) -> MapResponse:
         update=_decode_update(fields),
         keep_alive=fields.get("KeepAlive") is True,
         ping=PingRequest.decode(fields.get("PingRequest")),
-        pop_browser_url=text(fields.get("PopBrowserURL")),
+        pop_browser_url=line(fields.get("PopBrowserURL")),
         sleep=max(0.0, gojson.number(mapping(fields.get("Debug")).get("SleepSeconds"))),
     )
 
@@ -308,8 +308,8 @@ def _decode_update(fields: JsonObject) -> MapUpdate:
             name: tailcfg.decode_filter(item) for name, item in mapping(fields.get("PacketFilters")).items()
         },
         dns=tailcfg.decode_dns(fields.get("DNSConfig")),
-        domain=text(fields.get("Domain")),
-        health=None if fields.get("Health") is None else gojson.texts(fields.get("Health")),
+        domain=line(fields.get("Domain")),
+        health=None if fields.get("Health") is None else tuple(map(line, gojson.texts(fields.get("Health")))),
         display_messages={
             name: gojson.raw(item) if isinstance(item, dict) else None
             for name, item in mapping(fields.get("DisplayMessages")).items()

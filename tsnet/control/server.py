@@ -106,7 +106,7 @@ class Server:
         self._held_at = tailnet.generation
         self._pending: dict[Connection, None] = {}  # may have something to send
         self._closing: list[Effect] = []
-        self._limits: list[tuple[float, int, Connection, str]] = []
+        self._limits: list[tuple[float, int, Link, str]] = []  # by link: a limit keeps no connection
         self._order = itertools.count()
 
     @property
@@ -317,16 +317,19 @@ class Server:
 
     def _expire(self, now: float) -> None:
         while self._limits and self._limits[0][0] <= now:
-            _at, _order, connection, reason = heapq.heappop(self._limits)
+            _at, _order, link, reason = heapq.heappop(self._limits)
+            connection = self._connections.get(link)
+            if connection is None:
+                continue
             full_too_long = connection.full_at <= now - WRITE_TIMEOUT
             late = connection.stage is Stage.PAGES if reason == PAGES_TOO_LONG else full_too_long
-            if late and self._connections.get(connection.link) is connection:
+            if late:
                 self.dropped[reason] += 1
                 self._forget(connection, now)
-                self._closing.append(Close(connection.link))
+                self._closing.append(Close(link))
 
     def _limit(self, at: float, connection: Connection, reason: str) -> None:
-        heapq.heappush(self._limits, (at, next(self._order), connection, reason))
+        heapq.heappush(self._limits, (at, next(self._order), connection.link, reason))
 
     def _forget(self, connection: Connection, now: float) -> None:
         self._connections.pop(connection.link, None)

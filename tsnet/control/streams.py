@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,7 @@ class MapStreams:
         stream.write(MapResponse(first(told, now + self._wall_offset), disable_log_tail=True), now)
         self._touched[connection] = None
         if request.keep_alive:
-            self._at(stream.keep_alive_at, self._keep_alive, stream)
+            self._at(stream.keep_alive_at, self._keep_alive, weakref.ref(stream))
 
     def closed(self, connection: Connection, number: int | None, now: float) -> None:
         """A stream of this connection is gone; all of them, if no number is given."""
@@ -182,13 +183,15 @@ class MapStreams:
         del self._offline_at[node_id]
         return self._tailnet.members.get(node_id)
 
-    def _keep_alive(self, stream: MapStream, now: float) -> None:
-        if not stream.is_open:
+    def _keep_alive(self, reference: weakref.ref[MapStream], now: float) -> None:
+        """By reference: a timer keeps no stream that has ended."""
+        stream = reference()
+        if stream is None or not stream.is_open:
             return
         if now >= stream.keep_alive_at and stream.is_ready:
             stream.write(MapResponse(keep_alive=True), now)
             self._touched[stream.connection] = None
-        self._at(max(stream.keep_alive_at, now + 1.0), self._keep_alive, stream)
+        self._at(max(stream.keep_alive_at, now + 1.0), self._keep_alive, reference)
 
     def _at(self, when: float, action: Callable[[Any, float], None], subject: Any) -> None:
         heapq.heappush(self._timers, (when, next(self._order), action, subject))

@@ -15,7 +15,19 @@ from typing import Any
 
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 from tsnet.control import gojson
-from tsnet.control.gojson import format_time, integer, items, key, mapping, numbered, objects, prefixes, text, texts
+from tsnet.control.gojson import (
+    format_time,
+    integer,
+    items,
+    key,
+    line,
+    mapping,
+    numbered,
+    objects,
+    prefixes,
+    text,
+    texts,
+)
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import (
     CapGrant,
@@ -50,7 +62,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
     return Node(
         id=node_id,
         stable_id=text(fields.get("StableID")),
-        name=text(fields.get("Name")).rstrip("."),
+        name=line(fields.get("Name")).rstrip("."),
         key=node_key,
         user=integer(fields.get("User")),
         machine=key(MachineKey, fields.get("Machine")),
@@ -62,7 +74,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
         hostinfo=gojson.raw(fields.get("Hostinfo")),
         created=text(fields.get("Created")),
         capability_version=integer(fields.get("Cap")),
-        tags=texts(fields.get("Tags")),
+        tags=tuple(map(line, texts(fields.get("Tags")))),
         primary_routes=prefixes(fields.get("PrimaryRoutes")),
         key_expiry=gojson.unix_time(fields.get("KeyExpiry")),
         last_seen=gojson.unix_time(fields.get("LastSeen")),
@@ -133,9 +145,9 @@ def decode_user(value: Any) -> UserProfile:
     fields = mapping(value)
     return UserProfile(
         integer(fields.get("ID")),
-        text(fields.get("LoginName")),
-        text(fields.get("DisplayName")),
-        text(fields.get("ProfilePicURL")),
+        line(fields.get("LoginName")),
+        line(fields.get("DisplayName")),
+        line(fields.get("ProfilePicURL")),
     )
 
 

@@ -44,6 +44,7 @@ from tsnet.netmap.model import DerpNode, DerpRegion
 CONNECT_TIMEOUT = 10.0
 SILENCE_TIMEOUT = 120.0  # twice the server's keepalive
 PONG_TIMEOUT = 5.0
+MAX_HEALTH = 1024  # bytes of what a relay says of itself
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 5.0
 STABLE_AFTER = 10.0
 """A connection that lived this long was a good one: the next back-off starts small again."""
@@ -246,7 +247,7 @@ class Client:
             reason = payload[frames.KEY_SIZE] if len(payload) > frames.KEY_SIZE else frames.PEER_GONE_DISCONNECTED
             self._facts.append(PeerGone(region, NodeKey(payload[: frames.KEY_SIZE]), reason))
         elif frame_type == frames.HEALTH:
-            self._facts.append(Health(region, payload.decode("utf-8", "replace")))
+            self._facts.append(Health(region, _printable(payload[:MAX_HEALTH])))
         elif frame_type == frames.RESTARTING and (times := frames.decode_restarting(payload)) is not None:
             self._facts.append(Restarting(region, *times))
         elif frame_type not in (frames.KEEP_ALIVE, frames.SERVER_KEY):
@@ -359,6 +360,11 @@ class Client:
             return DUE_NOW
         at: float = min(_timers(self))
         return at
+
+
+def _printable(text: bytes) -> str:
+    """A relay's words on one line, whatever they hold."""
+    return "".join(char if char.isprintable() else " " for char in text.decode("utf-8", "replace"))
 
 
 def dial_hosts(node: DerpNode) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def scheduler() -> Callable[[Callable[[], object]], None]:
         token = trio.lowlevel.current_trio_token()
 
         def into_trio(function: Callable[[], object]) -> None:
-            with contextlib.suppress(trio.RunFinishedError):
+            with contextlib.suppress(trio.RunFinishedError, OSError):  # OSError: it is ending just now
                 token.run_sync_soon(function)
 
         return into_trio

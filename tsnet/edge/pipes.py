@@ -101,7 +101,7 @@ class Pipe(Waiters):
         if not inbox:
             if self.error is not None and not inbox:
                 raise self.error
-            return None if self.ended and not inbox else b""
+            return None if (self.ended or self._closing) and not inbox else b""
         chunk = inbox.popleft()
         if len(chunk) > max_bytes:
             inbox.appendleft(chunk[max_bytes:])
@@ -117,7 +117,7 @@ class Pipe(Waiters):
         if self.write_error is not None:
             raise self.write_error
         room = OUTBOX_LIMIT - (self._given - self._taken)
-        if room <= 0:
+        if room <= 0 or not data:
             return 0
         piece = bytes(data[:room])
         self._outbox.append(piece)
@@ -249,9 +249,12 @@ class Pipe(Waiters):
 
     def end(self, now: float) -> None:
         """The node closes: what is queued is still sent, then FIN."""
-        self.write_error = NotUp("the node is closing")
+        closing = NotUp("the node is closing")
+        self.write_error = closing
         self.finishing = True
-        self._closing = self.direct is None
+        if self.direct is None:
+            self._closing = True
+            self.error = None if self.ended else closing
         self.service(now)
         self.wake_all()
 

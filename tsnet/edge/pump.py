@@ -23,7 +23,11 @@ from tsnet.engine.node import Node
 from tsnet.errors import Error
 
 BUDGET = 256 * 1024
-"""Bytes pulled from the node in one turn: ACKs of the other direction and other nodes get theirs in between."""
+"""Bytes pulled from the node in one turn: ACKs of the other direction and other nodes get theirs in between.
+
+Chosen by round trips beside a stream (benchmarks.exchanges): 512 KiB saves a stream 7 % of its CPU, and makes every
+round trip of its neighbours a fifth longer; 128 KiB costs 10 % and shortens none.
+"""
 
 
 class Serviced(Protocol):

@@ -134,17 +134,6 @@ class Reactor:
             if self._closed:
                 return
             self._closed = True
-        self._free()
-
-    def abandon(self) -> None:
-        """`close` in the child of a fork. The kernel's selector is shared with the parent: to unregister a socket here
-        would deafen the parent, and the lock may be held by a thread that did not come along."""
-        if not self._closed:
-            self._closed = True
-            self._lock = threading.Lock()
-            self._free()
-
-    def _free(self) -> None:
         self._selector.close()
         self._wake_end.close()
         self._waiting_end.close()
@@ -156,6 +145,8 @@ class Reactor:
 
         The kernel's poll set is shared with the parent, so nothing may be unregistered: the parent would lose it.
         """
+        if self._closed:
+            return
         self._closed = self._woken = True
         watched = [key.fileobj for key in self._selector.get_map().values()]
         self._selector.close()

@@ -42,7 +42,7 @@ class SystemWorld:
         self.next_event = self.reactor.next_event
         self.fileno = self.reactor.fileno
         self.close = self.reactor.close
-        self.abandon = self.reactor.abandon
+        self.abandon = self.reactor.orphan
 
     def clock(self) -> float:
         return _clock()

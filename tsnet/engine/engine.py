@@ -19,7 +19,8 @@ from ipaddress import ip_address
 
 from netstack import Stack
 from tsnet.base.addresses import DerpAddress, Destination, IPPrefix, UdpAddress
-from tsnet.base.keys import DiscoPrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.crypto import disco_public
+from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
 from tsnet.engine.classify import classify
@@ -29,7 +30,7 @@ from tsnet.netmap.model import NetMap, Node
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.netmap.routes import Routes
 from tsnet.wireguard.device import Device
-from tsnet.wireguard.facts import Heard, MarkMoved
+from tsnet.wireguard.facts import Established, Heard, MarkMoved
 
 MTU = 1280
 ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED", "fragments", "udp", "icmp"})
@@ -55,6 +56,7 @@ class Engine:
         self.packet_filter = PacketFilter()
         self.device = Device(node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU)
         self.paths = Paths(disco_key, entropy=entropy)
+        self.disco_key = disco_public(disco_key)
         self.stack = Stack(entropy=entropy, mtu=MTU, now=now)
         self.ingress = Ingress(Routes(), self.packet_filter)
         self.egress = Egress(Routes(), self.packet_filter)
@@ -64,6 +66,7 @@ class Engine:
         self.dropped: Counter[str] = Counter()
         self._full: set[int] = set()
         self._talking: dict[NodeKey, int] = {}
+        self._advertised: dict[NodeKey, DiscoKey] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
 
@@ -74,11 +77,12 @@ class Engine:
             self.device.remove_peer(key)
             self.stack.forget_link(key)
             self._talking.pop(key, None)
+            self._advertised.pop(key, None)
         for key, peer in peers.items():
             before = self._peers.get(key)
             if before is None:
                 self.device.add_peer(key)
-            elif before.disco_key != peer.disco_key and before.disco_key is not None:
+            elif before.disco_key not in (peer.disco_key, None) and self._advertised.get(key) != peer.disco_key:
                 self.device.reset_peer(key, now)  # the peer restarted: its sessions are gone
         self._peers = peers
         gained = self.paths.set_peers(peers.values(), now)
@@ -174,6 +178,8 @@ class Engine:
         for fact in self.device.take_facts():
             if type(fact) is Heard:
                 self.paths.authenticated(fact.key, fact.source, now)
+            elif type(fact) is Established:
+                self._advertise(fact.key, now)
             elif type(fact) is MarkMoved:
                 self.timestamp_mark = fact.timestamp_mark
 
@@ -202,19 +208,39 @@ class Engine:
         self.device.send([(key, [tsmp.packet(source, address, tsmp.Ping(data))])], now)
         return True
 
+    def _advertise(self, key: NodeKey, now: float) -> None:
+        """Open the session with our disco key, as Go does from 1.102 on.
+
+        A peer that control tells of a new disco key takes us for restarted and drops its sessions with us: also the
+        one that we have just made after our restart, when we were faster than control. Told inside it, it does not.
+        """
+        for address in self._peers[key].ips if key in self._peers else ():
+            source = self.own_address(len(address.packed))
+            if source is not None:
+                advertisement = tsmp.DiscoAdvertisement(self.disco_key)
+                self.device.send([(key, [tsmp.packet(source, address.packed, advertisement)])], now)
+                return
+
     def own_address(self, size: int) -> bytes | None:
         """Our address of that length in bytes."""
         return next((packed for address in self.stack.addresses if len(packed := address.packed) == size), None)
 
     def take_messages(self) -> list[tuple[NodeKey, bytes, tsmp.Message]]:
-        """TSMP that concerns more than the data path. A rejection ends the dial that it answers."""
-        messages = self.ingress.take_messages()
-        for _key, address, message in messages:
+        """TSMP that concerns more than the data path. A rejection ends the dial that it answers.
+
+        A disco key goes no further: when control reports it too, the session that it came in is known to be good.
+        """
+        messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []
+        for key, address, message in self.ingress.take_messages():
+            if isinstance(message, tsmp.DiscoAdvertisement):
+                self._advertised[key] = message.key
+                continue
             if isinstance(message, tsmp.Rejected) and message.protocol == 6:
                 own = self.own_address(len(address))
                 if own is not None:
                     source, target = ip_address(own), ip_address(address)
                     self.stack.refuse(source, message.source_port, target, message.destination_port)
+            messages.append((key, address, message))
         return messages
 
 

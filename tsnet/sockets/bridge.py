@@ -35,7 +35,7 @@ class Pipe(Protocol):
     remote_address: Address
 
     def read_available(self, max_bytes: int) -> bytes | None:
-        """What has come: b"" for nothing yet, None at the peer's end; once all else is read, the error that broke it."""
+        """What has come: b"" for nothing yet, None at the end; once all else is read, the error that broke it."""
         ...
 
     def write_some(self, data: bytes) -> int:

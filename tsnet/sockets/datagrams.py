@@ -117,6 +117,11 @@ class DatagramSocket(socket.socket):
         data, sender = self.recvfrom(bufsize, flags)
         return data, [], 0, sender
 
+    def _real_close(self, *args: Any) -> None:
+        super()._real_close(*args)  # type: ignore[misc]
+        if not pairs.HAVE_UNIX:  # a loopback pair does not tell its other end
+            self._bridge.application_closed()
+
 
 class DatagramBridge:
     """The node's end. All but the constructor belongs to the node's thread. dropped: datagrams that found no room."""
@@ -130,6 +135,16 @@ class DatagramBridge:
         self._pipe.direct = self._to_application
         self._reactor.add(self._inner, READ, self._from_application)
         self._to_application()
+
+    def application_closed(self) -> None:
+        """From any thread: nothing more comes from the application but what is under way."""
+
+        def end() -> None:
+            if self._inner.fileno() >= 0:
+                self._from_application(READ)
+                self._end()
+
+        self._reactor.call_soon(end)
 
     def take_error(self) -> OSError:
         error, self.error = self.error, None

@@ -17,6 +17,7 @@ import errno
 import itertools
 import os
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from tsnet.sockets import pairs
 from tsnet.sockets.bridge import Bridge, Pipe
 from tsnet.sockets.connected import Link, TailnetSocket, sockaddr
 
+RESET = struct.pack("ii", 1, 0)
 _MAX_MESSAGE = 256
 _BACKLOG = 128
 
@@ -126,9 +128,19 @@ class ListeningSocket(socket.socket):
         self._copies[0] -= 1
         # the last copy wakes who is blocked in `accept`; a prefork server's child must not do so to its siblings
         if not self._copies[0] and os.getpid() == self._process:
+            self._reset_waiting()
             with contextlib.suppress(OSError):
                 self.shutdown(socket.SHUT_RDWR)
         super()._real_close(*args)  # type: ignore[misc]
+
+    def _reset_waiting(self) -> None:
+        """Nobody will accept what waits: its peers see a reset, as from any listener."""
+        with contextlib.suppress(OSError, IndexError):
+            self.settimeout(0)
+            while True:
+                connection, _address = self.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                connection.close()
 
 
 class Backlog:

@@ -9,10 +9,16 @@ Source: Go tstest/integration/testcontrol, cmd/derper.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.interop.harness.certificates import PrivateCA
 from tests.interop.harness.lines import Lines
 from tests.interop.harness.process import Process, can_connect
 from tests.interop.harness.requirements import BIN
@@ -22,33 +28,62 @@ DERP_REGION = 900
 LOOPBACK = "127.0.0.1"
 
 
-class Derper:
-    """DERP on plain HTTP, STUN beside it. `stop` and `start` restart it under the same key."""
+Tls = Literal["", "ca", "name", "pin", "insecure"]
 
-    def __init__(self, scene: Scene, *, port: int = 3340, stun_port: int = 3478, region: int = DERP_REGION) -> None:
-        self.scene = scene
+
+class Derper:
+    """DERP, STUN beside it. `stop` and `start` restart it under the same key.
+
+    tls: nothing is plain HTTP; else how clients are to judge its certificate: by a private CA (`ca`) and its address,
+    by the CA and a CertName that is not the host's, by its own hash (a self-signed one that derper makes), not at all.
+    """
+
+    def __init__(
+        self, scene: Scene, *, port: int = 3340, stun_port: int = 3478, region: int = DERP_REGION, tls: Tls = ""
+    ) -> None:
+        self.scene, self.tls = scene, tls
         self.port, self.stun_port, self.region = port, stun_port, region
         self.process: Process | None = None
+        self.ca: PrivateCA | None = None
+        self._folder = scene.folder / f"derper-{region}"
+        self._folder.mkdir()
+        if tls in ("ca", "name"):
+            self.ca = PrivateCA(self._folder)
+            self.ca.leaf(LOOPBACK, "relay.example")
 
     @property
     def region_json(self) -> dict[str, object]:
         node = {
             "Name": f"{self.region}a",
             "RegionID": self.region,
-            "HostName": LOOPBACK,
+            "HostName": "front.example" if self.tls == "name" else LOOPBACK,
+            "CertName": {"name": "relay.example", "pin": self._pin}.get(self.tls, ""),
             "IPv4": LOOPBACK,
             "IPv6": "none",
             "DERPPort": self.port,
             "STUNPort": self.stun_port,
-            "InsecureForTests": True,
+            "InsecureForTests": self.tls in ("", "insecure"),
         }
         name = f"lab{self.region}"
         return {"RegionID": self.region, "RegionCode": name, "RegionName": name, "Nodes": [node]}
 
+    @property
+    def _pin(self) -> str:
+        """The certificate that derper signed itself, once it runs."""
+        path = self._folder / f"{LOOPBACK}.crt"
+        if not path.exists():
+            return ""
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        return f"sha256-raw:{sha256(certificate.public_bytes(Encoding.DER)).hexdigest()}"
+
     def start(self) -> None:
-        name = f"derper-{self.region}"
-        command: list[str | Path] = [BIN / "derper", "-dev", "-a", f":{self.port}", "-stun-port", str(self.stun_port)]
-        self.process = self.scene.run(name, [*command, "-c", self.scene.folder / f"{name}.key"])
+        command: list[str | Path] = [BIN / "derper", "-stun-port", str(self.stun_port)]
+        command += ["-c", self._folder / "config", "-a", f":{self.port}"]
+        if self.tls:  # for an address derper takes any server name, and signs itself what the folder lacks
+            command += ["-certmode", "manual", "-certdir", self._folder, "-hostname", LOOPBACK, "-http-port", "-1"]
+        else:
+            command += ["-dev"]
+        self.process = self.scene.run(self._folder.name, command)
         self.process.wait_until(lambda: can_connect(LOOPBACK, self.port), "listening")
 
     def stop(self) -> None:
@@ -81,6 +116,12 @@ class TestControl:
         self.scene = scene
         self.url = f"http://{LOOPBACK}:{port}"
         self.environment: Mapping[str, str] = {"TS_DEBUG_USE_DERP_HTTP": "1"}
+        self.ssl_context: ssl.SSLContext | None = None
+        if any(derper.tls for derper in derpers):
+            self.environment = {}
+        for ca in (derper.ca for derper in derpers if derper.ca):
+            self.environment = {"SSL_CERT_FILE": str(ca.path)}
+            self.ssl_context = ssl.create_default_context(cafile=ca.path)
         self._port = port
         derp_map = scene.folder / f"derpmap-{port}.json"
         regions = {str(derper.region): derper.region_json for derper in derpers}

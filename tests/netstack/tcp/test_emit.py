@@ -221,6 +221,21 @@ def test_a_budget_cuts_the_turn_but_loses_nothing() -> None:
     assert len(server.read()) == 12_000
 
 
+def test_what_only_the_budget_stops_does_not_open_the_congestion_window() -> None:
+    pair = Pair()
+    client, server = pair.connected()
+    in_flight = 0
+    for _ in range(200):
+        client.write(bytes(1 << 18), pair.now)
+        runs = pair.a.transmit(pair.now, 64 * 1024)
+        in_flight = max(in_flight, client.info().in_flight)
+        pair.b.receive([("a", packets) for _, packets in runs], pair.now)
+        server.read()
+        pair.a.receive([("b", packets) for _, packets in pair.b.transmit(pair.now)], pair.now)
+        pair.clock.advance(0.001)
+    assert client.info().cwnd <= 4 * in_flight
+
+
 def test_a_held_link_gives_nothing_and_is_not_due() -> None:
     pair = Pair()
     client, server = pair.connected()

@@ -1,0 +1,274 @@
+"""Real Go nodes on the embedded tailnet, beside ours: tsnet 1.102, and caddy with tsnet 1.90.
+
+The tailnet, our node and its app are in this process, as in a user's test; all of them speak through the tailnet's own
+relay, which Go trusts as the DERP map says (InsecureForTests).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+
+import tsnet
+from tests.interop.harness import ours
+from tests.interop.harness.caddy import Caddy
+from tests.interop.harness.control import ControlAt
+from tests.interop.harness.gopeer import GoPeer
+from tests.interop.harness.lines import PeerError
+from tests.interop.harness.ours import drain, exchange, is_online, peer_of, serve_echo, serve_http, serve_once, until
+from tests.interop.harness.process import Process
+from tests.interop.harness.requirements import need
+from tests.interop.harness.scene import Scene
+from tsnet.edge.state import MemoryStore
+from tsnet.testing.tailnet import Tailnet
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+MIB = 1 << 20
+ROOT = Path(__file__).parent.parent.parent
+
+
+@attrs.define
+class Lab:
+    scene: Scene
+    tailnet: Tailnet
+
+    @property
+    def control(self) -> ControlAt:
+        return ControlAt(self.tailnet.control_url)
+
+    def key(self, user: str, **options: Any) -> str:
+        return self.tailnet.create_auth_key(user, reusable=True, **options)
+
+    def node(self, name: str = "ours", user: str = "alice@example.com", **options: Any) -> tsnet.Server:
+        return ours.node(self.control, name, **{"auth_key": self.key(user), "ephemeral": True, **options})
+
+    def go(self, name: str = "go", user: str = "bob@example.com", **options: Any) -> GoPeer:
+        return GoPeer(self.scene, self.control, name, auth_key=self.key(user), **options)
+
+    def caddy(self, name: str = "web", user: str = "bob@example.com", upstream: str = "ours:80") -> Caddy:
+        return Caddy(self.scene, self.control, name, auth_key=self.key(user), upstream=upstream)
+
+
+@pytest.fixture
+def lab(scene: Scene) -> Iterator[Lab]:
+    need("tsnetpeer")
+    with Tailnet() as tailnet:
+        yield Lab(scene, tailnet)
+
+
+def knows_home(go: GoPeer, name: str = "ours") -> bool:
+    return bool((go.peer(name) or {}).get("Relay"))
+
+
+# --- caddy ------------------------------------------------------------------------------------------------------
+
+
+def test_caddy_and_our_node_by_name_through_derp(lab: Lab) -> None:
+    """HTTP both ways, who asks by WhoIs on both sides, 64 MiB each way."""
+    need("caddy")
+    bulk = Random("bulk").randbytes(64 * MIB)
+    with lab.node() as node, serve_http(node), node.httpx_client(timeout=60) as client, lab.caddy() as caddy:
+        until(lambda: is_online(node, "web"), 5)
+        assert client.get("http://web/").text == "hello from web"
+        assert client.get("http://web/whoami").text == "alice@example.com"
+        assert client.get("http://web.tailnet.test/name").text.split()[-1] in map(str, node.addresses)
+        status, body = caddy.get("/there")
+        told = json.loads(body)
+        assert (status, told["name"], told["user"], told["path"]) == (200, "web", "bob@example.com", "/there")
+
+        (caddy.files / "bulk").write_bytes(bulk)
+        digest = sha256()
+        with client.stream("GET", "http://web/files/bulk") as answer:
+            for chunk in answer.iter_bytes():
+                digest.update(chunk)
+        assert digest.digest() == sha256(bulk).digest()
+        status, body = caddy.get("/upload", data=bulk, timeout=60)
+        assert (status, json.loads(body)["sha256"]) == (200, sha256(bulk).hexdigest())
+
+
+def test_caddy_refuses_a_tagged_node_by_whois(lab: Lab) -> None:
+    need("caddy")
+    with lab.caddy(), lab.node(auth_key=lab.key("", tags=["tag:ci"])) as node, node.httpx_client() as client:
+        until(lambda: is_online(node, "web"), 5)
+        assert client.get("http://web/").status_code == 200
+        assert client.get("http://web/whoami").status_code == 401
+
+
+# --- Go 1.102 ---------------------------------------------------------------------------------------------------
+
+
+def test_go_and_our_node(lab: Lab) -> None:
+    """Names, identity, HTTP, pings, 64 MiB each way at once, through the tailnet's relay."""
+    with lab.go() as go, lab.node() as node, serve_http(node), node.httpx_client() as client:
+        granted = go.up()
+        go.serve_http()
+        until(lambda: is_online(node, "go") and knows_home(go), 5)
+        told = client.get("http://go/").json()
+        assert (told["whois"]["name"], told["whois"]["user"]) == ("ours.tailnet.test", "alice@example.com")
+        for address in node.addresses:
+            host = f"[{address}]" if address.version == 6 else str(address)
+            told = json.loads(go.get(f"http://{host}/").body)
+            assert (told["name"], told["user"]) == ("go", "bob@example.com")
+            for kind in ("disco", "TSMP", "ICMP"):
+                assert go.ping(str(address), kind)["NodeName"] == "ours"
+        for host in ("go", *granted.addresses):
+            for kind in ("icmp", "tsmp"):
+                assert node.ping(host, kind=kind).seconds < 2
+        go.listen(":7", "echo")
+        with node.dial("go", 7) as stream:
+            stream.settimeout(60)
+            sent, count, received = exchange(stream, 64 * MIB)
+            assert (count, received) == (64 * MIB, sent)
+        with serve_once(node, 8, drain) as result:
+            there, _ = go.send("ours:8", 64 * MIB)
+            assert result() == (64 * MIB, there.sha256)
+        status = go.peer("ours")
+        assert status is not None
+        assert (status["CurAddr"], status["Relay"]) == ("", "embedded")
+
+
+def test_the_tailnets_control_and_relay_restart_and_no_stream_breaks(lab: Lab) -> None:
+    with lab.go() as go, lab.node() as node, serve_echo(node, 8):
+        go.up()
+        go.listen(":7", "echo")
+        until(lambda: is_online(node, "go") and knows_home(go), 5)
+        theirs = go.open("ours:8")
+        with node.dial("go", 7) as mine:
+            mine.settimeout(40)
+            for restart in (lab.tailnet.restart_derp, lab.tailnet.restart_control):
+                restart()
+                mine.sendall(b"across")
+                go.write(theirs, b"across")
+                assert mine.recv(100) == b"across"
+                assert go.read(theirs, 6, timeout=40) == b"across"
+            until(lambda: lab.tailnet.online() == {"go", "ours"}, 30)
+        go.close_stream(theirs)
+
+
+def test_each_sees_the_other_come_and_go_at_once(lab: Lab) -> None:
+    with lab.go() as go:
+        go.up()
+        with lab.node() as node:
+            assert until(lambda: is_online(node, "go"), 3) < 3
+            assert until(lambda: (go.peer("ours") or {}).get("Online"), 3) < 3
+            with lab.go("other", ephemeral=True) as other:
+                other.up()
+                assert until(lambda: is_online(node, "other"), 3) < 3
+                other.logout()
+                assert until(lambda: peer_of(node, "other") is None, 3) < 3
+        assert until(lambda: go.peer("ours") is None, 3) < 3
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["we dial", "go dials"])
+def test_who_comes_back_under_its_key_breaks_no_session(lab: Lab, ours_first: bool) -> None:
+    """A session that is made before control tells of the restart outlives that word, on both sides."""
+    store = MemoryStore()
+    with lab.go() as go:
+        go.up()
+        go.listen(":7", "echo")
+        for _ in range(3):
+            with lab.node(ephemeral=False, state=store) as node, serve_echo(node, 8):
+                if not ours_first:  # Go waits five seconds when its first initiation finds nobody
+                    node.reachable()
+                    until(lambda: (go.peer("ours") or {}).get("Online") and knows_home(go), 5)
+                for _ in range(5):
+                    start = time.monotonic()
+                    if ours_first:
+                        with node.dial("go", 7) as stream:
+                            assert exchange(stream, 1000)[1] == 1000
+                    else:
+                        assert go.send("ours:8", 1000)[1].bytes == 1000
+                    assert time.monotonic() - start < 3
+                    time.sleep(0.05)
+
+
+# --- the policy -------------------------------------------------------------------------------------------------
+
+
+def rules(port: int) -> list[dict[str, list[str]]]:
+    return [{"src": ["*"], "dst": [f"*:{port}"]}]
+
+
+def reaches(go: GoPeer, address: str) -> bool:
+    try:
+        go.close_stream(go.open(address, timeout=3))
+    except PeerError:
+        return False
+    return True
+
+
+def test_one_port_is_allowed_and_the_next_denied_on_both_sides(lab: Lab) -> None:
+    """A denied dial of ours fails at once: Go says so by TSMP. A tsnet dial to us waits, though we say so too."""
+    lab.tailnet.set_policy(rules(80))
+    with lab.go() as go, lab.node() as node, serve_echo(node, 80), serve_echo(node, 81):
+        go.up()
+        for port in (":80", ":81"):
+            go.listen(port, "echo")
+        until(lambda: is_online(node, "go") and knows_home(go), 5)
+        for allowed, denied in ((80, 81), (81, 80)):
+            until(lambda allowed=allowed: reaches(go, f"ours:{allowed}"), 10)  # type: ignore[misc]
+            node.dial("go", allowed).close()
+            start = time.monotonic()
+            with pytest.raises(tsnet.DialRefused, match="a filter denies it"):
+                node.dial("go", denied)
+            assert time.monotonic() - start < 2
+            assert not reaches(go, f"ours:{denied}")
+            lab.tailnet.set_policy(rules(81))
+
+
+def test_caddys_filter_too(lab: Lab) -> None:
+    need("caddy")
+    lab.tailnet.set_policy(rules(80))
+    with (
+        lab.node() as node,
+        serve_http(node, 81),
+        node.httpx_client() as client,
+        lab.caddy(upstream="ours:81") as caddy,
+    ):
+        until(lambda: is_online(node, "web"), 5)
+        assert client.get("http://web/whoami").text == "alice@example.com"
+        with pytest.raises(tsnet.DialRefused):
+            node.dial("web", 81)
+        with pytest.raises(TimeoutError):
+            caddy.get("/", timeout=2)
+
+
+# --- from a shell -----------------------------------------------------------------------------------------------
+
+
+def command(scene: Scene, name: str, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+    paths = {"PYTHONPATH": str(ROOT), **(environment or {})}
+    return scene.run(name, [sys.executable, "-m", "tsnet", *arguments], environment=paths)
+
+
+def test_a_go_peer_joins_what_the_command_line_says(scene: Scene) -> None:
+    """`tsnet tailnet --json` is enough for Go, `tsnet serve` for it to fetch, `tsnet curl` to fetch from it."""
+    need("tsnetpeer")
+    folder = scene.folder / "site"
+    folder.mkdir()
+    (folder / "hello.txt").write_text("from a folder\n")
+    tailnet = command(scene, "tailnet", "tailnet", "--json")
+    tailnet.wait_until(lambda: "\n" in tailnet.log(), "printed its first line")
+    told = json.loads(tailnet.log().splitlines()[0])
+    joining = {"TS_CONTROL_URL": told["control_url"], "TS_AUTHKEY": told["auth_key"]}
+    site = command(scene, "site", "serve", str(folder), "--hostname", "site", "--ephemeral", environment=joining)
+    with GoPeer(scene, ControlAt(told["control_url"]), "go", auth_key=told["auth_key"]) as go:
+        assert go.up().name == f"go.{told['base_domain']}"
+        go.serve_http()
+        site.wait_until(lambda: "http://site" in site.log(), "serving")
+        assert go.get("http://site/hello.txt").body == "from a folder\n"
+        fetched = command(scene, "curl", "curl", "http://go/", "--ephemeral", environment=joining)
+        assert fetched.popen.wait(20) == 0
+        body = fetched.log()[fetched.log().index("{") :]
+        assert json.loads(body[: body.rindex("}") + 1])["whois"]["name"].endswith(told["base_domain"])
+    site.stop()
+    assert site.popen.returncode == 0

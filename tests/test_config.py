@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pickle
+
+import attrs
+import pytest
+
+from tsnet.config import DEFAULT_CONTROL_URL, Config, configure, is_private_host
+from tsnet.errors import ConfigError
+
+KEY = "mkey:" + "5a" * 32
+
+
+def config(
+    hostname: str | None = "shop", environ: dict[str, str] | None = None, script: str = "", **options: object
+) -> Config:
+    return configure(hostname, environ=environ or {}, script=script, **options)  # type: ignore[arg-type]
+
+
+# --- where a value comes from -----------------------------------------------------------------------------------
+
+
+def test_defaults() -> None:
+    plain = config()
+    assert plain == Config("shop", DEFAULT_CONTROL_URL)
+    assert (plain.auth_key, plain.ephemeral, plain.tags, plain.port) == (None, False, (), 0)
+
+
+def test_arguments_come_before_the_environment() -> None:
+    environ = {
+        "TS_HOSTNAME": "env",
+        "TS_AUTHKEY": "from-env",
+        "TS_AUTH_KEY": "second",
+        "TS_CONTROL_URL": "https://env.example",
+    }
+    assert config(None, environ).hostname == "env"
+    assert config(None, environ).auth_key == "from-env"
+    assert config(None, environ).control_url == "https://env.example"
+    given = config("given", environ, auth_key="mine", control_url="https://mine.example")
+    assert (given.hostname, given.auth_key, given.control_url) == ("given", "mine", "https://mine.example")
+    assert config(None, {"TS_AUTH_KEY": "second", "TS_AUTHKEY": ""}).auth_key == "second"
+
+
+@pytest.mark.parametrize(
+    ("value", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("", False), ("no", False)]
+)
+def test_switches_of_the_environment(value: str, on: bool) -> None:
+    switched = config(environ={"TSNET_FORCE_LOGIN": value, "TS_DEBUG_USE_DERP_HTTP": value})
+    assert (switched.force_login, switched.derp_over_http) == (on, on)
+
+
+def test_tests_can_forbid_tailscales_own_control() -> None:
+    forbidding = {"TS_PANIC_IF_HIT_MAIN_CONTROL": "1"}
+    with pytest.raises(ConfigError, match="TS_PANIC_IF_HIT_MAIN_CONTROL"):
+        config(environ=forbidding)
+    config(environ=forbidding, control_url="https://headscale.example")
+
+
+# --- the name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("/srv/shop.py", "shop"),
+        ("My_App v2.py", "my-app-v2"),
+        ("/srv/shop/__main__.py", "shop"),
+        ("/usr/bin/python3.12", "tsnet"),
+        ("/usr/bin/python", "tsnet"),
+        ("/usr/bin/gunicorn", "tsnet"),
+        ("/x/ipykernel_launcher.py", "tsnet"),
+        ("-c", "tsnet"),
+        ("", "tsnet"),
+        ("___.py", "tsnet"),
+        ("a" * 100 + ".py", "a" * 63),
+    ],
+)
+def test_the_default_name_is_the_scripts_never_the_launchers(script: str, name: str) -> None:
+    assert config(None, script=script).hostname == name
+
+
+@pytest.mark.parametrize("name", ["Shop", "a", "a-1", "9", "x" * 63])
+def test_names(name: str) -> None:
+    assert config(name).hostname == name.lower()
+
+
+@pytest.mark.parametrize("name", ["a.b", "-a", "a-", "a b", "ä", "x" * 64, "a_b", "a/b"])
+def test_no_names(name: str) -> None:
+    with pytest.raises(ConfigError, match="DNS label"):
+        config(name)
+
+
+# --- control ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["https://headscale.example/", "https://h.example:8443", "http://127.0.0.1:8080", "http://[::1]:80"]
+)
+def test_control_urls(url: str) -> None:
+    assert config(control_url=url).control_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["headscale.example", "ftp://x", "https://", "https://h:99999", "https://u:p@h", "file:///etc"]
+)
+def test_no_control_urls(url: str) -> None:
+    with pytest.raises(ConfigError):
+        config(control_url=url)
+
+
+def test_a_password_in_the_url_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as refused:
+        config(control_url="https://user:hunter2@h.example")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_plain_http_to_a_public_host_wants_a_word() -> None:
+    url = "http://headscale.example"
+    with pytest.raises(ConfigError, match="allow_http"):
+        config(control_url=url)
+    assert config(control_url=url, allow_http=True).control_url == url
+    assert config(control_url=url, control_key=KEY).control_key is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("10.1.2.3", True),
+        ("192.168.0.1", True),
+        ("172.16.0.1", True),
+        ("100.64.0.1", True),
+        ("fd00::1", True),
+        ("::1", True),
+        ("8.8.8.8", False),
+        ("2001:4860:4860::8888", False),
+        ("headscale.example", False),
+        ("localhost.example", False),
+        ("100.128.0.1", False),
+    ],
+)
+def test_where_plain_http_stays_in_the_house(host: str, private: bool) -> None:
+    assert is_private_host(host) is private
+
+
+@pytest.mark.parametrize("key", ["mkey:", "mkey:zz", "nodekey:" + "5a" * 32, "5a" * 32, "x"])
+def test_no_control_keys(key: str) -> None:
+    with pytest.raises(ConfigError, match="mkey:"):
+        config(control_key=key)
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------
+
+
+def test_tags_are_sorted_once_each() -> None:
+    assert config(tags=["tag:web", "tag:ci", "tag:web"]).tags == ("tag:ci", "tag:web")
+
+
+@pytest.mark.parametrize("tags", [["web"], ["tag:"], ["tag:1"], ["tag:a b"], [""], "tag:web"])
+def test_no_tags(tags: object) -> None:
+    with pytest.raises(ConfigError, match="tag"):
+        config(tags=tags)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_no_ports(port: int) -> None:
+    with pytest.raises(ConfigError, match="port"):
+        config(port=port)
+
+
+def test_options_freeze_and_the_key_is_not_shown() -> None:
+    secret = config(auth_key="tskey-auth-secret")
+    assert "secret" not in repr(secret)
+    with pytest.raises(TypeError, match="auth key"):
+        pickle.dumps(secret)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        secret.hostname = "other"  # type: ignore[misc]

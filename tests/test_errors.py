@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import errno
+import inspect
+import pickle
+
+import pytest
+
+import tsnet
+from tsnet import errors
+from tsnet.errors import Error, LocalError, RemoteError
+
+CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Error)]
+CONCRETE = [kind for kind in CLASSES if kind not in (Error, LocalError, RemoteError)]
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_each_says_who_can_act_and_fits_a_builtin(kind: type[Error]) -> None:
+    assert issubclass(kind, LocalError) != issubclass(kind, RemoteError)
+    builtins = [
+        base
+        for base in kind.__mro__
+        if base.__module__ == "builtins" and base not in (Exception, BaseException, object)
+    ]
+    assert builtins, f"{kind.__name__} fits no builtin"
+    assert kind.__doc__
+
+
+def test_codes_are_stable_and_unique() -> None:
+    codes = [kind.code for kind in CLASSES]
+    assert len(set(codes)) == len(codes)
+    assert {kind.__name__: kind.code for kind in CONCRETE} == {
+        "ConfigError": "config",
+        "NotUp": "not-up",
+        "StateError": "state",
+        "StateLocked": "state-locked",
+        "AddressInUse": "address-in-use",
+        "AddressNotAvailable": "address-not-available",
+        "NotOnTailnet": "not-on-tailnet",
+        "MessageTooLong": "message-too-long",
+        "NeedsLogin": "needs-login",
+        "AuthKeyRejected": "auth-key-rejected",
+        "KeyExpired": "key-expired",
+        "NodeRemoved": "node-removed",
+        "ControlUnreachable": "control-unreachable",
+        "NotAControlServer": "not-a-control-server",
+        "ControlCertificateError": "control-certificate",
+        "UpTimeout": "up-timeout",
+        "DialTimeout": "dial-timeout",
+        "DialRefused": "dial-refused",
+        "HostUnreachable": "host-unreachable",
+        "StreamReset": "stream-reset",
+    }
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_each_is_public(kind: type[Error]) -> None:
+    assert getattr(tsnet, kind.__name__) is kind
+    assert kind.__name__ in tsnet.__all__
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (errors.AddressInUse("x"), errno.EADDRINUSE),
+        (errors.AddressNotAvailable("x"), errno.EADDRNOTAVAIL),
+        (errors.NotOnTailnet("x"), errno.EHOSTUNREACH),
+        (errors.HostUnreachable("x"), errno.EHOSTUNREACH),
+        (errors.DialRefused("x"), errno.ECONNREFUSED),
+        (errors.StreamReset("x"), errno.ECONNRESET),
+        (errors.MessageTooLong("x"), errno.EMSGSIZE),
+    ],
+)
+def test_those_of_sockets_have_their_number(error: OSError, number: int) -> None:
+    assert error.errno == number
+    assert "x" in str(error)
+
+
+def test_the_usual_builtins_catch_them() -> None:
+    for raised, caught in (
+        (errors.DialRefused("x"), ConnectionRefusedError),
+        (errors.DialTimeout("x"), TimeoutError),
+        (errors.UpTimeout("x"), TimeoutError),
+        (errors.StreamReset("x"), ConnectionResetError),
+        (errors.ConfigError("x"), ValueError),
+        (errors.NeedsLogin("x", "https://login"), PermissionError),
+    ):
+        with pytest.raises(caught):
+            raise raised
+
+
+def test_what_they_carry() -> None:
+    assert errors.NeedsLogin("x", "https://login").url == "https://login"
+    assert errors.StateLocked("x", 77).pid == 77
+    assert errors.StreamReset("x", "node closed").ended_by == "node closed"
+    rejected = errors.AuthKeyRejected("https://control", "expired")
+    assert (rejected.control_url, rejected.reason) == ("https://control", "expired")
+    assert "https://control" in str(rejected)
+    assert "expired" in str(rejected)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind.__init__ in (OSError.__init__, Exception.__init__)])
+def test_plain_ones_travel_between_processes(kind: type[Error]) -> None:
+    assert str(pickle.loads(pickle.dumps(kind("why")))) == "why"

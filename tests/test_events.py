@@ -1,0 +1,76 @@
+"""Events: counted from the call, in order, ended with the node."""
+
+from __future__ import annotations
+
+import threading
+
+import anyio
+import pytest
+
+import tsnet
+from tsnet import events
+from tsnet.edge.state import MemoryStore
+from tsnet.edge.subscriptions import LIMIT, Subscription
+from tsnet.events import AsyncEvents, Events
+from tsnet.testing import Tailnet
+
+
+def subscription() -> Subscription:
+    return Subscription(lambda _: None)
+
+
+def test_events_come_in_order_and_end_with_the_node() -> None:
+    source = subscription()
+    source.put(events.HomeChanged(1))
+    source.put(events.HomeChanged(2))
+    source.end()
+    with Events(source) as read:
+        assert list(read) == [events.HomeChanged(1), events.HomeChanged(2)]
+
+
+def test_a_reader_waits_for_the_next_event() -> None:
+    source = subscription()
+    threading.Timer(0.01, source.put, [events.HomeChanged(7)]).start()
+    assert next(Events(source)) == events.HomeChanged(7)
+
+
+def test_what_nobody_reads_is_counted() -> None:
+    source = subscription()
+    for number in range(LIMIT + 3):
+        source.put(events.HomeChanged(number))
+    read = Events(source)
+    assert read.missed == 3
+    assert next(read) == events.HomeChanged(3)
+
+
+@pytest.mark.anyio
+async def test_async_events_wait_and_end() -> None:
+    source = subscription()
+    seen: list[object] = []
+
+    async def read() -> None:
+        async with AsyncEvents(source) as stream:
+            seen.extend([event async for event in stream])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        source.put(events.Reachable(900))
+        await anyio.wait_all_tasks_blocked()
+        source.end()
+    assert seen == [events.Reachable(900)]
+    assert AsyncEvents(source).missed == 0
+
+
+def test_a_node_tells_what_happened_since_the_call() -> None:
+    with Tailnet() as tailnet:
+        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        node = tsnet.Server("one", state=MemoryStore(), **options)
+        heard = node.events()
+        with node:
+            node.reachable(timeout=10)
+            with tsnet.Server("two", state=MemoryStore(), **options):
+                appeared = next(event for event in heard if isinstance(event, events.PeerAppeared))
+            left = next(event for event in heard if isinstance(event, events.PeerLeft))
+        assert appeared.peer.name == left.peer.name == "two.tailnet.test"
+        assert not any(isinstance(event, events.PeerAppeared) for event in heard)

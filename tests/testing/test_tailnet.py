@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import anyio
+import pytest
+
+import tsnet
+from tests.house import House
+from tests.test_sync import server
+from tsnet.errors import AuthKeyRejected, ConfigError, DialRefused, NotUp
+from tsnet.testing.tailnet import REGION, Tailnet
+
+
+def test_start_close_and_again() -> None:
+    tailnet = Tailnet()
+    with tailnet:
+        url = tailnet.control_url
+        assert tailnet.auth_key.startswith("tskey-auth-")
+        with pytest.raises(ConfigError, match="runs already"):
+            tailnet.start()
+        assert url in repr(tailnet)
+    tailnet.close()
+    with pytest.raises(NotUp):
+        tailnet.nodes()
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with pytest.raises(OSError):
+        socket.create_connection((host, int(port)), timeout=2)
+
+
+def test_a_port_that_is_taken_is_an_error_and_frees_the_rest() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        tailnet = Tailnet(control_port=taken.getsockname()[1])
+        with pytest.raises(OSError):
+            tailnet.start()
+        with pytest.raises(NotUp):
+            tailnet.nodes()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_in_a_loop(backend: str) -> None:
+    async def main() -> None:
+        async with Tailnet() as tailnet:
+            assert tailnet.nodes() == {}
+
+    anyio.run(main, backend=backend)
+
+
+def test_over_ipv6() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with Tailnet(host="::1") as tailnet, server(tailnet, "a") as a, server(tailnet, "b") as b:
+        assert "[::1]" in tailnet.control_url
+        assert b.ping(a.name).seconds < 5
+
+
+def test_the_relay_speaks_tls_and_plain_http_on_one_port() -> None:
+    with Tailnet() as tailnet:
+        (node,) = tailnet.derp_map["Regions"][str(REGION)]["Nodes"]
+        address = (node["HostName"], node["DERPPort"])
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        request = b"GET /derp/probe HTTP/1.1\r\nHost: x\r\n\r\n"
+        with socket.create_connection(address, 5) as plain:
+            plain.sendall(request)
+            assert plain.recv(12).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(address, 5) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+            tls.sendall(request)
+            assert tls.recv(12).startswith(b"HTTP/1.1 200")
+
+
+def test_keys(house: House) -> None:
+    tailnet = house.tailnet
+    once = tailnet.create_auth_key("ada@tailnet.test", ephemeral=True)
+    house.finish(house.handle("a", auth_key=once).up(5))
+    assert isinstance(house.failure(house.handle("b", auth_key=once).up(5)), AuthKeyRejected)
+    late = tailnet.create_auth_key(expires_in=10)
+    house.run(11)
+    assert isinstance(house.failure(house.handle("c", auth_key=late).up(5)), AuthKeyRejected)
+
+
+def test_tags_belong_to_the_key() -> None:
+    house = House(tag_owners={"tag:web": ["you@tailnet.test"]})
+    key = house.tailnet.create_auth_key(tags=["tag:web"])
+    web = house.handle("web", auth_key=key)
+    house.finish(web.up(5))
+    assert web.netmap is not None
+    assert web.netmap.self_node.tags == ("tag:web",)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_nodes_come_and_go(house: House) -> None:
+    a, b = house.up("a"), house.up("b")
+    assert house.tailnet.nodes() == {"a": a.node.addresses, "b": b.node.addresses}
+    assert house.tailnet.online() == {"a", "b"}
+    house.tailnet.remove("b")
+    assert set(house.tailnet.nodes()) == {"a"}
+    with pytest.raises(ConfigError, match="nobody"):
+        house.tailnet.remove("nobody")
+    house.until(lambda: a.netmap is not None and not a.netmap.peers)
+
+
+def test_a_new_policy_holds_at_once(house: House) -> None:
+    a, b = house.up("a"), house.up("b")
+    house.finish(a.listen(80, None, 5))
+    house.finish(b.dial("a", 80, 5))
+    house.tailnet.set_policy([{"src": ["*"], "dst": ["*:443"]}])
+    house.run(0.1)
+    assert isinstance(house.failure(b.dial("a", 80, 5)), DialRefused)
+    house.tailnet.set_policy(None)
+    house.run(0.1)
+    house.finish(b.dial("a", 80, 5))
+
+
+@pytest.mark.parametrize("restart", ["restart_control", "restart_derp"])
+def test_restarts_keep_nodes_and_streams(house: House, restart: str) -> None:
+    a, b = house.up("a"), house.up("b")
+    dialled, accepted, _ = house.connect(b, a)
+    getattr(house.tailnet, restart)()
+    house.run(10)
+    dialled.give(b"still")
+    house.until(lambda: accepted.has_news)
+    assert accepted.take(10) == b"still"
+    assert house.tailnet.online() == {"a", "b"}
+
+
+def test_mangle_sees_every_packet_of_the_relay() -> None:
+    seen: list[Any] = []
+
+    def mangle(source: Any, target: Any, packets: list[bytes]) -> list[bytes]:
+        seen.append((source, target, len(packets)))
+        return packets
+
+    house = House(mangle=mangle)
+    a, b = house.up("a"), house.up("b")
+    house.finish(b.ping("a", "icmp", 5))
+    keys = {handle.node.identity.public for handle in (a, b)}
+    assert {source for source, _, _ in seen} == {target for _, target, _ in seen} == keys
+
+
+def test_a_node_of_the_tailnet_is_public_api() -> None:
+    with Tailnet(base_domain="corp.test", user="ada@corp.test") as tailnet, server(tailnet, "a") as a:
+        assert a.fqdn == "a.corp.test"
+        assert a.status().user_login == "ada@corp.test"
+        assert isinstance(a, tsnet.Server)

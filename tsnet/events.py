@@ -1,0 +1,122 @@
+"""What happens to a node, as an application sees it: the event classes, and the two ways to read them.
+
+    with node.events() as events:           async with node.events() as events:
+        for event in events: …                  async for event in events: …
+
+They count from the call of `events()` on, not from the first read, and end with the node. When nobody reads, the
+oldest of 1,024 give way and `missed` counts them.
+
+Not here: when an event happens (`engine.node`).
+"""
+
+from __future__ import annotations
+
+import threading
+
+from tsnet.edge.operations import async_event
+from tsnet.edge.subscriptions import Subscription
+from tsnet.engine.facts import (
+    DuplicateNode,
+    Fact,
+    Health,
+    HomeChanged,
+    LoggedIn,
+    LoginUrl,
+    NetMapChanged,
+    PeerAppeared,
+    PeerChanged,
+    PeerLeft,
+    Problem,
+    Reachable,
+    RelayChanged,
+    Running,
+)
+
+__all__ = [
+    "AsyncEvents",
+    "DuplicateNode",
+    "Events",
+    "Fact",
+    "Health",
+    "HomeChanged",
+    "LoggedIn",
+    "LoginUrl",
+    "NetMapChanged",
+    "PeerAppeared",
+    "PeerChanged",
+    "PeerLeft",
+    "Problem",
+    "Reachable",
+    "RelayChanged",
+    "Running",
+]
+
+
+class AsyncEvents:
+    """Events for one task of an asyncio or trio loop."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    @property
+    def missed(self) -> int:
+        """Events lost because nobody read."""
+        return self._subscription.missed
+
+    def __aiter__(self) -> AsyncEvents:
+        return self
+
+    async def __anext__(self) -> Fact:
+        while True:
+            event: Fact | None = self._subscription.take()
+            if event is not None:
+                return event
+            if self._subscription.ended:
+                raise StopAsyncIteration
+            news, wake = async_event()
+            if self._subscription.when_ready(wake):
+                await news.wait()
+
+    async def aclose(self) -> None:
+        self._subscription.close()
+
+    async def __aenter__(self) -> AsyncEvents:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+class Events:
+    """Events for one thread."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    @property
+    def missed(self) -> int:
+        """Events lost because nobody read."""
+        return self._subscription.missed
+
+    def __iter__(self) -> Events:
+        return self
+
+    def __next__(self) -> Fact:
+        while True:
+            event: Fact | None = self._subscription.take()
+            if event is not None:
+                return event
+            if self._subscription.ended:
+                raise StopIteration
+            news = threading.Event()
+            if self._subscription.when_ready(news.set):
+                news.wait()
+
+    def close(self) -> None:
+        self._subscription.close()
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
