@@ -36,6 +36,7 @@ bench: $(READY)
 nightly: $(READY)
 	tests/interop/build.sh
 	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(PYTEST) -m "slow or interop" tests
+	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(RUN) -m benchmarks --floors netstack_costs netstack_linux netstack_gvisor
 
 # A person's tailnet: TS_AUTHKEY=tskey-auth-… make smoke-real
 smoke-real: $(READY)

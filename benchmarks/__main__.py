@@ -36,6 +36,7 @@ FLOORS: dict[str, Callable[[], list[Row]]] = {
     "joining": lambda: joining.run(floors_only=True),
     "netstack_costs": netstack_costs.run,
     "netstack_linux": netstack_linux.run,
+    "netstack_gvisor": netstack_gvisor.run,
 }
 ALL: dict[str, Callable[[], list[Row]]] = {
     "netstack_pair": netstack_pair.run,
