@@ -266,6 +266,7 @@ def _continue(tcb: Tcb, ack: int, acked: int, options: Options, delivered: list[
     if (
         undo.all_needless
         or (acked > 0 and undo.original_arrived(ack, echo))
+        or (recovery.state == RECOVERY and ack >= recovery.high_seq and undo.nothing_resent)
         or (recovery.state == LOSS and ack < recovery.high_seq and _doubts(tcb, acked, delivered, is_duplicate))
     ):
         _take_back(tcb)

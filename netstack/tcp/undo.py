@@ -51,6 +51,11 @@ class Undo:
         """Whether nothing of what was sent again was missing."""
         return self.before is not None and self._resent == 0
 
+    @property
+    def nothing_resent(self) -> bool:
+        """Whether nothing has been sent again since the reduction: if all arrived all the same, it was reordering."""
+        return self.before is not None and self._resent < 0
+
     def original_arrived(self, ack: int, echo: int) -> bool:
         """Whether `ack` answers the original of what was sent again first; echo: the timestamp it echoes, or 0."""
         if self.before is None or self._first is None or not echo:

@@ -20,6 +20,16 @@ def test_nothing_resent_is_nothing_to_take_back() -> None:
     assert not begun().original_arrived(5000, 1)
 
 
+def test_an_episode_without_a_retransmission_was_reordering() -> None:
+    assert not Undo().nothing_resent
+    undo = begun()
+    assert undo.nothing_resent
+    undo.resent(1000, 2000, 50)
+    assert not undo.nothing_resent
+    undo.duplicate(1000, 2000)
+    assert not undo.nothing_resent
+
+
 def test_all_duplicates_reported() -> None:
     undo = begun()
     undo.resent(2000, 3000, 50)
