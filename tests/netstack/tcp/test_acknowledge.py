@@ -87,3 +87,13 @@ def test_a_duplicate_report_widens_the_reordering_window(duplicates: int) -> Non
     assert peer.connection.info().packets_retransmitted == 1 - duplicates
     peer.wait(0.03)
     assert peer.connection.info().packets_retransmitted == 1
+
+
+def test_without_sack_a_partial_acknowledgement_takes_from_the_duplicates() -> None:
+    """RFC 6675's pipe without its blocks: of three segments, the first was the hole and two had been counted."""
+    peer, una = sender(sack=False)
+    for _ in range(4):
+        peer.send("A", ack=una)
+    assert peer.connection.info().sacked == 4 * MSS
+    peer.send("A", ack=una + 3 * MSS)
+    assert peer.connection.info().sacked == 2 * MSS

@@ -569,3 +569,13 @@ def test_after_a_gap_acknowledgements_are_delayed_again() -> None:
     peer.send("A", payload=b"one small segment")
     assert peer.take() == []
     assert [seen.ack for seen in peer.wait(arrive.DELAYED_ACK)] == [peer.seq]
+
+
+@pytest.mark.parametrize(("seq", "ends"), [(19, False), (20, True), (21, False)])
+def test_a_reset_behind_all_that_came_ends_it_though_something_is_missing(seq: int, ends: bool) -> None:
+    peer = Peer()
+    peer.connect()
+    peer.send("A", seq=10, payload=b"0123456789")
+    peer.take()
+    peer.send("R", seq=seq)
+    assert peer.connection.error == ("reset" if ends else None)

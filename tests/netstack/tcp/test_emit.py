@@ -279,3 +279,10 @@ def test_no_segment_is_above_the_mss_at_its_edge(rest: int) -> None:
     peer.connection.set_nodelay(True)
     peer.connection.write(bytes(2 * MSS + rest), peer.now)
     assert sizes(peer) == [size for size in (MSS, MSS + min(rest, 0), max(rest, 0)) if size]
+
+
+def test_the_smallest_budget_is_one_packet() -> None:
+    pair = Pair()
+    client, _ = pair.connected()
+    client.write(bytes(12_000), pair.now)
+    assert len(packets_of(pair.a.transmit(pair.now, 1))) == 1
