@@ -42,7 +42,7 @@ nightly: $(READY)
 	tests/interop/build.sh
 	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(PYTEST) -m "slow or interop" tests
 	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(RUN) -m benchmarks --floors netstack_costs netstack_linux netstack_gvisor
-	$(MAKE) mutants
+	$(MAKE) mutants MUTANTS="--sample 300 --seed $$(date +%j)"
 
 # A person's tailnet: TS_AUTHKEY=tskey-auth-… make smoke-real
 smoke-real: $(READY)
