@@ -8,7 +8,7 @@ PYTEST := $(RUN) -m pytest
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all check interop bench nightly smoke-real docs lock clean setup
+.PHONY: demo test test-all check interop bench mutants nightly smoke-real docs lock clean setup
 
 demo: $(READY)
 	@$(RUN) -m tsnet demo
@@ -33,10 +33,16 @@ interop: $(READY)
 bench: $(READY)
 	$(RUN) -m benchmarks
 
+# Faults put into netstack, one at a time: at least 80 % must be noticed. All of them: make mutants MUTANTS= (hours).
+MUTANTS ?= --sample 300 --seed 1
+mutants: $(READY)
+	$(RUN) -m tests.mutation $(MUTANTS)
+
 nightly: $(READY)
 	tests/interop/build.sh
 	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(PYTEST) -m "slow or interop" tests
 	TSNET_NIGHTLY=1 TSNET_REQUIRE_INTEROP=1 $(RUN) -m benchmarks --floors netstack_costs netstack_linux netstack_gvisor
+	$(MAKE) mutants MUTANTS="--sample 300 --seed $$(date +%j)"
 
 # A person's tailnet: TS_AUTHKEY=tskey-auth-… make smoke-real
 smoke-real: $(READY)

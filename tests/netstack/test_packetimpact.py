@@ -149,6 +149,17 @@ def test_icmp_error_is_only_noted_when_established() -> None:
     assert peer.connection.error == "unreachable"
 
 
+@pytest.mark.parametrize(("relative", "is_out"), [(0, False), (1, True), (3, True), (4, False)])
+def test_icmp_error_must_quote_what_is_out(relative: int, is_out: bool) -> None:
+    peer = established()
+    peer.connection.write(b"xyz", peer.now)
+    peer.take()
+    quoted = bytes(IP(src=str(A4), dst=str(B4), proto=6)) + _first_bytes(peer, relative)
+    message = bytes(IP(src=str(B4), dst=str(A4)) / ICMP(type=3, code=1) / Raw(quoted))
+    peer.stack.receive([("peer", [message])], peer.now)
+    assert peer.stack.dropped == ({} if is_out else {"icmp: for no segment that is out": 1})
+
+
 def _first_bytes(peer: Peer, relative: int = 0) -> bytes:
     ports = peer.their_port.to_bytes(2, "big") + peer.port.to_bytes(2, "big")
     return ports + peer.wire(relative).to_bytes(4, "big")

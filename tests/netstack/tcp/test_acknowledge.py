@@ -75,3 +75,25 @@ def test_without_sack_no_second_episode_before_the_first_ones_end() -> None:
     for _ in range(4):
         peer.send("A", ack=high)
     assert peer.connection.info().ssthresh == ssthresh
+
+
+@pytest.mark.parametrize("duplicates", [0, 1])
+def test_a_duplicate_report_widens_the_reordering_window(duplicates: int) -> None:
+    """RFC 8985 §6.2: a quarter of the round trip more for each round with one."""
+    peer, una = sender()
+    peer.send("A", ack=una + 2 * MSS, blocks=[(una, una + MSS)] * duplicates)
+    peer.send("A", ack=una + 2 * MSS, blocks=[(una + 3 * MSS, una + 4 * MSS)])
+    peer.wait(0.03)
+    assert peer.connection.info().packets_retransmitted == 1 - duplicates
+    peer.wait(0.03)
+    assert peer.connection.info().packets_retransmitted == 1
+
+
+def test_without_sack_a_partial_acknowledgement_takes_from_the_duplicates() -> None:
+    """RFC 6675's pipe without its blocks: of three segments, the first was the hole and two had been counted."""
+    peer, una = sender(sack=False)
+    for _ in range(4):
+        peer.send("A", ack=una)
+    assert peer.connection.info().sacked == 4 * MSS
+    peer.send("A", ack=una + 3 * MSS)
+    assert peer.connection.info().sacked == 2 * MSS

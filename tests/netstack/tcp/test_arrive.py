@@ -542,3 +542,40 @@ def test_sack_blocks_that_cannot_be(blocks: list[tuple[int, int]]) -> None:
     assert 0 <= peer.connection.info().in_flight <= 10
     peer.send("A", ack=11)
     assert peer.connection.info().in_flight == 0
+
+
+def test_what_lies_beyond_the_fin_is_not_kept() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("FA", seq=11)
+    peer.send("A", seq=15, payload=b"beyond")
+    assert connection.info().out_of_order_packets == 0
+    peer.send("A", seq=1, payload=b"0123456789")
+    assert connection.read(100) == b"0123456789"
+    assert (connection.eof, connection.state) == (True, "CLOSE_WAIT")
+    assert connection.info().bytes_received == 10
+
+
+def test_after_a_gap_acknowledgements_are_delayed_again() -> None:
+    peer = Peer()
+    peer.connect()
+    for _ in range(32):  # past the quick ones of the beginning
+        peer.send("A", payload=bytes(100))
+        peer.take()
+    peer.send("A", seq=peer.seq + 100, payload=bytes(100))
+    peer.send("A", payload=bytes(100))
+    assert peer.take()[-1].ack == peer.seq + 100
+    peer.seq += 100
+    peer.send("A", payload=b"one small segment")
+    assert peer.take() == []
+    assert [seen.ack for seen in peer.wait(arrive.DELAYED_ACK)] == [peer.seq]
+
+
+@pytest.mark.parametrize(("seq", "ends"), [(19, False), (20, True), (21, False)])
+def test_a_reset_behind_all_that_came_ends_it_though_something_is_missing(seq: int, ends: bool) -> None:
+    peer = Peer()
+    peer.connect()
+    peer.send("A", seq=10, payload=b"0123456789")
+    peer.take()
+    peer.send("R", seq=seq)
+    assert peer.connection.error == ("reset" if ends else None)

@@ -67,3 +67,12 @@ def test_idle_time_does_not_move_along_the_curve() -> None:
     epoch = cubic._epoch
     cubic.on_idle(30.0, 1.0)
     assert cubic._epoch == pytest.approx(epoch + 30.0)
+
+
+def test_a_round_adds_half_a_window_at_most() -> None:
+    """RFC 9438 §4.2: however far the curve has run ahead meanwhile."""
+    cubic = lost_at(20)
+    cubic.on_ack(MSS, 50.0, 0.1)
+    before = cubic.cwnd
+    cubic.on_ack(before, 150.0, 0.1)
+    assert cubic.cwnd == pytest.approx(1.5 * before)

@@ -270,3 +270,19 @@ def test_stamps_and_window_are_on_every_segment() -> None:
         assert seen.window > 0
         assert seen.ack == 1
     assert emit.MAX_RUN_PACKETS == 49
+
+
+@pytest.mark.parametrize("rest", [-1, 0, 1])
+def test_no_segment_is_above_the_mss_at_its_edge(rest: int) -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_nodelay(True)
+    peer.connection.write(bytes(2 * MSS + rest), peer.now)
+    assert sizes(peer) == [size for size in (MSS, MSS + min(rest, 0), max(rest, 0)) if size]
+
+
+def test_the_smallest_budget_is_one_packet() -> None:
+    pair = Pair()
+    client, _ = pair.connected()
+    client.write(bytes(12_000), pair.now)
+    assert len(packets_of(pair.a.transmit(pair.now, 1))) == 1

@@ -57,3 +57,17 @@ def test_what_comes_is_counted() -> None:
     info = connection.info()
     assert (info.segments_received, info.out_of_order_packets, info.bytes_received) == (3, 1, 1000)
     assert info.data_received_time == peer.now
+
+
+def test_the_sender_is_busy_until_all_is_acknowledged() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.clock.advance(1.0)
+    peer.connection.write(b"x" * 100, peer.now)
+    peer.take()
+    peer.clock.advance(0.25)
+    peer.send("A")
+    peer.clock.advance(2.0)
+    info = peer.connection.info(peer.now)
+    assert info.busy_time == pytest.approx(0.25)
+    assert info.window_limited_time == 0.0

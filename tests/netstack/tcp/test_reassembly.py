@@ -72,3 +72,10 @@ def test_stretches_are_bounded_and_the_highest_goes() -> None:
     assert store.take(0)[0] == 1
     for left, right in store.blocks(8):
         assert right == left + 1
+
+
+def test_the_end_is_behind_the_last_of_what_is_kept() -> None:
+    queue = OutOfOrder()
+    for start, end in ((50, 53), (10, 53), (80, 83)):
+        queue.insert(start, b"xyz")
+        assert queue.end == end

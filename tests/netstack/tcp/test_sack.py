@@ -155,3 +155,14 @@ def test_what_is_delivered_keeps_its_size_when_neighbours_merge() -> None:
     board.sack(10, 20, 10)
     (delivered,) = board.sack(20, 30, 10)
     assert (delivered.start, delivered.end) == (20, 30)
+
+
+@pytest.mark.parametrize("ack", [10, 15, 20])
+def test_what_is_acknowledged_is_delivered_whole_and_nothing_empty(ack: int) -> None:
+    board = Scoreboard()
+    board.send(0, 10, 1.0)
+    board.send(10, 20, 1.0)
+    delivered = [(sent.start, sent.end) for sent in board.acknowledge(ack)]
+    left = [(sent.start, sent.end) for sent in board.segments]
+    assert [size for size in delivered + left if size[0] >= size[1]] == []
+    assert (delivered[-1][1], left[:1]) == (ack, [(ack, 20)] if ack < 20 else [])

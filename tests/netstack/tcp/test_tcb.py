@@ -78,3 +78,7 @@ def test_an_idle_one_takes_less_than_four_kibibytes() -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / len(kept) < 4096
+
+
+def test_the_buffers_grow_to_what_was_promised() -> None:
+    assert (module.MAX_RECEIVE_LIMIT, module.MAX_SEND_LIMIT) == (8 << 20, 6 << 20)

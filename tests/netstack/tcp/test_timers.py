@@ -164,3 +164,16 @@ def test_a_clock_that_jumps_an_hour_costs_one_retransmission() -> None:
     peer.send("A")  # what had arrived before is processed before the timer
     assert peer.take() == []
     assert peer.connection.info().retries == 0
+
+
+def test_data_too_says_that_the_peer_is_alive() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_keepalive((60.0, 10.0, 3), peer.now)
+    peer.wait(71)
+    assert peer.connection.info().probes == 2
+    peer.send("A", payload=b"here")
+    assert peer.connection.info().probes == 0
+    seen = peer.wait(100)
+    assert [segment.flags for segment in seen if segment.seq == 0] == ["A"] * 3
+    assert peer.connection.error == "timeout"

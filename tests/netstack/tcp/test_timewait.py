@@ -97,3 +97,7 @@ def test_the_table_is_bounded() -> None:
     assert len(table) == timewait.MAX_RECORDS
     assert table.get((5).to_bytes(4, "big")) is None
     assert table.deadline() == 10 + timewait.TIME_WAIT_TIMEOUT
+
+
+def test_the_wait_is_that_of_linux() -> None:
+    assert timewait.TIME_WAIT_TIMEOUT == 60

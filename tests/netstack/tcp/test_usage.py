@@ -35,3 +35,11 @@ def test_after_five_minutes_half_of_what_is_unused_goes() -> None:
     assert usage.reduced(100_000, 10_000, NON_VALIDATED_PERIOD) == 55_000
     usage.validated_time = 1000
     assert usage.reduced(55_000, 10_000, 1001) == 55_000
+
+
+def test_the_window_is_halved_once_in_a_period() -> None:
+    usage = Usage(0.0)
+    usage.sent(0, 4000, 4000, False)
+    assert usage.reduced(100_000, 10_000, NON_VALIDATED_PERIOD) == 55_000
+    assert usage.reduced(55_000, 10_000, NON_VALIDATED_PERIOD + 1) == 55_000
+    assert usage.reduced(55_000, 10_000, 2 * NON_VALIDATED_PERIOD) == 32_500
