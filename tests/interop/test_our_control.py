@@ -157,7 +157,7 @@ def test_a_filter_opens_one_port_and_then_another(world: World) -> None:
         b.up()
         for port in (":80", ":81"):
             b.listen(port, "echo")
-        assert can_connect(a, "b:80")
+        world.until(lambda: can_connect(a, "b:80"))  # Go's first handshake may find no way yet: it waits 5 s
         assert not can_connect(a, "b:81")
         world.host.do(lambda: set_policy(world, "b:81"))
         world.until(lambda: can_connect(a, "b:81"))
