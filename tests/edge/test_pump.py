@@ -80,7 +80,6 @@ def test_a_call_runs_in_the_next_turn_and_something_follows(house: House, pump: 
 
 def test_whatever_was_scheduled_is_serviced_though_it_schedules_itself_again(house: House, pump: Pump) -> None:
     class Again:
-        scheduled = False
         services = 0
 
         def service(self, now: float) -> None:

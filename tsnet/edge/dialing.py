@@ -24,7 +24,6 @@ class Dial:
     def __init__(
         self, operation: Operation[Pipe], pump: Pump, connection: TcpConnection, target: str, timeout: float
     ) -> None:
-        self.scheduled = False
         self.when_over: Callable[[], object] = bool
         self._operation = operation
         self._pump = pump
@@ -117,7 +116,6 @@ class Ping:
     def __init__(
         self, operation: Operation[PingResult], pump: Pump, address: IPAddress, target: str, kind: str, timeout: float
     ) -> None:
-        self.scheduled = False
         self.when_over: Callable[[], object] = bool
         self._operation = operation
         self._pump = pump

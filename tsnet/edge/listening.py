@@ -7,49 +7,41 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
 from tsnet.edge.pipes import Pipe
-from tsnet.edge.waiters import Wake
+from tsnet.edge.waiters import Requests, Runner, Wake
 from tsnet.errors import Error, NotUp
 
 
-class Acceptor(Protocol):
+class Acceptor(Runner, Protocol):
     """What a listening pipe needs of the node's thread."""
-
-    def schedule(self, pipe: ListenPipe) -> None: ...
-
-    def forget(self, endpoint: TcpListener) -> None: ...
 
     def adopt(self, connection: TcpConnection) -> Pipe: ...
 
 
-class ListenPipe:
+class ListenPipe(Requests):
     __slots__ = (
-        "__weakref__",
-        "_acceptor",
         "_backlog",
         "_queue",
         "_wakes",
         "addresses",
         "closed",
-        "direct",
         "error",
         "listener",
         "port",
-        "scheduled",
     )
 
+    _runner: Acceptor
+
     def __init__(self, listener: TcpListener, acceptor: Acceptor, addresses: tuple[str, ...], backlog: int) -> None:
+        super().__init__(acceptor)
         self.listener = listener
         self.port: int = listener.port
         self.addresses = addresses
-        self.closed = self.scheduled = False
+        self.closed = False
         self.error: Error | None = None
-        self.direct: Callable[[], None] | None = None
-        self._acceptor = acceptor
         self._backlog = backlog
         self._queue: deque[Pipe] = deque()
         self._wakes: deque[Wake] = deque()
@@ -88,11 +80,6 @@ class ListenPipe:
         self.closed = True
         self._request()
 
-    def _request(self) -> None:
-        if not self.scheduled:
-            self.scheduled = True
-            self._acceptor.schedule(self)
-
     # --- the node's side ------------------------------------------------------------------------------------
 
     def service(self, now: float) -> None:
@@ -104,14 +91,14 @@ class ListenPipe:
             connection = self.listener.accept()
             if connection is None:
                 break
-            self._queue.append(self._acceptor.adopt(connection))
+            self._queue.append(self._runner.adopt(connection))
             self._wake_one()
         if self.direct is not None:
             self.direct()
 
     def _shut(self, now: float) -> None:
         self.closed = True
-        self._acceptor.forget(self.listener)
+        self._runner.forget(self.listener)
         self.listener.close(now)
         while self._queue:
             self._queue.popleft().abort()

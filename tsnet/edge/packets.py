@@ -6,12 +6,10 @@ Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Protocol
 
 from netstack import NetstackError, UdpEndpoint
-from tsnet.edge.waiters import Waiters, Wake
+from tsnet.edge.waiters import Runner, Waiters
 from tsnet.errors import DialRefused, Error, NotUp
 
 QUEUE_BYTES = 1024 * 1024
@@ -19,45 +17,33 @@ MAX_PAYLOAD = 65_507
 Address = tuple[str, int]
 
 
-class Runner(Protocol):
-    def schedule(self, pipe: PacketPipe) -> None: ...
-
-    def forget(self, endpoint: UdpEndpoint) -> None: ...
-
-
 class PacketPipe(Waiters):
     """remote: for a dialled one, the only address it speaks with. error: why the node took the endpoint away."""
 
     __slots__ = (
-        "__weakref__",
         "_consumed",
         "_given",
         "_icmp",
         "_inbox",
         "_outbox",
         "_produced",
-        "_runner",
         "_taken",
         "closed",
-        "direct",
         "dropped",
         "endpoint",
         "error",
         "local",
         "remote",
-        "scheduled",
     )
 
     def __init__(self, endpoint: UdpEndpoint, runner: Runner, local: Address, remote: Address | None) -> None:
-        super().__init__()
+        super().__init__(runner)
         self.endpoint = endpoint
         self.local, self.remote = local, remote
-        self.scheduled = self.closed = False
+        self.closed = False
         self.error: Error | None = None
         self.dropped = 0
-        self.direct: Callable[[], None] | None = None
         self._icmp: Error | None = None
-        self._runner = runner
         self._inbox: deque[tuple[bytes, Address]] = deque()
         self._outbox: deque[tuple[bytes, Address]] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
@@ -95,22 +81,13 @@ class PacketPipe(Waiters):
 
     @property
     def has_news(self) -> bool:
+        """Whether `take` would say something now, or the pipe was closed."""
         return bool(self._inbox) or self.closed or self._icmp is not None
 
     @property
     def has_room(self) -> bool:
+        """Whether `give` would take a datagram of any size, or nothing more is to be given."""
         return self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
-
-    def when_readable(self, wake: Wake) -> bool:
-        return self.wait_to_read(wake, lambda: self.has_news)
-
-    def when_writable(self, wake: Wake) -> bool:
-        return self.wait_to_write(wake, lambda: self.has_room)
-
-    def _request(self) -> None:
-        if not self.scheduled:
-            self.scheduled = True
-            self._runner.schedule(self)
 
     # --- the node's side ------------------------------------------------------------------------------------
 
@@ -166,9 +143,3 @@ class PacketPipe(Waiters):
         self.wake_all()
         if self.direct is not None:
             self.direct()
-
-    def orphan(self, error: Error) -> None:
-        """In a forked child: as `fail`, but nobody is woken."""
-        self.forget()
-        self.direct = None
-        self.fail(error)

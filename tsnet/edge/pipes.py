@@ -17,28 +17,14 @@ Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
 
 from netstack import TcpConnection
-from tsnet.edge.waiters import Waiters, Wake
+from tsnet.edge.waiters import Runner, Waiters
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 INBOX_LIMIT = 512 * 1024
 OUTBOX_LIMIT = 512 * 1024
 READ_SIZE = 256 * 1024
-
-
-class Runner(Protocol):
-    """What a pipe needs of the node's thread."""
-
-    def schedule(self, pipe: Pipe) -> None:
-        """Call `pipe.service` in the next turn; from any thread."""
-        ...
-
-    def forget(self, endpoint: TcpConnection) -> None:
-        """The connection has nothing more to say to its pipe."""
-        ...
 
 
 class Pipe(Waiters):
@@ -49,7 +35,6 @@ class Pipe(Waiters):
     """
 
     __slots__ = (
-        "__weakref__",
         "_closing",
         "_consumed",
         "_eof_sent",
@@ -57,37 +42,31 @@ class Pipe(Waiters):
         "_inbox",
         "_outbox",
         "_produced",
-        "_runner",
         "_starved",
         "_taken",
         "abort_requested",
         "connection",
-        "direct",
         "ended",
         "error",
         "finishing",
         "local",
         "refused",
         "remote",
-        "scheduled",
         "write_error",
     )
 
     def __init__(
         self, connection: TcpConnection, runner: Runner, local: tuple[str, int], remote: tuple[str, int]
     ) -> None:
-        super().__init__()
+        super().__init__(runner)
         self.connection = connection
         self.local, self.remote = local, remote
-        self.scheduled = False
         self.ended = False
         self.finishing = False
         self.abort_requested = False
         self.refused = False
         self.error: Error | None = None
         self.write_error: Error | None = None
-        self.direct: Callable[[], None] | None = None
-        self._runner = runner
         self._inbox: deque[bytes] = deque()
         self._outbox: deque[bytes] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
@@ -152,19 +131,6 @@ class Pipe(Waiters):
         """Whether `give` would take something or raise, or nothing more is to be given."""
         is_over = self.write_error is not None or self.finishing or self._closing
         return is_over or self._given - self._taken < OUTBOX_LIMIT
-
-    def when_readable(self, wake: Wake) -> bool:
-        """Call `wake` once `take` has something to say; returns False if it has already (and does not call)."""
-        return self.wait_to_read(wake, lambda: self.has_news)
-
-    def when_writable(self, wake: Wake) -> bool:
-        """Call `wake` once `give` takes half an outbox; returns False if it takes something now."""
-        return self.wait_to_write(wake, lambda: self.has_room)
-
-    def _request(self) -> None:
-        if not self.scheduled:
-            self.scheduled = True
-            self._runner.schedule(self)
 
     # --- the node's side ------------------------------------------------------------------------------------
 
@@ -264,12 +230,6 @@ class Pipe(Waiters):
             self._fail(error)
         if self.direct is not None:
             self.direct()
-
-    def orphan(self, error: Error) -> None:
-        """In a forked child: as `fail`, but nobody is woken."""
-        self.forget()
-        self.direct = None
-        self.fail(error)
 
 
 def stream_error(code: str, remote: tuple[str, int]) -> Error:

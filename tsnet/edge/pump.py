@@ -12,11 +12,11 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from netstack import TcpConnection
 from netstack.stack import Endpoint
 from tsnet.edge.pipes import Pipe
+from tsnet.edge.waiters import Serviced
 from tsnet.edge.world import LinkPort, UdpPort, World
 from tsnet.engine.facts import Fact
 from tsnet.engine.node import Node
@@ -28,28 +28,6 @@ BUDGET = 256 * 1024
 Chosen by round trips beside a stream (benchmarks.exchanges): 512 KiB saves a stream 7 % of its CPU, and makes every
 round trip of its neighbours a fifth longer; 128 KiB costs 10 % and shortens none.
 """
-
-
-class Serviced(Protocol):
-    """What belongs to an endpoint of the stack: a pipe, a listener, a dial under way."""
-
-    scheduled: bool
-
-    def service(self, now: float) -> None:
-        """Something has happened to the endpoint, or its application wants something."""
-        ...
-
-    def end(self, now: float) -> None:
-        """The node closes: finish in order, if that can be."""
-        ...
-
-    def fail(self, error: Error) -> None:
-        """The node is gone."""
-        ...
-
-    def orphan(self, error: Error) -> None:
-        """This is a forked child, and the node is the parent's. Wake nobody: they are the parent's too."""
-        ...
 
 
 class Alarm:
