@@ -11,7 +11,8 @@
         +--> TIME_WAIT <+                                    CLOSED
 
 A state is a small integer: it is compared for every segment. In LISTEN is a `TcpListener`, never a control block;
-one in TIME_WAIT only keeps what is unread, a `TimeWait` record answers in its place.
+one in TIME_WAIT only keeps what is unread, a `TimeWait` record answers in its place. A CLOSE during the handshake
+counts when that is over: the SYN has to be acknowledged first.
 
 Source: RFC 9293 §3.3.2, figure 5.
 """
@@ -51,7 +52,6 @@ FIN: Final = "FIN"
 ACK_OF_FIN: Final = "ACK_OF_FIN"
 
 CLOSING_HANDSHAKE: Final[dict[int, dict[str, int]]] = {
-    SYN_RECEIVED: {CLOSE: FIN_WAIT_1},
     ESTABLISHED: {CLOSE: FIN_WAIT_1, FIN: CLOSE_WAIT},
     FIN_WAIT_1: {FIN: CLOSING, ACK_OF_FIN: FIN_WAIT_2},
     FIN_WAIT_2: {FIN: TIME_WAIT},

@@ -62,6 +62,27 @@ def test_a_syn_is_held_until_it_is_accepted() -> None:
         pending.accept(NOW)
 
 
+def test_a_connection_closed_before_its_handshake_is_over_still_answers_the_syn() -> None:
+    """The SYN-ACK, and again when it is lost; the FIN when the handshake is over, behind what was written."""
+    pair = Pair()
+    forwarder = pair.b.forward_tcp()
+    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    pending = forwarder.accept()
+    assert pending is not None
+    pair.to_a.drop_next = lambda packet: len(pair.trace) < 3
+    far = pending.accept(pair.now)
+    far.write(b"brief", pair.now)
+    far.close(pair.now)
+    pair.run(until=lambda: client.info().unread == 5)
+    assert client.read() == b"brief"
+    pair.run(until=lambda: client.eof)
+    client.close(pair.now)
+    pair.run()
+    assert (client.error, far.error) == (None, None)
+    assert [flags_of(packet) for _, name, packet in pair.trace if name == "b"][:3] == [0x12, 0x12, 0x19]
+
+
 def test_refused_with_a_reset() -> None:
     stack = new_stack(A4)
     forwarder = stack.forward_tcp()
