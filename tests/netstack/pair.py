@@ -51,6 +51,7 @@ class Pair:
     def __init__(
         self, *, seed: int = 0, mtu: int = 1280, verified: bool = False, budget: int = 262_144, **wire: Any
     ) -> None:
+        self.seed = seed
         self.clock = Clock()
         self.a = new_stack(A4, A6, seed=seed * 2 + 1, mtu=mtu)
         self.b = new_stack(B4, B6, seed=seed * 2 + 2, mtu=mtu)

@@ -4,9 +4,10 @@
 
 A seed chooses rate, queue, delay, jitter, loss (single or in bursts), reordering, duplicates and damage each way; the
 sizes of both streams, how they are written, how slowly one is read and for how long not at all (a closed window), and
-whether the peer takes back window that it had announced, which RFC 9293 §3.8.6 forbids and a sender must survive.
-Both streams arrive whole, both ends close, the tables are empty in the end (`pair.exchange`). An end that never hears
-its last FIN acknowledged, because TIME-WAIT is over at the other, may call that an error.
+whether the peer takes back window that it had announced, which RFC 9293 §3.8.6 forbids and a sender must survive; and
+each stack's options. Both streams arrive whole, both ends close, the tables are empty in the end (`pair.exchange`), and
+after every turn what must hold of a connection does (`invariants.watch`). Unless both links are good, an end that
+never hears its last FIN acknowledged, because TIME-WAIT is over at the other, may call that an error.
 """
 
 from __future__ import annotations
@@ -15,10 +16,35 @@ import random
 import sys
 from typing import Any
 
+from netstack import Stack
 from tests.lab.shim import Shim
+from tests.netstack.invariants import watch
 from tests.netstack.pair import Pair, exchange
 
 PER_BLOCK = 50
+Table = dict[str, tuple[Any, ...]]
+STACKS: Table = {"mtu": (1280, 1420, 8920), "budget": (4000, 262_144)}
+LINK: Table = {
+    "delay": (0.0, 0.0005, 0.01, 0.1, 0.3),
+    "jitter": (0.0, 0.0, 0.02),
+    "rate": (1e6, 2e7, 1e9),
+    "buffer": (20_000, 100_000, 1e9),
+    "loss": (0, 0.01, 0.05, 0.15, 0.3),
+    "burst": (1, 1, 2),
+    "duplicate": (0, 0.05, 0.2),
+    "reorder": (0, 0.1, 0.4),
+    "late": (None, 0.003, 0.05),
+    "corrupt": (0, 0, 0.01, 0.05),
+    "shrink": (0, 0, 0.05, 0.3),
+}
+MANNER: Table = {"chunk": (10, 700, 65_536), "slow": (0, 0, 1000), "pause": (0.0, 0.0, 5.0, 90.0)}
+OPTIONS: Table = {
+    "congestion": ("cubic", "reno"),
+    "nodelay": (False, True),
+    **dict.fromkeys(("sack", "timestamps", "window_scaling"), (True, True, True, False)),
+    **dict.fromkeys(("dsack", "frto", "tail_loss_probe"), (True, False)),
+}
+"""What each is drawn from; the order is part of every seed."""
 
 
 class Shrinking(Shim):
@@ -48,41 +74,40 @@ def with_window(packet: bytes, most: int, share: float) -> bytes:
     return packet[: at + 14] + new.to_bytes(2, "big") + (checksum & 0xFFFF).to_bytes(2, "big") + packet[at + 18 :]
 
 
-def link(chance: random.Random, most: float = 0.3) -> dict[str, Any]:
-    """One direction, which loses at most so many."""
-    return {
-        "delay": chance.choice([0.0, 0.0005, 0.01, 0.1, 0.3]),
-        "jitter": chance.choice([0.0, 0.0, 0.02]),
-        "rate": chance.choice([1e6, 2e7, 1e9]),
-        "buffer": chance.choice([20_000, 100_000, 1e9]),
-        "loss": min(chance.choice([0, 0.01, 0.05, 0.15, 0.3]), most),
-        "burst": chance.choice([1, 1, 2]),
-        "duplicate": chance.choice([0, 0.05, 0.2]),
-        "reorder": chance.choice([0, 0.1, 0.4]),
-        "late": chance.choice([None, 0.003, 0.05]),
-        "corrupt": chance.choice([0, 0, 0.01, 0.05]),
-        "shrink": chance.choice([0, 0, 0.05, 0.3]),
-    }
+def draw(chance: random.Random, table: Table) -> dict[str, Any]:
+    return {name: chance.choice(values) for name, values in table.items()}
+
+
+def join(pair: Pair, there: dict[str, Any], back: dict[str, Any]) -> None:
+    """Put links as `LINK` describes them between the two."""
+    if there["loss"] == 0.3:  # each way, 15 retries may all be in vain
+        back = back | {"loss": min(back["loss"], 0.15)}
+    pair.to_b, pair.to_a = Shrinking(2 * pair.seed, **there), Shrinking(2 * pair.seed + 1, **back)
+
+
+def is_good(link: dict[str, Any]) -> bool:
+    return link["loss"] <= 0.05 and not link["shrink"]
+
+
+def choose(stack: Stack, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        setattr(stack.options, name, value)
 
 
 def play(seed: int) -> Pair:
     """Raises AssertionError where a promise is broken."""
     chance = random.Random(f"schedule {seed}")
-    pair = Pair(seed=seed, mtu=chance.choice([1280, 1420, 8920]), budget=chance.choice([4000, 262_144]))
-    there = link(chance)
-    back = link(chance, 0.15 if there["loss"] == 0.3 else 0.3)  # at 30 % each way 15 retries may all be in vain
-    pair.to_b, pair.to_a = Shrinking(2 * seed, **there), Shrinking(2 * seed + 1, **back)
+    pair = Pair(seed=seed, **draw(chance, STACKS))
+    there, back = draw(chance, LINK), draw(chance, LINK)
+    join(pair, there, back)
     size = chance.choice([0, 1, 1000, 60_000])
-    exchange(
-        pair,
-        chance.randbytes(size),
-        chance.randbytes(chance.choice([0, 5, 20_000, size])),
-        v6=chance.random() < 0.5,
-        chunk=chance.choice([10, 700, 65_536]),
-        slow=chance.choice([0, 0, 1000]),
-        pause=chance.choice([0.0, 0.0, 5.0, 90.0]),
-        good=False,
-    )
+    payloads = chance.randbytes(size), chance.randbytes(chance.choice([0, 5, 20_000, size]))
+    v6 = chance.random() < 0.5
+    manner = draw(chance, MANNER)
+    for stack in (pair.a, pair.b):
+        choose(stack, draw(chance, OPTIONS))
+    watch(pair)
+    exchange(pair, *payloads, v6=v6, good=is_good(there) and is_good(back), **manner)
     return pair
 
 

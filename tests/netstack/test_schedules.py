@@ -14,7 +14,7 @@ from tests.netstack.schedules import PER_BLOCK, play, play_block, with_window
 SEEDS = 100_000 if os.environ.get("TSNET_NIGHTLY") == "1" else 1_000
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(120))
 def test_a_few_schedules(seed: int) -> None:
     play(seed)
 
