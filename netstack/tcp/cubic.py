@@ -48,6 +48,7 @@ class Cubic(Congestion):
         cwnd = self.cwnd / self.mss
         if not self._epoch:
             self._begin_epoch(cwnd, now)
+            self._waiting = segments  # what came before the loss does not count
         alpha = 1.0 if self._w_est >= self._prior_cwnd else self.ALPHA
         self._w_est += alpha * self._waiting / cwnd
         self._updated, self._waiting = now, 0.0

@@ -152,3 +152,80 @@ def test_a_new_mss_keeps_the_bytes(kind: type[Congestion]) -> None:
     assert congestion.cwnd == 10 * MSS
     congestion.set_mss(8000)
     assert congestion.cwnd == 16_000
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("idle", "cwnd", "after"),
+    [(0.19, 100, 100), (0.2, 100, 50), (0.39, 100, 50), (0.4, 100, 25), (0.8, 100, 10), (1e9, 100, 10), (0.4, 10, 10)],
+)
+def test_an_idle_window_by_numbers(kind: type[Congestion], idle: float, cwnd: int, after: int) -> None:
+    """RFC 2861 §3: half for each RTO; ssthresh remembers three quarters of it."""
+    congestion = kind(MSS)
+    congestion.cwnd, congestion.ssthresh = float(cwnd * MSS), 30.0 * MSS
+    congestion.on_idle(idle, 0.2)
+    assert congestion.cwnd == after * MSS
+    assert congestion.ssthresh == max(0.75 * cwnd * MSS, 30 * MSS)
+
+
+@BOTH
+def test_an_undo_never_takes_away(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd, congestion.ssthresh = 30.0 * MSS, 40.0 * MSS
+    congestion.undo(20.0 * MSS, 50.0 * MSS)
+    assert (congestion.cwnd, congestion.ssthresh) == (30 * MSS, 50 * MSS)
+    congestion.undo(60.0 * MSS, 45.0 * MSS)
+    assert (congestion.cwnd, congestion.ssthresh) == (60 * MSS, 50 * MSS)
+
+
+@BOTH
+@pytest.mark.parametrize(("mss", "cwnd"), [(5000, 10_000), (5001, 10_002)])
+def test_a_longer_mss_means_two_of_them_at_least(kind: type[Congestion], mss: int, cwnd: int) -> None:
+    congestion = kind(MSS)
+    congestion.set_mss(mss)
+    assert (congestion.mss, congestion.cwnd) == (mss, cwnd)
+    assert congestion.initial_window == 10 * mss
+
+
+def test_what_is_acknowledged_beyond_ssthresh_counts_for_avoidance() -> None:
+    """In conservative slow start, too: there four bytes grow the window by one."""
+    for divisor, acked in ((1, 15 * MSS), (4, 30 * MSS)):
+        reno = Reno(MSS)
+        reno.cwnd, reno.ssthresh, reno.hystart.divisor = 10.0 * MSS, 15.0 * MSS, divisor
+        reno.on_ack(acked, 100.0, 0.1)
+        assert reno.cwnd == pytest.approx(15 * MSS + MSS * 10 / 15)
+
+
+@pytest.mark.parametrize(("kind", "cwnd", "segments"), [(Reno, 7, 3), (Reno, 4, 2), (Cubic, 10, 7), (Cubic, 11, 7)])
+def test_ssthresh_is_whole_segments(kind: type[Congestion], cwnd: int, segments: int) -> None:
+    congestion = kind(MSS)
+    congestion.cwnd = float(cwnd * MSS)
+    congestion.on_loss()
+    assert congestion.ssthresh == segments * MSS
+
+
+@BOTH
+def test_a_loss_ends_conservative_slow_start(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    congestion.hystart.divisor = 4
+    congestion.on_loss()
+    congestion.cwnd = 2.0 * MSS
+    congestion.on_ack(MSS, 100.0, 0.1)
+    assert congestion.cwnd == 3 * MSS
+
+
+@BOTH
+def test_longer_round_trips_after_a_loss_change_nothing(kind: type[Congestion]) -> None:
+    """HyStart++ is for the first slow start only (RFC 9406 §4.3)."""
+    congestion = kind(MSS)
+    congestion.ssthresh = 100.0 * MSS
+    for number in range(200):
+        congestion.on_rtt(0.1 + number / 100, number * MSS, (number + 10) * MSS)
+    assert (congestion.hystart.divisor, congestion.ssthresh) == (1, 100 * MSS)
+
+
+def test_a_strategy_takes_over_where_the_other_stands() -> None:
+    cubic, reno = Cubic(MSS), Reno(MSS)
+    cubic.cwnd, cubic.ssthresh, cubic.hystart.divisor = 40.0 * MSS, 50.0 * MSS, 4
+    reno.follow(cubic)
+    assert (reno.cwnd, reno.ssthresh, reno.hystart.divisor) == (40 * MSS, 50 * MSS, 4)

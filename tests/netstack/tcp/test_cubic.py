@@ -76,3 +76,110 @@ def test_a_round_adds_half_a_window_at_most() -> None:
     before = cubic.cwnd
     cubic.on_ack(before, 150.0, 0.1)
     assert cubic.cwnd == pytest.approx(1.5 * before)
+
+
+def curve(elapsed: float, w_max: float, start: float) -> float:
+    """RFC 9438 §4.2, equations 1 and 2."""
+    k = ((w_max - start) / 0.4) ** (1 / 3)
+    return 0.4 * (elapsed - k) ** 3 + w_max
+
+
+ALPHA = 3 * 0.3 / 1.7
+"""Equation 4's: with it Reno's rate of growth at CUBIC's rate of losses."""
+
+
+@pytest.mark.parametrize("began", [0.0, 50.0])
+def test_windows_by_the_formulas(began: float) -> None:
+    """Lost at 1000, so from 700 on; the first acknowledgement begins the epoch, wherever the clock stands."""
+    cubic = lost_at(1000)
+    cubic.on_ack(70 * MSS, began, 0.125)
+    assert cubic.cwnd / MSS == pytest.approx(700 + ALPHA * 70 / 700)  # the curve has not risen: Reno's estimate
+    before = cubic.cwnd / MSS
+    cubic.on_ack(7 * MSS, began + 1, 0.125)
+    target = curve(1.125, 1000, 700)
+    rate = (target - before) / before
+    assert cubic.cwnd / MSS == pytest.approx(before + 7 * rate)
+    cubic.on_ack(7 * MSS, began + 1 + UPDATE_INTERVAL, 0.125)  # not looked at again yet
+    assert cubic.cwnd / MSS == pytest.approx(before + 14 * rate)
+    before = cubic.cwnd / MSS
+    cubic.on_ack(7 * MSS, began + 2, 0.125)
+    assert cubic.cwnd / MSS == pytest.approx(before + 7 * (curve(2.125, 1000, 700) - before) / before)
+
+
+def test_renos_estimate_grows_by_alpha_until_it_is_back_and_by_one_then() -> None:
+    """RFC 9438 §4.3, a window each 40 ms: the curve is slower than Reno there."""
+    cubic, windows = lost_at(20), [14.0]
+    for number in range(1, 20):
+        cubic.on_ack(cubic.cwnd, 50 + number * 0.04, 0.04)
+        windows.append(cubic.cwnd / MSS)
+    steps = [later - earlier for earlier, later in itertools.pairwise(windows)]
+    assert steps[:12] == pytest.approx([ALPHA] * 12)
+    assert windows[11] < 20 < windows[12]
+    assert steps[12:] == pytest.approx([1.0] * 7)
+
+
+def test_a_window_that_is_back_grows_like_renos_at_once() -> None:
+    cubic = lost_at(20)
+    cubic.cwnd = 20.0 * MSS
+    cubic.on_ack(5 * MSS, 50.0, 0.1)
+    assert cubic.cwnd / MSS == pytest.approx(20 + 5 / 20)
+
+
+def test_avoidance_that_no_loss_began_starts_at_its_own_window() -> None:
+    cubic = Cubic(MSS)
+    cubic.cwnd = cubic.ssthresh = 40.0 * MSS
+    cubic.on_ack(10 * MSS, 50.0, 0.1)
+    assert cubic.cwnd / MSS == pytest.approx(40 + 10 / 40)
+    before = cubic.cwnd / MSS
+    cubic.on_ack(10 * MSS, 53.0, 0.1)
+    target = curve(3.1, 40, 40)
+    assert 1.5 * before > target > before
+    assert cubic.cwnd / MSS == pytest.approx(before + 10 * (target - before) / before)
+
+
+def test_a_window_ahead_of_the_curve_waits_for_it() -> None:
+    cubic = lost_at(1000)
+    cubic.on_ack(MSS, 50.0, 0.1)
+    cubic.cwnd = 900.0 * MSS
+    cubic.on_ack(10 * MSS, 51.0, 0.1)
+    assert cubic.cwnd == 900 * MSS
+
+
+@pytest.mark.parametrize("lost", [1000, 1001])
+def test_a_window_that_had_come_back_does_not_give_way(lost: int) -> None:
+    cubic = lost_at(1000)
+    cubic.cwnd = float(lost * MSS)
+    cubic.on_loss()
+    assert cubic._w_max == lost
+
+
+def test_what_was_acknowledged_between_two_looks_counts_for_renos_estimate() -> None:
+    cubic = lost_at(20)
+    cubic.on_ack(MSS, 50.0, 0.01)
+    first = cubic.cwnd / MSS
+    for _ in range(10):
+        cubic.on_ack(MSS, 50.01, 0.01)
+    assert cubic.cwnd / MSS == first
+    cubic.on_ack(MSS, 50.04, 0.01)
+    assert cubic.cwnd / MSS == pytest.approx(first + 11 * ALPHA / first)
+
+
+@pytest.mark.parametrize("event", ["idle", "undo", "loss"])
+def test_a_new_epoch_begins_with_the_first_acknowledgement_of_avoidance(event: str) -> None:
+    """Silence before it does not count, and after an undo or another loss the old one does not."""
+    cubic = lost_at(1000)
+    if event == "idle":
+        cubic.on_idle(30.0, 100.0)
+    else:
+        grow(cubic, 3, now=10.0)
+        if event == "undo":
+            cubic.undo(0.0, 0.0)
+        else:
+            cubic.cwnd = 1000.0 * MSS
+            cubic.on_loss()
+    cubic.cwnd = cubic.ssthresh = 700.0 * MSS
+    cubic.on_ack(MSS, 50.0, 0.1)
+    before = cubic.cwnd / MSS
+    assert before == pytest.approx(700, abs=0.01)
+    cubic.on_ack(MSS, 51.0, 0.1)
+    assert cubic.cwnd / MSS == pytest.approx(before + (curve(1.1, 1000, 700) - before) / before)

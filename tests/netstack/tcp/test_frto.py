@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from netstack.tcp.frto import Frto
 from tests.netstack.peer import Peer
 
@@ -76,3 +78,35 @@ def test_a_real_loss_is_repaired() -> None:
     peer.send("A", ack=1 + MSS, blocks=[(new[0].seq, new[0].seq + MSS)])
     assert 1 + MSS in [seen.seq for seen in peer.take()]
     assert peer.connection.info().ca_state == "loss"
+
+
+@pytest.mark.parametrize(
+    ("said", "spurious", "goes_on", "wants_new"),
+    [
+        ({}, False, True, False),  # it says nothing
+        ({"advanced": True}, False, True, True),  # RFC 5682 §2.1, step 2b
+        ({"advanced": True, "can_send_new": False}, False, False, False),
+        ({"duplicate": True}, False, False, False),  # step 2a
+        ({"sacked": True}, False, False, False),
+        ({"sacked": True, "original": True}, True, False, False),  # §3.1, step 2: the SACK-enhanced form
+        ({"advanced": True, "original": True}, True, False, False),
+        ({"advanced": True, "sent_new": True}, False, True, False),
+        ({"duplicate": True, "sent_new": True}, False, False, False),  # step 3a
+        ({"sacked": True, "sent_new": True}, False, False, False),
+        ({"original": True, "sent_new": True}, True, False, False),  # step 3b
+    ],
+)
+def test_what_one_acknowledgement_says(said: dict[str, bool], spurious: bool, goes_on: bool, wants_new: bool) -> None:
+    frto = begun()
+    assert ask(frto, **said) is spurious
+    assert (frto.is_on, frto.wants_new) == (goes_on, wants_new)
+
+
+def test_it_begins_without_a_question_and_nothing_is_left_of_it_at_its_end() -> None:
+    frto = Frto()
+    assert (frto.is_on, frto.wants_new) == (False, False)
+    frto.begin(first=True)
+    assert (frto.is_on, frto.wants_new) == (True, False)
+    ask(frto, advanced=True)
+    frto.end()
+    assert (frto.is_on, frto.wants_new) == (False, False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from netstack.tcp.congestion import Congestion
 from netstack.tcp.hystart import CSS_GROWTH_DIVISOR, CSS_ROUNDS, N_RTT_SAMPLE, HyStart
 
@@ -66,3 +68,58 @@ def test_the_window_grows_a_quarter_meanwhile_and_ssthresh_ends_it() -> None:
             assert congestion.cwnd == before + 1000
     assert congestion.ssthresh == congestion.cwnd < math.inf
     assert congestion.hystart.divisor == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "threshold"), [(1 / 64, 0.004), (1 / 32, 0.004), (1 / 16, 1 / 128), (1 / 8, 1 / 64), (1 / 4, 0.016)]
+)
+def test_exactly_the_threshold_is_enough(base: float, threshold: float) -> None:
+    for rtt, slows in ((base + threshold, True), (base + threshold - 1e-9, False)):
+        hystart = HyStart()
+        play_round(hystart, 0, base)
+        play_round(hystart, 1, rtt)
+        assert (hystart.divisor > 1) is slows
+
+
+def test_the_eighth_sample_decides() -> None:
+    hystart = HyStart()
+    play_round(hystart, 0, 0.1)
+    divisors = []
+    for index in range(N_RTT_SAMPLE + 1):
+        hystart.sample(0.2, FLIGHT + index, 2 * FLIGHT)
+        divisors.append(hystart.divisor)
+    assert divisors == [1] * (N_RTT_SAMPLE - 1) + [CSS_GROWTH_DIVISOR] * 2
+
+
+def test_the_least_of_a_round_counts() -> None:
+    hystart = HyStart()
+    play_round(hystart, 0, 0.1)
+    hystart.sample(0.1, FLIGHT, 2 * FLIGHT)
+    for _ in range(N_RTT_SAMPLE):
+        hystart.sample(0.2, FLIGHT + 1, 2 * FLIGHT)
+    assert hystart.divisor == 1
+
+
+@pytest.mark.parametrize(("acknowledged", "same"), [(FLIGHT - 1, True), (FLIGHT, False)])
+def test_a_round_lasts_until_its_flight_is_acknowledged(acknowledged: int, same: bool) -> None:
+    hystart = HyStart()
+    play_round(hystart, 0, 0.1)  # until FLIGHT
+    for index in range(N_RTT_SAMPLE):
+        hystart.sample(0.2, acknowledged, 2 * FLIGHT + index)
+    assert (hystart.divisor == 1) is same
+
+
+def test_only_a_fall_below_where_it_began_was_jitter() -> None:
+    """RFC 9406 §4.2: the baseline of conservative slow start."""
+    hystart = HyStart()
+    for number, rtt, divisor in ((0, 0.1, 1), (1, 0.12, 4), (2, 0.12, 4), (3, 0.13, 4), (4, 0.1199, 1)):
+        play_round(hystart, number, rtt)
+        assert hystart.divisor == divisor
+
+
+def test_after_jitter_the_five_rounds_are_counted_anew() -> None:
+    hystart = HyStart()
+    rtts = [0.1, 0.12, 0.12, 0.12, 0.11, 0.13, 0.13, 0.13, 0.13, 0.13]
+    assert not any(play_round(hystart, number, rtt) for number, rtt in enumerate(rtts))
+    assert hystart.divisor == CSS_GROWTH_DIVISOR
+    assert play_round(hystart, len(rtts), 0.13)

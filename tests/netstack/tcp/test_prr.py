@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from netstack.tcp.prr import Prr
 
 MSS = 1000
@@ -50,3 +52,40 @@ def test_what_says_nothing_changes_nothing() -> None:
     prr.begin(10 * MSS, 2 * MSS)
     prr.window(MSS, 5 * MSS, 7 * MSS, MSS, safe=False)
     assert prr.window(0, 5 * MSS, 7 * MSS, MSS, safe=False) is None
+
+
+@pytest.mark.parametrize(
+    ("delivered", "in_flight", "ssthresh", "out", "safe", "cwnd"),
+    [
+        (3000, 14_000, 10_000, 1000, True, 15_000),  # 10 of 15 leave: two for three, one has left already
+        (1001, 14_000, 10_000, 500, False, 14_168),  # rounded up: 668 - 500
+        (1000, 14_000, 10_000, 5000, True, 14_000),  # more has left than arrived: nothing for now
+        (1000, 10_000, 10_000, 500, True, 10_000),  # at ssthresh nothing is to be gained
+        (1000, 9_999, 10_000, 500, True, 10_000),  # and below no more than up to it
+        (1000, 5_000, 10_000, 1000, False, 6_000),  # what arrives
+        (1000, 5_000, 10_000, 1000, True, 7_000),  # and a segment more
+        (2000, 5_000, 10_000, 500, False, 7_000),
+        (2000, 0, 0, 3000, False, 1000),  # never less than a segment
+    ],
+)
+def test_the_window_of_a_flight_of_twenty_of_which_five_were_sacked(
+    delivered: int, in_flight: int, ssthresh: int, out: int, safe: bool, cwnd: int
+) -> None:
+    prr = Prr()
+    prr.begin(20 * MSS, 5 * MSS)
+    prr.out = out
+    assert prr.window(delivered, in_flight, ssthresh, MSS, safe=safe) == cwnd
+
+
+def test_it_counts_what_has_arrived_in_the_whole_episode() -> None:
+    prr = Prr()
+    prr.begin(20 * MSS, 0)
+    prr.out = MSS
+    assert prr.window(2 * MSS, 18 * MSS, 10 * MSS, MSS, safe=True) == 18 * MSS
+    assert prr.window(4 * MSS, 14 * MSS, 10 * MSS, MSS, safe=True) == 16 * MSS  # half of six, but one
+
+
+def test_a_flight_that_was_sacked_whole_still_has_a_rate() -> None:
+    prr = Prr()
+    prr.begin(5, 5)
+    assert prr.window(1, 3, 2, 1, safe=False) == 5

@@ -96,3 +96,71 @@ def test_reordering_is_counted_once_an_acknowledgement_with_its_width() -> None:
     assert (info.reorderings, info.reordering) == (1, 7)
     peer.send("A")
     assert peer.connection.info().reorderings == 2
+
+
+@pytest.mark.parametrize(
+    ("transmissions", "now", "min_rtt", "echo", "counts"),
+    [
+        (1, 0.25, 0.1, NEVER, True),  # sent once: a round trip that is shorter than all before
+        (2, 0.25, 0.1, NEVER, False),
+        (2, 0.25, 0.05, NEVER, True),
+        (2, 0.4, 0.1, NEVER, True),
+        (2, 0.4, 0.1, 0.19, False),
+        (2, 0.4, 0.1, 0.199, True),  # timestamps are whole milliseconds
+        (3, 0.4, 0.1, 0.3, True),
+    ],
+)
+def test_which_delivery_is_the_newest(
+    transmissions: int, now: float, min_rtt: float, echo: float, counts: bool
+) -> None:
+    """RFC 8985 §6.2, step 2: not the answer to an earlier transmission. What has arrived it is all the same."""
+    rack, sent = Rack(), Sent(0, 1000, 0.2)
+    sent.transmissions = transmissions
+    rack.delivered(sent, now, min_rtt, echo)
+    assert (rack.time, rack.rtt) == ((0.2, now - 0.2) if counts else (NEVER, 0.0))
+    assert rack.fack == 1000
+
+
+def test_an_older_delivery_tells_its_round_trip_but_is_not_the_newest() -> None:
+    rack = Rack()
+    for start, at, now in ((2000, 0.2, 0.3), (1000, 0.1, 0.35), (0, 0.2, 0.4)):
+        rack.delivered(Sent(start, start + 1000, at), now, 0.1, NEVER)
+    assert (rack.time, rack.end, rack.fack) == (0.2, 3000, 3000)
+    assert rack.rtt == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("sacked", "window"), [(2999, 0.025), (3000, 0.0)])
+def test_enough_is_three_segments(sacked: int, window: float) -> None:
+    assert Rack().window(0.1, 0.1, repairing=False, sacked=sacked, enough=3000) == window
+
+
+@pytest.mark.parametrize(("now", "overdue"), [(0.3239, False), (0.325, True), (0.4, True)])
+def test_what_a_timeout_takes_for_lost_had_a_round_trip_and_the_window(now: float, overdue: bool) -> None:
+    rack = Rack()
+    rack.delivered(Sent(0, 1000, 0.0), 0.1, 0.1, NEVER)
+    assert rack.is_overdue(Sent(1000, 2000, 0.2), 0.025, now) is overdue
+
+
+def test_the_widest_reordering_is_kept() -> None:
+    rack = Rack()
+    assert (rack.reordering, rack.reorderings) == (0, 0)
+    for width in (1, 3000, 2000):
+        rack.note_reordering(width)
+    assert (rack.reordering, rack.reorderings) == (3000, 3)
+
+
+def test_another_duplicate_begins_the_sixteen_anew() -> None:
+    rack = Rack()
+    rack.recovered()
+    rack.duplicate_reported(0, 100)
+    rack.recovered()
+    rack.duplicate_reported(50, 150)  # the same round: no wider, but longer
+    for _ in range(REO_PERSIST - 1):
+        rack.recovered()
+    assert rack.reo_mult == 2
+    rack.recovered()
+    assert rack.reo_mult == 1
+    for _ in range(REO_PERSIST):
+        rack.recovered()
+    rack.duplicate_reported(150, 300)
+    assert rack.reo_mult == 2

@@ -68,3 +68,50 @@ def test_a_sample_of_nothing_is_still_a_sample() -> None:
     rtt.sample(0.0, 0.0)
     assert rtt.srtt > 0
     assert rtt.rto == pytest.approx(0.2, abs=1e-3)
+
+
+def test_the_least_is_as_old_as_the_last_sample_of_it() -> None:
+    rtt = RttEstimator()
+    for sample, now, least in (
+        (0.01, 0.0, 0.01),
+        (0.01, 200.0, 0.01),
+        (0.08, 500.0, 0.01),  # five minutes to the second
+        (0.08, 500.5, 0.08),
+        (0.05, 501.0, 0.05),
+    ):
+        rtt.sample(sample, now)
+        assert rtt.min_rtt == least
+
+
+def test_the_timeout_has_a_ceiling_before_any_backoff_too() -> None:
+    rtt = RttEstimator()
+    rtt.sample(100.0, 0.0)
+    assert rtt.rto == MAX_RTO == 120
+
+
+def test_the_backoff_is_counted_up_to_sixteen() -> None:
+    rtt = RttEstimator()
+    counts = [rtt.backoff]
+    for _ in range(18):
+        rtt.timed_out()
+        counts.append(rtt.backoff)
+    assert counts == [*range(17), 16, 16]
+
+
+def test_four_variances_and_the_samples_own_direction() -> None:
+    rtt = RttEstimator()
+    rtt.sample(0.8, 0.0)
+    rtt.sample(0.4, 1.0)
+    assert rtt.rttvar == pytest.approx(0.4)
+    assert rtt.srtt == pytest.approx(0.75)
+    assert rtt.rto == pytest.approx(0.75 + 4 * 0.4)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_handshake_that_needed_two_syns_ends_the_backoff(sampled: bool) -> None:
+    rtt = RttEstimator()
+    if sampled:
+        rtt.sample(0.1, 0.0)
+    rtt.timed_out()
+    rtt.lost_syn()
+    assert rtt.rto == (pytest.approx(0.3) if sampled else 3.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from netstack.tcp.undo import Undo
 from tests.netstack.peer import Peer
 
@@ -83,3 +85,52 @@ def test_dsack_undo() -> None:
     assert after.cwnd >= before.cwnd
     assert after.ssthresh == before.ssthresh
     assert after.dsacks == 1
+
+
+@pytest.mark.parametrize(
+    ("resent", "duplicates", "needless"),
+    [
+        ([1000], [(1000, 2000)], True),
+        ([1000], [(1000, 1999)], False),
+        ([1000], [(900, 1001)], False),  # it counts as far as it goes
+        ([1000], [(500, 1000)], False),  # ends where the episode began: an earlier one's
+        ([1000], [(0, 3000)], True),  # more than was sent again
+        ([1000, 1], [(1000, 2000)], False),
+        ([1000, 500], [(1000, 1500), (2000, 3000)], True),
+        ([], [(1000, 2000)], False),
+    ],
+)
+def test_duplicates_are_weighed_against_what_was_sent_again(
+    resent: list[int], duplicates: list[tuple[int, int]], needless: bool
+) -> None:
+    undo = begun()
+    for size in resent:
+        undo.resent(size, 3000, 50)
+    for left, right in duplicates:
+        undo.duplicate(left, right)
+    assert undo.all_needless is needless
+    assert undo.nothing_resent is (not resent)
+
+
+def test_a_duplicate_before_anything_was_sent_again_is_no_credit() -> None:
+    undo = begun()
+    undo.duplicate(1000, 2000)
+    undo.resent(1000, 2000, 50)
+    assert not undo.all_needless
+
+
+def test_each_episode_has_its_own_first_retransmission() -> None:
+    undo = begun()
+    undo.resent(1000, 2000, 50)
+    undo.begin(10.0, 20.0, 5000, 0)
+    assert not undo.original_arrived(6000, 49)
+    undo.resent(1000, 6000, 90)
+    assert undo.original_arrived(6000, 60)
+
+
+def test_what_was_taken_back_is_not_taken_back_again() -> None:
+    undo = begun()
+    undo.resent(1000, 2000, 50)
+    undo.forget()
+    assert not undo.original_arrived(2000, 49)
+    assert not undo.nothing_resent
