@@ -19,6 +19,8 @@ from netstack.tcp.forward import PendingConnection, TcpForwarder
 from netstack.tcp.info import TcpInfo
 from netstack.tcp.listener import TcpListener
 from netstack.udp import Datagram, UdpEndpoint
+from netstack.udp_flows import UdpFlow
+from netstack.udp_forward import PendingFlow, UdpForwarder
 
 __all__ = [
     "AddressInUse",
@@ -30,10 +32,13 @@ __all__ = [
     "MessageTooLong",
     "NetstackError",
     "PendingConnection",
+    "PendingFlow",
     "Stack",
     "TcpConnection",
     "TcpForwarder",
     "TcpInfo",
     "TcpListener",
     "UdpEndpoint",
+    "UdpFlow",
+    "UdpForwarder",
 ]

@@ -13,7 +13,8 @@ code in `TcpConnection.error` (or `UdpEndpoint.error`), from this table:
 |---------------|--------------------------------------------------------------------------------------------|
 | `refused`     | nobody listens there: RST to a SYN, ICMP port unreachable                                  |
 | `reset`       | the peer broke the connection with RST                                                     |
-| `timeout`     | the peer did not answer: SYN, retransmissions, probes or keepalives ran out                |
+| `timeout`     | the peer did not answer: SYN, retransmissions, probes or keepalives ran out; a forwarded   |
+|               | flow of UDP was silent                                                                     |
 | `unreachable` | ICMP said so while connecting, or before retransmissions ran out                           |
 | `aborted`     | ended from this side: `abort`, the stack closed, the local address was taken away          |
 """

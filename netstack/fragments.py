@@ -4,11 +4,11 @@
     payload  -> cut             -> [(offset, more, piece)]
 
 A datagram's fragments share (source, destination, identification, protocol). Overlapping fragments lose the whole
-datagram, an exact repetition does not. Bounded three ways: 4 MiB in all, 64 datagrams of one source, 30 s; when
-full, the oldest datagram goes.
+datagram, an exact repetition does not. Bounded three ways: 4 MiB in all, 64 datagrams of one source, 30 s (60 s in
+IPv6); when full, the oldest datagram goes.
 
-Source: RFC 791 §3.2, RFC 815, RFC 8200 §4.5, RFC 5722 (overlaps), RFC 7112 (all headers in the first fragment).
-Not here: the headers' bytes (`wire`); the packet filter sees reassembled packets only.
+Source: RFC 791 §3.2, RFC 815, RFC 8200 §4.5, RFC 5722 (overlaps), RFC 6946 (atomic fragments).
+Not here: the headers' bytes (`wire`), what the sender is told when time runs out (`icmp`).
 """
 
 from __future__ import annotations
@@ -16,42 +16,67 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, OrderedDict
+from typing import NamedTuple
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_PER_SOURCE = 64
 MAX_PIECES = 256
-TIMEOUT = 30.0
-MAX_DATAGRAM = 65_535
+TIMEOUT, V6_TIMEOUT = 30.0, 60.0
+MAX_PAYLOAD, V6_MAX_PAYLOAD = 65_515, 65_535
+"""What a datagram can carry behind its header."""
+
 _PIECE_COST = 200
 """What a stored fragment costs beside its bytes."""
 
 Key = tuple[bytes, bytes, int, int]
 
 
-class _Datagram:
-    __slots__ = ("cost", "end", "expires_at", "pieces", "starts")
+class Expired(NamedTuple):
+    """A datagram that was given up, and its first fragment's payload: who sent that is to be told."""
 
-    def __init__(self, expires_at: float) -> None:
+    key: Key
+    first: bytes
+
+
+class _Datagram:
+    __slots__ = ("began_time", "cost", "end", "pieces", "starts")
+
+    def __init__(self, now: float) -> None:
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.end: int | None = None  # known once the last fragment is here
         self.cost = 0
-        self.expires_at = expires_at
+        self.began_time = now
+
+
+class _Family:
+    """The datagrams of IPv4 or of IPv6, the oldest first."""
+
+    __slots__ = ("datagrams", "max_payload", "timeout")
+
+    def __init__(self, timeout: float, max_payload: int) -> None:
+        self.datagrams: OrderedDict[Key, _Datagram] = OrderedDict()
+        self.timeout, self.max_payload = timeout, max_payload
+
+    def oldest_time(self) -> float:
+        for datagram in self.datagrams.values():
+            return datagram.began_time
+        return math.inf
 
 
 class Reassembler:
     """All datagrams of which only a part is here. `dropped` counts why one was lost."""
 
-    __slots__ = ("_bytes", "_datagrams", "_dropped", "_per_source")
+    __slots__ = ("_bytes", "_dropped", "_families", "_per_source")
 
     def __init__(self, dropped: Counter[str]) -> None:
-        self._datagrams: OrderedDict[Key, _Datagram] = OrderedDict()
+        self._families = {4: _Family(TIMEOUT, MAX_PAYLOAD), 16: _Family(V6_TIMEOUT, V6_MAX_PAYLOAD)}
         self._per_source: Counter[bytes] = Counter()
         self._bytes = 0
         self._dropped = dropped
 
     def __len__(self) -> int:
-        return len(self._datagrams)
+        return sum(len(family.datagrams) for family in self._families.values())
 
     @property
     def bytes_held(self) -> int:
@@ -61,13 +86,12 @@ class Reassembler:
         """Take one fragment; the datagram's payload when it completes it."""
         if not more and not offset:
             return piece  # an atomic fragment is a whole datagram, whatever else has its key (RFC 6946)
-        if (more and len(piece) % 8) or not piece or offset + len(piece) > MAX_DATAGRAM:
+        family = self._families[len(key[0])]
+        if (more and len(piece) % 8) or not piece or offset + len(piece) > family.max_payload:
             self._dropped["fragment: bad size"] += 1
             self._forget(key)
             return None
-        datagram = self._datagrams.get(key) or self._begin(key, now)
-        if datagram is None:
-            return None
+        datagram = family.datagrams.get(key) or self._begin(family, key, now)
         if not self._insert(datagram, offset, more, piece):
             self._dropped["fragment: overlap"] += 1
             self._forget(key)
@@ -78,28 +102,29 @@ class Reassembler:
         return b"".join(datagram.pieces)
 
     def deadline(self) -> float:
-        """When the oldest datagram is given up."""
-        for datagram in self._datagrams.values():
-            return datagram.expires_at
-        return math.inf
+        """When the next datagram is given up."""
+        return min(family.oldest_time() + family.timeout for family in self._families.values())
 
-    def expire(self, now: float) -> None:
-        while self._datagrams:
-            key, datagram = next(iter(self._datagrams.items()))
-            if datagram.expires_at > now:
-                return
-            self._dropped["fragment: timeout"] += 1
-            self._forget(key)
+    def expire(self, now: float) -> list[Expired]:
+        """Give up what is too old. Of what has lost its first fragment, nobody is told (RFC 792, RFC 8200 §4.5)."""
+        expired = []
+        for family in self._families.values():
+            while family.oldest_time() + family.timeout <= now:
+                key, datagram = next(iter(family.datagrams.items()))
+                self._dropped["fragment: timeout"] += 1
+                if datagram.starts[:1] == [0]:
+                    expired.append(Expired(key, datagram.pieces[0]))
+                self._forget(key)
+        return expired
 
-    def _begin(self, key: Key, now: float) -> _Datagram | None:
+    def _begin(self, family: _Family, key: Key, now: float) -> _Datagram:
         source = key[0]
         if self._per_source[source] >= MAX_PER_SOURCE:
             self._dropped["fragment: too many of one source"] += 1
-            oldest = next(other for other in self._datagrams if other[0] == source)
+            oldest = next(other for other in family.datagrams if other[0] == source)
             self._forget(oldest)
         self._per_source[source] += 1
-        datagram = _Datagram(now + TIMEOUT)
-        self._datagrams[key] = datagram
+        datagram = family.datagrams[key] = _Datagram(now)
         return datagram
 
     def _insert(self, datagram: _Datagram, offset: int, more: bool, piece: bytes) -> bool:
@@ -125,11 +150,12 @@ class Reassembler:
         self._bytes += cost
         while self._bytes > MAX_BYTES:
             self._dropped["fragment: memory"] += 1
-            self._forget(next(iter(self._datagrams)))
+            oldest = min(self._families.values(), key=_Family.oldest_time)
+            self._forget(next(iter(oldest.datagrams)))
         return True
 
     def _forget(self, key: Key) -> None:
-        datagram = self._datagrams.pop(key, None)
+        datagram = self._families[len(key[0])].datagrams.pop(key, None)
         if datagram is None:
             return
         self._bytes -= datagram.cost

@@ -175,6 +175,15 @@ class IcmpLayer:
         else:
             self._send(router, source, icmp.V6_UNREACHABLE, 0, 0, packet[:1232], now)
 
+    def reassembly_time_exceeded(self, packet: bytes, source: bytes, destination: bytes, now: float) -> None:
+        """Tell the sender of `packet`, a datagram's first fragment, that others of it never came."""
+        if not self._limit.take(now):
+            self._ip.dropped["icmp: rate limit"] += 1
+        elif len(source) == 4:
+            self._send(destination, source, icmp.V4_TIME_EXCEEDED, 1, 0, packet[:548], now)
+        else:
+            self._send(destination, source, icmp.V6_TIME_EXCEEDED, 1, 0, packet[:1232], now)
+
     def _send(
         self, source: bytes, destination: bytes, type_: int, code: int, rest: int, body: bytes, now: float
     ) -> bool:
@@ -223,7 +232,7 @@ class IcmpLayer:
     def _report(self, body: bytes, error: str | None, mtu: int | None, now: float) -> None:
         """Pass an error on to what sent the quoted packet, if that can have been us."""
         quoted = _quoted(body)
-        if quoted is None or (quoted[0] not in self._ip.addresses and not self._ip.takes_any):
+        if quoted is None or (quoted[0] not in self._ip.addresses and quoted[2] not in self._ip.takes_any):
             self._ip.dropped["icmp: quotes nothing of ours"] += 1
             return
         local, remote, protocol, rest = quoted

@@ -48,7 +48,7 @@ class IpLayer:
     def __init__(self, entropy: Callable[[int], bytes], mtu: int) -> None:
         self.entropy = entropy
         self.mtu = mtu
-        self.takes_any = False  # TCP to destinations that are not ours
+        self.takes_any: set[int] = set()  # protocols of which packets to others' addresses are taken
         self.link_mtus: dict[Hashable, int] = {}
         self.addresses: dict[bytes, IPAddress] = {}
         self.dropped: Counter[str] = Counter()

@@ -1,6 +1,9 @@
-"""What is bounded for the whole stack: answers that nobody asked for, and the bytes in connections' buffers."""
+"""What is bounded for the whole stack: answers that nobody asked for, buffers' bytes, what one peer may take."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
 
 
 class TokenBucket:
@@ -20,6 +23,31 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class Shares:
+    """`total` of something, of which no single holder has more than two thirds."""
+
+    __slots__ = ("_of", "taken", "total")
+
+    def __init__(self, total: int) -> None:
+        self.total = max(total, 1)
+        self.taken = 0
+        self._of: Counter[Hashable] = Counter()
+
+    def take(self, holder: Hashable, amount: int = 1) -> bool:
+        """Give the holder so much, or nothing: False."""
+        if self.taken + amount > self.total or self._of[holder] + amount > max(self.total * 2 // 3, 1):
+            return False
+        self.taken += amount
+        self._of[holder] += amount
+        return True
+
+    def give_back(self, holder: Hashable, amount: int = 1) -> None:
+        self.taken -= amount
+        self._of[holder] -= amount
+        if not self._of[holder]:
+            del self._of[holder]
 
 
 class Memory:

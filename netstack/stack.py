@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from netstack import errors
 from netstack.fragments import Reassembler
 from netstack.icmp import IcmpEndpoint, IcmpLayer
 from netstack.ip import IPAddress, IpLayer
@@ -31,7 +32,10 @@ from netstack.tcp.listener import TcpListener
 from netstack.tcp.settings import Settings
 from netstack.tcp.tcb import CONGESTION
 from netstack.udp import UdpEndpoint, UdpLayer
+from netstack.udp_flows import MAX_FLOWS, FlowTable
+from netstack.udp_forward import UdpForwarder
 from netstack.wire import icmp, ipv4, ipv6, tcp, udp
+from netstack.wire.packet import build_packet, first_fragment, lacks_headers
 
 DEFAULT_MTU = 1280
 DEFAULT_BUDGET = 256 * 1024
@@ -42,7 +46,7 @@ MAX_RUN_BYTES = 65_000
 LOOPBACK: Hashable = ("loopback",)
 """The link of packets from an own address to an own address."""
 
-Endpoint = TcpConnection | TcpListener | TcpForwarder | UdpEndpoint | IcmpEndpoint
+Endpoint = TcpConnection | TcpListener | TcpForwarder | UdpEndpoint | UdpForwarder | IcmpEndpoint
 
 
 class Stack:
@@ -70,6 +74,7 @@ class Stack:
         """What may be set for all TCP connections."""
         self._tcp = TcpLayer(self._ip, self.options, memory=memory)
         self._udp = UdpLayer(self._ip)
+        self._flows = FlowTable(self._ip)
         self._icmp = IcmpLayer(self._ip, self._tcp, self._udp)
         self._fragments = Reassembler(self._ip.dropped)
         self._looped: list[bytes] = []
@@ -92,10 +97,11 @@ class Stack:
 
     @property
     def connections(self) -> Counter[str]:
-        """How many of what the tables hold: TCP connections by state, half-reassembled datagrams, bound endpoints."""
+        """How many of what the tables hold: TCP connections by state, half-reassembled datagrams, bound endpoints,
+        forwarded flows of UDP."""
         counts = Counter(states.NAMES[tcb.state] for tcb in self._tcp.connections.values())
         counts.update(TIME_WAIT=len(self._tcp.time_wait), fragments=len(self._fragments))
-        counts.update(udp=len(self._udp), icmp=len(self._icmp))
+        counts.update(udp=len(self._udp), flows=len(self._flows), icmp=len(self._icmp))
         return +counts
 
     def set_addresses(self, addresses: Iterable[IPAddress], now: float) -> None:
@@ -125,10 +131,11 @@ class Stack:
         """Accept connections to a port (0: any free one), at one own address or at all. Raises AddressInUse."""
         return self._tcp.listen(port, address, backlog, max_segment)
 
-    def forward_tcp(self, *, max_in_flight: int = 1024) -> TcpForwarder:
+    def forward_tcp(self, *, max_in_flight: int = 1024, unbound: bool = False) -> TcpForwarder:
         """Take TCP connections to any destination: a subnet router's or an exit node's half. Raises AddressInUse.
 
         max_in_flight: SYNs that may wait for `accept` or `refuse`, at most two thirds of them of one peer.
+        unbound: also those to own addresses, where nobody listens at their port.
         """
         forwarder = TcpForwarder(
             max_in_flight,
@@ -137,8 +144,22 @@ class Stack:
             self._refuse_by_icmp,
             self._ip.ready,
             self.dropped,
+            unbound=unbound,
         )
         self._tcp.forward(forwarder)
+        return forwarder
+
+    def forward_udp(self, *, max_flows: int = MAX_FLOWS, unbound: bool = False) -> UdpForwarder:
+        """Take UDP to any destination, flow by flow: a subnet router's or an exit node's half. Raises AddressInUse.
+
+        max_flows: that may wait for `accept` or `refuse` or are open, at most two thirds of them of one peer.
+        unbound: also those to own addresses, where no endpoint is bound to their port.
+        """
+        if self._udp.forwarder is not None and not self._udp.forwarder.is_closed:
+            raise errors.AddressInUse("this stack has a forwarder of UDP already")
+        forwarder = UdpForwarder(self._ip, self._flows, self._refuse_datagram, max_flows, unbound=unbound)
+        self._udp.forwarder = forwarder
+        self._ip.takes_any.add(udp.PROTOCOL)
         return forwarder
 
     def open_udp(self, port: int = 0, *, address: IPAddress | None = None) -> UdpEndpoint:
@@ -159,6 +180,7 @@ class Stack:
         """Reset every connection and close every endpoint; the resets leave with the next transmit."""
         self._tcp.close(now)
         self._udp.close()
+        self._flows.close()
         self._icmp.close()
 
     # from below -------------------------------------------------------------------------------------------------
@@ -186,7 +208,7 @@ class Stack:
         budget: bytes of IP that TCP may fill the turn up to. Single packets that wait (at most 1 MiB) all go.
         """
         self._now = now
-        self._fragments.expire(now)
+        self._expire(now)
         if self._looped:
             looped, self._looped = self._looped, []
             self.receive([(LOOPBACK, looped)], now, verified=True)
@@ -202,7 +224,7 @@ class Stack:
         """When `transmit` must next be called; math.inf if never."""
         if self._looped or self._ip.outbox or self._tcp.is_due():
             return self._now
-        return min(self._tcp.deadline(), self._fragments.deadline())
+        return min(self._tcp.deadline(), self._fragments.deadline(), self._flows.deadline())
 
     def hold(self, link: Hashable) -> None:
         """There is no room below for this link: make nothing for its connections."""
@@ -218,9 +240,10 @@ class Stack:
         self._tcp.set_link_mtu(link, mtu, now)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone: its connections end with the error `unreachable`."""
+        """Whoever was behind the link is gone: its connections and flows end with the error `unreachable`."""
         self._ip.link_mtus.pop(link, None)
         self._tcp.forget_link(link)
+        self._flows.forget_link(link)
 
     def refuse(self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int) -> None:
         """A SYN of ours was turned down by other means than TCP's: the connection ends with the error `refused`."""
@@ -229,7 +252,7 @@ class Stack:
     # inside -----------------------------------------------------------------------------------------------------
 
     def _is_forwarded(self, protocol: int, destination: bytes) -> bool:
-        if protocol != tcp.PROTOCOL or not self._ip.takes_any:
+        if protocol not in self._ip.takes_any:
             return False
         return not (ipv4.is_martian(destination) if len(destination) == 4 else ipv6.is_martian(destination))
 
@@ -238,6 +261,16 @@ class Stack:
         packet = tcp.ip_header(source, destination, len(segment)) + segment
         own = self._ip.source_for(source)
         self._icmp.no_route(packet, source, own if own is not None else destination, now)
+
+    def _refuse_datagram(self, source: bytes, destination: bytes, datagram: bytes, now: float) -> None:
+        """As the destination itself, where nobody has that port."""
+        packet = build_packet(source, destination, udp.PROTOCOL, datagram)
+        self._icmp.unreachable(packet, source, destination, protocol=False, now=now)
+
+    def _expire(self, now: float) -> None:
+        self._flows.expire(now)
+        for key, first in self._fragments.expire(now):
+            self._icmp.reassembly_time_exceeded(first_fragment(*key, first), key[0], key[1], now)
 
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
         """Keep back what goes to an own address."""
@@ -276,7 +309,7 @@ class Stack:
             whole = self._fragments.add(key, offset, more, payload, now)
             if whole is None:
                 return None
-            payload, verified = whole, False
+            packet, payload, verified = build_packet(source, destination, protocol, whole), whole, False
         return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
 
     def _receive_v6(self, link: Hashable, packet: bytes, now: float, verified: bool) -> str | None:
@@ -291,11 +324,19 @@ class Stack:
         payload = packet[size:total]
         if fragment is not None:
             offset, more, identification, _ = fragment
-            key = (source, destination, identification, 0)
+            if more and not offset and lacks_headers(source, destination, protocol, payload):
+                return "fragment: headers cut"
+            key = (source, destination, identification, protocol)
             whole = self._fragments.add(key, offset, more, payload, now)
             if whole is None:
                 return None
-            payload, verified = whole, False
+            packet, verified = build_packet(source, destination, protocol, whole), False
+            inner = ipv6.parse(packet)
+            if isinstance(inner, str):
+                return inner
+            if inner.fragment is not None:
+                return "fragment: in a fragment"
+            protocol, payload = inner.protocol, packet[inner.header_size :]
         return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
 
     def _deliver(
@@ -312,7 +353,7 @@ class Stack:
         if protocol == tcp.PROTOCOL:
             self._tcp.receive(link, source, destination, payload, now, verified)
         elif protocol == udp.PROTOCOL:
-            if not self._udp.receive(source, destination, payload, verified):
+            if not self._udp.receive(link, source, destination, payload, now, verified):
                 self._icmp.unreachable(packet, source, destination, protocol=False, now=now)
         elif protocol == (icmp.V4_PROTOCOL if len(source) == 4 else icmp.V6_PROTOCOL):
             self._icmp.receive(source, destination, payload, now, verified)

@@ -1,18 +1,20 @@
 """UDP: endpoints with bounded queues of datagrams.
 
     receive -> lookup (address, port), then (any, port) -> queue, at most 256 KiB: the newest is dropped when full
+            -> nobody is bound there, or it is not our address: the forwarder, if there is one
     send    -> checksum, fragments if need be -> the stack's outbox
 
 A connected endpoint hears from one remote end alone, and is told what ICMP says about it.
 
 Source: RFC 768, RFC 1122 §4.1, RFC 8085.
-Not here: the header's bytes (`wire.udp`).
+Not here: the header's bytes (`wire.udp`), other people's destinations (`udp_forward`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import NamedTuple, Protocol
 
 from netstack import errors
 from netstack.ip import IPAddress, IpLayer, address_of
@@ -20,7 +22,7 @@ from netstack.ports import ANY, Ports
 from netstack.wire import udp
 
 MAX_QUEUE_BYTES = 256 * 1024
-_DATAGRAM_COST = 200
+DATAGRAM_COST = 200
 """What a queued datagram costs beside its payload."""
 
 MAX_V4_PAYLOAD, MAX_V6_PAYLOAD = 65_507, 65_487
@@ -34,12 +36,38 @@ class Datagram(NamedTuple):
     """The own address that it was sent to: what an answer should come from."""
 
 
+class Owner(Protocol):
+    """What an endpoint asks of who has made it."""
+
+    def send(self, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float) -> bool:
+        """Queue a datagram; False if the outbox is full."""
+
+    def release(self, endpoint: UdpEndpoint, bound: bytes) -> None:
+        """The endpoint is closed."""
+
+
+class Forwarder(Protocol):
+    """`udp_forward.UdpForwarder`: who gets what no endpoint is bound for."""
+
+    unbound: bool
+    """Datagrams to own addresses, too."""
+    is_closed: bool
+
+    def arrives(
+        self, link: Hashable, source: bytes, source_port: int, local: bytes, port: int, payload: bytes, now: float
+    ) -> bool:
+        """A datagram for no endpoint of ours; False if it is to be refused."""
+
+    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str) -> bool:
+        """Whether ICMP answers a datagram that it has sent; its header is `quoted`."""
+
+
 class UdpEndpoint:
     """One bound port. `address` None: all own addresses, of both families."""
 
     __slots__ = ("_bound", "_error", "_layer", "_queue", "_queued", "_remote", "dropped", "is_closed", "port")
 
-    def __init__(self, layer: UdpLayer, bound: bytes, port: int) -> None:
+    def __init__(self, layer: Owner, bound: bytes, port: int) -> None:
         self._layer, self._bound, self.port = layer, bound, port
         self._queue: deque[tuple[bytes, bytes, int, bytes]] = deque()
         self._queued = 0
@@ -94,7 +122,7 @@ class UdpEndpoint:
         if not self._queue:
             return None
         payload, source, port, local = self._queue.popleft()
-        self._queued -= len(payload) + _DATAGRAM_COST
+        self._queued -= len(payload) + DATAGRAM_COST
         return Datagram(payload, address_of(source), port, address_of(local))
 
     def receive_many(self, limit: int = 64) -> list[Datagram]:
@@ -121,7 +149,7 @@ class UdpEndpoint:
         """Queue what arrived, or say why not."""
         if self._remote is not None and self._remote != (source, source_port):
             return "udp: not from the connected end"
-        cost = len(payload) + _DATAGRAM_COST
+        cost = len(payload) + DATAGRAM_COST
         if self._queued + cost > MAX_QUEUE_BYTES:
             self.dropped += 1
             return "udp: queue full"
@@ -140,10 +168,11 @@ class UdpEndpoint:
 class UdpLayer:
     """One instance a stack."""
 
-    __slots__ = ("_ip", "_ports")
+    __slots__ = ("_ip", "_ports", "forwarder")
 
     def __init__(self, ip: IpLayer) -> None:
         self._ip = ip
+        self.forwarder: Forwarder | None = None
         self._ports: Ports[UdpEndpoint] = Ports(ip.entropy(16))
 
     def __len__(self) -> int:
@@ -172,24 +201,31 @@ class UdpLayer:
             endpoint.close()
 
     def send(self, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float) -> bool:
-        destination, port = remote
-        if len(payload) > (MAX_V4_PAYLOAD if len(destination) == 4 else MAX_V6_PAYLOAD):
-            raise errors.MessageTooLong(f"{len(payload)} bytes do not fit into one UDP datagram")
+        destination = remote[0]
         own = source or self._ip.source_for(destination)
         if own is None or own not in self._ip.addresses or len(own) != len(destination):
             raise errors.AddressNotAvailable(f"no own address to reach {address_of(destination)} from")
-        datagram = udp.build(own, source_port, destination, port, payload)
-        return self._ip.send_payload(own, destination, udp.PROTOCOL, datagram, now)
+        return send_datagram(self._ip, payload, own, source_port, remote, now)
 
-    def receive(self, source: bytes, destination: bytes, datagram: bytes, verified: bool) -> bool:
+    def receive(
+        self, link: Hashable, source: bytes, destination: bytes, datagram: bytes, now: float, verified: bool
+    ) -> bool:
         """Hand a datagram to its endpoint; False if there is none, so that an ICMP error is due."""
         parsed = udp.parse(source, destination, datagram, verified=verified)
         if isinstance(parsed, str):
             self._ip.dropped[parsed] += 1
             return True
         source_port, destination_port, payload = parsed
-        endpoint = self._ports.lookup(destination, destination_port)
+        own = destination in self._ip.addresses
+        endpoint = self._ports.lookup(destination, destination_port) if own else None
         if endpoint is None:
+            forwarder = self.forwarder
+            if (
+                forwarder is not None
+                and (forwarder.unbound or not own)
+                and forwarder.arrives(link, source, source_port, destination, destination_port, payload, now)
+            ):
+                return True
             self._ip.dropped["udp: for no endpoint"] += 1
             return False
         reason = endpoint.take(source, source_port, destination, payload)
@@ -206,5 +242,16 @@ class UdpLayer:
         endpoint = self._ports.lookup(local, int.from_bytes(quoted[:2], "big"))
         if endpoint is not None and endpoint.fail(remote, int.from_bytes(quoted[2:4], "big"), error):
             self._ip.ready[endpoint] = None
-        else:
+        elif self.forwarder is None or not self.forwarder.icmp_error(local, remote, quoted, error):
             self._ip.dropped["icmp: for no connection"] += 1
+
+
+def send_datagram(
+    ip: IpLayer, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float
+) -> bool:
+    """Queue a datagram; False if the outbox is full. Raises MessageTooLong for more than UDP can carry."""
+    destination, port = remote
+    if len(payload) > (MAX_V4_PAYLOAD if len(destination) == 4 else MAX_V6_PAYLOAD):
+        raise errors.MessageTooLong(f"{len(payload)} bytes do not fit into one UDP datagram")
+    datagram = udp.build(source, source_port, destination, port, payload)
+    return ip.send_payload(source, destination, udp.PROTOCOL, datagram, now)

@@ -2,6 +2,8 @@
 
     SYN -> PendingConnection (max_in_flight, two thirds of them of one peer) -> accept() | refuse("reset" | "icmp")
 
+Destinations are addresses that are not the stack's own, and with `unbound` its own ports that nobody listens on, too.
+
 The peer sends its SYN again meanwhile; that changes nothing. What nobody decides within 75 seconds is forgotten.
 Over the limit a SYN is dropped, and counted.
 
@@ -11,12 +13,13 @@ Not here: the connection beyond, and copying between the two; each side's window
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from netstack import errors
 from netstack.ip import IPAddress, address_of
+from netstack.limits import Shares
 from netstack.tcp.connection import TcpConnection
 from netstack.wire.tcp import ACK, RST, SYN, Header
 
@@ -93,15 +96,15 @@ class TcpForwarder:
 
     __slots__ = (
         "_dropped",
-        "_of_peer",
         "_pending",
-        "_queue",
+        "_places",
         "_ready",
+        "_unseen",
         "is_closed",
-        "max_in_flight",
         "on_accept",
         "on_refuse",
         "on_refuse_by_icmp",
+        "unbound",
     )
 
     def __init__(
@@ -112,13 +115,15 @@ class TcpForwarder:
         refuse_by_icmp: RefuseByIcmp,
         ready: dict[Any, None],
         dropped: Counter[str],
+        *,
+        unbound: bool = False,
     ) -> None:
-        self.max_in_flight = max(max_in_flight, 1)
+        self.unbound = unbound
         self.on_accept, self.on_refuse, self.on_refuse_by_icmp = accept, refuse, refuse_by_icmp
         self._ready, self._dropped = ready, dropped
         self._pending: OrderedDict[bytes, PendingConnection] = OrderedDict()
-        self._queue: deque[PendingConnection] = deque()
-        self._of_peer: Counter[Hashable] = Counter()
+        self._unseen: OrderedDict[bytes, PendingConnection] = OrderedDict()
+        self._places = Shares(max_in_flight)
         self.is_closed = False
 
     def __len__(self) -> int:
@@ -126,17 +131,17 @@ class TcpForwarder:
         return len(self._pending)
 
     @property
+    def max_in_flight(self) -> int:
+        return self._places.total
+
+    @property
     def readable(self) -> bool:
         """Whether `accept` would return one."""
-        return any(self.holds(pending) for pending in self._queue)
+        return bool(self._unseen)
 
     def accept(self) -> PendingConnection | None:
         """The oldest that nobody has looked at; None if there is none."""
-        while self._queue:
-            pending = self._queue.popleft()
-            if self.holds(pending):
-                return pending
-        return None
+        return self._unseen.popitem(last=False)[1] if self._unseen else None
 
     def close(self, now: float) -> None:
         """Refuse all that wait; from now on destinations of others are not taken. Open connections go on."""
@@ -144,26 +149,23 @@ class TcpForwarder:
             self.is_closed = True
             for pending in list(self._pending.values()):
                 pending.refuse(now)
-            self._queue.clear()
 
     # for the layer
 
     def arrives(
         self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
     ) -> bool:
-        """A segment of no connection, to an address that is not ours; False if it is to be reset."""
+        """A segment of no connection and no listener; False if it is to be reset."""
         if self.is_closed or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
             return False
         self._forget_old(now)
         pending = PendingConnection(self, link, source, destination, header, segment, now)
         if pending.key in self._pending:
             return True
-        if len(self._pending) >= self.max_in_flight or self._of_peer[pending.peer] >= self._share:
+        if not self._places.take(pending.peer):
             self._dropped["tcp: too many connections in flight"] += 1
             return True
-        self._pending[pending.key] = pending
-        self._of_peer[pending.peer] += 1
-        self._queue.append(pending)
+        self._pending[pending.key] = self._unseen[pending.key] = pending
         self._ready[self] = None
         return True
 
@@ -175,14 +177,9 @@ class TcpForwarder:
         if not self.holds(pending):
             return False
         del self._pending[pending.key]
-        self._of_peer[pending.peer] -= 1
-        if not self._of_peer[pending.peer]:
-            del self._of_peer[pending.peer]
+        self._unseen.pop(pending.key, None)
+        self._places.give_back(pending.peer)
         return True
-
-    @property
-    def _share(self) -> int:
-        return max(self.max_in_flight * 2 // 3, 1)
 
     def _forget_old(self, now: float) -> None:
         while self._pending:

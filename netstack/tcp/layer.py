@@ -25,7 +25,7 @@ from netstack.seq import MASK, unwrap
 from netstack.tcp import arrive, emit, states, timers
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
-from netstack.tcp.listener import TcpListener
+from netstack.tcp.listener import KEEPALIVE, TcpListener
 from netstack.tcp.recovery import LOSS
 from netstack.tcp.settings import DEFAULTS, Settings
 from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
@@ -125,7 +125,7 @@ class TcpLayer:
         if self.forwarder is not None and not self.forwarder.is_closed:
             raise errors.AddressInUse("this stack has a forwarder already")
         self.forwarder = forwarder
-        self._ip.takes_any = True
+        self._ip.takes_any.add(tcp.PROTOCOL)
 
     def _close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
         self._ports.release(bound, listener.port)
@@ -217,10 +217,10 @@ class TcpLayer:
                 return
             after = record.snd_nxt
             self.time_wait.remove(key)
-        if destination not in self._ip.addresses and self.forwarder is not None:
+        own = destination in self._ip.addresses
+        taken = own and self._arrives_at_listener(link, source, destination, header, segment, after, now)
+        if not taken and self.forwarder is not None and (self.forwarder.unbound or not own):
             taken = self.forwarder.arrives(link, source, destination, header, segment, now)
-        else:
-            taken = self._arrives_at_listener(link, source, destination, header, segment, after, now)
         if not taken:
             self._refuse(source, destination, header, len(segment) - header.size, now)
 
@@ -481,6 +481,7 @@ class TcpLayer:
         """A SYN that the forwarder has held is answered."""
         tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
         tcb.forwarded = True
+        tcb.keepalive = KEEPALIVE
         self._open_passively(tcb, header, segment, now)
         return TcpConnection(self, tcb)
 

@@ -8,7 +8,7 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     logging.getLogger("scapy").setLevel(logging.CRITICAL)
-    from scapy.layers.inet import ICMP, IP, TCP, UDP, ICMPerror, IPerror
+    from scapy.layers.inet import ICMP, IP, TCP, UDP, ICMPerror, IPerror, UDPerror
     from scapy.layers.inet6 import (
         ICMPv6DestUnreach,
         ICMPv6EchoReply,
@@ -41,4 +41,5 @@ __all__ = [
     "IPv6ExtHdrHopByHop",
     "IPv6ExtHdrRouting",
     "Raw",
+    "UDPerror",
 ]

@@ -13,6 +13,7 @@ from netstack import fragments
 from netstack.fragments import Reassembler, cut
 
 KEY = (b"\x0a\0\0\1", b"\x0a\0\0\2", 7, 17)
+KEY6 = (bytes(15) + b"\x01", bytes(15) + b"\x02", 7, 17)
 PAYLOAD = random.Random(1).randbytes(3000)
 
 
@@ -69,12 +70,21 @@ def test_a_contradiction_loses_the_datagram(offset: int, more: bool, piece: byte
 
 
 @pytest.mark.parametrize(
-    ("offset", "more", "piece"), [(0, True, b"x" * 9), (8, True, b""), (65_528, False, b"x" * 16), (8, False, b"")]
+    ("offset", "more", "piece"), [(0, True, b"x" * 9), (8, True, b""), (65_504, False, b"x" * 12), (8, False, b"")]
 )
 def test_bad_sizes(offset: int, more: bool, piece: bytes) -> None:
     reassembler, dropped = new()
     assert reassembler.add(KEY, offset, more, piece, 0.0) is None
     assert dropped == {"fragment: bad size": 1}
+
+
+def test_a_datagram_can_be_as_long_as_its_header_can_say() -> None:
+    reassembler, dropped = new()
+    assert reassembler.add(KEY, 65_504, False, b"x" * 11, 0.0) is None
+    assert reassembler.add(KEY6, 65_528, False, b"x" * 7, 0.0) is None
+    assert (len(reassembler), dropped) == (2, Counter())
+    assert reassembler.add(KEY6, 65_528, False, b"x" * 8, 0.0) is None
+    assert (len(reassembler), dropped) == (1, {"fragment: bad size": 1})
 
 
 def test_an_atomic_fragment_is_a_datagram_whatever_else_has_its_key() -> None:
@@ -103,6 +113,37 @@ def test_time_runs_out() -> None:
     assert dropped == {"fragment: timeout": 1}
     reassembler.expire(200.0)
     assert (len(reassembler), reassembler.bytes_held, reassembler.deadline()) == (0, 0, math.inf)
+
+
+def test_ipv6_has_a_minute() -> None:
+    reassembler, dropped = new()
+    reassembler.add(KEY6, 0, True, b"x" * 8, 100.0)
+    reassembler.add(KEY, 0, True, b"x" * 8, 120.0)
+    assert reassembler.deadline() == 150.0
+    reassembler.expire(150.0)
+    assert (len(reassembler), reassembler.deadline()) == (1, 160.0)
+    reassembler.expire(160.0)
+    assert (len(reassembler), dropped) == (0, {"fragment: timeout": 2})
+
+
+def test_whoever_sent_a_first_fragment_is_to_be_told() -> None:
+    reassembler, _ = new()
+    other = (*KEY[:2], 8, 17)
+    reassembler.add(KEY, 0, True, b"x" * 8, 0.0)
+    reassembler.add(KEY, 16, True, b"y" * 8, 0.0)
+    reassembler.add(other, 16, True, b"z" * 8, 0.0)
+    reassembler.add(KEY6, 0, True, b"v" * 8, 0.0)
+    assert reassembler.expire(60.0) == [(KEY, b"x" * 8), (KEY6, b"v" * 8)]
+
+
+def test_the_oldest_of_either_family_goes_when_memory_is_short() -> None:
+    reassembler, _ = new()
+    keys = [(*(KEY if number % 2 else KEY6)[:2], number, 17) for number in range(80)]
+    for number, key in enumerate(keys):
+        reassembler.add(key, 0, True, bytes(60_000), float(number))
+    held = [number for number, key in enumerate(keys) if reassembler.add(key, 60_000, False, b"!", 80.0)]
+    assert held == list(range(80 - len(held), 80))
+    assert len(held) > 60
 
 
 def test_one_source_has_a_limit() -> None:

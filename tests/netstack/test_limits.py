@@ -1,8 +1,8 @@
-"""A token bucket on a hand clock."""
+"""A token bucket on a hand clock; shares; memory."""
 
 from __future__ import annotations
 
-from netstack.limits import Memory, TokenBucket
+from netstack.limits import Memory, Shares, TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -33,3 +33,27 @@ def test_memory_is_scarce_from_three_quarters_on() -> None:
         memory.held = held
         seen.append((memory.is_scarce, memory.is_full))
     assert seen == [(False, False), (True, False), (True, False), (True, True)]
+
+
+def test_nobody_has_more_than_two_thirds() -> None:
+    places = Shares(9)
+    assert [places.take("greedy") for _ in range(8)] == [True] * 6 + [False] * 2
+    assert [places.take("other") for _ in range(4)] == [True] * 3 + [False]
+    assert places.taken == 9
+    places.give_back("greedy")
+    assert [places.take("third"), places.take("greedy")] == [True, False]
+
+
+def test_a_share_is_given_whole_or_not_at_all() -> None:
+    room = Shares(900)
+    assert room.take("one", 599)
+    assert not room.take("one", 2)
+    assert room.take("one", 1)
+    assert not room.take("two", 301)
+    room.give_back("one", 600)
+    assert room.taken == 0
+    assert room.take("two", 600)
+
+
+def test_the_smallest_whole_goes_to_one() -> None:
+    assert [Shares(0).take("one"), Shares(1).take("one")] == [True, True]

@@ -10,9 +10,21 @@ from typing import Any
 
 import pytest
 
-from netstack import Stack
-from netstack.wire import ipv4, tcp, udp
-from tests.netstack.oracle import IP, UDP, IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, Raw
+from netstack import Stack, fragments
+from netstack.wire import ipv4, ipv6, tcp, udp
+from tests.netstack.oracle import (
+    ICMP,
+    IP,
+    UDP,
+    ICMPv6TimeExceeded,
+    IPerror,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    Raw,
+)
 from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, exchange, new_stack, packets_of
 
 NOW = 1000.0
@@ -83,9 +95,61 @@ def test_fragments_that_never_complete_are_given_up() -> None:
     stack.receive([("b", [bytes(first)])], NOW)
     assert stack.connections == {"fragments": 1}
     assert stack.deadline() == NOW + 30
-    assert drain(stack, NOW + 30) == []
+    (answer,) = packets_of(drain(stack, NOW + 30))
+    error: Any = IP(answer)
+    assert (error.src, error.dst, error[ICMP].type, error[ICMP].code) == (str(A4), str(B4), 11, 1)
+    assert (error[IPerror].id, str(error[IPerror].flags), bytes(first)[28:500] in answer) == (9, "MF", True)
     assert not stack.connections
     assert stack.dropped == {"fragment: timeout": 1}
+
+
+def test_fragments_of_ipv6_that_never_complete_are_given_up() -> None:
+    stack = new_stack(A6)
+    first = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=9, m=1, nh=17) / Raw(bytes(800))
+    last = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=10, offset=100, nh=17) / Raw(bytes(8))
+    stack.receive([("b", [bytes(first), bytes(last)])], NOW)
+    assert (drain(stack, NOW + 59), stack.deadline()) == ([], NOW + 60)
+    (answer,) = packets_of(drain(stack, NOW + 60))
+    error: Any = IPv6(answer)
+    assert (error.src, error.dst, error[ICMPv6TimeExceeded].code) == (str(A6), str(B6), 1)
+    assert bytes(first)[:800] in answer
+    assert stack.dropped == {"fragment: timeout": 2}
+
+
+def test_headers_behind_the_fragment_header_are_walked() -> None:
+    stack = new_stack(A6)
+    endpoint = stack.open_udp(53)
+    for number, between in enumerate([IPv6ExtHdrDestOpt(), IPv6ExtHdrFragment(), IPv6ExtHdrRouting(type=0)]):
+        packet = IPv6(src=str(B6), dst=str(A6)) / between / UDP(sport=5, dport=53) / Raw(bytes(2000))
+        behind = bytes(packet)[40:]
+        for offset, more, piece in fragments.cut(behind, 1000):
+            head = ipv6.fragment_header(bytes(packet)[6], offset, more=more, identification=number)
+            size = len(head) + len(piece)
+            outer = ipv6.header(B6.packed, A6.packed, ipv6.FRAGMENT, size)
+            stack.receive([("b", [outer + head + piece])], NOW)
+    assert [len(datagram.payload) for datagram in endpoint.receive_many()] == [2000]
+    assert stack.dropped == {"fragment: in a fragment": 1, "ipv6: routing header": 1}
+
+
+def test_a_first_fragment_without_all_headers_is_dropped() -> None:
+    stack = new_stack(A6)
+    packet = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=9, m=1, nh=6) / Raw(bytes(16))
+    stack.receive([("b", [bytes(packet)])], NOW)
+    assert stack.dropped == {"fragment: headers cut": 1}
+    assert not stack.connections
+
+
+@pytest.mark.parametrize("ends", [(B4, A4), (B6, A6)], ids=["v4", "v6"])
+def test_nobody_there_for_a_datagram_in_pieces(ends: tuple[Any, Any]) -> None:
+    """The error quotes its beginning, whichever piece came last, so that the sender finds the port."""
+    pair = Pair()
+    client = pair.a.open_udp()
+    client.connect(B4 if ends[0] == B4 else B6, 9)
+    client.send(bytes(3000), pair.now)
+    pieces = packets_of(drain(pair.a, pair.now))
+    pair.b.receive([("a", pieces[::-1])], pair.now)
+    pair.a.receive([("b", packets_of(drain(pair.b, pair.now)))], pair.now)
+    assert client.take_error() == "refused"
 
 
 def test_a_fragmented_segment_is_checked_even_if_its_pieces_came_verified() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from netstack import EndpointClosed, NetstackError, Stack
 from netstack.tcp.forward import PATIENCE
+from netstack.tcp.listener import KEEPALIVE
 from netstack.wire import ipv4, tcp
 from tests.netstack.pair import A4, B4, Pair, drain, new_stack, packets_of
 
@@ -193,3 +194,44 @@ def test_a_gibibyte_offered_and_under_four_mebibytes_held() -> None:
     far.abort(pair.now)
     pair.run(until=lambda: client.error == "reset")
     assert pair.b._tcp.memory.held == 0
+
+
+def test_own_ports_that_nobody_listens_on() -> None:
+    """With `unbound` they are held as well; a listener's are its own, and strays are reset."""
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp(unbound=True)
+    stack.listen(443)
+    here = [tcp.build(B4.packed, 1, A4.packed, port, seq=7, flags=tcp.SYN, window=1000) for port in (443, 444)]
+    (answer,) = receive(stack, *here)
+    assert (flags_of(answer), answer[20:22]) == (tcp.SYN | tcp.ACK, (443).to_bytes(2, "big"))
+    pending = forwarder.accept()
+    assert pending is not None
+    assert pending.local == (A4, 444)
+    pending.accept(NOW)
+    (answer,) = packets_of(drain(stack, NOW))
+    assert flags_of(answer) == tcp.SYN | tcp.ACK
+    (answer,) = receive(stack, tcp.build(B4.packed, 1, A4.packed, 445, seq=5, ack=9, flags=tcp.ACK))
+    assert flags_of(answer) == tcp.RST
+
+
+def test_an_accepted_one_is_kept_alive_as_a_listeners() -> None:
+    pair = Pair()
+    forwarder = pair.b.forward_tcp()
+    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    pending = forwarder.accept()
+    assert pending is not None
+    far = pending.accept(pair.now)
+    pair.run(until=lambda: client.connected and far.connected)
+    pair.to_a.loss = 1.0
+    pair.run(until=lambda: far.finished, seconds=KEEPALIVE[0] + (KEEPALIVE[2] + 1) * KEEPALIVE[1])
+    assert far.error == "timeout"
+
+
+def test_what_nobody_looks_at_is_not_kept() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp(max_in_flight=3)
+    for number in range(1, 50):
+        receive(stack, syn(number), now=NOW + number * PATIENCE)
+    assert (len(forwarder), len(forwarder._unseen)) == (1, 1)
+    assert forwarder.max_in_flight == 3
