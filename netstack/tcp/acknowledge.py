@@ -39,6 +39,8 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
         for block in _valid_blocks(tcb, ack, options):
             delivered += board.sack(*block, tcb.mss)
     if not flight:
+        if recovery.undo.all_needless:
+            _take_back(tcb)
         return
     if delivered:
         _measure(tcb, delivered, options, acked > 0 and not duplicate, now)

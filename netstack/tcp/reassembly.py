@@ -73,6 +73,10 @@ class OutOfOrder:
         self._report(left)
         return duplicate
 
+    def duplicate(self, rcv_nxt: int) -> tuple[int, int] | None:
+        """The first stretch below rcv_nxt: what has come again, in order."""
+        return (self._starts[0], min(self._ends[0], rcv_nxt)) if self._starts[0] < rcv_nxt else None
+
     def take(self, rcv_nxt: int) -> tuple[int, list[bytes]]:
         """What has become contiguous with rcv_nxt: (the new rcv_nxt, its chunks in order)."""
         taken: list[bytes] = []

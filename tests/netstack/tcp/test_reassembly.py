@@ -79,3 +79,10 @@ def test_the_end_is_behind_the_last_of_what_is_kept() -> None:
     for start, end in ((50, 53), (10, 53), (80, 83)):
         queue.insert(start, b"xyz")
         assert queue.end == end
+
+
+def test_what_came_again_in_order() -> None:
+    store = OutOfOrder()
+    store.insert(10, bytes(5))
+    store.insert(20, bytes(5))
+    assert [store.duplicate(end) for end in (9, 10, 11, 15, 22, 30)] == [None, None, (10, 11), *[(10, 15)] * 3]

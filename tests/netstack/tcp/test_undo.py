@@ -91,6 +91,7 @@ def test_dsack_undo() -> None:
     ("resent", "duplicates", "needless"),
     [
         ([1000], [(1000, 2000)], True),
+        ([1], [(1000, 1001)], True),
         ([1000], [(1000, 1999)], False),
         ([1000], [(900, 1001)], False),  # it counts as far as it goes
         ([1000], [(500, 1000)], False),  # ends where the episode began: an earlier one's
@@ -134,3 +135,21 @@ def test_what_was_taken_back_is_not_taken_back_again() -> None:
     undo.forget()
     assert not undo.original_arrived(2000, 49)
     assert not undo.nothing_resent
+
+
+def test_dsack_undo_when_nothing_is_out_any_more() -> None:
+    """The report comes a round trip after the end of the episode, and of the transfer."""
+    peer = Peer(stamps=False)
+    peer.connect(rtt=0.1)
+    peer.connection.write(bytes(10 * 1220), peer.now)
+    una = peer.take()[0].seq
+    before = peer.connection.info()
+    peer.clock.advance(0.1)
+    peer.send("A", ack=una, blocks=[(una + 1220, una + 4 * 1220)])
+    assert peer.take()[0].seq == una
+    peer.send("A", ack=una + 10 * 1220)
+    assert peer.connection.info().cwnd < before.cwnd
+    peer.clock.advance(0.1)
+    peer.send("A", ack=una + 10 * 1220, blocks=[(una, una + 1220)])
+    after = peer.connection.info()
+    assert (after.cwnd, after.ssthresh) == (before.cwnd, before.ssthresh)
