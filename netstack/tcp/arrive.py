@@ -161,7 +161,8 @@ def segment_arrives(
         layer.count("tcp: no ACK")
         return
     ack = unwrap(wire_ack, tcb.snd_una)
-    if not _check_acknowledgement(layer, tcb, seq, ack, wire_ack, now):
+    has_text = bool(payload) or bool(flags & FIN)
+    if not _check_acknowledgement(layer, tcb, seq, ack, wire_ack, has_text, now):
         return
     tcb.heard_time = tcb.acked_time = now
     tcb.probes = 0
@@ -172,7 +173,6 @@ def segment_arrives(
         and not is_older(options.timestamps[0], tcb.ts_recent)
     ):
         tcb.ts_recent, tcb.ts_recent_time = options.timestamps[0], now
-    has_text = bool(payload) or bool(flags & FIN)
     changed = _update_send_window(tcb, seq, ack, window)
     _acknowledge(layer, tcb, ack, options, is_duplicate=not has_text and not changed, now=now)
     if tcb.state == states.CLOSED or not has_text:
@@ -223,8 +223,8 @@ def _check_sequence(
     if flags & RST:
         return False
     if payload:
-        if end <= tcb.rcv_nxt and tcb.sack_ok and tcb.settings.dsack:
-            tcb.dsack = (seq, seq + len(payload))
+        if end <= tcb.rcv_nxt:
+            _note_duplicate(tcb, seq, seq + len(payload))
         tcb.ack_now = True
     else:
         _challenge(tcb, now)
@@ -273,12 +273,14 @@ def _is_behind_everything(tcb: Tcb, seq: int) -> bool:
 # fifth ----------------------------------------------------------------------------------------------------------
 
 
-def _check_acknowledgement(layer: Owner, tcb: Tcb, seq: int, ack: int, wire_ack: int, now: float) -> bool:
+def _check_acknowledgement(
+    layer: Owner, tcb: Tcb, seq: int, ack: int, wire_ack: int, has_text: bool, now: float
+) -> bool:
     if tcb.state == states.SYN_RECEIVED:
         if not tcb.snd_una < ack <= tcb.snd_nxt:
             layer.send_reset(tcb, seq=wire_ack, now=now)
             return False
-        return layer.establish(tcb, now)
+        return layer.establish(tcb, now, is_bare=not has_text)
     if ack > tcb.snd_nxt or ack < tcb.snd_una - tcb.max_snd_wnd:
         layer.count("tcp: acknowledges what was not sent" if ack > tcb.snd_nxt else "tcp: acknowledgement too old")
         _challenge(tcb, now)
@@ -370,8 +372,7 @@ def _take_text(layer: Owner, tcb: Tcb, seq: int, flags: int, payload: bytes, opt
 def _take_payload(layer: Owner, tcb: Tcb, seq: int, payload: bytes, now: float) -> None:
     end = seq + len(payload)
     if seq < tcb.rcv_nxt:
-        if tcb.sack_ok and tcb.settings.dsack:
-            tcb.dsack = (seq, min(end, tcb.rcv_nxt))
+        _note_duplicate(tcb, seq, min(end, tcb.rcv_nxt))
         tcb.ack_now = True
         payload = payload[tcb.rcv_nxt - seq :]
         seq = tcb.rcv_nxt
@@ -404,17 +405,31 @@ def _take_ahead(tcb: Tcb, seq: int, payload: bytes) -> None:
     if tcb.out_of_order is None:
         tcb.out_of_order = OutOfOrder()
     duplicate = tcb.out_of_order.insert(seq, payload)
+    tcb.rcv_mss = max(tcb.rcv_mss, min(len(payload), 65_535))
     tcb.ooo_segments += 1
     tcb.charge()
-    if duplicate is not None and tcb.sack_ok and tcb.settings.dsack:
-        tcb.dsack = duplicate
+    if duplicate is not None:
+        _note_duplicate(tcb, *duplicate)
     if tcb.ack_now and len(tcb.acks) < 3:
         tcb.acks.append((tcb.rcv_nxt, emit.sack_blocks(tcb)))
     tcb.ack_now = True
 
 
+def _note_duplicate(tcb: Tcb, left: int, right: int) -> None:
+    """The next acknowledgement reports it. One can report one stretch: the first, with what joins to it."""
+    if not tcb.sack_ok or not tcb.settings.dsack:
+        return
+    if tcb.dsack is None:
+        tcb.dsack = (left, right)
+    elif left <= tcb.dsack[1] and right >= tcb.dsack[0]:
+        tcb.dsack = (min(left, tcb.dsack[0]), max(right, tcb.dsack[1]))
+
+
 def _fill_gap(tcb: Tcb) -> None:
     assert tcb.out_of_order is not None
+    duplicate = tcb.out_of_order.duplicate(tcb.rcv_nxt)
+    if duplicate is not None:
+        _note_duplicate(tcb, *duplicate)
     tcb.rcv_nxt, chunks = tcb.out_of_order.take(tcb.rcv_nxt)
     for chunk in chunks:
         tcb.receive_buffer.append(chunk)

@@ -19,7 +19,7 @@ from netstack.ip import IPAddress, address_of
 from netstack.tcp import emit, states, timers
 from netstack.tcp.info import TcpInfo, snapshot
 from netstack.tcp.owner import Owner
-from netstack.tcp.tcb import CONGESTION, MAX_RECEIVE_LIMIT, MIN_MSS, Tcb
+from netstack.tcp.tcb import CONGESTION, MIN_MSS, Tcb
 
 
 class TcpConnection:
@@ -182,6 +182,10 @@ class TcpConnection:
         """How long `close` goes on trying to deliver what was written. None: as long as TCP does."""
         self._tcb.linger = seconds
 
+    def set_fin_timeout(self, seconds: float | None) -> None:
+        """How long the closed connection waits for the peer's FIN. None: as `Stack.options.fin_timeout`."""
+        self._tcb.fin_timeout = seconds
+
     def set_user_timeout(self, seconds: float | None, now: float) -> None:
         """End with the error `timeout` when nothing that waits was acknowledged for so long (RFC 5482, local half)."""
         self._tcb.user_timeout = seconds
@@ -201,8 +205,7 @@ class TcpConnection:
 
     def set_receive_buffer(self, size: int) -> None:
         """Buffer so many bytes, and never more by itself. What was already offered to the peer stays offered."""
-        self._tcb.receive_limit = min(max(size, 2048), MAX_RECEIVE_LIMIT)
-        self._tcb.autotunes = False
+        self._tcb.fix_receive_limit(size)
 
     def set_send_buffer(self, size: int) -> None:
         """Take so many bytes from `write`, and never more by itself."""

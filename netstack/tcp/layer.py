@@ -127,10 +127,10 @@ class TcpLayer:
         self.forwarder = forwarder
         self._ip.takes_any.add(tcp.PROTOCOL)
 
-    def _close_listener(self, listener: TcpListener, bound: bytes, now: float) -> None:
+    def _close_listener(self, listener: TcpListener, bound: bytes) -> None:
         self._ports.release(bound, listener.port)
         for tcb in [tcb for tcb, at in self._opening.items() if at is listener]:
-            self.abort(tcb, None, now)
+            self.end(tcb, None)  # whatever its peer sends next is refused
 
     def queue_fin(self, tcb: Tcb) -> None:
         """Our stream ends behind what is buffered."""
@@ -342,12 +342,17 @@ class TcpLayer:
     def count(self, reason: str) -> None:
         self._ip.dropped[reason] += 1
 
-    def establish(self, tcb: Tcb, now: float) -> bool:
-        """The handshake is over. False if its listener's queue is full: then it is not, yet."""
+    def establish(self, tcb: Tcb, now: float, *, is_bare: bool = False) -> bool:
+        """The handshake is over. False if its listener does not take it: then it is not, yet."""
         listener = self._opening.get(tcb)
-        if listener is not None and not listener.has_room():
-            self.count("tcp: accept queue full")
-            return False
+        if listener is not None:
+            if is_bare and now < tcb.opened_time + listener.defer:
+                self.count("tcp: accept deferred")
+                tcb.rto_at = max(tcb.rto_at, tcb.opened_time + listener.defer)
+                return False
+            if not listener.has_room():
+                self.count("tcp: accept queue full")
+                return False
         tcb.data_received_time = now
         tcb.state = states.FIN_WAIT_1 if tcb.fin_queued else states.ESTABLISHED
         if tcb.retries:
@@ -381,7 +386,7 @@ class TcpLayer:
 
     def linger(self, tcb: Tcb, now: float) -> None:
         """Nobody waits for the peer's FIN but the stack, and it not for ever."""
-        tcb.linger_at = now + self.settings.fin_timeout
+        tcb.linger_at = now + (self.settings.fin_timeout if tcb.fin_timeout is None else tcb.fin_timeout)
         self.touch(tcb)
 
     def send_reset(self, tcb: Tcb, *, seq: int, now: float) -> None:
@@ -457,8 +462,11 @@ class TcpLayer:
     ) -> bool:
         """Whether a listener takes care of this segment."""
         listener = self._ports.lookup(destination, header.destination_port)
-        if listener is None or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
+        if listener is None or header.flags & (ACK | RST) or not header.source_port:
             return False
+        if not header.flags & SYN:
+            self.count("tcp: no SYN at a listener")
+            return True
         fits, other = listener.make_room(source)
         if not fits or other is not None:
             self.count("tcp: too many half-open connections")
@@ -472,6 +480,8 @@ class TcpLayer:
         tcb.max_segment = listener.max_segment
         self._opening[tcb] = listener
         listener.opened(tcb)
+        if listener.receive_buffer is not None:
+            tcb.fix_receive_limit(listener.receive_buffer)
         self._open_passively(tcb, header, segment, now)
         return True
 

@@ -33,17 +33,19 @@ class TcpListener:
         "_on_close",
         "_queue",
         "backlog",
+        "defer",
         "half_open",
         "is_closed",
         "keepalive",
         "max_segment",
         "nodelay",
         "port",
+        "receive_buffer",
     )
 
     def __init__(
         self,
-        on_close: Callable[[TcpListener, bytes, float], None],
+        on_close: Callable[[TcpListener, bytes], None],
         bound: bytes,
         port: int,
         backlog: int,
@@ -56,7 +58,11 @@ class TcpListener:
         self.half_open: dict[bytes, dict[Tcb, None]] = {}
         self.keepalive: tuple[float, float, int] | None = KEEPALIVE
         self.nodelay = nodelay
+        self.defer = 0.0
+        """Seconds that a connection has to send its first data, before it is accepted without."""
         self.max_segment = 65_535
+        self.receive_buffer: int | None = None
+        """What `TcpConnection.set_receive_buffer` is to be given, already for the window in the SYN-ACK."""
         self.is_closed = False
 
     def __repr__(self) -> str:
@@ -77,11 +83,11 @@ class TcpListener:
         return self._queue.popleft() if self._queue else None
 
     def close(self, now: float) -> None:
-        """Free the port; reset what is half-open and what nobody has accepted."""
+        """Free the port; reset what nobody has accepted, forget what is half-open."""
         if self.is_closed:
             return
         self.is_closed = True
-        self._on_close(self, self._bound, now)
+        self._on_close(self, self._bound)
         while self._queue:
             self._queue.popleft().abort(now)
 

@@ -22,8 +22,8 @@ class Owner(Protocol):
     def count(self, reason: str) -> None:
         """A segment is dropped."""
 
-    def establish(self, tcb: Tcb, now: float) -> bool:
-        """The handshake is over. False if its listener's queue is full: then it is not, yet."""
+    def establish(self, tcb: Tcb, now: float, *, is_bare: bool = False) -> bool:
+        """The handshake is over. False if its listener does not take it: then it is not, yet."""
 
     def is_passive(self, tcb: Tcb) -> bool:
         """Whether it is half-open at a listener, unknown to the application."""

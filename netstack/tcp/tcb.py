@@ -83,6 +83,7 @@ class Tcb:
         "face",
         "fin_queued",
         "fin_received",
+        "fin_timeout",
         "fixed_send_limit",
         "force",
         "forwarded",
@@ -108,6 +109,7 @@ class Tcb:
         "mtu",
         "nodelay",
         "ooo_segments",
+        "opened_time",
         "orphaned",
         "out_of_order",
         "peer_mss",
@@ -192,6 +194,7 @@ class Tcb:
         self.error: str | None = None
         self.soft_error: str | None = None  # what ICMP hinted at
         self.linger: float | None = None  # seconds that what is unsent has after `close`
+        self.fin_timeout: float | None = None  # seconds that the peer's FIN has after that; None: as in `settings`
         self.orphaned = False  # closed by the application: the stack alone owns it
         self.pseudo = tcp.pseudo_sum(local, remote) + local_port + remote_port
         self.prefix = (0, b"")  # segment size, IP header and ports: of the last full segment
@@ -266,7 +269,7 @@ class Tcb:
         self.keepalive: tuple[float, float, int] | None = None  # idle, interval, count
         self.user_timeout: float | None = None
         self.stalled_time = math.inf  # since when nothing that waits was acknowledged
-        self.heard_time = self.acked_time = self.data_received_time = now
+        self.opened_time = self.heard_time = self.acked_time = self.data_received_time = now
         self.activity = Activity()
         self.challenge_time = -math.inf
 
@@ -274,6 +277,11 @@ class Tcb:
         """Begin at another sequence number, before anything is sent."""
         self.iss = self.snd_una = self.snd_nxt = self.small_end = iss
         self.send_buffer = SendBuffer(iss + 1)
+
+    def fix_receive_limit(self, size: int) -> None:
+        """Buffer so much of what arrives, from now on and for good."""
+        self.receive_limit = min(max(size, 2048), MAX_RECEIVE_LIMIT)
+        self.autotunes = False
 
     def deadline(self) -> float:
         """The earliest of TIMERS."""

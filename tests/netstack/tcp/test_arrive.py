@@ -579,3 +579,33 @@ def test_a_reset_behind_all_that_came_ends_it_though_something_is_missing(seq: i
     peer.take()
     peer.send("R", seq=seq)
     assert peer.connection.error == ("reset" if ends else None)
+
+
+def test_an_in_order_segment_may_repeat_what_was_out_of_order() -> None:
+    """RFC 2883 4.2: it is reported, although no gap is left."""
+    peer = Peer()
+    peer.connect()
+    peer.send("AP", seq=101, payload=bytes(100))
+    peer.take()
+    peer.send("AP", seq=1, payload=bytes(150))
+    (ack,) = peer.take()
+    assert (ack.ack, list(ack.options.sack)) == (201, [(_wire(peer, 101), _wire(peer, 151))])
+
+
+def test_duplicates_that_join_are_reported_as_one() -> None:
+    """One acknowledgement answers a batch: it names the first stretch that came again, all of it."""
+    peer = Peer()
+    peer.connect()
+    peer.send("AP", payload=bytes(1000))
+    peer.take()
+    again = [peer.packet("AP", seq=at, payload=bytes(100)) for at in (1, 101, 201, 501)]
+    peer.stack.receive([("peer", again)], peer.now)
+    (ack,) = peer.take()
+    assert (ack.ack, list(ack.options.sack)) == (1001, [(_wire(peer, 1), _wire(peer, 301))])
+
+
+def test_segments_out_of_order_tell_how_long_the_peers_are() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.send("AP", seq=2001, payload=bytes(1000))
+    assert peer.connection.info().receive_mss == 1000

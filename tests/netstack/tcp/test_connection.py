@@ -186,3 +186,17 @@ def test_info_adds_up() -> None:
     assert info.bytes_acked == 50_001  # and the SYN
     assert server.info().bytes_received == server.info().unread == 50_000
     assert server.info().receive_window > 0
+
+
+def test_how_long_a_closed_connection_waits_for_the_peers_end() -> None:
+    for timeout, lasts in ((None, 60.0), (1.5, 1.5)):
+        peer = Peer()
+        peer.connect()
+        peer.connection.set_fin_timeout(timeout)
+        peer.connection.close(peer.now)
+        assert [seen.flags for seen in peer.take()] == ["FA"]
+        peer.send("A")
+        peer.wait(lasts - 0.1)
+        assert peer.stack.connections["FIN_WAIT_2"] == 1
+        peer.wait(0.2)
+        assert not peer.stack.connections

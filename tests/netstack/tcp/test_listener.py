@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netstack import AddressInUse, AddressNotAvailable
+from netstack import AddressInUse, AddressNotAvailable, TcpListener
 from netstack.tcp.listener import MIN_HALF_OPEN
 from netstack.wire import tcp
 from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, new_stack, packets_of
@@ -141,3 +141,74 @@ def test_repr_says_where() -> None:
     assert repr(stack.listen(80)) == "<TcpListener * port 80, 0 waiting>"
     assert "100.64.0.1" in repr(stack.listen(81, address=A4))
     assert packets_of(drain(stack, 1000.0)) == []
+
+
+def test_closing_forgets_what_is_half_open() -> None:
+    """Whatever its peer sends next is refused, as for any closed port; nothing is sent before."""
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    syns(peer, 1)
+    assert len(packets_of(drain(peer.stack, peer.now))) == 1
+    listener.close(peer.now)
+    assert not peer.stack.connections
+    assert packets_of(drain(peer.stack, peer.now)) == []
+
+
+@pytest.mark.parametrize("flags", [0, tcp.FIN, tcp.PSH, tcp.FIN | tcp.PSH])
+def test_what_is_no_syn_and_acknowledges_nothing_is_not_answered(flags: int) -> None:
+    """RFC 9293 3.10.7.2: in LISTEN such a segment is dropped, it gets no RST."""
+    peer = Peer()
+    peer.stack.listen(8080)
+    for port in (8080, 8081):
+        packet = tcp.build(B4.packed, 1024, A4.packed, port, seq=7, flags=flags)
+        peer.stack.receive([("link", [packet])], peer.now)
+        assert len(packets_of(drain(peer.stack, peer.now))) == (port == 8081)
+    assert peer.stack.dropped["tcp: no SYN at a listener"] == 1
+
+
+def deferred(seconds: float) -> tuple[Peer, TcpListener]:
+    """A peer whose handshake is over as far as it can see."""
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    listener.defer = seconds
+    peer.port, peer.their_port = 5000, 8080
+    peer.send("S", seq=0, options=peer.syn_options())
+    peer.seq = 1
+    assert [seen.flags for seen in peer.take()] == ["SA"]
+    peer.send("A")
+    return peer, listener
+
+
+def test_defer_waits_for_data() -> None:
+    peer, listener = deferred(5.0)
+    assert not listener.readable
+    assert peer.wait(4.0) == []
+    peer.send("A")
+    assert not listener.readable
+    assert peer.stack.dropped["tcp: accept deferred"] == 2
+    peer.send("AP", payload=b"hello")
+    connection = listener.accept()
+    assert connection is not None
+    assert connection.read() == b"hello"
+
+
+def test_defer_ends_with_another_syn_ack() -> None:
+    peer, listener = deferred(3.0)
+    assert peer.wait(2.9) == []
+    assert [seen.flags for seen in peer.wait(0.2)] == ["SA"]
+    peer.send("A")
+    assert listener.accept() is not None
+
+
+def test_a_fixed_buffer_is_there_from_the_first_segment() -> None:
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    listener.receive_buffer = 4096
+    peer.port, peer.their_port = 5000, 8080
+    peer.send("S", seq=0, options=peer.syn_options())
+    assert [seen.window for seen in peer.take()] == [4096]
+    peer.seq = 1
+    peer.send("A", payload=bytes(1000))
+    connection = listener.accept()
+    assert connection is not None
+    assert connection.info().receive_window <= 4096
