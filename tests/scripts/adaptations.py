@@ -13,6 +13,14 @@ RULES = {
     " super-segments to its device and has them cut there, netstack cuts them itself",
     "push": "PSH is not compared on segments with data: Linux sets it at ends of its own queue entries",
     "pacing": "with a pacing queue (fq) installed, packets may leave earlier than expected: netstack does not pace",
+    "prompt": "an acknowledgement without data may leave up to 200 ms earlier than expected, and data be acknowledged"
+    " before the acknowledgement of more that is expected: delaying is the receiver's choice (RFC 9293 3.8.6.3)",
+    "scale": "the shift of the window scale option is not compared, and where it is another neither are windows: it"
+    " follows from the buffer that a stack may grow to",
+    "dsack": "a block of duplicates (RFC 2883) may stand before the expected ones: Linux reports none where its quick"
+    " acknowledgements are over",
+    "parts": "data that a network card would have joined, and that arrives here in segments at once, may be"
+    " acknowledged in parts before the expected acknowledgement of all of it",
     "challenge": "the acknowledgement that answers one of what was never sent (RFC 9293 3.10.7.4) may be missing from"
     " the script: older Linux was silent",
     "local": "while the queue below has no room (limit 0), tcpi_probes and tcpi_backoff are not compared: Linux tries"
@@ -22,6 +30,7 @@ RULES = {
 }
 
 
+PROMPT = 0.2
 TICKS = 0.012
 
 

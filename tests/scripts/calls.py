@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.scripts.options import apply_all, get_option, set_option
+from tests.scripts.options import ERRNO_NUMBERS, apply_all, get_option, set_option
 from tests.scripts.script import Call, ScriptError, Struct
 from tests.scripts.sockets import DEFAULT_PORT, Block, Socket, SocketError, TcpSocket, UdpSocket, queued
 from tests.scripts.world import Gap, World
@@ -149,6 +149,8 @@ def _setsockopt(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
 def _getsockopt(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
     number, _, name, value = call.arguments[:4]
     found, wanted = get_option(kernel.socket(number), next(iter(name))), value[0] if isinstance(value, list) else ...
+    if isinstance(wanted, frozenset):  # SO_ERROR, by the errno's name
+        wanted = ERRNO_NUMBERS.get(next(iter(wanted)), ...)
     if wanted is not ... and found != wanted:
         raise ScriptError(f"{next(iter(name))} is {found}, expected {wanted}")
     return 0

@@ -31,8 +31,8 @@ class Flow:
         self.stamp_offset: int | None = None
         self.sent_end = 0
         """Behind the last of our numbers that was seen on the wire, as the script counts."""
-        self.answered = False
-        """Whether we have sent anything but a SYN."""
+        self.acked = 0
+        """The highest number of the peer's that we have acknowledged, as the script counts."""
 
     def owns(self, seen: Seen) -> bool:
         return seen.ports == (self.local_port, self.remote_port) and seen.destination == self.remote

@@ -51,13 +51,47 @@ def differences(
         wrong.append("size")
     if expected.flags & ACK and seen.ack != (expected.ack or 0):
         wrong.append("ack")
-    if expected.window is not None and seen.window != expected.window:
+    if expected.options is not None:
+        expected, seen = _adapted(expected, expected.options, seen, adaptations)
+    if expected.window is not None and seen.window != expected.window and "scale" not in adaptations.used:
         wrong.append("window")
     if expected.ecn is not None and seen.ecn != expected.ecn:
         wrong.append("ecn")
     if expected.options is not None and not _same_options(expected.options, seen.options, tick, tolerance):
         wrong.append(f"options <{describe_options(expected.options)}>")
     return ", ".join(wrong) or None
+
+
+def _adapted(
+    expected: Segment, options: tuple[Option, ...], seen: Seen, adaptations: Adaptations
+) -> tuple[Segment, Seen]:
+    """Both with the same window scale, and without duplicates that only one of them reports."""
+    theirs, ours = _named("wscale", options), _named("wscale", seen.options)
+    if theirs is not None and ours is not None and theirs != ours and adaptations.use("scale"):
+        expected = expected._replace(options=tuple(ours if option == theirs else option for option in options))
+    reported, bare = _named("sack", seen.options), _without_duplicates(seen.options, seen.ack)
+    if (
+        reported != _named("sack", options)
+        and bare != seen.options
+        and _without_stamps(bare) == _without_stamps(options)
+    ):
+        seen = seen._replace(options=bare) if adaptations.use("dsack") else seen
+    return expected, seen
+
+
+def _named(name: str, options: tuple[Option, ...]) -> Option | None:
+    return next((option for option in options if option[0] == name), None)
+
+
+def _without_duplicates(options: tuple[Option, ...], ack: int) -> tuple[Option, ...]:
+    """Without a first SACK block that lies below the acknowledgement; without the option if it was the only one."""
+    found = _named("sack", options)
+    if found is None or found[1][1] > ack:
+        return options
+    at = options.index(found)
+    if len(found) > 2:
+        return *options[:at], ("sack", *found[2:]), *options[at + 1 :]
+    return options[: at - 2] + options[at + 1 :]
 
 
 def _same_options(expected: tuple[Option, ...], seen: tuple[Option, ...], tick: float, tolerance: float) -> bool:

@@ -1,6 +1,7 @@
 """setsockopt and getsockopt: which option does what to a connection.
 
 TCP_NODELAY TCP_CORK SO_KEEPALIVE TCP_KEEP* TCP_USER_TIMEOUT TCP_CONGESTION SO_RCVBUF    the connection's setters
+TCP_DEFER_ACCEPT  the listener's `defer`
 TCP_MAXSEG        before connect or listen: their `max_segment`; read from an open connection: its segment's size
 SO_LINGER         on, 0 seconds: close resets
 SO_SNDBUF         doubled, as Linux does; a policy of `sockets`
@@ -43,7 +44,9 @@ def set_option(socket: Socket, name: str, value: Any) -> None:
     if not isinstance(number, int):
         number = 0  # a name: of an option without effect here
     socket.options[name] = number * 2 if name in ("SO_SNDBUF", "SO_RCVBUF") else number
-    if name != "TCP_MAXSEG":
+    if name == "TCP_DEFER_ACCEPT" and isinstance(socket, TcpSocket) and socket.listener is not None:
+        socket.listener.defer = float(number)
+    elif name != "TCP_MAXSEG":
         apply_option(socket, name)
     elif isinstance(socket, TcpSocket) and socket.listener is not None:
         socket.listener.max_segment = number
@@ -66,7 +69,7 @@ def apply_option(socket: Socket, name: str) -> None:
     elif name == "SO_SNDBUF" and hasattr(connection, "set_send_buffer"):
         connection.set_send_buffer(value + _SEND_SLACK)
     elif name == "TCP_LINGER2":
-        _call(socket, "set_fin_timeout", float(value), now)
+        _call(socket, "set_fin_timeout", float(value))
     elif name == "SO_RCVBUF":
         _call(socket, "set_receive_buffer", value)
 

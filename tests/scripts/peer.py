@@ -4,13 +4,15 @@
     next_packet(expected, …)      the oldest packet sent, or the next within the time; joined from several if need be
     difference(expected, seen)    what is wrong with it
 
-A SYN of the script begins a conversation from a port of its own; a SYN of the stack begins one from the stack's port.
+The first SYN to a socket that listens begins a conversation, and so does one that names other ports; any other belongs
+to the conversation that there is, whatever becomes of it. A SYN of the stack begins one from the stack's port.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netstack import TcpListener
 from tests.scripts.adaptations import Adaptations
 from tests.scripts.calls import Kernel
 from tests.scripts.flow import Flow
@@ -44,8 +46,10 @@ class Peer:
         self.flows: list[Flow] = []
         self._challenges: set[float] = set()
         """When segments were injected that acknowledge what was never sent."""
-        self._opening = -1
-        """The sequence number of the script's last SYN, while nothing else has followed it."""
+        self._parts: set[float] = set()
+        """When data was injected that was cut into segments."""
+        self._met: TcpListener | None = None
+        """The last listener that a SYN has come to."""
 
     # into the stack
 
@@ -63,6 +67,8 @@ class Peer:
         self._note_challenge(segment, flow)
         options = encode_options(flow.option_to_wire(option) for option in segment.options or ())
         step = min(self.segment_size or segment.size, segment.size)
+        if step < segment.size:
+            self._parts.add(self.world.now)
         return [
             build_segment(
                 self.remote,
@@ -88,28 +94,27 @@ class Peer:
             self._challenges.add(self.world.now)
 
     def _flow_of(self, segment: Segment) -> Flow:
-        if segment.flags & (SYN | ACK) == SYN and segment.seq != self._opening:
-            local = next((flow for flow in self.flows[-1:] if flow.local_offset is not None), None)
-            if local is None or not self._is_simultaneous(local):
-                self._add_flow(segment)
-        elif not self.flows:
+        is_first = not self.flows
+        if segment.flags & (SYN | ACK) == SYN:
+            listener = self._listener()
+            is_first |= segment.ports is not None or listener not in (None, self._met)
+            self._met = listener or self._met
+        if is_first:
             self._add_flow(segment)
-        self._opening = segment.seq if segment.flags & SYN else -1
         return self.flows[-1]
 
-    def _is_simultaneous(self, flow: Flow) -> bool:
-        """Whether the last conversation is one that the stack has begun and nobody has answered."""
-        return flow.remote_port == REMOTE_PORT and not flow.answered
-
     def _add_flow(self, segment: Segment) -> None:
-        remote, local = segment.ports or (FIRST_PORT + len(self.flows), self._listening_port())
+        listener = self._listener()
+        port = DEFAULT_PORT if listener is None else listener.port
+        remote, local = segment.ports or (FIRST_PORT + len(self.flows), port)
         self.flows.append(Flow(self.local, self.remote, local, remote))
 
-    def _listening_port(self) -> int:
+    def _listener(self) -> TcpListener | None:
+        """The last that is open."""
         for socket in reversed(self.kernel.open.values()):
             if isinstance(socket, TcpSocket) and socket.listener is not None:
-                return socket.listener.port
-        return DEFAULT_PORT
+                return socket.listener
+        return None
 
     def _udp_port(self) -> int:
         for socket in reversed(self.kernel.open.values()):
@@ -136,20 +141,31 @@ class Peer:
 
     def next_packet(self, expected: Packet, window: Window, adaptations: Adaptations) -> Seen:
         """Raises ScriptError if nothing comes within the window."""
-        seen = self._next(window)
-        while seen is not None and self._is_challenge(expected, seen) and adaptations.use("challenge"):
+        seen = first = self._next(window)
+        while seen is not None and self._is_extra(expected, seen, adaptations):
             seen = self._next(window)
+        seen = seen or first
         if seen is None:
             raise ScriptError(f"nothing was sent until {min(window.end, self.world.now) - START:.6f}")
         if isinstance(expected, Segment) and 0 < seen.size < expected.size and adaptations.use("segments"):
             return self._joined(seen, expected.size, window)
         return seen
 
-    def _is_challenge(self, expected: Packet, seen: Seen) -> bool:
-        """Whether this is the answer to a bad acknowledgement, and not what the script waits for."""
-        if not isinstance(expected, Segment) or seen.at not in self._challenges or seen.flags != ACK or seen.size:
+    def _is_extra(self, expected: Packet, seen: Seen, adaptations: Adaptations) -> bool:
+        """Whether this is an acknowledgement that the script does not expect and an adaptation lets pass."""
+        if not isinstance(expected, Segment) or seen.flags != ACK or seen.size:
             return False
-        return differences(expected, self._flow_of_seen(seen).as_script(seen), Adaptations(())) is not None
+        flow = self._flow_of_seen(seen)
+        in_script, lenient = flow.as_script(seen), Adaptations(adaptations.allowed)
+        if differences(expected, in_script, lenient) is None:
+            return False
+        acked, flow.acked = flow.acked, max(flow.acked, in_script.ack)
+        if seen.at in self._challenges and adaptations.use("challenge"):
+            return True
+        is_news = acked < in_script.ack <= (expected.ack or 0) and all(option[0] != "sack" for option in seen.options)
+        if is_news and adaptations.use("prompt"):
+            return True
+        return seen.at in self._parts and bool(self.world.sent) and adaptations.use("parts")
 
     def _next(self, window: Window) -> Seen | None:
         sent = self.world.sent
@@ -182,10 +198,10 @@ class Peer:
         if seen.protocol != TCP:
             return f"sent {describe(seen)}"
         flow = self._flow_of_seen(seen)
-        flow.answered |= bool(seen.flags & ACK)
         flow.learn(expected, seen)
         in_script = flow.as_script(seen)
         flow.note_sent(in_script)
+        flow.acked = max(flow.acked, in_script.ack)
         wrong = differences(expected, in_script, adaptations, tick=self.tick, tolerance=tolerance)
         return f"sent {describe(in_script)}, differs in {wrong}" if wrong else None
 

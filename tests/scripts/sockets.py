@@ -87,6 +87,8 @@ class TcpSocket(Socket):
             except NetstackError:
                 raise SocketError("EADDRINUSE") from None
             self.listener.keepalive, self.listener.nodelay = None, False
+            self.listener.receive_buffer = self.options.get("SO_RCVBUF")
+            self.listener.defer = float(self.options.get("TCP_DEFER_ACCEPT", 0))
 
     def accept(self) -> TcpSocket:
         if self.listener is None:

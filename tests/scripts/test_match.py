@@ -69,3 +69,26 @@ def test_times() -> None:
 def test_the_tolerance_grows_with_the_distance() -> None:
     assert Window(10.0, 10.0, 0.004, 9.0).complain(10.125) is None
     assert Window(10.0, 10.0, 0.004, 9.0).complain(10.13) is not None
+
+
+def test_the_window_scale_is_ours_to_choose_and_then_windows_differ() -> None:
+    expected = EXPECTED._replace(options=(("mss", 9), ("wscale", 6)))
+    seen, rules = SEEN._replace(options=(("mss", 9), ("wscale", 8))), Adaptations()
+    assert differences(EXPECTED._replace(window=1), SEEN, rules) == "window"
+    assert differences(expected, seen, rules) is None
+    assert list(rules.used) == ["scale"]
+    assert differences(EXPECTED._replace(window=1), SEEN, rules) is None
+    assert differences(expected, seen, Adaptations(())) == "options <mss 9,wscale 6>"
+    assert differences(expected, SEEN._replace(options=(("mss", 9),)), rules) is not None
+
+
+@pytest.mark.parametrize("rest", [(), ((8, 9),)])
+def test_a_duplicate_may_be_reported(rest: tuple[tuple[int, int], ...]) -> None:
+    """SEEN acknowledges 5."""
+    nops: tuple[Any, ...] = (("nop",), ("nop",))
+    expected = EXPECTED._replace(options=(*nops, ("sack", *rest)) if rest else ())
+    rules = Adaptations()
+    assert differences(expected, SEEN._replace(options=(*nops, ("sack", (1, 5), *rest))), rules) is None
+    assert list(rules.used) == ["dsack"]
+    assert differences(expected, SEEN._replace(options=(*nops, ("sack", (1, 5), *rest))), Adaptations(())) is not None
+    assert differences(expected, SEEN._replace(options=(*nops, ("sack", (6, 7), *rest))), rules) is not None

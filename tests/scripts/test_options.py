@@ -41,7 +41,7 @@ def test_keepalive_is_the_connections() -> None:
 def test_what_listens_hands_its_options_down() -> None:
     passes(
         "+0 setsockopt(3, SOL_TCP, TCP_NODELAY, [1], 4) = 0\n"
-        "+0 < S 9:9(0) win 900 <mss 1000>\n+0 > S. 0:0(0) ack 10 <...>\n+0 < . 10:10(0) ack 1 win 900\n"
+        "+0 < 9 > 8080: S 9:9(0) win 900 <mss 1000>\n+0 > S. 0:0(0) ack 10 <...>\n+0 < . 10:10(0) ack 1 win 900\n"
         "+0 accept(3, ..., ...) = 5\n+0 write(5, ..., 10) = 10\n+0 > P. 1:11(10) ack 10\n"
         "+0 write(5, ..., 10) = 10\n+0 > P. 11:21(10) ack 10\n"
     )

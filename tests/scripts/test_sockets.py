@@ -28,7 +28,7 @@ NONBLOCKING = "+0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n"
         "+0 read(3, ..., 10) = -1 ENOTCONN (Not connected)",
         "+0 write(3, ..., 10) = -1 EPIPE (Broken pipe)",
         "+0 shutdown(3, SHUT_WR) = -1 ENOTCONN (Not connected)",
-        "+0 close(3) = 0\n+0 < S 9:9(0) win 10 <mss 1000>\n+0 > R. 0:0(0) ack 10",
+        "+0 close(3) = 0\n+0 < 9 > 8080: S 9:9(0) win 10 <mss 1000>\n+0 > R. 0:0(0) ack 10",
     ],
 )
 def test_results(text: str) -> None:
