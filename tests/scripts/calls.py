@@ -129,6 +129,17 @@ def _sendmsg(kernel: Kernel, call: Call, progress: dict[str, Any]) -> int:
     return _send(kernel, call.arguments[0], size, names(call.arguments[2]), progress)
 
 
+def _open(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
+    """A file: only `sendfile` takes it, and bytes are counted, never looked at."""
+    return kernel.install(call, Socket(kernel.world))
+
+
+def _sendfile(kernel: Kernel, call: Call, progress: dict[str, Any]) -> int:
+    number, file, _, size = call.arguments
+    kernel.socket(file)
+    return _send(kernel, number, size, frozenset(), progress)
+
+
 def _shutdown(kernel: Kernel, call: Call, _: dict[str, Any]) -> int:
     kernel.socket(call.arguments[0]).shutdown(next(iter(call.arguments[1])))
     return 0
@@ -210,6 +221,8 @@ CALLS: dict[str, Callable[[Kernel, Call, dict[str, Any]], int]] = {
     "sendto": _write,
     "writev": _writev,
     "sendmsg": _sendmsg,
+    "open": _open,
+    "sendfile": _sendfile,
     "shutdown": _shutdown,
     "close": _close,
     "setsockopt": _setsockopt,

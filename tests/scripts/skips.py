@@ -16,7 +16,6 @@ FEATURES: tuple[tuple[str, str], ...] = (
     (r"MSG_EOR", "MSG_EOR"),
     (r"TCP_INQ|TCP_CM_INQ", "TCP_INQ"),
     (r"\bsplice\(|/splice\w*|tcp_splice", "splice"),
-    (r"\bsendfile\(", "sendfile"),
     (r"\bmd5\b|TCP_MD5SIG", "TCP-MD5 and TCP-AO"),
     (r"\bpsp\b|\bpsp_", "PSP"),
     (r"TIMESTAMPING|SCM_TIMESTAMP|SO_TIMESTAMP", "time stamps of the socket layer"),

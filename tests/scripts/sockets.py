@@ -65,6 +65,9 @@ class Socket:
     def now(self) -> float:
         return self.world.now
 
+    def close(self) -> None:
+        """Nothing that the stack would have to hear of."""
+
 
 class TcpSocket(Socket):
     def __init__(self, world: World, connection: TcpConnection | None = None) -> None:

@@ -45,6 +45,7 @@ def test_receiving(call: str) -> None:
         "+0 fcntl(4, F_GETFL) = 0x2 (flags O_RDWR)",
         "+0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 fcntl(4, F_GETFL) = 0x802",
         "+0 close(4) = 0\n+0 read(4, ..., 1) = -1 EBADF (Bad file descriptor)",
+        '+0 open("/a", O_RDONLY) = 5\n+0 sendfile(4, 5, [0], 60) = 60\n+0 > P. 1:61(60) ack 1\n+0 close(5) = 0',
         "+0 socket(..., SOCK_STREAM, IPPROTO_UDP) = -1 EPROTONOSUPPORT (No)",
     ],
 )
