@@ -222,3 +222,246 @@ def test_after_two_lost_syns_one_segment_is_enough() -> None:
     peer.next()
     peer.answer()
     assert peer.connection.info().cwnd < 2 * peer.connection.info().mss
+
+
+# who is answered with what ----------------------------------------------------------------------------------------
+
+
+def test_resets_are_a_thousand_a_second() -> None:
+    stack = new_stack(A4)
+    packet = tcp.build(B4.packed, 5, A4.packed, 6, seq=100, flags=tcp.SYN)
+    counts = []
+    for now in (1000.0, 1000.0, 1000.1):
+        stack.receive([("b", [packet] * 300)], now)
+        counts.append(len(packets_of(drain(stack, now))))
+    assert counts == [200, 0, 100]
+    assert stack.dropped["tcp: for no connection"] == 900
+
+
+def test_a_reset_of_ours_carries_what_the_peer_needs_to_believe_it() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.write(b"12345", peer.now)
+    peer.take()
+    peer.send("A", payload=b"abc")
+    peer.connection.abort(peer.now)
+    (reset,) = peer.take()
+    assert (reset.flags, reset.seq, reset.ack, reset.payload) == ("RA", 6, 4, b"")
+    assert reset.options.timestamps == (peer.connection._tcb.stamp(peer.now), 1_000_000)
+
+
+def test_a_reset_for_a_bad_acknowledgement_acknowledges_nothing() -> None:
+    peer = Peer()
+    peer.dial()
+    answers = packets_of(peer_answers(peer, peer.packet("SA", seq=0, ack=9)))
+    header = tcp.parse(A4.packed, B4.packed, answers[0][20:])
+    assert isinstance(header, tcp.Header)
+    assert (header.flags, header.ack) == (tcp.RST, 0)
+
+
+def peer_answers(peer: Peer, *packets: bytes) -> list[tuple[bytes, list[bytes]]]:
+    peer.stack.receive([("peer", list(packets))], peer.now)
+    return drain(peer.stack, peer.now)
+
+
+def test_a_dialled_connection_that_is_aborted_before_an_answer_says_nothing() -> None:
+    peer = Peer()
+    peer.dial()
+    peer.connection.abort(peer.now)
+    assert peer.take() == []
+    assert peer.connection.error == "aborted"
+
+
+def test_half_open_from_both_sides_it_is_reset() -> None:
+    peer = Peer()
+    peer.dial()
+    peer.answer("S")
+    peer.take()
+    peer.connection.abort(peer.now)
+    assert [(seen.flags, seen.seq, seen.ack) for seen in peer.take()] == [("RA", 1, 1)]
+
+
+# what a connection is told of its path ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "said"), [(700, 700), (100, 216), (9000, 1240)])
+def test_the_longest_segment_that_an_application_wants_is_what_the_syn_asks_for(asked: int, said: int) -> None:
+    stack = new_stack(A4)
+    connection = stack.connect(B4, 80, 1000.0, max_segment=asked)
+    (syn,) = packets_of(drain(stack, 1000.0))
+    assert tcp.parse_options(syn[40:]).mss == said
+    assert connection.info().advertised_mss == said
+
+
+@pytest.mark.parametrize(("asked", "said"), [(700, 700), (100, 216), (None, 1240)])
+def test_and_what_a_listener_answers(asked: int | None, said: int) -> None:
+    stack = new_stack(A4)
+    stack.listen(80, max_segment=asked)
+    stack.receive([("b", [tcp.build(B4.packed, 5, A4.packed, 80, seq=100, flags=tcp.SYN, window=999)])], 1000.0)
+    (answer,) = packets_of(drain(stack, 1000.0))
+    assert tcp.parse_options(answer[40:]).mss == said
+
+
+def test_neither_side_sends_longer_segments_than_its_application_wants() -> None:
+    pair = Pair()
+    listener = pair.b.listen(80, max_segment=600)
+    client = pair.a.connect(B4, 80, pair.now, max_segment=800)
+    pair.run(until=lambda: listener.readable)
+    server = listener.accept()
+    assert server is not None
+    assert (client.info().mss, server.info().mss) == (588, 588)
+    client.set_max_segment(300)
+    assert client.info().mss == 288
+    client.set_max_segment(9)
+    assert client.info().mss == 204
+
+
+def test_a_shorter_path_mtu_resends_what_is_too_long_and_nothing_else() -> None:
+    peer = Peer()
+    peer.mss = 8000
+    peer.stack.set_link_mtu("peer", 2000, peer.now)
+    peer.stack.set_link_mtu("other", 1280, peer.now)
+    peer.connect(rtt=0.05)
+    peer.connection.set_nodelay(True)
+    peer.connection.write(bytes(1000), peer.now)
+    peer.take()
+    peer.connection.write(bytes(1300), peer.now)
+    peer.take()
+    before = peer.connection.info()
+    assert (before.outstanding, before.mtu) == (2300, 2000)
+    peer.stack.set_link_mtu("other", 1300, peer.now)
+    assert peer.connection.info() == before
+    peer.stack.set_link_mtu("peer", 1280, peer.now)
+    info = peer.connection.info()
+    assert (info.mtu, info.mss, info.lost, info.ca_state) == (1280, 1228, 1300, "loss")
+    assert [(seen.seq, seen.size) for seen in peer.take()] == [(1001, 1228), (2229, 72)]
+    info = peer.connection.info()
+    assert (info.cwnd, info.ssthresh) == (before.cwnd, before.ssthresh)
+    assert info.retransmitted == 1300
+
+
+def test_a_longer_path_mtu_resends_nothing() -> None:
+    peer = Peer()
+    peer.mss = 8000
+    peer.connect()
+    peer.connection.write(bytes(1000), peer.now)
+    peer.take()
+    peer.stack.set_link_mtu("peer", 4000, peer.now)
+    assert peer.take() == []
+    assert (peer.connection.info().mtu, peer.connection.info().mss) == (4000, 3948)
+
+
+# turns --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_ends_when_less_than_a_packet_is_left_of_the_budget() -> None:
+    stack = new_stack(A4)
+    for port in range(80, 90):
+        stack.connect(B4, port, 1000.0)
+    counts = [len(packets_of(stack.transmit(1000.0, budget))) for budget in (1280 + 59, 1280 + 60, 0)]
+    assert counts == [1, 2, 1]  # a SYN is 60 bytes; one packet goes whatever the budget
+    assert stack.deadline() == 1000.0
+
+
+def test_a_held_link_keeps_its_turn_until_all_holds_are_over() -> None:
+    stack = new_stack(A4)
+    stack.hold("slow")
+    stack.connect(B4, 80, 1000.0, link="slow")
+    stack.connect(B4, 81, 1000.0, link="quick")
+    assert len(packets_of(drain(stack, 1000.0))) == 1
+    stack.hold("slow")  # again: nothing is forgotten
+    stack.release("nobody")
+    assert packets_of(drain(stack, 1000.0)) == []
+    stack.release("slow")
+    assert stack.deadline() == 1000.0
+    assert len(packets_of(drain(stack, 1000.0))) == 1
+
+
+# what ends leaves nothing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["reset", "abort", "orderly", "time-wait"])
+def test_an_ended_connection_has_no_timer_and_holds_no_memory(how: str) -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_keepalive((10, 10, 3), peer.now)
+    peer.connection.write(bytes(3000), peer.now)
+    peer.take()
+    peer.send("A", payload=b"unread")
+    assert peer.stack._tcp.memory.held == 6
+    peer.connection.write(b"more", peer.now)
+    assert peer.stack._tcp.memory.held == 10
+    if how == "reset":
+        peer.send("R")
+    elif how == "abort":
+        peer.connection.abort(peer.now)
+    else:
+        if how == "orderly":
+            peer.send("FA")
+        peer.connection.shutdown_write(peer.now)
+        peer.take()
+        peer.send("A")
+        if how == "time-wait":
+            peer.send("FA")
+    peer.take()
+    assert peer.stack._tcp.memory.held == 0
+    assert peer.connection.finished
+    assert peer.connection._tcb.deadline() == math.inf
+    assert peer.connection.read() == b"unread"
+    assert peer.stack._tcp.memory.held == 0
+    assert peer.stack.connections == ({"TIME_WAIT": 1} if how == "time-wait" else {})
+
+
+def test_closed_before_the_peer_it_is_forgotten_after_a_minute() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.close(peer.now)
+    peer.take()
+    peer.send("A")
+    peer.wait(59.9)
+    assert peer.stack.connections == {"FIN_WAIT_2": 1}
+    peer.wait(0.2)
+    assert not peer.stack.connections
+    assert peer.connection.error is None
+
+
+def test_many_deadlines_that_came_nearer_leave_a_small_heap() -> None:
+    stack = new_stack(A4)
+    connections = [stack.connect(B4, 80 + number, 1000.0) for number in range(40)]
+    drain(stack, 1000.0)
+    layer = stack._tcp
+    for step in range(1, 200):
+        for connection in connections:
+            connection._tcb.linger_at = 1000.0 + 1.0 / step
+            layer.touch(connection._tcb)
+        drain(stack, 1000.0)
+        assert len(layer._heap) <= 2 * 40 + 65
+    assert stack.deadline() == 1000.0 + 1.0 / 199
+
+
+def test_a_port_in_time_wait_may_be_dialled_from_again_after_a_second_with_timestamps() -> None:
+    for stamps, later, free in ((True, 0.5, False), (True, 1.0, True), (False, 30.0, False)):
+        peer = Peer(stamps=stamps)
+        peer.connect()
+        key, port = peer.connection._tcb.key, peer.connection.local[1]
+        peer.connection.close(peer.now)
+        peer.take()
+        peer.send("FA")
+        peer.take()
+        assert peer.stack._tcp._is_free(key, port, peer.now + later) is free
+
+
+def test_accepted_connections_have_the_keepalive_of_their_listener() -> None:
+    for keepalive in ((300.0, 75.0, 9), (20.0, 5.0, 2), None):
+        pair = Pair()
+        listener = pair.b.listen(80)
+        assert listener.keepalive == (300.0, 75.0, 9)
+        listener.keepalive, listener.nodelay = keepalive, keepalive is None
+        client = pair.a.connect(B4, 80, pair.now)
+        pair.run(until=lambda at=listener: at.readable)  # type: ignore[misc]
+        server = listener.accept()
+        assert server is not None
+        tcb = server._tcb
+        assert (tcb.keepalive, tcb.nodelay) == (keepalive, keepalive is None)
+        assert tcb.keepalive_at == (pair.now + keepalive[0] if keepalive else math.inf)
+        assert client._tcb.keepalive_at == math.inf
