@@ -360,6 +360,7 @@ class TcpLayer:
             if tcb.retries > 1:
                 tcb.congestion.cwnd = float(tcb.mss)
         tcb.retries = 0
+        tcb.stalled_time = math.inf  # the SYN was acknowledged
         if listener is not None:
             listener.settled(tcb)
             del self._opening[tcb]

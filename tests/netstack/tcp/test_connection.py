@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from netstack import EndpointClosed
@@ -200,3 +202,222 @@ def test_how_long_a_closed_connection_waits_for_the_peers_end() -> None:
         assert peer.stack.connections["FIN_WAIT_2"] == 1
         peer.wait(0.2)
         assert not peer.stack.connections
+
+
+# what an application may set --------------------------------------------------------------------------------------
+
+
+def test_a_listener_is_told_of_a_connection_with_its_ends_and_state_in_words() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    port = connection.local[1]
+    assert repr(connection) == f"<TcpConnection 100.64.0.1 {port} -> 100.64.0.2 80 ESTABLISHED>"
+    assert (connection.local, connection.remote, connection.link) == ((A4, port), (B4, 80), "peer")
+
+
+@pytest.mark.parametrize(("size", "kept"), [(2047, 2048), (2048, 2048), (100_000, 100_000), (9 << 20, 8 << 20)])
+def test_a_receive_buffer_of_a_fixed_size(size: int, kept: int) -> None:
+    connection = Peer().connect()
+    connection.set_receive_buffer(size)
+    assert connection.info().receive_space == kept
+    assert not connection._tcb.autotunes
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, 2048), (2048, 2048), (50_000, 50_000)])
+def test_a_send_buffer_of_a_fixed_size(size: int, kept: int) -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_send_buffer(size)
+    assert connection.write(bytes(kept - 1), peer.now) == kept - 1
+    assert connection.writable
+    assert connection.write(b"xy", peer.now) == 1
+    assert not connection.writable
+    assert connection.write(b"x", peer.now) == 0
+    assert connection.info().send_limit == kept
+
+
+def test_there_is_room_again_when_a_third_of_the_send_buffer_is_empty() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_send_buffer(3000)
+    connection.write(bytes(3001), peer.now)
+    peer.take()
+    peer.stack.take_ready()
+    peer.send("A", ack=1000)
+    assert peer.stack.take_ready() == []  # 2,001 wait
+    peer.send("A", ack=1001)
+    assert peer.stack.take_ready() == [connection]
+    peer.send("A", ack=1500)
+    assert peer.stack.take_ready() == []  # it was told
+
+
+def test_who_was_refused_nothing_is_not_told_of_room() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_send_buffer(3000)
+    connection.write(bytes(3000), peer.now)
+    peer.take()
+    peer.stack.take_ready()
+    peer.send("A", ack=3001)
+    assert peer.stack.take_ready() == []
+
+
+def test_an_empty_write_takes_nothing_and_sends_nothing() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    assert connection.write(b"", peer.now) == 0
+    assert peer.take() == []
+
+
+def test_more_holds_a_small_segment_back_until_the_next_write() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.write(b"head", peer.now, more=True)
+    assert peer.take() == []
+    connection.write(b"body", peer.now)
+    assert [seen.payload for seen in peer.take()] == [b"headbody"]
+
+
+def test_nodelay_lets_out_what_a_cork_holds() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_cork(True, peer.now)
+    connection.write(b"held", peer.now)
+    assert peer.take() == []
+    connection.set_nodelay(False)
+    assert peer.take() == []
+    connection.set_nodelay(True)
+    assert [seen.payload for seen in peer.take()] == [b"held"]
+    connection.write(b"held again", peer.now)
+    assert peer.take() == []
+    connection.set_cork(False, peer.now)
+    assert [seen.payload for seen in peer.take()] == [b"held again"]
+
+
+def test_nodelay_with_nothing_to_send_forces_nothing_later() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_nodelay(True)
+    connection.set_cork(True, peer.now)
+    connection.write(b"held", peer.now)
+    assert peer.take() == []
+
+
+def test_keepalive_set_before_the_handshake_is_over_begins_then() -> None:
+    peer = Peer()
+    connection = peer.dial()
+    connection.set_keepalive((10.0, 5.0, 2), peer.now)
+    assert connection._tcb.keepalive_at == math.inf
+    peer.clock.advance(0.5)
+    peer.answer()
+    peer.take()
+    assert connection._tcb.keepalive_at == peer.now + 10
+    probes = peer.wait(10.5)
+    assert [(seen.flags, seen.seq, seen.size) for seen in probes] == [("A", 0, 0)]
+    connection.set_keepalive(None, peer.now)
+    assert connection._tcb.keepalive_at == math.inf
+
+
+def test_a_strategy_takes_the_window_over_and_an_unknown_one_is_refused() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection._tcb.congestion.cwnd, connection._tcb.congestion.ssthresh = 50_000.0, 40_000.0
+    connection.set_congestion("reno")
+    info = connection.info()
+    assert (info.congestion, info.cwnd, info.ssthresh) == ("reno", 50_000, 40_000)
+    with pytest.raises(ValueError, match="no congestion control 'bbr': cubic, reno"):
+        connection.set_congestion("bbr")
+
+
+def test_the_user_s_timeout_counts_from_the_first_byte_that_waits() -> None:
+    """Also of a window that is closed, where nothing is out."""
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("A", window=0)
+    connection.set_user_timeout(1.0, peer.now)
+    peer.clock.advance(5)
+    connection.write(b"x", peer.now)
+    began = peer.now
+    peer.clock.advance(0.5)
+    connection.write(b"y", peer.now)  # does not start it anew
+    peer.wait(0.499)
+    assert connection.error is None
+    peer.wait(0.002)
+    assert connection.error == "timeout"
+    assert peer.now == pytest.approx(began + 1.0, abs=0.002)
+
+
+# closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_reading_nothing_more_after_close_even_of_what_has_ended() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("A", payload=b"last words")
+    peer.send("R")
+    connection.close(peer.now)
+    assert connection.read() == b""
+    with pytest.raises(EndpointClosed):
+        connection.write(b"x", peer.now)
+
+
+def test_lingering_is_over_when_everything_was_acknowledged() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_linger(5.0)
+    connection.write(b"x", peer.now)
+    connection.close(peer.now)
+    assert connection._tcb.linger_at == peer.now + 5
+    peer.take()
+    peer.send("A")
+    assert connection._tcb.linger_at == peer.now + 60  # for the peer's FIN
+
+
+def test_closed_when_the_peer_owes_its_fin_alone_it_waits_a_minute_for_that() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_linger(5.0)
+    connection.shutdown_write(peer.now)
+    peer.take()
+    peer.send("A")
+    peer.wait(100)
+    assert connection.state == "FIN_WAIT_2"  # half closed, as long as the application likes
+    connection.close(peer.now)
+    assert connection._tcb.linger_at == peer.now + 60
+
+
+def test_the_faces_of_each_state() -> None:
+    """connected, readable, writable, eof, finished: as a server sees its connection through an orderly end."""
+    peer = Peer()
+    connection = peer.dial()
+
+    def faces() -> tuple[bool, ...]:
+        return (
+            connection.connected,
+            connection.readable,
+            connection.writable,
+            connection.eof,
+            connection.finished,
+        )
+
+    seen = [faces()]
+    peer.answer()
+    peer.take()
+    seen.append(faces())
+    peer.send("FA", payload=b"x")
+    seen.append(faces())
+    connection.read()
+    seen.append(faces())
+    connection.shutdown_write(peer.now)
+    peer.take()
+    seen.append(faces())
+    peer.send("A")
+    seen.append(faces())
+    assert seen == [
+        (False, False, False, False, False),
+        (True, False, True, False, False),
+        (True, True, True, False, False),
+        (True, True, True, True, False),
+        (True, True, False, True, False),
+        (False, True, False, True, True),
+    ]
