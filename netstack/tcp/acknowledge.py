@@ -39,6 +39,8 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
         for block in _valid_blocks(tcb, ack, options):
             delivered += board.sack(*block, tcb.mss)
     if not flight:
+        if recovery.tlp.end <= ack:
+            _probe_answered(tcb, ack, duplicate, nothing_new=is_duplicate)
         if recovery.undo.all_needless:
             _take_back(tcb)
         return
@@ -52,14 +54,14 @@ def acknowledge(tcb: Tcb, ack: int, options: Options, *, is_duplicate: bool, now
         _probe_answered(tcb, ack, duplicate, nothing_new=not size and is_duplicate)
     if recovery.state != OPEN or recovery.undo.all_needless:
         _continue(tcb, ack, acked, options, delivered, is_duplicate=is_duplicate)
-    lost = board.lost_out
+    waiting = len(board.to_resend)
     if tcb.sack_ok and (size or recovery.state == RECOVERY):
         detect_losses(tcb, now)
     elif not tcb.sack_ok:
         _mark_duplicates_lost(tcb, acked)
     if recovery.state == OPEN and board.to_resend:
         _enter(tcb, flight, sacked)
-    _adjust_window(tcb, size, acked, safe=acked > 0 and board.lost_out <= lost, now=now)
+    _adjust_window(tcb, size, acked, safe=acked > 0 and len(board.to_resend) == waiting, now=now)
     _set_timers(tcb, acked, size, now)
 
 
@@ -102,7 +104,8 @@ def on_timeout(tcb: Tcb, now: float) -> None:
     if tcb.sack_ok and rack.rtt:
         board.mark_lost_where(lambda sent: rack.is_overdue(sent, window, now))
     else:
-        board.assume_sacked(0 if not tcb.sack_ok else board.sacked_out)
+        if not tcb.sack_ok:
+            board.assume_sacked(0)
         board.mark_all_lost()
     congestion.cwnd = float(board.in_flight + tcb.mss)
     recovery.frto.begin(first=tcb.settings.frto and (first or tcb.retries > 1))
@@ -110,7 +113,6 @@ def on_timeout(tcb: Tcb, now: float) -> None:
     recovery.state = LOSS
     recovery.timeout_time = now
     recovery.high_seq = tcb.snd_nxt
-    recovery.dupacks = 0
     tcb.reorder_at = tcb.tail_at = math.inf
     tcb.rtt.timed_out()
     tcb.arm_rto(now)

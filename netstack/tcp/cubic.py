@@ -31,13 +31,10 @@ class Cubic(Congestion):
     def __init__(self, mss: int) -> None:
         super().__init__(mss)
         self._epoch = 0.0  # when avoidance began; 0 is "not begun"
-        self._k = 0.0
-        self._w_max = 0.0  # in segments, as in the RFC's formulas
-        self._w_est = 0.0
-        self._prior_cwnd = 0.0
-        self._waiting = 0.0  # acknowledged since the window was worked out last
-        self._rate = 0.0  # growth for each segment until then
-        self._updated = 0.0
+        self._w_max = self._prior_cwnd = 0.0  # in segments, as in the RFC's formulas
+        self._k = self._w_est = 0.0  # of the epoch
+        # when the window was worked out last, what was acknowledged since, and its growth for each segment until then
+        self._updated = self._waiting = self._rate = 0.0
 
     def avoid(self, acked: float, now: float, srtt: float) -> None:
         segments = acked / self.mss

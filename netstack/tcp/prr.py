@@ -17,13 +17,12 @@ class Prr:
     __slots__ = ("_delivered", "_recover_fs", "out")
 
     def __init__(self) -> None:
-        self.out = 0  # sent since the episode began
-        self._delivered = 0
-        self._recover_fs = 1
+        self.begin(0, 0)
 
     def begin(self, flight: int, sacked: int) -> None:
         """What was outstanding, and how much of it sacked, before the acknowledgement that told of the loss."""
-        self.out = self._delivered = 0
+        self.out = 0  # sent since the episode began
+        self._delivered = 0
         self._recover_fs = max(flight - sacked, 1)
 
     def window(self, delivered: int, in_flight: int, ssthresh: int, mss: int, *, safe: bool) -> int | None:

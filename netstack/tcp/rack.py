@@ -47,12 +47,11 @@ class Rack:
 
     def delivered(self, sent: Sent, now: float, min_rtt: float, echo: float) -> None:
         """A segment has arrived. `echo`: when what the peer answers was sent; -inf if it does not say."""
+        self.fack = max(self.fack, sent.end)
         if sent.transmissions > 1 and (
             now - sent.sent_time < min_rtt - _TICK or -math.inf < echo < sent.sent_time - 0.002
         ):
-            self.fack = max(self.fack, sent.end)
             return  # the original arrived, not what was sent again just now
-        self.fack = max(self.fack, sent.end)
         self.rtt = now - sent.sent_time
         if (sent.sent_time, sent.end) > (self.time, self.end):
             self.time, self.end = sent.sent_time, sent.end

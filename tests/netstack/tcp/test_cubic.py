@@ -92,18 +92,18 @@ ALPHA = 3 * 0.3 / 1.7
 def test_windows_by_the_formulas(began: float) -> None:
     """Lost at 1000, so from 700 on; the first acknowledgement begins the epoch, wherever the clock stands."""
     cubic = lost_at(1000)
-    cubic.on_ack(70 * MSS, began, 0.125)
+    cubic.on_ack(70 * MSS, began, 1.0)
     assert cubic.cwnd / MSS == pytest.approx(700 + ALPHA * 70 / 700)  # the curve has not risen: Reno's estimate
     before = cubic.cwnd / MSS
-    cubic.on_ack(7 * MSS, began + 1, 0.125)
-    target = curve(1.125, 1000, 700)
+    cubic.on_ack(7 * MSS, began + 1, 1.0)
+    target = curve(2, 1000, 700)
     rate = (target - before) / before
     assert cubic.cwnd / MSS == pytest.approx(before + 7 * rate)
-    cubic.on_ack(7 * MSS, began + 1 + UPDATE_INTERVAL, 0.125)  # not looked at again yet
+    cubic.on_ack(7 * MSS, began + 1 + UPDATE_INTERVAL, 1.0)  # not looked at again yet
     assert cubic.cwnd / MSS == pytest.approx(before + 14 * rate)
     before = cubic.cwnd / MSS
-    cubic.on_ack(7 * MSS, began + 2, 0.125)
-    assert cubic.cwnd / MSS == pytest.approx(before + 7 * (curve(2.125, 1000, 700) - before) / before)
+    cubic.on_ack(7 * MSS, began + 2, 1.0)
+    assert cubic.cwnd / MSS == pytest.approx(before + 7 * (curve(3, 1000, 700) - before) / before)
 
 
 def test_renos_estimate_grows_by_alpha_until_it_is_back_and_by_one_then() -> None:
@@ -128,20 +128,20 @@ def test_a_window_that_is_back_grows_like_renos_at_once() -> None:
 def test_avoidance_that_no_loss_began_starts_at_its_own_window() -> None:
     cubic = Cubic(MSS)
     cubic.cwnd = cubic.ssthresh = 40.0 * MSS
-    cubic.on_ack(10 * MSS, 50.0, 0.1)
-    assert cubic.cwnd / MSS == pytest.approx(40 + 10 / 40)
+    cubic.on_ack(4 * MSS, 50.0, 1.0)
+    assert cubic.cwnd / MSS == pytest.approx(40 + 4 / 40)
     before = cubic.cwnd / MSS
-    cubic.on_ack(10 * MSS, 53.0, 0.1)
-    target = curve(3.1, 40, 40)
+    cubic.on_ack(4 * MSS, 51.0, 1.0)
+    target = curve(2, 40, 40)
     assert 1.5 * before > target > before
-    assert cubic.cwnd / MSS == pytest.approx(before + 10 * (target - before) / before)
+    assert cubic.cwnd / MSS == pytest.approx(before + 4 * (target - before) / before)
 
 
 def test_a_window_ahead_of_the_curve_waits_for_it() -> None:
     cubic = lost_at(1000)
-    cubic.on_ack(MSS, 50.0, 0.1)
+    cubic.on_ack(MSS, 50.0, 1.0)
     cubic.cwnd = 900.0 * MSS
-    cubic.on_ack(10 * MSS, 51.0, 0.1)
+    cubic.on_ack(10 * MSS, 51.0, 1.0)
     assert cubic.cwnd == 900 * MSS
 
 
@@ -178,8 +178,8 @@ def test_a_new_epoch_begins_with_the_first_acknowledgement_of_avoidance(event: s
             cubic.cwnd = 1000.0 * MSS
             cubic.on_loss()
     cubic.cwnd = cubic.ssthresh = 700.0 * MSS
-    cubic.on_ack(MSS, 50.0, 0.1)
+    cubic.on_ack(MSS, 50.0, 1.0)
     before = cubic.cwnd / MSS
     assert before == pytest.approx(700, abs=0.01)
-    cubic.on_ack(MSS, 51.0, 0.1)
-    assert cubic.cwnd / MSS == pytest.approx(before + (curve(1.1, 1000, 700) - before) / before)
+    cubic.on_ack(MSS, 51.0, 1.0)
+    assert cubic.cwnd / MSS == pytest.approx(before + (curve(2, 1000, 700) - before) / before)

@@ -82,6 +82,7 @@ def test_exactly_the_threshold_is_enough(base: float, threshold: float) -> None:
 
 
 def test_the_eighth_sample_decides() -> None:
+    assert (N_RTT_SAMPLE, CSS_GROWTH_DIVISOR, CSS_ROUNDS) == (8, 4, 5)  # RFC 9406 §4.3
     hystart = HyStart()
     play_round(hystart, 0, 0.1)
     divisors = []

@@ -89,3 +89,14 @@ def test_a_flight_that_was_sacked_whole_still_has_a_rate() -> None:
     prr = Prr()
     prr.begin(5, 5)
     assert prr.window(1, 3, 2, 1, safe=False) == 5
+
+
+def test_each_episode_begins_with_its_own_first_retransmission() -> None:
+    prr = Prr()
+    prr.begin(20 * MSS, 0)
+    prr.out = MSS
+    prr.window(2 * MSS, 18 * MSS, 10 * MSS, MSS, safe=False)
+    prr.begin(20 * MSS, 0)
+    assert prr.window(MSS, 18 * MSS, 2 * MSS, MSS, safe=False) == 19 * MSS
+    prr.out = 3 * MSS
+    assert prr.window(9 * MSS, 18 * MSS, 8 * MSS, MSS, safe=False) == 19 * MSS  # 8/20 of ten, but three

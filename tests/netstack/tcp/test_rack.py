@@ -62,6 +62,7 @@ def test_each_round_with_a_duplicate_widens_the_window_up_to_srtt() -> None:
 
 
 def test_sixteen_quiet_recoveries_narrow_it_again() -> None:
+    assert REO_PERSIST == 16
     rack = Rack()
     rack.duplicate_reported(0, 100)
     for _ in range(REO_PERSIST - 1):
