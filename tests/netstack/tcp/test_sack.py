@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -166,3 +167,187 @@ def test_what_is_acknowledged_is_delivered_whole_and_nothing_empty(ack: int) -> 
     left = [(sent.start, sent.end) for sent in board.segments]
     assert [size for size in delivered + left if size[0] >= size[1]] == []
     assert (delivered[-1][1], left[:1]) == (ack, [(ack, 20)] if ack < 20 else [])
+
+
+def state(board: Scoreboard) -> str:
+    """One letter a segment: sacked, lost, resent, or out."""
+    letters = []
+    for sent in board.segments:
+        letters.append("s" if sent.sacked else "r" if sent.resent else "l" if sent.lost else "o")
+        assert not sent.resent or sent.lost
+    return "".join(letters)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "start", "end"),
+    [
+        (100, 205, 100, 205),
+        (99, 206, 100, 205),
+        (100, 200, 100, 200),
+        (100, 110, 100, 110),
+        (95, 119, 100, 110),
+        (101, 120, 110, 120),
+        (109, 131, 110, 130),
+        (110, 120, 110, 120),
+        (190, 204, 190, 200),
+        (200, 205, 200, 205),  # the last is shorter than a segment
+        (195, 205, 200, 205),
+        (195, 210, 200, 205),
+    ],
+)
+def test_a_block_takes_the_whole_segments_inside_it(left: int, right: int, start: int, end: int) -> None:
+    board = Scoreboard()
+    board.send(100, 205, 1.0)
+    (delivered,) = board.sack(left, right, 10)
+    assert (delivered.start, delivered.end, delivered.sacked) == (start, end, True)
+    assert (board.sacked_out, board.in_flight) == (end - start, 105 - (end - start))
+    edges = sorted({100, start, end, 205})
+    assert [(s.start, s.end, s.sacked) for s in board.segments] == [
+        (low, high, (low, high) == (start, end)) for low, high in itertools.pairwise(edges)
+    ]
+
+
+@pytest.mark.parametrize(("left", "right"), [(100, 109), (101, 119), (110, 119), (200, 204), (201, 205), (90, 100)])
+def test_a_block_without_a_whole_segment_inside_it_takes_none(left: int, right: int) -> None:
+    board = Scoreboard()
+    board.send(100, 205, 1.0)
+    assert board.sack(left, right, 10) == []
+    assert (state(board), board.sacked_out) == ("o", 0)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "after"),
+    [
+        (0, 10, "sooo"),
+        (10, 20, "osoo"),
+        (5, 25, "osoo"),
+        (10, 30, "oso"),
+        (30, 40, "ooos"),
+        (0, 40, "s"),
+        (40, 50, "oooo"),
+    ],
+)
+def test_a_block_over_several_transmissions(left: int, right: int, after: str) -> None:
+    board = Scoreboard()
+    send(board, 10, 10, 10, 10)
+    board.sack(left, right, 10)
+    assert state(board) == after
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([0, 10, 20, 30])))
+def test_sacked_neighbours_become_one_in_whatever_order_they_come(order: tuple[int, ...]) -> None:
+    board = Scoreboard()
+    send(board, 10, 10, 10, 10)
+    for left in order:
+        board.sack(left, left + 10, 10)
+    assert [(s.start, s.end) for s in board.segments] == [(0, 40)]
+    assert (board.sacked_out, board.in_flight) == (40, 0)
+
+
+def test_each_transmission_is_counted_and_the_last_ones_time_kept() -> None:
+    board = Scoreboard()
+    first, second = send(board, 10, 10)
+    assert (first.transmissions, first.sent_time) == (1, 0.0)
+    board.again(first, 5.0)
+    assert (first.transmissions, first.sent_time) == (2, 5.0)
+    assert list(board.by_time()) == [second, first]
+    board.mark_lost(second)
+    board.resend(second, 6.0)
+    assert (second.transmissions, second.sent_time) == (2, 6.0)
+    assert list(board.by_time()) == [first, second]
+    board.mark_lost(second)
+    board.resend(second, 7.0)
+    assert second.transmissions == 3
+
+
+def test_both_parts_of_a_split_keep_the_history() -> None:
+    for prepare, after in (("", "oo"), ("l", "ll"), ("lr", "rr")):
+        board = Scoreboard()
+        (sent,) = send(board, 20)
+        if prepare:
+            board.mark_lost(sent)
+        if "r" in prepare:
+            board.resend(sent, 3.0)
+        left = board.split(sent, 5)
+        assert (state(board), board.segments) == (after, [left, sent])
+        assert (left.start, left.end, sent.start, sent.end) == (0, 5, 5, 20)
+        assert (left.transmissions, left.sent_time) == (sent.transmissions, sent.sent_time)
+        assert board.to_resend == ([left, sent] if after == "ll" else [])
+        assert list(board.by_time()) == ([] if after == "ll" else [left, sent])
+
+
+def test_what_is_lost_waits_in_the_order_of_the_stream() -> None:
+    board = Scoreboard()
+    sent = send(board, 10, 10, 10)
+    for index in (2, 0, 1, 1):  # twice the same is once
+        board.mark_lost(sent[index])
+    assert (board.to_resend, board.first_lost(), board.lost_out) == (sent, sent[0], 30)
+    board.resend(sent[0], 3.0)
+    assert (board.first_lost(), board.lost_out, board.resent_out, board.in_flight) == (sent[1], 30, 10, 10)
+    board.mark_lost(sent[0])
+    assert (board.first_lost(), board.lost_out, board.resent_out, board.in_flight) == (sent[0], 30, 0, 0)
+
+
+@pytest.mark.parametrize(("sacked", "reneges", "after"), [(10, False, "lsol"), (0, True, "llll")])
+def test_a_timeout_loses_the_first_and_what_had_its_time(sacked: int, reneges: bool, after: str) -> None:
+    """A head that is sacked but not acknowledged: the receiver has reneged (RFC 2018 §8), and nothing is certain."""
+    board = Scoreboard()
+    send(board, 10, 10, 10, 10)
+    board.sack(sacked, sacked + 10, 10)
+    board.mark_lost_where(lambda sent: sent.start == 30)
+    assert (state(board), board.sacked_out) == (after, 0 if reneges else 10)
+    assert board.lost_out == 10 * after.count("l")
+
+
+def test_nothing_out_is_nothing_lost() -> None:
+    board = Scoreboard()
+    board.mark_all_lost()
+    assert (board.outstanding, board.in_flight, board.lost_out, board.first_lost(), board.oldest) == (
+        0,
+        0,
+        0,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(("size", "sacked"), [(-5, 0), (0, 0), (5, 5), (20, 20), (21, 20), (99, 20)])
+def test_what_is_lost_cannot_be_assumed_to_have_arrived(size: int, sacked: int) -> None:
+    board = Scoreboard()
+    first, *_ = send(board, 10, 10, 10)
+    board.mark_lost(first)
+    board.assume_sacked(size)
+    assert board.sacked_out == sacked
+
+
+def test_losses_that_were_none_are_on_their_way_again() -> None:
+    board = Scoreboard()
+    sent = send(board, 10, 10, 10)
+    board.mark_lost(sent[0])
+    board.mark_lost(sent[1])
+    board.resend(sent[0], 3.0)
+    board.unmark_lost()
+    assert (state(board), board.lost_out, board.resent_out, board.in_flight) == ("roo", 10, 10, 30)
+    assert board.to_resend == []
+    assert list(board.by_time()) == [sent[2], sent[0], sent[1]]
+
+
+@pytest.mark.parametrize("fate", ["out", "lost", "resent", "sacked"])
+@pytest.mark.parametrize("ack", [9, 10, 15])
+def test_an_acknowledgement_settles_whatever_was_known(fate: str, ack: int) -> None:
+    board = Scoreboard()
+    sent, _ = send(board, 10, 10)
+    if fate == "sacked":
+        board.sack(0, 10, 10)
+    elif fate != "out":
+        board.mark_lost(sent)
+        if fate == "resent":
+            board.resend(sent, 3.0)
+    delivered = board.acknowledge(ack)
+    assert sum(s.end - s.start for s in delivered) == (ack if fate != "sacked" else max(ack - 10, 0))
+    assert not any(s.sacked or s.lost or s.resent for s in delivered)
+    left = max(10 - ack, 0)
+    lost = left if fate in ("lost", "resent") else 0
+    assert (board.sacked_out, board.lost_out) == (left if fate == "sacked" else 0, lost)
+    assert board.resent_out == (left if fate == "resent" else 0)
+    assert board.outstanding == 20 - ack
