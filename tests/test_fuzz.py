@@ -23,6 +23,7 @@ from tests.derp import joined as derp_joined
 from tests.derp import scripted as derp_scripted
 from tests.netmap.packets import icmp, ip, tcp, udp
 from tests.wireguard.pair import Pair
+from tsnet.base import jsonobject
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import box_seal, disco_public, machine_public
 from tsnet.base.keys import ChallengeKey, DiscoKey, DiscoPrivateKey, MachinePrivateKey, NodeKey
@@ -205,7 +206,7 @@ def test_a_derp_client() -> None:
 def test_a_derp_servers_numbers(number: Any) -> None:
     """The login box is JSON by whoever runs the relay."""
     members = {"version": number, "TokenBucketBytesPerSecond": number, "TokenBucketBytesBurst": number}
-    box = box_seal(derp_joined.SERVER_PRIVATE, derp_scripted.KEY, bytes(24), login._compact(members))
+    box = box_seal(derp_joined.SERVER_PRIVATE, derp_scripted.KEY, bytes(24), jsonobject.encode(members))
     client = derp_scripted.new_client()
     derp_scripted.ready(client)
     derp_scripted.hear(client, frames.encode(frames.SERVER_INFO, bytes(24) + box))

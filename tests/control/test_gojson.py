@@ -8,7 +8,6 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import NodeKey
-from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,16 +47,6 @@ def test_times_as_go_writes_them(text: object, unix: float | None) -> None:
 def test_no_time_is_the_zero_time() -> None:
     assert gojson.format_time(None) == "0001-01-01T00:00:00Z"
     assert gojson.format_time(0.25) == "1970-01-01T00:00:00.25Z"
-
-
-@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000])
-def test_only_an_object_is_a_document(document: bytes) -> None:
-    with pytest.raises(MalformedError):
-        gojson.parse(document)
-
-
-def test_documents_are_compact() -> None:
-    assert gojson.document({"A": [1, None]}) == b'{"A":[1,null]}'
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [1], {"a": 1}, True, 1.5])

@@ -6,18 +6,17 @@
     addresses                                    "100.64.0.1", "100.64.0.1/32", "1.2.3.4:5", "[::1]:5"
 
 A value of the wrong kind reads as absent: a server that is newer than we are must not cost us the rest of the
-message. Only a document that is no JSON object raises MalformedError. What is kept as it came (`raw`) is nested at
-most MAX_DEPTH deep, so that whoever compares, prints or encodes it later has stack enough.
+message. What is kept as it came (`raw`) is nested at most MAX_DEPTH deep, so that whoever compares, prints or encodes
+it later has stack enough.
 
 Source: Go encoding/json, net/netip, time.Time.MarshalJSON, types/key.
-Not here: which fields there are (`tailcfg`, `messages`).
+Not here: bytes (`base.jsonobject`), which fields there are (`tailcfg`, `messages`).
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -30,20 +29,6 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))")
 _Key = TypeVar("_Key", bound=PublicKey)
-
-
-def parse(document: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(document)
-    except (ValueError, RecursionError):
-        raise MalformedError("not JSON") from None
-    if not isinstance(value, dict):
-        raise MalformedError("not a JSON object")
-    return value
-
-
-def document(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def text(value: Any) -> str:

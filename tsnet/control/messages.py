@@ -22,6 +22,7 @@ from typing import Any
 
 import attrs
 
+from tsnet.base import jsonobject
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
 from tsnet.base.malformed import MalformedError
@@ -57,13 +58,13 @@ class ControlKeys:
 
     @classmethod
     def decode(cls, document: bytes) -> ControlKeys:
-        public = key(MachineKey, gojson.parse(document).get("publicKey"))
+        public = key(MachineKey, jsonobject.parse(document).get("publicKey"))
         if public is None:
             raise MalformedError("no publicKey")
         return cls(public)
 
     def encode(self) -> bytes:
-        return gojson.document({"legacyPublicKey": MachineKey.zero().text(), "publicKey": self.public.text()})
+        return jsonobject.encode({"legacyPublicKey": MachineKey.zero().text(), "publicKey": self.public.text()})
 
 
 # --- register ---------------------------------------------------------------------------------------------------
@@ -98,11 +99,11 @@ class RegisterRequest:
             fields["Auth"] = {"AuthKey": self.auth_key}
         if self.ephemeral:
             fields["Ephemeral"] = True
-        return gojson.document(fields)
+        return jsonobject.encode(fields)
 
     @classmethod
     def decode(cls, document: bytes) -> RegisterRequest:
-        fields = gojson.parse(document)
+        fields = jsonobject.parse(document)
         node_key = key(NodeKey, fields.get("NodeKey"))
         if node_key is None:
             raise MalformedError("register request without NodeKey")
@@ -132,7 +133,7 @@ class RegisterResponse:
 
     def encode(self) -> bytes:
         user, fields = self.user, {"ID": self.user.id, "DisplayName": self.user.display_name}
-        return gojson.document(
+        return jsonobject.encode(
             {
                 "User": fields,
                 "Login": {**fields, "Provider": "tsnet", "LoginName": user.login_name},
@@ -145,7 +146,7 @@ class RegisterResponse:
 
     @classmethod
     def decode(cls, document: bytes) -> RegisterResponse:
-        fields = gojson.parse(document)
+        fields = jsonobject.parse(document)
         login = tailcfg.decode_user(fields.get("Login"))
         return cls(
             user=attrs.evolve(login, id=integer(mapping(fields.get("User")).get("ID")) or login.id),
@@ -193,11 +194,11 @@ class MapRequest:
             fields["OmitPeers"] = True
         if self.read_only:
             fields["ReadOnly"] = True
-        return gojson.document(fields)
+        return jsonobject.encode(fields)
 
     @classmethod
     def decode(cls, document: bytes) -> MapRequest:
-        fields = gojson.parse(document)
+        fields = jsonobject.parse(document)
         node_key = key(NodeKey, fields.get("NodeKey"))
         if node_key is None:
             raise MalformedError("map request without NodeKey")
@@ -277,12 +278,12 @@ class MapResponse:
         debug = {"SleepSeconds": self.sleep, "DisableLogTail": self.disable_log_tail}
         if any(debug.values()):
             fields["Debug"] = {name: value for name, value in debug.items() if value}
-        return gojson.document(fields)
+        return jsonobject.encode(fields)
 
 
 def decode_map(message: bytes) -> MapResponse:
     """One message as `MapFrames` cut it, zstd or plain. Raises MalformedError. Pure: it may run on any thread."""
-    fields = gojson.parse(expand(message))
+    fields = jsonobject.parse(expand(message))
     return MapResponse(
         update=_decode_update(fields),
         keep_alive=fields.get("KeepAlive") is True,

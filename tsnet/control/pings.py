@@ -23,9 +23,10 @@ from typing import Any
 
 import attrs
 
+from tsnet.base import jsonobject
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Opened, Received
 from tsnet.base.malformed import MalformedError
-from tsnet.control import c2n, gojson
+from tsnet.control import c2n
 from tsnet.control.address import ControlAddress, path_and_query
 from tsnet.control.facts import PingRequested
 from tsnet.control.messages import PingRequest
@@ -82,7 +83,7 @@ class Pings:
 
     def answer(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
         """Post the result of a ping that was handed out; `response` has the fields of PingResponse."""
-        self._call("POST", ping, gojson.document(response), now)
+        self._call("POST", ping, jsonobject.encode(response), now)
 
     def receive(self, event: Event, now: float) -> None:
         """Events of our own links; what control answers does not matter."""

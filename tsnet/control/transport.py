@@ -34,6 +34,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
+from tsnet.base import jsonobject
 from tsnet.base.crypto import TAG_SIZE, Aead, InvalidTag, machine_public, public_of, x25519
 from tsnet.base.keys import ChallengeKey, MachineKey, MachinePrivateKey
 from tsnet.base.malformed import MalformedError
@@ -193,7 +194,8 @@ class Initiator:
         elif len(buffer) < EARLY_HEADER.size + length:
             return b""
         else:
-            self.early = _early_json(bytes(buffer[EARLY_HEADER.size : EARLY_HEADER.size + length]))
+            payload = bytes(buffer[EARLY_HEADER.size : EARLY_HEADER.size + length])
+            self.early = jsonobject.parse(payload, "the early payload")
             del buffer[: EARLY_HEADER.size + length]
         rest = bytes(buffer)
         buffer.clear()
@@ -259,16 +261,6 @@ def _begin(version: int, control: MachineKey) -> SymmetricState:
     state.mix_hash(PROLOGUE % version)
     state.mix_hash(control)  # <- s, the responder's static key, known beforehand
     return state
-
-
-def _early_json(document: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(document)
-    except (ValueError, RecursionError):
-        raise MalformedError("early payload is not JSON") from None
-    if not isinstance(value, dict):
-        raise MalformedError("early payload is not a JSON object")
-    return value
 
 
 def _error_text(data: bytes | bytearray) -> str:

@@ -12,11 +12,11 @@ Source: Go derp/derp_client.go (sendClientKey, parseServerInfo), derp/derpserver
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import attrs
 
+from tsnet.base import jsonobject
 from tsnet.base.crypto import BOX_NONCE_SIZE, TAG_SIZE, box_open, box_seal, node_public
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
@@ -56,7 +56,7 @@ def decode_server_key(payload: bytes) -> NodeKey:
 
 
 def seal_client_info(private_key: NodePrivateKey, server_key: NodeKey, nonce: bytes, info: ClientInfo) -> bytes:
-    text = _compact({"version": info.version, "CanAckPings": info.can_ack_pings})
+    text = jsonobject.encode({"version": info.version, "CanAckPings": info.can_ack_pings})
     return node_public(private_key) + nonce + box_seal(private_key, server_key, nonce, text)
 
 
@@ -73,7 +73,7 @@ def seal_server_info(private_key: NodePrivateKey, client_key: NodeKey, nonce: by
     members = {"version": info.version}
     if info.rate:
         members |= {"TokenBucketBytesPerSecond": info.rate, "TokenBucketBytesBurst": info.burst}
-    return nonce + box_seal(private_key, client_key, nonce, _compact(members))
+    return nonce + box_seal(private_key, client_key, nonce, jsonobject.encode(members))
 
 
 def open_server_info(private_key: NodePrivateKey, server_key: NodeKey, payload: bytes) -> ServerInfo:
@@ -86,20 +86,10 @@ def open_server_info(private_key: NodePrivateKey, server_key: NodeKey, payload: 
 
 def _open(private_key: NodePrivateKey, public_key: NodeKey, sealed: bytes) -> dict[str, Any]:
     text = box_open(private_key, public_key, sealed[:BOX_NONCE_SIZE], sealed[BOX_NONCE_SIZE:])
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MalformedError("the login box holds no JSON") from None
-    if not isinstance(value, dict):
-        raise MalformedError("the login box holds no JSON object")
-    return value
+    return jsonobject.parse(text, "the login box")
 
 
 def _number(members: dict[str, Any], name: str) -> int:
     """A whole number of 63 bits that is not negative, or 0: absent, null and nonsense are the same here."""
     value = members.get(name)
     return value if type(value) is int and 0 < value < 1 << 63 else 0
-
-
-def _compact(members: dict[str, Any]) -> bytes:
-    return json.dumps(members, separators=(",", ":")).encode()
