@@ -27,7 +27,7 @@ from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.listener import KEEPALIVE, TcpListener
 from netstack.tcp.recovery import LOSS
-from netstack.tcp.settings import DEFAULTS, Settings
+from netstack.tcp.settings import Settings
 from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
 from netstack.wire import tcp
@@ -59,7 +59,7 @@ class TcpLayer:
         "time_wait",
     )
 
-    def __init__(self, ip: IpLayer, settings: Settings = DEFAULTS, *, memory: int = 256 * 1024 * 1024) -> None:
+    def __init__(self, ip: IpLayer, settings: Settings, *, memory: int) -> None:
         self._ip = ip
         self.settings = settings
         self.memory = Memory(memory)
@@ -353,7 +353,7 @@ class TcpLayer:
             if not listener.has_room():
                 self.count("tcp: accept queue full")
                 return False
-        tcb.data_received_time = now
+        tcb.data_received_time = tcb.acked_time = now
         tcb.state = states.FIN_WAIT_1 if tcb.fin_queued else states.ESTABLISHED
         if tcb.retries:
             tcb.rtt.lost_syn()

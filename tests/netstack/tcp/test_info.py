@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from netstack.tcp.info import TcpInfo
 from tests.netstack.peer import Peer
 
 MSS = 1208
@@ -71,3 +74,146 @@ def test_the_sender_is_busy_until_all_is_acknowledged() -> None:
     info = peer.connection.info(peer.now)
     assert info.busy_time == pytest.approx(0.25)
     assert info.window_limited_time == 0.0
+
+
+NOTHING_YET = TcpInfo(
+    state="SYN_SENT",
+    srtt=0,
+    rttvar=0,
+    min_rtt=math.inf,
+    rto=1.0,
+    mss=216,
+    cwnd=2160,
+    ssthresh=math.inf,
+    in_flight=1,
+    lost=0,
+    sacked=0,
+    retransmitted=0,
+    retries=0,
+    bytes_sent=0,
+    bytes_acked=0,
+    bytes_received=0,
+    send_window=0,
+    receive_window=0,
+    unsent=0,
+    unread=0,
+    out_of_order=0,
+    ca_state="open",
+    congestion="cubic",
+    probes=0,
+    backoff=0,
+    send_scale=0,
+    receive_scale=8,
+    has_timestamps=False,
+    has_sack=False,
+    receive_mss=536,
+    advertised_mss=1240,
+    mtu=1280,
+    outstanding=1,
+    retransmitting=0,
+    packets_out=1,
+    packets_sacked=0,
+    packets_lost=0,
+    packets_retransmitting=0,
+    packets_retransmitted=0,
+    segments_sent=1,
+    segments_received=0,
+    delivered=0,
+    app_limited=True,
+    reordering=3,
+    reorderings=0,
+    dsacks=0,
+    out_of_order_packets=0,
+    receive_rtt=math.inf,
+    receive_space=1 << 20,
+    send_limit=1 << 18,
+    data_sent_time=1000.0,
+    data_received_time=1000.0,
+    ack_received_time=1000.0,
+    busy_time=0,
+    window_limited_time=0,
+    buffer_limited_time=0,
+)
+
+
+def test_a_syn_is_out_and_nothing_is_known() -> None:
+    assert Peer().dial().info() == NOTHING_YET
+
+
+def test_what_a_handshake_tells() -> None:
+    peer = Peer()
+    connection = peer.dial()
+    peer.clock.advance(0.25)
+    peer.answer()
+    peer.take()
+    assert connection.info() == NOTHING_YET._replace(
+        state="ESTABLISHED",
+        srtt=0.25,
+        rttvar=0.125,
+        min_rtt=0.25,
+        rto=0.75,
+        in_flight=0,
+        mss=1208,
+        cwnd=12_080,
+        bytes_acked=1,
+        send_window=65_535,
+        receive_window=1 << 20,
+        send_scale=8,
+        has_timestamps=True,
+        has_sack=True,
+        outstanding=0,
+        packets_out=0,
+        segments_sent=2,
+        segments_received=1,
+        data_received_time=1000.25,
+        ack_received_time=1000.25,
+    )
+
+
+def test_each_counter_counts_its_own() -> None:
+    """Four segments and a bit: one arrives, the second is sacked, the rest is lost and goes again, more waits."""
+    peer = Peer()
+    connection = peer.connect(rtt=0.25)
+    peer.send("A", payload=bytes(700))
+    peer.connection.write(bytes(4 * MSS + 100), peer.now)
+    peer.take()
+    peer.clock.advance(0.25)
+    peer.send("A", ack=1 + MSS, blocks=[(1 + 2 * MSS, 1 + 3 * MSS)])
+    peer.send("A", seq=peer.seq + 50, payload=bytes(30), ack=1 + MSS, blocks=[(1 + 2 * MSS, 1 + 3 * MSS)])
+    info = connection.info(peer.now)
+    assert (info.ca_state, info.sacked, info.packets_sacked) == ("disorder", MSS, 1)
+    assert (info.outstanding, info.packets_out) == (3 * MSS + 100, 4)
+    assert (info.bytes_sent, info.bytes_acked, info.delivered) == (4 * MSS + 100, 1 + 2 * MSS, 2)
+    assert (info.bytes_received, info.unread, info.out_of_order, info.out_of_order_packets) == (700, 700, 30, 1)
+    assert (info.receive_mss, info.segments_received, info.unsent) == (700, 4, 0)
+    assert info.busy_time == pytest.approx(0.25)
+    while connection.info().retries == 0:
+        peer.clock.advance_to(peer.stack.deadline())
+        peer.take()
+    info = connection.info()
+    assert (info.ca_state, info.retries, info.backoff) == ("loss", 1, 1)
+    assert (info.packets_lost, info.packets_sacked) == (3, 1)
+
+
+def test_data_that_waits_for_a_window_is_unsent() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("A", window=0)
+    connection.write(bytes(500), peer.now)
+    peer.take()
+    info = connection.info()
+    assert (info.unsent, info.in_flight, info.send_window) == (500, 0, 0)
+    assert not info.app_limited
+    peer.wait(1.0)
+    assert connection.info().probes == 2
+
+
+def test_without_sack_duplicates_count_as_sacked() -> None:
+    peer = Peer(sack=False)
+    connection = peer.connect(rtt=0.1)
+    connection.write(bytes(6 * 1208), peer.now)
+    peer.take()
+    for _ in range(3):  # the first says how large the window is, scaled
+        peer.send("A", ack=1)
+    info = connection.info()
+    assert (info.packets_sacked, info.packets_out, info.ca_state) == (2, 6, "disorder")

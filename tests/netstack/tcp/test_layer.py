@@ -465,3 +465,33 @@ def test_accepted_connections_have_the_keepalive_of_their_listener() -> None:
         assert (tcb.keepalive, tcb.nodelay) == (keepalive, keepalive is None)
         assert tcb.keepalive_at == (pair.now + keepalive[0] if keepalive else math.inf)
         assert client._tcb.keepalive_at == math.inf
+
+
+def test_a_connection_that_was_reset_asks_for_no_turn() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.send("R")
+    assert peer.stack.deadline() > peer.now
+
+
+def test_a_deadline_that_stays_the_same_stands_in_the_heap_once() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_keepalive((1000.0, 10.0, 3), peer.now)
+    for _ in range(300):
+        peer.send("A")
+        peer.take()
+    assert len(peer.stack._tcp._heap) <= 4
+
+
+def test_ports_and_initial_numbers_follow_from_the_entropy_alone() -> None:
+    def syns(seed: int) -> list[bytes]:
+        stack = new_stack(A4, seed=seed)
+        for port in (80, 80, 81):
+            stack.connect(B4, port, 1000.0)
+        return packets_of(drain(stack, 1000.0))
+
+    assert syns(1) == syns(1)
+    stamps = {packet[48:52] for packet in syns(1)}
+    assert len(stamps) == 3  # each connection's timestamp clock has its own offset
+    assert not {packet[24:28] for packet in syns(1)} & {packet[24:28] for packet in syns(2)}

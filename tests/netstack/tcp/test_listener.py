@@ -212,3 +212,49 @@ def test_a_fixed_buffer_is_there_from_the_first_segment() -> None:
     connection = listener.accept()
     assert connection is not None
     assert connection.info().receive_window <= 4096
+
+
+def test_an_established_connection_takes_no_half_open_place() -> None:
+    pair = Pair()
+    listener = pair.b.listen(80, backlog=4)
+    for _ in range(MIN_HALF_OPEN + 2):
+        client = pair.a.connect(B4, 80, pair.now)
+        pair.run(until=lambda: listener.readable)
+        assert client.connected
+        assert listener.accept() is not None
+        assert not listener.half_open
+    assert "tcp: too many half-open connections" not in pair.b.dropped
+
+
+@pytest.mark.parametrize("backlog", [0, 1, 200])
+def test_the_backlog_is_one_at_least_and_half_open_are_128_at_least(backlog: int) -> None:
+    peer = Peer()
+    listener = peer.stack.listen(8080, backlog=backlog)
+    assert listener.backlog == max(backlog, 1)
+    for source in range(2, 60):
+        syns(peer, 100, source=source)
+    assert peer.stack.connections["SYN_RECEIVED"] == max(backlog, 128)
+
+
+def test_the_greediest_makes_room_unless_it_asks_itself_or_all_are_alike() -> None:
+    """Places: 128. The one with most loses its oldest to whoever has at least two fewer."""
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    syns(peer, 50, source=2)
+    syns(peer, 78, source=3)
+    oldest = next(iter(listener.half_open[bytes((100, 64, 0, 3))]))
+
+    def shares() -> tuple[int, int]:
+        return tuple(len(listener.half_open[bytes((100, 64, 0, source))]) for source in (2, 3))  # type: ignore[return-value]
+
+    assert shares() == (50, 78)
+    syns(peer, 51, source=2)  # one is new
+    assert shares() == (51, 77)
+    assert oldest not in listener.half_open[bytes((100, 64, 0, 3))]
+    assert oldest.state == 0
+    syns(peer, 79, source=3)  # two are new: it is the greediest itself
+    assert shares() == (51, 77)
+    syns(peer, 80, source=2)  # until nobody has two more
+    assert shares() == (64, 64)
+    syns(peer, 80, source=2)
+    assert shares() == (64, 64)
