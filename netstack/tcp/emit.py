@@ -207,8 +207,8 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     if size <= 0 and not finishes:
         if by_cwnd < min(waiting, window, tcb.mss):
             tcb.usage.sent(tcb.snd_una, start, board.outstanding, True)
-        elif not board.segments and tcb.persist_at == math.inf:
-            tcb.persist_at = now + tcb.rtt.rto
+        elif not board.segments and (tcb.persist_at == math.inf or not tcb.persist_backoff):
+            tcb.persist_at = min(tcb.persist_at, now + tcb.rtt.rto)  # `write` may have set it to the user's timeout
             tcb.stalled_time = min(tcb.stalled_time, now)
         if window < min(waiting, tcb.mss, by_cwnd):
             tcb.activity.change(WINDOW, now)

@@ -9,6 +9,7 @@ import pytest
 from netstack.tcp import timers
 from netstack.tcp.settings import DEFAULTS
 from netstack.tcp.tcb import TIMERS
+from tests.netstack.pair import Pair
 from tests.netstack.peer import Peer, quiet
 
 
@@ -177,3 +178,215 @@ def test_data_too_says_that_the_peer_is_alive() -> None:
     seen = peer.wait(100)
     assert [segment.flags for segment in seen if segment.seq == 0] == ["A"] * 3
     assert peer.connection.error == "timeout"
+
+
+def closed_window(**options: float) -> Peer:
+    """A round trip of 100 ms is known, so a timeout of 300; 5000 bytes wait for a window."""
+    peer = Peer(scale=0)
+    peer.connect(rtt=0.1)
+    if "user_timeout" in options:
+        peer.connection.set_user_timeout(options["user_timeout"], peer.now)
+    peer.send("A", window=0)
+    peer.connection.write(b"x" * 5000, peer.now)
+    assert peer.take() == []
+    return peer
+
+
+def instants(peer: Peer, count: int, answer: bool = False) -> list[float]:
+    """When the next segments leave, in seconds from now."""
+    began, seen = peer.now, []
+    for _ in range(count):
+        peer.next()
+        seen.append(round(peer.now - began, 6))
+        if answer:
+            peer.send("A", window=0)
+    return seen
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_closed_window_is_probed_at_the_timeout_and_then_at_twice_the_distance(answer: bool) -> None:
+    """RFC 9293 §3.8.6.1, up to two minutes; whether it is answered makes no difference to that."""
+    peer = closed_window()
+    gaps = [0.3 * 2**number for number in range(9)] + [120.0, 120.0]
+    expected = [sum(gaps[: number + 1]) for number in range(len(gaps))]
+    assert instants(peer, len(gaps), answer) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("closes", "probes"), [(False, 15), (True, 8)])
+def test_how_many_probes_stay_unanswered_before_it_ends(closes: bool, probes: int) -> None:
+    """Linux's tcp_retries2, and tcp_orphan_retries when nobody holds the connection any more."""
+    peer = closed_window()
+    if closes:
+        peer.connection.close(peer.now)
+    assert [(seen.seq, seen.size) for seen in peer.wait(3000)] == [(0, 0)] * probes
+    assert peer.connection.error == "timeout"
+
+
+@pytest.mark.parametrize(("timeout", "probes"), [(0.2, 0), (2.0, 2), (2.2, 3)])
+def test_a_closed_window_ends_at_the_users_timeout(timeout: float, probes: int) -> None:
+    peer = closed_window(user_timeout=timeout)
+    assert len(peer.wait(timeout - 0.001)) == probes
+    assert peer.connection.error is None
+    peer.wait(0.002)
+    assert peer.connection.error == "timeout"
+
+
+def test_a_window_too_small_to_be_worth_it_is_used_after_a_timeout() -> None:
+    """RFC 1122 §4.2.3.4: the override of silly window avoidance; no probe, for the window is open."""
+    peer = closed_window()
+    peer.send("A", window=100)
+    assert peer.take() == []
+    (seen,) = peer.next()
+    assert (seen.seq, seen.size) == (1, 100)
+
+
+def test_a_fin_alone_waits_for_a_window_and_asks() -> None:
+    peer = Peer(scale=0)
+    peer.connect(rtt=0.1)
+    peer.send("A", window=0)
+    peer.connection.shutdown_write(peer.now)
+    assert peer.take() == []
+    assert [(seen.flags, seen.seq) for seen in peer.next()] == [("A", 0)]
+    peer.send("A", window=1000)
+    assert [(seen.flags, seen.seq) for seen in peer.take()] == [("FA", 1)]
+    peer.send("A")
+    assert peer.wait(1000) == []
+
+
+def test_a_window_that_opens_ends_the_probes() -> None:
+    peer = closed_window()
+    instants(peer, 3)
+    peer.send("A", window=10_000)
+    assert sum(seen.size for seen in peer.take()) == 5000
+    peer.send("A", window=0)
+    assert peer.wait(1000) == []
+    assert quiet(peer.stack)
+
+
+# keepalive ------------------------------------------------------------------------------------------------------
+
+
+def kept_alive(user_timeout: float | None = None) -> Peer:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection.set_user_timeout(user_timeout, peer.now)
+    peer.connection.set_keepalive((10.0, 2.0, 3), peer.now)
+    return peer
+
+
+def test_keepalive_counts_from_the_last_segment_that_came() -> None:
+    peer = kept_alive()
+    peer.clock.advance(4)
+    peer.send("PA", payload=b"x")
+    peer.wait(1)
+    assert instants(peer, 3) == [9, 11, 13]  # five have passed
+    peer.send("A")
+    assert instants(peer, 4) == [10, 12, 14, 16]
+    assert peer.connection.error == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "probes", "ends"),
+    [(5.0, [10], 12), (12.0, [10], 12), (12.1, [10, 12], 14), (30.0, [10, 12, 14, 16, 18, 20, 22, 24, 26, 28], 30)],
+)
+def test_the_users_timeout_takes_the_place_of_the_count(timeout: float, probes: list[float], ends: float) -> None:
+    """As in Linux; but at least one probe goes first."""
+    peer = kept_alive(timeout)
+    assert instants(peer, len(probes) + 1) == pytest.approx([*probes, ends])
+    assert peer.connection.error == "timeout"
+
+
+def test_while_data_is_out_other_timers_watch_the_peer() -> None:
+    peer = kept_alive()
+    peer.connection.write(b"data", peer.now)
+    assert {seen.seq for seen in peer.wait(60)} == {1}
+    peer.send("A")
+    seen = peer.wait(25)
+    assert [segment.seq for segment in seen] == [4, 4, 4, 5]
+    assert seen[-1].flags == "RA"
+
+
+def test_while_a_window_is_probed_keepalive_is_not_needed() -> None:
+    peer = Peer(scale=0)
+    peer.connect(rtt=0.1)
+    peer.send("A", window=0)
+    peer.connection.set_keepalive((1.0, 1.0, 2), peer.now)
+    peer.connection.write(b"x", peer.now)
+    peer.take()
+    assert instants(peer, 5, answer=True) == pytest.approx([0.3, 0.9, 2.1, 4.5, 9.3])
+
+
+# retransmission -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", [2.0, 2.001])
+def test_data_ends_at_the_users_timeout(written: float) -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection.set_user_timeout(written, peer.now)
+    peer.connection.write(b"data", peer.now)
+    began = peer.now
+    peer.take()
+    while peer.connection.error is None:
+        peer.clock.advance_to(peer.stack.deadline())
+        peer.take()
+    assert peer.now == pytest.approx(began + written)
+    assert peer.connection.error == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("v6", "size", "mtus"),
+    [
+        (False, 3 * 1208, [1280, 1280, 1280, 1024]),
+        (False, 1207, [1280] * 4),  # not a full segment: it was not too long
+        (True, 3 * 1208, [1280] * 4),  # what every link of IPv6 can carry
+    ],
+)
+def test_full_segments_that_vanish_four_times_may_be_too_long(v6: bool, size: int, mtus: list[int]) -> None:
+    """RFC 4821 §7.7."""
+    peer = Peer(v6=v6)
+    peer.connect(rtt=0.1)
+    peer.connection.write(bytes(size), peer.now)
+    peer.take()
+    seen = []
+    while len(seen) < 4:
+        peer.next()
+        info = peer.connection.info()
+        if info.retries > len(seen):
+            seen.append(info.mtu)
+    assert seen == mtus
+
+
+@pytest.mark.parametrize(("v6", "mtu", "after"), [(False, 1500, 1280), (True, 1500, 1280), (False, 1282, 1280)])
+def test_a_longer_path_is_first_cut_to_1280(v6: bool, mtu: int, after: int) -> None:
+    pair = Pair(mtu=mtu)
+    client, _ = pair.connected(v6=v6)
+    client.write(bytes(5000), pair.now)
+    pair.to_b.drop_next = lambda packet: True
+    pair.run(until=lambda: client.info().retries == 4)
+    assert client.info().mtu == after
+
+
+def test_a_soft_error_names_the_reason_when_it_ends() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection._tcb.soft_error = "host unreachable"
+    peer.connection.write(b"data", peer.now)
+    peer.wait(3000)
+    assert peer.connection.error == "host unreachable"
+
+
+def test_a_tail_probe_waits_for_what_was_sent_last() -> None:
+    """RFC 8985 §7.2: the timer is set anew with each transmission; here only when it is due."""
+    peer = Peer()
+    peer.connect(rtt=0.4)
+    peer.connection.set_nodelay(True)
+    for _ in range(2):
+        peer.connection.write(bytes(1208), peer.now)
+        peer.take()
+        peer.clock.advance(0.3)
+    (probe,) = peer.next()
+    assert peer.now == pytest.approx(1000.4 + 0.3 + 0.802)
+    assert (probe.seq, peer.connection.info().retries) == (1 + 1208, 0)
+    rto_at = peer.connection._tcb.rto_at
+    assert rto_at == pytest.approx(peer.now + peer.connection.info().rto)
