@@ -166,6 +166,15 @@ class IcmpLayer:
             code = icmp.V6_PORT_UNREACHABLE
             self._send(destination, source, icmp.V6_UNREACHABLE, code, 0, packet[:1232], now)
 
+    def unknown_option(self, packet: bytes, pointer: int, source: bytes, destination: bytes, now: float) -> None:
+        """Tell the sender of an IPv6 option that it is unknown here, if the option asks for that (RFC 8200 §4.2)."""
+        if packet[pointer] >> 6 == 1:
+            return
+        if not self._limit.take(now):
+            self._ip.dropped["icmp: rate limit"] += 1
+        else:
+            self._send(destination, source, icmp.V6_PARAMETER_PROBLEM, 2, pointer, packet[:1232], now)
+
     def no_route(self, packet: bytes, source: bytes, router: bytes, now: float) -> None:
         """Tell the sender of `packet` that there is no way to where it goes: code 1 of IPv4 (host), 0 of IPv6."""
         if not self._limit.take(now):

@@ -316,11 +316,14 @@ class Stack:
         header = ipv6.parse(packet)
         if isinstance(header, str):
             return header
-        size, total, protocol, _, source, destination, fragment = header
+        size, total, protocol, _, source, destination, fragment, option = header
         if destination not in self._ip.addresses and not self._is_forwarded(protocol, destination):
             return "ip: not for us"
         if ipv6.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
             return "ip: martian source"
+        if option:
+            self._icmp.unknown_option(packet, option, source, destination, now)
+            return "ipv6: unknown option"
         payload = packet[size:total]
         if fragment is not None:
             offset, more, identification, _ = fragment
@@ -336,6 +339,9 @@ class Stack:
                 return inner
             if inner.fragment is not None:
                 return "fragment: in a fragment"
+            if inner.option:
+                self._icmp.unknown_option(packet, inner.option, source, destination, now)
+                return "ipv6: unknown option"
             protocol, payload = inner.protocol, packet[inner.header_size :]
         return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
 

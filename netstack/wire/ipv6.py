@@ -7,6 +7,7 @@
     | destination address, 16 bytes                                 |
 
     Hop-by-Hop (0, first only), Destination Options (60)     | next | length in 8 bytes, minus 1 | options |
+        an option's two highest bits say what becomes of it, if it is unknown: 00 is passed over
     Routing (43)          passed over when no segments are left; type 0 is refused (RFC 5095)
     Fragment (44)         | next | 0 | offset / 8, 13 bits, 00, M | identification |
     No Next Header (59)   dropped without a word
@@ -45,6 +46,8 @@ class IPv6Header(NamedTuple):
     destination: bytes
     fragment: tuple[int, bool, int, int] | None
     """Of a fragment: (offset in bytes, more follow, identification, where its next-header byte rests)."""
+    option: int = 0
+    """Where an unknown option is that may not be passed over. The walk ended there."""
 
 
 def parse(packet: bytes) -> IPv6Header | str:
@@ -77,11 +80,23 @@ def parse(packet: bytes) -> IPv6Header | str:
             return "ipv6: misplaced hop-by-hop header"
         if following == ROUTING and (packet[at + 2] == 0 or packet[at + 3]):
             return "ipv6: routing header"
-        pointer = at
+        pointer, kind = at, following
         following, at = packet[at], at + 8 + packet[at + 1] * 8
         if at > end:
             return "ipv6: truncated extension header"
+        option = 0 if kind == ROUTING else _unknown_option(packet, pointer + 2, at)
+        if option:
+            return IPv6Header(at, end, following, hop_limit, source, destination, None, option)
     return "ipv6: too many extension headers"
+
+
+def _unknown_option(packet: bytes, at: int, stop: int) -> int:
+    """The first option in [at, stop) that may not be passed over; 0 if there is none. Known is only padding."""
+    while at < stop:
+        if packet[at] >> 6:
+            return at
+        at += 1 if not packet[at] or at + 1 == stop else 2 + packet[at + 1]
+    return 0
 
 
 def header(

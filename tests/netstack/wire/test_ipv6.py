@@ -112,3 +112,27 @@ def test_truncated_inside_its_own_length(length: int) -> None:
 @pytest.mark.parametrize(("address", "martian"), [("::", True), ("::1", True), ("ff02::1", True), ("fd7a::1", False)])
 def test_martians(address: str, martian: bool) -> None:
     assert ipv6.is_martian(ip_address(address).packed) is martian
+
+
+@pytest.mark.parametrize("kind", [0, 60], ids=["hop-by-hop", "destination"])
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [
+        (b"\x01\x04\0\0\0\0", 0),  # padding
+        (b"\0\0\0\0\0\0", 0),
+        (b"\x1e\x04abcd", 0),  # unknown, to be passed over
+        (b"\0\x01\x01\xff\x1e\x00", 0),  # what padding holds is no option
+        (b"\x1e\x01\x80\0\0\0", 0),
+        (b"\x80\x04abcd", 42),
+        (b"\0\0\xc2\x02ab", 44),
+        (b"\x01\x02\0\0\x40\0", 46),
+        (b"\0\0\0\0\0\x40", 47),  # cut short by its header
+        (b"\0\0\0\0\0\x1e", 0),
+    ],
+)
+def test_unknown_options(kind: int, options: bytes, at: int) -> None:
+    body = b"\x11\0" + options + b"payload!"
+    packet = ipv6.header(A.packed, B.packed, kind, len(body)) + body
+    header = ipv6.parse(packet)
+    assert isinstance(header, IPv6Header)
+    assert (header.option, header.protocol, header.header_size) == (at, 17, 48)
