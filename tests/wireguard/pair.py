@@ -1,4 +1,4 @@
-"""Two devices on a hand clock, and a wire between them that shows and loses what one tells it to.
+"""Two devices on a hand clock, and a wire (`tests.wire`) between them that shows and loses what one tells it to.
 
     pair = Pair()
     pair.send(pair.a, b"hello")
@@ -12,11 +12,11 @@ Time moves from event to event: the next datagram to arrive or the next deadline
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 from collections.abc import Callable
+from typing import Any
 
+from tests.wire import Wire
 from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.wireguard.device import Device
@@ -58,22 +58,18 @@ class Side:
 
 
 class Pair:
-    """loss, duplicates: chances of each datagram. delay: seconds; jitter is added to it, so that order is lost."""
+    """faults: those of a wire, for both directions."""
 
     def __init__(
         self,
         *,
         seed: int = 1,
         delay: float = 0.010,
-        jitter: float = 0.0,
-        loss: float = 0.0,
-        duplicates: float = 0.0,
         persistent_keepalive: float | None = None,
         start: float = 1000.0,
+        **faults: Any,
     ) -> None:
         self.now = start
-        self.delay, self.jitter, self.loss, self.duplicates = delay, jitter, loss, duplicates
-        self.chance = random.Random(f"wire {seed}")
         self.a, self.b = (
             Side(
                 name,
@@ -87,8 +83,8 @@ class Pair:
         self.drop: Callable[[Side, bytes], bool] = lambda sender, datagram: False
         self.log: list[tuple[float, str, bytes]] = []
         """(when, sender's name, datagram) of all that was put on the wire, lost or not."""
-        self._flying: list[tuple[float, int, Side, Destination, bytes]] = []
-        self._serial = itertools.count()
+        self.wire: Wire[tuple[Side, bytes]] = Wire(seed, delay=delay, **faults)
+        self.wire.drop_next = lambda sent: self.drop(*sent)
 
     # --- what a test does -----------------------------------------------------------------------------------
 
@@ -110,12 +106,13 @@ class Pair:
     def run(self, until: float) -> None:
         """Let everything happen that is due up to then."""
         for _ in range(MAX_TURNS):
-            at = min(self._flying[0][0] if self._flying else until, *(s.device.deadline() for s in (self.a, self.b)))
-            if at > until or (at == until and not self._is_due(until)):
+            at = min(self.wire.deadline(), *(side.device.deadline() for side in (self.a, self.b)))
+            if at > until:
                 self.now = until
                 return
             self.now = max(self.now, at)
-            self._deliver()
+            for sender, datagram in self.wire.receive(self.now):
+                self.inject(self.other(sender), sender.address, datagram)
             self.turn(self.a)
             self.turn(self.b)
         raise AssertionError(f"still busy at {self.now}: {self.a.device.why()}; {self.b.device.why()}")
@@ -159,19 +156,5 @@ class Pair:
     def _fly(self, sender: Side, recipient: NodeKey | Destination, datagram: bytes) -> None:
         self.log.append((self.now, sender.name, datagram))
         receiver = self.other(sender)
-        if recipient not in (receiver.key, receiver.address):
-            return
-        if self.drop(sender, datagram) or self.chance.random() < self.loss:
-            return
-        for _ in range(2 if self.chance.random() < self.duplicates else 1):
-            at = self.now + self.delay + self.chance.random() * self.jitter
-            heapq.heappush(self._flying, (at, next(self._serial), receiver, sender.address, datagram))
-
-    def _deliver(self) -> None:
-        while self._flying and self._flying[0][0] <= self.now:
-            _, _, receiver, source, datagram = heapq.heappop(self._flying)
-            self.inject(receiver, source, datagram)
-
-    def _is_due(self, now: float) -> bool:
-        deadlines = [side.device.deadline() for side in (self.a, self.b)]
-        return bool(self._flying and self._flying[0][0] <= now) or min(deadlines) <= now
+        if recipient in (receiver.key, receiver.address):
+            self.wire.send((sender, datagram), self.now)

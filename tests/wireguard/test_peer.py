@@ -376,11 +376,11 @@ def test_reject_after_messages(pair: Pair) -> None:
 
 def test_an_old_session_still_receives_what_was_in_flight(pair: Pair) -> None:
     pair.establish()
-    pair.delay = 2.0
+    pair.wire.delay = 2.0
     start = pair.now
     pair.run(start + 119.5)
     pair.send(pair.b, b"old session....!")
-    pair.delay = 0.01
+    pair.wire.delay = 0.01
     pair.run(start + 120.5)
     pair.send(pair.a, DATA)
     pair.run(start + 120.6)
@@ -706,7 +706,7 @@ def test_packets_keepalives_and_handshakes_tell_where_the_peer_is_now(pair: Pair
 
 @pytest.mark.parametrize("seed", range(12))
 def test_over_a_bad_wire_what_comes_is_what_was_sent_once(seed: int) -> None:
-    pair = Pair(seed=seed, loss=0.2, duplicates=0.2, jitter=0.5)
+    pair = Pair(seed=seed, loss=0.2, duplicate=0.2, reorder=0.5, delay=0.3)
     chance = random.Random(seed)
     sent: dict[str, list[bytes]] = {"a": [], "b": []}
     start = pair.now
@@ -724,7 +724,7 @@ def test_over_a_bad_wire_what_comes_is_what_was_sent_once(seed: int) -> None:
         assert len(received) > len(sent[side.name]) * 0.5
         assert pair.other(side).device.dropped["replayed"] > 0
         assert side.device.dropped["forged"] == 0
-    pair.loss = 0.0
+    pair.wire.loss = 0.0
     pair.send(pair.a, b"through in the end".ljust(32, b"\0"))
     pair.run(pair.now + 40)
     pair.send(pair.a, b"surely".ljust(16, b"\0"))
