@@ -99,6 +99,7 @@ def on_timeout(tcb: Tcb, now: float) -> None:
     first = recovery.state != LOSS
     if recovery.state == OPEN:
         _remember(tcb)
+        _prove(tcb, board.outstanding)
     congestion.on_timeout(first=first)
     rack, window = recovery.rack, _reordering_window(tcb)
     if tcb.sack_ok and rack.rtt:
@@ -238,6 +239,7 @@ def _probe_answered(tcb: Tcb, ack: int, duplicate: bool, *, nothing_new: bool) -
     """The tail probe's answer; if it repaired a loss, the window hears of it."""
     repaired = tcb.recovery.tlp.acknowledged(ack, duplicate=duplicate, nothing_new=nothing_new)
     if repaired and tcb.recovery.state == OPEN:
+        _prove(tcb, tcb.scoreboard.outstanding)
         tcb.congestion.on_loss()
         tcb.congestion.cwnd = tcb.congestion.ssthresh
 
@@ -251,10 +253,17 @@ def _remember(tcb: Tcb) -> None:
     tcb.recovery.undo.begin(tcb.congestion.cwnd, tcb.congestion.ssthresh, tcb.snd_una, resent)
 
 
+def _prove(tcb: Tcb, flight: int) -> None:
+    """A window that was not in use is not what the loss is about (RFC 7661 §4.4.1)."""
+    congestion = tcb.congestion
+    congestion.cwnd = tcb.usage.proven(congestion.cwnd, flight, congestion.initial_window)
+
+
 def _enter(tcb: Tcb, flight: int, sacked: int) -> None:
     """A loss begins an episode. What was outstanding, and sacked of it, before this acknowledgement."""
     recovery = tcb.recovery
     _remember(tcb)
+    _prove(tcb, flight)
     tcb.congestion.on_loss()
     recovery.tlp.end = math.inf
     recovery.state = RECOVERY
@@ -320,10 +329,12 @@ def _adjust_window(tcb: Tcb, size: int, acked: int, *, safe: bool, now: float) -
             congestion.cwnd = float(cwnd)
         return
     reorders = recovery.rack.reordering > tcb.settings.reordering * tcb.mss  # then SACKs are progress, too
-    if (acked > 0 or (reorders and size)) and tcb.usage.allows_growth(
-        congestion.cwnd, slow_start=congestion.cwnd < congestion.ssthresh
-    ):
+    if acked <= 0 and not (reorders and size):
+        return
+    if tcb.usage.allows_growth(congestion.cwnd, slow_start=congestion.cwnd < congestion.ssthresh):
         congestion.on_ack(size, now, tcb.rtt.srtt)
+    else:
+        congestion.stand_still(now)
 
 
 def _set_timers(tcb: Tcb, acked: int, size: int, now: float) -> None:

@@ -5,11 +5,12 @@
     a loss                ssthresh = beta * cwnd, in whole segments
     after a timeout       ssthresh as at a loss, cwnd = one segment
     after being idle      cwnd halves for each RTO, down to the initial window
+    long unused           cwnd halves every five minutes, down to the same
 
 All in bytes; `cwnd` is a float so that slow growth is not rounded away. Recovery (`prr`) sets `cwnd` itself while it
 repairs a loss. An acknowledgement of many segments counts whole: what leaves at once is bounded by runs.
 
-Source: RFC 5681, RFC 6928 (initial window of ten), RFC 2861 (idle).
+Source: RFC 5681, RFC 6928 (initial window of ten), RFC 2861 (idle), RFC 7661 §4.4.3 (unused).
 Not here: whether the window was in use (`usage`), which bytes are lost (`rack`).
 """
 
@@ -54,6 +55,9 @@ class Congestion:
             self.ssthresh = self.cwnd
             self.hystart.divisor = 1
 
+    def stand_still(self, now: float) -> None:
+        """Bytes were delivered while the window was not in use."""
+
     def avoid(self, acked: float, now: float, srtt: float) -> None:
         """Congestion avoidance: one segment a round trip."""
         self.cwnd += self.mss * acked / self.cwnd
@@ -61,7 +65,8 @@ class Congestion:
     def on_loss(self) -> None:
         """A loss begins an episode of recovery: set ssthresh, leave cwnd to recovery.
 
-        It is of cwnd, not of what was out: `usage` sees to it that cwnd does not grow unused (RFC 9438 §4.6).
+        It is of cwnd, not of what was out: `usage` sees to it that cwnd does not grow unused (RFC 9438 §4.6), and is
+        asked first how much of cwnd the loss is evidence of.
         """
         segments = max(int(self.beta * self.cwnd / self.mss + 1e-9), 2)
         self.ssthresh = float(segments * self.mss)
@@ -79,6 +84,11 @@ class Congestion:
         halvings = min(int(idle / rto), 64)
         self.ssthresh = max(self.ssthresh, 0.75 * self.cwnd)
         self.cwnd = max(restart, self.cwnd / (1 << halvings))
+
+    def on_unused(self) -> None:
+        """For five minutes the application has not used half of the window."""
+        self.ssthresh = max(self.ssthresh, 0.75 * self.cwnd)
+        self.cwnd = max(min(self.cwnd, self.initial_window), self.cwnd / 2)
 
     def undo(self, cwnd: float, ssthresh: float) -> None:
         """The loss was none: take back what `on_loss` or `on_timeout` did."""

@@ -23,7 +23,7 @@ UPDATE_INTERVAL = 1 / 32
 class Cubic(Congestion):
     """The default."""
 
-    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_rate", "_updated", "_w_est", "_w_max", "_waiting")
+    __slots__ = ("_epoch", "_k", "_prior_cwnd", "_rate", "_seen", "_updated", "_w_est", "_w_max", "_waiting")
     beta = 0.7
     C = 0.4
     ALPHA = 3 * (1 - beta) / (1 + beta)
@@ -33,12 +33,14 @@ class Cubic(Congestion):
         self._epoch = 0.0  # when avoidance began; 0 is "not begun"
         self._w_max = self._prior_cwnd = 0.0  # in segments, as in the RFC's formulas
         self._k = self._w_est = 0.0  # of the epoch
+        self._seen = 0.0  # until when the time of the epoch has been counted, or was found not to count
         # when the window was worked out last, what was acknowledged since, and its growth for each segment until then
         self._updated = self._waiting = self._rate = 0.0
 
     def avoid(self, acked: float, now: float, srtt: float) -> None:
         segments = acked / self.mss
         self._waiting += segments
+        self._seen = now
         if now - self._updated <= UPDATE_INTERVAL and self._epoch:
             self.cwnd += self._rate * acked
             return
@@ -59,6 +61,11 @@ class Cubic(Congestion):
             cwnd += self._rate * segments
         self.cwnd = cwnd * self.mss
 
+    def stand_still(self, now: float) -> None:
+        if self._epoch:
+            self._epoch += now - self._seen  # such times are no part of t (RFC 9438 §4.2)
+            self._seen = now
+
     def on_timeout(self, *, first: bool) -> None:
         super().on_timeout(first=first)
         self._w_max = 0.0  # the next avoidance begins at its own window, with K = 0 (RFC 9438 §4.8)
@@ -74,6 +81,11 @@ class Cubic(Congestion):
         super().on_idle(idle, rto)
         if self._epoch:
             self._epoch += idle  # time in which nothing was learnt must not grow the window
+            self._seen += idle
+
+    def on_unused(self) -> None:
+        super().on_unused()
+        self._epoch = 0.0
 
     def undo(self, cwnd: float, ssthresh: float) -> None:
         super().undo(cwnd, ssthresh)

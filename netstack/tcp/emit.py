@@ -248,10 +248,8 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
 def _note_usage(tcb: Tcb, limited: bool, now: float) -> None:
     usage, congestion = tcb.usage, tcb.congestion
     usage.sent(tcb.snd_una, tcb.snd_nxt, tcb.scoreboard.outstanding, limited)
-    if limited or congestion.cwnd < congestion.ssthresh:
-        usage.validated_time = now
-    else:
-        congestion.cwnd = usage.reduced(congestion.cwnd, congestion.initial_window, now)
+    if usage.is_stale(congestion.cwnd, now):
+        congestion.on_unused()
 
 
 def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:

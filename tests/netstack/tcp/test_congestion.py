@@ -123,6 +123,19 @@ def test_idleness_halves_down_to_the_initial_window(kind: type[Congestion]) -> N
     assert congestion.cwnd == 3 * MSS
 
 
+@BOTH
+def test_what_is_long_unused_halves_down_to_the_initial_window(kind: type[Congestion]) -> None:
+    congestion = kind(MSS)
+    for before, after in ((100, 50), (15, 10), (10, 10), (3, 3)):
+        congestion.cwnd = float(before * MSS)
+        congestion.on_unused()
+        assert congestion.cwnd == after * MSS
+    assert congestion.ssthresh == math.inf
+    congestion.ssthresh, congestion.cwnd = 20.0 * MSS, 100.0 * MSS
+    congestion.on_unused()
+    assert congestion.ssthresh == 75 * MSS
+
+
 def test_idleness_does_not_grow_cubic() -> None:
     cubic = Cubic(MSS)
     cubic.cwnd = 100.0 * MSS

@@ -78,9 +78,43 @@ def test_a_round_adds_half_a_window_at_most() -> None:
     assert cubic.cwnd == pytest.approx(1.5 * before)
 
 
+def test_the_curve_stands_still_while_the_window_is_not_used() -> None:
+    """What comes after such a time goes on where the curve was."""
+    steady, slow = lost_at(1000), lost_at(1000)
+    grow(steady, 10)
+    grow(slow, 10)
+    for step in range(1, 500):
+        slow.stand_still(51.0 + step * 0.1)
+    assert slow.cwnd == steady.cwnd
+    assert grow(slow, 10, now=51.0 + 49.9)[-1] == pytest.approx(grow(steady, 10, now=51.0)[-1], rel=1e-6)
+
+
+def test_a_pause_is_not_counted_twice() -> None:
+    steady, slow = lost_at(1000), lost_at(1000)
+    grow(steady, 10)
+    grow(slow, 10)
+    slow.on_idle(30.0, 100.0)
+    slow.stand_still(51.0 + 30.1)
+    assert grow(slow, 10, now=81.1)[-1] == pytest.approx(grow(steady, 10, now=51.0)[-1], rel=1e-6)
+
+
+def test_before_avoidance_there_is_no_curve_to_stand_still() -> None:
+    slow, fresh = lost_at(1000), lost_at(1000)
+    slow.stand_still(49.0)
+    assert grow(slow, 3) == grow(fresh, 3)
+
+
+def test_a_window_that_was_long_unused_begins_anew() -> None:
+    cubic = lost_at(1000)
+    grow(cubic, 50)
+    before = cubic.cwnd
+    cubic.on_unused()
+    assert (cubic.cwnd, cubic._epoch) == (before / 2, 0)
+
+
 def curve(elapsed: float, w_max: float, start: float) -> float:
     """RFC 9438 §4.2, equations 1 and 2."""
-    k = ((w_max - start) / 0.4) ** (1 / 3)
+    k: float = ((w_max - start) / 0.4) ** (1 / 3)
     return 0.4 * (elapsed - k) ** 3 + w_max
 
 
