@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from typing import Any
 
 import pytest
 
-from netstack.tcp import emit
+from netstack.tcp import emit, states
+from netstack.tcp.reassembly import OutOfOrder
+from netstack.tcp.tcb import Tcb
+from netstack.wire import tcp
 from tests.netstack.oracle import IP, TCP, IPv6
-from tests.netstack.pair import B4, Pair, drain, exchange, packets_of
+from tests.netstack.pair import A4, B4, Pair, drain, exchange, packets_of
 from tests.netstack.peer import Peer
 
 MSS = 1208
@@ -286,3 +290,347 @@ def test_the_smallest_budget_is_one_packet() -> None:
     client, _ = pair.connected()
     client.write(bytes(12_000), pair.now)
     assert len(packets_of(pair.a.transmit(pair.now, 1))) == 1
+
+
+# the window that is offered -------------------------------------------------------------------------------------
+
+
+def receiving(limit: int = 20_000, unread: int = 0, offered: int = 0, scale: int = 0, mss: int = 1000) -> Tcb:
+    """A control block that has received up to 5000 and offered so much from there on."""
+    tcb = Tcb(A4.packed, 1000, B4.packed, 80, iss=7, stamp_offset=0, mtu=1280, now=1000.0)
+    tcb.receive_limit, tcb.rcv_wscale, tcb.rcv_mss = limit, scale, mss
+    tcb.rcv_nxt, tcb.rcv_adv = 5000, 5000 + offered
+    tcb.receive_buffer.append(bytes(unread))
+    return tcb
+
+
+@pytest.mark.parametrize(
+    ("limit", "unread", "offered", "scale", "field"),
+    [
+        (20_000, 8001, 10_000, 0, 10_000),  # less than two segments more are not worth telling
+        (20_000, 8000, 10_000, 0, 12_000),
+        (3000, 1, 1500, 0, 1500),  # nor less than half of a small buffer
+        (3000, 0, 1500, 0, 3000),
+        (20_000, 19_000, 1000, 0, 1000),
+        (20_000, 18_999, 1000, 0, 1001),  # but from where not a whole segment fits to where one does
+        (20_000, 18_999, 1001, 0, 1001),
+        (20_000, 18_998, 1001, 0, 1001),
+        (20_000, 19_000, 500, 0, 500),
+        (20_000, 18_999, 500, 0, 1001),
+        (20_000, 18_000, 15_000, 0, 15_000),  # the edge stays where it was
+        (20_000, 20_001, 0, 0, 0),
+        (20_000, 100, 0, 8, 77),  # down to what the field can say
+        (20_000, 19_900, 1000, 8, 4),  # and what was offered is said in full
+        (200_000, 0, 0, 0, 65_535),
+        (200_000, 0, 0, 1, 65_535),
+        (200_000, 0, 0, 2, 50_000),
+    ],
+)
+def test_the_window_field(limit: int, unread: int, offered: int, scale: int, field: int) -> None:
+    """RFC 9293 §3.8.6.2.2: in steps worth taking, and never less than before."""
+    tcb = receiving(limit, unread, offered, scale)
+    assert emit.advertise(tcb) == field
+    assert tcb.rcv_adv == 5000 + max(offered, field << scale)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unread", "offered", "wanted"),
+    [
+        (20_000, 18_001, 999, True),  # less than a segment was open: one more will do
+        (20_000, 18_002, 999, False),
+        (20_000, 14_000, 1000, True),  # else a quarter of the buffer
+        (20_000, 14_001, 1000, False),
+        (6000, 3000, 1000, True),  # or two segments
+        (6000, 3001, 1000, False),
+        (1500, 750, 0, True),  # or half of a buffer that has no room for two
+        (1500, 751, 0, False),
+    ],
+)
+def test_when_reading_is_worth_a_window_update(limit: int, unread: int, offered: int, wanted: bool) -> None:
+    assert emit.wants_window_update(receiving(limit, unread, offered)) is wanted
+
+
+def test_what_is_out_of_order_takes_room_too() -> None:
+    tcb = receiving(20_000, 8000)
+    tcb.out_of_order = OutOfOrder()
+    tcb.out_of_order.insert(6000, bytes(3000))
+    assert emit.advertise(tcb) == 9000
+
+
+@pytest.mark.parametrize(
+    ("held", "limit", "field"), [(0, 20_000, 20_000), (1, 20_000, 20_000), (1, 66_000, 65_536), (0, 66_000, 66_000)]
+)
+def test_a_stack_short_of_memory_offers_the_least_limit(held: int, limit: int, field: int) -> None:
+    tcb = receiving(limit, scale=4)
+    tcb.memory.held = tcb.memory.plenty + held
+    assert emit.advertise(tcb) == field >> 4
+
+
+# acknowledgements -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stamps", "duplicate", "blocks"), [(False, False, 4), (False, True, 3), (True, False, 3), (True, True, 2)]
+)
+def test_as_many_blocks_as_there_is_room_for(stamps: bool, duplicate: bool, blocks: int) -> None:
+    """RFC 2018 §3: four, three beside timestamps; the one that grew last first, and a duplicate before it."""
+    tcb = receiving()
+    assert emit.sack_blocks(tcb) == b""
+    tcb.sack_ok, tcb.ts_ok = True, stamps
+    assert emit.sack_blocks(tcb) == b""
+    expected = [(number * 1000, number * 1000 + 100) for number in (10, 9, 8, 7, 6)][:blocks]
+    if duplicate:
+        tcb.dsack = (4000, 4500)
+        assert tcp.parse_options(emit.sack_blocks(tcb)).sack == ((4000, 4500),)
+        expected.insert(0, (4000, 4500))
+    tcb.out_of_order = OutOfOrder()
+    for number in range(6, 11):
+        tcb.out_of_order.insert(number * 1000, bytes(100))
+    assert list(tcp.parse_options(emit.sack_blocks(tcb)).sack) == expected
+    tcb.sack_ok = False
+    assert emit.sack_blocks(tcb) == b""
+
+
+@pytest.mark.parametrize(("pause", "acknowledged"), [(0.039, 0), (0.041, 1)])
+def test_who_answers_soon_needs_no_quick_acknowledgements(pause: float, acknowledged: int) -> None:
+    """Linux's pingpong mode: the answer carries it."""
+    peer = Peer()
+    peer.connect()
+    peer.send("PA", payload=b"question")
+    peer.take()
+    peer.clock.advance(pause)
+    peer.connection.write(b"answer", peer.now)
+    assert sizes(peer) == [6]
+    peer.send("PA", payload=b"question")
+    assert len(peer.take()) == acknowledged
+
+
+def test_who_has_received_nothing_does_not_answer() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.write(b"hello", peer.now)
+    peer.take()
+    peer.send("PA", payload=b"x")
+    assert [seen.ack for seen in peer.take()] == [2]
+
+
+@pytest.mark.parametrize(("scale", "beyond", "seq"), [(0, 0, 10), (0, 1, 9), (3, 7, 10), (3, 8, 2)])
+def test_where_an_acknowledgement_stands_when_the_window_was_taken_back(scale: int, beyond: int, seq: int) -> None:
+    """At its end; but what is less than the window's scale is only rounding."""
+    tcb = receiving()
+    tcb.snd_una, tcb.snd_nxt, tcb.snd_wscale = 0, 10, scale
+    tcb.snd_wnd = 10 - beyond
+    tcb.ack_now, tcb.state = True, states.ESTABLISHED
+    tcb.send_buffer.end = 0
+    runs: emit.Runs = []
+    emit.output(tcb, 1000.0, 10_000, runs)
+    ((_, (packet,)),) = runs
+    assert int.from_bytes(packet[24:28], "big") == seq
+    assert (tcb.ack_now, tcb.ack_pending, tcb.last_ack_sent, tcb.delack_at) == (False, 0, 5000, math.inf)
+
+
+# what is worth sending ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "sent"),
+    [
+        (3000, [MSS, MSS]),  # the rest is less than a segment, and less than half of the greatest window
+        (2 * MSS, [MSS, MSS]),
+        (MSS, [MSS]),
+        (MSS - 1, []),
+        (5000, [MSS, MSS, MSS, MSS]),
+    ],
+)
+def test_only_full_segments_while_the_window_is_short(window: int, sent: list[int]) -> None:
+    """RFC 9293 §3.8.6.2.1, the sender's side."""
+    peer = Peer(scale=0)
+    peer.connect()
+    peer.send("A", window=0)
+    peer.connection.write(bytes(20_000), peer.now)
+    peer.take()
+    peer.send("A", window=window)
+    assert sizes(peer) == sent
+
+
+@pytest.mark.parametrize(("window", "sent"), [(499, []), (500, [500]), (999, [999])])
+def test_half_of_the_greatest_window_is_worth_a_segment(window: int, sent: list[int]) -> None:
+    peer = Peer(scale=0)
+    peer.window = 1000
+    peer.connect()
+    peer.send("A", window=0)
+    peer.connection.write(bytes(5000), peer.now)
+    peer.take()
+    peer.send("A", window=window)
+    assert sizes(peer) == sent
+
+
+def test_a_cork_and_more_to_come_hold_what_is_not_full() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_cork(True, peer.now)
+    peer.connection.write(bytes(2 * MSS + 10), peer.now)
+    assert sizes(peer) == [MSS, MSS]
+    peer.connection.set_cork(False, peer.now)
+    assert sizes(peer) == [10]
+    peer.send("A")
+    peer.connection.write(bytes(MSS + 10), peer.now, more=True)
+    assert sizes(peer) == [MSS]
+    peer.connection.write(b"x", peer.now)
+    assert sizes(peer) == [11]
+
+
+def test_the_last_of_the_stream_waits_for_nothing() -> None:
+    """Neither for Nagle nor for a cork: the FIN goes with it."""
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_nodelay(False)
+    peer.connection.write(b"a", peer.now)
+    peer.take()
+    peer.connection.set_cork(True, peer.now)
+    peer.connection.write(b"b", peer.now)
+    assert peer.take() == []
+    peer.connection.shutdown_write(peer.now)
+    assert [(seen.flags, seen.size) for seen in peer.take()] == [("FPA", 1)]
+
+
+@pytest.mark.parametrize(("window", "flags"), [(MSS, ["PA"]), (MSS + 1, ["FPA"])])
+def test_a_fin_takes_a_byte_of_the_window(window: int, flags: list[str]) -> None:
+    peer = Peer(scale=0)
+    peer.connect()
+    peer.send("A", window=0)
+    peer.connection.write(bytes(MSS), peer.now)
+    peer.connection.shutdown_write(peer.now)
+    peer.take()
+    peer.send("A", window=window)
+    assert [seen.flags for seen in peer.take()] == flags
+    peer.send("A", window=window)
+    assert [seen.flags for seen in peer.take()] == (["FA"] if len(flags[0]) == 2 else [])
+
+
+@pytest.mark.parametrize("budget", [1, 1260, 2519, 2520, 100_000])
+def test_a_run_is_as_many_packets_as_the_budget_pays(budget: int) -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.write(bytes(10 * MSS), peer.now)
+    runs = peer.stack.transmit(peer.now, budget)
+    assert len(packets_of(runs)) == min(max(budget // (MSS + 52), 1), 10)
+
+
+@pytest.mark.parametrize(("mtu", "segment", "count"), [(1280, 65_535, 48), (1280, 1000, 49), (8000, 65_535, 8)])
+def test_a_run_is_49_packets_and_65000_bytes_at_most(mtu: int, segment: int, count: int) -> None:
+    """With 48 bytes for what WireGuard adds to each: one UDP_SEGMENT send."""
+    pair = Pair(mtu=mtu)
+    client, _ = pair.connected()
+    client.set_max_segment(segment)
+    client._tcb.congestion.cwnd = 1e6
+    client.write(bytes(200_000), pair.now)
+    runs = pair.a.transmit(pair.now, 10_000_000)
+    assert len(runs[0][1]) == count
+
+
+# repairs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "seq", "length"),
+    [(3 * MSS, 2 * MSS, MSS), (2 * MSS + 100, 2 * MSS, 100), (2 * MSS + 1, 2 * MSS, 1), (10, 0, 10)],
+)
+def test_a_tail_probe_is_the_last_segment_as_it_was(size: int, seq: int, length: int) -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection.set_nodelay(True)
+    peer.connection.write(bytes(size), peer.now)
+    peer.take()
+    (probe,) = peer.next()
+    assert (probe.seq, probe.size) == (1 + seq, length)
+    info = peer.connection.info()
+    assert (info.retransmitted, info.packets_retransmitted) == (length, 1)
+    assert info.in_flight == size
+
+
+@pytest.mark.parametrize(("room", "new"), [(0, False), (99, False), (100, True), (101, True)])
+def test_a_tail_probe_is_new_data_where_the_window_has_room(room: int, new: bool) -> None:
+    """RFC 8985 §7.3; here only Nagle had kept it back."""
+    peer = Peer(scale=0)
+    peer.connect(rtt=0.1)
+    peer.send("A", window=10 + room)
+    peer.connection.write(bytes(10), peer.now)
+    assert sizes(peer) == [10]
+    peer.connection.set_nodelay(False)
+    peer.connection.write(bytes(100), peer.now)
+    assert sizes(peer) == []
+    (probe,) = peer.next()
+    assert (probe.seq, probe.size) == ((11, 100) if new else (1, 10))
+    assert peer.connection.info().retransmitted == (0 if new else 10)
+
+
+def test_retransmissions_are_counted_in_bytes_and_segments() -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.send("A")
+    peer.connection.set_nodelay(True)
+    peer.connection.write(bytes(9 * MSS + 10), peer.now)
+    una = peer.take()[0].seq
+    peer.clock.advance(0.1)
+    rto_at = peer.connection._tcb.rto_at
+    peer.send("A", ack=una, blocks=[(una + 6 * MSS, una + 9 * MSS)])
+    assert [(seen.seq, seen.size) for seen in peer.take()] == [(una + number * MSS, MSS) for number in range(3)]
+    info = peer.connection.info()
+    assert (info.retransmitted, info.packets_retransmitted) == (3 * MSS, 3)
+    assert peer.connection._tcb.rto_at > rto_at  # the first one that is out went again
+
+
+def test_a_syn_that_is_sent_again_is_the_same_and_counted() -> None:
+    peer = Peer()
+    peer.connection = peer.stack.connect(peer.ours, peer.port, peer.now)
+    (first,) = peer.take()
+    (second,) = peer.next()
+    assert (first.flags, first.seq, first.ack, first.window) == (second.flags, second.seq, second.ack, second.window)
+    assert (second.flags, second.seq, second.ack, second.window) == ("S", 0, 0, 65_535)
+    info = peer.connection.info()
+    assert (info.packets_retransmitted, info.segments_sent) == (1, 2)
+
+
+@pytest.mark.parametrize("without", ["timestamps", "sack", "window_scaling"])
+def test_a_syn_offers_what_the_settings_allow(without: str) -> None:
+    peer = Peer()
+    setattr(peer.stack._tcp.settings, without, False)
+    peer.connection = peer.stack.connect(peer.ours, peer.port, peer.now)
+    (syn,) = peer.take()
+    offered = {
+        "timestamps": syn.options.timestamps is not None,
+        "sack": bool(syn.options.sack_permitted),
+        "window_scaling": syn.options.window_scale is not None,
+    }
+    assert [name for name, is_there in offered.items() if not is_there] == [without]
+    assert syn.options.timestamps is None or syn.options.timestamps[1] == 0
+    assert syn.options.mss == 1240
+
+
+@pytest.mark.parametrize("without", ["stamps", "sack", "scale", ""])
+def test_a_syn_ack_offers_what_the_syn_did(without: str) -> None:
+    """RFC 7323 §2.2 and §3.2, RFC 2018 §2: only what the SYN had."""
+    peer = Peer(stamps=without != "stamps", sack=without != "sack", scale=None if without == "scale" else 7)
+    peer.stack.listen(8080)
+    peer.port, peer.their_port = 5000, 8080
+    peer.send("S", seq=0, options=peer.syn_options())
+    (answer,) = peer.take()
+    assert (answer.flags, answer.seq, answer.ack, answer.window) == ("SA", 0, 1, 65_535)
+    options = answer.options
+    assert (options.timestamps is None) is (without == "stamps")
+    assert options.timestamps is None or options.timestamps[1] == peer.stamp()
+    assert bool(options.sack_permitted) is (without != "sack")
+    assert options.window_scale == (None if without == "scale" else 8)
+
+
+def test_a_pause_longer_than_the_timeout_makes_the_window_old() -> None:
+    """RFC 5681 §4.1: after more than a timeout of silence the window starts over."""
+    for pause, cwnd in ((0.19, 20), (0.21, 10)):
+        peer = Peer()
+        peer.connect(rtt=0.1)
+        peer.connection._tcb.congestion.cwnd = 20.0 * MSS
+        peer.clock.advance(pause)  # since the SYN it is 100 ms more
+        peer.connection.write(b"x", peer.now)
+        peer.take()
+        assert peer.connection.info().cwnd == cwnd * MSS
