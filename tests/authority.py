@@ -34,12 +34,15 @@ class Issued(NamedTuple):
     def pem(self) -> bytes:
         return self.certificate.public_bytes(Encoding.PEM)
 
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     def server_context(self, *more: Issued) -> ssl.SSLContext:
         """A server's context that presents this certificate and then `more`."""
-        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(b"".join([self.pem, *(other.pem for other in more), key]))
+            file.write(b"".join([self.pem, *(other.pem for other in more), self.key_pem]))
             file.flush()
             context.load_cert_chain(file.name)
         return context

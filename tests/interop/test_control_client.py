@@ -6,7 +6,6 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -232,7 +231,7 @@ def test_certificates_are_judged_and_explained(scene: Scene) -> None:
         with node("http://127.0.0.1:8080", "plain", auth_key="k") as driver:
             assert isinstance(fatal_error(driver), NotAControlServer)
         headscale.stop()
-        headscale.ca.leaf("127.0.0.1", starts=timedelta(days=-3), lasts=timedelta(days=1))
+        headscale.ca.leaf("127.0.0.1", days=(-3, -2))
         headscale.start()
         with node(headscale.url, "late", tls=context, auth_key="k") as driver:
             error = fatal_error(driver)
