@@ -53,6 +53,18 @@ def test_data_is_sent_sixteen_times_ever_more_rarely() -> None:
     assert peer.connection.error == "timeout"
 
 
+def test_nobody_waits_as_long_for_what_is_closed() -> None:
+    """As in Linux: eight times. What was written is forgotten with the connection."""
+    peer = Peer()
+    peer.connect()
+    peer.connection.write(b"data", peer.now)
+    peer.connection.close(peer.now)
+    seen = peer.wait(3000)
+    assert [segment.payload for segment in seen] == [b"data"] * (1 + 1 + 8)
+    assert (dict(peer.stack.connections), peer.stack._tcp.memory.held) == ({}, 0)
+    assert quiet(peer.stack)
+
+
 def test_a_fin_is_sent_again() -> None:
     peer = Peer()
     peer.connect()
