@@ -43,7 +43,9 @@ class ErrorSink(Protocol):
 class DatagramErrorSink(Protocol):
     """Who hears of errors about UDP."""
 
-    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str | None) -> None: ...
+    def icmp_error(
+        self, local: bytes, remote: bytes, quoted: bytes, error: str | None, mtu: int | None, now: float
+    ) -> None: ...
 
 
 class EchoReply(NamedTuple):
@@ -248,9 +250,7 @@ class IcmpLayer:
         if protocol == tcp.PROTOCOL:
             self._tcp.icmp_error(local, remote, rest, error, mtu, now)
         elif protocol == udp.PROTOCOL:
-            if mtu is not None:
-                self._ip.lower_path_mtu(remote, mtu, now)
-            self._udp.icmp_error(local, remote, rest, error)
+            self._udp.icmp_error(local, remote, rest, error, mtu, now)
         elif protocol in (icmp.V4_PROTOCOL, icmp.V6_PROTOCOL) and len(rest) >= 8 and error is not None:
             self._answered(remote, int.from_bytes(rest[4:8], "big"), b"", error, now)
 

@@ -58,8 +58,8 @@ class Forwarder(Protocol):
     ) -> bool:
         """A datagram for no endpoint of ours; False if it is to be refused."""
 
-    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str) -> bool:
-        """Whether ICMP answers a datagram that it has sent; its header is `quoted`."""
+    def find(self, remote: bytes, remote_port: int, local: bytes, port: int) -> UdpEndpoint | None:
+        """The accepted flow between these ends."""
 
 
 class UdpEndpoint:
@@ -157,6 +157,10 @@ class UdpEndpoint:
         self._queue.append((payload, source, source_port, local))
         return None
 
+    def may_have_sent_to(self, remote: bytes, port: int) -> bool:
+        """Whether what ICMP says about a datagram to this remote end can be believed."""
+        return self._remote is None or self._remote == (remote, port)
+
     def fail(self, remote: bytes, port: int, error: str) -> bool:
         """ICMP about a datagram to this remote end: told only if it is the connected one."""
         if self._remote != (remote, port):
@@ -235,14 +239,21 @@ class UdpLayer:
             self._ip.dropped[reason] += 1
         return True
 
-    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str | None) -> None:
-        """ICMP answers a datagram whose header is `quoted`."""
-        if len(quoted) < 4 or error is None:
-            return
-        endpoint = self._ports.lookup(local, int.from_bytes(quoted[:2], "big"))
-        if endpoint is not None and endpoint.fail(remote, int.from_bytes(quoted[2:4], "big"), error):
+    def icmp_error(
+        self, local: bytes, remote: bytes, quoted: bytes, error: str | None, mtu: int | None, now: float
+    ) -> None:
+        """ICMP answers a datagram whose header is `quoted`: `error`, or a new `mtu` of the path."""
+        port, remote_port = int.from_bytes(quoted[:2], "big"), int.from_bytes(quoted[2:4], "big")
+        endpoint = self._ports.lookup(local, port) if local in self._ip.addresses else None
+        if endpoint is None and self.forwarder is not None:
+            endpoint = self.forwarder.find(remote, remote_port, local, port)
+        if endpoint is None or not endpoint.may_have_sent_to(remote, remote_port):
+            self._ip.dropped["icmp: for no connection"] += 1
+        elif mtu is not None:
+            self._ip.lower_path_mtu(remote, mtu, now)
+        elif error is not None and endpoint.fail(remote, remote_port, error):
             self._ip.ready[endpoint] = None
-        elif self.forwarder is None or not self.forwarder.icmp_error(local, remote, quoted, error):
+        else:
             self._ip.dropped["icmp: for no connection"] += 1
 
 

@@ -140,14 +140,6 @@ class FlowTable:
         for flow in self:
             self._end(flow, errors.ABORTED)
 
-    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str) -> bool:
-        """Whether ICMP answers a datagram of a flow; its header is `quoted`."""
-        flow = self._flows.get(remote + local + quoted[2:4] + quoted[:2])
-        if flow is None or not flow.accepted or not flow.fail(remote, flow.remote[1], error):
-            return False
-        self._ip.ready[flow] = None
-        return True
-
     # for the flows, which it owns
 
     def send(self, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float) -> bool:

@@ -156,6 +156,7 @@ class UdpForwarder:
             self._ip.ready[self] = None
         return reason
 
-    def icmp_error(self, local: bytes, remote: bytes, quoted: bytes, error: str) -> bool:
-        """Whether ICMP answers a datagram of a flow; its header is `quoted`."""
-        return self._flows.icmp_error(local, remote, quoted, error)
+    def find(self, remote: bytes, remote_port: int, local: bytes, port: int) -> UdpFlow | None:
+        """The accepted flow between these ends."""
+        flow = self._flows.get(flow_key(remote, remote_port, local, port))
+        return flow if flow is not None and flow.accepted else None

@@ -6,10 +6,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from netstack import AddressInUse, AddressNotAvailable, EndpointClosed, MessageTooLong, Stack, udp
+from netstack import AddressInUse, AddressNotAvailable, EndpointClosed, MessageTooLong, Stack, UdpEndpoint, udp
 from netstack.ip import IPAddress
+from netstack.wire import icmp
+from netstack.wire import udp as wire_udp
+from netstack.wire.packet import build_packet
 from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, new_stack, packets_of
 
+NOW = 1000.0
 FAMILIES = pytest.mark.parametrize(("ours", "theirs"), [(A4, B4), (A6, B6)], ids=["v4", "v6"])
 
 
@@ -49,6 +53,47 @@ def test_nobody_there_and_not_connected_is_only_counted() -> None:
     pair.run()
     assert not client.readable
     assert pair.a.dropped == {"icmp: for no connection": 1}
+
+
+def too_big(ours: IPAddress, theirs: IPAddress, mtu: int, *, port: int, remote_port: int = 9) -> bytes:
+    """A router on the way from us says that our datagram was too long."""
+    head = build_packet(
+        ours.packed, theirs.packed, 17, wire_udp.build(ours.packed, port, theirs.packed, remote_port, b"")
+    )
+    if ours.version == 4:
+        message = icmp.build(theirs.packed, ours.packed, icmp.V4_UNREACHABLE, 4, mtu, head)
+        return build_packet(theirs.packed, ours.packed, icmp.V4_PROTOCOL, message)
+    message = icmp.build(theirs.packed, ours.packed, icmp.V6_TOO_BIG, 0, mtu, head)
+    return build_packet(theirs.packed, ours.packed, icmp.V6_PROTOCOL, message)
+
+
+def sizes(stack: Stack, endpoint: UdpEndpoint, to: IPAddress) -> list[int]:
+    endpoint.send(bytes(1400), NOW, to, 9)
+    return [len(packet) for packet in packets_of(drain(stack, NOW))]
+
+
+@FAMILIES
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_path_that_is_too_narrow_makes_fragments(ours: IPAddress, theirs: IPAddress, connected: bool) -> None:
+    stack = new_stack(ours, mtu=1500)
+    endpoint = stack.open_udp(5)
+    if connected:
+        endpoint.connect(theirs, 9)
+    assert len(sizes(stack, endpoint, theirs)) == 1
+    stack.receive([("router", [too_big(ours, theirs, 1300, port=5)])], NOW)
+    assert 1200 < max(sizes(stack, endpoint, theirs)) <= 1300
+    assert not stack.dropped
+    assert endpoint.take_error() is None
+
+
+@pytest.mark.parametrize(("port", "remote_port"), [(6, 9), (5, 10)])
+def test_a_path_is_not_believed_to_be_narrow_where_nothing_was_sent(port: int, remote_port: int) -> None:
+    stack = new_stack(A4, mtu=1500)
+    endpoint = stack.open_udp(5)
+    endpoint.connect(B4, 9)
+    stack.receive([("router", [too_big(A4, B4, 600, port=port, remote_port=remote_port)])], NOW)
+    assert len(sizes(stack, endpoint, B4)) == 1
+    assert stack.dropped == {"icmp: for no connection": 1}
 
 
 def test_a_connected_endpoint_hears_one_end_alone() -> None:

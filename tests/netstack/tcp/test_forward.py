@@ -9,7 +9,8 @@ import pytest
 from netstack import EndpointClosed, NetstackError, Stack
 from netstack.tcp.forward import PATIENCE
 from netstack.tcp.listener import KEEPALIVE
-from netstack.wire import ipv4, tcp
+from netstack.wire import icmp, ipv4, tcp
+from netstack.wire.packet import build_packet
 from tests.netstack.pair import A4, B4, Pair, drain, new_stack, packets_of
 
 ELSEWHERE = ip_address("192.168.7.9")
@@ -235,3 +236,28 @@ def test_what_nobody_looks_at_is_not_kept() -> None:
         receive(stack, syn(number), now=NOW + number * PATIENCE)
     assert (len(forwarder), len(forwarder._unseen)) == (1, 1)
     assert forwarder.max_in_flight == 3
+
+
+def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> None:
+    """What it quotes has somebody else's address as its source, and is ours all the same."""
+    pair = Pair(mtu=1500)
+    forwarder = pair.b.forward_tcp()
+    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    pending = forwarder.accept()
+    assert pending is not None
+    far = pending.accept(pair.now)
+    pair.run(until=lambda: far.connected)
+    far.write(bytes(5000), pair.now)
+    longest = max(packets_of(drain(pair.b, pair.now)), key=len)
+    assert len(longest) == 1500
+    message = icmp.build(A4.packed, B4.packed, icmp.V4_UNREACHABLE, icmp.V4_FRAGMENTATION_NEEDED, 1300, longest[:28])
+    pair.b.receive([("a", [build_packet(A4.packed, B4.packed, icmp.V4_PROTOCOL, message)])], pair.now)
+    assert far.info().mtu == 1300
+    received = bytearray()
+
+    def act(now: float) -> None:
+        received.extend(client.read())
+
+    pair.on_turn = act
+    pair.run(until=lambda: len(received) == 5000, seconds=1)
