@@ -22,6 +22,7 @@ import anyio.abc
 from anyio.abc import SocketAttribute
 
 from tests.sockets.node import NodeThread
+from tsnet.adapters.forward import End
 from tsnet.edge.ready import READ, WRITE, Reactor
 from tsnet.errors import DialRefused, NotOnTailnet
 from tsnet.netmap.whois import Peer
@@ -43,6 +44,17 @@ def real(address: str) -> str:
 
 def tailnet(address: str) -> str:
     return "100.64.0." + address.rpartition(".")[2]
+
+
+async def read_all(stream: End) -> bytes:
+    """Everything up to the end of the stream."""
+    received = bytearray()
+    with anyio.fail_after(10):
+        try:
+            while True:
+                received += await stream.receive()
+        except anyio.EndOfStream:
+            return bytes(received)
 
 
 class LoopbackStream(ByteStream):

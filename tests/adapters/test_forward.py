@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.adapters.loopback import LoopbackTailnet
+from tests.adapters.loopback import LoopbackTailnet, read_all
 from tsnet.adapters.forward import End, Forward, forward_local, forward_remote
 from tsnet.adapters.local import LocalListener, connect_local
 from tsnet.errors import ConfigError
@@ -51,15 +51,6 @@ async def path(tailnet: LoopbackTailnet, direction: str, folder: Path) -> AsyncI
 @pytest.fixture(params=["local", "remote"])
 def direction(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-async def read_all(end: End) -> bytes:
-    received = bytearray()
-    try:
-        while True:
-            received += await end.receive()
-    except anyio.EndOfStream:
-        return bytes(received)
 
 
 async def test_bytes_and_half_closes_go_through(tailnet: LoopbackTailnet, direction: str, tmp_path: Path) -> None:

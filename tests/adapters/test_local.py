@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.adapters.loopback import read_all
 from tsnet.adapters.local import LocalListener, LocalStream, Target, connect_local, split
 from tsnet.errors import ConfigError
 
@@ -25,16 +26,6 @@ async def pair(where: Target) -> tuple[LocalListener, LocalStream, LocalStream]:
     listener = LocalListener(where)
     one = await connect_local(listener.address)
     return listener, one, await listener.accept()
-
-
-async def read_all(stream: LocalStream) -> bytes:
-    received = bytearray()
-    with anyio.fail_after(10):
-        try:
-            while True:
-                received += await stream.receive()
-        except anyio.EndOfStream:
-            return bytes(received)
 
 
 async def test_megabytes_and_half_closes(where: Target) -> None:

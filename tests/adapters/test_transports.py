@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.adapters.loopback import LAPTOP, SHOP, LoopbackTailnet
+from tests.adapters.loopback import LAPTOP, SHOP, LoopbackTailnet, read_all
 from tsnet.adapters.transports import StreamTransport, connect, create_connection, open_connection
 from tsnet.protocols import ByteStream
 
@@ -71,15 +71,6 @@ async def connected(
             transport.abort()
             stream.abort()
             await asyncio.sleep(0.01)
-
-
-async def read_all(stream: ByteStream) -> bytes:
-    received = bytearray()
-    try:
-        while True:
-            received += await stream.receive()
-    except anyio.EndOfStream:
-        return bytes(received)
 
 
 async def test_addresses_are_the_tailnets(tailnet: LoopbackTailnet) -> None:

@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,6 +103,12 @@ def get(
         client.close()
 
 
+def at_once(count: int, tailnet: LoopbackTailnet, path: str) -> list[int]:
+    """The statuses of so many requests side by side."""
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda _: get(tailnet, path)[0], range(count), timeout=20))
+
+
 pytestmark = pytest.mark.usefixtures("engine")
 
 
@@ -161,14 +168,8 @@ def test_bodies_stream_both_ways_and_the_generator_knows_the_peer(
 
 
 def test_a_hundred_requests_at_once(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
-    statuses: list[int] = []
     with serving(tailnet, port, app):
-        threads = [threading.Thread(target=lambda: statuses.append(get(tailnet, "/whoami")[0])) for _ in range(100)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-    assert statuses == [200] * 100
+        assert at_once(100, tailnet, "/whoami") == [200] * 100
 
 
 def test_requests_run_side_by_side(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
@@ -179,14 +180,8 @@ def test_requests_run_side_by_side(tailnet: LoopbackTailnet, port: ListeningPort
         start_response("200 OK", [("Content-Length", "0")])
         return []
 
-    statuses: list[int] = []
     with serving(tailnet, port, wait_for_all):
-        threads = [threading.Thread(target=lambda: statuses.append(get(tailnet, "/")[0])) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-    assert statuses == [200] * 20
+        assert at_once(20, tailnet, "/") == [200] * 20
 
 
 def test_a_client_that_goes_away_ends_the_generator(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
