@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tsnet.edge.ready import Reactor
 from tsnet.protocols import Address
+from tsnet.sockets import TailnetSocket, bridge
 
 T = TypeVar("T")
 
@@ -135,6 +136,16 @@ class NodeThread:
         self._thread.join(10)
         assert not self._thread.is_alive()
         self.reactor.close()
+
+
+def connect(
+    node: NodeThread, pipe: MemoryPipe | None = None, *, room: int = 256 * 1024
+) -> tuple[MemoryPipe, TailnetSocket]:
+    """A pipe, one with that room unless it is given, and the application's socket at the end of a bridge to it."""
+    pipe = pipe or MemoryPipe(room)
+    application = bridge(pipe, node.reactor)
+    application.settimeout(10)
+    return pipe, application
 
 
 def fill(sock: socket.socket) -> int:

@@ -11,19 +11,12 @@ import threading
 
 import pytest
 
-from tests.sockets.node import MemoryPipe, NodeThread, fill
-from tsnet.sockets import TailnetSocket, bridge
+from tests.sockets.node import MemoryPipe, NodeThread, connect, fill
+from tsnet.sockets import bridge
 
 pytestmark = pytest.mark.usefixtures("kind")
 
 RESET = ConnectionResetError(errno.ECONNRESET, "the peer reset the connection")
-
-
-def connect(node: NodeThread, room: int = 256 * 1024) -> tuple[MemoryPipe, TailnetSocket]:
-    pipe = MemoryPipe(room)
-    application = bridge(pipe, node.reactor)
-    application.settimeout(10)
-    return pipe, application
 
 
 def test_bytes_go_both_ways(node: NodeThread) -> None:

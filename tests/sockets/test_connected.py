@@ -11,19 +11,11 @@ import threading
 
 import pytest
 
-from tests.sockets.node import LOCAL, REMOTE, MemoryPipe, NodeThread
+from tests.sockets.node import LOCAL, REMOTE, MemoryPipe, NodeThread, connect
 from tsnet.errors import DialTimeout, NotUp, StreamReset
-from tsnet.sockets import TailnetSocket, bridge
 from tsnet.sockets.connected import os_error
 
 pytestmark = pytest.mark.usefixtures("kind")
-
-
-def connect(node: NodeThread, pipe: MemoryPipe | None = None) -> tuple[MemoryPipe, TailnetSocket]:
-    pipe = pipe or MemoryPipe()
-    application = bridge(pipe, node.reactor)
-    application.settimeout(10)
-    return pipe, application
 
 
 def test_it_shows_tailnet_addresses_and_family(node: NodeThread) -> None:
