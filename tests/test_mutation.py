@@ -10,6 +10,7 @@ import pytest
 
 from tests import mutation
 
+Capture = pytest.CaptureFixture[str]
 TOOL = Path(mutation.__file__)
 SOURCE = '''"""A document is not code: 1 + 1."""
 
@@ -50,6 +51,13 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tests/room/test_box.py").write_text(TEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    interop\npythonpath = .\n")
     return tmp_path
+
+
+@pytest.fixture
+def in_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if pytest had been started there: what forks find, and nothing of it stays."""
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "path", [str(project), *sys.path])
 
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -115,18 +123,16 @@ def test_the_code_of_a_mutant_differs_in_one_place(tmp_path: Path) -> None:
     assert values == [(2, 10), (0, 10), (1, 11), (1, 9)]
 
 
-def test_one_is_killed_and_one_survives(project: Path) -> None:
-    (project / "room/box.py").write_text("def low(value):\n    return value < 7\n")
-    done = run(project)
-    assert "4 of 4 mutants, seed 1" in done.stdout  # <=, 8, 6, None
-    survivors = [line for line in done.stdout.splitlines() if line.startswith("SURVIVED")]
-    assert survivors == [
-        "SURVIVED room/box.py:2: Lt to LtE: value < 7  ->  value <= 7",
-        "SURVIVED room/box.py:2: constant: value < 7  ->  value < 8",
-    ]
-    assert done.stdout.endswith("2 killed, 2 survived, 0 timed out: 50.0 %\n")
-    assert done.returncode == 1
-    assert run(project, "--floor", "50").returncode == 0
+@pytest.mark.parametrize(("floor", "status"), [("50", 0), ("51", 1)])
+def test_one_is_killed_and_one_survives(floor: str, status: int, in_it: None, capfd: Capture) -> None:
+    Path("room/box.py").write_text("LIMIT = 8\n")
+    Path("tests/room/test_box.py").write_text("from room.box import LIMIT\n\ndef test_it():\n    assert LIMIT > 7\n")
+    assert mutation.main(["--floor", floor, "room/box.py"]) == status
+    printed = capfd.readouterr().out
+    assert "2 of 2 mutants, seed 1" in printed
+    survivors = [line for line in printed.splitlines() if line.startswith("SURVIVED")]
+    assert survivors == ["SURVIVED room/box.py:1: constant: LIMIT = 8  ->  LIMIT = 9"]
+    assert printed.endswith("1 killed, 1 survived, 0 timed out: 50.0 %\n")
 
 
 def test_a_sample_follows_from_its_seed(project: Path) -> None:
@@ -137,10 +143,8 @@ def test_a_sample_follows_from_its_seed(project: Path) -> None:
     assert mutation.sample(everything, None, seed=1) == everything
 
 
-def test_a_mutant_that_hangs_is_timed_out(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.syspath_prepend(str(project))
-    monkeypatch.setattr(mutation, "TEST_SECONDS", 1)
+def test_a_mutant_that_hangs_is_timed_out(in_it: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutation, "TEST_SECONDS", 0.2)
     Path("tests/room/test_box.py").write_text(HANGS)
     mutant = next(mutation.mutants(Path("room/box.py")))
     assert mutation.outcome(mutant, *mutation.test_files(mutant.path)) == "timed out"
@@ -151,10 +155,10 @@ def test_tests_that_fail_anyway_show_nothing(project: Path) -> None:
     assert run(project).returncode == 2
 
 
-def test_the_test_file_of_the_source_comes_first() -> None:
-    first, others = mutation.test_files(Path("netstack/tcp/sack.py"))
+def test_the_test_file_of_the_source_comes_first_and_then_those_beside_it() -> None:
+    first, beside, others = mutation.test_files(Path("netstack/tcp/sack.py"))
     assert first == [Path("tests/netstack/tcp/test_sack.py")]
-    assert others[0].parent == first[0].parent
-    assert first[0] not in others
+    assert {other.parent for other in beside} == {first[0].parent}
+    assert len({*first, *beside, *others}) == len(first) + len(beside) + len(others)
     assert not {other.name for other in others} & mutation.LEFT_OUT
     assert Path("tests/scripts/test_scripts.py") in others
