@@ -118,7 +118,6 @@ class Scoreboard:
             if not sent.sacked:
                 delivered.append(sent)
             self._settle(sent)
-            sent.sacked = False
         del segments[:count]
         return delivered
 

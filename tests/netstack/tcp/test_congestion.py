@@ -69,6 +69,7 @@ def test_a_timeout_leaves_one_segment_and_only_the_first_lowers_ssthresh(kind: t
     congestion.cwnd = 100.0 * MSS
     congestion.on_timeout(first=True)
     ssthresh = congestion.ssthresh
+    assert ssthresh == int(kind.beta * 100) * MSS
     congestion.on_timeout(first=False)
     assert (congestion.cwnd, congestion.ssthresh) == (MSS, ssthresh)
 

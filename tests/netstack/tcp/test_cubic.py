@@ -114,6 +114,7 @@ def test_a_window_that_was_long_unused_begins_anew() -> None:
 
 def curve(elapsed: float, w_max: float, start: float) -> float:
     """RFC 9438 §4.2, equations 1 and 2."""
+    assert (UPDATE_INTERVAL, Cubic.beta) == (1 / 32, 0.7)
     k: float = ((w_max - start) / 0.4) ** (1 / 3)
     return 0.4 * (elapsed - k) ** 3 + w_max
 

@@ -360,7 +360,7 @@ def test_full_segments_that_vanish_four_times_may_be_too_long(v6: bool, size: in
     peer.connect(rtt=0.1)
     peer.connection.write(bytes(size), peer.now)
     peer.take()
-    seen = []
+    seen: list[int] = []
     while len(seen) < 4:
         peer.next()
         info = peer.connection.info()
