@@ -21,7 +21,7 @@ from random import Random
 
 import pytest
 
-from netstack import Stack, TcpConnection
+from netstack import Stack, TcpConnection, UdpFlow
 from netstack.fragments import MAX_BYTES
 from tests import fuzzing
 from tests.netstack.pair import A4, A6, B4, B6, drain, new_stack, packets_of
@@ -36,7 +36,7 @@ BUFFERS = 1 << 20
 MOST_BYTES = MAX_BYTES + 8 * BUFFERS
 """Of both stacks, the packets on their way and the applications."""
 
-BACKLOG, IN_FLIGHT = 8, 64
+BACKLOG, IN_FLIGHT, FLOWS = 8, 64, 64
 MOST_DIALLED = 4
 COPIES = 25
 FAR = ip_address("10.9.9.9"), ip_address("2001:db8::9")
@@ -54,6 +54,9 @@ class Battered:
         self.honest = new_stack(B4, B6, seed=seed + 100)
         self.listener = self.stack.listen(80, backlog=BACKLOG)
         self.forwarder = self.stack.forward_tcp(max_in_flight=IN_FLIGHT)
+        self.flow_forwarder = self.stack.forward_udp(max_flows=FLOWS, unbound=seed % 2 == 0)
+        self.flows: list[UdpFlow] = []
+        self.answered = 0
         self.datagrams, self.pings = self.stack.open_udp(53), [self.stack.ping(B4), self.stack.ping(B6)]
         self.their_listener, self.their_datagrams = self.honest.listen(81), self.honest.open_udp(54)
         self.ours: list[TcpConnection] = []
@@ -105,6 +108,22 @@ class Battered:
                     pending.refuse(self.now, self.chance.choice(["reset", "icmp"]))
                 case 1 | 2:
                     self.ours.append(pending.accept(self.now))
+        self._serve_flows()
+
+    def _serve_flows(self) -> None:
+        while (pending := self.flow_forwarder.accept()) is not None:
+            match self.chance.randrange(4):
+                case 0:
+                    pending.refuse(self.now)
+                case 1 | 2:
+                    self.flows.append(pending.accept(self.now))
+        for flow in self.flows:
+            if not flow.is_closed and self.chance.randrange(4) == 0:
+                for datagram in flow.receive_many(3):
+                    self.answered += flow.send(datagram.payload, self.now)
+            if self.chance.randrange(40) == 0:
+                flow.close()
+        self.flows = [flow for flow in self.flows if not flow.is_closed]
 
     def _use(self, connection: TcpConnection) -> None:
         """Write, read, end or break it, or nothing; what is over is forgotten."""
@@ -129,6 +148,7 @@ class Battered:
         size = self.chance.choice([0, 50, 4_000])
         self.their_datagrams.send(bytes(size), self.now, self.chance.choice([A4, A6]), self.chance.choice([53, 55]))
         self.datagrams.send(bytes(size), self.now, self.chance.choice([B4, B6]), self.chance.choice([54, 55]))
+        self.their_datagrams.send(bytes(size), self.now, self.chance.choice(FAR), self.chance.choice([53, 4000]))
         for ping in self.pings:
             ping.send(self.now, self.sent, bytes(size))
             ping.receive()
@@ -144,6 +164,9 @@ class Battered:
         assert 0 <= held <= BUFFERS + len(live) * 65_536 * 2
         assert len(live) <= 128 + BACKLOG + 6 * MOST_DIALLED + IN_FLIGHT  # half-open, waiting, in use
         assert len(self.forwarder) <= IN_FLIGHT
+        flows = self.stack._flows
+        assert len(flows) == flows.places.taken <= FLOWS
+        assert flows.room.taken == sum(flow.queued_bytes for flow in flows) <= flows.room.total
         self.most_live = max(self.most_live, len(live))
         assert len(self.stack._tcp._heap) <= 2 * self.most_live + 65
         assert all(reason.partition(": ")[2] for reason in self.stack.dropped)
@@ -162,6 +185,7 @@ def batter(seed: int, packets: int) -> Battered:
 def test_mutated_packets_never_raise_and_hold_no_memory(block: int) -> None:
     battered = batter(block, PER_BLOCK)
     assert battered.established
+    assert battered.answered
     assert len(battered.stack.dropped) > 15
 
 
