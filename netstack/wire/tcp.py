@@ -26,7 +26,7 @@ from netstack.wire import checksum, ipv4, ipv6
 
 HEADER_SIZE = 20
 PROTOCOL = 6
-FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 TIMESTAMPS_WORD = 0x0101080A
 """NOP NOP, kind 8, length 10: what every common implementation puts before its timestamps."""

@@ -182,3 +182,22 @@ def test_it_does_not_grow(why: str) -> None:
         peer.stack._tcp.memory.held = peer.stack._tcp.memory.plenty + 1
     spaces = rounds(peer, 399_000, 899_000, pause=0.5 if why == "slow" else 0.1)
     assert spaces == [65_535 if why == "unscaled" else MIB] * 2
+
+
+# blocks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stamps", "count"), [(True, 3), (False, 4)])
+def test_an_acknowledgement_reports_as_many_stretches_as_its_options_have_room_for(stamps: bool, count: int) -> None:
+    """The latest first; 40 bytes of options in all, twelve of them timestamps (RFC 2018 §3)."""
+    peer = Peer(stamps=stamps)
+    peer.connect()
+    for number in range(1, 7):
+        peer.send("A", seq=100 * number, payload=b"x")
+        (ack,) = peer.take()
+        lefts = [(left - 0xFFFF_FF00) & 0xFFFF_FFFF for left, _ in ack.options.sack]
+        assert lefts == [100 * n for n in range(number, max(number - count, 0), -1)]
+    peer.send("A", seq=600, payload=b"x")  # a duplicate takes the first place
+    (ack,) = peer.take()
+    assert len(ack.options.sack) == count
+    assert ack.options.sack[0] == ack.options.sack[1]

@@ -88,3 +88,40 @@ def test_received_single_bytes_are_joined() -> None:
     for _ in range(10_000):
         buffer.append(b"x")
     assert len(buffer.chunks) < 5
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(255, 1), (256, 2), (257, 2)])
+def test_less_than_256_bytes_join_what_is_before(size: int, pieces: int) -> None:
+    sending, receiving = SendBuffer(0), ReceiveBuffer()
+    for data in (bytes(300), bytes(size)):
+        sending.append(data, 0)
+        receiving.append(data)
+    assert len(sending._chunks) == len(receiving.chunks) == pieces
+
+
+def test_pieces_of_4_kib_are_long_enough() -> None:
+    sending, receiving = SendBuffer(0), ReceiveBuffer()
+    for data in (bytes(4095), b"a", b"b", b"c"):
+        sending.append(data, 0)
+        receiving.append(data)
+    assert [len(chunk) for chunk in sending._chunks] == [len(chunk) for chunk in receiving.chunks] == [4096, 2]
+
+
+def test_what_is_sent_is_not_touched_what_follows_it_is_joined() -> None:
+    buffer = SendBuffer(10)
+    buffer.append(b"sent", 10)
+    for byte in b"abc":
+        buffer.append(bytes((byte,)), 14)
+    assert buffer._chunks == [b"sent", b"abc"]
+    assert buffer.peek(12, 4) == b"ntab"
+
+
+def test_acknowledged_pieces_leave_as_wholes() -> None:
+    buffer = SendBuffer(0)
+    for start in (0, 1000, 2000):
+        buffer.append(bytes(1000), start)
+    kept = []
+    for seq in (999, 1000, 1999, 2000, 3000):
+        buffer.release(seq)
+        kept.append((buffer.start, len(buffer._chunks)))
+    assert kept == [(999, 3), (1000, 2), (1999, 2), (2000, 1), (3000, 0)]

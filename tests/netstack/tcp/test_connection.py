@@ -421,3 +421,60 @@ def test_the_faces_of_each_state() -> None:
         (True, True, False, True, False),
         (False, True, False, True, True),
     ]
+
+
+def test_closing_twice_gives_no_more_time() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_linger(5.0)
+    connection.write(b"x", peer.now)
+    connection.close(peer.now)
+    ends = connection._tcb.linger_at
+    peer.take()
+    peer.clock.advance(1)
+    connection.close(peer.now)
+    assert connection._tcb.linger_at == ends
+    assert connection.state == "FIN_WAIT_1"
+
+
+def test_ending_the_stream_of_what_broke_changes_nothing() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("R")
+    peer.take()
+    connection.shutdown_write(peer.now)
+    assert (connection.state, connection.error) == ("CLOSED", "reset")
+    assert connection.write(b"x", peer.now) == 0
+    assert peer.stack.deadline() > peer.now
+
+
+def test_keepalive_set_on_an_idle_connection_is_in_the_deadline() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.wait(5)
+    assert peer.stack.deadline() == math.inf
+    connection.set_keepalive((10.0, 5.0, 2), peer.now)
+    assert peer.take() == []
+    assert peer.stack.deadline() == peer.now + 10
+
+
+def test_the_users_timeout_passes_also_where_nothing_may_be_sent() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_user_timeout(1.0, peer.now)
+    peer.stack.hold("peer")
+    connection.write(b"x", peer.now)
+    assert peer.wait(0.999) == []
+    assert connection.error is None
+    peer.wait(0.002)
+    assert connection.error == "timeout"
+
+
+def test_what_is_read_leaves_the_memory_of_the_stack_at_once() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("A", payload=bytes(1000))
+    connection.read(400)
+    assert peer.stack._tcp.memory.held == 600
+    connection.read_chunks()
+    assert peer.stack._tcp.memory.held == 0

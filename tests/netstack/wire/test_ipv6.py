@@ -70,6 +70,18 @@ def test_a_fragment_header() -> None:
     assert packet[40:48] == ipv6.fragment_header(17, 1480, more=True, identification=0x01020304)
 
 
+def test_the_last_fragment() -> None:
+    packet = bytes(BASE / IPv6ExtHdrFragment(offset=185, m=0, id=9, nh=17) / Raw(b"x"))
+    header = ipv6.parse(packet)
+    assert isinstance(header, IPv6Header)
+    assert header.fragment == (1480, False, 9, 6)
+    assert packet[40:48] == ipv6.fragment_header(17, 1480, more=False, identification=9)
+
+
+def test_the_numbers_of_rfc_8200() -> None:
+    assert (ipv6.HEADER_SIZE, ipv6.FRAGMENT_HEADER_SIZE, ipv6.MIN_MTU, ipv6.DEFAULT_HOP_LIMIT) == (40, 8, 1280, 64)
+
+
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [

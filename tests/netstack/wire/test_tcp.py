@@ -144,3 +144,23 @@ def test_a_layout_reads_ip_and_tcp_at_once(ends: tuple[bytes, bytes]) -> None:
     assert length + layout.length_excludes == len(packet)
     assert packet[layout.key] == ends[0] + ends[1] + b"\0\x01\0\x02"
     assert layout.header_size == len(packet) - 3 - tcp.TIMESTAMPS_SIZE
+
+
+@BOTH
+@pytest.mark.parametrize("length", range(9))
+def test_options_are_padded_to_four_bytes(ends: tuple[bytes, bytes], length: int) -> None:
+    options = b"\x01" * length
+    packet = tcp.build(ends[0], 1, ends[1], 2, seq=3, flags=tcp.ACK, options=options, payload=b"xyz")
+    segment = packet[20 if len(ends[0]) == 4 else 40 :]
+    header = tcp.parse(*ends, segment)
+    assert isinstance(header, Header)
+    assert header.size == 20 + -(-length // 4) * 4
+    assert segment[20 : header.size] == options + bytes(-length % 4)
+    assert segment[header.size :] == b"xyz"
+
+
+def test_the_flags_of_rfc_9293() -> None:
+    assert (tcp.FIN, tcp.SYN, tcp.RST, tcp.PSH, tcp.ACK) == (1, 2, 4, 8, 16)
+    header = tcp.parse(*V4, tcp.build(V4[0], 1, V4[1], 2, seq=3, flags=0xFF)[20:])
+    assert isinstance(header, Header)
+    assert header.flags == 0x3F  # ECN is none of our business
