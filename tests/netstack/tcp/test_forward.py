@@ -261,3 +261,12 @@ def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> N
 
     pair.on_turn = act
     pair.run(until=lambda: len(received) == 5000, seconds=1)
+
+
+def test_the_same_port_to_two_ports_makes_two() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    other = bytearray(syn(1))
+    other[23] += 1  # destination port 444
+    stack.receive([("peer", [syn(1), bytes(other)])], NOW, verified=True)
+    assert len(forwarder) == 2

@@ -86,3 +86,41 @@ def test_what_came_again_in_order() -> None:
     store.insert(10, bytes(5))
     store.insert(20, bytes(5))
     assert [store.duplicate(end) for end in (9, 10, 11, 15, 22, 30)] == [None, None, (10, 11), *[(10, 15)] * 3]
+
+
+def test_what_has_been_passed_leaves_no_chunk() -> None:
+    for upto in (103, 104):
+        queue = OutOfOrder()
+        queue.insert(100, b"xyz")
+        queue.insert(200, b"abc")
+        assert queue.take(upto) == (upto, [])
+        assert (len(queue), queue.size, queue.blocks(4)) == (1, 3, [(200, 203)])
+
+
+def test_a_stretch_that_is_passed_in_part_gives_the_rest() -> None:
+    queue = OutOfOrder()
+    queue.insert(100, b"xyz")
+    queue.insert(103, b"abc")
+    assert queue.take(102) == (106, [b"zabc"])
+    assert (len(queue), queue.size) == (0, 0)
+
+
+def test_the_blocks_are_those_of_the_eight_stretches_that_grew_last() -> None:
+    queue = OutOfOrder()
+    for start in range(100, 1100, 100):
+        queue.insert(start, b"x")
+    assert [left for left, _ in queue.blocks(20)] == list(range(1000, 200, -100))
+
+
+def test_the_first_duplicate_of_several_is_reported() -> None:
+    queue = OutOfOrder()
+    queue.insert(100, b"x" * 10)
+    queue.insert(120, b"y" * 10)
+    assert queue.insert(105, b"z" * 20) == (105, 110)
+    assert queue.size == 30
+    assert queue.insert(90, b"w" * 10) is None  # it touches, and no more
+    assert queue.blocks(4) == [(90, 130)]
+
+
+def test_the_store_has_room_for_256_stretches() -> None:
+    assert MAX_STRETCHES == 256

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from netstack.tcp import timewait
+from netstack.wire import tcp
 from tests.netstack.peer import Peer, quiet
 
 
@@ -60,8 +65,6 @@ def test_old_data_is_acknowledged() -> None:
 
 def reopen(peer: Peer, seq: int, stamp: int) -> list[str]:
     """We connect from the same port to the same port, where a listener is now."""
-    from netstack.wire import tcp
-
     peer.stack.listen(peer.their_port)
     options = tcp.syn_options(1220, 8, True, (stamp, 0)) if peer.stamps else tcp.syn_options(1220, 8, True, None)
     packet = peer.packet("S", seq=seq, options=options)
@@ -101,3 +104,91 @@ def test_the_table_is_bounded() -> None:
 
 def test_the_wait_is_that_of_linux() -> None:
     assert timewait.TIME_WAIT_TIMEOUT == 60
+
+
+def test_the_answer_has_the_numbers_and_the_stamp_of_the_connection() -> None:
+    for v6 in (False, True):
+        peer = waiting(v6=v6)
+        stamp = peer.connection._tcb.stamp
+        peer.wait(7)
+        peer.send("A", seq=1, payload=b"old")
+        (ack,) = peer.take()
+        assert (ack.flags, ack.seq, ack.ack, ack.window) == ("A", peer.received, peer.seq, 0)
+        assert ack.options.timestamps == (stamp(peer.now), 1_000_000)
+        assert peer.wait(1) == []
+    peer = waiting(stamps=False)
+    peer.send("A", seq=1, payload=b"old")
+    assert peer.take()[0].options.timestamps is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "seq", "payload", "answered"),
+    [("A", 0, b"", False), ("A", 1, b"", True), ("A", -1, b"", True), ("A", 0, b"x", True), ("S", -1, b"", True)],
+)
+def test_only_what_is_expected_and_empty_gets_no_answer(flags: str, seq: int, payload: bytes, answered: bool) -> None:
+    peer = waiting()
+    peer.send(flags, seq=peer.seq + seq, payload=payload, stamp=1)
+    assert [seen.flags for seen in peer.take()] == ["A"] * answered
+
+
+def opens(peer: Peer, seq: int, options: bytes, flags: str = "S") -> bool:
+    """Whether this SYN, `seq` beyond the end of the peer's stream, finds the old connection out of its way."""
+    peer.stack.listen(peer.their_port)
+    peer.stack.receive([("peer", [peer.packet(flags, seq=peer.seq + seq, options=options)])], peer.now)
+    return peer.stack.connections["SYN_RECEIVED"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "seq", "stamp", "new"),
+    [
+        (True, -5, 1_000_001, True),  # a newer stamp tells, whatever the number (RFC 6191)
+        (True, 5, 1_000_000, False),
+        (True, 5, 999_999, False),
+        (True, 1, None, True),  # without a stamp the number must be beyond (RFC 1122)
+        (True, 0, None, False),
+        (False, 1, 5, True),  # stamps were not agreed on: they tell nothing
+        (False, 0, 2_000_000, False),
+    ],
+)
+def test_which_syn_is_new(ours: bool, seq: int, stamp: int | None, new: bool) -> None:
+    options = tcp.syn_options(1220, 8, True, None if stamp is None else (stamp, 0))
+    assert opens(waiting(stamps=ours), seq, options) is new
+
+
+@pytest.mark.parametrize("flags", ["SA", "SR", "A"])
+def test_only_a_bare_syn_is_new(flags: str) -> None:
+    assert not opens(waiting(stamps=False), 100, b"", flags)
+
+
+def test_a_new_connection_begins_64_kib_beyond_the_old_one() -> None:
+    peer = waiting()
+    before = peer.their_iss + peer.received
+    reopen(peer, 5, 2_000_000)
+    assert (peer.their_iss - before) & 0xFFFF_FFFF == 65_536
+
+
+def test_a_record_that_is_restarted_goes_behind_the_others() -> None:
+    peer = Peer()
+    peer.connect()
+    table = timewait.TimeWaitTable()
+    records = []
+    for number in range(2):
+        records.append(timewait.TimeWait(peer.connection._tcb, float(number)))
+        records[-1].key = bytes((number,))
+        table.add(records[-1])
+    assert table.deadline() == 60
+    records[0].expires_time = 90
+    table.restarted(records[0])
+    assert table.deadline() == 61
+    table.expire(60.9)
+    assert len(table) == 2
+    table.expire(61)
+    assert (len(table), table.deadline()) == (1, 90)
+    table.remove(bytes((0,)))
+    table.remove(bytes((0,)))
+    assert (len(table), table.deadline()) == (0, math.inf)
+
+
+def test_as_many_as_linux_keeps_at_least() -> None:
+    assert timewait.MAX_RECORDS == 32_768
+    assert timewait.REUSE_AFTER == 1.0

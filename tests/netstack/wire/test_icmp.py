@@ -66,3 +66,14 @@ def test_a_flipped_bit_at_every_byte(ends: tuple[bytes, bytes], theirs: bytes, f
         damaged = theirs[:at] + bytes((theirs[at] ^ 0x10,)) + theirs[at + 1 :]
         assert icmp.parse(*ends, damaged) == "icmp: bad checksum"
         assert isinstance(icmp.parse(*ends, damaged, verified=True), IcmpMessage)
+
+
+def test_the_numbers_of_rfc_792_and_rfc_4443() -> None:
+    assert (icmp.V4_PROTOCOL, icmp.V6_PROTOCOL, icmp.HEADER_SIZE) == (1, 58, 8)
+    assert (icmp.V4_ECHO_REPLY, icmp.V4_UNREACHABLE, icmp.V4_ECHO_REQUEST) == (0, 3, 8)
+    assert (icmp.V4_TIME_EXCEEDED, icmp.V4_PARAMETER_PROBLEM) == (11, 12)
+    assert (icmp.V4_HOST_UNREACHABLE, icmp.V4_PROTOCOL_UNREACHABLE, icmp.V4_PORT_UNREACHABLE) == (1, 2, 3)
+    assert icmp.V4_FRAGMENTATION_NEEDED == 4
+    assert (icmp.V6_UNREACHABLE, icmp.V6_TOO_BIG, icmp.V6_TIME_EXCEEDED, icmp.V6_PARAMETER_PROBLEM) == (1, 2, 3, 4)
+    assert (icmp.V6_ECHO_REQUEST, icmp.V6_ECHO_REPLY) == (128, 129)
+    assert (icmp.V6_ADDRESS_UNREACHABLE, icmp.V6_PORT_UNREACHABLE) == (3, 4)

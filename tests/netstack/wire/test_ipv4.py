@@ -101,3 +101,13 @@ def test_a_header_length_that_cannot_be() -> None:
 )
 def test_martians(address: str, martian: bool) -> None:
     assert ipv4.is_martian(ip_address(address).packed) is martian
+
+
+def test_the_numbers_of_rfc_791() -> None:
+    assert (ipv4.HEADER_SIZE, ipv4.MIN_MTU, ipv4.DEFAULT_TTL) == (20, 576, 64)
+    assert (ipv4.DONT_FRAGMENT, ipv4.MORE_FRAGMENTS, ipv4.OFFSET_MASK) == (0x4000, 0x2000, 0x1FFF)
+
+
+@pytest.mark.parametrize(("address", "martian"), [("223.255.255.255", False), ("1.0.0.0", False), ("128.0.0.1", False)])
+def test_neighbours_of_martians(address: str, martian: bool) -> None:
+    assert ipv4.is_martian(ip_address(address).packed) is martian
