@@ -40,3 +40,32 @@ def test_a_strategy_is_chosen_for_the_stack() -> None:
     assert peer.connect().info().congestion == "reno"
     with pytest.raises(ValueError, match="bbr"):
         Stack(entropy=bytes, congestion="bbr")
+
+
+def test_everything_linux_has_on_is_on() -> None:
+    settings = Settings()
+    features = ("timestamps", "sack", "dsack", "window_scaling", "frto", "tail_loss_probe", "slow_start_after_idle")
+    assert {name: getattr(settings, name) for name in features} == dict.fromkeys(features, True)
+    assert (settings.orphan_retries, settings.reordering) == (8, 3)
+
+
+def test_what_the_stack_is_given_is_what_its_connections_have() -> None:
+    stack = Stack(entropy=bytes, nodelay=True, congestion="reno")
+    assert (stack.options.nodelay, stack.options.congestion) == (True, "reno")
+    assert Stack(entropy=bytes)._tcp.memory.ceiling == 256 << 20
+    assert Stack(entropy=bytes, memory=1000)._tcp.memory.ceiling == 1000
+
+
+@pytest.mark.parametrize(("passive", "count"), [(False, 6), (True, 5)])
+def test_the_handshake_is_tried_as_often_as_in_linux(passive: bool, count: int) -> None:
+    peer = Peer()
+    if passive:
+        peer.stack.listen(8080)
+        peer.port, peer.their_port = 5000, 8080
+        peer.send("S", seq=0, options=peer.syn_options())
+        peer.take()
+    else:
+        peer.dial()
+    again = peer.wait(200)
+    assert [seen.flags for seen in again] == ["SA" if passive else "S"] * count
+    assert not peer.stack.connections
