@@ -359,7 +359,6 @@ class TcpLayer:
             tcb.rtt.lost_syn()
             if tcb.retries > 1:
                 tcb.congestion.cwnd = float(tcb.mss)
-        tcb.retries = 0
         tcb.stalled_time = math.inf  # the SYN was acknowledged
         if listener is not None:
             listener.settled(tcb)

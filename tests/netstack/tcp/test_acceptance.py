@@ -381,3 +381,50 @@ def test_a_connection_of_the_peer_s_offers_what_an_unscaled_window_can() -> None
     assert (ack.ack, ack.window << 8) == (1, 1 << 20)
     assert ack.options.timestamps is not None
     assert ack.options.timestamps[1] == 1_000_000
+
+
+# room -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "full", "taken"), [(65_536, True, True), (65_537, True, False), (65_537, False, True)]
+)
+def test_where_the_stack_has_no_memory_left_each_connection_has_64_kib(held: int, full: bool, taken: bool) -> None:
+    peer = established()
+    for size in (40_000, held - 40_000):
+        peer.send("A", payload=bytes(size))
+    peer.take()
+    memory = peer.stack._tcp.memory
+    assert memory.held == held
+    memory.held = memory.ceiling - (not full)
+    peer.send("A", payload=b"x")
+    assert peer.connection.info().unread == held + taken
+    assert dropped(peer, "tcp: memory full") == (not taken)
+
+
+def test_what_only_the_send_buffer_holds_up_is_told_apart() -> None:
+    """All of it is out, the application was refused more, and what is acknowledged has not made room yet."""
+    peer = established()
+    connection = peer.connection
+    connection.set_send_buffer(3000)
+    connection.write(bytes(3001), peer.now)
+    peer.take()
+    peer.clock.advance(0.25)
+    peer.send("A", ack=100)
+    peer.clock.advance(0.5)
+    info = connection.info(peer.now)
+    assert (info.busy_time, info.buffer_limited_time, info.window_limited_time) == pytest.approx((0.75, 0.5, 0.0))
+    peer.send("A", ack=3001)
+    peer.clock.advance(5)
+    info = connection.info(peer.now)
+    assert (info.busy_time, info.buffer_limited_time) == pytest.approx((0.75, 0.5))
+
+
+def test_a_sender_that_was_refused_nothing_is_busy_and_no_more() -> None:
+    peer = established()
+    peer.connection.write(bytes(3000), peer.now)
+    peer.take()
+    peer.send("A", ack=100)
+    peer.clock.advance(0.5)
+    info = peer.connection.info(peer.now)
+    assert (info.busy_time, info.buffer_limited_time) == pytest.approx((0.5, 0.0))

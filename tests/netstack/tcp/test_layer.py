@@ -495,3 +495,40 @@ def test_ports_and_initial_numbers_follow_from_the_entropy_alone() -> None:
     stamps = {packet[48:52] for packet in syns(1)}
     assert len(stamps) == 3  # each connection's timestamp clock has its own offset
     assert not {packet[24:28] for packet in syns(1)} & {packet[24:28] for packet in syns(2)}
+
+
+def test_a_port_that_is_taken_towards_the_same_end_is_passed_over() -> None:
+    stack = new_stack(A4)
+    ports = []
+    for _ in range(3):
+        stack._tcp._ports._counter = 0  # each search begins at the same port
+        ports.append(stack.connect(B4, 80, 1000.0).local[1])
+    assert ports == [ports[0], ports[0] + 1, ports[0] + 2]
+
+
+def test_closing_the_stack_refuses_what_its_forwarder_holds() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    syn = tcp.build(B4.packed, 1, bytes((10, 9, 9, 9)), 443, seq=77, flags=tcp.SYN, window=1000)
+    stack.receive([("b", [syn])], 1000.0)
+    stack.close(1000.0)
+    assert [packet[33] for packet in packets_of(drain(stack, 1000.0))] == [tcp.RST | tcp.ACK]
+    assert forwarder.is_closed
+
+
+@pytest.mark.parametrize(("damage", "reason"), [(True, "tcp: bad checksum"), (False, "tcp: for no connection")])
+def test_what_is_dropped_is_counted_once(damage: bool, reason: str) -> None:
+    stack = new_stack(A4)
+    packet = tcp.build(B4.packed, 1, A4.packed, 443, seq=77, flags=tcp.RST)
+    stack.receive([("b", [packet[:-1] + b"\1"] if damage else [packet])], 1000.0)
+    assert stack.dropped == {reason: 1}
+
+
+def test_after_two_lost_syns_data_has_all_its_retries() -> None:
+    peer = Peer()
+    peer.dial()
+    peer.next()
+    peer.next()
+    assert peer.connection.info().retries == 2
+    peer.answer()
+    assert peer.connection.info().retries == 0
