@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
@@ -165,3 +166,20 @@ def test_an_endpoint_at_one_address_sends_from_it() -> None:
     assert packet[12:16] == second.packed
     assert "100.64.0.77" in repr(endpoint)
     assert "*" in repr(stack.open_udp(10))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda datagram: datagram[:7], "udp: truncated"),
+        (lambda datagram: datagram[:4] + b"\0\x07" + datagram[6:], "udp: bad length"),
+        (lambda datagram: datagram[:-1] + b"?", "udp: bad checksum"),
+        (lambda datagram: datagram[:2] + b"\0\0" + datagram[4:], "udp: port zero"),
+    ],
+)
+def test_what_is_wrong_is_counted_and_not_answered(damage: Callable[[bytes], bytes], reason: str) -> None:
+    stack = new_stack(A4)
+    datagram = damage(wire_udp.build(B4.packed, 5, A4.packed, 53, b"x"))
+    stack.receive([("b", [build_packet(B4.packed, A4.packed, 17, datagram)])], NOW)
+    assert packets_of(drain(stack, NOW)) == []
+    assert stack.dropped == {reason: 1}

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from netstack import AddressNotAvailable, EndpointClosed, MessageTooLong, Stack, UdpFlow
-from netstack.udp_flows import DNS_IDLE, IDLE
+from netstack.udp import MAX_QUEUE_BYTES
+from netstack.udp_flows import DNS_IDLE, IDLE, MAX_FLOW_BYTES, MAX_FLOWS
 from netstack.wire import icmp, udp
 from netstack.wire.packet import build_packet
 from tests.netstack.pair import A4, B4, drain, new_stack, packets_of
@@ -133,6 +134,19 @@ def test_all_flows_share_their_room_and_no_peer_has_more_than_two_thirds() -> No
         receive(stack, query(bytes(800), port=port), link="other")
     assert stack._flows.room.taken == 9000
     assert stack.dropped == {"udp: queue full": 29 - 6 + 29 - 3}
+
+
+def test_what_a_full_queue_does_not_take_takes_no_room() -> None:
+    stack = new_stack(A4)
+    flow = accepted(stack)
+    receive(stack, *[query(bytes(1000))] * 400)
+    assert flow.dropped == 400 - MAX_QUEUE_BYTES // 1200
+    assert stack._flows.room.taken == flow.queued_bytes == MAX_QUEUE_BYTES // 1200 * 1200
+
+
+def test_bounds_are_those_of_the_documents() -> None:
+    forwarder = new_stack(A4).forward_udp()
+    assert (forwarder.max_flows, MAX_FLOWS, MAX_FLOW_BYTES) == (4096, 4096, 16 << 20)
 
 
 def test_a_link_that_is_gone_ends_its_flows() -> None:
