@@ -155,7 +155,7 @@ def segment_arrives(
         return
     if flags & SYN:
         layer.count("tcp: SYN in a connection")
-        _challenge(tcb, now)
+        _challenge(tcb, now)  # half-open, that is the SYN-ACK again
         return
     if not flags & ACK:
         layer.count("tcp: no ACK")
@@ -216,9 +216,6 @@ def _check_sequence(
     end = seq + len(payload) + (flags & FIN) + (1 if flags & SYN else 0)
     if seq <= tcb.rcv_adv and end >= tcb.last_ack_sent:
         return True
-    if tcb.state == states.SYN_RECEIVED and flags & SYN and seq == tcb.irs:
-        _challenge(tcb, now)  # a SYN again: the SYN-ACK again
-        return False
     layer.count("tcp: outside the window")
     if flags & RST:
         return False

@@ -428,3 +428,47 @@ def test_a_sender_that_was_refused_nothing_is_busy_and_no_more() -> None:
     peer.clock.advance(0.5)
     info = peer.connection.info(peer.now)
     assert (info.busy_time, info.buffer_limited_time) == pytest.approx((0.5, 0.0))
+
+
+def test_data_makes_readable_whichever_way_it_came() -> None:
+    peer = established()
+    for fields in ({}, {"window": 1000}, {"seq": 20}):
+        peer.send("A", payload=b"x" * 5, **fields)
+        assert peer.stack.take_ready() == ([] if "seq" in fields else [peer.connection])
+    peer.send("A", payload=b"y" * 9)  # fills the gap
+    assert peer.stack.take_ready() == [peer.connection]
+    assert len(peer.connection.read()) == 24
+
+
+def test_half_open_a_syn_again_is_answered_again_twice_a_second_at_most() -> None:
+    peer = Peer()
+    peer.stack.listen(8080)
+    peer.port, peer.their_port = 5000, 8080
+    peer.send("S", seq=0, options=peer.syn_options())
+    peer.take()
+    answers = []
+    for pause in (0, 0.1, 0.4):
+        peer.clock.advance(pause)
+        peer.send("S", seq=0, options=peer.syn_options())
+        answers.append([(seen.flags, seen.seq, seen.ack) for seen in peer.take()])
+    assert answers == [[("SA", 0, 1)], [], [("SA", 0, 1)]]
+    peer.send("S", seq=-5, options=peer.syn_options())
+    assert peer.stack.dropped == {"tcp: SYN in a connection": 3, OUTSIDE: 1}
+
+
+@pytest.mark.parametrize(
+    ("second", "reported"),
+    [((1, 4), (1, 4)), ((4, 6), (1, 6)), ((2, 9), (1, 9)), ((5, 8), (1, 4)), ((6, 9), (1, 4))],
+)
+def test_duplicates_of_one_batch_are_reported_joined_or_the_first_alone(
+    second: tuple[int, int], reported: tuple[int, int]
+) -> None:
+    peer = established()
+    peer.send("A", payload=b"0123456789")
+    peer.take()
+    packets = [
+        peer.packet("A", seq=left, payload=b"0123456789"[left - 1 : right - 1]) for left, right in ((1, 4), second)
+    ]
+    peer.stack.receive([("peer", packets)], peer.now)
+    ((left, right),) = peer.take()[-1].options.sack
+    assert ((left - ISS) & 0xFFFF_FFFF, (right - ISS) & 0xFFFF_FFFF) == reported

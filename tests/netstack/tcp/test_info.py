@@ -217,3 +217,26 @@ def test_without_sack_duplicates_count_as_sacked() -> None:
         peer.send("A", ack=1)
     info = connection.info()
     assert (info.packets_sacked, info.packets_out, info.ca_state) == (2, 6, "disorder")
+
+
+def test_the_fin_is_no_unsent_byte() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.shutdown_write(peer.now)
+    assert connection.info().unsent == 0
+    peer.take()
+    assert (connection.info().unsent, connection.info().outstanding) == (0, 1)
+
+
+@pytest.mark.parametrize(("written", "segments"), [(1, 1), (MSS, 1), (MSS + 1, 2)])
+def test_a_part_of_a_segment_counts_as_one(written: int, segments: int) -> None:
+    peer = Peer()
+    connection = peer.connect()
+    connection.set_nodelay(True)
+    connection.write(bytes(written), peer.now)
+    peer.take()
+    assert connection.info().packets_out == segments
+    peer.send("A")
+    assert connection.info().delivered == segments
+    connection._tcb.recovery.rack.reordering = 3 * MSS + written
+    assert connection.info().reordering == 3 + segments

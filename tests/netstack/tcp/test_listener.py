@@ -258,3 +258,13 @@ def test_the_greediest_makes_room_unless_it_asks_itself_or_all_are_alike() -> No
     assert shares() == (64, 64)
     syns(peer, 80, source=2)
     assert shares() == (64, 64)
+
+
+def test_nobody_makes_room_for_one_that_has_but_one_less() -> None:
+    """They would push each other out in turns."""
+    peer = Peer()
+    listener = peer.stack.listen(8080)
+    for source, count in ((2, 43), (3, 43), (4, 42)):
+        syns(peer, count, source=source)
+    syns(peer, 43, source=4)
+    assert sorted(map(len, listener.half_open.values())) == [42, 43, 43]

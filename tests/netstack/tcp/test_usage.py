@@ -72,6 +72,7 @@ def test_a_window_that_stopped_the_sender_is_all_in_use() -> None:
 
 
 def test_five_minutes_unused_make_it_stale_and_five_more_again() -> None:
+    assert NON_VALIDATED_PERIOD == 300
     use = Usage(0.0)
     use.sent(0, 4000, 4000, False)
     stale = [at for at in range(0, 1000) if use.is_stale(100_000, at)]
