@@ -14,9 +14,25 @@ from tsnet.base.addresses import (
     UdpAddress,
     into_runs,
     is_tailnet_address,
+    owner_of,
     parse_address,
 )
 from tsnet.base.keys import NodeKey
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("::1", "0.0.0.1", False),
+    ],
+)
+def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
+    assert (owner_of(one) == owner_of(other)) is same
 
 
 def lengths(packets: list[bytes]) -> list[list[int]]:

@@ -8,7 +8,7 @@ Source: Go net/tsaddr/tsaddr.go for the ranges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple, TypeVar
 
@@ -43,6 +43,13 @@ class DerpAddress(NamedTuple):
 
 
 Destination = UdpAddress | DerpAddress
+
+
+def owner_of(host: str) -> Hashable:
+    """Who answers for an address of the underlay: of v4 itself, of v6 its /64, all of which one site can use."""
+    return host if ":" not in host else IPv6Address(host.partition("%")[0]).packed[:8]
+
+
 T = TypeVar("T")
 Run = tuple[T, Sequence[bytes]]
 

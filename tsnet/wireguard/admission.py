@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Hashable
-from ipaddress import IPv6Address
 
-from tsnet.base.addresses import Destination, UdpAddress
+from tsnet.base.addresses import Destination, UdpAddress, owner_of
 from tsnet.wireguard.constants import MAX_STAGED_HANDSHAKES, UNDER_LOAD_HANDSHAKES, UNDER_LOAD_TIME
 from tsnet.wireguard.cookie import CookieChecker
 from tsnet.wireguard.outbox import Outbox
@@ -77,11 +76,4 @@ class Admission:
 
 def _rate_key(source: Destination) -> Hashable:
     """One bucket for a v4 address, a v6 /64, a node behind a relay; ports are free to whoever owns the address."""
-    if not isinstance(source, UdpAddress):
-        return source
-    host = source.host
-    return host if ":" not in host else _first_64_bits(host)
-
-
-def _first_64_bits(host: str) -> bytes:
-    return IPv6Address(host.partition("%")[0]).packed[:8]
+    return owner_of(source.host) if isinstance(source, UdpAddress) else source
