@@ -48,7 +48,7 @@ from tsnet.control.streams import DUE_NOW, MapStreams
 from tsnet.control.tailnet import Tailnet
 from tsnet.control.view import first, view
 
-PAGE_TIMEOUT = 30.0
+PAGE_TIMEOUT = 10.0
 """How long a link may stay without an upgrade."""
 
 WRITE_TIMEOUT = 30.0
