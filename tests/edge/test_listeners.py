@@ -16,7 +16,9 @@ import pytest
 from tests.authority import Issued, authority, issue
 from tests.edge.streams import Streams
 from tsnet.base.links import Accepted, Close, Closed, Open, Opened, Received, Tls
-from tsnet.edge import listeners
+from tsnet.edge import links, listeners
+from tsnet.edge.channel import Ended
+from tsnet.edge.crowd import MAX_LINKS_OF_A_SOURCE, SOURCE_FULL, UNOPENED, Crowd
 from tsnet.edge.listeners import MAX_UNOPENED, OPEN_TIMEOUT, PAUSE, Listener
 
 
@@ -156,7 +158,7 @@ def test_a_silent_client_is_dropped_after_its_time(streams: Streams, clients: li
 def test_clients_on_their_way_are_bounded(
     streams: Streams, clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert MAX_UNOPENED >= 64
+    assert MAX_UNOPENED >= 2 * MAX_LINKS_OF_A_SOURCE
     monkeypatch.setattr(listeners, "MAX_UNOPENED", 3)
     listener = streams.listener(issue(["x"]).server_context())
     for _ in range(5):
@@ -165,6 +167,53 @@ def test_clients_on_their_way_are_bounded(
     streams.turn()
     assert [client.recv(1) for client in clients[3:]] == [b"", b""]
     assert len(listener._channels) == 3
+    assert listener._crowd.refused == {UNOPENED: 2}
+
+
+def test_whoever_is_too_many_is_closed_before_a_handshake(
+    streams: Streams, clients: list[socket.socket], leaf: Issued
+) -> None:
+    crowd = Crowd(10, 3)
+    listener = streams.listener(leaf.server_context(), crowd=crowd)
+    for _ in range(5):
+        connect(listener, clients)
+    streams.until(lambda: sum(crowd.refused.values()) == 2)
+    assert [client.recv(1) for client in clients[3:]] == [b"", b""]
+    assert crowd.refused == {SOURCE_FULL: 2}
+    assert len(crowd) == len(listener._channels) == 3
+
+
+def test_a_link_counts_until_its_descriptor_is_closed(streams: Streams, clients: list[socket.socket]) -> None:
+    crowd = Crowd(10, 1)
+    listener = streams.listener(crowd=crowd)
+    client = connect(listener, clients)
+    listener.apply(Close(streams.event(listener, Accepted).link))
+    assert listener._lingering
+    assert len(crowd) == 1
+    client.close()
+    streams.until(lambda: len(crowd) == 0)
+    connect(listener, clients)
+    streams.until(lambda: len(crowd) == 1)
+    listener.close()
+    assert len(crowd) == 0
+    assert not crowd.refused
+
+
+def test_a_link_that_never_opens_leaves_too(
+    streams: Streams, clients: list[socket.socket], leaf: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(10, 1)
+    listener = streams.listener(leaf.server_context(), sniff_tls=True, crowd=crowd)
+    connect(listener, clients).sendall(b"\x16" + bytes(50))
+    streams.until(lambda: not listener._remotes and len(crowd) == 0 and list(streams.reactor._timers))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Ended("no session")
+
+    monkeypatch.setattr(links, "Channel", refuse)
+    connect(listener, clients)
+    streams.until(lambda: listener._limits == {} and not listener._remotes)
+    assert len(crowd) == 0
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from tsnet.base.links import (
     Tls,
 )
 from tsnet.edge.channel import WRITE_LIMIT
+from tsnet.edge.crowd import SOURCE_FULL, Crowd
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.timeline import START
 
@@ -60,6 +61,29 @@ class Scene:
 
     def of(self, side: str, kind: type[Any]) -> Iterable[Any]:
         return [event for event in self.told[side] if isinstance(event, kind)]
+
+
+def test_a_crowd_is_bounded_as_a_systems_listener_bounds_it() -> None:
+    world, told = SimulatedWorld(1), list[Event]()
+    crowd = Crowd(10, 2)
+    listener = world.machine("server").listen("0.0.0.0", 443, lambda: None, crowd=crowd)
+    links = world.machine("client").open_links(lambda: told.extend(links.receive()))
+
+    def settle() -> None:
+        while world.next_event() < math.inf:
+            world.wait(math.inf)
+
+    for number in range(3):
+        links.apply(Open(("test", number), ("server",), 443))
+    settle()
+    assert told == [Opened(("test", 0)), Opened(("test", 1)), Closed(("test", 2), "eof")]
+    assert crowd.refused == {SOURCE_FULL: 1}
+    assert len(crowd) == len(listener.ends) == 2
+    links.apply(Close(("test", 0)))
+    settle()
+    assert len(crowd) == 1
+    listener.cut()
+    assert len(crowd) == 0
 
 
 @pytest.mark.parametrize("hosts", [("server",), ("10.9.9.9", "server"), ("nobody", "server")])

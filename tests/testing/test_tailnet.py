@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import time
 from typing import Any
 
 import anyio
@@ -10,7 +12,8 @@ import pytest
 import tsnet
 from tests.house import House
 from tests.test_sync import server
-from tsnet.errors import AuthKeyRejected, ConfigError, DialRefused, NotUp
+from tsnet.edge.crowd import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
+from tsnet.errors import AuthKeyRejected, ConfigError, ControlUnreachable, DialRefused, NotUp
 from tsnet.testing.tailnet import REGION, Tailnet
 
 
@@ -58,8 +61,7 @@ def test_over_ipv6() -> None:
 
 def test_the_relay_speaks_tls_and_plain_http_on_one_port() -> None:
     with Tailnet() as tailnet:
-        (node,) = tailnet.derp_map["Regions"][str(REGION)]["Nodes"]
-        address = (node["HostName"], node["DERPPort"])
+        address = relay_of(tailnet)
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         request = b"GET /derp/probe HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -69,6 +71,54 @@ def test_the_relay_speaks_tls_and_plain_http_on_one_port() -> None:
         with socket.create_connection(address, 5) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
             tls.sendall(request)
             assert tls.recv(12).startswith(b"HTTP/1.1 200")
+
+
+def relay_of(tailnet: Tailnet) -> tuple[str, int]:
+    (node,) = tailnet.derp_map["Regions"][str(REGION)]["Nodes"]
+    return node["HostName"], node["DERPPort"]
+
+
+@pytest.mark.parametrize("which", ["control", "relay"])
+def test_one_source_cannot_lock_the_others_out(which: str) -> None:
+    """More connections than a source may have, none of which says a word; somebody else is answered at once."""
+    excess = 40
+    with Tailnet() as tailnet, contextlib.ExitStack() as crowd:
+        host, _, port = tailnet.control_url.removeprefix("http://").rpartition(":")
+        address, path = ((host, int(port)), "/key") if which == "control" else (relay_of(tailnet), "/derp/probe")
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        flood = [
+            crowd.enter_context(socket.create_connection(address, 5)) for _ in range(MAX_LINKS_OF_A_SOURCE + excess)
+        ]
+        for turned_away in flood[-excess:]:
+            with contextlib.suppress(ConnectionResetError):
+                assert turned_away.recv(1) == b""
+        assert tailnet.refused() == {SOURCE_FULL: excess}
+        try:
+            other = crowd.enter_context(socket.create_connection(address, 5, ("127.0.0.2", 0)))
+        except OSError:
+            pytest.skip("this machine's loopback is one address")
+        begun = time.monotonic()
+        other.sendall(request)
+        assert other.recv(12).startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - begun < 1
+        assert tailnet.refused() == {SOURCE_FULL: excess}
+
+
+def test_limits_hold_for_nodes_and_are_ones_own_to_set() -> None:
+    house = House(max_connections=3, max_connections_per_source=2)
+    house.up("a")
+    b = house.up("b")
+    c = house.handle("c")
+    assert isinstance(house.failure(c.up(5)), ControlUnreachable)
+    assert set(house.tailnet.refused()) == {FULL}
+    house.finish(b.close(1))
+    house.finish(c.reachable(60))
+    assert house.tailnet.online() == {"a", "c"}
+
+
+def test_a_limit_of_none_is_no_limit_to_have() -> None:
+    with pytest.raises(ConfigError, match="no connection is let in"):
+        Tailnet(max_connections_per_source=0)
 
 
 def test_keys(house: House) -> None:

@@ -3,7 +3,8 @@
     accept ──> first byte, if plain and TLS share the port ──> TLS handshake ──> Accepted(link, remote)
 
 What has not come that far within OPEN_TIMEOUT is dropped without a word, and no more than MAX_UNOPENED may be on
-their way at once.
+their way at once. How many there may be at all, and of one source, is the crowd's to say: who is too many is closed
+before it costs a handshake.
 
 Not here: what the links carry; everything after `Accepted` is `links.Channels`.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from tsnet.base.links import Accepted, Link
 from tsnet.edge.channel import Channel
+from tsnet.edge.crowd import UNOPENED, Crowd
 from tsnet.edge.links import Channels
 from tsnet.edge.ready import READ, Reactor
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tsnet.edge.tls import TlsSession
 
 OPEN_TIMEOUT = 10.0
-MAX_UNOPENED = 256
+MAX_UNOPENED = 512  # twice what one source may have
 MAX_ACCEPTS = 64
 BACKLOG = 256
 PAUSE = 0.1
@@ -52,8 +54,10 @@ class Listener(Channels):
         *,
         ssl_context: ssl.SSLContext | None = None,
         sniff_tls: bool = False,
+        crowd: Crowd | None = None,
     ) -> None:
         super().__init__(reactor, on_ready)
+        self._crowd = Crowd() if crowd is None else crowd
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         self._socket.setblocking(False)
@@ -78,17 +82,26 @@ class Listener(Channels):
                 if error.errno in _EXHAUSTED:
                     self._pause()
                 return
-            if len(self._limits) >= MAX_UNOPENED:
-                sock.close()
-                continue
-            sock.setblocking(False)
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = ("listen", self.address[1], next(_numbers))
-            self._remotes[link] = (remote[0], remote[1])
-            self._limit(link, OPEN_TIMEOUT)
-            start_tls = None if self._context is None else functools.partial(self._start_tls, self._context)
-            self._adopt(link, sock, start_tls=start_tls, sniff_tls=self._sniff)
+            if self._lets_in(link, remote[0]):
+                self._remotes[link] = (remote[0], remote[1])
+                self._take_in(link, sock)
+            else:
+                sock.close()
+
+    def _lets_in(self, link: Link, host: str) -> bool:
+        if len(self._limits) >= MAX_UNOPENED:
+            self._crowd.refused[UNOPENED] += 1
+            return False
+        return not self._crowd.enter(link, host)
+
+    def _take_in(self, link: Link, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._limit(link, OPEN_TIMEOUT)
+        start_tls = None if self._context is None else functools.partial(self._start_tls, self._context)
+        self._adopt(link, sock, start_tls=start_tls, sniff_tls=self._sniff)
 
     def _pause(self) -> None:
         """The backlog keeps who comes; to be told of them all the time would help nobody."""
@@ -113,3 +126,8 @@ class Listener(Channels):
             super()._end(link, reason)
         else:
             self._close(link)
+            self._crowd.leave(link)  # also the one that no channel came of
+
+    def _drop(self, channel: Channel) -> None:
+        super()._drop(channel)
+        self._crowd.leave(channel.link)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import IPAddress
+from tsnet.edge.crowd import Crowd
 from tsnet.edge.links import Links
 from tsnet.edge.listeners import Listener
 from tsnet.edge.netmon import local_addresses
@@ -69,8 +70,9 @@ class SystemWorld:
         *,
         ssl_context: ssl.SSLContext | None = None,
         sniff_tls: bool = False,
+        crowd: Crowd | None = None,
     ) -> Listener:
-        return Listener(self.reactor, host, port, on_ready, ssl_context=ssl_context, sniff_tls=sniff_tls)
+        return Listener(self.reactor, host, port, on_ready, ssl_context=ssl_context, sniff_tls=sniff_tls, crowd=crowd)
 
     def interfaces(self) -> list[IPAddress]:
         return local_addresses()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.links import Effect, Event
+from tsnet.edge.crowd import Crowd
 from tsnet.edge.ready import Reactor
 
 if TYPE_CHECKING:
@@ -106,9 +107,11 @@ class World(Protocol):
         *,
         ssl_context: ssl.SSLContext | None = None,
         sniff_tls: bool = False,
+        crowd: Crowd | None = None,
     ) -> ListenPort:
         """With a context every link speaks TLS; with sniff_tls as well, only those whose first byte is 0x16.
 
+        crowd: counts and bounds the links; without one the listener has its own.
         Raises OSError if the address cannot be bound.
         """
 

@@ -31,6 +31,7 @@ from tsnet.base.links import (
     Room,
 )
 from tsnet.edge.channel import WRITE_LIMIT
+from tsnet.edge.crowd import Crowd
 from tsnet.testing.timeline import Timeline
 from tsnet.testing.wire import Wire
 
@@ -193,9 +194,11 @@ class SimulatedListener(SimulatedPort):
         on_ready: Callable[[], None],
         wire: Wire,
         timeline: Timeline,
+        crowd: Crowd | None = None,
     ) -> None:
         super().__init__(machine, on_ready, wire, timeline)
         self.address = address
+        self._crowd = Crowd() if crowd is None else crowd
         self._numbers = itertools.count(1)
         self._down_until = 0.0
 
@@ -205,9 +208,17 @@ class SimulatedListener(SimulatedPort):
 
     def accept(self, dialled: End) -> None:
         link = ("listen", self.address[1], next(self._numbers))
+        source = dialled.port.machine.source_for(self.address[0])
+        if self._crowd.enter(link, source):
+            self.later(lambda: dialled.port.end(dialled, "eof"))
+            return
         accepted = self.ends[link] = End(link, self)
         accepted.other, dialled.other = dialled, accepted
-        self.tell(Accepted(link, (dialled.port.machine.source_for(self.address[0]), 1024 + link[2] % 60_000)))
+        self.tell(Accepted(link, (source, 1024 + link[2] % 60_000)))
+
+    def end(self, end: End, reason: str) -> None:
+        super().end(end, reason)
+        self._crowd.leave(end.link)
 
     def cut(self, down: float = 0.0) -> int:
         """Reset every link at both ends, lose what was under way, refuse new ones for `down` seconds."""
@@ -224,3 +235,7 @@ class SimulatedListener(SimulatedPort):
     def close(self) -> None:
         super().close()
         self.machine.forget_listener(self)
+
+    def _close(self, link: Link) -> None:
+        super()._close(link)
+        self._crowd.leave(link)

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import IPAddress, UdpAddress, parse_address
+from tsnet.edge.crowd import Crowd
 from tsnet.edge.ready import Reactor
 from tsnet.testing.bytestreams import SimulatedLinks, SimulatedListener
 from tsnet.testing.timeline import Timeline
@@ -106,13 +107,14 @@ class Machine:
         *,
         ssl_context: ssl.SSLContext | None = None,
         sniff_tls: bool = False,
+        crowd: Crowd | None = None,
     ) -> SimulatedListener:
         if host not in (*ANYWHERE, *LOOPBACK, self.v4, self.v6):
             raise OSError(errno.EADDRNOTAVAIL, f"{self.name} does not own {host}")
         address = (host, port or self._free_port())
         if address in self._listeners:
             raise OSError(errno.EADDRINUSE, f"port {address[1]} of {self.name} is taken")
-        listener = SimulatedListener(self, address, on_ready, self._network.wire, self._timeline)
+        listener = SimulatedListener(self, address, on_ready, self._network.wire, self._timeline, crowd)
         self._listeners[address] = listener
         return listener
 

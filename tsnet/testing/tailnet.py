@@ -24,6 +24,7 @@ from tsnet.control.policy import ALLOW_ALL, Policy
 from tsnet.control.server import Server as ControlServer
 from tsnet.control.tailnet import Tailnet as State
 from tsnet.derp.server import Relay
+from tsnet.edge.crowd import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, Crowd
 from tsnet.edge.host import Host, default_host
 from tsnet.edge.operations import Operation, wait
 from tsnet.edge.servers import ServerPump, StunPump
@@ -44,6 +45,8 @@ class Tailnet:
     user: the login of who owns nodes that join with `auth_key`.
     host: the address to listen on; the ports default to free ones.
     tls: False leaves the relay plain HTTP (clients then need TS_DEBUG_USE_DERP_HTTP=1).
+    max_connections, max_connections_per_source: how many control and the relay each keep; a node needs one of either,
+    and while it joins two of control's. A source is a v4 address or a v6 /64: all nodes of one machine are one.
     world: for tests in virtual time; use `async with`.
     """
 
@@ -59,6 +62,8 @@ class Tailnet:
         derp_port: int = 0,
         stun_port: int = 0,
         tls: bool = True,
+        max_connections: int = MAX_LINKS,
+        max_connections_per_source: int = MAX_LINKS_OF_A_SOURCE,
         mangle: Callable[[NodeKey, NodeKey, list[bytes]], list[bytes]] | None = None,
         world: World | None = None,
     ) -> None:
@@ -69,6 +74,7 @@ class Tailnet:
         self._ports = [control_port, derp_port, stun_port]
         self._tls = tls
         self._mangle = mangle
+        self._crowds = [Crowd(max_connections, max_connections_per_source) for _ in range(2)]
         self._host: Host = default_host() if world is None else host_for(world)
         entropy = self._host.world.entropy
         rules = ALLOW_ALL if policy is None else Policy.parse(policy, tag_owners)
@@ -183,6 +189,7 @@ class Tailnet:
             lambda: pump[0].mark() if pump else None,
             ssl_context=ssl_context,
             sniff_tls=ssl_context is not None,
+            crowd=self._crowds[index],
         )
         self._ports[index] = port.address[1]
         pump.append(ServerPump(make(port.address[1]), self._host.world))
@@ -255,6 +262,10 @@ class Tailnet:
     def online(self) -> frozenset[str]:
         """The nodes whose map stream is open."""
         return self._do(lambda: frozenset(m.name for m in self._state.members.values() if m.is_online))
+
+    def refused(self) -> dict[str, int]:
+        """How many connections control and the relay have turned away, by reason."""
+        return self._do(lambda: dict(self._crowds[0].refused + self._crowds[1].refused))
 
     def remove(self, name: str) -> None:
         """Delete a node, as an administrator would."""
