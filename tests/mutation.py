@@ -39,7 +39,7 @@ import pytest
 SOURCES = ("netstack/tcp", "netstack/wire")
 ALSO = ("tests/scripts/test_scripts.py",)
 LEFT_OUT = {"test_grid.py", "test_linux_matrix.py", "test_linux_tun.py"}  # minutes, or root
-TEST_SECONDS = 20.0  # of the processor, as on a busy machine a good test may take long; ten times that by the clock
+TEST_SECONDS = 10.0  # of the processor, as on a busy machine a good test may take long; ten times that by the clock
 MUTANT_SECONDS = 240
 MEMORY = 2 << 30
 TIMEOUTS = {signal.SIGPROF, signal.SIGALRM, signal.SIGXCPU, signal.SIGKILL}

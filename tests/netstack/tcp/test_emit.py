@@ -634,3 +634,72 @@ def test_a_pause_longer_than_the_timeout_makes_the_window_old() -> None:
         peer.connection.write(b"x", peer.now)
         peer.take()
         assert peer.connection.info().cwnd == cwnd * MSS
+
+
+# what a turn returns --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loss", "size"), [(0.0, 200_000), (0.1, 100_000), (0.3, 20_000)])
+def test_a_turn_says_how_many_bytes_it_has_sent(loss: float, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget is counted with it, whatever the turn was for."""
+    output = emit.output
+
+    def checked(tcb: Tcb, now: float, budget: int, runs: emit.Runs) -> int:
+        before = len(runs)
+        spent = output(tcb, now, budget, runs)
+        assert spent == sum(len(packet) for _, packets in runs[before:] for packet in packets)
+        return spent
+
+    monkeypatch.setattr(emit, "output", checked)
+    pair = Pair(loss=loss, delay=0.02, seed=3)
+    exchange(pair, bytes(size), bytes(size // 2), slow=5000, pause=3.0, good=False)
+
+
+def test_a_probe_is_sent_once() -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection.set_keepalive((10.0, 2.0, 3), peer.now)
+    assert [(seen.seq, seen.size) for seen in peer.next()] == [(0, 0)]
+    peer.connection.write(b"data", peer.now)
+    assert [(seen.seq, seen.size) for seen in peer.take()] == [(1, 4)]
+
+
+def test_a_pause_counts_once() -> None:
+    """However often it is looked at before something leaves."""
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection._tcb.congestion.cwnd = 40.0 * MSS
+    peer.connection.set_cork(True, peer.now)
+    peer.clock.advance(0.21)
+    for _ in range(3):
+        peer.connection.write(b"x", peer.now)
+        assert peer.take() == []
+    assert peer.connection.info().cwnd == 20 * MSS
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "sent"),
+    [
+        (10, 9, 0),
+        (10, 10, 10),
+        (3 * MSS, MSS - 1, 0),
+        (3 * MSS, MSS, MSS),
+        (3 * MSS, 2 * MSS, 2 * MSS),
+        (3 * MSS, 4 * MSS, 3 * MSS),
+    ],
+)
+def test_how_much_of_what_is_lost_leaves(size: int, room: int, sent: int) -> None:
+    """As much as fits, in whole segments; a small one where it fits."""
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.send("A")
+    peer.connection.set_nodelay(True)
+    for length in (size, 2 * MSS):
+        peer.connection.write(bytes(length), peer.now)
+        peer.take()
+    tcb = peer.connection._tcb
+    tcb.scoreboard.mark_lost(tcb.scoreboard.segments[0])
+    tcb.congestion.cwnd = float(2 * MSS + room)
+    runs: emit.Runs = []
+    emit.output(tcb, peer.now, 100_000, runs)
+    assert sum(len(packet) - 52 for packet in packets_of(runs)) == sent

@@ -347,14 +347,14 @@ def test_data_ends_at_the_users_timeout(written: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("v6", "size", "mtus"),
+    ("v6", "size", "mtus", "mss"),
     [
-        (False, 3 * 1208, [1280, 1280, 1280, 1024]),
-        (False, 1207, [1280] * 4),  # not a full segment: it was not too long
-        (True, 3 * 1208, [1280] * 4),  # what every link of IPv6 can carry
+        (False, 3 * 1208, [1280, 1280, 1280, 1024], 972),
+        (False, 1207, [1280] * 4, 1208),  # not a full segment: it was not too long
+        (True, 3 * 1208, [1280] * 4, 1208),  # what every link of IPv6 can carry
     ],
 )
-def test_full_segments_that_vanish_four_times_may_be_too_long(v6: bool, size: int, mtus: list[int]) -> None:
+def test_full_segments_that_vanish_four_times_may_be_too_long(v6: bool, size: int, mtus: list[int], mss: int) -> None:
     """RFC 4821 §7.7."""
     peer = Peer(v6=v6)
     peer.connect(rtt=0.1)
@@ -367,6 +367,7 @@ def test_full_segments_that_vanish_four_times_may_be_too_long(v6: bool, size: in
         if info.retries > len(seen):
             seen.append(info.mtu)
     assert seen == mtus
+    assert peer.connection.info().mss == mss
 
 
 @pytest.mark.parametrize(("v6", "mtu", "after"), [(False, 1500, 1280), (True, 1500, 1280), (False, 1282, 1280)])
@@ -377,6 +378,17 @@ def test_a_longer_path_is_first_cut_to_1280(v6: bool, mtu: int, after: int) -> N
     pair.to_b.drop_next = lambda packet: True
     pair.run(until=lambda: client.info().retries == 4)
     assert client.info().mtu == after
+
+
+def test_a_syn_is_sent_again_at_twice_the_distance() -> None:
+    """Linux's tcp_syn_retries: the last waits for as long as one more would take."""
+    peer = Peer()
+    peer.dial()
+    assert instants(peer, 6) == [1, 3, 7, 15, 31, 63]
+    peer.wait(63.9)
+    assert peer.connection.error is None
+    peer.wait(0.2)
+    assert peer.connection.error == "timeout"
 
 
 def test_a_soft_error_names_the_reason_when_it_ends() -> None:
