@@ -1,4 +1,4 @@
-"""netstack alone, what must stay flat: ratios of the same work done small and large, in one process.
+"""netstack, what must stay flat: ratios of the same work done small and large, in one process.
 
     python -m benchmarks.netstack_costs [--scale 1.0]
 
@@ -6,6 +6,7 @@
 |---------------------------------|----------------|---------------------------|---------------------------|
 | connections set up a second     | the first 1000 | with 10,000 open          | large / small <= 2        |
 | memory of an idle connection    |                | 10,000 of them            | 4 KiB                     |
+| … with the Stream of a node     |                | 1000 of them              | 16 KiB                    |
 | a turn of one busy connection   | alone          | beside 10,000 idle ones   | <= 1.25 (aim: 1)          |
 | a segment out of order          | 1000 of them   | 4000, in random order     | <= 2 (log n: 1.2)         |
 | an acknowledgement with SACK    | 500 in flight  | 2000, every other is lost | <= 2                      |
@@ -17,6 +18,7 @@ Each is the best of several rounds, small and large in turns: what else runs on 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import random
 import tracemalloc
@@ -98,6 +100,40 @@ def memory(count: int) -> float:
     gc.collect()
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    return size / (2 * count)
+
+
+def memory_with_streams(count: int) -> float:
+    """Bytes an idle connection between two nodes, one end, all that both nodes hold for it included."""
+    return asyncio.run(_memory_with_streams(count))
+
+
+async def _memory_with_streams(count: int) -> float:
+    from tsnet import AsyncServer
+    from tsnet.edge.state import MemoryStore
+    from tsnet.testing.tailnet import Tailnet
+
+    def node(name: str) -> AsyncServer:
+        url, key = tailnet.control_url, tailnet.auth_key
+        return AsyncServer(name, control_url=url, auth_key=key, state=MemoryStore(), ephemeral=True)
+
+    held: list[object] = []
+    with Tailnet() as tailnet:
+        async with node("client") as client, node("server") as server:
+            listener = await server.listen(80)
+
+            async def open_streams(count: int) -> None:
+                for _ in range(count):
+                    held.append(await client.dial("server", 80))
+                    held.append(await listener.accept())
+
+            await open_streams(10)
+            gc.collect()
+            tracemalloc.start()
+            await open_streams(count)
+            gc.collect()
+            size, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
     return size / (2 * count)
 
 
@@ -186,6 +222,7 @@ def run(*, scale: float = 1.0, rounds: int = 3) -> list[Row]:
         Figure(f"{NAME}: connections set up", many(10_000) // 10 / first, "1/s"),
         Figure(f"{NAME}: set-up beside many / first", last / first, floor=2.0, at_most=True),
         Figure(f"{NAME}: an idle connection", memory(many(10_000)), "bytes", floor=4096, goal=1024, at_most=True),
+        Figure(f"{NAME}: … with its Stream", memory_with_streams(many(1000)), "bytes", floor=16_384, at_most=True),
         Figure(
             f"{NAME}: a turn beside idle ones / alone",
             ratio(lambda: turns(alone, many(300)), lambda: turns(crowd, many(300)), rounds),

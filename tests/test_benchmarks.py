@@ -94,7 +94,7 @@ def test_netstack_alone() -> None:
 
 
 def test_what_must_stay_flat() -> None:
-    assert len(names(netstack_costs.run(scale=0.003, rounds=1))) == 7
+    assert len(names(netstack_costs.run(scale=0.003, rounds=1))) == 8
 
 
 @pytest.mark.interop

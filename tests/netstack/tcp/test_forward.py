@@ -270,3 +270,31 @@ def test_the_same_port_to_two_ports_makes_two() -> None:
     other[23] += 1  # destination port 444
     stack.receive([("peer", [syn(1), bytes(other)])], NOW, verified=True)
     assert len(forwarder) == 2
+
+
+def test_a_gibibyte_for_a_slow_peer_and_under_four_mebibytes_held() -> None:
+    """The other direction: the peer reads 256 KiB a second, and what the far side has to wait with stays there."""
+    pair = Pair(delay=0.005)
+    forwarder = pair.b.forward_tcp()
+    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    pending = forwarder.accept()
+    assert pending is not None
+    far = pending.accept(pair.now)
+    offer, offered, taken, most = bytes(1 << 20), 0, 0, 0
+    began = pair.now
+
+    def act(now: float) -> None:
+        nonlocal offered, taken, most
+        if offered < 1 << 30:
+            offered += far.write(offer, now)
+        due = int((now - began) * (256 << 10)) - taken
+        taken += len(client.read(due)) if due > 0 else 0
+        most = max(most, pair.b._tcp.memory.held)
+
+    pair.on_turn = act
+    pair.every = 0.05
+    pair.run(seconds=8)
+    assert taken > 1 << 20
+    assert most < 4 << 20
+    assert offered < 16 << 20
