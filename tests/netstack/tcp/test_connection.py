@@ -7,7 +7,7 @@ import math
 import pytest
 
 from netstack import EndpointClosed
-from tests.netstack.pair import A4, A6, B4, B6, Pair
+from tests.netstack.pair import A4, A6, B4, B6, Pair, drain
 from tests.netstack.peer import Peer
 
 
@@ -478,3 +478,17 @@ def test_what_is_read_leaves_the_memory_of_the_stack_at_once() -> None:
     assert peer.stack._tcp.memory.held == 600
     connection.read_chunks()
     assert peer.stack._tcp.memory.held == 0
+
+
+def test_the_users_timeout_of_a_dialled_connection_counts_from_its_syn() -> None:
+    peer = Peer()
+    connection = peer.stack.connect(B4, 80, peer.now)
+    connection.set_user_timeout(2.0, peer.now)
+    assert connection.write(b"early", peer.now) == 5
+    peer.clock.advance(0.5)
+    drain(peer.stack, peer.now)
+    for at, error in ((2.4, None), (2.6, "timeout")):
+        while peer.stack.deadline() <= 1000.0 + at:
+            peer.clock.advance_to(peer.stack.deadline())
+            drain(peer.stack, peer.now)
+        assert connection.error == error

@@ -532,3 +532,14 @@ def test_after_two_lost_syns_data_has_all_its_retries() -> None:
     assert peer.connection.info().retries == 2
     peer.answer()
     assert peer.connection.info().retries == 0
+
+
+@pytest.mark.parametrize(("port", "size", "reason"), [(81, 8, "connection"), (80, 7, "connection"), (80, 8, None)])
+def test_icmp_about_nobody_is_counted_once(port: int, size: int, reason: str | None) -> None:
+    stack = new_stack(A4)
+    stack.connect(B4, 80, 1000.0)
+    (packet,) = packets_of(drain(stack, 1000.0))
+    quoted = packet[20:22] + port.to_bytes(2, "big") + packet[24:28]
+    stack._tcp.icmp_error(A4.packed, B4.packed, quoted[:size], "refused", None, 1000.0)
+    assert stack.dropped == ({f"icmp: for no {reason}": 1} if reason else {})
+    assert bool(stack.connections) is bool(reason)
