@@ -298,3 +298,17 @@ def test_a_gibibyte_for_a_slow_peer_and_under_four_mebibytes_held() -> None:
     assert taken > 1 << 20
     assert most < 4 << 20
     assert offered < 16 << 20
+
+
+def test_a_syn_is_held_for_75_seconds_and_no_own_port_unless_asked_for() -> None:
+    stack = new_stack(A4)
+    forwarder = stack.forward_tcp()
+    receive(stack, syn(1))
+    held = []
+    for seconds in (74.9, 75):
+        receive(stack, syn(2), now=NOW + seconds)
+        held.append(len(forwarder))
+    assert held == [2, 1]
+    own = tcp.build(B4.packed, 9, A4.packed, 443, seq=5, flags=tcp.SYN, window=1000)
+    (answer,) = receive(stack, own, now=NOW + 75)
+    assert flags_of(answer) == tcp.RST | tcp.ACK
