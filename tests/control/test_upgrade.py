@@ -66,6 +66,12 @@ def test_a_whole_get() -> None:
     assert (response.status, response.body, response.headers["content-type"]) == (200, b'{"a":1}', "application/json")
 
 
+def test_a_target_may_be_a_whole_url() -> None:
+    """RFC 9112 §3.2.2; hyper's clients send it."""
+    request = Answering().receive(b"GET http://control:8080/key?v=131 HTTP/1.1\r\nHost: control\r\n\r\n")
+    assert request == Request("GET", "/key?v=131", {"host": "control"}, b"")
+
+
 def test_trickling_requests_and_answers() -> None:
     asking, answering = Asking("POST", "/p", "h", body=b"text"), Answering()
     found = [request for byte in asking.sent if (request := answering.receive(bytes([byte]))) is not None]

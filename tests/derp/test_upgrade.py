@@ -90,6 +90,12 @@ def test_which_upgrades_become_derp(upgrade: str, protocol: str, wanted: bool) -
     assert Request("GET", "/derp", headers).wants_derp is wanted
 
 
+def test_a_target_may_be_a_whole_url() -> None:
+    """RFC 9112 §3.2.2; hyper's clients send it."""
+    request = parse_request("GET https://derp.example:443/derp HTTP/1.1\r\nHost: derp.example\r\nUpgrade: DERP")
+    assert (request.path, request.wants_derp) == ("/derp", True)
+
+
 def test_headers_are_found_in_any_case_and_queries_are_no_part_of_the_path() -> None:
     request = parse_request("GET /derp?x=1 HTTP/1.1\r\nUPGRADE:derp  \r\nderp-fast-start: 0")
     assert request.path == "/derp"

@@ -22,6 +22,7 @@ import attrs
 import h11
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.targets import origin_form
 
 UPGRADE = "tailscale-control-protocol"
 HANDSHAKE_HEADER = "X-Tailscale-Handshake"
@@ -149,7 +150,7 @@ class Answering:
         return sent or b"", rest
 
     def _whole(self, request: h11.Request) -> Request:
-        method, path = request.method.decode(), request.target.decode("latin-1")
+        method, path = request.method.decode(), origin_form(request.target.decode("latin-1"))
         return Request(method, path, _plain(request.headers), bytes(self._body))
 
 

@@ -30,6 +30,7 @@ import attrs
 
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.targets import origin_form
 from tsnet.derp.frames import PROTOCOL_VERSION
 
 MAX_HEAD_SIZE = 16 << 10
@@ -99,7 +100,7 @@ def parse_request(head: str) -> Request:
         if not colon or not name or name != name.strip():
             raise MalformedError("not an HTTP header")
         headers[name.lower()] = value.strip()
-    return Request(words[0], words[1].partition("?")[0], headers)
+    return Request(words[0], origin_form(words[1]).partition("?")[0], headers)
 
 
 def parse_status(head: str) -> int:
