@@ -9,13 +9,16 @@ import pytest
 
 from tests.wireguard.pair import Pair, Side
 from tests.wireguard.snapshot import snapshot
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.keys import NodeKey
 from tsnet.wireguard.constants import (
     EARLY_RETRIES,
+    LOST_SESSION_WAIT,
     MAX_STAGED_PACKETS,
     REJECT_AFTER_MESSAGES,
     REKEY_AFTER_MESSAGES,
     REKEY_JITTER,
+    REKEY_TIMEOUT,
 )
 from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.facts import Established, GaveUp, Heard
@@ -484,6 +487,63 @@ def test_a_peer_that_lost_its_state_is_found_again(pair: Pair) -> None:
     pair.run(pair.now + 1)
     assert pair.b.received == [DATA]
     assert pair.b.device.dropped == {"unknown receiver": 1}
+
+
+def restart_behind_a_relay(pair: Pair) -> None:
+    """A session; then `b` is another device under the same key, and all comes from where the relay says."""
+    pair.establish()
+    pair.a.address, pair.b.address = DerpAddress(1, pair.a.key), DerpAddress(1, pair.b.key)
+    pair.b.device.remove_peer(pair.a.key)
+    pair.b.device.add_peer(pair.a.key)
+
+
+def test_who_lost_the_session_of_a_peer_behind_a_relay_says_so_by_a_handshake(pair: Pair) -> None:
+    """Even within REKEY_TIMEOUT of the last one, and once for all that was sent into the void."""
+    restart_behind_a_relay(pair)
+    begun = pair.now
+    pair.send(pair.a, *[b"into the void"] * 20)
+    pair.run(pair.now + 1)
+    assert pair.kinds(pair.b)[0] == "initiation"
+    assert pair.times(pair.b, "initiation") == [pytest.approx(begun + 0.010 + LOST_SESSION_WAIT)]
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 1)
+    assert pair.b.received == [DATA]
+    assert pair.kinds(pair.a).count("initiation") == 0
+
+
+def test_who_lost_a_session_leaves_the_handshake_to_a_peer_that_makes_one(pair: Pair) -> None:
+    restart_behind_a_relay(pair)
+    pair.run(pair.now + REKEY_TIMEOUT + 1)
+    pair.send(pair.a, b"into the void")
+    pair.a.device._call(pair.b.key, Peer.request_initiation, pair.now)
+    pair.turn(pair.a)
+    pair.run(pair.now + 20)
+    assert pair.kinds(pair.b).count("initiation") == 0
+    assert pair.b.established() == 1
+
+
+def test_old_packets_shake_no_session_that_is_there(pair: Pair) -> None:
+    restart_behind_a_relay(pair)
+    old = peer(pair.a).keypairs.current
+    assert old is not None
+    late = old.seal_run([DATA], 1280)
+    pair.send(pair.a, b"into the void")
+    pair.run(pair.now + 1)
+    pair.log.clear()
+    pair.inject(pair.b, pair.a.address, *late)
+    pair.run(pair.now + 1)
+    assert pair.kinds() == []
+
+
+def test_where_nobody_vouches_for_the_sender_a_lost_session_stays_silent(pair: Pair) -> None:
+    restart_behind_a_relay(pair)
+    pair.a.address = UdpAddress("192.0.2.1", 41641)
+    pair.send(pair.a, b"into the void")
+    pair.run(pair.now + 1)
+    assert pair.kinds(pair.b) == []
+    pair.inject(pair.b, DerpAddress(1, NodeKey(b"\x55" * 32)), b"\4\0\0\0" + bytes(28))
+    pair.run(pair.now + 1)
+    assert pair.kinds(pair.b) == []
 
 
 def test_idle_peers_forget_their_keys_after_nine_minutes(pair: Pair) -> None:

@@ -1,7 +1,7 @@
 """Every number of the protocol, under the paper's names. Durations are float seconds, limits are counts.
 
 Source: WireGuard §6.1 (the table), §5.3, §5.4.7; wireguard-go device/constants.go, device/queueconstants.go,
-ratelimiter/ratelimiter.go. `EARLY_RETRIES` is ours.
+ratelimiter/ratelimiter.go. `EARLY_RETRIES` and `LOST_SESSION_WAIT` are ours.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ responder's only limit is INITIATION_GAP.
 
 RETRY_GAP = 0.15
 """An early retry that a late turn has brought closer than this to its predecessor is left out."""
+
+LOST_SESSION_WAIT = 0.1
+"""From a peer's first packet by a session that we lost to our initiation; Go 1.104 sends its own right behind it."""
 
 COOKIE_LIFETIME = 120.0
 """Of a cookie with the one who got it, and of the secret with the one who makes them."""

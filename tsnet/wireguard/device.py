@@ -14,7 +14,7 @@
 | mac2                    | under load and without a valid cookie: answered with one                                |
 | rate limit              | under load and too often from one source                                                |
 | handshake queue full    | more than MAX_STAGED_HANDSHAKES                                                         |
-| unknown receiver        | no handshake or session of ours has that index (any more)                               |
+| unknown receiver        | no handshake or session of ours has that index (any more); by relay: see `session_lost` |
 | unknown peer            | an initiation from, or packets for, a key that is no peer                               |
 | unexpected response     | its initiation is no longer under way                                                   |
 | forged initiation, forged response, forged cookie | does not open                                                 |
@@ -37,7 +37,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from tsnet.base.addresses import Destination
+from tsnet.base.addresses import DerpAddress, Destination
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.wireguard.admission import Admission
 from tsnet.wireguard.alarms import Alarms
@@ -278,6 +278,8 @@ class Device:
                 peer.receive_cookie(CookieReply.decode(datagram), now)
         elif kind == TRANSPORT and size >= TRANSPORT_OVERHEAD:
             self.dropped["unknown receiver"] += 1
+            if isinstance(source, DerpAddress):  # a relay vouches for who sent it
+                self._call(source.key, Peer.session_lost, now)
         else:
             self.dropped["malformed"] += 1
 

@@ -29,6 +29,7 @@ from tsnet.wireguard import handshake
 from tsnet.wireguard.constants import (
     EARLY_RETRIES,
     INITIATION_GAP,
+    LOST_SESSION_WAIT,
     MAX_STAGED_PACKETS,
     REKEY_TIMEOUT,
 )
@@ -201,6 +202,16 @@ class Peer:
         if self.timers.is_initiating:
             self.timers.series_ended()
             self.timers.retransmit_at = max(now, self.handshake_sent_at + INITIATION_GAP + 0.005)
+
+    def session_lost(self, now: float) -> None:
+        """It sends by a session that we do not have: we have restarted under our key, and it does not know.
+
+        A handshake tells it so. Left alone, it would find out after NEW_HANDSHAKE_TIME. It may be just about to make
+        one itself, so ours waits a little.
+        """
+        if not self.keypairs.all() and not self.timers.is_initiating:
+            self.timers.handshake_wanted(now)
+            self.timers.retransmit_at = max(now + LOST_SESSION_WAIT, self.handshake_sent_at + self._handshake_gap())
 
     def receive_response(self, message: Response, source: Destination, now: float) -> None:
         local, initiated = self._local, self.handshake
