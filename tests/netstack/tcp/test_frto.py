@@ -64,7 +64,7 @@ def timed_out() -> Peer:
 def test_a_pause_of_the_path_is_taken_back() -> None:
     peer = timed_out()
     peer.send("A", ack=1 + MSS)  # the retransmission, or the original: who knows
-    assert next(seen.seq for seen in peer.take()) >= 1 + 10 * MSS  # new data asks
+    assert [seen.seq for seen in peer.take()] == [1 + 11 * MSS, 1 + 12 * MSS]  # new data asks, behind the probe
     peer.send("A", ack=1 + 2 * MSS)  # sent once only: the original has arrived
     info = peer.connection.info()
     assert info.ca_state == "open"
@@ -110,3 +110,17 @@ def test_it_begins_without_a_question_and_nothing_is_left_of_it_at_its_end() -> 
     ask(frto, advanced=True)
     frto.end()
     assert (frto.is_on, frto.wants_new) == (False, False)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_without_room_for_new_data_the_repair_goes_on(closed: bool) -> None:
+    """RFC 5682 §2.1, step 2b: nothing to ask with, be it for want of data or of a window."""
+    peer = Peer(stamps=False, scale=0)
+    peer.window = 10 * MSS if closed else 65_535
+    peer.connect(rtt=0.1)
+    peer.connection.write(bytes((30 if closed else 10) * MSS), peer.now)
+    assert len(peer.take()) == 10
+    while not peer.connection.info().retries:
+        peer.next()
+    peer.send("A", ack=1 + MSS, window=9 * MSS if closed else 65_535)
+    assert [seen.seq for seen in peer.take()] == [1 + MSS, 1 + 2 * MSS]
