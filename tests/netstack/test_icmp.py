@@ -8,7 +8,20 @@ import pytest
 
 from netstack import AddressNotAvailable, EndpointClosed, MessageTooLong
 from netstack.ip import IPAddress
-from tests.netstack.oracle import ICMP, IP, UDP, ICMPerror, ICMPv6DestUnreach, IPerror, IPv6, Raw
+from netstack.wire import icmp
+from netstack.wire.packet import build_packet
+from tests.netstack.oracle import (
+    ICMP,
+    IP,
+    UDP,
+    ICMPerror,
+    ICMPv6DestUnreach,
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    IPerror,
+    IPv6,
+    Raw,
+)
 from tests.netstack.pair import A4, A6, B4, B6, Pair, drain, new_stack, packets_of
 from tests.netstack.peer import Peer
 
@@ -202,3 +215,79 @@ def test_too_big_about_nothing_that_is_out_is_ignored() -> None:
     peer.stack.receive([("b", [message])], peer.now)
     assert peer.connection.info().mss == before
     assert peer.stack.dropped == {"icmp: quotes nothing of ours": 1}
+
+
+def test_an_echo_reply_as_scapy_reads_it() -> None:
+    stack = new_stack(A4, A6)
+    v4 = bytes(IP(src=str(B4), dst=str(A4)) / ICMP(type=8, id=7, seq=9) / Raw(b"body"))
+    v6 = bytes(IPv6(src=str(B6), dst=str(A6)) / ICMPv6EchoRequest(id=7, seq=9, data=b"body"))
+    stack.receive([("b", [v4, v6])], NOW)
+    first, second = packets_of(drain(stack, NOW))
+    reply: Any = IP(first)[ICMP]
+    assert (reply.type, reply.code, reply.id, reply.seq, bytes(reply[Raw])) == (0, 0, 7, 9, b"body")
+    reply = IPv6(second)[ICMPv6EchoReply]
+    assert (reply.code, reply.id, reply.seq, reply.data) == (0, 7, 9, b"body")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(0, "unreachable"), (1, "unreachable"), (3, "unreachable"), (4, "refused")]
+)
+def test_an_error_about_a_request_of_ipv6(code: int, error: str) -> None:
+    stack = new_stack(A6)
+    endpoint = stack.ping(B6)
+    endpoint.send(NOW, 5)
+    (request,) = packets_of(drain(stack, NOW))
+    stack.receive([("x", [bytes(IPv6(src=str(B6), dst=str(A6)) / ICMPv6DestUnreach(code=code) / Raw(request))])], NOW)
+    reply = endpoint.receive()
+    assert reply is not None
+    assert (reply.sequence, reply.error) == (5, error)
+
+
+def test_messages_of_unknown_types_are_counted() -> None:
+    stack = new_stack(A4, A6)
+    v4 = bytes(IP(src=str(B4), dst=str(A4)) / ICMP(type=13))
+    v6 = build_packet(B6.packed, A6.packed, icmp.V6_PROTOCOL, icmp.build(B6.packed, A6.packed, 200, 0, 0, b""))
+    stack.receive([("b", [v4, v6])], NOW)
+    assert drain(stack, NOW) == []
+    assert stack.dropped == {"icmp: unknown type": 2}
+
+
+@pytest.mark.parametrize(
+    ("length", "mtu"),
+    [
+        (65_535, 32_000),
+        (32_000, 17_914),
+        (8167, 8166),
+        (4353, 4352),
+        (2002, 1492),
+        (1500, 1492),
+        (1492, 1006),
+        (1006, 576),
+    ],
+)
+def test_a_router_that_names_no_mtu_means_the_next_common_one(length: int, mtu: int) -> None:
+    """RFC 1191 §7.1."""
+    stack = new_stack(A4, mtu=min(length, 65_000))
+    endpoint = stack.open_udp(5)
+    endpoint.connect(B4, 9)
+    quoted = bytearray(bytes(IP(src=str(A4), dst=str(B4)) / UDP(sport=5, dport=9)))
+    quoted[2:4] = length.to_bytes(2, "big")
+    stack.receive([("x", [bytes(IP(src=str(B4), dst=str(A4)) / ICMP(type=3, code=4) / Raw(bytes(quoted)))])], NOW)
+    assert stack._ip.path_mtu(B4.packed, NOW) == mtu
+
+
+def test_the_longest_request() -> None:
+    stack = new_stack(A4)
+    endpoint = stack.ping(B4)
+    assert endpoint.send(NOW, 1, bytes(65_487))
+    with pytest.raises(MessageTooLong):
+        endpoint.send(NOW, 1, bytes(65_488))
+
+
+def test_what_is_told_about_missing_fragments_is_limited() -> None:
+    stack = new_stack(A4)
+    for number in range(60):
+        first = IP(src=f"10.0.0.{number}", dst=str(A4), id=number, flags="MF", proto=17) / Raw(bytes(16))
+        stack.receive([("b", [bytes(first)])], NOW)
+    assert len(packets_of(drain(stack, NOW + 30))) == 50
+    assert stack.dropped == {"fragment: timeout": 60, "icmp: rate limit": 10}

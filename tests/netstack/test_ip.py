@@ -59,7 +59,16 @@ def test_the_outbox_is_bounded() -> None:
         pass
     assert layer.outbox_bytes <= ip.MAX_OUTBOX_BYTES
     assert layer.dropped == {"outbox: full": 1}
+
+
+def test_a_datagram_goes_with_all_its_fragments_or_not_at_all() -> None:
+    layer = new()
+    while layer.outbox_bytes < ip.MAX_OUTBOX_BYTES - 50_000:
+        layer.send(B4, bytes(1000))
+    before = len(layer.outbox)
     assert not layer.send_payload(A4, B4, 17, bytes(60_000), 0.0)
+    assert (len(layer.outbox), layer.dropped) == (before, {"outbox: full": 1})
+    assert layer.send_payload(A4, B4, 17, bytes(40_000), 0.0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1240, 1260, 1261, 5000, 65_000])
