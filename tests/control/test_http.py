@@ -58,6 +58,26 @@ def test_a_request_and_its_answer() -> None:
     assert pair.answers == [Head(stream, 200, {"x-test": "1"}), Body(stream, b"done"), End(stream)]
 
 
+def asked(*headers: tuple[str, str]) -> list[Request | Cancelled]:
+    """What the server makes of headers that our client would not send."""
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+
+    client = H2Connection(H2Configuration(validate_outbound_headers=False))
+    client.initiate_connection()
+    client.send_headers(1, headers, end_stream=True)
+    return HttpServer().receive(client.data_to_send())
+
+
+def test_a_host_beside_another_authority_is_no_error() -> None:
+    pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "control.example:8080")]
+    assert asked(*pseudo, ("host", "control.example")) == [Request(1, "GET", "/", {"host": "control.example"}, b"")]
+
+
+def test_a_request_without_method_and_path_asks_for_nothing() -> None:
+    assert asked(("x-test", "1")) == [Request(1, "", "", {"x-test": "1"}, b"")]
+
+
 def test_trickling_bytes_make_the_same_request() -> None:
     pair = Pair()
     stream = pair.client.request("POST", "/p", b"body" * 100)

@@ -94,7 +94,9 @@ class _Half:
         from h2.connection import H2Connection
         from h2.settings import SettingCodes, Settings
 
-        self._h2: Any = H2Connection(H2Configuration(client_side=client, header_encoding="utf-8"))
+        # As Go's server, ours does not mind a Host that differs from :authority (tailscale-rs leaves the port out).
+        config = H2Configuration(client_side=client, header_encoding="utf-8", validate_inbound_headers=client)
+        self._h2: Any = H2Connection(config)
         settings = {
             SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
