@@ -402,7 +402,7 @@ def _take_ahead(tcb: Tcb, seq: int, payload: bytes) -> None:
     if tcb.out_of_order is None:
         tcb.out_of_order = OutOfOrder()
     duplicate = tcb.out_of_order.insert(seq, payload)
-    tcb.rcv_mss = max(tcb.rcv_mss, min(len(payload), 65_535))
+    tcb.rcv_mss = max(tcb.rcv_mss, len(payload))
     tcb.ooo_segments += 1
     tcb.charge()
     if duplicate is not None:
@@ -437,8 +437,7 @@ def _fill_gap(tcb: Tcb) -> None:
 
 def _schedule_ack(tcb: Tcb, size: int, segment: int, now: float) -> None:
     """Acknowledge at once from two segments on, else within 40 ms."""
-    if segment > tcb.rcv_mss:
-        tcb.rcv_mss = min(segment, 65_535)
+    tcb.rcv_mss = max(tcb.rcv_mss, segment)
     if now - tcb.data_received_time > tcb.rtt.rto:
         tcb.quick_acks = QUICK_ACKS  # after a pause, as at the beginning
     tcb.ack_pending += size

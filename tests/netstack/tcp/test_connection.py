@@ -492,3 +492,15 @@ def test_the_users_timeout_of_a_dialled_connection_counts_from_its_syn() -> None
             peer.clock.advance_to(peer.stack.deadline())
             drain(peer.stack, peer.now)
         assert connection.error == error
+
+
+def test_an_acknowledgement_lets_out_what_more_has_held() -> None:
+    """As in Linux: MSG_MORE is about the push that it belongs to, a cork about all of them."""
+    for cork, goes in ((False, True), (True, False)):
+        peer = Peer()
+        connection = peer.connect()
+        connection.set_cork(cork, peer.now)
+        connection.write(bytes(1208 + 100), peer.now, more=True)
+        assert [seen.size for seen in peer.take()] == [1208]
+        peer.send("A")
+        assert [seen.size for seen in peer.take()] == ([100] if goes else [])
