@@ -179,7 +179,11 @@ def test_a_followup_nobody_answers_is_asked_again_on_a_new_connection() -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(200, RegisterResponse(error="authkey already used").encode()), (401, b"authkey already used\n")],
+    [
+        (200, RegisterResponse(error="authkey already used").encode()),
+        (401, b"authkey already used\n"),
+        (401, RegisterResponse(error="authkey already used").encode()),
+    ],
 )
 def test_a_key_that_is_refused_is_fatal_and_not_tried_again(status: int, body: bytes) -> None:
     control = Scripted()
@@ -195,6 +199,28 @@ def test_a_key_that_is_refused_is_fatal_and_not_tried_again(status: int, body: b
     control.wind(3600)
     assert len(control.opens) == opened
     assert control.peers == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            b'{"User":{"ID":0},"NodeKeyExpired":false,"MachineAuthorized":false,"AuthURL":"","Error":""}',
+            "HTTP status 401",
+        ),
+        (b"{no JSON", "{no JSON"),
+        (b"", "HTTP status 401"),
+    ],
+)
+def test_a_refusal_that_says_nothing(body: bytes, reason: str) -> None:
+    """Headscale 0.23 refuses an auth key by a RegisterResponse with an empty Error."""
+    control = Scripted()
+    control.client(auth_key="tskey-auth-hidden")
+    control.run()
+    control.answer("register", body, 401)
+    error = problem(control).error
+    assert isinstance(error, AuthKeyRejected)
+    assert error.reason == reason
 
 
 def test_after_a_fatal_problem_login_starts_again() -> None:

@@ -22,6 +22,7 @@ Not here: what the pieces do in themselves (`uplink`, `login`, `mappoll`, `mapse
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -372,7 +373,7 @@ class Client:
         self._publisher.change(now)
 
     def _register_failed(self, exchange: Exchange, now: float) -> None:
-        error, fatal = remedies.registration_error(self._address, exchange.status, exchange.text)
+        error, fatal = remedies.registration_error(self._address, exchange.status, _refusal(exchange))
         if fatal and not self._met:
             self._stop(facts.Problem(error, fatal=True))
             return
@@ -527,3 +528,11 @@ class Client:
         self._publisher.failed(now)
         if exchange.status == 404:
             self._node_removed(exchange.text, now)
+
+
+def _refusal(exchange: Exchange) -> str:
+    """Headscale 0.23 refuses by a whole RegisterResponse, whose Error is mostly empty; others by a line of text."""
+    if exchange.text.startswith("{"):
+        with contextlib.suppress(MalformedError):
+            return RegisterResponse.decode(bytes(exchange.body)).error
+    return exchange.text
