@@ -40,7 +40,7 @@ def kind_of(datagram: bytes) -> str:
 
 
 class Side:
-    def __init__(self, name: str, device: Device, address: UdpAddress) -> None:
+    def __init__(self, name: str, device: Device, address: Destination) -> None:
         self.name = name
         self.device = device
         self.address = address
