@@ -84,8 +84,9 @@ def test_fast_start_gets_no_101_and_keeps_what_came_behind_the_head() -> None:
     ("request_text", "status", "extra"),
     [
         ("GET /derp HTTP/1.1\r\nHost: x\r\n\r\n", 426, b"Upgrade: DERP"),
-        ("GET /derp/probe HTTP/1.1\r\nHost: x\r\n\r\n", 200, b"Access-Control-Allow-Origin: *"),
-        ("GET /derp/latency-check HTTP/1.1\r\nHost: x\r\n\r\n", 200, b"Access-Control-Allow-Origin: *"),
+        ("GET /derp/probe HTTP/1.1\r\nConnection: close\r\n\r\n", 200, b"Access-Control-Allow-Origin: *"),
+        ("GET /derp/latency-check HTTP/1.1\r\nConnection: close\r\n\r\n", 200, b"Access-Control-Allow-Origin: *"),
+        ("GET /derp/probe HTTP/1.0\r\nHost: x\r\n\r\n", 200, b"Connection: close"),
         ("GET /generate_204 HTTP/1.1\r\nX-Tailscale-Challenge: ts_x.y\r\n\r\n", 204, b"response ts_x.y"),
         ("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, b"not found"),
     ],
@@ -101,6 +102,40 @@ def test_other_requests_are_answered_and_the_link_closed(request_text: str, stat
     assert relay.deadline() > 0.0
     relay.receive(Received(LINK, b"more"), 0.0)
     assert relay.transmit(0.0, BUDGET) == []
+
+
+PROBE = b"GET /derp/latency-check HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_probe_may_be_followed_by_another_and_by_derp() -> None:
+    """tailscale-rs measures by the second of one connection, and knows no home if there is none."""
+    relay = new_relay()
+    relay.receive(Accepted(LINK, REMOTE), 0.0)
+    for now in (0.0, 9.0, 18.0):
+        relay.receive(Received(LINK, PROBE), now)
+        (effect,) = relay.transmit(now, BUDGET)
+        assert b"HTTP/1.1 200 OK\r\n" in sent([effect])
+        assert b"Connection: keep-alive\r\n" in sent([effect])
+    relay.receive(Received(LINK, encode_request("relay") + client_info()), 20.0)
+    assert sent(relay.transmit(20.0, BUDGET)).startswith(b"HTTP/1.1 101 ")
+    assert len(relay.clients) == 1
+
+
+def test_after_the_last_probe_the_link_is_closed() -> None:
+    relay = new_relay()
+    relay.receive(Accepted(LINK, REMOTE), 0.0)
+    relay.receive(Received(LINK, PROBE), 1.0)
+    relay.transmit(1.0, BUDGET)
+    assert relay.transmit(10.9, BUDGET) == []
+    assert relay.transmit(11.0, BUDGET) == [Close(LINK)]
+
+
+def test_pipelined_probes_are_not_collected() -> None:
+    relay = new_relay()
+    relay.receive(Accepted(LINK, REMOTE), 0.0)
+    relay.receive(Received(LINK, PROBE * 1000), 0.0)
+    effects = relay.transmit(0.0, BUDGET)
+    assert (sent(effects).count(b"HTTP/1.1 200"), effects[-1]) == (2, Close(LINK))
 
 
 BREACHES = [
@@ -363,7 +398,7 @@ def test_a_full_link_keeps_an_answer_until_there_is_room() -> None:
     relay = new_relay()
     relay.receive(Accepted(LINK, REMOTE), 0.0)
     relay.receive(Full(LINK), 0.0)
-    relay.receive(Received(LINK, b"GET /derp/probe HTTP/1.1\r\n\r\n"), 0.0)
+    relay.receive(Received(LINK, b"GET / HTTP/1.1\r\n\r\n"), 0.0)
     assert relay.transmit(0.0, BUDGET) == []
     assert relay.deadline() > 0.0
     relay.receive(Room(LINK), 0.0)

@@ -125,6 +125,25 @@ def test_answer(method: str, path: str, status: int, body: bytes) -> None:
         assert f"Content-Length: {len(body)}".encode() in head
 
 
+@pytest.mark.parametrize(
+    ("request_line", "headers", "followed"),
+    [
+        ("GET /derp/probe HTTP/1.1", "", True),
+        ("HEAD /derp/latency-check HTTP/1.1", "Connection: keep-alive", True),
+        ("GET /derp/probe HTTP/1.0", "", False),
+        ("GET /derp/probe HTTP/1.1", "Connection: Close", False),
+        ("GET /derp/probe HTTP/1.1", "Content-Length: 3", False),
+        ("GET /derp/probe HTTP/1.1", "Transfer-Encoding: chunked", False),
+        ("POST /derp/probe HTTP/1.1", "", False),
+        ("GET /derp HTTP/1.1", "", False),
+        ("GET /generate_204 HTTP/1.1", "", False),
+    ],
+)
+def test_what_may_be_followed_by_another_request(request_line: str, headers: str, followed: bool) -> None:
+    request = parse_request("\r\n".join([request_line, "Host: x", *([headers] if headers else [])]))
+    assert request.may_be_followed is followed
+
+
 def test_a_probe_may_be_read_by_any_web_page() -> None:
     assert b"Access-Control-Allow-Origin: *\r\n" in answer(Request("GET", "/derp/probe", {}))
 

@@ -27,7 +27,7 @@ from tsnet.derp import frames
 from tsnet.derp.login import ServerInfo, encode_server_key, open_client_info, seal_server_info
 from tsnet.derp.queues import looks_like_disco
 from tsnet.derp.session import LOGIN_TIMEOUT, Session, Stage
-from tsnet.derp.upgrade import answer, encode_switching, parse_request
+from tsnet.derp.upgrade import Request, answer, encode_switching, parse_request
 
 MAX_PING_SIZE = 1000
 RESTART_TRY_FOR = 30.0
@@ -118,22 +118,31 @@ class Relay:
     # --- getting in ---------------------------------------------------------------------------------------------
 
     def _request(self, session: Session, data: bytes, now: float) -> bytes:
-        """Read the request head and answer it; returns what came behind it."""
-        whole = session.head.feed(data)
-        if whole is None:
-            return b""
-        head, rest = whole
-        request = parse_request(head)
-        if request.path != "/derp" or not request.wants_derp:
-            session.queues.control(answer(request))
-            self._finish(session)
-            return b""
+        """Read request heads and answer them; returns what came behind the one that asks for DERP.
+
+        A probe may be followed by another once its answer has left; what is pipelined ends the connection.
+        """
+        while (whole := session.head.feed(data)) is not None:
+            head, data = whole
+            request = parse_request(head)
+            if request.path == "/derp" and request.wants_derp:
+                self._upgrade(session, request, now)
+                return data
+            last = not request.may_be_followed or not session.queues.is_empty
+            session.queues.control(answer(request, last=last))
+            if last:
+                self._finish(session)
+                return b""
+            session.login_by = now + LOGIN_TIMEOUT
+            self._touch(session)
+        return b""
+
+    def _upgrade(self, session: Session, request: Request, now: float) -> None:
         if not request.is_fast_start:
             session.queues.control(encode_switching(self.public_key))
         session.queues.control(frames.encode(frames.SERVER_KEY, encode_server_key(self.public_key)))
         session.stage, session.login_by = Stage.LOGIN, now + LOGIN_TIMEOUT
         self._touch(session)
-        return rest
 
     def _login(self, session: Session, frame_type: int, payload: bytes, now: float) -> None:
         if frame_type != frames.CLIENT_INFO:

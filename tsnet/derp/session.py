@@ -1,6 +1,7 @@
 """One connection to the relay, as the relay sees it: its stage, its timers, what it was sent.
 
     HEAD ──GET /derp──► LOGIN ──ClientInfo──► OPEN          ENDING: the last bytes leave, then the link closes
+      ├── a probe: its answer, HEAD
       └── any other request: its answer, ENDING
 
 Not here: what frames mean and who gets what (`server`).

@@ -13,7 +13,7 @@
 |----------------------------------|-------------------------------------------------------------------|
 | /derp, Upgrade derp or websocket | 101, or silence for a fast start; then frames                     |
 | /derp, anything else             | 426                                                               |
-| /derp/probe, /derp/latency-check | GET, HEAD: 200; else 405                                          |
+| /derp/probe, /derp/latency-check | GET, HEAD: 200, and the connection stays; else 405                |
 | /generate_204                    | 204, and the challenge echoed                                     |
 | else                             | 404                                                               |
 
@@ -34,6 +34,8 @@ from tsnet.base.targets import origin_form
 from tsnet.derp.frames import PROTOCOL_VERSION
 
 MAX_HEAD_SIZE = 16 << 10
+
+PROBES = ("/derp/probe", "/derp/latency-check")
 
 _END = b"\r\n\r\n"
 _CHALLENGE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -67,6 +69,14 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    version: str = "HTTP/1.1"
+
+    @property
+    def may_be_followed(self) -> bool:
+        """A probe: latency is measured by the second on a connection."""
+        ends = "close" in self.headers.get("connection", "").lower() or self.version != "HTTP/1.1"
+        has_body = "content-length" in self.headers or "transfer-encoding" in self.headers
+        return self.path in PROBES and self.method in ("GET", "HEAD") and not ends and not has_body
 
     @property
     def wants_derp(self) -> bool:
@@ -100,7 +110,7 @@ def parse_request(head: str) -> Request:
         if not colon or not name or name != name.strip():
             raise MalformedError("not an HTTP header")
         headers[name.lower()] = value.strip()
-    return Request(words[0], origin_form(words[1]).partition("?")[0], headers)
+    return Request(words[0], origin_form(words[1]).partition("?")[0], headers, words[2])
 
 
 def parse_status(head: str) -> int:
@@ -121,20 +131,21 @@ def encode_switching(server_key: NodeKey) -> bytes:
     return _response("101 Switching Protocols", headers)
 
 
-def answer(request: Request) -> bytes:
-    """The whole response to a request that does not become a DERP connection; the link is closed after it."""
-    response = _answer(request)
+def answer(request: Request, *, last: bool = True) -> bytes:
+    """The whole response to a request that does not become a DERP connection. last: the link is closed after it."""
+    response = _answer(request, last)
     return response[: response.index(_END) + len(_END)] if request.method == "HEAD" else response
 
 
-def _answer(request: Request) -> bytes:
+def _answer(request: Request, last: bool) -> bytes:
     match request.path:
         case "/derp":
             return _text("426 Upgrade Required", "DERP requires connection upgrade\n", {"Upgrade": "DERP"})
-        case "/derp/probe" | "/derp/latency-check":
+        case path if path in PROBES:
             if request.method not in ("GET", "HEAD"):
                 return _text("405 Method Not Allowed", "a probe is GET or HEAD\n", {"Allow": "GET, HEAD"})
-            return _text("200 OK", "", {"Access-Control-Allow-Origin": "*"})
+            connection = {"Connection": "close" if last else "keep-alive"}
+            return _text("200 OK", "", {"Access-Control-Allow-Origin": "*", **connection})
         case "/generate_204":
             headers = {"Cache-Control": _NO_CACHE, "Connection": "close"}
             challenge = request.headers.get("x-tailscale-challenge", "")
