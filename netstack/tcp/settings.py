@@ -37,7 +37,7 @@ class Settings:
         self.retries = 15
         """Of data, before the peer counts as gone."""
         self.orphan_retries = 8
-        """Of data, and of probes of a closed window, when the application has closed."""
+        """Of probes of a closed window, when the application has closed. Data that it has written is worth more."""
         self.fin_timeout = 60.0
         """Seconds that a closed connection waits for the peer's FIN."""
         self.reordering = 3

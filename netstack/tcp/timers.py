@@ -104,12 +104,7 @@ def _most_retries(tcb: Tcb) -> int:
         return tcb.settings.syn_retries
     if tcb.state == states.SYN_RECEIVED:
         return tcb.settings.synack_retries
-    return _patience(tcb)
-
-
-def _patience(tcb: Tcb) -> int:
-    """Retransmissions and probes: fewer when nobody waits for their success."""
-    return tcb.settings.orphan_retries if tcb.orphaned else tcb.settings.retries
+    return tcb.settings.retries
 
 
 def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
@@ -124,7 +119,7 @@ def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
         tcb.force = True  # what fits, however little: corked, or a window too small to be worth it
         tcb.persist_at = math.inf
         return
-    if tcb.probes >= _patience(tcb):
+    if tcb.probes >= (tcb.settings.orphan_retries if tcb.orphaned else tcb.settings.retries):
         _give_up(layer, tcb)
         return
     tcb.probes += 1
