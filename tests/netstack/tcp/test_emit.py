@@ -517,7 +517,10 @@ def test_a_run_is_as_many_packets_as_the_budget_pays(budget: int) -> None:
     assert len(packets_of(runs)) == min(max(budget // (MSS + 52), 1), 10)
 
 
-@pytest.mark.parametrize(("mtu", "segment", "count"), [(1280, 65_535, 48), (1280, 1000, 49), (8000, 65_535, 8)])
+@pytest.mark.parametrize(
+    ("mtu", "segment", "count"),
+    [(1280, 65_535, 48), (1280, 1000, 49), (8000, 65_535, 8), (8000, 1538, 39), (8000, 2412, 26)],
+)
 def test_a_run_is_49_packets_and_65000_bytes_at_most(mtu: int, segment: int, count: int) -> None:
     """With 48 bytes for what WireGuard adds to each: one UDP_SEGMENT send."""
     pair = Pair(mtu=mtu)
