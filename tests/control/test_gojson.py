@@ -144,3 +144,9 @@ def test_a_line_for_people_stays_one() -> None:
     assert gojson.line("Zoë 商店") == "Zoë 商店"
     assert gojson.line("a\x1b[2J\r\nb\u202ec\u2028") == "a?[2J??b?c?"
     assert gojson.line(7) == ""
+
+
+def test_names_of_fields_in_any_case() -> None:
+    value = {"HostInfo": 1, "version": 2, "Version": 3, "Other": 4}
+    assert gojson.spelled(value, ("Hostinfo", "Version")) == {"Hostinfo": 1, "Version": 3, "Other": 4}
+    assert gojson.spelled(None, ("Hostinfo",)) == {}

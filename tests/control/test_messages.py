@@ -134,6 +134,19 @@ def test_a_map_request_both_ways() -> None:
         assert MapRequest.decode(request.encode()) == request
 
 
+@pytest.mark.parametrize("kind", [RegisterRequest, MapRequest])
+def test_a_request_may_spell_its_fields_otherwise(kind: type[RegisterRequest] | type[MapRequest]) -> None:
+    """As tailscale-rs does."""
+    network = {"PreferredDerp": 900, "DerpLatency": {"900-v4": 0.0001}}
+    host = {"IpnVersion": "0.5.0", "Hostname": "rusty", "NetInfo": network}
+    request = kind.decode(json.dumps({"NodeKey": NODE_KEY.text(), "HostInfo": host}).encode())
+    assert request.hostinfo == {
+        "IPNVersion": "0.5.0",
+        "Hostname": "rusty",
+        "NetInfo": {"PreferredDERP": 900, "DERPLatency": {"900-v4": 0.0001}},
+    }
+
+
 @pytest.mark.parametrize("document", [b"{}", b'{"NodeKey":"nodekey:%s"}' % (b"0" * 64), b"[]", b""])
 def test_requests_without_a_node_key_are_malformed(document: bytes) -> None:
     with pytest.raises(MalformedError):

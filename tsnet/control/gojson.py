@@ -3,6 +3,7 @@
     null or absent list, map, string, number     empty          ids as map keys      {"12": …}
     times                                        RFC 3339 with nanoseconds; year 1 means none
     keys                                         "nodekey:…"; zero key or "" means none
+    names of fields                              in any case: "HostInfo" is "Hostinfo" (`spelled`)
     addresses                                    "100.64.0.1", "100.64.0.1/32", "1.2.3.4:5", "[::1]:5"
 
 A value of the wrong kind reads as absent: a server that is newer than we are must not cost us the rest of the
@@ -81,6 +82,12 @@ def is_shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
     if isinstance(value, dict):
         return levels > 0 and all(is_shallow(item, levels - 1) for item in value.values())
     return not isinstance(value, list) or (levels > 0 and all(is_shallow(item, levels - 1) for item in value))
+
+
+def spelled(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """An object with the fields of these names under them, whatever their case; clients not of Go rely on that."""
+    wanted = {name.lower(): name for name in names}
+    return {wanted.get(name.lower(), name): item for name, item in mapping(value).items()}
 
 
 def tri(value: Any) -> bool | None:

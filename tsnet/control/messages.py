@@ -28,6 +28,7 @@ from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson, tailcfg
 from tsnet.control.gojson import integer, items, key, line, mapping, numbered, text
+from tsnet.control.hostinfo import FIELDS
 from tsnet.control.mapframes import expand
 from tsnet.netmap.merge import MapUpdate, PeerChange
 from tsnet.netmap.model import UserProfile
@@ -67,6 +68,21 @@ class ControlKeys:
         return jsonobject.encode({"legacyPublicKey": MachineKey.zero().text(), "publicKey": self.public.text()})
 
 
+# --- requests' fields --------------------------------------------------------------------------------------------
+
+HOST_NAMES = (*FIELDS, "NetInfo")
+NET_NAMES = ("PreferredDERP", "DERPLatency")
+
+
+def _request(document: bytes) -> JsonObject:
+    """Go's servers take any case, and tailscale-rs writes HostInfo and PreferredDerp."""
+    fields = gojson.spelled(jsonobject.parse(document), ("Hostinfo",))
+    host = gojson.spelled(gojson.raw(fields.get("Hostinfo")), HOST_NAMES)
+    if "NetInfo" in host:
+        host["NetInfo"] = gojson.spelled(host["NetInfo"], NET_NAMES)
+    return {**fields, "Hostinfo": host}
+
+
 # --- register ---------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +119,7 @@ class RegisterRequest:
 
     @classmethod
     def decode(cls, document: bytes) -> RegisterRequest:
-        fields = jsonobject.parse(document)
+        fields = _request(document)
         node_key = key(NodeKey, fields.get("NodeKey"))
         if node_key is None:
             raise MalformedError("register request without NodeKey")
@@ -115,7 +131,7 @@ class RegisterRequest:
             auth_key=text(mapping(fields.get("Auth")).get("AuthKey")),
             expiry=gojson.unix_time(fields.get("Expiry")),
             followup=text(fields.get("Followup")),
-            hostinfo=gojson.raw(fields.get("Hostinfo")),
+            hostinfo=fields["Hostinfo"],
             ephemeral=fields.get("Ephemeral") is True,
         )
 
@@ -198,7 +214,7 @@ class MapRequest:
 
     @classmethod
     def decode(cls, document: bytes) -> MapRequest:
-        fields = jsonobject.parse(document)
+        fields = _request(document)
         node_key = key(NodeKey, fields.get("NodeKey"))
         if node_key is None:
             raise MalformedError("map request without NodeKey")
@@ -211,7 +227,7 @@ class MapRequest:
             stream=fields.get("Stream") is True,
             omit_peers=fields.get("OmitPeers") is True,
             read_only=fields.get("ReadOnly") is True,
-            hostinfo=gojson.raw(fields.get("Hostinfo")),
+            hostinfo=fields["Hostinfo"],
             endpoints=gojson.endpoints(fields.get("Endpoints")),
             endpoint_types=tuple(integer(item) for item in items(fields.get("EndpointTypes"))),
         )
