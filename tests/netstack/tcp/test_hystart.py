@@ -8,6 +8,7 @@ import pytest
 
 from netstack.tcp.congestion import Congestion
 from netstack.tcp.hystart import CSS_GROWTH_DIVISOR, CSS_ROUNDS, N_RTT_SAMPLE, HyStart
+from tests.netstack.peer import Peer
 
 FLIGHT = 10_000
 
@@ -124,3 +125,19 @@ def test_after_jitter_the_five_rounds_are_counted_anew() -> None:
     assert not any(play_round(hystart, number, rtt) for number, rtt in enumerate(rtts))
     assert hystart.divisor == CSS_GROWTH_DIVISOR
     assert play_round(hystart, len(rtts), 0.13)
+
+
+@pytest.mark.parametrize(("rtts", "divisor"), [([0.1, 0.1, 0.1], 1), ([0.1, 0.15], CSS_GROWTH_DIVISOR)])
+def test_a_connection_tells_it_each_round_trip(rtts: list[float], divisor: int) -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.send("A")
+    peer.connection.write(bytes(200_000), peer.now)
+    for rtt in rtts:
+        sent = peer.take()
+        assert len(sent) >= 10
+        peer.clock.advance(rtt)
+        for seen in sent:
+            peer.send("A", ack=seen.seq + seen.size)
+    congestion = peer.connection._tcb.congestion
+    assert (congestion.hystart.divisor, congestion.ssthresh) == (divisor, math.inf)
