@@ -285,6 +285,30 @@ def test_a_deleted_node_that_is_not_ephemeral_is_told(lab: Lab) -> None:
 
 
 @one_leg
+def test_an_expired_node_is_told_and_comes_back_with_a_key(lab: Lab) -> None:
+    store, key = MemoryStore(), lab.headscale.auth_key()
+    with lab.node("aged", auth_key=key, ephemeral=False, state=store) as node:
+        addresses = node.addresses
+        assert node.ping("gopeer").seconds < 2
+        lab.headscale.expire_node("aged")
+        until(lambda: refuses_as_expired(node), 5)
+    with lab.node("aged", auth_key=key, ephemeral=False, state=store) as node:
+        assert node.addresses == addresses
+        assert node.ping("gopeer", timeout=10).seconds < 10
+    lab.headscale.delete_node("aged")
+
+
+def refuses_as_expired(node: tsnet.Server) -> bool:
+    try:
+        node.ping("gopeer", timeout=1)
+    except tsnet.KeyExpired:
+        return True
+    except tsnet.DialTimeout:
+        pass
+    return False
+
+
+@one_leg
 def test_one_key_in_two_nodes(lab: Lab) -> None:
     """The first learns of it from its own Node, which comes back with a disco key that it did not send."""
     store = MemoryStore()
