@@ -201,3 +201,15 @@ def test_an_acknowledgement_reports_as_many_stretches_as_its_options_have_room_f
     (ack,) = peer.take()
     assert len(ack.options.sack) == count
     assert ack.options.sack[0] == ack.options.sack[1]
+
+
+def test_half_a_round_trip_tells_nothing_of_what_is_read_in_one() -> None:
+    peer = measured()
+    assert rounds(peer, 699_000, pause=0.05) == [MIB]
+    assert rounds(measured(), 699_000, pause=0.1)[0] > MIB
+
+
+def test_what_was_here_in_part_is_acknowledged_at_once() -> None:
+    peer = under_way()
+    peer.send("A", seq=peer.seq - 5, payload=bytes(10))
+    assert [seen.ack for seen in peer.take()] == [peer.seq + 5]

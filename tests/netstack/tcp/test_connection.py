@@ -504,3 +504,11 @@ def test_an_acknowledgement_lets_out_what_more_has_held() -> None:
         assert [seen.size for seen in peer.take()] == [1208]
         peer.send("A")
         assert [seen.size for seen in peer.take()] == ([100] if goes else [])
+
+
+def test_closing_throws_away_what_is_unread() -> None:
+    peer = Peer()
+    connection = peer.connect()
+    peer.send("A", payload=b"unread")
+    connection.close(peer.now)
+    assert (connection.read(), connection.info().unread) == (b"", 0)
