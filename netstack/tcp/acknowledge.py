@@ -289,7 +289,6 @@ def _continue(tcb: Tcb, ack: int, acked: int, options: Options, delivered: list[
         recovery.rack.recovered()
         recovery.state = OPEN
         recovery.frto.end()
-        recovery.dupacks = 0
 
 
 def _doubts(tcb: Tcb, acked: int, delivered: list[Sent], is_duplicate: bool) -> bool:
@@ -314,7 +313,6 @@ def _take_back(tcb: Tcb) -> None:
     recovery.undo.forget()
     recovery.frto.end()
     recovery.state = OPEN
-    recovery.dupacks = 0
 
 
 # windows and timers ---------------------------------------------------------------------------------------------

@@ -611,3 +611,32 @@ def test_the_duplicate_of_a_probe_counts_when_nothing_is_out_any_more(stamps: bo
     peer.clock.advance(0.1)
     peer.send("A")
     assert peer.connection.info().ssthresh == math.inf
+
+
+def test_a_probe_that_was_answered_is_no_part_of_a_later_episode() -> None:
+    """What that one sent again is all that has to be reported for it to be taken back."""
+    mss = 1220
+    peer = Peer(stamps=False)
+    peer.connect(rtt=0.1)
+    peer.connection.write(bytes(mss), peer.now)
+    peer.take()
+    peer.next()
+    peer.send("A", blocks=[(1, 1 + mss)])
+    peer.connection.write(bytes(10 * mss), peer.now)
+    una = peer.take()[0].seq
+    peer.send("A", ack=una, blocks=[(una + mss, una + 9 * mss)])
+    assert [seen.seq for seen in peer.take()] == [una]
+    peer.send("A", ack=una + 9 * mss, blocks=[(una, una + mss)])
+    info = peer.connection.info()
+    assert (info.ca_state, info.ssthresh) == ("open", math.inf)
+
+
+@pytest.mark.parametrize("data", [b"", b"x"])
+def test_a_sack_after_a_timeout_shows_that_it_was_real(data: bytes) -> None:
+    """RFC 5682 §3.1, step 3a: new data arrived before what was lost; the segment may carry data of its own."""
+    peer, una = sender(stamps=False)
+    timed_out(peer)
+    peer.send("A", ack=una + 1220)
+    new = peer.take()
+    peer.send("PA", ack=una + 1220, payload=data, blocks=[(new[0].seq, new[0].seq + 1220)])
+    assert una + 1220 in [seen.seq for seen in peer.take()]
