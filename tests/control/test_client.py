@@ -648,6 +648,31 @@ def test_a_late_404_about_the_deleted_node_does_not_hit_the_new_one() -> None:
     assert control.waits("update")
 
 
+@pytest.mark.parametrize("purpose", ["update", "poll"])
+@pytest.mark.parametrize("answered_first", [True, False], ids=["after", "during"])
+def test_a_404_about_the_key_that_a_login_replaces_removes_nobody(purpose: str, answered_first: bool) -> None:
+    control = Scripted()
+    client = control.join()
+    control.updates_pass = False
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    client.login(control.now, "another key")
+    control.run()
+    old = control.find(purpose)
+    if answered_first:
+        control.answer("register", WELCOME.encode())
+        assert control.find(purpose).map.node_key != old.map.node_key
+    else:
+        if purpose == "poll":
+            control.send(b"", end=True)
+            control.wind(1)
+        control.answer(purpose, b"node not found", 404)
+        control.answer("register", WELCOME.encode())
+    control.wind(10)
+    assert control.told(facts.NodeRemoved) == []
+    assert len(control.told(facts.NodeKeyRotated)) == 1
+    assert control.find("poll").map.node_key == node_public(client._login.private)
+
+
 def test_an_empty_map_makes_us_ask_whether_control_still_knows_us() -> None:
     control = Scripted()
     control.join()

@@ -367,6 +367,7 @@ class Client:
         if outcome.rotated:
             self._facts.append(facts.NodeKeyRotated(self._login.private, outcome.old))
             self._end_poll()
+            self._end_update(now)
         self._facts.append(facts.LoggedIn(outcome.user))
         self._register_backoff.succeeded()
         self._registered, self._poll_at = True, now
@@ -479,11 +480,10 @@ class Client:
 
     def _poll_ended(self, exchange: Exchange, now: float) -> None:
         poll, self._poll = self._poll, None
+        self._poll_at = now + self._poll_backoff.failed()
         if exchange.status == 404:
             self._node_removed(exchange.text, now)
-            return
-        self._poll_at = now + self._poll_backoff.failed()
-        if exchange.status == 200 and poll is not None and poll.got_map:
+        elif exchange.status == 200 and poll is not None and poll.got_map:
             self._look_for_a_duplicate(now)
         elif exchange.status not in (0, 200):
             detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
@@ -498,7 +498,8 @@ class Client:
             self._facts.append(facts.DuplicateNode(reason))
 
     def _node_removed(self, text: str, now: float) -> None:
-        if not self._registered:
+        """Control does not know our key: the node was deleted, unless a login is just replacing that key."""
+        if not self._registered or self._login.wanted:
             return
         self._registered = False
         self._end_poll()
@@ -516,7 +517,7 @@ class Client:
         self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
 
     def _end_update(self, now: float) -> None:
-        """It was about a node that is no more: its answer must not be taken for one about the next."""
+        """It was about a key that is no more: its answer must not be taken for one about the next."""
         if self._publisher.stream is not None and self._uplink is not None:
             self._uplink.cancel(self._publisher.stream)
             self._publisher.failed(now)
