@@ -763,6 +763,27 @@ def test_a_logout_of_a_node_nobody_knows_is_done(status: int) -> None:
     assert control.facts[-1] == facts.LoggedOut()
 
 
+@pytest.mark.parametrize("purpose", ["update", "poll"])
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_a_404_while_we_are_leaving_is_no_removal(purpose: str, ephemeral: bool) -> None:
+    """Control forgets the node at our wish; what else was under way may hear of it first."""
+    control = Scripted()
+    client = control.join(ephemeral=ephemeral)
+    control.updates_pass = False
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    if purpose == "poll":
+        control.send(b"", end=True)
+        control.wind(1)
+    client.logout(control.now)
+    control.run()
+    control.answer(purpose, b"node not found", 404)
+    control.answer("register", RegisterResponse(node_key_expired=True).encode())
+    control.wind(10)
+    assert control.told(facts.NodeRemoved) == []
+    assert control.facts[-1] == facts.LoggedOut()
+    assert control.peers == {}
+
+
 def test_a_node_that_never_logged_in_has_nothing_to_log_out_from() -> None:
     control = Scripted()
     client = control.client()

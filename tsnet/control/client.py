@@ -498,8 +498,11 @@ class Client:
             self._facts.append(facts.DuplicateNode(reason))
 
     def _node_removed(self, text: str, now: float) -> None:
-        """Control does not know our key: the node was deleted, unless a login is just replacing that key."""
-        if not self._registered or self._login.wanted:
+        """Control does not know our key: the node was deleted, unless a login is just replacing that key.
+
+        When we are leaving it is as it should be, and the answer to the logout says so.
+        """
+        if not self._registered or self._login.wanted or self._leaving:
             return
         self._registered = False
         self._end_poll()
