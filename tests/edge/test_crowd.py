@@ -20,6 +20,16 @@ def test_a_source_has_its_share_and_no_more() -> None:
     assert crowd.refused == {SOURCE_FULL: 1}
 
 
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "::1"])
+def test_loopback_is_no_source_and_counts_in_the_total(loopback: str) -> None:
+    """All nodes of a test are there, or all those behind a proxy."""
+    crowd = Crowd(5, 2)
+    assert enter(crowd, range(4), loopback) == [""] * 4
+    assert enter(crowd, [4, 5], "192.0.2.1") == ["", FULL]
+    crowd.leave(("listen", 80, 0))
+    assert enter(crowd, [6, 7], loopback) == ["", FULL]
+
+
 def test_all_together_are_bounded() -> None:
     crowd = Crowd(3, 2)
     assert [*enter(crowd, [0, 1], "192.0.2.1"), *enter(crowd, [2, 3], "192.0.2.2")] == ["", "", "", FULL]

@@ -18,7 +18,7 @@ from tests.edge.streams import Streams
 from tsnet.base.links import Accepted, Close, Closed, Open, Opened, Received, Tls
 from tsnet.edge import links, listeners
 from tsnet.edge.channel import Ended
-from tsnet.edge.crowd import MAX_LINKS_OF_A_SOURCE, SOURCE_FULL, UNOPENED, Crowd
+from tsnet.edge.crowd import FULL, MAX_LINKS_OF_A_SOURCE, UNOPENED, Crowd
 from tsnet.edge.listeners import MAX_UNOPENED, OPEN_TIMEOUT, PAUSE, Listener
 
 
@@ -173,18 +173,18 @@ def test_clients_on_their_way_are_bounded(
 def test_whoever_is_too_many_is_closed_before_a_handshake(
     streams: Streams, clients: list[socket.socket], leaf: Issued
 ) -> None:
-    crowd = Crowd(10, 3)
+    crowd = Crowd(3, 3)
     listener = streams.listener(leaf.server_context(), crowd=crowd)
     for _ in range(5):
         connect(listener, clients)
     streams.until(lambda: sum(crowd.refused.values()) == 2)
     assert [client.recv(1) for client in clients[3:]] == [b"", b""]
-    assert crowd.refused == {SOURCE_FULL: 2}
+    assert crowd.refused == {FULL: 2}
     assert len(crowd) == len(listener._channels) == 3
 
 
 def test_a_link_counts_until_its_descriptor_is_closed(streams: Streams, clients: list[socket.socket]) -> None:
-    crowd = Crowd(10, 1)
+    crowd = Crowd(1, 1)
     listener = streams.listener(crowd=crowd)
     client = connect(listener, clients)
     listener.apply(Close(streams.event(listener, Accepted).link))
@@ -202,7 +202,7 @@ def test_a_link_counts_until_its_descriptor_is_closed(streams: Streams, clients:
 def test_a_link_that_never_opens_leaves_too(
     streams: Streams, clients: list[socket.socket], leaf: Issued, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd = Crowd(10, 1)
+    crowd = Crowd(1, 1)
     listener = streams.listener(leaf.server_context(), sniff_tls=True, crowd=crowd)
     connect(listener, clients).sendall(b"\x16" + bytes(50))
     streams.until(lambda: not listener._remotes and len(crowd) == 0 and list(streams.reactor._timers))

@@ -4,8 +4,9 @@
                        ->  a reason   it is to be closed at once, and counts in `refused`
     leave(link)
 
-A source is a v4 address or a v6 /64 (`base.addresses.owner_of`). A link counts from `accept` on, before TLS and before
-anybody has proved a key, and until its descriptor is closed.
+A source is a v4 address or a v6 /64 (`base.addresses.owner_of`). Loopback is none: from there come all nodes of a test,
+and whatever a proxy in front passes on, so that it counts in the total alone. A link counts from `accept` on, before
+TLS and before anybody has proved a key, and until its descriptor is closed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tsnet.errors import ConfigError
 MAX_LINKS = 4096
 MAX_LINKS_OF_A_SOURCE = 256
 """A node has one to its relay and one to control, for a moment two. Of 1,024 descriptors half are left for others."""
+
+LOOPBACK = ("127.0.0.1", "::1")
 
 FULL = "too many connections"
 SOURCE_FULL = "too many connections of one source"
@@ -46,7 +49,7 @@ class Crowd:
     def enter(self, link: Link, host: str) -> str:
         source = owner_of(host)
         refusal = ""
-        if self._by_source[source] >= self._most_of_a_source:
+        if host not in LOOPBACK and self._by_source[source] >= self._most_of_a_source:
             refusal = SOURCE_FULL
         elif len(self) >= self._most:
             refusal = FULL

@@ -46,7 +46,8 @@ class Tailnet:
     host: the address to listen on; the ports default to free ones.
     tls: False leaves the relay plain HTTP (clients then need TS_DEBUG_USE_DERP_HTTP=1).
     max_connections, max_connections_per_source: how many control and the relay each keep; a node needs one of either,
-    and while it joins two of control's. A source is a v4 address or a v6 /64: all nodes of one machine are one.
+    and while it joins two of control's. A source is a v4 address or a v6 /64: all nodes of another machine are one.
+    Those on the loopback of this one are bounded by max_connections alone.
     world: for tests in virtual time; use `async with`.
     """
 
