@@ -535,6 +535,44 @@ def test_old_packets_shake_no_session_that_is_there(pair: Pair) -> None:
     assert pair.kinds() == []
 
 
+def test_a_flood_by_a_lost_session_makes_handshakes_at_the_pace_of_silence(pair: Pair) -> None:
+    """A peer, or its relay, that goes on sending by a session of the past, and answers nothing."""
+    restart_behind_a_relay(pair)
+    old = peer(pair.a).keypairs.current
+    assert old is not None
+    begun, flood = pair.now, old.seal_run([DATA] * 20, 1280)
+    pair.drop = lambda sender, datagram: sender is pair.b
+    for tenth in range(1, 1200):
+        pair.inject(pair.b, pair.a.address, *flood)
+        pair.run(begun + tenth / 10)
+    assert len(pair.sent(pair.b, "initiation")) <= 120 / REKEY_TIMEOUT + 2 * len(EARLY_RETRIES)
+    assert len(pair.b.device._alarms) < 10
+
+
+def test_two_that_have_lost_their_session_both_agree_on_one(pair: Pair) -> None:
+    """Packets of the old one cross meanwhile, and go on crossing."""
+    pair.establish()
+    pair.a.address, pair.b.address = DerpAddress(1, pair.a.key), DerpAddress(1, pair.b.key)
+    flights = []
+    for sender in (pair.a, pair.b):
+        old = peer(sender).keypairs.current
+        assert old is not None
+        flights.append((pair.other(sender), sender.address, old.seal_run([DATA] * 5, 1280)))
+    for side in (pair.a, pair.b):
+        side.device.reset_peer(pair.other(side).key, pair.now)
+    pair.log.clear()
+    begun = pair.now
+    for tenth in range(1, 1000):
+        for receiver, source, datagrams in flights:
+            pair.inject(receiver, source, *datagrams)
+        pair.run(begun + tenth / 10)
+    assert len(pair.sent(pair.a, "initiation")) + len(pair.sent(pair.b, "initiation")) <= 2
+    for side in (pair.a, pair.b):
+        pair.send(side, DATA)
+    pair.run(pair.now + 1)
+    assert (pair.a.received, pair.b.received) == ([DATA], [DATA])
+
+
 def test_where_nobody_vouches_for_the_sender_a_lost_session_stays_silent(pair: Pair) -> None:
     restart_behind_a_relay(pair)
     pair.a.address = UdpAddress("192.0.2.1", 41641)
