@@ -147,8 +147,11 @@ class IcmpLayer:
 
     def receive(self, source: bytes, destination: bytes, message: bytes, now: float, verified: bool) -> None:
         parsed = icmp.parse(source, destination, message, verified=verified)
+        protocol = icmp.V4_PROTOCOL if len(source) == 4 else icmp.V6_PROTOCOL
         if isinstance(parsed, str):
             self._ip.dropped[parsed] += 1
+        elif destination not in self._ip.addresses and not icmp.is_error(protocol, message):
+            self._ip.dropped["ip: not for us"] += 1  # only what we have sent in its name concerns us
         elif len(source) == 4:
             self._receive_v4(source, destination, parsed, now)
         else:

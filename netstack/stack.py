@@ -252,7 +252,9 @@ class Stack:
     # inside -----------------------------------------------------------------------------------------------------
 
     def _is_forwarded(self, protocol: int, destination: bytes) -> bool:
-        if protocol not in self._ip.takes_any:
+        """Whether a forwarder takes it, or it may be an error about what one has sent in the destination's name."""
+        about = icmp.V4_PROTOCOL if len(destination) == 4 else icmp.V6_PROTOCOL
+        if protocol not in self._ip.takes_any and not (protocol == about and self._ip.takes_any):
             return False
         return not (ipv4.is_martian(destination) if len(destination) == 4 else ipv6.is_martian(destination))
 
@@ -270,6 +272,8 @@ class Stack:
     def _expire(self, now: float) -> None:
         self._flows.expire(now)
         for key, first in self._fragments.expire(now):
+            if icmp.is_error(key[3], first):
+                continue
             self._icmp.reassembly_time_exceeded(first_fragment(*key, first), key[0], key[1], now)
 
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:

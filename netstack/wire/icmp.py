@@ -33,6 +33,7 @@ V4_HOST_UNREACHABLE, V4_PROTOCOL_UNREACHABLE, V4_PORT_UNREACHABLE, V4_FRAGMENTAT
 V6_ADDRESS_UNREACHABLE, V6_PORT_UNREACHABLE = 3, 4
 
 _HEADER = Struct("!BBHI")
+_V4_ERRORS = (b"\x03", b"\x04", b"\x05", b"\x0b", b"\x0c")  # with source quench and redirect
 
 
 class IcmpMessage(NamedTuple):
@@ -57,6 +58,13 @@ def build(source: bytes, destination: bytes, type_: int, code: int, rest: int, b
     """One message, to go behind an IP header. Addresses of 16 bytes make it ICMPv6."""
     total = _pseudo(source, destination, HEADER_SIZE + len(body)) + (type_ << 8 | code) + rest + checksum.partial(body)
     return _HEADER.pack(type_, code, checksum.finish(total), rest) + body
+
+
+def is_error(protocol: int, message: bytes) -> bool:
+    """Whether a message, or its beginning, is an error: about which no other error is sent (RFC 1122 §3.2.2)."""
+    if protocol == V4_PROTOCOL:
+        return message[:1] in _V4_ERRORS
+    return protocol == V6_PROTOCOL and b"" < message[:1] < b"\x80"
 
 
 def _pseudo(source: bytes, destination: bytes, length: int) -> int:

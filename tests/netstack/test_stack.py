@@ -103,6 +103,16 @@ def test_fragments_that_never_complete_are_given_up() -> None:
     assert stack.dropped == {"fragment: timeout": 1}
 
 
+def test_of_an_error_whose_fragments_never_complete_nobody_is_told() -> None:
+    stack = new_stack(A4, A6)
+    error = bytes([3, 3]) + bytes(798)
+    first = IP(src=str(B4), dst=str(A4), id=9, flags="MF", proto=1) / Raw(error)
+    other = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=9, m=1, nh=58) / Raw(error)
+    stack.receive([("b", [bytes(first), bytes(other)])], NOW)
+    assert drain(stack, NOW + 60) == []
+    assert stack.dropped == {"fragment: timeout": 2}
+
+
 def test_fragments_of_ipv6_that_never_complete_are_given_up() -> None:
     stack = new_stack(A6)
     first = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=9, m=1, nh=17) / Raw(bytes(800))

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from netstack import AddressNotAvailable, EndpointClosed, MessageTooLong, Stack, UdpFlow
+from netstack.ip import IPAddress
 from netstack.udp import MAX_QUEUE_BYTES
 from netstack.udp_flows import DNS_IDLE, IDLE, MAX_FLOW_BYTES, MAX_FLOWS
 from netstack.wire import icmp, udp
@@ -160,21 +161,33 @@ def test_a_link_that_is_gone_ends_its_flows() -> None:
     assert stack.take_ready() == [flow]
 
 
-def unreachable(payload: bytes, *, port: int = 5) -> bytes:
-    """What the peer says of a datagram of the flow."""
+def unreachable(payload: bytes, *, port: int = 5, to: IPAddress = FAR) -> bytes:
+    """What the peer says of a datagram of the flow, to whom it seems to come from."""
     quoted = build_packet(FAR.packed, B4.packed, 17, udp.build(FAR.packed, 4000, B4.packed, port, payload))
-    message = icmp.build(B4.packed, A4.packed, icmp.V4_UNREACHABLE, icmp.V4_PORT_UNREACHABLE, 0, quoted)
-    return build_packet(B4.packed, A4.packed, icmp.V4_PROTOCOL, message)
+    message = icmp.build(B4.packed, to.packed, icmp.V4_UNREACHABLE, icmp.V4_PORT_UNREACHABLE, 0, quoted)
+    return build_packet(B4.packed, to.packed, icmp.V4_PROTOCOL, message)
 
 
-def test_icmp_about_a_flow_is_told_and_does_not_end_it() -> None:
+@pytest.mark.parametrize("to", [FAR, A4])
+def test_icmp_about_a_flow_is_told_and_does_not_end_it(to: IPAddress) -> None:
     stack = new_stack(A4)
     flow = accepted(stack)
     flow.send(b"x", NOW)
-    receive(stack, unreachable(b"x"))
+    receive(stack, unreachable(b"x", to=to))
     assert (stack.take_ready(), flow.take_error(), flow.is_closed) == ([flow], "refused", False)
-    receive(stack, unreachable(b"x", port=6))
+    receive(stack, unreachable(b"x", port=6, to=to))
     assert stack.dropped == {"icmp: for no connection": 1}
+
+
+def test_of_icmp_to_others_only_errors_are_taken() -> None:
+    stack = new_stack(A4)
+    echo = icmp.build(B4.packed, FAR.packed, icmp.V4_ECHO_REQUEST, 0, 1, b"?")
+    packet = build_packet(B4.packed, FAR.packed, icmp.V4_PROTOCOL, echo)
+    receive(stack, packet, unreachable(b"x"))
+    assert stack.dropped == {"ip: not for us": 2}  # nobody forwards
+    stack.forward_udp()
+    receive(stack, packet, build_packet(B4.packed, FAR.packed, icmp.V6_PROTOCOL, echo))
+    assert (stack.dropped, stack.deadline()) == ({"ip: not for us": 4}, math.inf)
 
 
 def test_icmp_about_a_flow_that_waits_is_for_nobody() -> None:

@@ -239,7 +239,7 @@ def test_what_nobody_looks_at_is_not_kept() -> None:
 
 
 def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> None:
-    """What it quotes has somebody else's address as its source, and is ours all the same."""
+    """What it quotes has somebody else's address as its source, who is told, and is ours all the same."""
     pair = Pair(mtu=1500)
     forwarder = pair.b.forward_tcp()
     client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
@@ -251,8 +251,10 @@ def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> N
     far.write(bytes(5000), pair.now)
     longest = max(packets_of(drain(pair.b, pair.now)), key=len)
     assert len(longest) == 1500
-    message = icmp.build(A4.packed, B4.packed, icmp.V4_UNREACHABLE, icmp.V4_FRAGMENTATION_NEEDED, 1300, longest[:28])
-    pair.b.receive([("a", [build_packet(A4.packed, B4.packed, icmp.V4_PROTOCOL, message)])], pair.now)
+    there = longest[12:16]
+    assert there == ELSEWHERE.packed
+    message = icmp.build(A4.packed, there, icmp.V4_UNREACHABLE, icmp.V4_FRAGMENTATION_NEEDED, 1300, longest[:28])
+    pair.b.receive([("a", [build_packet(A4.packed, there, icmp.V4_PROTOCOL, message)])], pair.now)
     assert far.info().mtu == 1300
     received = bytearray()
 

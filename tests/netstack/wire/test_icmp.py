@@ -77,3 +77,10 @@ def test_the_numbers_of_rfc_792_and_rfc_4443() -> None:
     assert (icmp.V6_UNREACHABLE, icmp.V6_TOO_BIG, icmp.V6_TIME_EXCEEDED, icmp.V6_PARAMETER_PROBLEM) == (1, 2, 3, 4)
     assert (icmp.V6_ECHO_REQUEST, icmp.V6_ECHO_REPLY) == (128, 129)
     assert (icmp.V6_ADDRESS_UNREACHABLE, icmp.V6_PORT_UNREACHABLE) == (3, 4)
+
+
+def test_what_is_an_error() -> None:
+    assert [kind for kind in range(256) if icmp.is_error(icmp.V4_PROTOCOL, bytes([kind]))] == [3, 4, 5, 11, 12]
+    assert [kind for kind in range(256) if icmp.is_error(icmp.V6_PROTOCOL, bytes([kind]))] == list(range(128))
+    assert not any(icmp.is_error(protocol, b"") for protocol in (icmp.V4_PROTOCOL, icmp.V6_PROTOCOL))
+    assert not icmp.is_error(17, b"\x03")
