@@ -12,6 +12,7 @@ from tests.control.joined import BASE_URL, BUDGET, CONTROL_PRIVATE, DERP_MAP, WA
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Accepted, Close, Closed, Data, Full, Received, Room
+from tsnet.control import server as server_module
 from tsnet.control.facts import DuplicateNode, LoggedIn, LoginUrl, NodeKeyRotated, NodeRemoved, Problem
 from tsnet.control.http import Body, End, Head, HttpClient, Reset
 from tsnet.control.mapframes import MapFrames
@@ -327,6 +328,24 @@ def test_a_login_is_held_until_a_person_comes() -> None:
     assert caller.wire.server.deadline() <= caller.wire.now
     caller.turn()
     assert RegisterResponse.decode(bytes(caller.bodies[stream])).user.login_name == "carol@example.com"
+
+
+@pytest.mark.parametrize("bound", ["MAX_HELD", "MAX_HELD_BYTES"])
+def test_those_who_wait_for_a_person_are_bounded(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger, who needs no more than a machine key, could else fill our memory with one connection."""
+    caller = Caller()
+    url = caller.register(auth_key="").auth_url
+    request = RegisterRequest(NODE, hostinfo={"Hostname": "shop"}, followup=url).encode()
+    monkeypatch.setattr(server_module, bound, 2 if bound == "MAX_HELD" else 2 * len(request))
+    streams = [caller.begin(REGISTER_PATH, request) for _ in range(3)]
+    assert [caller.heads.get(stream) for stream in streams] == [None, None, 429]
+    caller.http.cancel(streams[0])
+    caller.turn()
+    streams.append(caller.begin(REGISTER_PATH, request))
+    assert streams[3] not in caller.heads
+    caller.wire.tailnet.approve(url.rpartition("/")[2], "carol@example.com")
+    caller.turn()
+    assert [caller.heads.get(stream) for stream in streams[1:]] == [200, 429, 200]
 
 
 def test_whoever_hangs_up_is_not_waited_for() -> None:

@@ -54,6 +54,9 @@ PAGE_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 """How long a link may stay full."""
 
+MAX_HELD, MAX_HELD_BYTES = 1024, 16 << 20
+"""Of register requests that wait for a person. Whoever is one too many asks again after a while."""
+
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
 
 REPLIES_KEPT = 64
@@ -69,11 +72,12 @@ NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/id-token", "/machine/
 
 @attrs.frozen
 class _Held:
-    """A register request that waits for a person."""
+    """A register request that waits for a person. size: of its encoding."""
 
     connection: Connection
     stream: int
     request: RegisterRequest
+    size: int
 
 
 class Server:
@@ -207,9 +211,9 @@ class Server:
     def _call(self, connection: Connection, request: http.Request, now: float) -> None:
         path = request.path.partition("?")[0]
         if path == REGISTER_PATH and request.method == "POST":
-            held = _Held(connection, request.stream, RegisterRequest.decode(request.body))
+            held = _Held(connection, request.stream, RegisterRequest.decode(request.body), len(request.body))
             if not self._register(held, now):
-                self._held.append(held)
+                self._hold(held)
         elif path == MAP_PATH and request.method == "POST":
             self._map(connection, request.stream, MapRequest.decode(request.body), now)
         elif path.startswith(C2N_PATH) and request.method == "POST":
@@ -232,6 +236,13 @@ class Server:
         connection.calls.respond(held.stream, 200, response.encode(), JSON)
         self._pending[connection] = None
         return True
+
+    def _hold(self, held: _Held) -> None:
+        """For strangers, too, who may make as many as they like."""
+        if len(self._held) >= MAX_HELD or sum(one.size for one in self._held) + held.size > MAX_HELD_BYTES:
+            held.connection.calls.respond(held.stream, 429, b"too many wait for a person\n", PLAIN)
+        else:
+            self._held.append(held)
 
     def _map(self, connection: Connection, stream: int, request: MapRequest, now: float) -> None:
         member = self.tailnet.find(request.node_key)
