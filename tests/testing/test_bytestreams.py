@@ -86,6 +86,23 @@ def test_a_crowd_is_bounded_as_a_systems_listener_bounds_it() -> None:
     assert len(crowd) == 0
 
 
+def test_the_end_of_a_link_of_a_former_listener_is_not_that_of_its_successors() -> None:
+    """Both name their links alike."""
+    world, crowd = SimulatedWorld(1), Crowd(10, 2)
+    server, client = world.machine("server"), world.machine("client").open_links(lambda: None)
+    former = server.listen("0.0.0.0", 443, lambda: None, crowd=crowd)
+    client.apply(Open(("test", 1), ("server",), 443))
+    while world.next_event() < math.inf:
+        world.wait(math.inf)
+    former.close()
+    server.listen("0.0.0.0", 443, lambda: None, crowd=crowd)
+    client.apply(Open(("test", 2), ("server",), 443))
+    client.apply(Close(("test", 1)))
+    while world.next_event() < math.inf:
+        world.wait(math.inf)
+    assert len(crowd) == 1
+
+
 @pytest.mark.parametrize("hosts", [("server",), ("10.9.9.9", "server"), ("nobody", "server")])
 def test_open_by_name(hosts: tuple[str, ...]) -> None:
     scene = Scene()

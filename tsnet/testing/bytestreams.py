@@ -217,8 +217,9 @@ class SimulatedListener(SimulatedPort):
         self.tell(Accepted(link, (source, 1024 + link[2] % 60_000)))
 
     def end(self, end: End, reason: str) -> None:
+        if self.ends.get(end.link) is end:
+            self._crowd.leave(end.link)
         super().end(end, reason)
-        self._crowd.leave(end.link)
 
     def cut(self, down: float = 0.0) -> int:
         """Reset every link at both ends, lose what was under way, refuse new ones for `down` seconds."""
