@@ -179,7 +179,7 @@ class Stack:
     def close(self, now: float) -> None:
         """Reset every connection and close every endpoint; the resets leave with the next transmit."""
         self._tcp.close(now)
-        self._udp.close()
+        self._udp.close(now)
         self._flows.close()
         self._icmp.close()
 

@@ -61,6 +61,9 @@ class Forwarder(Protocol):
     def find(self, remote: bytes, remote_port: int, local: bytes, port: int) -> UdpEndpoint | None:
         """The accepted flow between these ends."""
 
+    def close(self, now: float) -> None:
+        """Refuse what waits, and take no more."""
+
 
 class UdpEndpoint:
     """One bound port. `address` None: all own addresses, of both families."""
@@ -200,9 +203,12 @@ class UdpLayer:
     def release(self, endpoint: UdpEndpoint, bound: bytes) -> None:
         self._ports.release(bound, endpoint.port)
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
+        """Free every port, and take no more for others."""
         for endpoint in self._ports.holders():
             endpoint.close()
+        if self.forwarder is not None:
+            self.forwarder.close(now)
 
     def send(self, payload: bytes, source: bytes, source_port: int, remote: tuple[bytes, int], now: float) -> bool:
         destination = remote[0]

@@ -225,6 +225,9 @@ def test_closing_the_stack_ends_all() -> None:
     flow: UdpFlow = waiting(forwarder).accept(NOW)
     stack.close(NOW)
     assert (flow.is_closed, flow.take_error(), len(forwarder)) == (True, "aborted", 0)
-    assert forwarder.accept() is None
+    (answer,) = packets_of(drain(stack, NOW))
+    assert query(port=2) in answer  # what waited is refused, as at `forwarder.close`
+    receive(stack, query(port=3))
+    assert (forwarder.accept(), len(forwarder), forwarder.is_closed) == (None, 0, True)
     with pytest.raises(EndpointClosed):
         flow.send(b"x", NOW)
