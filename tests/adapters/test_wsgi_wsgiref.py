@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from typing import Any
 
@@ -53,6 +54,15 @@ def test_a_request_cannot_write_the_log(
         thread.join(10)
     assert caplog.messages
     assert all(message.isprintable() for message in caplog.messages)
+
+
+def test_a_connection_may_end_after_stop_and_before_the_next_is_waited_for(port: ListeningPort) -> None:
+    engine = WsgirefEngine(app, port.socket)
+    engine._room.acquire()
+    engine.stop(0)
+    connection, client = socket.socketpair()
+    client.close()
+    engine._serve(connection, (LAPTOP, 1))
 
 
 def test_connections_beyond_the_limit_wait(

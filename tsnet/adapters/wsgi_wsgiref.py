@@ -25,7 +25,7 @@ class WsgirefEngine:
     def __init__(self, app: Any, listening: socket.socket) -> None:
         self._listening = listening
         self._server = _Server(listening.getsockname()[:2], app)
-        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._room = threading.Semaphore(CONNECTIONS)
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._ended = threading.Event()
 
@@ -54,8 +54,7 @@ class WsgirefEngine:
     def stop(self, grace: float) -> None:
         deadline = time.monotonic() + grace
         self._listening.close()
-        with suppress(ValueError):  # it may wait for room instead
-            self._room.release()
+        self._room.release()  # `run` may wait for room, not in `accept`: one more than there is harms nobody now
         for thread, connection in list(self._connections.items()):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
