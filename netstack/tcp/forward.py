@@ -63,7 +63,10 @@ class PendingConnection:
         return not self._forwarder.holds(self)
 
     def accept(self, now: float) -> TcpConnection:
-        """Answer the SYN; the connection is ready when the handshake is over. Raises EndpointClosed if decided."""
+        """Answer the SYN; the connection is ready when the handshake is over.
+
+        Raises EndpointClosed if decided, or if a listener that was opened since has taken it.
+        """
         self._decide()
         return self._forwarder.on_accept(self.link, self._source, self._destination, self._header, self._segment, now)
 

@@ -488,7 +488,9 @@ class TcpLayer:
     def accept_held(
         self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
     ) -> TcpConnection:
-        """A SYN that the forwarder has held is answered."""
+        """A SYN that the forwarder has held is answered. Raises EndpointClosed if something else has answered it."""
+        if source + destination + segment[:4] in self.connections:  # a listener or `connect`, since it was held
+            raise errors.EndpointClosed("the same connection has been opened by other means")
         tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
         tcb.forwarded = True
         tcb.keepalive = KEEPALIVE

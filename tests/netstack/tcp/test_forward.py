@@ -265,6 +265,21 @@ def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> N
     pair.run(until=lambda: len(received) == 5000, seconds=1)
 
 
+def test_a_listener_that_was_opened_meanwhile_keeps_what_it_has_taken() -> None:
+    pair = Pair()
+    forwarder = pair.b.forward_tcp(unbound=True)
+    client = pair.a.connect(B4, 443, pair.now, link="b")
+    pair.run(until=lambda: forwarder.readable)
+    listener = pair.b.listen(443)
+    pair.run(until=lambda: client.connected and listener.readable)  # by the SYN that is sent again
+    pending = forwarder.accept()
+    assert pending is not None
+    with pytest.raises(EndpointClosed, match="other means"):
+        pending.accept(pair.now)
+    assert (pending.is_decided, len(forwarder), client.connected) == (True, 0, True)
+    assert pair.b.connections == {"ESTABLISHED": 1}
+
+
 def test_the_same_port_to_two_ports_makes_two() -> None:
     stack = new_stack(A4)
     forwarder = stack.forward_tcp()
