@@ -74,6 +74,8 @@ def parse(packet: bytes) -> IPv6Header | str:
             return "ipv6: truncated extension header"
         if following == FRAGMENT:
             following, offset, identification = _FRAGMENT.unpack_from(packet, at)
+            if following == HOP_BY_HOP:  # reassembled, it would look as if it were in its place
+                return "ipv6: misplaced hop-by-hop header"
             fragment = (offset & 0xFFF8, bool(offset & 1), identification, pointer)
             return IPv6Header(at + 8, end, following, hop_limit, source, destination, fragment)
         if following == HOP_BY_HOP and at != HEADER_SIZE:

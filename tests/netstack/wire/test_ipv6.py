@@ -88,6 +88,7 @@ def test_the_numbers_of_rfc_8200() -> None:
         (bytes(BASE / IPv6ExtHdrRouting(type=0, segleft=0)), "ipv6: routing header"),
         (bytes(BASE / IPv6ExtHdrRouting(type=2, segleft=1, addresses=["::1"])), "ipv6: routing header"),
         (bytes(BASE / IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop()), "ipv6: misplaced hop-by-hop header"),
+        (bytes(BASE / IPv6ExtHdrFragment() / IPv6ExtHdrHopByHop()), "ipv6: misplaced hop-by-hop header"),
         (bytes(IPv6(nh=59)), "ipv6: no next header"),
         (b"\x45" + bytes(39), "ipv6: bad version"),
         (bytes(IPv6(nh=60, plen=8)) + b"\x06\x05" + bytes(6), "ipv6: truncated extension header"),
