@@ -326,8 +326,7 @@ class Stack:
         if ipv6.is_martian(source) or (link is not LOOPBACK and source in self._ip.addresses):
             return "ip: martian source"
         if option:
-            self._icmp.unknown_option(packet, option, source, destination, now)
-            return "ipv6: unknown option"
+            return self._refuse_option(packet, header, now)
         payload = packet[size:total]
         if fragment is not None:
             offset, more, identification, _ = fragment
@@ -344,10 +343,14 @@ class Stack:
             if inner.fragment is not None:
                 return "fragment: in a fragment"
             if inner.option:
-                self._icmp.unknown_option(packet, inner.option, source, destination, now)
-                return "ipv6: unknown option"
+                return self._refuse_option(packet, inner, now)
             protocol, payload = inner.protocol, packet[inner.header_size :]
         return self._deliver(link, packet, source, destination, protocol, payload, now, verified)
+
+    def _refuse_option(self, packet: bytes, header: ipv6.IPv6Header, now: float) -> str:
+        if not icmp.is_error(header.protocol, packet[header.header_size :]):
+            self._icmp.unknown_option(packet, header.option, header.source, header.destination, now)
+        return "ipv6: unknown option"
 
     def _deliver(
         self,

@@ -141,6 +141,19 @@ def test_headers_behind_the_fragment_header_are_walked() -> None:
     assert stack.dropped == {"fragment: in a fragment": 1, "ipv6: routing header": 1}
 
 
+@pytest.mark.parametrize(("kind", "answers"), [(3, 0), (128, 1)])
+def test_an_unknown_option_of_an_error_is_not_answered(kind: int, answers: int) -> None:
+    """Whole, or found behind the fragment header."""
+    stack = new_stack(A6)
+    behind = bytes([58, 0, 0x80, 0, 0, 0, 0, 0, kind, *bytes(15)])
+    whole = ipv6.header(B6.packed, A6.packed, 60, len(behind)) + behind
+    atomic = ipv6.fragment_header(60, 0, more=False, identification=9) + behind
+    for packet in whole, ipv6.header(B6.packed, A6.packed, ipv6.FRAGMENT, len(atomic)) + atomic:
+        stack.receive([("b", [packet])], NOW)
+        assert len(packets_of(drain(stack, NOW))) == answers
+    assert stack.dropped == {"ipv6: unknown option": 2}
+
+
 def test_a_first_fragment_without_all_headers_is_dropped() -> None:
     stack = new_stack(A6)
     packet = IPv6(src=str(B6), dst=str(A6)) / IPv6ExtHdrFragment(id=9, m=1, nh=6) / Raw(bytes(16))
