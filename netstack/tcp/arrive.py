@@ -148,7 +148,10 @@ def segment_arrives(
     seq = unwrap(wire_seq, tcb.rcv_nxt)
     if tcb.state == states.SYN_RECEIVED and flags & (SYN | ACK | RST) == SYN | ACK and seq == tcb.irs:
         flags, seq = flags & ~SYN, seq + 1  # both sides opened at once; it acknowledges our SYN
+    ack = unwrap(wire_ack, tcb.snd_una)
     if not _check_sequence(layer, tcb, seq, wire_ack, flags, window, options, payload, now):
+        if _is_late_news(tcb, seq + len(payload), ack, flags, options):
+            _take_acknowledgement(layer, tcb, seq, ack, window, options, has_text=True, now=now)
         return
     if flags & RST:
         _check_reset(layer, tcb, seq, now)
@@ -160,21 +163,10 @@ def segment_arrives(
     if not flags & ACK:
         layer.count("tcp: no ACK")
         return
-    ack = unwrap(wire_ack, tcb.snd_una)
     has_text = bool(payload) or bool(flags & FIN)
     if not _check_acknowledgement(layer, tcb, seq, ack, wire_ack, has_text, now):
         return
-    tcb.heard_time = tcb.acked_time = now
-    tcb.probes = 0
-    if (
-        options.timestamps
-        and tcb.ts_ok
-        and seq <= tcb.last_ack_sent
-        and not is_older(options.timestamps[0], tcb.ts_recent)
-    ):
-        tcb.ts_recent, tcb.ts_recent_time = options.timestamps[0], now
-    changed = _update_send_window(tcb, seq, ack, window)
-    _acknowledge(layer, tcb, ack, options, is_duplicate=not has_text and not changed, now=now)
+    _take_acknowledgement(layer, tcb, seq, ack, window, options, has_text=has_text, now=now)
     if tcb.state == states.CLOSED or not has_text:
         return
     if tcb.orphaned and tcb.state in states.RECEIVING and payload and seq + len(payload) > tcb.rcv_nxt:
@@ -283,6 +275,37 @@ def _check_acknowledgement(
         _challenge(tcb, now)
         return False
     return True
+
+
+def _is_late_news(tcb: Tcb, end: int, ack: int, flags: int, options: Options) -> bool:
+    """Whether a segment left of the window acknowledges what none before it has: its data are old, that is not.
+
+    Only where the peer seems to have taken window back. If the other end believes the same of us, both acknowledge from
+    where the other has long been (`emit.acceptable_seq`): who drops such segments whole waits for ever, as both do.
+    """
+    if tcb.state not in states.SYNCHRONIZED or flags & (SYN | RST | ACK) != ACK:
+        return False
+    if tcb.ts_ok and options.timestamps and is_older(options.timestamps[0], tcb.ts_recent):
+        return False
+    if not tcb.rcv_nxt - tcb.receive_limit <= end < tcb.last_ack_sent:
+        return False
+    return tcb.snd_una < ack <= tcb.snd_nxt and emit.acceptable_seq(tcb) < tcb.snd_nxt
+
+
+def _take_acknowledgement(
+    layer: Owner, tcb: Tcb, seq: int, ack: int, window: int, options: Options, *, has_text: bool, now: float
+) -> None:
+    tcb.heard_time = tcb.acked_time = now
+    tcb.probes = 0
+    if (
+        options.timestamps
+        and tcb.ts_ok
+        and seq <= tcb.last_ack_sent
+        and not is_older(options.timestamps[0], tcb.ts_recent)
+    ):
+        tcb.ts_recent, tcb.ts_recent_time = options.timestamps[0], now
+    changed = _update_send_window(tcb, seq, ack, window)
+    _acknowledge(layer, tcb, ack, options, is_duplicate=not has_text and not changed, now=now)
 
 
 def _update_send_window(tcb: Tcb, seq: int, ack: int, window: int) -> bool:

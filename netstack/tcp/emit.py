@@ -357,7 +357,7 @@ def _bare(tcb: Tcb, seq: int, ack: int, sack: bytes, now: float) -> bytes:
 
 def _send_acks(tcb: Tcb, now: float, runs: Runs) -> int:
     """Those that were due inside the batch, then the one that says all."""
-    seq = _acceptable_seq(tcb)
+    seq = acceptable_seq(tcb)
     packets = [_bare(tcb, seq, ack, sack, now) for ack, sack in tcb.acks]
     packets.append(_bare(tcb, seq, tcb.rcv_nxt, sack_blocks(tcb), now))
     if tcb.quick_acks:
@@ -366,7 +366,7 @@ def _send_acks(tcb: Tcb, now: float, runs: Runs) -> int:
     return sum([_push(tcb, runs, [packet]) for packet in packets])
 
 
-def _acceptable_seq(tcb: Tcb) -> int:
+def acceptable_seq(tcb: Tcb) -> int:
     """The number of a segment without data: snd_nxt, but never beyond a window that the peer has taken back.
 
     It would drop such a segment, with the acknowledgement that it may be waiting for. Less than the window's scale is

@@ -43,6 +43,36 @@ def dropped(peer: Peer, reason: str) -> int:
 
 
 @pytest.mark.parametrize(
+    ("seq", "ack", "older", "shrunk", "counts"),
+    [
+        (50, 1201, 0, True, True),
+        (100, 1201, 0, True, True),
+        (50, 1202, 0, True, False),  # more than is out
+        (50, 201, 0, True, False),  # nothing new
+        (50, 1201, 20, True, False),  # a stamp from before
+        (50, 1201, 0, False, False),  # the peer hears us: it will say so again
+        (101 - 2**20, 1201, 0, True, True),  # as far back as a window reaches
+        (100 - 2**20, 1201, 0, True, False),
+    ],
+)
+def test_an_acknowledgement_left_of_the_window_counts_if_it_is_news_of_a_peer_that_took_window_back(
+    seq: int, ack: int, older: int, shrunk: bool, counts: bool
+) -> None:
+    """Both ends may believe that of the other, and acknowledge from where the other has long been."""
+    peer = advanced()
+    connection = peer.connection
+    connection.write(bytes(1000), peer.now)
+    peer.take()
+    peer.clock.advance(0.01)
+    peer.send("A", ack=201, window=0 if shrunk else None)
+    peer.send("A", seq=seq, ack=ack, stamp=peer.stamp() - older, window=3)
+    assert connection.info().in_flight == (0 if counts else 1000)
+    assert (connection.info().send_window == 3 << 8) is counts
+    assert dropped(peer, OUTSIDE) + dropped(peer, OLD_STAMP) == 1
+    assert connection.info().bytes_received == 100
+
+
+@pytest.mark.parametrize(
     ("flags", "seq", "size", "outside"),
     [
         ("A", 101, 0, 0),
