@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from netstack import EndpointClosed, NetstackError, Stack
+from netstack import EndpointClosed, NetstackError, Stack, TcpConnection
 from netstack.tcp.forward import PATIENCE
 from netstack.tcp.listener import KEEPALIVE
 from netstack.wire import icmp, ipv4, tcp
@@ -165,24 +165,27 @@ def test_the_stack_s_own_addresses_keep_their_listeners() -> None:
     assert ipv4.parse(bytes(packet))
 
 
-def test_a_gibibyte_offered_and_under_four_mebibytes_held() -> None:
-    """The far side takes 256 KiB a second: the near one's window closes, however much it has."""
-    pair = Pair(delay=0.005)
+def taken_on(pair: Pair) -> tuple[TcpConnection, TcpConnection]:
+    """A connection from a to an address elsewhere, which b has taken: both its ends."""
     forwarder = pair.b.forward_tcp()
     client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
     pair.run(until=lambda: forwarder.readable)
     pending = forwarder.accept()
     assert pending is not None
-    far = pending.accept(pair.now)
+    return client, pending.accept(pair.now)
+
+
+def offer_a_gibibyte(pair: Pair, source: TcpConnection, slow: TcpConnection) -> None:
+    """What holds while the other end takes 256 KiB a second."""
     offer, offered, taken, most = bytes(1 << 20), 0, 0, 0
     began = pair.now
 
     def act(now: float) -> None:
         nonlocal offered, taken, most
         if offered < 1 << 30:
-            offered += client.write(offer, now)
+            offered += source.write(offer, now)
         due = int((now - began) * (256 << 10)) - taken
-        taken += len(far.read(due)) if due > 0 else 0
+        taken += len(slow.read(due)) if due > 0 else 0
         most = max(most, pair.b._tcp.memory.held)
 
     pair.on_turn = act
@@ -191,6 +194,13 @@ def test_a_gibibyte_offered_and_under_four_mebibytes_held() -> None:
     assert taken > 1 << 20
     assert most < 4 << 20
     assert offered < 16 << 20
+
+
+def test_a_gibibyte_offered_and_under_four_mebibytes_held() -> None:
+    """The far side is slow: the near one's window closes, however much it has."""
+    pair = Pair(delay=0.005)
+    client, far = taken_on(pair)
+    offer_a_gibibyte(pair, client, far)
     assert far.info().receive_space <= 2 << 20
     far.abort(pair.now)
     pair.run(until=lambda: client.error == "reset")
@@ -217,12 +227,7 @@ def test_own_ports_that_nobody_listens_on() -> None:
 
 def test_an_accepted_one_is_kept_alive_as_a_listeners() -> None:
     pair = Pair()
-    forwarder = pair.b.forward_tcp()
-    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
-    pair.run(until=lambda: forwarder.readable)
-    pending = forwarder.accept()
-    assert pending is not None
-    far = pending.accept(pair.now)
+    client, far = taken_on(pair)
     pair.run(until=lambda: client.connected and far.connected)
     pair.to_a.loss = 1.0
     pair.run(until=lambda: far.finished, seconds=KEEPALIVE[0] + (KEEPALIVE[2] + 1) * KEEPALIVE[1])
@@ -241,12 +246,7 @@ def test_what_nobody_looks_at_is_not_kept() -> None:
 def test_a_router_between_the_peer_and_a_forwarded_connection_is_believed() -> None:
     """What it quotes has somebody else's address as its source, who is told, and is ours all the same."""
     pair = Pair(mtu=1500)
-    forwarder = pair.b.forward_tcp()
-    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
-    pair.run(until=lambda: forwarder.readable)
-    pending = forwarder.accept()
-    assert pending is not None
-    far = pending.accept(pair.now)
+    client, far = taken_on(pair)
     pair.run(until=lambda: far.connected)
     far.write(bytes(5000), pair.now)
     longest = max(packets_of(drain(pair.b, pair.now)), key=len)
@@ -290,31 +290,10 @@ def test_the_same_port_to_two_ports_makes_two() -> None:
 
 
 def test_a_gibibyte_for_a_slow_peer_and_under_four_mebibytes_held() -> None:
-    """The other direction: the peer reads 256 KiB a second, and what the far side has to wait with stays there."""
+    """The other direction: what the far side has to wait with stays there."""
     pair = Pair(delay=0.005)
-    forwarder = pair.b.forward_tcp()
-    client = pair.a.connect(ELSEWHERE, 443, pair.now, link="b")
-    pair.run(until=lambda: forwarder.readable)
-    pending = forwarder.accept()
-    assert pending is not None
-    far = pending.accept(pair.now)
-    offer, offered, taken, most = bytes(1 << 20), 0, 0, 0
-    began = pair.now
-
-    def act(now: float) -> None:
-        nonlocal offered, taken, most
-        if offered < 1 << 30:
-            offered += far.write(offer, now)
-        due = int((now - began) * (256 << 10)) - taken
-        taken += len(client.read(due)) if due > 0 else 0
-        most = max(most, pair.b._tcp.memory.held)
-
-    pair.on_turn = act
-    pair.every = 0.05
-    pair.run(seconds=8)
-    assert taken > 1 << 20
-    assert most < 4 << 20
-    assert offered < 16 << 20
+    client, far = taken_on(pair)
+    offer_a_gibibyte(pair, far, client)
 
 
 def test_a_syn_is_held_for_75_seconds_and_no_own_port_unless_asked_for() -> None:
