@@ -24,6 +24,9 @@ from netstack.wire.icmp import IcmpMessage
 
 ERRORS_PER_SECOND = 1000.0
 ERROR_BURST = 50.0
+MAX_QUOTE = {4: 548, 16: 1232}
+"""Of the packet that an error is about, by the length of an address: what keeps the error itself within 576 bytes
+(RFC 1812 §4.3.2.3) or IPv6's least MTU."""
 MAX_REPLIES = 256
 MAX_ASKED = 1024
 """Echo requests of one endpoint that may be unanswered; the oldest is forgotten."""
@@ -159,44 +162,37 @@ class IcmpLayer:
 
     def unreachable(self, packet: bytes, source: bytes, destination: bytes, *, protocol: bool, now: float) -> None:
         """Tell the sender of `packet` that its port, or its whole `protocol`, is not here."""
-        if not self._limit.take(now):
-            self._ip.dropped["icmp: rate limit"] += 1
-            return
         if len(source) == 4:
             code = icmp.V4_PROTOCOL_UNREACHABLE if protocol else icmp.V4_PORT_UNREACHABLE
-            self._send(destination, source, icmp.V4_UNREACHABLE, code, 0, packet[:548], now)
+            self._tell(destination, source, icmp.V4_UNREACHABLE, code, 0, packet, now)
         elif protocol:  # an unknown next header is a parameter problem, at the byte that names it
-            self._send(destination, source, icmp.V6_PARAMETER_PROBLEM, 1, 6, packet[:1232], now)
+            self._tell(destination, source, icmp.V6_PARAMETER_PROBLEM, 1, 6, packet, now)
         else:
-            code = icmp.V6_PORT_UNREACHABLE
-            self._send(destination, source, icmp.V6_UNREACHABLE, code, 0, packet[:1232], now)
+            self._tell(destination, source, icmp.V6_UNREACHABLE, icmp.V6_PORT_UNREACHABLE, 0, packet, now)
 
     def unknown_option(self, packet: bytes, pointer: int, source: bytes, destination: bytes, now: float) -> None:
         """Tell the sender of an IPv6 option that it is unknown here, if the option asks for that (RFC 8200 §4.2)."""
-        if packet[pointer] >> 6 == 1:
-            return
-        if not self._limit.take(now):
-            self._ip.dropped["icmp: rate limit"] += 1
-        else:
-            self._send(destination, source, icmp.V6_PARAMETER_PROBLEM, 2, pointer, packet[:1232], now)
+        if packet[pointer] >> 6 != 1:
+            self._tell(destination, source, icmp.V6_PARAMETER_PROBLEM, 2, pointer, packet, now)
 
     def no_route(self, packet: bytes, source: bytes, router: bytes, now: float) -> None:
         """Tell the sender of `packet` that there is no way to where it goes: code 1 of IPv4 (host), 0 of IPv6."""
-        if not self._limit.take(now):
-            self._ip.dropped["icmp: rate limit"] += 1
-        elif len(source) == 4:
-            self._send(router, source, icmp.V4_UNREACHABLE, 1, 0, packet[:548], now)
-        else:
-            self._send(router, source, icmp.V6_UNREACHABLE, 0, 0, packet[:1232], now)
+        type_, code = (icmp.V4_UNREACHABLE, 1) if len(source) == 4 else (icmp.V6_UNREACHABLE, 0)
+        self._tell(router, source, type_, code, 0, packet, now)
 
     def reassembly_time_exceeded(self, packet: bytes, source: bytes, destination: bytes, now: float) -> None:
         """Tell the sender of `packet`, a datagram's first fragment, that others of it never came."""
-        if not self._limit.take(now):
-            self._ip.dropped["icmp: rate limit"] += 1
-        elif len(source) == 4:
-            self._send(destination, source, icmp.V4_TIME_EXCEEDED, 1, 0, packet[:548], now)
+        type_ = icmp.V4_TIME_EXCEEDED if len(source) == 4 else icmp.V6_TIME_EXCEEDED
+        self._tell(destination, source, type_, 1, 0, packet, now)
+
+    def _tell(
+        self, source: bytes, destination: bytes, type_: int, code: int, rest: int, packet: bytes, now: float
+    ) -> None:
+        """An error about a packet, which it quotes: at a limited rate."""
+        if self._limit.take(now):
+            self._send(source, destination, type_, code, rest, packet[: MAX_QUOTE[len(source)]], now)
         else:
-            self._send(destination, source, icmp.V6_TIME_EXCEEDED, 1, 0, packet[:1232], now)
+            self._ip.dropped["icmp: rate limit"] += 1
 
     def _send(
         self, source: bytes, destination: bytes, type_: int, code: int, rest: int, body: bytes, now: float
