@@ -62,6 +62,9 @@ DIAL_TIMEOUT = 30.0
 class BaseServer:
     """The options and the immediate answers of both servers. Options freeze with the first start."""
 
+    _may_share_a_loop = True
+    """Whether the node may run in the caller's loop, or in another world: a caller that blocks cannot turn it."""
+
     def __init__(
         self,
         hostname: str | None = None,
@@ -98,6 +101,8 @@ class BaseServer:
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
+        if not self._may_share_a_loop and (world is not None or not own_thread):
+            raise ConfigError("a blocking Server needs its own thread: own_thread=False and world= are for AsyncServer")
         self._config: Config = configure(
             hostname,
             environ=os.environ,

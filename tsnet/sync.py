@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.edge.dialing import PingResult
-from tsnet.errors import ConfigError
 from tsnet.server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
@@ -150,10 +149,7 @@ class Server(BaseServer):
 
     # --- the machinery --------------------------------------------------------------------------------------
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        if not self._handle.host.own_thread:
-            raise ConfigError("a blocking Server needs its own thread: own_thread=False and world= are for AsyncServer")
+    _may_share_a_loop = False
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         threading.Thread(target=callback, name="tsnet on_auth_url", daemon=True).start()
