@@ -21,8 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tsnet
-from tsnet.edge.listening import ListenPipe
-from tsnet.edge.pipes import Pipe
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.state import MemoryStore
 
 CHUNK = 256 * 1024

@@ -15,8 +15,8 @@ import time
 
 from benchmarks.figures import Figure, Row, table
 from tsnet.base.addresses import UdpAddress
-from tsnet.edge.ready import Reactor
-from tsnet.edge.udp import UdpSockets
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.udp import UdpSockets
 
 SIZE = 1312
 RUN = 49

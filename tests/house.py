@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tsnet.config import configure
-from tsnet.edge.handle import Handle, Options
-from tsnet.edge.host import Host
-from tsnet.edge.operations import Operation
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.run.handle import Handle, Options
+from tsnet.edge.run.host import host_for
 from tsnet.edge.state import MemoryStore, Store
 from tsnet.errors import Error
 from tsnet.testing.simulated import SimulatedWorld
@@ -30,7 +30,7 @@ class House:
     def __init__(self, seed: int = 0, **options: Any) -> None:
         self.world = SimulatedWorld(seed)
         self.tailnet = Tailnet(world=self.world, host=self.world.v4, **options)
-        self.host: Host = self.world.host
+        self.host = host_for(self.world)
         self.finish(self.tailnet._begin(self.tailnet._open))
 
     @property

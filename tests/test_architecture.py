@@ -20,24 +20,28 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "tsnet.netmap",
         "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
         "tsnet.engine",
-        "tsnet.edge",
+        "tsnet.edge.io tsnet.edge.pipes tsnet.edge.run tsnet.edge.state",
         "tsnet.protocols tsnet.events tsnet.streams tsnet.sockets tsnet.status",
         "tsnet.adapters",
-        "tsnet.server tsnet.sync tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
+        "tsnet.async_server tsnet.server tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
         "tsnet.testing",
         "tsnet.cli tsnet.__main__",
     )
 )
 BETWEEN = {
+    ("tsnet.edge.pipes", "tsnet.edge.io"),
+    ("tsnet.edge.run", "tsnet.edge.io"),
+    ("tsnet.edge.run", "tsnet.edge.pipes"),
+    ("tsnet.edge.run", "tsnet.edge.state"),
     ("tsnet.errors", "tsnet.base"),
     ("tsnet.config", "tsnet.base"),
     ("tsnet.config", "tsnet.errors"),
     ("tsnet.streams", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.streams"),
-    ("tsnet.sync", "tsnet.server"),
+    ("tsnet.server", "tsnet.async_server"),
+    ("tsnet", "tsnet.async_server"),
     ("tsnet", "tsnet.server"),
-    ("tsnet", "tsnet.sync"),
     ("tsnet.__main__", "tsnet.cli"),
 }
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -47,7 +51,7 @@ IMPURE = frozenset(
 )
 THIRD_PARTY = {
     "attrs": PURE | {room for rooms in FLOORS for room in rooms if room != "netstack"},
-    "cryptography": {"tsnet.base", "tsnet.edge", "tsnet.testing"},
+    "cryptography": {"tsnet.base", "tsnet.edge.io", "tsnet.testing"},
     "nacl": {"tsnet.base"},
     "h2": {"tsnet.control"},
     "h11": {"tsnet.control"},
@@ -63,11 +67,14 @@ def module_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """'tsnet.derp.frames' -> 'tsnet.derp'; 'netstack.tcp.emit' -> 'netstack'; 'tsnet.Server' -> 'tsnet'."""
+    """'tsnet.derp.frames' -> 'tsnet.derp'; 'tsnet.edge.io.udp' -> 'tsnet.edge.io'; 'tsnet.Server' -> 'tsnet'."""
     top, _, rest = module.partition(".")
     if top == "netstack":
         return top
-    name = f"{top}.{rest.partition('.')[0]}" if rest else top
+    first, _, rest = rest.partition(".")
+    if first == "edge":
+        first = f"edge.{rest.partition('.')[0]}"
+    name = f"{top}.{first}" if first else top
     return name if name in FLOOR_OF else top
 
 
@@ -101,8 +108,8 @@ def test_every_room_stands_on_a_floor() -> None:
     assert rooms <= FLOOR_OF.keys()
     for path in SOURCES:  # a new folder or file that no floor names would count as the package itself
         parts = path.relative_to(ROOT).parts
-        if parts[0] == "tsnet" and len(parts) > 1 and parts[1] != "__init__.py":
-            name = "tsnet." + parts[1].removesuffix(".py")
+        if parts[0] == "tsnet" and len(parts) > 1 and parts[-1] != "__init__.py":
+            name = "tsnet." + ".".join(parts[1 : 3 if parts[1] == "edge" else 2]).removesuffix(".py")
             assert name in FLOOR_OF, f"{name} stands on no floor of tests/test_architecture.py"
 
 

@@ -27,7 +27,7 @@ from tests import documents
 from tests.documents import ALL, PAGES, ROOT, Block
 from tests.test_architecture import FLOORS, SOURCES, module_of
 from tsnet import errors
-from tsnet.sync import Server
+from tsnet.server import Server
 from tsnet.testing.tailnet import Tailnet
 
 DOCS = ROOT / "docs"
@@ -398,7 +398,7 @@ def definitions() -> set[str]:
 
 @pytest.mark.parametrize("name", ["packet.md", "architecture.md"])
 def test_names_in_the_code_exist(name: str) -> None:
-    """Files as `tsnet/edge/udp.py`, methods as `Node.receive`, functions as `classify()`."""
+    """Files as `tsnet/edge/io/udp.py`, methods as `Node.receive`, functions as `classify()`."""
     known = definitions()
     for text in documents.names(DOCS / name):
         if re.fullmatch(r"(?:tsnet|netstack|tests)/[\w/]+\.py", text):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import anyio
 import pytest
 
 import tsnet
 from tsnet import events
+from tsnet.edge.pipes.subscriptions import LIMIT, Subscription
 from tsnet.edge.state import MemoryStore
-from tsnet.edge.subscriptions import LIMIT, Subscription
 from tsnet.events import AsyncEvents, Events
 from tsnet.testing import Tailnet
 
@@ -64,7 +65,7 @@ async def test_async_events_wait_and_end() -> None:
 
 def test_a_node_tells_what_happened_since_the_call() -> None:
     with Tailnet() as tailnet:
-        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
         node = tsnet.Server("one", state=MemoryStore(), **options)
         heard = node.events()
         with node:

@@ -27,7 +27,7 @@ from tsnet.base import jsonobject
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import box_seal, disco_public, machine_public
 from tsnet.base.keys import ChallengeKey, DiscoKey, DiscoPrivateKey, MachinePrivateKey, NodeKey
-from tsnet.base.links import Accepted, Data, Received
+from tsnet.base.links import Accepted, Data, Link, Received
 from tsnet.base.malformed import MalformedError
 from tsnet.control import c2n, mapframes, messages
 from tsnet.control.address import ControlAddress
@@ -42,7 +42,7 @@ from tsnet.derp.upgrade import encode_request
 from tsnet.disco import messages as disco
 from tsnet.disco import stun
 from tsnet.disco.paths import Paths
-from tsnet.edge import netmon, proxy
+from tsnet.edge.io import netmon, proxy
 from tsnet.edge.state import decode as decode_state
 from tsnet.edge.state import encode as encode_state
 from tsnet.engine.identity import new_identity
@@ -226,7 +226,7 @@ def test_a_derp_relay() -> None:
     packets = frames.encode_packets(frames.SEND_PACKET, wire.peers[0].key, [b"p" * 100])
     said = [head + greeting + packets, head, greeting + packets, frames.encode(frames.PING, b"12345678") + packets]
     for number, stream in enumerate(fuzzing.bad_bytes(said, seed=6)):
-        link = ("fuzz", number)
+        link = Link("fuzz", "", number)
         relay.receive(Accepted(link, ("198.51.100.9", number)), wire.now)
         relay.receive(Received(link, head + greeting if number % 2 else b""), wire.now)
         relay.receive(Received(link, stream), wire.now)
@@ -244,7 +244,7 @@ def test_a_derp_relay() -> None:
 
 def test_map_messages_and_all_that_is_made_of_them() -> None:
     session = MapSession(control_scripted.DISCO_KEY, control_scripted.WALL)
-    pings = Pings(ControlAddress.parse(control_scripted.URL), lambda what: ("control", what, 1), Counter())
+    pings = Pings(ControlAddress.parse(control_scripted.URL), lambda what: Link("control", what, 1), Counter())
     accepted = 0
     for number, document in enumerate(fuzzing.bad_documents(MAP, seed=7)):
         if number % 3 == 0:
@@ -423,7 +423,7 @@ def test_a_control_server() -> None:
     get = b"GET /key?v=131 HTTP/1.1\r\nHost: control\r\n\r\n"
     said = [get, get * 5, upgrade_request("control", initiation).sent, b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"]
     for number, stream in enumerate(fuzzing.bad_bytes(said, seed=14)):
-        link = ("fuzz", number)
+        link = Link("fuzz", "", number)
         wire.server.receive(Accepted(link, ("198.51.100.9", number)), wire.now)
         wire.server.receive(Received(link, stream), wire.now)
         wire.server.receive(Received(link, stream[::-1]), wire.now)
@@ -438,7 +438,7 @@ class Caller:
     """A machine at a control server whose requests are whatever the test says."""
 
     def __init__(self, wire: control_joined.Joined, number: int) -> None:
-        self._wire, self.link = wire, ("caller", number)
+        self._wire, self.link = wire, Link("caller", "", number)
         self.noise = Initiator(MACHINE, wire.server.public_key, 131, Random(number).randbytes)
         self.http = HttpClient("control")
         wire.server.receive(Accepted(self.link, ("198.51.100.9", number)), wire.now)

@@ -20,7 +20,7 @@ import pytest
 
 import tsnet
 from tests.virtual import VirtualTailnet
-from tsnet.edge.host import default_host
+from tsnet.edge.run.host import default_host
 from tsnet.edge.state import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 

@@ -1,266 +1,213 @@
 from __future__ import annotations
 
-import contextlib
-import logging
-import pickle
-from collections.abc import AsyncIterator
-from ipaddress import ip_address
-from pathlib import Path
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
 
-import anyio
 import pytest
 
 import tsnet
-from tests.virtual import VirtualTailnet
-from tsnet.base.addresses import IPAddress, UdpAddress
-from tsnet.engine import facts
-from tsnet.errors import AuthKeyRejected, ConfigError, NeedsLogin, NotOnTailnet, NotUp, StateError
-from tsnet.server import check_port, parse_where
-
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+from tsnet.edge.state import MemoryStore
+from tsnet.errors import ConfigError, NotUp
+from tsnet.testing.simulated import SimulatedWorld
+from tsnet.testing.tailnet import Tailnet
 
 
-@contextlib.asynccontextmanager
-async def two() -> AsyncIterator[tuple[VirtualTailnet, tsnet.AsyncServer, tsnet.AsyncServer]]:
-    async with VirtualTailnet() as virtual, virtual.server("a") as a, virtual.server("b") as b:
-        yield virtual, a, b
+@pytest.fixture(scope="module")
+def tailnet() -> Iterator[Tailnet]:
+    with Tailnet() as tailnet:
+        yield tailnet
 
 
-# --- what can be said without a node ----------------------------------------------------------------------------
+def server(tailnet: Tailnet, name: str, **options: Any) -> tsnet.Server:
+    return tsnet.Server(
+        name,
+        **{
+            "control_url": tailnet.control_url,
+            "auth_key": tailnet.auth_key,
+            "state": MemoryStore(),
+            "ephemeral": True,
+            **options,
+        },
+    )
 
 
-def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for own_thread in (True, False):
-        server = tsnet.AsyncServer("shop", control_url="https://control.test", own_thread=own_thread)
-        assert list(tmp_path.iterdir()) == []
-        assert repr(server) == "<AsyncServer shop stopped>"
-        assert (server.name, server.fqdn, server.url, server.addresses) == ("", "", "", ())
-        assert (server.whois("100.64.0.1"), server.resolve("a")) == (None, ())
-        assert server.status().state == "stopped"
+@pytest.fixture(scope="module")
+def nodes(tailnet: Tailnet) -> Iterator[tuple[tsnet.Server, tsnet.Server]]:
+    with server(tailnet, "a") as a, server(tailnet, "b") as b:
+        yield a, b
 
 
-@pytest.mark.parametrize(
-    ("where", "expected"),
-    [
-        (80, (80, None)),
-        ("80", (80, None)),
-        (":80", (80, None)),
-        ("0.0.0.0:80", (80, None)),
-        ("[::]:80", (80, None)),
-        (0, (0, None)),
-        ("100.64.0.5:80", (80, ip_address("100.64.0.5"))),
-        ("[fd7a::5]:80", (80, ip_address("fd7a::5"))),
-    ],
-)
-def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None]) -> None:
-    assert parse_where(where) == expected
+def test_it_needs_its_own_thread() -> None:
+    for options in ({"own_thread": False}, {"world": SimulatedWorld()}):
+        with pytest.raises(ConfigError, match="own thread"):
+            tsnet.Server("a", control_url="https://control.test", **options)
 
 
-@pytest.mark.parametrize("where", [-1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"])
-def test_nowhere_to_listen(where: int | str) -> None:
+def test_sockets_with_tailnet_addresses(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    with a.listen(0) as listener, b.dial("a", listener.getsockname()[1]) as client:
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == accepted.getpeername() == client.getsockname()
+            assert client.getpeername()[0] == str(a.addresses[0])
+            client.sendall(b"hello")
+            assert accepted.recv(10) == b"hello"
+            client.shutdown(socket.SHUT_WR)
+            assert accepted.recv(10) == b""
+            accepted.sendall(b"half-closed")
+            accepted.close()
+            assert client.recv(100) == b"half-closed"
+            assert client.recv(100) == b""
+
+
+def test_much_both_ways(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    payload = os.urandom(4 * 1024 * 1024)
+    digests: list[bytes] = []
+
+    def talk(sock: socket.socket) -> None:
+        def write() -> None:
+            sock.sendall(payload)
+            sock.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        digest = hashlib.sha256()
+        while data := sock.recv(65_536):
+            digest.update(data)
+        writer.join()
+        digests.append(digest.digest())
+
+    with a.listen(0) as listener, b.dial("a", listener.getsockname()[1]) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            threads = [threading.Thread(target=talk, args=(sock,)) for sock in (client, accepted)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+    assert digests == [hashlib.sha256(payload).digest()] * 2
+
+
+def test_datagrams(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    with a.listen_packet(53) as listener, b.dial_packet("a", 53) as client:
+        client.send(b"question")
+        data, sender = listener.recvfrom(100)
+        assert data == b"question"
+        listener.sendto(b"answer", sender)
+        client.settimeout(5)
+        assert client.recv(100) == b"answer"
+
+
+def test_the_usual_errors(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    with pytest.raises(ConnectionRefusedError):
+        b.dial("a", 9)
+    with pytest.raises(OSError, match="nobody"):
+        b.dial("nobody", 80)
+    with a.listen(80), pytest.raises(OSError, match="already"):
+        a.listen(80)
     with pytest.raises(ConfigError):
-        parse_where(where)
+        b.ping("a", kind="arp")
+    assert b.ping("a").seconds < 5
 
 
-@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])
-def test_no_port_to_dial(port: object) -> None:
-    with pytest.raises(ConfigError):
-        check_port(port)  # type: ignore[arg-type]
+def test_methods_from_any_thread(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    _, b = nodes
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda: results.append(b.ping("a").kind)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert results == ["icmp"] * 8
 
 
-def test_what_it_is_not() -> None:
-    with pytest.raises(ConfigError):
-        tsnet.AsyncServer("no dots.please", control_url="https://control.test")
-    with pytest.raises(ConfigError):
-        tsnet.AsyncServer("a", control_url="https://control.test", state=7)  # type: ignore[arg-type]
+def test_the_end_of_a_node_is_seen_by_its_sockets(tailnet: Tailnet, nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, _ = nodes
+    errors: list[str] = []
+    node = server(tailnet, "c")
+    with a.listen(0) as far, node, node.listen(0) as listener, node.listen_packet(0) as packets:
+        client = node.dial("a", far.getsockname()[1])
+        accepted, _ = far.accept()
+        client.sendall(b"parting")
+
+        def wait(name: str, call: Any) -> None:
+            try:
+                errors.append(f"{name} {call()!r}")
+            except OSError:
+                errors.append(name)
+
+        waits = [
+            ("accept", listener.accept),
+            ("recv", lambda: client.recv(10)),
+            ("recvfrom", lambda: packets.recvfrom(9)),
+        ]
+        threads = [threading.Thread(target=wait, args=one) for one in waits]
+        for thread in threads:
+            thread.start()
+        node.close()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(errors) == ["accept", "recv", "recvfrom"]
+        with accepted:
+            assert accepted.recv(100) == b"parting"
+            assert accepted.recv(100) == b""
+        client.close()
+        for use in (lambda: node.dial("a", 80), lambda: node.listen(80), node.up, lambda: node.ping("a")):
+            with pytest.raises(NotUp):
+                use()
 
 
-# --- joined -----------------------------------------------------------------------------------------------------
+def test_what_a_socket_took_is_delivered_though_the_node_closes_at_once(tailnet: Tailnet) -> None:
+    payload = os.urandom(1_000_000)
+    with server(tailnet, "d") as d, d.listen(0) as listener:
+        port = listener.getsockname()[1]
+        received = bytearray()
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                while data := sock.recv(65_536):
+                    received.extend(data)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with server(tailnet, "e") as e:
+            client = e.dial("d", port)
+            client.sendall(payload)
+        thread.join(10)
+        client.close()
+    assert bytes(received) == payload
 
 
-@BACKENDS
-def test_what_control_granted(backend: str) -> None:
-    async def main() -> None:
-        async with two() as (virtual, a, b):
-            assert (a.name, a.fqdn, a.url) == ("a", "a.tailnet.test", "http://a/")
-            assert [address.version for address in a.addresses] == [4, 6]
-            async with virtual.server("a") as second:
-                assert second.name == "a-1"
-            peer = b.whois(f"{a.addresses[0]}:1234")
-            assert peer is not None
-            assert (peer.name, peer.user_login) == ("a", "you@tailnet.test")
-            assert b.whois(str(a.addresses[1])) == b.whois(f"[{a.addresses[1]}]:80") == peer
-            assert b.whois("nonsense") is None
-            assert b.resolve("a") == b.resolve("a.tailnet.test") == a.addresses
-            assert b.resolve("nobody") == ()
-            status = b.status()
-            assert (status.state, status.name, status.addresses) == ("running", "b", b.addresses)
-            assert "a" in [one.name for one in status.peers]
+def test_events(tailnet: Tailnet) -> None:
+    node = server(tailnet, "f")
+    seen: list[str] = []
+    ready = threading.Event()
 
-    anyio.run(main, backend=backend)
+    def watch() -> None:
+        events = node.events()
+        ready.set()
+        seen.extend(type(event).__name__ for event in events)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    ready.wait(5)
+    with node:
+        node.reachable()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
-@BACKENDS
-def test_verbs_and_their_errors(backend: str) -> None:
-    async def main() -> None:
-        async with two() as (_virtual, a, b):
-            listener = await a.listen(80)
-            with pytest.raises(OSError, match="80"):
-                await a.listen(80)
-            with pytest.raises(NotOnTailnet):
-                await b.dial("nobody", 80)
-            with pytest.raises(ConnectionRefusedError):
-                await b.dial("a", 81)
-            with pytest.raises(ConfigError):
-                await b.dial("a", 0)
-            with pytest.raises(ConfigError):
-                await b.ping("a", kind="arp")
-            async with await b.dial("a", 80) as stream, await listener.accept() as accepted:
-                await stream.send(b"hello")
-                assert await accepted.receive() == b"hello"
-                with pytest.raises(ConfigError):
-                    stream.to_socket()  # a simulated world has no descriptors
-            for kind in ("icmp", "tsmp"):
-                assert (await b.ping("a", kind=kind)).kind == kind
+def test_on_auth_url_runs_in_a_thread_of_its_own(tailnet: Tailnet) -> None:
+    def approve(url: str) -> None:
+        tailnet.approve(url)
 
-    anyio.run(main, backend=backend)
-
-
-@BACKENDS
-def test_a_closed_node_says_so(backend: str) -> None:
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            node = virtual.server("a")
-            async with node:
-                pass
-            await node.close()
-            for use in (node.up, lambda: node.dial("b", 80), lambda: node.listen(80), lambda: node.ping("b")):
-                with pytest.raises(NotUp):
-                    await use()
-            assert [event async for event in node.events()] == []
-
-    anyio.run(main, backend=backend)
-
-
-@BACKENDS
-def test_events_until_the_node_closes(backend: str) -> None:
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            a = virtual.server("a")
-            seen: list[object] = []
-
-            async def watch() -> None:
-                seen.extend([event async for event in a.events()])
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(watch)
-                await anyio.lowlevel.checkpoint()
-                async with a, virtual.server("b"):
-                    pass
-            kinds = {type(event) for event in seen}
-            assert {facts.Running, facts.PeerAppeared} <= kinds
-
-    anyio.run(main, backend=backend)
-
-
-@BACKENDS
-def test_a_failed_up_leaves_nothing_running(backend: str) -> None:
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            with pytest.raises(AuthKeyRejected):
-                async with virtual.server("a", auth_key="tskey-auth-wrong"):
-                    pass
-            assert virtual.world.host.users == 1
-
-    anyio.run(main, backend=backend)
-
-
-@BACKENDS
-def test_a_person_logs_it_in(backend: str) -> None:
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            urls: list[str] = []
-            node = virtual.server("a", auth_key=None, on_auth_url=urls.append)
-            async with anyio.create_task_group() as group:
-                group.start_soon(node.up)
-                while not urls:
-                    await virtual.sleep(0.1)
-                virtual.tailnet.approve(urls[0], "ada@tailnet.test")
-            assert node.status().user_login == "ada@tailnet.test"
-            await node.close()
-
-    anyio.run(main, backend=backend)
-
-
-def test_nobody_is_there_to_log_it_in() -> None:
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            node = virtual.server("a", auth_key=None)
-            with pytest.raises(NeedsLogin) as needed:
-                await node.up()
-            assert needed.value.url
-            await node.close()
-
-    anyio.run(main)
-
-
-# --- bad input, secrets -----------------------------------------------------------------------------------------
-
-
-def test_a_corrupt_state_file(tmp_path: Path) -> None:
-    (tmp_path / "tsnet.state").write_bytes(b"not json")
-
-    async def main() -> None:
-        async with VirtualTailnet() as virtual:
-            with pytest.raises(StateError, match=r"tsnet\.state"):
-                await virtual.server("a", state=tmp_path).up()
-
-    anyio.run(main)
-
-
-def test_garbage_on_the_udp_port_and_from_the_relay_is_dropped_and_counted() -> None:
-    async def main() -> None:
-        async with two() as (virtual, a, b):
-            stranger = virtual.world.machine("stranger").open_udp(9, lambda: None)
-            target = UdpAddress(virtual.world.machine("a").v4, a._handle.pump._udp.local_port)
-            stranger.send(target, [b"garbage", b"\4" * 60, b"", b"\1" * 148])
-            await b.reachable()
-            b._handle.node.relays.clients[900].send(a._handle.node.identity.public, [b"\4" * 99], virtual.world.clock())
-            b._handle.pump.mark()
-            await virtual.sleep(1)
-            assert a._handle.node.engine.device.dropped.total() >= 5
-            assert (await b.ping("a")).seconds < 1
-
-    anyio.run(main)
-
-
-@BACKENDS
-def test_no_secret_in_logs_reprs_or_pickles_of_a_whole_session(backend: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async with two() as (virtual, a, b):
-            secrets = [virtual.tailnet.auth_key]
-            for node in (a, b):
-                identity = node._handle.node.identity
-                for key in (identity.machine_key, identity.node_key, identity.lock_key):
-                    secrets += [key.reveal_text().partition(":")[2], repr(key.reveal())[2:-1]]
-                for thing in (identity, node, node._config, node._handle, node.status(), node._handle.node):
-                    shown.append(repr(thing))
-                    try:
-                        shown.append(repr(pickle.dumps(thing)))
-                    except Exception:
-                        continue  # most cannot be pickled at all
-            with contextlib.suppress(OSError):
-                await b.dial("a", 81)
-            virtual.tailnet.restart_control()
-            await virtual.sleep(30)
-            found.extend(secrets)
-
-    shown: list[str] = []
-    found: list[str] = []
-    with caplog.at_level(logging.DEBUG):
-        anyio.run(main, backend=backend)
-    shown += [record.getMessage() for record in caplog.records]
-    assert len(found) >= 13
-    for secret in found:
-        assert not [text for text in shown if secret in text]
+    with server(tailnet, "g", auth_key=None, on_auth_url=approve) as node:
+        assert node.name == "g"

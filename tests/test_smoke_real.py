@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import tsnet
 from tsnet.edge.state import MemoryStore
@@ -23,7 +24,7 @@ def smoke(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_step_on_the_embedded_tailnet(tailnet: Tailnet) -> None:
-    options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key}
+    options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key}
     with tsnet.Server("other", state=MemoryStore(), ephemeral=True, **options) as other:
         other.reachable()
         done = smoke(TS_CONTROL_URL=tailnet.control_url, TS_AUTHKEY=tailnet.auth_key)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
-    "AsyncServer": "tsnet.server",
-    "Server": "tsnet.sync",
+    "AsyncServer": "tsnet.async_server",
+    "Server": "tsnet.server",
     "Listener": "tsnet.streams",
     "PacketConn": "tsnet.streams",
     "Stream": "tsnet.streams",
     "Peer": "tsnet.netmap.whois",
     "PeerStatus": "tsnet.status",
-    "PingResult": "tsnet.edge.dialing",
+    "PingResult": "tsnet.edge.run.dialing",
     "Status": "tsnet.status",
     "current_peer": "tsnet.adapters.identity",
     **dict.fromkeys(
@@ -59,7 +59,8 @@ __all__ = [*_WHERE, "__version__"]
 
 if TYPE_CHECKING:
     from tsnet.adapters.identity import current_peer as current_peer
-    from tsnet.edge.dialing import PingResult as PingResult
+    from tsnet.async_server import AsyncServer as AsyncServer
+    from tsnet.edge.run.dialing import PingResult as PingResult
     from tsnet.errors import AddressInUse as AddressInUse
     from tsnet.errors import AddressNotAvailable as AddressNotAvailable
     from tsnet.errors import AuthKeyRejected as AuthKeyRejected
@@ -84,13 +85,12 @@ if TYPE_CHECKING:
     from tsnet.errors import StreamReset as StreamReset
     from tsnet.errors import UpTimeout as UpTimeout
     from tsnet.netmap.whois import Peer as Peer
-    from tsnet.server import AsyncServer as AsyncServer
+    from tsnet.server import Server as Server
     from tsnet.status import PeerStatus as PeerStatus
     from tsnet.status import Status as Status
     from tsnet.streams import Listener as Listener
     from tsnet.streams import PacketConn as PacketConn
     from tsnet.streams import Stream as Stream
-    from tsnet.sync import Server as Server
 
 
 def __getattr__(name: str) -> Any:

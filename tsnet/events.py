@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 
-from tsnet.edge.operations import async_event
-from tsnet.edge.subscriptions import Subscription
+from tsnet.edge.pipes.operations import async_event
+from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine.facts import (
     DuplicateNode,
     Fact,

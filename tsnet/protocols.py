@@ -1,9 +1,9 @@
 """What applications plug into: byte streams, a dialer, an acceptor, identities. Shapes only, no node behind them.
 
     ByteStream   a connection: anyio's ByteStream that knows both tailnet addresses
-    Listener     a tailnet port: accept() one connection, or serve() them all
+    StreamListener     a tailnet port: accept() one connection, or serve() them all
     Dialer       dial(host, port)     -> ByteStream
-    Acceptor     listen(port)         -> Listener
+    Acceptor     listen(port)         -> StreamListener
     Whois        whois(address)       -> Peer | None
 
 The adapters are written against these alone, so the same adapter runs over a node, over the blocking twin's sockets
@@ -62,7 +62,7 @@ class ByteStream(anyio.abc.ByteStream):
         }
 
 
-class Listener(anyio.abc.Listener[ByteStream]):
+class StreamListener(anyio.abc.Listener[ByteStream]):
     """A tailnet port. After `aclose` a waiting `accept` raises `anyio.ClosedResourceError`."""
 
     port: int
@@ -84,7 +84,7 @@ class Dialer(Protocol):
 
 
 class Acceptor(Protocol):
-    async def listen(self, where: int | str) -> Listener:
+    async def listen(self, where: int | str) -> StreamListener:
         """Listen on a port (0 chooses one) or an "address:port". Raises `AddressInUse`."""
         ...
 

@@ -1,472 +1,174 @@
-"""AsyncServer: a tailnet node for asyncio and trio.
+"""Server: the blocking twin of AsyncServer, with the same names.
 
-    async with tsnet.AsyncServer("shop", auth_key=…) as node:
-        stream = await node.dial("db", 5432)
-        listener = await node.listen(80)
+    with tsnet.Server("shop", auth_key=…) as node:
+        sock = node.dial("db", 5432)          a real socket.socket, with tailnet addresses
+        node.serve_wsgi(app)
 
-A thin face of `edge.Handle`: it waits for operations and wraps pipes into streams, and holds the options that `Server`,
-its blocking twin, shares. Methods may be called from any task or thread that runs a loop; `dial` and `listen` start the
-node if need be.
-
-Source: Go tsnet/tsnet.go Server.
-Not here: what a node does (`engine.node`), how it runs (`edge`).
+Not a second machine: every method waits for the same operation as its asynchronous twin. `dial` and `listen` give real
+sockets, so that blocking libraries work unchanged.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
-from tsnet.base.addresses import IPAddress, parse_address
-from tsnet.config import Config, configure
-from tsnet.edge.dialing import PingResult
-from tsnet.edge.handle import Handle, Options
-from tsnet.edge.host import Host, default_host
-from tsnet.edge.operations import scheduler, wait
-from tsnet.edge.state import Store, open_store
-from tsnet.edge.system import hostinfo
-from tsnet.edge.world import World
-from tsnet.errors import ConfigError, NotUp
-from tsnet.netmap.whois import Peer
-from tsnet.status import Status, peers_of
+from tsnet.async_server import (
+    CLOSE_TIMEOUT,
+    DIAL_TIMEOUT,
+    UP_TIMEOUT,
+    AsyncServer,
+    BaseServer,
+    check_kind,
+    check_port,
+    parse_where,
+)
+from tsnet.edge.run.dialing import PingResult
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
-
     import httpx
 
     from tsnet.adapters.asgi import App as AsgiApp
-    from tsnet.adapters.asgi import AsgiServer
-    from tsnet.adapters.background import Service
+    from tsnet.adapters.background import Background, Service
     from tsnet.adapters.identity import Allow
     from tsnet.adapters.local import Target
-    from tsnet.adapters.serving import AsyncServing
+    from tsnet.adapters.serving import Serving
     from tsnet.adapters.wsgi import App as WsgiApp
-    from tsnet.edge.listening import ListenPipe
-    from tsnet.edge.packets import PacketPipe
-    from tsnet.edge.pipes import Pipe
-    from tsnet.events import AsyncEvents
-    from tsnet.streams import Listener, PacketConn, Stream
+    from tsnet.events import Events
 
-OnAuthUrl = Callable[[str], object]
-UP_TIMEOUT = 60.0
-CLOSE_TIMEOUT = 2.0
-DIAL_TIMEOUT = 30.0
+    S = TypeVar("S", bound=Service)
 
 
-class BaseServer:
-    """The options and the immediate answers of both servers. Options freeze with the first start."""
+class Server(BaseServer):
+    """A tailnet node for blocking code. `with` joins and leaves. Methods may be called from any thread."""
 
-    _may_share_a_loop = True
-    """Whether the node may run in the caller's loop, or in another world: a caller that blocks cannot turn it."""
+    def up(self, *, timeout: float = UP_TIMEOUT) -> None:
+        """Join the tailnet. See AsyncServer.up."""
+        self._handle.up(timeout).result()
 
-    def __init__(
-        self,
-        hostname: str | None = None,
-        *,
-        auth_key: str | None = None,
-        control_url: str | None = None,
-        state: str | os.PathLike[str] | Store | None = None,
-        ephemeral: bool = False,
-        tags: Iterable[str] = (),
-        port: int = 0,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: str | None = None,
-        on_auth_url: OnAuthUrl | None = None,
-        allow_http: bool = False,
-        control_key: str | None = None,
-        own_thread: bool = True,
-        world: World | None = None,
-    ) -> None:
-        """Checks every option and touches nothing: no file, no socket, no thread. Raises ConfigError.
+    def reachable(self, *, timeout: float = UP_TIMEOUT) -> None:
+        """Wait until peers can reach this node, too."""
+        self._handle.reachable(timeout).result()
 
-        hostname: the name to ask control for; default: the script's.
-        auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
-        control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
-        state: a directory or a store that keeps the node's identity; default: the user's state directory / hostname.
-        ephemeral: the node disappears from the tailnet when it closes.
-        tags: ["tag:ci", …], which the key or the policy must allow.
-        port: the local UDP port; 0 takes any.
-        ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
-        proxy: "http://host:port" for control and relays.
-        on_auth_url: is handed the URL where a person logs the node in; without it, `up` prints the URL to a terminal,
-            or raises NeedsLogin where there is none.
-        allow_http: accept a control URL that is plain http to a public host.
-        control_key: control's public key ("mkey:…"), to trust no other.
-        own_thread: False runs the node in the caller's loop, which must then never block.
-        world: where sockets, clock and randomness come from; for tests.
-        """
-        if not self._may_share_a_loop and (world is not None or not own_thread):
-            raise ConfigError("a blocking Server needs its own thread: own_thread=False and world= are for AsyncServer")
-        self._config: Config = configure(
-            hostname,
-            environ=os.environ,
-            script=sys.argv[0] if sys.argv else "",
-            auth_key=auth_key,
-            control_url=control_url,
-            ephemeral=ephemeral,
-            tags=tags,
-            port=port,
-            allow_http=allow_http,
-            control_key=control_key,
-        )
-        self._on_auth_url = on_auth_url
-        self._call_soon: Callable[[Callable[[], object]], None] | None = None
-        store = open_store(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
-        host = host_for(world) if world is not None else default_host() if own_thread else private_host()
-        options = Options(
-            ssl_context=ssl_context,
-            proxy=proxy,
-            on_login_url=self._on_login_url,
-            hostinfo=hostinfo(),
-        )
-        self._handle = Handle(self._config, host, store, options, world)
-        self._servings: list[Any] = []  # Serving or AsyncServing, by the colour of the server
-
-    def _on_login_url(self, url: str) -> bool:
-        """In the node's thread. Says whether somebody will see to it."""
-        callback = self._on_auth_url
-        if callback is not None:
-            self._run_callback(lambda: callback(url))
-            return True
-        if sys.stderr is not None and sys.stderr.isatty():
-            print(f"To log {self._config.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
-            return True
-        return False
-
-    def _run_callback(self, callback: Callable[[], object]) -> None:
-        raise NotUp("a BaseServer does not run")
-
-    # --- descriptors ----------------------------------------------------------------------------------------
-
-    def _stream_socket(self, pipe: Pipe) -> socket.socket:
-        from tsnet.sockets.attach import stream_socket
-
-        return stream_socket(self._handle, pipe)
-
-    def _listening_socket(self, pipe: ListenPipe) -> socket.socket:
-        from tsnet.sockets.attach import listening_socket
-
-        return listening_socket(self._handle, pipe)
-
-    def _packet_socket(self, pipe: PacketPipe) -> socket.socket:
-        from tsnet.sockets.attach import packet_socket
-
-        return packet_socket(self._handle, pipe)
-
-    # --- what is served -------------------------------------------------------------------------------------
-
-    def _keep(self, serving: Any) -> None:
-        """It ends with the node, if not before."""
-        self._servings = [serving, *(other for other in self._servings if not other.ended)]
-
-    def _where(self, port: int | None) -> str:
-        address = self.addresses[0]
-        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-    def _owner(self) -> Peer | None:
-        """Who this node belongs to."""
-        return self.whois(str(self.addresses[0])) if self.addresses else None
-
-    # --- immediate answers, from the netmap -----------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The name control granted, one label; "" before `up`. It may differ from the hostname asked for."""
-        node = self._self_node()
-        return "" if node is None else node.name.partition(".")[0]
-
-    @property
-    def fqdn(self) -> str:
-        """The full MagicDNS name; "" before `up`."""
-        node = self._self_node()
-        return "" if node is None else node.name
-
-    @property
-    def url(self) -> str:
-        """Where a web app on port 80 of this node is found; "" before `up`."""
-        return f"http://{self.name}/" if self.name else ""
-
-    @property
-    def addresses(self) -> tuple[IPAddress, ...]:
-        """The node's tailnet addresses, v4 first; empty before `up`."""
-        node = self._self_node()
-        return () if node is None else node.ips
-
-    def _self_node(self) -> Any:
-        netmap = self._handle.netmap
-        return None if netmap is None else netmap.self_node
-
-    def whois(self, address: str) -> Peer | None:
-        """Who owns that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
-        whois = self._handle.whois
-        ip = parse_address(address) or parse_address(split_address(address)[0])
-        return None if whois is None or ip is None else whois.peer(ip)
-
-    def resolve(self, name: str) -> tuple[IPAddress, ...]:
-        """The addresses of a tailnet name, short or full, v4 first; empty if no node has it."""
-        names = self._handle.names
-        if names is None:
-            return ()
-        return tuple(sorted(names.resolve(name), key=lambda address: address.version))
-
-    def status(self) -> Status:
-        """A snapshot of this node and its peers. Asks nobody."""
-        handle = self._handle
-        netmap, whois = handle.netmap, handle.whois
-        status = Status(handle.state, self._config.hostname, self._config.control_url, login_url=handle.login_url)
-        if netmap is None or whois is None:
-            return status
-        node = netmap.self_node
-        peer = whois.peer(node.key)
-        return attrs.evolve(
-            status,
-            name=self.name,
-            fqdn=node.name,
-            addresses=node.ips,
-            user_login=peer.user_login if peer else "",
-            tags=node.tags,
-            home_region=handle.home_region,
-            key_expiry=node.key_expiry,
-            health=(*netmap.health, *handle.health),
-            peers=peers_of(netmap, whois),
-        )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._config.hostname} {self._handle.state}>"
-
-
-class AsyncServer(BaseServer):
-    """A tailnet node. `async with` joins and leaves; every method that waits takes a `timeout` in seconds."""
-
-    async def up(self, *, timeout: float = UP_TIMEOUT) -> None:
-        """Join the tailnet; returns once names, addresses and peers are known.
-
-        Raises AuthKeyRejected, NeedsLogin, ControlUnreachable, ControlCertificateError, NotAControlServer, NodeRemoved,
-        StateError, StateLocked, UpTimeout.
-        """
-        await self._wait(self._handle.up, timeout)
-
-    async def reachable(self, *, timeout: float = UP_TIMEOUT) -> None:
-        """Wait until peers can reach this node, too: its relay is up and control knows of it."""
-        await self._wait(self._handle.reachable, timeout)
-
-    async def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Leave: streams end in order, an ephemeral node logs out. Idempotent, never fails, bounded by the timeout."""
-        import anyio
-
+    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Leave. Idempotent, never fails, bounded by the timeout."""
         servings, self._servings = self._servings, []
-        deadline = anyio.current_time() + timeout
-        with anyio.CancelScope(shield=True):
-            for serving in servings:
-                await serving.aclose(max(0.0, deadline - timeout / 2 - anyio.current_time()))
-            await self._wait(self._handle.close, max(0.1, deadline - anyio.current_time()))
+        deadline = time.monotonic() + timeout
+        for serving in servings:
+            serving.close(max(0.0, deadline - timeout / 2 - time.monotonic()))
+        self._handle.close(max(0.1, deadline - time.monotonic())).result()
 
-    async def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> Stream:
-        """Connect to a port of another node, by name or address.
-
-        Raises NotOnTailnet, DialRefused, DialTimeout, HostUnreachable, and what `up` raises.
-        """
+    def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> socket.socket:
+        """A connected socket. Raises as AsyncServer.dial."""
         check_port(port)
-        return self._stream(await self._wait(self._handle.dial, host, port, timeout))
+        return self._stream_socket(self._handle.dial(host, port, timeout).result())
 
-    async def listen(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> Listener:
-        """Listen on a TCP port of all own addresses (80, ":80"), or of one ("100.64.0.5:80"). 0 takes any free port.
-
-        Raises AddressInUse, AddressNotAvailable, and what `up` raises.
-        """
-        from tsnet.streams import Listener
-
+    def listen(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> socket.socket:
+        """A listening socket: `accept` gives sockets with tailnet addresses. Raises as AsyncServer.listen."""
         port, address = parse_where(where)
-        pipe = await self._wait(self._handle.listen, port, address, timeout)
-        return Listener(pipe, self._stream, self._listening_socket)
+        return self._listening_socket(self._handle.listen(port, address, timeout).result())
 
-    async def dial_packet(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> PacketConn:
-        """A UDP socket that speaks with one port of another node."""
-        from tsnet.streams import PacketConn
-
+    def dial_packet(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> socket.socket:
+        """A connected datagram socket."""
         check_port(port)
-        pipe = await self._wait(self._handle.dial_packet, host, port, timeout)
-        return PacketConn(pipe, self._packet_socket)
+        return self._packet_socket(self._handle.dial_packet(host, port, timeout).result())
 
-    async def listen_packet(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> PacketConn:
-        """A UDP socket on a port of all own addresses, or of one. Raises as `listen`."""
-        from tsnet.streams import PacketConn
-
+    def listen_packet(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> socket.socket:
+        """A datagram socket: `recvfrom` and `sendto` speak tailnet addresses."""
         port, address = parse_where(where)
-        pipe = await self._wait(self._handle.listen_packet, port, address, timeout)
-        return PacketConn(pipe, self._packet_socket)
+        return self._packet_socket(self._handle.listen_packet(port, address, timeout).result())
 
-    async def ping(self, host: str, *, kind: str = "icmp", timeout: float = 5.0) -> PingResult:
-        """One echo through the tunnel: "icmp" asks the peer's stack, "tsmp" its data path. Raises DialTimeout."""
+    def ping(self, host: str, *, kind: str = "icmp", timeout: float = 5.0) -> PingResult:
+        """One echo through the tunnel. See AsyncServer.ping."""
         check_kind(kind)
-        result: PingResult = await self._wait(self._handle.ping, host, kind, timeout)
-        return result
+        return self._handle.ping(host, kind, timeout).result()
 
-    def events(self) -> AsyncEvents:
+    def events(self) -> Events:
         """What happens to this node from this call on (`tsnet.events`), until it closes."""
-        from tsnet.events import AsyncEvents
+        from tsnet.events import Events
 
-        return AsyncEvents(self._handle.subscribe())
+        return Events(self._handle.subscribe())
 
     # --- adapters -------------------------------------------------------------------------------------------
 
-    def httpx_client(self, *, fallback: str | None = None, **options: Any) -> httpx.AsyncClient:
-        """An httpx.AsyncClient that reaches tailnet names. Names outside raise NotOnTailnet, unless fallback="host"."""
-        from tsnet.adapters.httpx import httpx_client
+    def httpx_client(self, *, fallback: str | None = None, **options: Any) -> httpx.Client:
+        """An httpx.Client that reaches tailnet names. See AsyncServer.httpx_client."""
+        from tsnet.adapters.httpx import sync_httpx_client
 
-        return httpx_client(self, fallback=fallback, **options)
+        return sync_httpx_client(self, fallback=fallback, **options)
 
-    async def serve_asgi(
-        self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
-    ) -> AsyncServing:
-        """Serve an ASGI app (FastAPI, Starlette, Django, …) on a port of this node, in the caller's loop.
+    def serve_wsgi(self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+        """Serve a WSGI app (Flask, Django, …) on a port of this node, in threads. Blocks until `close`, or Ctrl-C.
 
         port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
-        block: return once the node or this call is closed or cancelled; False returns a running handle at once.
-        The caller is `current_peer()` and `scope["extensions"]["tsnet"]`, never a header: Tailscale-* are removed.
+        block: False returns a running handle with the actual port.
+        The caller is `current_peer()` and `environ["tsnet.peer"]`, never a header: Tailscale-* are removed.
         """
-        server = await self._asgi_server(app, port, allow)
-        return await self._serve(server, server.port, self._where(server.port), block)
-
-    async def _asgi_server(self, app: AsgiApp, port: int | str, allow: Allow) -> AsgiServer:
-        from tsnet.adapters.asgi import AsgiServer
-
-        return AsgiServer(app, await self.listen(port), self, allow=allow)
-
-    async def serve_wsgi(
-        self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
-    ) -> AsyncServing:
-        """Serve a WSGI app (Flask, Django, …), in threads. As `serve_asgi`; the caller is `environ["tsnet.peer"]`."""
-        from tsnet.adapters.serving import WsgiService
         from tsnet.adapters.wsgi import WsgiServer
 
-        listener = await self.listen(port)
-        server = WsgiServer(app, listener.to_socket(), self, allow=allow, owner=self._owner)
-        return await self._serve(WsgiService(server), server.port, self._where(server.port), block)
+        server = WsgiServer(app, self.listen(port), self, allow=allow, owner=self._owner)
+        server.start()
+        return self._serve(server, server.port, self._where(server.port), block)
 
-    async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:
-        """Listen on this machine, and forward each connection to host:port of the tailnet, for programs that want one.
+    def serve_asgi(self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+        """Serve an ASGI app (FastAPI, Starlette, Django, …), in a loop and thread of its own. As `serve_wsgi`."""
+        node = AsyncServer._of(self)
+        background = _background(lambda: node._asgi_server(app, port, allow))
+        return self._serve(background, background.service.port, self._where(background.service.port), block)
 
-        local: a port of 127.0.0.1 (0 takes a free one), "host:port", or the path of a Unix socket.
-        Returns at once; the handle's `port` and `address` tell where. Raises OSError if it cannot listen there.
-        """
+    def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
+        """Listen on this machine, and forward each connection to host:port of the tailnet. See AsyncServer's."""
         from tsnet.adapters.forward import forward_local
 
         check_port(port)
-        await self.up()
-        forward = await forward_local(self, host, port, local=local)
-        return await self._serve(forward, forward.port, forward.address, block=False)
+        self.up()
+        node = AsyncServer._of(self)
+        background = _background(lambda: forward_local(node, host, port, local=local))
+        return self._serve(background, background.service.port, background.service.address, block=False)
 
-    async def forward_remote(self, port: int | str, target: Target) -> AsyncServing:
-        """Listen on a port of this node, and forward each connection to a target of this machine, byte by byte.
-
-        target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Returns at once. Nothing is removed
-        from HTTP that passes here: the program behind must not trust identity headers.
-        """
+    def forward_remote(self, port: int | str, target: Target) -> Serving:
+        """Listen on a port of this node, and forward each connection to a target of this machine. See AsyncServer's."""
         from tsnet.adapters.forward import forward_remote
 
-        forward = await forward_remote(self, port, target)
-        return await self._serve(forward, forward.port, forward.address, block=False)
+        node = AsyncServer._of(self)
+        background = _background(lambda: forward_remote(node, port, target))
+        return self._serve(background, background.service.port, background.service.address, block=False)
 
-    async def _serve(self, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
-        from tsnet.adapters.serving import AsyncServing
+    def _serve(self, runner: Any, port: int | None, address: str, block: bool) -> Serving:
+        from tsnet.adapters.serving import Serving
 
-        serving = AsyncServing(service, port, address)
+        serving = Serving(runner, port, address)
         self._keep(serving)
-        await (serving.run() if block else serving.start())
+        if block:
+            with serving:
+                serving.wait()
         return serving
 
     # --- the machinery --------------------------------------------------------------------------------------
 
-    async def _wait(self, begin: Callable[..., Any], *arguments: Any) -> Any:
-        """Begin an operation in this loop and await it."""
-        self._call_soon = scheduler()
-        host = self._handle.host
-        operation = begin(*arguments)
-        if not host.own_thread and host.users:
-            from tsnet.edge.foreign import start_driver
-
-            start_driver(host)
-        return await wait(operation)
-
-    def _stream(self, pipe: Any) -> Stream:
-        from tsnet.streams import Stream
-
-        return Stream(pipe, self._stream_socket)
+    _may_share_a_loop = False
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
-        if self._call_soon is not None:
-            self._call_soon(callback)
+        threading.Thread(target=callback, name="tsnet on_auth_url", daemon=True).start()
 
-    @classmethod
-    def _of(cls, server: BaseServer) -> AsyncServer:
-        """The same node for tasks: what a blocking server serves by ASGI runs in a loop of its own."""
-        face = cls.__new__(cls)
-        face.__dict__.update(server.__dict__)
-        return face
-
-    async def __aenter__(self) -> AsyncServer:
+    def __enter__(self) -> Server:
         try:
-            await self.up()
+            self.up()
         except BaseException:
-            await self.close()
+            self.close()
             raise
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
-def host_for(world: World) -> Host:
-    """The one host of an injected world: its nodes share a loop, and its clock."""
-    host: Host | None = getattr(world, "host", None)
-    if host is None:
-        host = world.host = Host(lambda: world, own_thread=False)
-    return host
+def _background(make: Callable[[], Awaitable[S]]) -> Background[S]:
+    from tsnet.adapters.background import Background
 
-
-def private_host() -> Host:
-    """A host in the caller's loop, for one node."""
-    from tsnet.edge.system import SystemWorld
-
-    return Host(SystemWorld, own_thread=False, ends_world=True)
-
-
-def check_port(port: int) -> None:
-    if not isinstance(port, int) or not 0 < port < 65_536:
-        raise ConfigError(f"port must be 1 to 65535, not {port!r}")
-
-
-def check_kind(kind: str) -> None:
-    if kind not in ("icmp", "tsmp"):
-        raise ConfigError(f'ping kind must be "icmp" or "tsmp", not {kind!r}')
-
-
-def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
-    """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
-    if isinstance(where, int):
-        host, port = "", str(where)
-    elif where.isdigit():
-        host, port = "", where
-    else:
-        host, port = split_address(where)
-    if not port.isdigit() or int(port) > 65_535:
-        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
-    if host in ("", "0.0.0.0", "::"):
-        return int(port), None
-    address = parse_address(host)
-    if address is None:
-        raise ConfigError(f"listen takes one of this node's addresses, not the name {host!r}")
-    return int(port), address
-
-
-def split_address(text: str) -> tuple[str, str]:
-    """("100.64.0.5", "80"); brackets around a v6 address are taken off."""
-    host, _, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), port
+    background = Background(make)
+    background.start()
+    return background

@@ -6,7 +6,7 @@
 They run under asyncio and trio, may be cancelled at any await, and allow one reader and one writer at a time.
 An end of stream is `anyio.EndOfStream`; a reset is `anyio.BrokenResourceError` from the `tsnet` error that tells more.
 
-Not here: the deques in between (`edge.pipes`), real descriptors (`sockets`, which the server hands in).
+Not here: the deques in between (`edge.pipes.pipes`), real descriptors (`sockets`, which the server hands in).
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import anyio.abc
 from anyio.lowlevel import checkpoint
 
 from netstack import TcpInfo
-from tsnet.edge.listening import ListenPipe
-from tsnet.edge.operations import async_event
-from tsnet.edge.packets import MAX_PAYLOAD, PacketPipe
-from tsnet.edge.pipes import Pipe
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.operations import async_event
+from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
+from tsnet.edge.pipes.pipes import Pipe
 from tsnet.errors import ConfigError, Error, MessageTooLong, NotUp
-from tsnet.protocols import Address, ByteStream
-from tsnet.protocols import Listener as ListenerProtocol
+from tsnet.protocols import Address, ByteStream, StreamListener
 
 __all__ = ["Listener", "PacketConn", "Stream"]
 
@@ -140,7 +139,7 @@ class Stream(ByteStream):
         return f"<Stream {_text(self.local_address)} - {_text(self.remote_address)}{' closed' if self._closed else ''}>"
 
 
-class Listener(ListenerProtocol):
+class Listener(StreamListener):
     """A TCP port of this node."""
 
     def __init__(

@@ -23,10 +23,10 @@ from anyio.abc import SocketAttribute
 
 from tests.sockets.node import NodeThread
 from tsnet.adapters.forward import End
-from tsnet.edge.ready import READ, WRITE, Reactor
+from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.errors import DialRefused, NotOnTailnet
 from tsnet.netmap.whois import Peer
-from tsnet.protocols import Address, ByteStream, Listener
+from tsnet.protocols import Address, ByteStream, StreamListener
 from tsnet.sockets import Backlog, ListeningSocket, listening
 
 SHOP, LAPTOP, DESK, RUNNER, STRANGER = (f"100.64.0.{n}" for n in (1, 2, 3, 4, 9))
@@ -95,7 +95,7 @@ class LoopbackStream(ByteStream):
         return self._raw.dup()
 
 
-class LoopbackListener(Listener):
+class LoopbackListener(StreamListener):
     def __init__(self, listener: Any, port: int, forget: Callable[[], None]) -> None:
         self._listener, self._forget = listener, forget
         self.port = port
@@ -139,7 +139,7 @@ class LoopbackTailnet:
     async def dial(self, host: str, port: int, *, timeout: float = 30) -> ByteStream:
         return await self.dialer_of(LAPTOP).dial(host, port, timeout=timeout)
 
-    async def listen(self, where: int | str) -> Listener:
+    async def listen(self, where: int | str) -> StreamListener:
         listeners = await anyio.create_tcp_listener(local_host=real(SHOP))
         port = self.claim(int(str(where).rpartition(":")[2]), listeners.extra(SocketAttribute.local_port))
         return LoopbackListener(listeners.listeners[0], port, lambda: self.free(port))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from tsnet.base.links import Close, Closed, Compute, Computed, Data, Open, Opened, Received, Tls
+from tsnet.base.links import Close, Closed, Compute, Computed, Data, Link, Open, Opened, Received, Tls
 
-LINK = ("derp", 1, 7)
+LINK = Link("derp", 1, 7)
 
 
 def test_values_compare_by_content() -> None:
     assert Open(LINK, ("a", "b"), 443, Tls("a")) == Open(LINK, ("a", "b"), 443, Tls("a"))
-    assert Open(LINK, ("a",), 443) != Open(("derp", 1, 8), ("a",), 443)
+    assert Open(LINK, ("a",), 443) != Open(Link("derp", 1, 8), ("a",), 443)
     assert len({Opened(LINK), Close(LINK), Opened(LINK)}) == 2
 
 

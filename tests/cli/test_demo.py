@@ -5,6 +5,7 @@ import re
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_kept_up_others_join_by_what_it_prints(start: Start) -> None:
     assert path is not None
     key = Path(path[1])
     assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
-    options = {"control_url": url[1], "auth_key": key.read_text().strip()}
+    options: dict[str, Any] = {"control_url": url[1], "auth_key": key.read_text().strip()}
     with (
         tsnet.Server("guest", state=MemoryStore(), ephemeral=True, **options) as guest,
         guest.httpx_client() as client,

@@ -150,7 +150,7 @@ class Host:
     def _accept(self, listener: socket.socket, machine: Machine) -> None:
         peer, remote = listener.accept()
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = ("accepted", next(self._numbers))
+        link = Link("accepted", "", next(self._numbers))
         self._links[link] = machine, peer
         self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(link))
         machine.receive(Accepted(link, remote[:2]), time.monotonic())

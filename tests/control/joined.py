@@ -154,7 +154,7 @@ class Joined:
         raise AssertionError("it never settles")
 
     def _from_node(self, peer: Peer, effect: Effect) -> None:
-        outer = ("accepted", peer.number, id(peer), effect.link)
+        outer = effect.link._replace(room=f"accepted of {id(peer)}")
         if isinstance(effect, Open):
             self.links[outer] = (peer, effect.link)
             self.server.receive(Accepted(outer, ("192.0.2.1", peer.number)), self.now)

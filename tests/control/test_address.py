@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsnet.base.links import Open, Tls
+from tsnet.base.links import Link, Open, Tls
 from tsnet.base.malformed import MalformedError
 from tsnet.control.address import CONNECT_TIMEOUT, ControlAddress, path_and_query
 
@@ -28,7 +28,7 @@ def test_what_is_no_url(url: str) -> None:
 
 
 def test_links_to_it() -> None:
-    link = ("control", "noise", 1)
+    link = Link("control", "noise", 1)
     opened = ControlAddress.parse("https://h.example:1").open(link)
     assert opened == Open(link, ("h.example",), 1, Tls("h.example"), CONNECT_TIMEOUT)
     assert ControlAddress.parse("http://h.example").open(link) == Open(link, ("h.example",), 80, None, CONNECT_TIMEOUT)

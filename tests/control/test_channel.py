@@ -7,7 +7,7 @@ import pytest
 from tests.control.scripted import CONTROL, MACHINE
 from tsnet.base.crypto import challenge_public, machine_public
 from tsnet.base.keys import ChallengePrivateKey
-from tsnet.base.links import Open
+from tsnet.base.links import Link, Open
 from tsnet.base.malformed import MalformedError
 from tsnet.control.address import ControlAddress
 from tsnet.control.channel import Channel, HttpEvent, Refused
@@ -16,7 +16,7 @@ from tsnet.control.transport import Responder, early_payload
 from tsnet.control.upgrade import Answering, initiation_of
 
 ADDRESS = ControlAddress.parse("https://control.example:8443")
-LINK = ("control", "noise", 1)
+LINK = Link("control", "noise", 1)
 ENTROPY = random.Random(1).randbytes
 
 

@@ -9,7 +9,7 @@ from tests.control.scripted import CONTROL, DISCO_KEY, NODE_KEY, SELF, URL, WALL
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey
-from tsnet.base.links import Closed, Computed, Opened, Received, Tls
+from tsnet.base.links import Closed, Computed, Link, Opened, Received, Tls
 from tsnet.control import facts
 from tsnet.control.client import DUPLICATE_PAUSE
 from tsnet.control.mapframes import encode_frame
@@ -923,7 +923,7 @@ def test_events_of_links_long_gone_are_counted() -> None:
     client = control.join()
     old = control.opens[1].link
     control.cut()
-    for event in (Opened(old), Received(old, b"x"), Closed(old, "eof"), Computed(("control", "map", 1), None)):
+    for event in (Opened(old), Received(old, b"x"), Closed(old, "eof"), Computed(Link("control", "map", 1), None)):
         client.receive(event, control.now)
     assert client.dropped["late"] == 4
 

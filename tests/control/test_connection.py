@@ -7,6 +7,7 @@ import pytest
 from tests.control.joined import CONTROL_PRIVATE, entropy
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachinePrivateKey
+from tsnet.base.links import Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control import http, upgrade
 from tsnet.control.connection import Connection, Stage
@@ -26,7 +27,7 @@ def page(connection: Connection, asking: Asking) -> upgrade.Request:
 
 def upgraded() -> tuple[Connection, Initiator]:
     """Past the handshake, with what the server said at once."""
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     noise = Initiator(PRIVATE, machine_public(CONTROL_PRIVATE), 131, entropy(1))
     asking = upgrade_request("control", noise.initiation)
     connection.switch(page(connection, asking), CONTROL_PRIVATE, entropy(2))
@@ -37,7 +38,7 @@ def upgraded() -> tuple[Connection, Initiator]:
 
 
 def test_before_the_handshake_nobody_is_known() -> None:
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     assert (connection.stage, connection.machine, connection.full) == (Stage.PAGES, None, False)
     assert connection.take(BUDGET) == b""
 
@@ -52,7 +53,7 @@ def test_the_handshake_says_who_calls() -> None:
 
 
 def test_pages_one_by_one() -> None:
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     asking = Asking("GET", "/health", "control")
     (first,) = connection.receive(asking.sent * 2)
     assert isinstance(first, upgrade.Request)
@@ -65,7 +66,7 @@ def test_pages_one_by_one() -> None:
 
 
 def test_a_client_that_wants_the_link_closed_gets_its_answer_first() -> None:
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     page(connection, Asking("GET", "/health", "control", [("Connection", "close")]))
     connection.respond(200, b"bye")
     assert connection.stage is Stage.ENDING
@@ -101,7 +102,7 @@ def test_a_budget_cuts_and_a_full_link_gives_nothing() -> None:
 
 
 def test_an_initiation_for_somebody_else_may_still_be_answered_with_a_page() -> None:
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     stranger = machine_public(MachinePrivateKey(b"\7" * 32))
     request = page(connection, upgrade_request("control", Initiator(PRIVATE, stranger, 131, entropy(1)).initiation))
     with pytest.raises(MalformedError):
@@ -112,7 +113,7 @@ def test_an_initiation_for_somebody_else_may_still_be_answered_with_a_page() -> 
 
 
 def test_whoever_speaks_before_the_server_proved_itself_is_cut_off() -> None:
-    connection = Connection(("accepted", 1))
+    connection = Connection(Link("accepted", "", 1))
     noise = Initiator(PRIVATE, machine_public(CONTROL_PRIVATE), 131, entropy(1))
     asking = upgrade_request("control", noise.initiation)
     (request,) = connection.receive(asking.sent + b"early")

@@ -4,13 +4,14 @@ import math
 
 import pytest
 
+from tsnet.base.links import Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.mappoll import COMPUTE_ABOVE, WATCHDOG, MapPoll
 from tsnet.control.messages import MapResponse
 from tsnet.netmap.merge import MapUpdate
 
-LINK = ("control", "map", 1)
+LINK = Link("control", "map", 1)
 SMALL = MapResponse(MapUpdate(domain="d"))
 LARGE = MapResponse(MapUpdate(domain="d" * COMPUTE_ABOVE))
 

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from tsnet.base.links import Close, Closed, Data, Open, Opened, Received
+from tsnet.base.links import Close, Closed, Data, Link, Open, Opened, Received
 from tsnet.control.address import ControlAddress
 from tsnet.control.facts import PingRequested
 from tsnet.control.messages import PingRequest
@@ -18,7 +18,7 @@ class Kit:
     def __init__(self) -> None:
         numbers = count(1)
         self.dropped: Counter[str] = Counter()
-        self.pings = Pings(ControlAddress.parse(HERE), lambda what: ("control", what, next(numbers)), self.dropped)
+        self.pings = Pings(ControlAddress.parse(HERE), lambda what: Link("control", what, next(numbers)), self.dropped)
 
     def ask(self, url: str, **fields: object) -> None:
         self.pings.requested(PingRequest(url, **fields), 0.0)  # type: ignore[arg-type]
@@ -29,7 +29,7 @@ def test_head_over_a_link_of_its_own() -> None:
     kit.ask(f"{HERE}/ping?id=1")
     (effect,) = kit.pings.take_effects()
     assert isinstance(effect, Open)
-    assert effect.link == ("control", "ping", 1)
+    assert effect.link == Link("control", "ping", 1)
     kit.pings.receive(Opened(effect.link), 0.0)
     (data,) = kit.pings.take_effects()
     assert isinstance(data, Data)
@@ -44,12 +44,12 @@ def test_a_link_that_breaks_or_hangs_is_forgotten() -> None:
     kit.ask(f"{HERE}/1")
     kit.ask(f"{HERE}/2")
     kit.pings.take_effects()
-    kit.pings.receive(Closed(("control", "ping", 1), "refused"), 0.0)
+    kit.pings.receive(Closed(Link("control", "ping", 1), "refused"), 0.0)
     assert kit.pings.take_effects() == []
     assert kit.pings.deadline() == ANSWER_TIMEOUT
     kit.pings.tick(ANSWER_TIMEOUT)
-    assert kit.pings.take_effects() == [Close(("control", "ping", 2))]
-    kit.pings.receive(Received(("control", "ping", 2), b"late"), 99.0)
+    assert kit.pings.take_effects() == [Close(Link("control", "ping", 2))]
+    kit.pings.receive(Received(Link("control", "ping", 2), b"late"), 99.0)
     assert kit.pings.take_effects() == []
 
 

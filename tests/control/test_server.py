@@ -11,7 +11,7 @@ import pytest
 from tests.control.joined import BASE_URL, BUDGET, CONTROL_PRIVATE, DERP_MAP, WALL, Joined, entropy, new_tailnet
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodePrivateKey
-from tsnet.base.links import Accepted, Close, Closed, Data, Full, Received, Room
+from tsnet.base.links import Accepted, Close, Closed, Data, Full, Link, Received, Room
 from tsnet.control import server as server_module
 from tsnet.control.facts import DuplicateNode, LoggedIn, LoginUrl, NodeKeyRotated, NodeRemoved, Problem
 from tsnet.control.http import Body, End, Head, HttpClient, Reset
@@ -30,7 +30,7 @@ from tsnet.control.transport import Initiator
 from tsnet.control.upgrade import Asking, Response, upgrade_request
 from tsnet.errors import AuthKeyRejected
 
-LINK = ("accepted", 1)
+LINK = Link("accepted", "", 1)
 NODE = node_public(NodePrivateKey(bytes([9]) * 32))
 DISCO = DiscoKey(bytes([5]) * 32)
 
@@ -38,7 +38,7 @@ DISCO = DiscoKey(bytes([5]) * 32)
 class Wire:
     """A server and one link of it, worked by hand. `now` stands still unless a test moves it."""
 
-    def __init__(self, server: Server | None = None, link: tuple[str, int] = LINK) -> None:
+    def __init__(self, server: Server | None = None, link: Link = LINK) -> None:
         self.server = server or Server(
             new_tailnet(), CONTROL_PRIVATE, entropy=entropy(1), base_url=BASE_URL, wall_offset=WALL
         )
@@ -305,7 +305,7 @@ def test_an_unknown_node_key_is_not_found_and_anothers_is_refused() -> None:
     caller = Caller()
     assert caller.map()[0] == 404
     caller.register()
-    thief = Caller(Wire(caller.wire.server, ("accepted", 2)), number=2)
+    thief = Caller(Wire(caller.wire.server, Link("accepted", "", 2)), number=2)
     assert thief.map()[0] == 400
     assert "another machine" in thief.register().error
 
@@ -313,7 +313,7 @@ def test_an_unknown_node_key_is_not_found_and_anothers_is_refused() -> None:
 def test_a_machine_may_have_several_links() -> None:
     caller = Caller()
     caller.register()
-    other = Caller(Wire(caller.wire.server, ("accepted", 2)))
+    other = Caller(Wire(caller.wire.server, Link("accepted", "", 2)))
     assert other.map(omit_peers=True)[0] == 200
 
 

@@ -19,14 +19,14 @@ from tsnet.control.uplink import READY_TIMEOUT, Exchange, Piece, Uplink
 from tsnet.errors import ControlUnreachable, NotAControlServer
 
 KEY = machine_public(CONTROL)
-KEY_LINK, NOISE_LINK = ("control", "key", 2), ("control", "noise", 1)
+KEY_LINK, NOISE_LINK = Link("control", "key", 2), Link("control", "noise", 1)
 
 
 def uplink(*, known: MachineKey | None = None, pinned: MachineKey | None = None) -> Uplink:
     numbers = count(1)
 
     def new_link(what: str) -> Link:
-        return ("control", what, next(numbers))
+        return Link("control", what, next(numbers))
 
     address = ControlAddress.parse("https://control.example")
     entropy = random.Random(1).randbytes

@@ -114,7 +114,7 @@ class Joined:
         peer = self.links.get(effect.link)
         if peer is None:
             return
-        link = effect.link[:-1]
+        link = _own(effect.link)
         if isinstance(effect, Close):
             del self.links[effect.link]
             peer.take(peer.client.receive(Closed(link, "eof"), self.now))
@@ -127,7 +127,7 @@ class Joined:
 
     def _served(self, peer: Peer, link: Link) -> Link:
         """The relay's name for that link."""
-        return (*link, self.peers.index(peer))
+        return Link(f"{link.room} of {self.peers.index(peer)}", link.name, link.generation)
 
     def link_of(self, peer: Peer) -> Link:
         return next(link for link, owner in self.links.items() if owner is peer)
@@ -142,4 +142,9 @@ class Joined:
         del self.links[link]
         self.relay.receive(Closed(link, "reset"), self.now)
         if tell_client:
-            peer.take(peer.client.receive(Closed(link[:-1], "reset"), self.now))
+            peer.take(peer.client.receive(Closed(_own(link), "reset"), self.now))
+
+
+def _own(link: Link) -> Link:
+    """The client's name for what the relay calls `_served`."""
+    return link._replace(room="derp")

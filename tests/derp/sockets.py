@@ -124,7 +124,7 @@ class Sockets:
                 connection.close()
                 return
         self._accepted += 1
-        link = ("served", self._accepted)
+        link = Link("served", "", self._accepted)
         self._add(link, connection)
         self._tell(Accepted(link, (remote[0], remote[1])))
 

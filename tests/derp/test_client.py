@@ -25,7 +25,7 @@ from tests.derp.scripted import (
 )
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
-from tsnet.base.links import Close, Closed, Data, Full, Open, Opened, Received, Room, Tls
+from tsnet.base.links import Close, Closed, Data, Full, Link, Open, Opened, Received, Room, Tls
 from tsnet.derp import frames
 from tsnet.derp.client import BACKOFF_MAX, CONNECT_TIMEOUT, SILENCE_TIMEOUT, TIMERS, Client, Stage, dial_hosts
 from tsnet.derp.facts import Connected, Disconnected, Health, Left, PeerGone
@@ -73,11 +73,11 @@ def test_which_hosts_a_node_has(ipv4: str, ipv6: str, hosts: tuple[str, ...]) ->
 def test_nodes_are_dialled_in_order_without_those_that_cannot_be() -> None:
     client = new_client(TWO_NODES)
     [first] = client.transmit(0.0, BUDGET)
-    assert first == Open(("derp", 7, 1), ("192.0.2.1",), 443, Tls("a.example"), CONNECT_TIMEOUT / 2)
+    assert first == Open(Link("derp", 7, 1), ("192.0.2.1",), 443, Tls("a.example"), CONNECT_TIMEOUT / 2)
     close(client, "refused", 1.0)
     assert client.deadline() <= 1.0
     [second] = client.transmit(1.0, BUDGET)
-    assert second == Open(("derp", 7, 2), ("b.example",), 8443, Tls("b.example", "other.example", True), 9.0)
+    assert second == Open(Link("derp", 7, 2), ("b.example",), 8443, Tls("b.example", "other.example", True), 9.0)
     assert client.take_facts() == []
     close(client, "refused", 2.0)
     assert client.take_facts() == [Disconnected(7, "refused")]
@@ -118,7 +118,7 @@ def test_generations_are_never_used_twice_even_by_two_clients() -> None:
         close(client, "refused")
         client.transmit(client.deadline(), BUDGET)
         links.append(client.link)
-    assert links == [("derp", 7, number) for number in range(1, 7)]
+    assert links == [Link("derp", 7, number) for number in range(1, 7)]
 
 
 # --- login ------------------------------------------------------------------------------------------------------

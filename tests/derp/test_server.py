@@ -17,7 +17,7 @@ from tsnet.derp.queues import DISCO_MAGIC
 from tsnet.derp.server import Relay
 from tsnet.derp.upgrade import encode_request
 
-LINK: Link = ("served", 1)
+LINK: Link = Link("served", "", 1)
 REMOTE = ("198.51.100.9", 4242)
 DISCO = DISCO_MAGIC + bytes(100)
 SERVER_KEY = node_public(SERVER_PRIVATE)
@@ -408,7 +408,7 @@ def test_a_full_link_keeps_an_answer_until_there_is_room() -> None:
 @pytest.mark.parametrize("budget", [1, 10, 1000])
 def test_the_budget_is_kept_and_every_link_gets_its_share(budget: int) -> None:
     relay = new_relay()
-    links: list[Link] = [("served", number) for number in range(3)]
+    links: list[Link] = [Link("served", "", number) for number in range(3)]
     keys = [logged_in(relay, 3 + number, link) for number, link in enumerate(links)]
     stream = b"".join(frames.encode(frames.SEND_PACKET, key + bytes(500)) for key in keys[1:])
     relay.receive(Received(links[0], stream), 0.0)

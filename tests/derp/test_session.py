@@ -7,11 +7,12 @@ from collections import Counter
 
 import pytest
 
+from tsnet.base.links import Link
 from tsnet.derp.session import KEEP_ALIVE, LOGIN_TIMEOUT, TIMERS, WRITE_TIMEOUT, Session, Stage
 
 
 def new_session(jitter: float = 0.0) -> Session:
-    return Session(("served", 1), ("198.51.100.9", 4242), jitter, Counter(), 100.0)
+    return Session(Link("served", "", 1), ("198.51.100.9", 4242), jitter, Counter(), 100.0)
 
 
 def test_a_new_session_waits_for_a_request_for_ten_seconds() -> None:

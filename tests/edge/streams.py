@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from tsnet.base.links import Close, Compute, Data, Event, Link, Open, Received, Tls
-from tsnet.edge.links import Channels, Links
-from tsnet.edge.listeners import Listener
-from tsnet.edge.ready import Reactor
+from tsnet.edge.io.links import Channels, Links
+from tsnet.edge.io.listeners import LinkListener
+from tsnet.edge.io.reactor import Reactor
 
 PATIENCE = 5.0
 
 P = TypeVar("P", bound=Channels)
+
+
+LINK = Link("test", "", 1)
 
 
 class Streams:
@@ -30,8 +33,10 @@ class Streams:
     def links(self, **options: Any) -> Links:
         return self._keep(Links(self.reactor, self._on_ready, time.time, **options))
 
-    def listener(self, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", **options: Any) -> Listener:
-        return self._keep(Listener(self.reactor, host, 0, self._on_ready, ssl_context=context, **options))
+    def listener(
+        self, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", **options: Any
+    ) -> LinkListener:
+        return self._keep(LinkListener(self.reactor, host, 0, self._on_ready, ssl_context=context, **options))
 
     def _keep(self, port: P) -> P:
         self.ports.append(port)
@@ -73,10 +78,10 @@ class Streams:
     def open(
         self,
         port: Channels,
-        to: Listener | tuple[str, int],
+        to: LinkListener | tuple[str, int],
         tls: Tls | None = None,
         *,
-        link: Link = ("test", 1),
+        link: Link = LINK,
         hosts: tuple[str, ...] = (),
         timeout: float = 10.0,
     ) -> Link:

@@ -12,7 +12,7 @@ from typing import Any
 
 from netstack import TcpConnection
 from tests.netstack.pair import Pair
-from tsnet.edge.pipes import Pipe
+from tsnet.edge.pipes.pipes import Pipe
 
 
 class Turns:

@@ -116,7 +116,7 @@ def test_tsmp_ping() -> None:
         return bool(found)
 
     pair.reach(answered)
-    assert found == [(pair.nodes[0].key, A4.packed, tsmp.Pong(b"abcdefgh"))]
+    assert found == [(pair.nodes[0].key, A4.packed, tsmp.TsmpPong(b"abcdefgh"))]
     assert not pair.b.engine.ping_tsmp(bytes([100, 64, 0, 99]), bytes(8), pair.now)
 
 

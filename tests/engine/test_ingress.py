@@ -81,9 +81,9 @@ def test_other_versions(version: int) -> None:
 @pytest.mark.parametrize(("source", "target"), [(B4, A4), (B6, A6)])
 def test_a_tsmp_ping_is_answered_and_goes_no_further(source: object, target: object) -> None:
     door = ingress()
-    ping = tsmp.packet(source.packed, target.packed, tsmp.Ping(b"abcdefgh"))  # type: ignore[attr-defined]
+    ping = tsmp.packet(source.packed, target.packed, tsmp.TsmpPing(b"abcdefgh"))  # type: ignore[attr-defined]
     assert door.admit(B.key, [ping + bytes(3)]) == []
-    pong = tsmp.packet(target.packed, source.packed, tsmp.Pong(b"abcdefgh"))  # type: ignore[attr-defined]
+    pong = tsmp.packet(target.packed, source.packed, tsmp.TsmpPong(b"abcdefgh"))  # type: ignore[attr-defined]
     assert door.take_replies() == [(B.key, [pong])]
     assert door.take_replies() == []
 

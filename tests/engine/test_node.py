@@ -12,7 +12,7 @@ import pytest
 from tests.engine.pair import netmap, node, secret
 from tests.house import House
 from tsnet.base.keys import NodePrivateKey
-from tsnet.base.links import Event, Opened, Received
+from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.config import configure
 from tsnet.control import facts as told
 from tsnet.engine import facts
@@ -183,9 +183,9 @@ def test_the_words_of_control_reach_the_application() -> None:
 def test_events_of_links_that_it_does_not_have_change_nothing() -> None:
     some = running()
     stray: list[Event] = [
-        Received(("derp", 9, 77), b"x" * 50),
-        Opened(("control", 5)),
-        Received(("control", 5), b"HTTP/1.1 200"),
+        Received(Link("derp", 9, 77), b"x" * 50),
+        Opened(Link("control", "", 5)),
+        Received(Link("control", "", 5), b"HTTP/1.1 200"),
     ]
     some.receive([], stray, NOW)
     some.transmit(NOW, 1 << 20)

@@ -13,8 +13,8 @@ from tsnet.base.malformed import MalformedError
 from tsnet.engine import tsmp
 
 GOLDEN = [
-    (tsmp.Ping(b"12345678"), b"p12345678"),
-    (tsmp.Pong(b"12345678", 0x1234), b"o12345678\x12\x34"),
+    (tsmp.TsmpPing(b"12345678"), b"p12345678"),
+    (tsmp.TsmpPong(b"12345678", 0x1234), b"o12345678\x12\x34"),
     (tsmp.DiscoAdvertisement(DiscoKey(bytes(range(32)))), b"a" + bytes(range(32))),
     (tsmp.Rejected(6, "A", 40000, 80), b"!\x06A\x9c\x40\x00\x50"),
 ]
@@ -45,7 +45,7 @@ def test_any_bytes_decode_or_are_malformed() -> None:
 
 @pytest.mark.parametrize(("source", "target"), [(A4, B4), (A6, B6)])
 def test_a_whole_packet(source: object, target: object) -> None:
-    packet = tsmp.packet(source.packed, target.packed, tsmp.Ping(bytes(8)))  # type: ignore[attr-defined]
+    packet = tsmp.packet(source.packed, target.packed, tsmp.TsmpPing(bytes(8)))  # type: ignore[attr-defined]
     if packet[0] >> 4 == 4:
         header = ipv4.parse(packet, verified=False)
         assert not isinstance(header, str)

@@ -157,7 +157,7 @@ def test_gos_clients_at_our_relay(oracle: Oracle) -> None:
     for seed in cases():
         with case("derp relay", seed) as random:
             relay = Relay(NodePrivateKey(random.randbytes(32)), entropy=random.randbytes, now=0.0)
-            clients = [GoClient(oracle, random, relay, ("tap", number)) for number in range(2)]
+            clients = [GoClient(oracle, random, relay, Link("tap", "", number)) for number in range(2)]
             flush(relay, clients)  # ServerKey
             for client in clients:
                 client.take(1)  # ClientInfo

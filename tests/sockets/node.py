@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tsnet.edge.ready import Reactor
+from tsnet.edge.io.reactor import Reactor
 from tsnet.protocols import Address
 from tsnet.sockets import TailnetSocket, bridge
 

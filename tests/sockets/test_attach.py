@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import tsnet
-from tests.test_sync import server
+from tests.test_server import server
 from tsnet.testing.tailnet import Tailnet
 
 

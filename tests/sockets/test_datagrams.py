@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.edge.test_packets import HERE, THERE, Packets
-from tsnet.edge.packets import MAX_PAYLOAD
-from tsnet.edge.ready import Reactor
+from tests.edge.pipes.test_packets import HERE, THERE, Packets
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.pipes.packets import MAX_PAYLOAD
 from tsnet.errors import MessageTooLong, NotUp
 from tsnet.sockets import pairs
 from tsnet.sockets.datagrams import DatagramSocket, datagram_socket, decode, encode

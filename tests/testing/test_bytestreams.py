@@ -15,18 +15,19 @@ from tsnet.base.links import (
     Data,
     Event,
     Full,
+    Link,
     Open,
     Opened,
     Received,
     Room,
     Tls,
 )
-from tsnet.edge.channel import WRITE_LIMIT
-from tsnet.edge.crowd import SOURCE_FULL, Crowd
+from tsnet.edge.io.channel import WRITE_LIMIT
+from tsnet.edge.io.link_limits import SOURCE_FULL, LinkLimits
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.timeline import START
 
-LINK = ("test", 1)
+LINK = Link("test", "", 1)
 
 
 class Scene:
@@ -65,8 +66,8 @@ class Scene:
 
 def test_a_crowd_is_bounded_as_a_systems_listener_bounds_it() -> None:
     world, told = SimulatedWorld(1), list[Event]()
-    crowd = Crowd(10, 2)
-    listener = world.machine("server").listen("0.0.0.0", 443, lambda: None, crowd=crowd)
+    limits = LinkLimits(10, 2)
+    listener = world.machine("server").listen("0.0.0.0", 443, lambda: None, limits=limits)
     links = world.machine("client").open_links(lambda: told.extend(links.receive()))
 
     def settle() -> None:
@@ -74,33 +75,33 @@ def test_a_crowd_is_bounded_as_a_systems_listener_bounds_it() -> None:
             world.wait(math.inf)
 
     for number in range(3):
-        links.apply(Open(("test", number), ("server",), 443))
+        links.apply(Open(Link("test", "", number), ("server",), 443))
     settle()
-    assert told == [Opened(("test", 0)), Opened(("test", 1)), Closed(("test", 2), "eof")]
-    assert crowd.refused == {SOURCE_FULL: 1}
-    assert len(crowd) == len(listener.ends) == 2
-    links.apply(Close(("test", 0)))
+    assert told == [Opened(Link("test", "", 0)), Opened(Link("test", "", 1)), Closed(Link("test", "", 2), "eof")]
+    assert limits.refused == {SOURCE_FULL: 1}
+    assert len(limits) == len(listener.ends) == 2
+    links.apply(Close(Link("test", "", 0)))
     settle()
-    assert len(crowd) == 1
+    assert len(limits) == 1
     listener.cut()
-    assert len(crowd) == 0
+    assert len(limits) == 0
 
 
 def test_the_end_of_a_link_of_a_former_listener_is_not_that_of_its_successors() -> None:
     """Both name their links alike."""
-    world, crowd = SimulatedWorld(1), Crowd(10, 2)
+    world, limits = SimulatedWorld(1), LinkLimits(10, 2)
     server, client = world.machine("server"), world.machine("client").open_links(lambda: None)
-    former = server.listen("0.0.0.0", 443, lambda: None, crowd=crowd)
-    client.apply(Open(("test", 1), ("server",), 443))
+    former = server.listen("0.0.0.0", 443, lambda: None, limits=limits)
+    client.apply(Open(Link("test", "", 1), ("server",), 443))
     while world.next_event() < math.inf:
         world.wait(math.inf)
     former.close()
-    server.listen("0.0.0.0", 443, lambda: None, crowd=crowd)
-    client.apply(Open(("test", 2), ("server",), 443))
-    client.apply(Close(("test", 1)))
+    server.listen("0.0.0.0", 443, lambda: None, limits=limits)
+    client.apply(Open(Link("test", "", 2), ("server",), 443))
+    client.apply(Close(Link("test", "", 1)))
     while world.next_event() < math.inf:
         world.wait(math.inf)
-    assert len(crowd) == 1
+    assert len(limits) == 1
 
 
 @pytest.mark.parametrize("hosts", [("server",), ("10.9.9.9", "server"), ("nobody", "server")])
@@ -148,9 +149,9 @@ def test_loopback_is_the_machines_own() -> None:
     scene.connect("127.0.0.1")
     assert scene.told["client"] == [Closed(LINK, "refused")]
     local = scene.world.machine("client").listen("127.0.0.1", 443, lambda: None)
-    scene.links.apply(Open(("test", 2), ("localhost",), 443))
+    scene.links.apply(Open(Link("test", "", 2), ("localhost",), 443))
     scene.run()
-    assert scene.told["client"][1:] == [Opened(("test", 2))]
+    assert scene.told["client"][1:] == [Opened(Link("test", "", 2))]
     assert [type(event) for event in local.receive()] == [Accepted]
 
 
@@ -210,13 +211,13 @@ def test_cut_resets_both_ends_and_loses_what_was_under_way() -> None:
     scene.run()
     assert scene.told["client"][1:] == [Closed(LINK, "reset")]
     assert scene.told["server"][1:] == [Closed(scene.accepted.link, "reset")]
-    scene.links.apply(Open(("test", 2), ("server",), 443))
+    scene.links.apply(Open(Link("test", "", 2), ("server",), 443))
     scene.run()
-    assert scene.told["client"][2:] == [Closed(("test", 2), "refused")]
+    assert scene.told["client"][2:] == [Closed(Link("test", "", 2), "refused")]
     scene.world.wait(scene.world.clock() + 5)
-    scene.links.apply(Open(("test", 3), ("server",), 443))
+    scene.links.apply(Open(Link("test", "", 3), ("server",), 443))
     scene.run()
-    assert scene.told["client"][3:] == [Opened(("test", 3))]
+    assert scene.told["client"][3:] == [Opened(Link("test", "", 3))]
 
 
 def test_a_cut_while_a_dial_is_under_way() -> None:

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Data, Open, Opened
-from tsnet.edge.world import LinkPort, ListenPort, UdpPort, World
+from tsnet.base.links import Data, Link, Open, Opened
+from tsnet.edge.io.world import LinkPort, ListenPort, UdpPort, World
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.wire import SimulatedUdp
 
@@ -32,7 +32,7 @@ def chatter(seed: int) -> str:
         ports[name] = machine.open_udp(0, answer)
     listener = world.machine("server").listen("", 80, lambda: None)
     links = world.machine("client").open_links(lambda: None)
-    links.apply(Open(("test", 1), ("server",), 80))
+    links.apply(Open(Link("test", "", 1), ("server",), 80))
     for round_number in range(20):
         for name in names:
             to = world.machine(names[(round_number + 1) % 3])

@@ -11,8 +11,8 @@ import pytest
 
 import tsnet
 from tests.house import House
-from tests.test_sync import server
-from tsnet.edge.crowd import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
+from tests.test_server import server
+from tsnet.edge.io.link_limits import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
 from tsnet.errors import AuthKeyRejected, ConfigError, ControlUnreachable, DialRefused, NotUp
 from tsnet.testing.tailnet import REGION, Tailnet
 
@@ -85,13 +85,13 @@ def test_one_source_cannot_lock_the_others_out(which: str) -> None:
     The source is another address of loopback than the one that everybody uses, and that is no source.
     """
     excess = 40
-    with Tailnet() as tailnet, contextlib.ExitStack() as crowd:
+    with Tailnet() as tailnet, contextlib.ExitStack() as limits:
         host, _, port = tailnet.control_url.removeprefix("http://").rpartition(":")
         address, path = ((host, int(port)), "/key") if which == "control" else (relay_of(tailnet), "/derp/probe")
         request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         try:
             flood = [
-                crowd.enter_context(socket.create_connection(address, 5, ("127.0.0.2", 0)))
+                limits.enter_context(socket.create_connection(address, 5, ("127.0.0.2", 0)))
                 for _ in range(MAX_LINKS_OF_A_SOURCE + excess)
             ]
         except OSError:
@@ -100,7 +100,7 @@ def test_one_source_cannot_lock_the_others_out(which: str) -> None:
             with contextlib.suppress(ConnectionResetError):
                 assert turned_away.recv(1) == b""
         assert tailnet.refused() == {SOURCE_FULL: excess}
-        other = crowd.enter_context(socket.create_connection(address, 5))
+        other = limits.enter_context(socket.create_connection(address, 5))
         begun = time.monotonic()
         other.sendall(request)
         assert other.recv(12).startswith(b"HTTP/1.1 200")

@@ -11,11 +11,11 @@ from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.noise import SymmetricState
 from tsnet.wireguard import handshake
-from tsnet.wireguard.handshake import Consumed, Identity, Initiated, Keys, Opened, Remote, Responded
+from tsnet.wireguard.handshake import Consumed, Initiated, Keys, Opened, Remote, Responded, StaticKeys
 from tsnet.wireguard.messages import Initiation, Response
 
-INITIATOR = Identity.of(vectors.INITIATOR)
-RESPONDER = Identity.of(vectors.RESPONDER)
+INITIATOR = StaticKeys.of(vectors.INITIATOR)
+RESPONDER = StaticKeys.of(vectors.RESPONDER)
 STATIC_STATIC = x25519(vectors.INITIATOR, vectors.RESPONDER_PUBLIC)
 THE_RESPONDER = Remote(RESPONDER.public, STATIC_STATIC)
 THE_INITIATOR = Remote(INITIATOR.public, STATIC_STATIC)
@@ -114,13 +114,13 @@ def test_a_flipped_bit_in_a_response_leaves_the_handshake_able_to_complete(place
 
 
 def test_an_initiation_for_another_key_does_not_open() -> None:
-    stranger = Identity.of(NodePrivateKey(b"\x55" * 32))
+    stranger = StaticKeys.of(NodePrivateKey(b"\x55" * 32))
     assert handshake.open_static(stranger, Initiation.decode(vectors.INITIATION)) is None
 
 
 def test_a_stolen_public_key_does_not_open_the_timestamp() -> None:
     """Anyone can encrypt the initiator's public key to the responder; only the initiator has static-static."""
-    thief = Identity(NodePrivateKey(b"\x66" * 32), INITIATOR.public)
+    thief = StaticKeys(NodePrivateKey(b"\x66" * 32), INITIATOR.public)
     them = Remote(RESPONDER.public, x25519(thief.private, RESPONDER.public))
     _, message = handshake.create_initiation(thief, them, 1, vectors.INITIATOR_EPHEMERAL, vectors.TIMESTAMP)
     opened = handshake.open_static(RESPONDER, message)

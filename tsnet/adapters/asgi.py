@@ -25,7 +25,7 @@ import anyio.abc
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
 from tsnet.errors import ConfigError, Error
 from tsnet.netmap.whois import Peer
-from tsnet.protocols import ByteStream, Listener, Whois
+from tsnet.protocols import ByteStream, StreamListener, Whois
 
 GRACE = 2.0
 """Seconds that requests under way get when the server closes."""
@@ -37,7 +37,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Engine(Protocol):
+class AsgiEngine(Protocol):
     """An HTTP server's protocol half. `running` covers the app's lifespan and ends connections in order."""
 
     def running(self, grace: float) -> AbstractAsyncContextManager[None]: ...
@@ -51,7 +51,7 @@ class AsgiServer:
     """One app on one listener. `run` serves until `close`; both belong to the same event loop."""
 
     def __init__(
-        self, app: App, listener: Listener, whois: Whois, *, allow: Allow = None, grace: float = GRACE
+        self, app: App, listener: StreamListener, whois: Whois, *, allow: Allow = None, grace: float = GRACE
     ) -> None:
         self.port = listener.port
         self._app = IdentityMiddleware(app, whois, allow=allow)
@@ -68,7 +68,7 @@ class AsgiServer:
             await self._listener.aclose()
             tasks.cancel_scope.cancel()
 
-    async def _accept(self, engine: Engine) -> None:
+    async def _accept(self, engine: AsgiEngine) -> None:
         while True:
             try:
                 stream = await self._listener.accept()
@@ -120,7 +120,7 @@ async def _refuse(scope: Scope, send: Send, peer: Peer | None) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def choose_engine(app: App) -> Engine:
+def choose_engine(app: App) -> AsgiEngine:
     """uvicorn where asyncio runs, else anycorn."""
     if _runs_asyncio() and importlib.util.find_spec("uvicorn") is not None:
         from tsnet.adapters.asgi_uvicorn import UvicornEngine

@@ -22,7 +22,7 @@ import anyio.abc
 
 from tsnet.adapters.background import Service
 from tsnet.adapters.wsgi import WsgiServer
-from tsnet.edge.operations import Operation, async_event, scheduler
+from tsnet.edge.pipes.operations import Operation, async_event, scheduler
 
 _log = logging.getLogger("tsnet.serving")
 

@@ -38,7 +38,7 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 Owner = Callable[[], Peer | None]
 
 
-class Engine(Protocol):
+class WsgiEngine(Protocol):
     """A WSGI server around a listening socket."""
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class WsgiServer:
         self.close()
 
 
-def choose_engine(app: App, listening: socket.socket, threads: int) -> Engine:
+def choose_engine(app: App, listening: socket.socket, threads: int) -> WsgiEngine:
     """waitress if it is there, else the standard library."""
     if importlib.util.find_spec("waitress") is not None:
         from tsnet.adapters.wsgi_waitress import WaitressEngine

@@ -4,8 +4,8 @@
     edge -> machine   Opened(link)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
                       Computed(link, value)  Accepted(link, remote)
 
-A link is named by its opener, with a tuple whose first item names the room ("control", "derp", …) and whose last
-item is a generation number that is never used twice: what arrives late for an old generation is dropped.
+A link is named by its opener: the room ("control", "derp", …), a name within it, and a generation number that is never
+used twice, so that what arrives late for an old generation is dropped.
 
 - A listener's edge names the links it takes in, and tells the server machine of each with `Accepted`.
 - `Open` is answered by `Opened` or `Closed`. The hosts are dialled in order, 250 ms apart; the first to answer wins.
@@ -18,11 +18,20 @@ item is a generation number that is never used twice: what arrives late for an o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
-Link = tuple[Any, ...]
+
+class Link(NamedTuple):
+    """The name of one byte stream. A tuple, since every event of every link is looked up by it.
+
+    room: who opened it. name: what for: a region's number, a port, "noise". generation: unique within the room.
+    """
+
+    room: str
+    name: str | int
+    generation: int
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ import httpx
 from tsnet.cli import console
 from tsnet.cli.joining import joined
 from tsnet.errors import ConfigError, Error
-from tsnet.sync import Server
+from tsnet.server import Server
 
 HTTP_ERROR = 22
 

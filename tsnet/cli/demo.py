@@ -25,7 +25,7 @@ from tsnet.cli import console
 from tsnet.cli.signals import Terminated
 from tsnet.cli.tailnet import invitation
 from tsnet.edge.state import MemoryStore
-from tsnet.sync import Server
+from tsnet.server import Server
 from tsnet.testing.tailnet import Tailnet
 
 BULK = 8 << 20

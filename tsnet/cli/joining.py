@@ -20,7 +20,7 @@ from tsnet.cli import console
 from tsnet.cli.signals import undisturbed
 from tsnet.edge.state import MemoryStore
 from tsnet.errors import ConfigError
-from tsnet.sync import Server
+from tsnet.server import Server
 
 
 @contextmanager

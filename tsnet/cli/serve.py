@@ -14,7 +14,7 @@ from tsnet.cli.signals import Terminated
 from tsnet.cli.target import Target, find_target
 from tsnet.engine.facts import Problem
 from tsnet.errors import ConfigError
-from tsnet.sync import Server
+from tsnet.server import Server
 
 
 def run(options: Namespace) -> int:

@@ -13,7 +13,7 @@
 | a hopeless server, never met | fatal Problem (certificate, no control server, wrong pinned key)                  |
 | HTTP 429                     | Problem, again after Retry-After                                                  |
 
-Everything that leaves is an effect on links named ("control", what, generation); `transmit` hands them out.
+Everything that leaves is an effect on links of the room "control"; `transmit` hands them out.
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
 
 Source: Go control/controlclient/{auto,direct}.go.
@@ -164,7 +164,7 @@ class Client:
             for found in uplink.receive(event):
                 if self._uplink is uplink:
                     self._dispatch(found, now)
-        elif event.link[1] == "ping":
+        elif event.link.name == "ping":
             self._pings.receive(event, now)
         else:
             self.dropped["late"] += 1
@@ -282,7 +282,7 @@ class Client:
 
     def _new_link(self, what: str) -> Link:
         self._generation += 1
-        return ("control", what, self._generation)
+        return Link("control", what, self._generation)
 
     def _connect(self, now: float) -> None:
         known = self._control_key if self._connect_backoff.failures < KEY_AFTER_FAILURES else None

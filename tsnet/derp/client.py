@@ -262,7 +262,7 @@ class Client:
             node = self._nodes_left.pop(0)
             if node.stun_only or not (hosts := dial_hosts(node)):
                 continue
-            self.link = ("derp", self.region.region_id, next(self._generations))
+            self.link = Link("derp", self.region.region_id, next(self._generations))
             self.stage, self._node = Stage.DIALLING, node
             self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
             share = (self.connect_by - now) / (1 + len(self._nodes_left))

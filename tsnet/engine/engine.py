@@ -205,7 +205,7 @@ class Engine:
         source = self.own_address(len(address))
         if key is None or source is None:
             return False
-        self.device.send([(key, [tsmp.packet(source, address, tsmp.Ping(data))])], now)
+        self.device.send([(key, [tsmp.packet(source, address, tsmp.TsmpPing(data))])], now)
         return True
 
     def _advertise(self, key: NodeKey, now: float) -> None:

@@ -87,9 +87,9 @@ class Ingress:
         except MalformedError:
             self.dropped["tsmp"] += 1
             return
-        if isinstance(message, tsmp.Ping):
+        if isinstance(message, tsmp.TsmpPing):
             destination = packet[24:40] if version == 6 else packet[16:20]
-            self.replies.append((key, [tsmp.packet(destination, source, tsmp.Pong(message.data))]))
+            self.replies.append((key, [tsmp.packet(destination, source, tsmp.TsmpPong(message.data))]))
         else:
             self.messages.append((key, source, message))
 

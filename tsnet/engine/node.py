@@ -225,7 +225,7 @@ class Node:
         now = self._clamp(now)
         arrived: list[tuple[Destination, Sequence[bytes]]] = list(runs)
         for event in events:
-            if event.link[0] == "derp":
+            if event.link.room == "derp":
                 arrived += self.relays.receive(event, now)
             else:
                 self._to_control().receive(event, now)
@@ -409,7 +409,7 @@ class Node:
 
     def _take_messages(self) -> None:
         for _key, address, message in self.engine.take_messages():
-            if isinstance(message, tsmp.Pong):
+            if isinstance(message, tsmp.TsmpPong):
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
 
 

@@ -92,7 +92,7 @@ class Relays:
     # --- the verbs ------------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
-        client = self.clients.get(event.link[1])
+        client = self.clients.get(int(event.link.name))
         if client is None:
             self.dropped["closed"] += 1
             return []

@@ -40,12 +40,12 @@ class Rejected:
 
 
 @attrs.frozen
-class Ping:
+class TsmpPing:
     data: bytes
 
 
 @attrs.frozen
-class Pong:
+class TsmpPong:
     data: bytes
     peer_api_port: int = 0
 
@@ -55,17 +55,17 @@ class DiscoAdvertisement:
     key: DiscoKey
 
 
-Message = Rejected | Ping | Pong | DiscoAdvertisement
+Message = Rejected | TsmpPing | TsmpPong | DiscoAdvertisement
 
 
 def decode(payload: bytes) -> Message:
     """Raises MalformedError for what is short or unknown; trailing bytes are ignored."""
     kind = payload[:1]
     if kind == b"p" and len(payload) >= 9:
-        return Ping(payload[1:9])
+        return TsmpPing(payload[1:9])
     if kind == b"o" and len(payload) >= _PONG.size:
         _, data, port = _PONG.unpack_from(payload)
-        return Pong(data, port)
+        return TsmpPong(data, port)
     if kind == b"a" and len(payload) >= 33:
         return DiscoAdvertisement(DiscoKey(payload[1:33]))
     if kind == b"!" and len(payload) >= _REJECT.size:
@@ -76,9 +76,9 @@ def decode(payload: bytes) -> Message:
 
 def encode(message: Message) -> bytes:
     match message:
-        case Ping(data):
+        case TsmpPing(data):
             return b"p" + data
-        case Pong(data, port):
+        case TsmpPong(data, port):
             return _PONG.pack(b"o", data, port)
         case DiscoAdvertisement(key):
             return b"a" + key

@@ -44,7 +44,7 @@ class Peer:
 
 
 @attrs.frozen
-class Identity:
+class WhoisAnswer:
     """All that is known of a node: Go's WhoIs response."""
 
     node: Node
@@ -73,7 +73,7 @@ class Whois:
 
     def identify(
         self, address: IPAddress | bytes | NodeKey, *, destination: IPAddress | None = None
-    ) -> Identity | None:
+    ) -> WhoisAnswer | None:
         """None for an address of no node, and for a node whose user control never introduced.
 
         destination: the address of ours that was called, if not the node's own of the same family.
@@ -82,7 +82,7 @@ class Whois:
         if node is None:
             return None
         user = self._user(node)
-        return None if user is None else Identity(node, user, self._capabilities(node, destination))
+        return None if user is None else WhoisAnswer(node, user, self._capabilities(node, destination))
 
     def peer(self, address: IPAddress | bytes | NodeKey) -> Peer | None:
         """As `identify`, in the application's words; a user that control never introduced is ""."""

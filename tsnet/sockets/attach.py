@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 
-from tsnet.edge.handle import Handle
-from tsnet.edge.listening import ListenPipe
-from tsnet.edge.packets import PacketPipe
-from tsnet.edge.pipes import Pipe
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.packets import PacketPipe
+from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.run.handle import Handle
 from tsnet.sockets.bridge import bridge
 from tsnet.sockets.datagrams import datagram_socket
 from tsnet.sockets.listening import listening

@@ -1,10 +1,10 @@
 """The node's end of a bridged socket: callbacks that move bytes between a descriptor and a stream.
 
-    from the application      inner.recv  -> Pipe.write_some       its shutdown -> send_eof
-    to the application        Pipe.read_available -> inner.send    the peer's end -> shutdown
+    from the application      inner.recv  -> NodeStream.write_some       its shutdown -> send_eof
+    to the application        NodeStream.read_available -> inner.send    the peer's end -> shutdown
 
-    application closes        what it sent is delivered, then Pipe.close; with SO_LINGER (1, 0): Pipe.abort
-    peer resets               what came before is delivered, then the descriptor ends and Link.error tells why
+    application closes        what it sent is delivered, then NodeStream.close; with SO_LINGER (1, 0): NodeStream.abort
+    peer resets               what came before is delivered, then the descriptor ends and SideChannel.error tells why
 
 One step moves all that both sides can take, so a bridge is never pumped per segment. Each direction holds at most one
 chunk that the other side refused.
@@ -19,16 +19,16 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from tsnet.edge.ready import READ, WRITE, Reactor
+from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.errors import Error
 from tsnet.protocols import Address
-from tsnet.sockets.connected import Link, TailnetSocket, os_error
+from tsnet.sockets.connected import SideChannel, TailnetSocket, os_error
 from tsnet.sockets.pairs import stream_pair
 
 CHUNK = 64 * 1024
 
 
-class Pipe(Protocol):
+class NodeStream(Protocol):
     """A stream as the node's thread sees it. Nothing here blocks."""
 
     local_address: Address
@@ -59,7 +59,7 @@ class Pipe(Protocol):
         ...
 
 
-def bridge(pipe: Pipe, reactor: Reactor) -> TailnetSocket:
+def bridge(pipe: NodeStream, reactor: Reactor) -> TailnetSocket:
     """A socket in place of the pipe, from any thread; the pipe belongs to the bridge from now on."""
     inner, outer = stream_pair()
     node_end = Bridge(pipe, inner, reactor)
@@ -85,7 +85,7 @@ class Bridge:
     )
 
     def __init__(
-        self, pipe: Pipe, inner: socket.socket, reactor: Reactor, on_end: Callable[[], None] | None = None
+        self, pipe: NodeStream, inner: socket.socket, reactor: Reactor, on_end: Callable[[], None] | None = None
     ) -> None:
         self._pipe, self._inner, self._reactor, self._on_end = pipe, inner, reactor, on_end
         self._incoming = memoryview(b"")  # read from the pipe, refused by the descriptor
@@ -93,7 +93,7 @@ class Bridge:
         self._to_application_done = self._from_application_done = False
         self._interest = 0
         self.ended = False
-        self.link = Link(self._closed_elsewhere)
+        self.link = SideChannel(self._closed_elsewhere)
 
     def start(self) -> None:
         self._pipe.on_change(self.step)

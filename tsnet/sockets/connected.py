@@ -31,7 +31,7 @@ _LINGER = struct.Struct("ii")
 _TCP_LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
 
 
-class Link:
+class SideChannel:
     """What the application's end and the node's end tell each other beside the bytes.
 
     error        why the stream broke; set by the node's end before it closes
@@ -58,7 +58,7 @@ class Link:
 class TailnetSocket(socket.socket):
     """One end of a bridged connection; made by `bridge` and by `ListeningSocket.accept`."""
 
-    def __init__(self, fileno: int, local: Address, remote: Address, link: Link | None = None) -> None:
+    def __init__(self, fileno: int, local: Address, remote: Address, link: SideChannel | None = None) -> None:
         super().__init__(fileno=fileno)
         self._local, self._remote, self._link = local, remote, link
         self._options: dict[tuple[int, int], Any] = {}

@@ -7,7 +7,7 @@
 The header travels in the pair only, so the descriptor can be polled like any other; `recvfrom` and `sendto` hide it. A
 full pair drops the newest datagram, as a full socket buffer does.
 
-Not here: the queues of the node's side (`edge.packets`).
+Not here: the queues of the node's side (`edge.pipes.packets`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from tsnet.base.addresses import parse_address
-from tsnet.edge.packets import MAX_PAYLOAD, PacketPipe
-from tsnet.edge.ready import READ, Reactor
+from tsnet.edge.io.reactor import READ, Reactor
+from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs

@@ -22,17 +22,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from tsnet.edge.ready import READ, WRITE, Reactor
+from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
-from tsnet.sockets.bridge import Bridge, Pipe
-from tsnet.sockets.connected import Link, TailnetSocket, sockaddr
+from tsnet.sockets.bridge import Bridge, NodeStream
+from tsnet.sockets.connected import SideChannel, TailnetSocket, sockaddr
 
 RESET = struct.pack("ii", 1, 0)
 _MAX_MESSAGE = 256
 _BACKLOG = 128
 
-_links: dict[int, Link] = {}  # by ticket: what only this process can know of a descriptor on its way
+_links: dict[int, SideChannel] = {}  # by ticket: what only this process can know of a descriptor on its way
 _tickets = itertools.count()
 
 
@@ -163,7 +163,7 @@ class Backlog:
         if not self.closed:
             self._reactor.add(self._inner, READ, self._on_ready)
 
-    def offer(self, pipe: Pipe, on_room: Callable[[], None]) -> bool:
+    def offer(self, pipe: NodeStream, on_room: Callable[[], None]) -> bool:
         """Hand a connection over. False: no room, the pipe is still the caller's, and `on_room` follows once."""
         if self.closed:
             return False
@@ -182,7 +182,7 @@ class Backlog:
             self._reactor.change(self._inner, READ | WRITE)
         return False
 
-    def _hand_over(self, outer: socket.socket, ticket: int, pipe: Pipe, link: Link) -> bool:
+    def _hand_over(self, outer: socket.socket, ticket: int, pipe: NodeStream, link: SideChannel) -> bool:
         try:
             if self._queue is None:
                 message = _encode(ticket, pipe.local_address, pipe.remote_address)

@@ -30,8 +30,8 @@ from tsnet.base.links import (
     Received,
     Room,
 )
-from tsnet.edge.channel import WRITE_LIMIT
-from tsnet.edge.crowd import Crowd
+from tsnet.edge.io.channel import WRITE_LIMIT
+from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.testing.timeline import Timeline
 from tsnet.testing.wire import Wire
 
@@ -194,11 +194,11 @@ class SimulatedListener(SimulatedPort):
         on_ready: Callable[[], None],
         wire: Wire,
         timeline: Timeline,
-        crowd: Crowd | None = None,
+        limits: LinkLimits | None = None,
     ) -> None:
         super().__init__(machine, on_ready, wire, timeline)
         self.address = address
-        self._crowd = Crowd() if crowd is None else crowd
+        self._link_limits = LinkLimits() if limits is None else limits
         self._numbers = itertools.count(1)
         self._down_until = 0.0
 
@@ -207,18 +207,18 @@ class SimulatedListener(SimulatedPort):
         return self.is_open and self._timeline.now >= self._down_until
 
     def accept(self, dialled: End) -> None:
-        link = ("listen", self.address[1], next(self._numbers))
+        link = Link("listen", self.address[1], next(self._numbers))
         source = dialled.port.machine.source_for(self.address[0])
-        if self._crowd.enter(link, source):
+        if self._link_limits.enter(link, source):
             self.later(lambda: dialled.port.end(dialled, "eof"))
             return
         accepted = self.ends[link] = End(link, self)
         accepted.other, dialled.other = dialled, accepted
-        self.tell(Accepted(link, (source, 1024 + link[2] % 60_000)))
+        self.tell(Accepted(link, (source, 1024 + link.generation % 60_000)))
 
     def end(self, end: End, reason: str) -> None:
         if self.ends.get(end.link) is end:
-            self._crowd.leave(end.link)
+            self._link_limits.leave(end.link)
         super().end(end, reason)
 
     def cut(self, down: float = 0.0) -> int:
@@ -239,4 +239,4 @@ class SimulatedListener(SimulatedPort):
 
     def _close(self, link: Link) -> None:
         super()._close(link)
-        self._crowd.leave(link)
+        self._link_limits.leave(link)

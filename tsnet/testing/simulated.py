@@ -18,11 +18,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsnet.base.addresses import IPAddress, UdpAddress, parse_address
-from tsnet.edge.crowd import Crowd
-from tsnet.edge.ready import Reactor
+from tsnet.edge.io.link_limits import LinkLimits
+from tsnet.edge.io.reactor import Reactor
 from tsnet.testing.bytestreams import SimulatedLinks, SimulatedListener
 from tsnet.testing.timeline import Timeline
 from tsnet.testing.wire import SimulatedUdp, Wire
@@ -46,7 +46,7 @@ class Network:
         self.random = random.Random(f"entropy {seed}")
         self.machines: dict[str, Machine] = {}
         self.by_address: dict[str, Machine] = {}
-        self.host: Any = None
+        self.host: object = None
 
 
 class Machine:
@@ -70,12 +70,12 @@ class Machine:
     # --- the world ----------------------------------------------------------------------------------------------
 
     @property
-    def host(self) -> Any:
+    def host(self) -> object:
         """One loop runs all machines."""
         return self._network.host
 
     @host.setter
-    def host(self, host: Any) -> None:
+    def host(self, host: object) -> None:
         self._network.host = host
 
     def clock(self) -> float:
@@ -107,14 +107,14 @@ class Machine:
         *,
         ssl_context: ssl.SSLContext | None = None,
         sniff_tls: bool = False,
-        crowd: Crowd | None = None,
+        limits: LinkLimits | None = None,
     ) -> SimulatedListener:
         if host not in (*ANYWHERE, *LOOPBACK, self.v4, self.v6):
             raise OSError(errno.EADDRNOTAVAIL, f"{self.name} does not own {host}")
         address = (host, port or self._free_port())
         if address in self._listeners:
             raise OSError(errno.EADDRINUSE, f"port {address[1]} of {self.name} is taken")
-        listener = SimulatedListener(self, address, on_ready, self._network.wire, self._timeline, crowd)
+        listener = SimulatedListener(self, address, on_ready, self._network.wire, self._timeline, limits)
         self._listeners[address] = listener
         return listener
 

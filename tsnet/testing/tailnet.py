@@ -24,15 +24,14 @@ from tsnet.control.policy import ALLOW_ALL, Policy
 from tsnet.control.server import Server as ControlServer
 from tsnet.control.tailnet import Tailnet as State
 from tsnet.derp.server import Relay
-from tsnet.edge.crowd import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, Crowd
-from tsnet.edge.host import Host, default_host
-from tsnet.edge.operations import Operation, wait
-from tsnet.edge.servers import ServerPump, StunPump
-from tsnet.edge.world import ListenPort, World
+from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
+from tsnet.edge.io.world import ListenPort, World
+from tsnet.edge.pipes.operations import Operation, wait
+from tsnet.edge.run.host import Host, default_host, host_for
+from tsnet.edge.run.servers import ServerPump, StunPump
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
-from tsnet.server import host_for
 
 T = TypeVar("T")
 REGION = 900
@@ -75,7 +74,7 @@ class Tailnet:
         self._ports = [control_port, derp_port, stun_port]
         self._tls = tls
         self._mangle = mangle
-        self._crowds = [Crowd(max_connections, max_connections_per_source) for _ in range(2)]
+        self._link_limits = [LinkLimits(max_connections, max_connections_per_source) for _ in range(2)]
         self._host: Host = default_host() if world is None else host_for(world)
         entropy = self._host.world.entropy
         rules = ALLOW_ALL if policy is None else Policy.parse(policy, tag_owners)
@@ -141,8 +140,7 @@ class Tailnet:
         self._host.release()
 
     def _stop(self, pump: ServerPump | StunPump | None) -> None:
-        if pump is not None and pump in self._host.pumps:
-            self._host.pumps.remove(pump)
+        if pump is not None and self._host.remove(pump):
             pump.close()
 
     # --- the three servers ----------------------------------------------------------------------------------
@@ -179,7 +177,7 @@ class Tailnet:
         self._stun = StunPump()
         self._stun.udp = self._host.world.open_udp(self._ports[2], self._stun.mark)
         self._ports[2] = self._stun.udp.local_port
-        self._host.pumps.append(self._stun)
+        self._host.add(self._stun)
 
     def _listen(self, index: int, make: Callable[[int], Any], ssl_context: Any = None) -> ServerPump:
         """Bind first: the machine wants to know its port."""
@@ -190,12 +188,12 @@ class Tailnet:
             lambda: pump[0].mark() if pump else None,
             ssl_context=ssl_context,
             sniff_tls=ssl_context is not None,
-            crowd=self._crowds[index],
+            limits=self._link_limits[index],
         )
         self._ports[index] = port.address[1]
         pump.append(ServerPump(make(port.address[1]), self._host.world))
         pump[0].add(port)
-        self._host.pumps.append(pump[0])
+        self._host.add(pump[0])
         return pump[0]
 
     def _derp_map(self) -> DerpMap:
@@ -266,7 +264,7 @@ class Tailnet:
 
     def refused(self) -> dict[str, int]:
         """How many connections control and the relay have turned away, by reason."""
-        return self._do(lambda: dict(self._crowds[0].refused + self._crowds[1].refused))
+        return self._do(lambda: dict(self._link_limits[0].refused + self._link_limits[1].refused))
 
     def remove(self, name: str) -> None:
         """Delete a node, as an administrator would."""
@@ -334,7 +332,7 @@ class Tailnet:
 
     async def _await(self, operation: Operation[T]) -> T:
         if not self._host.own_thread:
-            from tsnet.edge.foreign import start_driver
+            from tsnet.edge.run.caller_loop import start_driver
 
             start_driver(self._host)
         return await wait(operation)

@@ -43,7 +43,7 @@ from tsnet.wireguard.admission import Admission
 from tsnet.wireguard.alarms import Alarms
 from tsnet.wireguard.cookie import CookieChecker
 from tsnet.wireguard.facts import Fact
-from tsnet.wireguard.handshake import Identity, open_static
+from tsnet.wireguard.handshake import StaticKeys, open_static
 from tsnet.wireguard.local import Local
 from tsnet.wireguard.messages import (
     COOKIE_REPLY,
@@ -168,7 +168,7 @@ class Device:
     def set_private_key(self, private_key: NodePrivateKey, now: float) -> None:
         """Key rotation: no session sends any more, each next packet makes a handshake with the new key."""
         self._now = now
-        self._local.identity = Identity.of(private_key)
+        self._local.identity = StaticKeys.of(private_key)
         self._admission.replace_checker(CookieChecker(self.public_key, self._local.entropy))
         self.remove_peer(self.public_key)
         for peer in self._peers.values():

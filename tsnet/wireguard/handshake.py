@@ -39,14 +39,14 @@ _INITIAL.mix_hash(IDENTIFIER)
 
 
 @attrs.frozen
-class Identity:
+class StaticKeys:
     """Our side of every handshake."""
 
     private: NodePrivateKey
     public: NodeKey
 
     @classmethod
-    def of(cls, private: NodePrivateKey) -> Identity:
+    def of(cls, private: NodePrivateKey) -> StaticKeys:
         return cls(private, public_of(private, NodeKey))
 
 
@@ -119,7 +119,7 @@ IDLE = Idle()
 
 
 def create_initiation(
-    us: Identity, them: Remote, sender: int, ephemeral: PrivateKey, timestamp: bytes
+    us: StaticKeys, them: Remote, sender: int, ephemeral: PrivateKey, timestamp: bytes
 ) -> tuple[Initiated, Initiation]:
     """Raises MalformedError for a peer key of low order."""
     noise = _begin(them.public)
@@ -133,7 +133,7 @@ def create_initiation(
     return Initiated(sender, ephemeral, noise), Initiation(sender, ephemeral_public, static, sealed_timestamp)
 
 
-def consume_response(us: Identity, them: Remote, initiated: Initiated, response: Response) -> Keys | None:
+def consume_response(us: StaticKeys, them: Remote, initiated: Initiated, response: Response) -> Keys | None:
     noise = initiated.noise.copy()
     try:
         _mix_response(
@@ -153,7 +153,7 @@ def consume_response(us: Identity, them: Remote, initiated: Initiated, response:
 # --- responder --------------------------------------------------------------------------------------------------
 
 
-def open_static(us: Identity, message: Initiation) -> Opened | None:
+def open_static(us: StaticKeys, message: Initiation) -> Opened | None:
     """Who says to be calling: one Diffie-Hellman."""
     noise = _begin(us.public)
     noise.mix_hash(message.ephemeral)  # e

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from tsnet.base.keys import NodePrivateKey, PrivateKey
 from tsnet.wireguard.constants import REKEY_JITTER
 from tsnet.wireguard.facts import Fact, MarkMoved
-from tsnet.wireguard.handshake import Identity
+from tsnet.wireguard.handshake import StaticKeys
 from tsnet.wireguard.indices import IndexTable
 from tsnet.wireguard.outbox import Outbox
 from tsnet.wireguard.tai64n import Timestamps
@@ -34,7 +34,7 @@ class Local(Generic[Owner]):
         wall_offset: float,
         timestamp_mark: float | None,
     ) -> None:
-        self.identity = Identity.of(private)
+        self.identity = StaticKeys.of(private)
         self.entropy = entropy
         self.mtu = mtu
         self.wall_offset = wall_offset

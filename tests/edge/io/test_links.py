@@ -1,0 +1,397 @@
+"""Dialled links against our own listener and against plain sockets, over loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.authority import Issued, authority, issue, stranger
+from tests.edge.streams import Streams
+from tsnet.base.links import Accepted, Close, Closed, Computed, Full, Link, Open, Opened, Received, Room, Tls
+from tsnet.edge.io.channel import WRITE_LIMIT
+from tsnet.edge.io.links import LINGER
+from tsnet.errors import ConfigError
+
+LINK = Link("test", "", 1)
+DATA = os.urandom(1 << 20)
+
+
+@pytest.fixture(scope="module")
+def leaf() -> Issued:
+    return issue(["derp.test", "127.0.0.1"], by=authority())
+
+
+@pytest.fixture(scope="module")
+def roots() -> ssl.SSLContext:
+    return authority().client_context()
+
+
+class PlainServer:
+    """A raw listening socket: the test does what the other end does."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self.socket.getsockname()
+        self.accepted: list[socket.socket] = []
+
+    def accept(self) -> socket.socket:
+        sock, _ = self.socket.accept()
+        sock.settimeout(5)
+        self.accepted.append(sock)
+        return sock
+
+    def close(self) -> None:
+        for sock in (self.socket, *self.accepted):
+            sock.close()
+
+
+@pytest.fixture
+def server() -> Iterator[PlainServer]:
+    server = PlainServer()
+    yield server
+    server.close()
+
+
+# --- open, data, close ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_bytes_go_both_ways_intact(streams: Streams, leaf: Issued, roots: ssl.SSLContext, with_tls: bool) -> None:
+    links = streams.links(ssl_context=roots)
+    listener = streams.listener(leaf.server_context() if with_tls else None)
+    streams.open(links, listener, Tls("derp.test") if with_tls else None)
+    assert streams.event(links, Opened) == Opened(LINK)
+    accepted = streams.event(listener, Accepted)
+    streams.say(links, LINK, DATA)
+    streams.say(listener, accepted.link, DATA[::-1])
+    streams.until(
+        lambda: len(streams.bytes_of(links, LINK)) + len(streams.bytes_of(listener, accepted.link)) == 2 * len(DATA)
+    )
+    assert streams.bytes_of(listener, accepted.link) == DATA
+    assert streams.bytes_of(links, LINK) == DATA[::-1]
+
+
+def test_many_small_writes_of_a_turn_leave_together(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    for number in range(100):
+        streams.say(links, LINK, bytes([number]))
+    other.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        other.recv(1000)
+    links.flush()
+    assert other.recv(1000) == bytes(range(100))
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_close_after_data_delivers_the_data(
+    streams: Streams, leaf: Issued, roots: ssl.SSLContext, with_tls: bool
+) -> None:
+    """More than the socket's buffers hold, to a peer that only reads later."""
+    links = streams.links(ssl_context=roots)
+    listener = streams.listener(leaf.server_context() if with_tls else None)
+    streams.open(links, listener, Tls("derp.test") if with_tls else None)
+    accepted = streams.event(listener, Accepted)
+    streams.event(links, Opened)
+    streams.say(listener, accepted.link, b"never read by the other machine")
+    for _ in range(8):
+        streams.say(links, LINK, DATA)
+    links.apply(Close(LINK))
+    assert streams.event(listener, Closed) == Closed(accepted.link, "eof")
+    assert streams.bytes_of(listener, accepted.link) == DATA * 8
+    assert not list(streams.of(links, Closed))
+    streams.until(lambda: not links._lingering and not listener._lingering)
+
+
+def test_a_closed_link_lingers_only_so_long(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    streams.say(links, LINK, b"bye", then_close=True)
+    streams.turn()
+    assert other.recv(10) == b"bye"
+    assert other.recv(10) == b""
+    assert links._lingering
+    streams.skew += LINGER + 1
+    streams.turn()
+    assert not links._lingering
+
+
+def test_no_event_follows_close(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    server.accept().sendall(b"late")
+    streams.reactor.wait(streams.reactor.clock() + 5)
+    links.apply(Close(LINK))
+    links.apply(Close(LINK))
+    streams.say(links, LINK, b"into nothing")
+    assert links.receive() == []
+
+
+def test_close_of_a_dial(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    links.apply(Close(LINK))
+    streams.turn()
+    streams.turn()
+    assert streams.events[links] == []
+    assert not links._dials
+    assert not links._limits
+
+
+def test_port_close_ends_everything_at_once(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    streams.open(links, server.address, link=Link("test", "", 2))
+    streams.say(links, LINK, b"last words")
+    links.close()
+    links.close()
+    assert other.recv(100) == b"last words"
+    assert other.recv(100) == b""
+    assert links.receive() == []
+
+
+# --- how links end ----------------------------------------------------------------------------------------------
+
+
+def test_eof_comes_after_the_last_bytes(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    other.sendall(b"last")
+    other.close()
+    streams.event(links, Closed)
+    assert streams.events[links] == [Opened(LINK), Received(LINK, b"last"), Closed(LINK, "eof")]
+
+
+def test_reset(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    other.close()
+    assert streams.event(links, Closed).reason == "reset"
+
+
+def test_a_failed_write_is_reported_after_what_had_arrived(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    other.sendall(b"why I hang up")
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    streams.say(links, LINK, b"x")
+    links.flush()
+    other.close()
+    for _ in range(3):
+        streams.say(links, LINK, b"y")
+        links.flush()
+    closed = streams.event(links, Closed)
+    assert closed.reason in ("reset", "eof")
+    assert len(list(streams.of(links, Closed))) == 1
+
+
+def test_refused_and_dns(streams: Streams) -> None:
+    def look_up(host: str) -> list[str]:
+        raise socket.gaierror(-2, "unknown")
+
+    links = streams.links(lookup=look_up)
+    listener = streams.listener()
+    address = listener.address
+    listener.close()
+    streams.open(links, address)
+    assert streams.event(links, Closed, LINK).reason == "refused"
+    streams.open(links, address, hosts=("nobody.test",), link=Link("test", "", 2))
+    assert streams.event(links, Closed, Link("test", "", 2)).reason == "dns"
+
+
+@pytest.mark.parametrize("tls", [None, Tls("derp.test")])
+def test_the_timeout_covers_dial_and_handshake(streams: Streams, server: PlainServer, tls: Tls | None) -> None:
+    """A lookup that hangs; a server that takes the connection and says nothing."""
+    release = threading.Event()
+
+    def look_up(host: str) -> list[str]:
+        release.wait(5)
+        return []
+
+    links = streams.links(lookup=look_up)
+    streams.open(links, server.address, tls, hosts=("127.0.0.1",) if tls else ("slow.test",), timeout=3)
+    streams.turn()
+    assert streams.events[links] == []
+    streams.skew += 3.5
+    assert streams.event(links, Closed) == Closed(LINK, "timeout")
+    release.set()
+    assert not links._limits
+    assert not links._dials
+
+
+def test_an_open_link_has_no_time_limit(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address, timeout=3)
+    streams.event(links, Opened)
+    streams.skew += 100
+    streams.turn()
+    assert streams.events[links] == [Opened(LINK)]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: issue(["derp.test"], by=authority(), days=(-9, -1)), "certificate: expired"),
+        (lambda: issue(["derp.test"], by=authority(), days=(1, 9)), "certificate: not yet valid"),
+        (lambda: issue(["derp.test"], by=stranger()), "certificate: unknown authority"),
+        (lambda: issue(["derp.test"]), "certificate: self-signed"),
+        (lambda: issue(["other.test"], by=authority()), "certificate: wrong name"),
+    ],
+    ids=["expired", "not yet valid", "unknown authority", "self-signed", "wrong name"],
+)
+def test_a_refused_certificate_is_the_reason(
+    streams: Streams, roots: ssl.SSLContext, make: object, reason: str
+) -> None:
+    assert callable(make)
+    links, listener = streams.links(ssl_context=roots), streams.listener(make().server_context())
+    streams.open(links, listener, Tls("derp.test"))
+    assert streams.event(links, Closed).reason.startswith(reason)
+    assert not list(streams.of(listener, Accepted))
+    assert not list(streams.of(links, Opened))
+
+
+def test_a_wrong_pin_is_the_reason_and_a_right_one_is_taken(streams: Streams) -> None:
+    import hashlib
+
+    own = issue(["derp.test"])
+    links, listener = streams.links(), streams.listener(own.server_context())
+    right = "sha256-raw:" + hashlib.sha256(own.der).hexdigest()
+    streams.open(links, listener, Tls("derp.test", right))
+    streams.event(links, Opened, LINK)
+    streams.open(links, listener, Tls("derp.test", "sha256-raw:" + "0" * 64), link=Link("test", "", 2))
+    assert streams.event(links, Closed, Link("test", "", 2)).reason == f"certificate: wrong pin: presented {right}"
+
+
+def test_a_server_without_tls_is_a_tls_error(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address, Tls("derp.test"))
+    streams.turn()
+    other = server.accept()
+    other.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert streams.event(links, Closed).reason == "tls: wrong version number"
+
+
+def test_tls_without_a_name_ends_at_once(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address, Tls(""))
+    assert streams.event(links, Closed).reason == "tls: no name to check the certificate by"
+
+
+# --- full, room -------------------------------------------------------------------------------------------------
+
+
+def test_full_and_room(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    said = 0
+    while not list(streams.of(links, Full)):
+        assert said < 64 << 20
+        streams.say(links, LINK, DATA[: WRITE_LIMIT // 4])
+        said += WRITE_LIMIT // 4
+        streams.turn()
+    streams.say(links, LINK, b"still taken")
+    assert len(list(streams.of(links, Full))) == 1
+    got = bytearray()
+    while not list(streams.of(links, Room)):
+        got += other.recv(1 << 16)
+        streams.turn()
+    while len(got) < said + 11:
+        got += other.recv(1 << 16)
+        streams.turn()
+    assert got.endswith(b"still taken")
+    assert hash(bytes(got[: WRITE_LIMIT // 4])) == hash(DATA[: WRITE_LIMIT // 4])
+    assert len(list(streams.of(links, Room))) == 1
+
+
+# --- compute ----------------------------------------------------------------------------------------------------
+
+
+def test_compute_runs_elsewhere_and_answers(streams: Streams) -> None:
+    links = streams.links()
+    streams.compute(links, LINK, lambda argument: (argument, threading.get_ident()), 7)
+    value = streams.event(links, Computed, LINK).value
+    assert value[0] == 7
+    assert value[1] != threading.get_ident()
+
+
+def test_compute_answers_with_the_exception(streams: Streams) -> None:
+    links = streams.links()
+    streams.compute(links, LINK, int, "x")
+    assert isinstance(streams.event(links, Computed).value, ValueError)
+
+
+# --- proxy ------------------------------------------------------------------------------------------------------
+
+
+def test_through_a_proxy(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxy=f"http://user:pass@127.0.0.1:{server.address[1]}")
+    links.apply(Open(LINK, ("derp.test", "192.0.2.1"), 443))
+    streams.turn()
+    proxy = server.accept()
+    streams.until(lambda: not links._dials)
+    request = proxy.recv(1000)
+    assert request.startswith(b"CONNECT derp.test:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpwYXNz\r\n" in request
+    assert streams.events[links] == []
+    proxy.sendall(b"HTTP/1.1 200 OK\r\n")
+    streams.turn()
+    proxy.sendall(b"\r\nand the first bytes")
+    streams.event(links, Received)
+    assert streams.events[links] == [Opened(LINK), Received(LINK, b"and the first bytes")]
+    streams.say(links, LINK, b"hello")
+    links.flush()
+    assert proxy.recv(100) == b"hello"
+
+
+def test_tls_through_a_proxy(streams: Streams, server: PlainServer, leaf: Issued, roots: ssl.SSLContext) -> None:
+    links = streams.links(proxy=f"http://127.0.0.1:{server.address[1]}", ssl_context=roots)
+    links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))
+
+    def serve() -> None:
+        sock = server.accept()
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with leaf.server_context().wrap_socket(sock, server_side=True) as inner:
+            inner.sendall(inner.recv(100).upper())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    streams.event(links, Opened)
+    streams.say(links, LINK, b"hello")
+    streams.event(links, Closed)
+    thread.join()
+    assert streams.bytes_of(links, LINK) == b"HELLO"
+
+
+def test_a_proxy_that_refuses(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxy=f"http://127.0.0.1:{server.address[1]}")
+    streams.open(links, ("192.0.2.1", 443))
+    streams.turn()
+    server.accept().sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    assert streams.event(links, Closed).reason == "proxy: 403 Forbidden"
+
+
+def test_a_proxy_that_is_none(streams: Streams) -> None:
+    with pytest.raises(ConfigError):
+        streams.links(proxy="socks5://127.0.0.1:1")

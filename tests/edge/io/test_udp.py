@@ -1,0 +1,443 @@
+"""The UDP port on loopback; a socket that refuses is a real one whose calls can be made to fail."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.edge.io import udp
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.udp import Runs, UdpSockets, as_address, bind_both, is_run, segment_size
+
+V4, V6 = "127.0.0.1", "::1"
+
+
+class FaultySocket(socket.socket):
+    """A real socket; what `fail` returns for a call is raised instead of making it."""
+
+    fail: Callable[[str, Any], OSError | None] = staticmethod(lambda call, data: None)
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
+        if error := FaultySocket.fail("sendmsg" if len(buffers) > 1 else "sendto", b"".join(buffers)):
+            raise error
+        return super().sendmsg(buffers, ancillary, flags, address)
+
+    def sendto(self, data: Any, address: Any) -> int:  # type: ignore[override]
+        if error := FaultySocket.fail("sendto", data):
+            raise error
+        return super().sendto(data, address)
+
+    def recvmsg_into(self, buffers: Any, ancillary_size: int = 0, flags: int = 0) -> Any:
+        if error := FaultySocket.fail("recv", b""):
+            raise error
+        return super().recvmsg_into(buffers, ancillary_size, flags)
+
+
+class Faults:
+    """Scripted failures: `once("sendmsg", EIO)` fails the next such call, `while_` until told otherwise."""
+
+    def __init__(self) -> None:
+        self.next: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.calls: list[tuple[str, int]] = []
+
+    def __call__(self, call: str, data: bytes) -> OSError | None:
+        self.calls.append((call, len(data)))
+        number = self.next.pop(call, 0) or self.held.get(call, 0)
+        return OSError(number, os.strerror(number)) if number else None
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    faults = Faults()
+    FaultySocket.fail = faults
+    yield faults
+    FaultySocket.fail = staticmethod(lambda call, data: None)
+
+
+class Bench:
+    """A reactor and the ports opened on it; `ready` counts each port's on_ready."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor(time.monotonic)
+        self.ports: list[UdpSockets] = []
+        self.ready: list[int] = []
+
+    def open(self, port: int = 0, **options: Any) -> UdpSockets:
+        number = len(self.ports)
+        self.ready.append(0)
+
+        def on_ready() -> None:
+            self.ready[number] += 1
+
+        opened = UdpSockets(self.reactor, port, on_ready, **options)
+        self.ports.append(opened)
+        return opened
+
+    def collect(self, port: UdpSockets, count: int) -> Runs:
+        """Wait until the port has given `count` datagrams."""
+        runs: Runs = []
+        until = time.monotonic() + 5
+        while sum(len(run) for _, run in runs) < count:
+            assert time.monotonic() < until, f"only {sum(len(run) for _, run in runs)} of {count} datagrams"
+            self.reactor.wait(until)
+            runs += port.receive()
+        return runs
+
+    def close(self) -> None:
+        for port in self.ports:
+            port.close()
+        self.reactor.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def datagrams_of(runs: Runs) -> list[bytes]:
+    return [datagram for _, run in runs for datagram in run]
+
+
+def numbered(count: int, size: int = 1312, last: int | None = None) -> list[bytes]:
+    sizes = [size] * (count - 1) + [size if last is None else last]
+    return [number.to_bytes(2, "big") * (length // 2) for number, length in enumerate(sizes)]
+
+
+has_gso = bool(sys.platform == "linux")
+OFFLOADS = [(True, True), (True, False), (False, True), (False, False)]
+
+
+# --- both ways --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gso", "gro"), OFFLOADS)
+@pytest.mark.parametrize("host", [V4, V6])
+def test_a_run_arrives_whole_and_in_order(bench: Bench, host: str, gso: bool, gro: bool) -> None:
+    sender, receiver = bench.open(gso=gso), bench.open(gro=gro)
+    if host == V6 and not (sender.has_v6 and receiver.has_v6):
+        pytest.skip("no IPv6 here")
+    run = numbered(49, last=100)
+    assert sender.send(UdpAddress(host, receiver.local_port), run)
+    runs = bench.collect(receiver, 49)
+    assert datagrams_of(runs) == run
+    assert {source for source, _ in runs} == {UdpAddress(host, sender.local_port)}
+    assert sender.dropped == receiver.dropped == {}
+
+
+@pytest.mark.skipif(not has_gso, reason="UDP_SEGMENT and UDP_GRO are Linux's")
+def test_with_both_offloads_a_run_keeps_its_shape(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    run = numbered(49, last=100)
+    sender.send(UdpAddress(V4, receiver.local_port), run)
+    assert bench.collect(receiver, 49) == [(UdpAddress(V4, sender.local_port), run)]
+
+
+@pytest.mark.parametrize("gro", [True, False])
+def test_single_datagrams_of_one_source_become_runs(bench: Bench, gro: bool) -> None:
+    sender, receiver = bench.open(), bench.open(gro=gro)
+    for datagram in numbered(10, size=200, last=50):
+        sender.send(UdpAddress(V4, receiver.local_port), [datagram])
+    assert bench.collect(receiver, 10) == [(UdpAddress(V4, sender.local_port), numbered(10, size=200, last=50))]
+
+
+def test_sources_are_kept_apart_and_in_order(bench: Bench) -> None:
+    left, right, receiver = bench.open(), bench.open(), bench.open()
+    to = UdpAddress(V4, receiver.local_port)
+    for port in (left, right, left):
+        port.send(to, [b"x"])
+    sources = [source.port for source, _ in bench.collect(receiver, 3)]
+    assert sources == [left.local_port, right.local_port, left.local_port]
+
+
+def test_a_batch_of_unequal_sizes_is_cut_into_runs(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    mixed = numbered(3, size=100) + numbered(2, size=300) + numbered(4, size=80, last=20) + [b"x" * 5]
+    assert sender.send(UdpAddress(V4, receiver.local_port), mixed)
+    assert datagrams_of(bench.collect(receiver, len(mixed))) == mixed
+
+
+def test_empty_and_largest_datagrams(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    to = UdpAddress(V4, receiver.local_port)
+    assert sender.send(to, [])
+    assert sender.send(to, [b""])
+    assert sender.send(to, [bytes(65_507)])
+    assert datagrams_of(bench.collect(receiver, 2)) == [b"", bytes(65_507)]
+
+
+def test_a_mapped_address_goes_out_by_v4(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    sender.send(UdpAddress(f"::ffff:{V4}", receiver.local_port), [b"x"])
+    assert bench.collect(receiver, 1) == [(UdpAddress(V4, sender.local_port), [b"x"])]
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------
+
+
+def test_receive_is_bounded_by_calls(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open(gro=False)
+    count = udp.MAX_READS + 20
+    for _ in range(count):
+        sender.send(UdpAddress(V4, receiver.local_port), [b"x"])
+    bench.reactor.wait(math.inf)
+    assert len(datagrams_of(receiver.receive())) == udp.MAX_READS
+    bench.reactor.wait(math.inf)  # still readable: says so again
+    assert len(datagrams_of(receiver.receive())) == 20
+    assert bench.ready[1] == 2
+
+
+def test_receive_is_bounded_by_bytes(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    if receiver._v4._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 4 * udp.MAX_READ_BYTES:
+        pytest.skip("the socket's buffer is too small to hold more than one batch")
+    for _ in range(20):
+        sender.send(UdpAddress(V4, receiver.local_port), [bytes(60_000)])
+    bench.reactor.wait(math.inf)
+    taken = sum(map(len, datagrams_of(receiver.receive())))
+    assert udp.MAX_READ_BYTES <= taken < udp.MAX_READ_BYTES + udp.MAX_DATAGRAM
+
+
+def test_nothing_there_costs_no_call(bench: Bench, faults: Faults) -> None:
+    port = bench.open(socket_type=FaultySocket)
+    assert port.receive() == []
+    assert faults.calls == []
+
+
+# --- no room ----------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_run_is_kept_and_flushed_when_writable(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
+    to, run = UdpAddress(V4, receiver.local_port), numbered(8, last=10)
+    faults.held = {"sendmsg": errno.EAGAIN, "sendto": errno.EAGAIN}
+    assert not sender.send(to, run)
+    assert not sender.has_room
+    assert not sender.send(to, [b"after"])
+    bench.reactor.wait(math.inf)
+    assert not sender.has_room
+    assert bench.ready[0] == 0
+    faults.held = {}
+    received = bench.collect(receiver, 9)
+    assert datagrams_of(received) == [*run, b"after"]
+    assert sender.has_room
+    assert bench.ready[0] == 1
+    assert sender.send(to, [b"x"])
+    assert sender.dropped == {}
+
+
+def test_what_a_plain_send_began_is_finished_not_repeated(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket, gso=False), bench.open()
+    run = numbered(6)
+    calls: list[str] = []
+
+    def third_blocks(call: str, data: bytes) -> OSError | None:
+        calls.append(call)
+        return BlockingIOError(errno.EAGAIN, "blocked") if len(calls) == 3 else None
+
+    FaultySocket.fail = third_blocks
+    assert not sender.send(UdpAddress(V4, receiver.local_port), run)
+    assert datagrams_of(bench.collect(receiver, 6)) == run
+    assert len(calls) == 7
+
+
+def test_a_blocked_v4_says_no_room_though_v6_goes_on(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
+    if not sender.has_v6:
+        pytest.skip("no IPv6 here")
+    faults.next = {"sendto": errno.EAGAIN}
+    assert not sender.send(UdpAddress(V4, receiver.local_port), [b"four"])
+    assert sender.send(UdpAddress(V6, receiver.local_port), [b"six"])
+    assert not sender.has_room
+    assert sorted(datagrams_of(bench.collect(receiver, 2))) == [b"four", b"six"]
+    assert sender.has_room
+
+
+def test_the_backlog_is_bounded_and_counts_what_it_cannot_hold(bench: Bench, faults: Faults) -> None:
+    sender = bench.open(socket_type=FaultySocket)
+    faults.held = {"sendto": errno.EAGAIN, "sendmsg": errno.EAGAIN}
+    size = 60_000
+    for _ in range(udp.MAX_BACKLOG_BYTES // size + 3):
+        sender.send(UdpAddress(V4, 9), [bytes(size)])
+    assert sender.dropped == {"backlog full": 3}
+
+
+# --- errors -----------------------------------------------------------------------------------------------------
+
+
+def test_eio_turns_segmentation_off_for_good(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
+    if not sender._v4.gso:
+        pytest.skip("no UDP_SEGMENT here")
+    to, run = UdpAddress(V4, receiver.local_port), numbered(5)
+    faults.next = {"sendmsg": errno.EIO}
+    assert sender.send(to, run)
+    assert sender.send(to, run)
+    assert [call for call, _ in faults.calls if call != "recv"] == ["sendmsg"] + ["sendto"] * 10
+    assert datagrams_of(bench.collect(receiver, 10)) == run + run
+    assert sender.dropped == {}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EMSGSIZE])
+def test_a_segment_too_large_for_a_path_is_that_hosts_matter(bench: Bench, faults: Faults, number: int) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
+    if not (sender._v4.gso and sender._v6):
+        pytest.skip("no UDP_SEGMENT or no IPv6 here")
+    run = numbered(5)
+    faults.next = {"sendmsg": number}
+    assert sender.send(UdpAddress(V4, receiver.local_port), run)
+    assert sender.send(UdpAddress(V4, receiver.local_port), run)
+    assert sender.send(UdpAddress("127.0.0.2", receiver.local_port), run)
+    assert [call for call, _ in faults.calls if call != "recv"] == ["sendmsg"] + ["sendto"] * 10 + ["sendmsg"]
+    assert len(datagrams_of(bench.collect(receiver, 15))) == 15
+
+
+def test_the_hosts_without_segmentation_are_bounded(bench: Bench, faults: Faults) -> None:
+    sender = bench.open(socket_type=FaultySocket)
+    faults.held = {"sendmsg": errno.EINVAL}
+    for number in range(3 * udp.MAX_PLAIN_HOSTS):
+        sender.send(UdpAddress(f"127.1.{number // 250}.{number % 250 + 1}", 9), [b"x", b"y"])
+    assert len(sender._v4._plain_hosts) <= udp.MAX_PLAIN_HOSTS
+
+
+def test_the_error_of_an_earlier_datagram_costs_a_second_try(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
+    faults.next = {"sendto": errno.ECONNREFUSED}
+    assert sender.send(UdpAddress(V4, receiver.local_port), [b"x"])
+    assert datagrams_of(bench.collect(receiver, 1)) == [b"x"]
+    assert sender.dropped == {}
+
+
+def test_an_unreachable_destination_is_counted_and_never_raises(bench: Bench, faults: Faults) -> None:
+    sender = bench.open(socket_type=FaultySocket)
+    faults.held = {"sendto": errno.ENETUNREACH}
+    assert sender.send(UdpAddress(V4, 9), [b"x"])
+    assert sender.has_room
+    assert sender.dropped == {"send: ENETUNREACH": 1}
+
+
+def test_port_nought_is_counted_and_never_raises(bench: Bench) -> None:
+    sender = bench.open()
+    assert sender.send(UdpAddress(V4, 0), [b"x", b"y"])
+    assert sender.dropped == {"send: EINVAL": 2}
+
+
+def test_an_error_on_receive_does_not_end_the_batch(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(), bench.open(socket_type=FaultySocket)
+    sender.send(UdpAddress(V4, receiver.local_port), [b"x"])
+    faults.next = {"recv": errno.ECONNREFUSED}
+    assert datagrams_of(bench.collect(receiver, 1)) == [b"x"]
+    assert receiver.dropped == {"receive: ECONNREFUSED": 1}
+
+
+def test_a_port_that_nobody_has_gives_no_error(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open()
+    gone = bench.open()
+    to = UdpAddress(V4, gone.local_port)
+    gone.close()
+    for _ in range(3):
+        assert sender.send(to, [b"x"])
+    sender.send(UdpAddress(V4, receiver.local_port), [b"y"])
+    assert datagrams_of(bench.collect(receiver, 1)) == [b"y"]
+
+
+# --- opening ----------------------------------------------------------------------------------------------------
+
+
+def test_both_families_have_one_number(bench: Bench) -> None:
+    port = bench.open()
+    if port._v6 is None:
+        pytest.skip("no IPv6 here")
+    assert port._v6._socket.getsockname()[1] == port.local_port
+
+
+def test_a_given_number_that_is_taken_is_an_error(bench: Bench) -> None:
+    taken = bench.open().local_port
+    with pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
+        bench.open(taken)
+
+
+class NoV6(socket.socket):
+    def __init__(self, family: int = socket.AF_INET, *args: Any, **options: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        super().__init__(family, *args, **options)
+
+
+def test_without_v6_there_is_v4_alone(bench: Bench) -> None:
+    port = bench.open(socket_type=NoV6)
+    assert not port.has_v6
+    assert port.send(UdpAddress(V6, 9), [b"x", b"y"])
+    assert port.dropped == {"send: no IPv6": 2}
+
+
+def test_a_v6_number_that_a_stranger_has_moves_both() -> None:
+    tries: list[int] = []
+
+    class Taken(socket.socket):
+        def bind(self, address: Any) -> None:
+            if self.family == socket.AF_INET6:
+                tries.append(address[1])
+                if len(tries) < 3:
+                    raise OSError(errno.EADDRINUSE, "taken")
+            super().bind(address)
+
+    try:
+        sockets = bind_both(0, Taken)
+    finally:
+        assert len(tries) >= 1
+    numbers = {sock.getsockname()[1] for sock in sockets}
+    for sock in sockets:
+        sock.close()
+    assert len(numbers) == 1
+    assert len(tries) == 3
+
+
+def test_the_buffers_are_larger_than_the_systems_default(bench: Bench) -> None:
+    ours = bench.open()._v4._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        assert ours >= plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+# --- the small functions ----------------------------------------------------------------------------------------
+
+
+def test_is_run_agrees_with_into_runs() -> None:
+    for sizes in (
+        [5],
+        [5, 5],
+        [5, 4],
+        [4, 5],
+        [5, 4, 5],
+        [5, 5, 4, 4],
+        [5] * 49,
+        [9, 9, 0],
+        [1400] * 46,
+        [1400] * 47,
+    ):
+        packets = [bytes(size) for size in sizes]
+        assert is_run(packets) == (len(into_runs(None, packets)) == 1), sizes
+
+
+def test_segment_size_reads_two_and_four_bytes_and_skips_strangers() -> None:
+    order = sys.byteorder
+    assert segment_size([(17, 104, (1312).to_bytes(4, order))]) == 1312
+    assert segment_size([(1, 2, b"x"), (17, 104, (1312).to_bytes(2, order))]) == 1312
+    assert segment_size([(17, 99, b"\0\0\0\5")]) == udp.MAX_DATAGRAM
+
+
+def test_as_address_unmaps_only_mapped_addresses() -> None:
+    assert as_address(("::ffff:10.0.0.1", 5)) == UdpAddress("10.0.0.1", 5)
+    assert as_address(("::ffff:a:b", 5)) == UdpAddress("::ffff:a:b", 5)
+    assert as_address(("10.0.0.1", 5)) == UdpAddress("10.0.0.1", 5)

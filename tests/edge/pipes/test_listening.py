@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.edge.turns import Turns
+from tests.netstack.pair import B4
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.errors import NotUp, StreamReset
+
+PORT = 80
+
+
+class Listening(Turns):
+    """Stack b listens; clients come from stack a."""
+
+    def __init__(self, backlog: int = 3) -> None:
+        super().__init__()
+        listener = self.pair.b.listen(PORT)
+        self.pipe = ListenPipe(listener, self, ("100.64.0.2",), backlog)
+        self.owners[listener] = self.pipe
+        self.pair.on_turn = self.service
+
+    def dial(self, count: int = 1) -> list[object]:
+        clients = [self.adopt(self.pair.a.connect(B4, PORT, self.pair.now, link="b")) for _ in range(count)]
+        self.settle()
+        return list(clients)
+
+
+def test_the_oldest_first() -> None:
+    listening = Listening()
+    first, second = listening.dial(2)
+    accepted = [listening.pipe.accept_nowait() for _ in range(3)]
+    assert [pipe and pipe.remote for pipe in accepted] == [first.local, second.local, None]  # type: ignore[attr-defined]
+    assert listening.pipe.port == PORT
+
+
+def test_what_does_not_fit_waits_and_comes_when_there_is_room() -> None:
+    listening = Listening(backlog=2)
+    listening.dial(5)
+    found = 0
+    for _ in range(10):
+        while listening.pipe.accept_nowait():
+            found += 1
+        listening.settle()
+    assert found == 5
+
+
+def test_each_connection_wakes_one_waiter() -> None:
+    listening = Listening()
+    for name in ("one", "two", "three"):
+        assert listening.pipe.when_acceptable(listening.wake(name))
+    listening.dial(2)
+    assert listening.woken == ["one", "two"]
+    assert not listening.pipe.when_acceptable(listening.wake("needless"))
+
+
+def test_a_cancelled_waiter_hands_its_wake_on() -> None:
+    listening = Listening()
+    one, two = listening.wake("one"), listening.wake("two")
+    listening.pipe.when_acceptable(one)
+    listening.pipe.when_acceptable(two)
+    listening.dial()
+    assert listening.woken == ["one"]
+    listening.pipe.forget(one)  # woken, and cancelled before it could accept
+    assert listening.woken == ["one", "two"]
+
+
+def test_a_waiter_cancelled_before_is_simply_gone() -> None:
+    listening = Listening()
+    one = listening.wake("one")
+    listening.pipe.when_acceptable(one)
+    listening.pipe.forget(one)
+    listening.dial()
+    assert listening.woken == []
+    assert listening.pipe.accept_nowait() is not None
+
+
+def test_close_frees_the_port_resets_who_waits_and_wakes_everybody() -> None:
+    listening = Listening()
+    (waiting,) = listening.dial()
+    for name in ("one", "two"):
+        listening.pipe._wakes.append(listening.wake(name))
+    listening.pipe.close()
+    listening.settle()
+    assert listening.woken == ["one", "two"]
+    with pytest.raises(StreamReset):
+        waiting.take(1)  # type: ignore[attr-defined]
+    listening.pair.b.listen(PORT)
+    assert listening.pipe.listener not in listening.owners
+
+
+def test_the_node_closes() -> None:
+    listening = Listening()
+    listening.pipe.when_acceptable(listening.wake("one"))
+    listening.pipe.end(listening.pair.now)
+    assert listening.woken == ["one"]
+    assert isinstance(listening.pipe.error, NotUp)
+    assert not listening.pipe.when_acceptable(listening.wake("needless"))
+
+
+def test_the_node_is_gone_or_the_process_forked() -> None:
+    for kind, woken in (("fail", ["one"]), ("orphan", [])):
+        listening = Listening()
+        listening.pipe.when_acceptable(listening.wake("one"))
+        getattr(listening.pipe, kind)(NotUp("gone"))
+        assert listening.woken == woken
+        assert listening.pipe.closed
+
+
+def test_a_bridge_is_called_for_each_change() -> None:
+    listening, calls = Listening(), []
+    listening.pipe.direct = lambda: calls.append(listening.pipe.accept_nowait())
+    listening.dial()
+    assert [call for call in calls if call]
+    listening.pipe.close()
+    listening.settle()
+    assert calls[-1] is None

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.edge.turns import Turns
+from tests.netstack.pair import A4, B4, B6
+from tsnet.edge.pipes.packets import MAX_PAYLOAD, QUEUE_BYTES, PacketPipe
+from tsnet.errors import DialRefused, NotUp
+
+HERE, THERE = (str(A4), 1000), (str(B4), 53)
+
+
+class Packets(Turns):
+    """A pipe on each stack: a at port 1000, b at port 53."""
+
+    def __init__(self, *, dialled: bool = False) -> None:
+        super().__init__()
+        self.pair.on_turn = self.service
+        a, b = self.pair.a.open_udp(1000), self.pair.b.open_udp(53)
+        if dialled:
+            a.connect(B4, 53)
+        self.a = PacketPipe(a, self, HERE, THERE if dialled else None)
+        self.b = PacketPipe(b, self, THERE, None)
+        self.owners |= {a: self.a, b: self.b}
+
+
+def test_datagrams_keep_their_borders_and_name_their_sender() -> None:
+    packets = Packets()
+    for data in (b"one", b"", b"three"):
+        assert packets.a.give(data, THERE)
+    packets.settle()
+    assert [packets.b.take() for _ in range(4)] == [(b"one", HERE), (b"", HERE), (b"three", HERE), None]
+    packets.b.give(b"answer", HERE)
+    packets.settle()
+    assert packets.a.take() == (b"answer", THERE)
+
+
+def test_the_largest_datagram() -> None:
+    packets = Packets()
+    data = bytes(range(256)) * 255 + bytes(MAX_PAYLOAD - 256 * 255)
+    packets.a.give(data, THERE)
+    packets.settle()
+    assert packets.b.take() == (data, HERE)
+
+
+def test_more_than_the_stack_takes_at_once_goes_out_all_the_same() -> None:
+    packets = Packets()
+    for number in range(16):
+        assert packets.a.give(number.to_bytes(1, "big") * 60_000, THERE)
+    received = []
+    for _ in range(20):
+        packets.settle(0.02)
+        while (datagram := packets.b.take()) is not None:
+            received.append(datagram[0][0])
+    assert packets.a._given == packets.a._taken
+    assert received == sorted(received)  # the receiver's queue may drop, the sender's does not
+    assert len(received) >= 4
+
+
+def test_a_full_outbox_says_so_and_when_there_is_room() -> None:
+    packets = Packets()
+    while packets.a.give(bytes(60_000), THERE):
+        pass
+    assert packets.a._given <= QUEUE_BYTES
+    assert packets.a.when_writable(packets.wake("writer"))
+    packets.settle()
+    assert packets.woken == ["writer"]
+    assert not packets.a.when_writable(packets.wake("needless"))
+
+
+def test_a_full_inbox_drops_the_newest_and_counts() -> None:
+    packets = Packets()
+    for number in range(60):
+        packets.a.give(number.to_bytes(1, "big") * 30_000, THERE)
+        packets.settle(0.02)
+    assert packets.b.dropped > 0
+    datagram = packets.b.take()
+    assert datagram is not None
+    assert datagram[0][0] == 0
+
+
+def test_a_reader_is_woken() -> None:
+    packets = Packets()
+    assert packets.b.when_readable(packets.wake("reader"))
+    packets.a.give(b"x", THERE)
+    packets.settle()
+    assert packets.woken == ["reader"]
+    assert not packets.b.when_readable(packets.wake("needless"))
+
+
+def test_a_family_that_we_have_no_address_of_is_as_lost_as_on_any_network() -> None:
+    packets = Packets()
+    packets.pair.a.set_addresses([A4], packets.pair.now)
+    packets.a.give(b"lost", (str(B6), 53))
+    packets.a.give(b"kept", THERE)
+    packets.settle()
+    assert packets.a.dropped == 1
+    assert packets.b.take() == (b"kept", HERE)
+
+
+def test_a_dialled_port_where_nobody_listens_is_an_error_once() -> None:
+    packets = Packets(dialled=True)
+    packets.b.close()
+    packets.settle()
+    packets.a.give(b"anyone?", THERE)
+    assert packets.a.when_readable(packets.wake("reader"))
+    packets.settle()
+    assert packets.woken == ["reader"]
+    with pytest.raises(DialRefused, match="nothing listens"):
+        packets.a.take()
+    assert packets.a.take() is None
+    assert packets.a.give(b"again", THERE)
+
+
+def test_close_sends_what_was_given_and_frees_the_port() -> None:
+    packets = Packets()
+    packets.a.give(b"parting", THERE)
+    packets.a.when_readable(packets.wake("reader"))
+    packets.a.close()
+    assert packets.woken == ["reader"]
+    packets.settle()
+    assert packets.b.take() == (b"parting", HERE)
+    assert packets.a.endpoint not in packets.owners
+    packets.pair.a.open_udp(1000)
+
+
+@pytest.mark.parametrize("end", ["end", "fail"])
+def test_once_the_node_is_gone_every_use_says_so_every_time(end: str) -> None:
+    packets = Packets()
+    packets.a.when_readable(packets.wake("reader"))
+    argument: object = packets.pair.now if end == "end" else NotUp("gone")
+    getattr(packets.a, end)(argument)
+    assert packets.woken == ["reader"]
+    for _ in range(3):
+        with pytest.raises(NotUp):
+            packets.a.take()
+        with pytest.raises(NotUp):
+            packets.a.give(b"x", THERE)
+
+
+def test_in_a_forked_child_nobody_is_woken() -> None:
+    packets = Packets()
+    packets.a.when_readable(packets.wake("reader"))
+    packets.a.orphan(NotUp("the parent's"))
+    assert packets.woken == []
+    with pytest.raises(NotUp):
+        packets.a.take()
+
+
+def test_a_bridge_is_called_when_something_came() -> None:
+    packets, calls = Packets(), []
+    packets.b.direct = lambda: calls.append(packets.b.take())
+    packets.a.give(b"x", THERE)
+    packets.settle()
+    assert calls == [(b"x", HERE)]

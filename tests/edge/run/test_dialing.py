@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+
+from tests.house import House
+from tsnet.edge.run.handle import Handle
+from tsnet.errors import DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def two(house: House) -> tuple[Handle, Handle]:
+    return house.up("a"), house.up("b")
+
+
+def unplug(house: House, handle: Handle) -> None:
+    """The peer's machine loses power: its datagrams and its relay's go nowhere, and nobody is told."""
+    house.host.remove(handle.pump)
+
+
+def test_a_dial_gives_a_pipe_with_both_addresses(house: House, two: tuple[Handle, Handle]) -> None:
+    a, b = two
+    house.finish(a.listen(80, None, 5))
+    pipe = house.finish(b.dial("a", 80, 5))
+    assert pipe.remote == (str(a.node.addresses[0]), 80)
+    assert pipe.local[0] == str(b.node.addresses[0])
+    assert not b._operations
+
+
+def test_nobody_listens_there(house: House, two: tuple[Handle, Handle]) -> None:
+    error = house.failure(two[1].dial("a", 81, 5))
+    assert isinstance(error, DialRefused)
+    assert isinstance(error, ConnectionRefusedError)
+    assert "a:81" in str(error)
+
+
+def test_the_policy_says_no_and_that_is_refused_at_once() -> None:
+    house = House(policy=[{"src": ["*"], "dst": ["*:80"]}])
+    a, b = house.up("a"), house.up("b")
+    house.finish(a.listen(81, None, 5))
+    begun = house.now
+    assert isinstance(house.failure(b.dial("a", 81, 30)), DialRefused)
+    assert house.now - begun < 3
+
+
+def test_a_silent_peer_is_a_timeout_after_the_time_given(house: House, two: tuple[Handle, Handle]) -> None:
+    a, b = two
+    unplug(house, a)
+    begun = house.now
+    error = house.failure(b.dial("a", 80, 3))
+    assert isinstance(error, DialTimeout)
+    assert "within 3 s" in str(error)
+    assert house.now - begun == pytest.approx(3, abs=0.1)
+    assert not b.node.engine.stack.connections
+    assert not b.pump.owners
+
+
+def test_a_peer_that_leaves_meanwhile_is_unreachable(house: House, two: tuple[Handle, Handle]) -> None:
+    a, b = two
+    unplug(house, a)
+    operation = b.dial("a", 80, 60)
+    house.run(0.5)
+    house.tailnet.remove("a")
+    assert isinstance(house.failure(operation), HostUnreachable)
+
+
+def test_who_is_not_there_is_known_at_once(house: House, two: tuple[Handle, Handle]) -> None:
+    begun = house.now
+    assert isinstance(house.failure(two[1].dial("nobody", 80, 30)), NotOnTailnet)
+    assert isinstance(house.failure(two[1].dial("8.8.8.8", 80, 30)), NotOnTailnet)
+    assert house.now - begun < 0.1
+
+
+def test_a_cancelled_dial_leaves_nothing(house: House, two: tuple[Handle, Handle]) -> None:
+    a, b = two
+    house.finish(a.listen(80, None, 5))
+    for pause in (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.5):  # before, during and after the handshake
+        operation = b.dial("a", 80, 5)
+        house.run(pause)
+        operation.cancel()
+        house.run(200)
+        assert not b.pump.owners
+        assert not b._operations
+        assert not b.node.engine.stack.connections
+
+
+def test_the_alarm_of_a_dial_does_not_keep_its_pipe(house: House, two: tuple[Handle, Handle]) -> None:
+    pipe, accepted, listener = house.connect(two[1], two[0])
+    for end in (pipe, accepted, listener):
+        end.close()
+    house.run(1)
+    gone = weakref.ref(pipe)
+    del pipe, accepted, listener, end
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_node_closes_under_a_dial_and_a_ping(house: House, two: tuple[Handle, Handle]) -> None:
+    a, b = two
+    unplug(house, a)
+    waiting: list[Any] = [b.dial("a", 80, 60), b.ping("a", "icmp", 60), b.ping("a", "tsmp", 60)]
+    house.run(0.1)
+    house.finish(b.close(2))
+    for operation in waiting:
+        assert isinstance(house.failure(operation), NotUp)
+
+
+# --- ping -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["icmp", "tsmp"])
+@pytest.mark.parametrize("family", [0, 1])
+def test_ping(house: House, two: tuple[Handle, Handle], kind: str, family: int) -> None:
+    a, b = two
+    address = a.node.addresses[family]
+    result = house.finish(b.ping(str(address), kind, 5))
+    assert (result.address, result.kind) == (address, kind)
+    assert 0 < result.seconds < 1
+    assert not b._operations
+    assert not b.pump.owners
+
+
+@pytest.mark.parametrize("kind", ["icmp", "tsmp"])
+def test_a_ping_is_sent_again_each_second_until_its_time_is_up(
+    house: House, two: tuple[Handle, Handle], kind: str
+) -> None:
+    a, b = two
+    unplug(house, a)
+    error = house.failure(b.ping("a", kind, 4))
+    assert isinstance(error, DialTimeout)
+    assert kind in str(error)
+    assert not b._operations
+
+
+@pytest.mark.parametrize("kind", ["icmp", "tsmp"])
+def test_a_ping_that_was_lost_is_answered_by_the_next(house: House, two: tuple[Handle, Handle], kind: str) -> None:
+    a, b = two
+    pump = a.pump
+    unplug(house, a)
+    operation = b.ping("a", kind, 20)
+    house.run(2.5)
+    house.host.add(pump)
+    assert house.finish(operation).seconds < 10  # WireGuard's next handshake is the one that counts
+
+
+def test_a_ping_of_oneself(house: House, two: tuple[Handle, Handle]) -> None:
+    assert house.finish(two[0].ping("a", "icmp", 5)).seconds < 0.1
+
+
+def test_a_cancelled_ping_leaves_nothing(house: House, two: tuple[Handle, Handle]) -> None:
+    b = two[1]
+    operation = b.ping("a", "icmp", 5)
+    house.run(0.001)
+    operation.cancel()
+    house.run(1)
+    assert not b._operations
+    assert not b.pump.owners

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.house import House
+from tsnet.edge.run.pump import Alarm, Pump
+from tsnet.errors import NotUp
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def pump(house: House) -> Pump:
+    return house.up("a").pump
+
+
+def idle(house: House, pump: Pump) -> None:
+    """Until nothing is due now."""
+    house.until(lambda: pump.due > house.now)
+
+
+def test_it_rests_when_nothing_is_due(house: House, pump: Pump) -> None:
+    idle(house, pump)
+    turns = pump.turns
+    house.host.step(house.now)
+    assert pump.turns == turns
+    pump.mark()
+    house.host.step(house.now)
+    assert pump.turns == turns + 1
+
+
+def test_an_idle_node_turns_seldom(house: House, pump: Pump) -> None:
+    house.run(5)
+    turns = pump.turns
+    house.run(60)
+    assert pump.turns - turns < 60
+
+
+def test_alarms_ring_in_order_and_once(house: House, pump: Pump) -> None:
+    rung: list[str] = []
+    pump.at(house.now + 2, lambda: rung.append("second"))
+    pump.at(house.now + 1, lambda: rung.append("first"))
+    pump.at(house.now + 1, lambda: rung.append("then"))
+    house.run(5)
+    assert rung == ["first", "then", "second"]
+
+
+def test_an_alarm_taken_back_neither_rings_nor_wakes(house: House, pump: Pump) -> None:
+    idle(house, pump)
+    alarm = pump.at(house.now, lambda: pytest.fail("rung"))
+    assert pump.due <= house.now
+    alarm.cancel()
+    assert pump.due > house.now
+    later = pump.at(house.now + 1, lambda: pytest.fail("rung"))
+    pump.at(house.now + 1, later.cancel)
+    pump._alarms.sort(key=lambda entry: (entry[0], -entry[1]))  # the one that cancels first
+    house.run(2)
+
+
+def test_an_alarm_may_cancel_itself_while_it_rings(house: House, pump: Pump) -> None:
+    alarm: list[Alarm] = []
+    alarm.append(pump.at(house.now, lambda: alarm[0].cancel()))
+    house.run(1)
+    assert alarm[0].function is None
+
+
+def test_a_call_runs_in_the_next_turn_and_something_follows(house: House, pump: Pump) -> None:
+    idle(house, pump)
+    turns, called = pump.turns, []
+    pump.call(lambda: called.append(pump.turns))
+    house.run(0.1)
+    assert called == [turns]
+    assert pump.turns > turns
+
+
+def test_whatever_was_scheduled_is_serviced_though_it_schedules_itself_again(house: House, pump: Pump) -> None:
+    class Again:
+        services = 0
+
+        def service(self, now: float) -> None:
+            self.services += 1
+            if self.services < 3:
+                pump.schedule(self)  # type: ignore[arg-type]
+
+    again = Again()
+    pump.schedule(again)  # type: ignore[arg-type]
+    assert pump.due == -math.inf
+    house.run(0.1)
+    assert again.services == 3
+
+
+def test_a_forked_child_knows_that_all_of_it_is_the_parents(house: House) -> None:
+    a, b = house.up("a"), house.up("b")
+    dialled, _, _ = house.connect(b, a)
+    b.pump.orphan(NotUp("the parent's"))
+    with pytest.raises(NotUp):
+        dialled.take(1)
+
+
+def test_last_words_reset_what_is_open(house: House) -> None:
+    a, b = house.up("a"), house.up("b")
+    _dialled, accepted, _ = house.connect(b, a)
+    b.pump.last_words()
+    house.until(lambda: accepted.error is not None)
+
+
+def test_a_crash_closes_the_ports_and_tells_everybody(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = house.up("a"), house.up("b")
+    dialled, accepted, _ = house.connect(b, a)
+    waiting = b.dial("a", 9999, 60)
+    house.run(0)
+    b.node.receive = lambda *_: 1 / 0  # type: ignore[assignment, method-assign]  # a bug of ours
+    b.pump.mark()
+    with caplog.at_level("CRITICAL", "tsnet"):
+        house.until(lambda: b._pump is None)
+    assert b.state == "failed"
+    with pytest.raises(NotUp, match="report it"):
+        dialled.take(1)
+    assert isinstance(house.failure(waiting), (NotUp, ConnectionRefusedError))
+    assert isinstance(house.failure(b.dial("a", 80, 5)), NotUp)
+    house.finish(b.close(1))
+    assert b.state == "closed"
+    assert a.state == "running"
+    assert accepted is not None

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import anyio
+import pytest
+
+import tsnet
+from tests.virtual import VirtualTailnet
+from tsnet.async_server import check_port, parse_where
+from tsnet.base.addresses import IPAddress, UdpAddress
+from tsnet.edge.run.host import host_for
+from tsnet.engine import facts
+from tsnet.errors import AuthKeyRejected, ConfigError, NeedsLogin, NotOnTailnet, NotUp, StateError
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+@contextlib.asynccontextmanager
+async def two() -> AsyncIterator[tuple[VirtualTailnet, tsnet.AsyncServer, tsnet.AsyncServer]]:
+    async with VirtualTailnet() as virtual, virtual.server("a") as a, virtual.server("b") as b:
+        yield virtual, a, b
+
+
+# --- what can be said without a node ----------------------------------------------------------------------------
+
+
+def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for own_thread in (True, False):
+        server = tsnet.AsyncServer("shop", control_url="https://control.test", own_thread=own_thread)
+        assert list(tmp_path.iterdir()) == []
+        assert repr(server) == "<AsyncServer shop stopped>"
+        assert (server.name, server.fqdn, server.url, server.addresses) == ("", "", "", ())
+        assert (server.whois("100.64.0.1"), server.resolve("a")) == (None, ())
+        assert server.status().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (80, (80, None)),
+        ("80", (80, None)),
+        (":80", (80, None)),
+        ("0.0.0.0:80", (80, None)),
+        ("[::]:80", (80, None)),
+        (0, (0, None)),
+        ("100.64.0.5:80", (80, ip_address("100.64.0.5"))),
+        ("[fd7a::5]:80", (80, ip_address("fd7a::5"))),
+    ],
+)
+def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None]) -> None:
+    assert parse_where(where) == expected
+
+
+@pytest.mark.parametrize("where", [-1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"])
+def test_nowhere_to_listen(where: int | str) -> None:
+    with pytest.raises(ConfigError):
+        parse_where(where)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])
+def test_no_port_to_dial(port: object) -> None:
+    with pytest.raises(ConfigError):
+        check_port(port)  # type: ignore[arg-type]
+
+
+def test_what_it_is_not() -> None:
+    with pytest.raises(ConfigError):
+        tsnet.AsyncServer("no dots.please", control_url="https://control.test")
+    with pytest.raises(ConfigError):
+        tsnet.AsyncServer("a", control_url="https://control.test", state=7)  # type: ignore[arg-type]
+
+
+# --- joined -----------------------------------------------------------------------------------------------------
+
+
+@BACKENDS
+def test_what_control_granted(backend: str) -> None:
+    async def main() -> None:
+        async with two() as (virtual, a, b):
+            assert (a.name, a.fqdn, a.url) == ("a", "a.tailnet.test", "http://a/")
+            assert [address.version for address in a.addresses] == [4, 6]
+            async with virtual.server("a") as second:
+                assert second.name == "a-1"
+            peer = b.whois(f"{a.addresses[0]}:1234")
+            assert peer is not None
+            assert (peer.name, peer.user_login) == ("a", "you@tailnet.test")
+            assert b.whois(str(a.addresses[1])) == b.whois(f"[{a.addresses[1]}]:80") == peer
+            assert b.whois("nonsense") is None
+            assert b.resolve("a") == b.resolve("a.tailnet.test") == a.addresses
+            assert b.resolve("nobody") == ()
+            status = b.status()
+            assert (status.state, status.name, status.addresses) == ("running", "b", b.addresses)
+            assert "a" in [one.name for one in status.peers]
+
+    anyio.run(main, backend=backend)
+
+
+@BACKENDS
+def test_verbs_and_their_errors(backend: str) -> None:
+    async def main() -> None:
+        async with two() as (_virtual, a, b):
+            listener = await a.listen(80)
+            with pytest.raises(OSError, match="80"):
+                await a.listen(80)
+            with pytest.raises(NotOnTailnet):
+                await b.dial("nobody", 80)
+            with pytest.raises(ConnectionRefusedError):
+                await b.dial("a", 81)
+            with pytest.raises(ConfigError):
+                await b.dial("a", 0)
+            with pytest.raises(ConfigError):
+                await b.ping("a", kind="arp")
+            async with await b.dial("a", 80) as stream, await listener.accept() as accepted:
+                await stream.send(b"hello")
+                assert await accepted.receive() == b"hello"
+                with pytest.raises(ConfigError):
+                    stream.to_socket()  # a simulated world has no descriptors
+            for kind in ("icmp", "tsmp"):
+                assert (await b.ping("a", kind=kind)).kind == kind
+
+    anyio.run(main, backend=backend)
+
+
+@BACKENDS
+def test_a_closed_node_says_so(backend: str) -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            node = virtual.server("a")
+            async with node:
+                pass
+            await node.close()
+            for use in (node.up, lambda: node.dial("b", 80), lambda: node.listen(80), lambda: node.ping("b")):
+                with pytest.raises(NotUp):
+                    await use()
+            assert [event async for event in node.events()] == []
+
+    anyio.run(main, backend=backend)
+
+
+@BACKENDS
+def test_events_until_the_node_closes(backend: str) -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            a = virtual.server("a")
+            seen: list[object] = []
+
+            async def watch() -> None:
+                seen.extend([event async for event in a.events()])
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                await anyio.lowlevel.checkpoint()
+                async with a, virtual.server("b"):
+                    pass
+            kinds = {type(event) for event in seen}
+            assert {facts.Running, facts.PeerAppeared} <= kinds
+
+    anyio.run(main, backend=backend)
+
+
+@BACKENDS
+def test_a_failed_up_leaves_nothing_running(backend: str) -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            with pytest.raises(AuthKeyRejected):
+                async with virtual.server("a", auth_key="tskey-auth-wrong"):
+                    pass
+            assert host_for(virtual.world).users == 1
+
+    anyio.run(main, backend=backend)
+
+
+@BACKENDS
+def test_a_person_logs_it_in(backend: str) -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            urls: list[str] = []
+            node = virtual.server("a", auth_key=None, on_auth_url=urls.append)
+            async with anyio.create_task_group() as group:
+                group.start_soon(node.up)
+                while not urls:
+                    await virtual.sleep(0.1)
+                virtual.tailnet.approve(urls[0], "ada@tailnet.test")
+            assert node.status().user_login == "ada@tailnet.test"
+            await node.close()
+
+    anyio.run(main, backend=backend)
+
+
+def test_nobody_is_there_to_log_it_in() -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            node = virtual.server("a", auth_key=None)
+            with pytest.raises(NeedsLogin) as needed:
+                await node.up()
+            assert needed.value.url
+            await node.close()
+
+    anyio.run(main)
+
+
+# --- bad input, secrets -----------------------------------------------------------------------------------------
+
+
+def test_a_corrupt_state_file(tmp_path: Path) -> None:
+    (tmp_path / "tsnet.state").write_bytes(b"not json")
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            with pytest.raises(StateError, match=r"tsnet\.state"):
+                await virtual.server("a", state=tmp_path).up()
+
+    anyio.run(main)
+
+
+def test_garbage_on_the_udp_port_and_from_the_relay_is_dropped_and_counted() -> None:
+    async def main() -> None:
+        async with two() as (virtual, a, b):
+            stranger = virtual.world.machine("stranger").open_udp(9, lambda: None)
+            target = UdpAddress(virtual.world.machine("a").v4, a._handle.pump._udp.local_port)
+            stranger.send(target, [b"garbage", b"\4" * 60, b"", b"\1" * 148])
+            await b.reachable()
+            b._handle.node.relays.clients[900].send(a._handle.node.identity.public, [b"\4" * 99], virtual.world.clock())
+            b._handle.pump.mark()
+            await virtual.sleep(1)
+            assert a._handle.node.engine.device.dropped.total() >= 5
+            assert (await b.ping("a")).seconds < 1
+
+    anyio.run(main)
+
+
+@BACKENDS
+def test_no_secret_in_logs_reprs_or_pickles_of_a_whole_session(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with two() as (virtual, a, b):
+            secrets = [virtual.tailnet.auth_key]
+            for node in (a, b):
+                identity = node._handle.node.identity
+                for key in (identity.machine_key, identity.node_key, identity.lock_key):
+                    secrets += [key.reveal_text().partition(":")[2], repr(key.reveal())[2:-1]]
+                for thing in (identity, node, node._config, node._handle, node.status(), node._handle.node):
+                    shown.append(repr(thing))
+                    try:
+                        shown.append(repr(pickle.dumps(thing)))
+                    except Exception:
+                        continue  # most cannot be pickled at all
+            with contextlib.suppress(OSError):
+                await b.dial("a", 81)
+            virtual.tailnet.restart_control()
+            await virtual.sleep(30)
+            found.extend(secrets)
+
+    shown: list[str] = []
+    found: list[str] = []
+    with caplog.at_level(logging.DEBUG):
+        anyio.run(main, backend=backend)
+    shown += [record.getMessage() for record in caplog.records]
+    assert len(found) >= 13
+    for secret in found:
+        assert not [text for text in shown if secret in text]

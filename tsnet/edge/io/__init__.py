@@ -1,0 +1,1 @@
+"""Sockets, TLS, files, clocks: what speaks to the kernel, and what a node calls the world."""

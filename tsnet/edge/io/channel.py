@@ -1,0 +1,226 @@
+"""One TCP connection that is there: a bounded write buffer, and what must happen before it carries a link's bytes.
+
+    connected ──> proxy's answer? ──> first byte looked at? ──> TLS handshake? ──> open ──> ended
+
+Reading takes what one `recv` gives, up to 256 KiB. Writing is joined: `write` queues, `flush` seals and sends. What
+the socket refuses waits, and the owner is told by `wants_to_write`.
+
+Not here: the table of links, their events, their end (`links`, `listeners`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tsnet.base.links import Link
+from tsnet.edge.io.proxy import ProxyRefused, read_answer
+
+if TYPE_CHECKING:
+    from tsnet.edge.io.tls import TlsSession
+
+READ_SIZE = 256 * 1024
+WRITE_LIMIT = 1 << 20
+TLS_HANDSHAKE = 0x16
+
+
+class Ended(Exception):
+    """The connection is over; str() is the reason for `Closed`."""
+
+
+class Channel:
+    """start_tls: opens the session, when its turn comes; None for plain bytes.
+
+    proxy_request: what to ask the proxy at the other end; its answer comes before anything else.
+    sniff_tls: the first byte decides whether the other end speaks TLS.
+    buffer: what `receive` reads into; its owner's channels share one, for nothing in it outlives the call.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_proxy_answer",
+        "_queued",
+        "_queued_size",
+        "_sniff",
+        "_start_tls",
+        "_unsent",
+        "_write_error",
+        "has_ended",
+        "is_full",
+        "link",
+        "session",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        sock: socket.socket,
+        buffer: memoryview,
+        *,
+        start_tls: Callable[[], TlsSession] | None = None,
+        proxy_request: bytes | None = None,
+        sniff_tls: bool = False,
+    ) -> None:
+        self.link = link
+        self.socket = sock
+        self._buffer = buffer
+        self.session: TlsSession | None = None
+        self.has_ended = False
+        """The other end will send no more."""
+        self.is_full = False
+        self._start_tls = start_tls
+        self._sniff = sniff_tls
+        self._proxy_answer = b"" if proxy_request else None
+        self._queued: list[bytes] = []
+        self._queued_size = 0
+        self._unsent: memoryview | bytes = proxy_request or b""
+        self._write_error = ""
+        if not proxy_request and not sniff_tls:
+            self._begin()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the link's own bytes can flow."""
+        if self._proxy_answer is not None or self._sniff:
+            return False
+        return self.session is None or self.session.is_up
+
+    @property
+    def pending(self) -> int:
+        """Bytes handed over and not yet with the kernel."""
+        return self._queued_size + len(self._unsent)
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._unsent)
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def receive(self) -> bytes:
+        """The link's bytes that have come, perhaps none. Raises Ended."""
+        try:
+            size = self.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            self.has_ended = True
+            raise Ended(self._write_error or "reset") from None
+        if not size:
+            self.has_ended = True
+            raise Ended(self._write_error or "eof")
+        return self._received(self._buffer[:size])
+
+    def _received(self, data: memoryview) -> bytes:
+        if self._proxy_answer is not None:
+            return self._receive_answer(bytes(data))
+        if self._sniff:
+            self._sniff = False
+            if data[0] != TLS_HANDSHAKE:
+                self._start_tls = None
+            self._begin()
+        if self.session is None:
+            return bytes(data)
+        return self._receive_tls(data)
+
+    def _receive_answer(self, data: bytes) -> bytes:
+        try:
+            rest = read_answer((self._proxy_answer or b"") + data)
+        except ProxyRefused as refused:
+            raise Ended(str(refused)) from None
+        if rest is None:
+            self._proxy_answer = (self._proxy_answer or b"") + data
+            return b""
+        self._proxy_answer = None
+        self._begin()
+        if self.session is None or not rest:
+            return rest
+        return self._receive_tls(memoryview(rest))
+
+    def _receive_tls(self, data: memoryview) -> bytes:
+        from tsnet.edge.io.tls import TlsFailed
+
+        assert self.session is not None
+        try:
+            plaintext = self.session.receive(data)
+        except TlsFailed as failed:
+            self.flush()  # the alert
+            raise Ended(str(failed)) from None
+        self.has_ended = self.session.has_ended
+        return plaintext
+
+    def _begin(self) -> None:
+        if self._start_tls is None:
+            return
+        from tsnet.edge.io.tls import TlsFailed
+
+        try:
+            self.session = self._start_tls()
+        except TlsFailed as failed:
+            raise Ended(str(failed)) from None
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self._queued.append(data)
+        self._queued_size += len(data)
+
+    def flush(self) -> None:
+        """Send what can be sent. An error here is reported by `receive`, after what had still arrived."""
+        if self._unsent:
+            self._send(self._unsent)
+        while not self._unsent:
+            data = self._next_to_send()
+            if not data:
+                return
+            self._send(data)
+
+    def end(self) -> None:
+        """Say that nothing more will be written; only when everything is."""
+        if self.session is not None:
+            self.session.end()
+            self.flush()
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.has_ended = True
+
+    def _next_to_send(self) -> bytes:
+        session = self.session
+        if session is None:
+            return self._take_queued() if self.is_open else b""
+        if session.is_up and self._queued:
+            self._seal(session, self._take_queued())
+        return session.take()
+
+    def _seal(self, session: TlsSession, data: bytes) -> None:
+        from tsnet.edge.io.tls import TlsFailed
+
+        try:
+            session.send(data)
+        except TlsFailed as failed:
+            self._write_error = str(failed)
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RD)  # so that `receive` comes to say so
+
+    def _take_queued(self) -> bytes:
+        if not self._queued:
+            return b""
+        data = self._queued[0] if len(self._queued) == 1 else b"".join(self._queued)
+        self._queued.clear()
+        self._queued_size = 0
+        return data
+
+    def _send(self, data: memoryview | bytes) -> None:
+        try:
+            sent = 0 if self._write_error else self.socket.send(data)
+        except BlockingIOError:
+            self._unsent = data
+            return
+        except OSError:
+            self._write_error = "reset"
+            sent = 0
+        # a broken connection swallows what is written to it
+        self._unsent = b"" if self._write_error or sent == len(data) else memoryview(data)[sent:]

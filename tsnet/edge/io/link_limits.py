@@ -1,0 +1,70 @@
+"""How many links a listener keeps, in all and of one source: nobody takes every descriptor, nor all that others need.
+
+    enter(link, host)  ->  ""         it is counted until it leaves
+                       ->  a reason   it is to be closed at once, and counts in `refused`
+    leave(link)
+
+A source is a v4 address or a v6 /64 (`base.addresses.owner_of`). Loopback is none: from there come all nodes of a test,
+and whatever a proxy in front passes on, so that it counts in the total alone. A link counts from `accept` on, before
+TLS and before anybody has proved a key, and until its descriptor is closed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from tsnet.base.addresses import owner_of
+from tsnet.base.links import Link
+from tsnet.errors import ConfigError
+
+MAX_LINKS = 4096
+MAX_LINKS_OF_A_SOURCE = 256
+"""A node has one to its relay and one to control, for a moment two. Of 1,024 descriptors half are left for others."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+FULL = "too many connections"
+SOURCE_FULL = "too many connections of one source"
+UNOPENED = "too many handshakes at once"
+
+
+class LinkLimits:
+    """Outlives a listener: what its successor takes in counts with what is still there.
+
+    refused: connections turned away, by reason; the listener's own reason, UNOPENED, among them.
+    """
+
+    def __init__(self, most: int = MAX_LINKS, most_of_a_source: int = MAX_LINKS_OF_A_SOURCE) -> None:
+        if most < 1 or most_of_a_source < 1:
+            raise ConfigError(f"no connection is let in by a limit of {min(most, most_of_a_source)}")
+        self.refused: Counter[str] = Counter()
+        self._most, self._most_of_a_source = most, most_of_a_source
+        self._source_of: dict[Link, Hashable] = {}
+        self._by_source: Counter[Hashable] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._source_of)
+
+    def enter(self, link: Link, host: str) -> str:
+        source = owner_of(host)
+        refusal = ""
+        if host not in LOOPBACK and self._by_source[source] >= self._most_of_a_source:
+            refusal = SOURCE_FULL
+        elif len(self) >= self._most:
+            refusal = FULL
+        if refusal:
+            self.refused[refusal] += 1
+        else:
+            self._source_of[link] = source
+            self._by_source[source] += 1
+        return refusal
+
+    def leave(self, link: Link) -> None:
+        """One that is not there is no error."""
+        source = self._source_of.pop(link, None)
+        if source is None:
+            return
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]

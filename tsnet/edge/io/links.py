@@ -1,0 +1,327 @@
+"""The byte streams of one node: effects in, events out, sockets between.
+
+| effect  | what happens                                        | events                              |
+|---------|-----------------------------------------------------|-------------------------------------|
+| Open    | dial, proxy's CONNECT, TLS; all within `timeout`    | Opened or Closed                    |
+| Data    | queued; `flush` joins and writes it                 | Full at 1 MiB, Room again below half |
+| Close   | what is queued is still written, then the link ends | none                                |
+| Compute | the function runs in a worker                       | Computed                            |
+
+A closed link lingers, out of sight, for at most LINGER seconds: until its data is written and the other end has
+closed too, since a socket closed with unread bytes resets the connection and takes what it had sent with it.
+
+`Channels` is what dialled and accepted links share; `Links` adds the dialling.
+
+Not here: accepting (`listeners`), one connection (`channel`), the race of the hosts (`dial`).
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tsnet.base.links import (
+    Close,
+    Closed,
+    Compute,
+    Computed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Open,
+    Opened,
+    Received,
+    Room,
+    Tls,
+)
+from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
+from tsnet.edge.io.dial import Dial, Lookup
+from tsnet.edge.io.proxy import connect_request, parse_proxy
+from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
+from tsnet.edge.io.workers import Workers
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tsnet.edge.io.tls import TlsSession
+
+LINGER = 2.0
+
+
+class Channels:
+    """Links with a connection, by name; their reading, writing and ending."""
+
+    def __init__(self, reactor: Reactor, on_ready: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._on_ready = on_ready
+        self._workers = Workers(reactor)
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._channels: dict[Link, Channel] = {}
+        self._limits: dict[Link, Timer] = {}
+        """Until when a link must be open."""
+        self._lingering: dict[Channel, Timer] = {}
+        self._events: list[Event] = []
+        self._readable: dict[Channel, None] = {}
+        self._unflushed: dict[Channel, None] = {}
+
+    # --- the port -----------------------------------------------------------------------------------------------
+
+    def apply(self, effect: Effect) -> None:
+        if isinstance(effect, Data):
+            self._write(effect)
+        elif isinstance(effect, Close):
+            self._close(effect.link)
+        elif isinstance(effect, Compute):
+            job = functools.partial(effect.function, effect.argument)
+            self._workers.run(job, lambda value: self._tell(Computed(effect.link, value)))
+        else:
+            self._open(effect)
+
+    def receive(self) -> list[Event]:
+        readable, self._readable = self._readable, {}
+        for channel in readable:
+            self._receive(channel)
+        events, self._events = self._events, []
+        return events
+
+    def flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, {}
+        for channel in unflushed:
+            self._flush(channel)
+
+    def close(self) -> None:
+        self._workers.close()
+        for timer in (*self._limits.values(), *self._lingering.values()):
+            timer.cancel()
+        for channel in (*self._channels.values(), *self._lingering):
+            if not self._reactor.is_closed:  # else the world was abandoned: the connection is another process's
+                channel.flush()
+            self._drop(channel)
+        for table in (self._channels, self._limits, self._lingering, self._readable, self._unflushed):
+            table.clear()
+        self._events.clear()
+
+    # --- what the kinds of port differ in -----------------------------------------------------------------------
+
+    def _open(self, effect: Open) -> None:
+        raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _opened(self, channel: Channel) -> None:
+        """Tell that the link is open."""
+
+    # --- beginning ----------------------------------------------------------------------------------------------
+
+    def _adopt(self, link: Link, sock: socket.socket, **steps: Any) -> None:
+        """Take a connected socket in as this link."""
+        try:
+            channel = Channel(link, sock, self._buffer, **steps)
+        except Ended as ended:
+            sock.close()
+            self._end(link, str(ended))
+            return
+        self._channels[link] = channel
+        self._reactor.add(sock, READ, functools.partial(self._on_event, channel))
+        self._flush(channel)
+        if channel.is_open:
+            self._set_open(channel)
+
+    def _limit(self, link: Link, seconds: float) -> None:
+        when = self._reactor.clock() + seconds
+        self._limits[link] = self._reactor.call_at(when, lambda: self._end(link, "timeout"))
+
+    def _set_open(self, channel: Channel) -> None:
+        timer = self._limits.pop(channel.link, None)
+        if timer is not None:
+            timer.cancel()
+        self._opened(channel)
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def _on_event(self, channel: Channel, mask: int) -> None:
+        if mask & WRITE:
+            self._flush(channel)
+        if mask & READ:
+            if channel in self._lingering:
+                self._discard(channel)
+            else:
+                self._readable[channel] = None
+                self._on_ready()
+
+    def _receive(self, channel: Channel) -> None:
+        link, was_open = channel.link, channel.is_open
+        if self._channels.get(link) is not channel:
+            return
+        try:
+            data = channel.receive()
+        except Ended as ended:
+            self._end(link, str(ended))
+            return
+        if channel.is_open:
+            if not was_open:
+                self._set_open(channel)
+            if data:
+                self._events.append(Received(link, data))
+        if channel.session is not None:
+            self._flush(channel)  # the handshake's next message, an answer to a key update
+        if channel.has_ended:
+            self._end(link, "eof")
+
+    def _tell(self, event: Event) -> None:
+        """Keep an event for `receive`. on_ready is called by `wait` alone, never from within apply or flush."""
+        self._events.append(event)
+        self._reactor.call_soon(self._announce)
+
+    def _announce(self) -> None:
+        if self._events:
+            self._on_ready()
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def _write(self, effect: Data) -> None:
+        channel = self._channels.get(effect.link)
+        if channel is None:
+            return  # its Closed is on the way
+        channel.write(effect.data)
+        self._unflushed[channel] = None
+        if channel.pending >= WRITE_LIMIT and not channel.is_full:
+            channel.is_full = True
+            self._tell(Full(effect.link))
+
+    def _flush(self, channel: Channel) -> None:
+        wanted = channel.wants_to_write
+        channel.flush()
+        if channel.wants_to_write != wanted:
+            self._reactor.change(channel.socket, READ | WRITE if channel.wants_to_write else READ)
+        if channel in self._lingering:
+            if not channel.pending:
+                self._say_end(channel)
+        elif channel.is_full and channel.pending < WRITE_LIMIT // 2:
+            channel.is_full = False
+            self._tell(Room(channel.link))
+
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    def _end(self, link: Link, reason: str) -> None:
+        """The link is over by the network's doing."""
+        timer = self._limits.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+        channel = self._channels.pop(link, None)
+        if channel is not None:
+            self._linger(channel)
+        self._tell(Closed(link, reason))
+
+    def _close(self, link: Link) -> None:
+        """The link is over by the machine's."""
+        timer = self._limits.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+        channel = self._channels.pop(link, None)
+        self._events = [event for event in self._events if event.link != link or isinstance(event, Computed)]
+        if channel is not None:
+            self._linger(channel)
+
+    def _linger(self, channel: Channel) -> None:
+        self._readable.pop(channel, None)
+        self._unflushed.pop(channel, None)
+        if not channel.is_open:
+            self._drop(channel)
+            return
+        timer = self._reactor.call_at(self._reactor.clock() + LINGER, lambda: self._forget(channel))
+        self._lingering[channel] = timer
+        self._flush(channel)
+
+    def _say_end(self, channel: Channel) -> None:
+        channel.end()
+        if channel.has_ended:
+            self._forget(channel)
+
+    def _discard(self, channel: Channel) -> None:
+        try:
+            channel.receive()
+        except Ended:
+            self._forget(channel)
+
+    def _forget(self, channel: Channel) -> None:
+        timer = self._lingering.pop(channel, None)
+        if timer is not None:
+            timer.cancel()
+        self._drop(channel)
+
+    def _drop(self, channel: Channel) -> None:
+        self._reactor.remove(channel.socket)
+        channel.socket.close()
+
+
+class Links(Channels):
+    """The `LinkPort` of the system. Raises ConfigError for a proxy that is none."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        on_ready: Callable[[], None],
+        wall: Callable[[], float],
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        lookup: Lookup | None = None,
+    ) -> None:
+        super().__init__(reactor, on_ready)
+        self._wall = wall
+        self._roots = ssl_context
+        self._proxy = parse_proxy(proxy) if proxy else None
+        self._lookup = lookup
+        self._dials: dict[Link, Dial] = {}
+
+    def close(self) -> None:
+        for dial in self._dials.values():
+            dial.cancel()
+        self._dials.clear()
+        super().close()
+
+    def _open(self, effect: Open) -> None:
+        self._limit(effect.link, effect.timeout)
+        if self._proxy is None:
+            hosts, port = effect.hosts, effect.port
+        else:
+            hosts, port = (self._proxy.host,), self._proxy.port
+
+        def done(result: socket.socket | str) -> None:
+            del self._dials[effect.link]
+            if isinstance(result, str):
+                self._end(effect.link, result)
+            else:
+                self._connected(effect, result)
+
+        self._dials[effect.link] = Dial(self._reactor, self._workers, hosts, port, done, lookup=self._lookup)
+
+    def _connected(self, effect: Open, sock: socket.socket) -> None:
+        start_tls = None if effect.tls is None else functools.partial(self._start_tls, effect.tls)
+        # a proxy looks the name up itself, so it gets the first of the hosts
+        request = None if self._proxy is None else connect_request(self._proxy, effect.hosts[0], effect.port)
+        self._adopt(effect.link, sock, start_tls=start_tls, proxy_request=request)
+
+    def _start_tls(self, tls: Tls) -> TlsSession:
+        from tsnet.edge.io.tls import connect
+
+        return connect(tls, self._roots, self._wall)
+
+    def _opened(self, channel: Channel) -> None:
+        self._tell(Opened(channel.link))
+
+    def _end(self, link: Link, reason: str) -> None:
+        self._cancel_dial(link)
+        super()._end(link, reason)
+
+    def _close(self, link: Link) -> None:
+        self._cancel_dial(link)
+        super()._close(link)
+
+    def _cancel_dial(self, link: Link) -> None:
+        dial = self._dials.pop(link, None)
+        if dial is not None:
+            dial.cancel()

@@ -1,0 +1,133 @@
+"""A listening TCP socket and the links it takes in, named here: ("listen", port, number).
+
+    accept ──> first byte, if plain and TLS share the port ──> TLS handshake ──> Accepted(link, remote)
+
+What has not come that far within OPEN_TIMEOUT is dropped without a word, and no more than MAX_UNOPENED may be on
+their way at once. How many there may be at all, and of one source, is the limits's to say: who is too many is closed
+before it costs a handshake.
+
+Not here: what the links carry; everything after `Accepted` is `links.Channels`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import itertools
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tsnet.base.links import Accepted, Link
+from tsnet.edge.io.channel import Channel
+from tsnet.edge.io.link_limits import UNOPENED, LinkLimits
+from tsnet.edge.io.links import Channels
+from tsnet.edge.io.reactor import READ, Reactor
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tsnet.edge.io.tls import TlsSession
+
+OPEN_TIMEOUT = 10.0
+MAX_UNOPENED = 512  # twice what one source may have
+MAX_ACCEPTS = 64
+BACKLOG = 256
+PAUSE = 0.1
+"""Without descriptors or memory to accept with."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_numbers = itertools.count(1)
+
+
+class LinkListener(Channels):
+    """The `ListenPort` of the system. Raises OSError when the address cannot be bound."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        host: str,
+        port: int,
+        on_ready: Callable[[], None],
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        sniff_tls: bool = False,
+        limits: LinkLimits | None = None,
+    ) -> None:
+        super().__init__(reactor, on_ready)
+        self._link_limits = LinkLimits() if limits is None else limits
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self._socket.setblocking(False)
+        bound = self._socket.getsockname()
+        self.address: tuple[str, int] = (bound[0], bound[1])
+        self._context = ssl_context
+        self._sniff = sniff_tls and ssl_context is not None
+        self._remotes: dict[Link, tuple[str, int]] = {}
+        reactor.add(self._socket, READ, self._on_accept)
+
+    def close(self) -> None:
+        self._reactor.remove(self._socket)
+        self._socket.close()
+        self._remotes.clear()
+        super().close()
+
+    def _on_accept(self, mask: int) -> None:
+        for _ in range(MAX_ACCEPTS):
+            try:
+                sock, remote = self._socket.accept()
+            except OSError as error:  # nobody left, or it has gone again
+                if error.errno in _EXHAUSTED:
+                    self._pause()
+                return
+            link = Link("listen", self.address[1], next(_numbers))
+            if self._lets_in(link, remote[0]):
+                self._remotes[link] = (remote[0], remote[1])
+                self._take_in(link, sock)
+            else:
+                sock.close()
+
+    def _lets_in(self, link: Link, host: str) -> bool:
+        if len(self._limits) >= MAX_UNOPENED:
+            self._link_limits.refused[UNOPENED] += 1
+            return False
+        return not self._link_limits.enter(link, host)
+
+    def _take_in(self, link: Link, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._limit(link, OPEN_TIMEOUT)
+        start_tls = None if self._context is None else functools.partial(self._start_tls, self._context)
+        self._adopt(link, sock, start_tls=start_tls, sniff_tls=self._sniff)
+
+    def _pause(self) -> None:
+        """The backlog keeps who comes; to be told of them all the time would help nobody."""
+        self._reactor.remove(self._socket)
+        self._reactor.call_at(self._reactor.clock() + PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.add(self._socket, READ, self._on_accept)
+
+    def _start_tls(self, context: ssl.SSLContext) -> TlsSession:
+        from tsnet.edge.io.tls import TlsSession
+
+        return TlsSession(context, server_side=True)
+
+    def _opened(self, channel: Channel) -> None:
+        self._tell(Accepted(channel.link, self._remotes.pop(channel.link)))
+
+    def _end(self, link: Link, reason: str) -> None:
+        """A link of which nobody has heard ends unheard."""
+        if self._remotes.pop(link, None) is None:
+            super()._end(link, reason)
+        else:
+            self._close(link)
+            self._link_limits.leave(link)  # also the one that no channel came of
+
+    def _drop(self, channel: Channel) -> None:
+        super()._drop(channel)
+        self._link_limits.leave(channel.link)

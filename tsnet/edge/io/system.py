@@ -1,0 +1,101 @@
+"""The real world: this machine's clocks, entropy, sockets and addresses, and what it says of itself to control.
+
+Not here: the protocol it keeps (`world`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tsnet.base.addresses import IPAddress
+from tsnet.edge.io.link_limits import LinkLimits
+from tsnet.edge.io.links import Links
+from tsnet.edge.io.listeners import LinkListener
+from tsnet.edge.io.netmon import local_addresses
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.udp import UdpSockets
+from tsnet.edge.io.world import OnReady
+
+if TYPE_CHECKING:
+    import ssl
+
+_OS_NAMES = {"linux": "linux", "darwin": "macOS", "win32": "windows"}
+_ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+
+
+class SystemWorld:
+    """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT and UDP_GRO."""
+
+    is_virtual = False
+
+    def __init__(self, *, gso: bool = True, gro: bool = True) -> None:
+        self.host: object = None
+        self.reactor = Reactor(self.clock)
+        self._gso, self._gro = gso, gro
+        self.call_soon = self.reactor.call_soon
+        self.wait = self.reactor.wait
+        self.next_event = self.reactor.next_event
+        self.fileno = self.reactor.fileno
+        self.close = self.reactor.close
+        self.abandon = self.reactor.orphan
+
+    def clock(self) -> float:
+        return _clock()
+
+    def wall(self) -> float:
+        return time.time()
+
+    def entropy(self, size: int) -> bytes:
+        return os.urandom(size)
+
+    def open_udp(self, port: int, on_ready: OnReady) -> UdpSockets:
+        return UdpSockets(self.reactor, port, on_ready, gso=self._gso, gro=self._gro)
+
+    def open_links(
+        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+    ) -> Links:
+        return Links(self.reactor, on_ready, self.wall, ssl_context=ssl_context, proxy=proxy)
+
+    def listen(
+        self,
+        host: str,
+        port: int,
+        on_ready: OnReady,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        sniff_tls: bool = False,
+        limits: LinkLimits | None = None,
+    ) -> LinkListener:
+        return LinkListener(
+            self.reactor, host, port, on_ready, ssl_context=ssl_context, sniff_tls=sniff_tls, limits=limits
+        )
+
+    def interfaces(self) -> list[IPAddress]:
+        return local_addresses()
+
+
+def hostinfo() -> dict[str, Any]:
+    """What control is told of this machine (tailcfg.Hostinfo, the part that only the edge can know)."""
+    machine = platform.machine()
+    return {
+        "OS": _OS_NAMES.get(sys.platform, sys.platform),
+        "OSVersion": platform.release(),
+        "Machine": machine,
+        "GoArch": _ARCHITECTURES.get(machine, machine),
+    }
+
+
+def _boot_clock() -> Callable[[], float]:
+    """CLOCK_BOOTTIME counts suspension; where it is missing, time spent suspended is not seen."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
+
+
+_clock = _boot_clock()

@@ -1,0 +1,184 @@
+"""TLS as a byte machine: ciphertext in, plaintext out, and the other way round.
+
+    receive(ciphertext) -> plaintext       take() -> ciphertext that must go out
+    send(plaintext)                        end(): close_notify
+
+OpenSSL works on memory, the connection on the socket: one `recv` and one `send` move 256 KiB whatever the size of
+the records, and a link may begin TLS behind a proxy's answer or after its first byte has been looked at.
+No ALPN is offered: everything that speaks here upgrades from HTTP/1.1.
+
+`connect` picks the context and the rule by which the certificate is judged (the table of `certificates`). The roots
+are the user's `ssl_context`, or the system's, where OpenSSL honours SSL_CERT_FILE and SSL_CERT_DIR.
+
+Not here: sockets (`connections`). This module imports `ssl` and is itself imported by the first link that needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ssl
+from collections.abc import Callable
+
+from tsnet.base.links import Tls
+from tsnet.edge.io.certificates import (
+    PIN_PREFIX,
+    CertificateRefused,
+    check_name,
+    check_pin,
+    presented_chain,
+    reason_of,
+)
+
+READ_SIZE = 16_384
+"""A record's largest plaintext: OpenSSL returns no more at once."""
+
+Check = Callable[[ssl.SSLObject], None]
+
+
+class TlsFailed(Exception):
+    """The session is over; str() is the reason as `Closed` says it: "tls: …" or "certificate: …"."""
+
+
+class TlsSession:
+    """One end of one TLS connection. After TlsFailed only `take` is of use: it may hold an alert."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_name: str | None = None,
+        check: Check | None = None,
+    ) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        if context.check_hostname and not server_side and not server_name:  # wrap_bio would leave the check out
+            raise TlsFailed("tls: no name to check the certificate by")
+        try:
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name or None)
+        except (ValueError, TypeError) as error:  # a name that cannot be sent or checked
+            raise TlsFailed(f"tls: {error}") from None
+        self._check = check
+        self.is_up = False
+        self.has_ended = False
+        """The other end has said close_notify."""
+        if not server_side:
+            self._handshake()
+
+    def receive(self, ciphertext: bytes | memoryview) -> bytes:
+        """Raises TlsFailed. No plaintext comes out before the certificate has been judged."""
+        self._incoming.write(ciphertext)
+        if not self.is_up:
+            self._handshake()
+            if not self.is_up:
+                return b""
+        chunks = []
+        read = self._object.read
+        try:
+            while chunk := read(READ_SIZE):
+                chunks.append(chunk)
+            self.has_ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            raise TlsFailed(f"tls: {name_of(error)}") from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def send(self, plaintext: bytes) -> None:
+        """Seal; only when `is_up`."""
+        try:
+            self._object.write(plaintext)
+        except ssl.SSLError as error:
+            raise TlsFailed(f"tls: {name_of(error)}") from None
+
+    def take(self) -> bytes:
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def end(self) -> None:
+        """Queue a close_notify; what the other end answers does not matter."""
+        if self.is_up:
+            with contextlib.suppress(ssl.SSLError):
+                self._object.unwrap()
+
+    def _handshake(self) -> None:
+        try:
+            self._object.do_handshake()
+            if self._object.selected_alpn_protocol() == "h2":
+                raise TlsFailed("tls: the ssl_context offers h2, which cannot be upgraded from; offer http/1.1")
+            if self._check is not None:
+                self._check(self._object)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLCertVerificationError as error:
+            raise TlsFailed(f"certificate: {reason_of(error)}") from None
+        except CertificateRefused as error:
+            raise TlsFailed(f"certificate: {error}") from None
+        except ssl.SSLError as error:
+            raise TlsFailed(f"tls: {name_of(error)}") from None
+        self.is_up = True
+
+
+def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -> TlsSession:
+    """A client's session under the rules of `tls`. roots: the user's context, used as it is."""
+    name, cert_name = tls.server_name, tls.cert_name
+    if cert_name.startswith(PIN_PREFIX):
+
+        def judge_pin(session: ssl.SSLObject) -> None:
+            check_pin(presented_chain(session), cert_name, name, wall())
+
+        return TlsSession(unverified_context(), server_name=name, check=judge_pin)
+    if cert_name and cert_name != name:
+
+        def judge_name(session: ssl.SSLObject) -> None:
+            check_name(session.getpeercert(binary_form=True) or b"", cert_name)
+
+        return TlsSession(chain_context(roots), server_name=name, check=judge_name)
+    if tls.insecure and not cert_name:
+        return TlsSession(unverified_context(), server_name=name)
+    return TlsSession(roots or system_context(ssl.get_default_verify_paths()), server_name=name)
+
+
+@functools.lru_cache(maxsize=4)
+def system_context(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """The system's roots and every check. Kept by the paths they come from: reading them takes 15 ms and more."""
+    context = default_context()
+    context.hostname_checks_common_name = False
+    return context
+
+
+@functools.lru_cache(maxsize=1)
+def unverified_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
+    """The roots' authorities without the check of the name. A context cannot be copied, and the user's is left alone:
+    the authorities it has loaded are taken over, its other settings are not."""
+    if roots is None:
+        context = default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        authorities = b"".join(roots.get_ca_certs(binary_form=True))
+        if authorities:
+            context.load_verify_locations(cadata=authorities)
+        context.verify_flags = roots.verify_flags
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def default_context() -> ssl.SSLContext:
+    """Without the strict reading of RFC 5280 that Python asks for from 3.13 on: it refuses private authorities that
+    every other program of the tailnet, Go's above all, accepts."""
+    context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def name_of(error: ssl.SSLError) -> str:
+    """OpenSSL's own name of an error in plain words: "wrong version number"."""
+    return (error.reason or str(error.args[-1])).replace("_", " ").lower()

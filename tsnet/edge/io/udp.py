@@ -1,0 +1,332 @@
+"""One UDP port number on v4 and, where it exists, v6: drained in batches, sent in runs.
+
+| direction | kernel offers     | one call carries                  | us a datagram | without it |
+|-----------|-------------------|-----------------------------------|---------------|------------|
+| in        | UDP_GRO           | up to 64 KiB of equal datagrams   | 0.2           | 2          |
+| out       | UDP_SEGMENT (GSO) | one run                           | 0.2           | 4.7        |
+
+Both are probed when the socket opens. EIO on a send turns segmentation off for good (a network card without it);
+EINVAL or EMSGSIZE only for that host (a path whose MTU is below the segment's size).
+
+A socket that would block keeps the refused run and whatever is sent after it, in order and bounded; ICMP errors of
+some earlier datagram, which a later call may raise, are counted and ignored.
+
+Source: Linux udp(7); Go tailscale net/batching/conn_linux.go, net/sockopts for the sizes.
+Not here: what a datagram is (`tsnet.engine.classify`), where it goes (`tsnet.disco`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.edge.io.reactor import READ, WRITE, Reactor
+
+SOL_UDP = 17
+UDP_SEGMENT = 103
+UDP_GRO = 104
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+
+BUFFER_SIZE = 7 << 20
+MAX_DATAGRAM = 65_535
+MAX_READS = 64
+"""Calls of one `receive`, each a datagram or what GRO joined."""
+MAX_READ_BYTES = 1 << 20
+"""What one `receive` takes, give or take the last call, so that replies are not late behind a flood."""
+MAX_BACKLOG_BYTES = 4 << 20
+MAX_PLAIN_HOSTS = 64
+SAME_NUMBER_TRIES = 8
+
+Runs = list[tuple[UdpAddress, list[bytes]]]
+SocketType = type[socket.socket]
+
+
+class Half:
+    """One socket of one address family."""
+
+    __slots__ = (
+        "_ancillary_size",
+        "_backlog",
+        "_backlog_size",
+        "_buffer",
+        "_dropped",
+        "_on_ready",
+        "_plain_hosts",
+        "_reactor",
+        "_socket",
+        "_view",
+        "gso",
+        "readable",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        reactor: Reactor,
+        on_ready: Callable[[], None],
+        dropped: Counter[str],
+        *,
+        gso: bool,
+        gro: bool,
+    ) -> None:
+        self._socket = sock
+        self._reactor = reactor
+        self._on_ready = on_ready
+        self._dropped = dropped
+        self._backlog: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
+        self._backlog_size = 0
+        self._plain_hosts: set[str] = set()
+        self._buffer = [bytearray(MAX_DATAGRAM)]
+        self._view = memoryview(self._buffer[0])
+        self._ancillary_size = socket.CMSG_SPACE(4) if gro and try_option(sock, SOL_UDP, UDP_GRO, 1) else 0
+        self.gso = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
+        self.readable = False
+        reactor.add(sock, READ, self._on_event)
+
+    @property
+    def has_room(self) -> bool:
+        return not self._backlog
+
+    def close(self) -> None:
+        self._reactor.remove(self._socket)
+        self._socket.close()
+        self._backlog.clear()
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def receive(self, runs: Runs) -> None:
+        """Append what has arrived: a GRO batch keeps its shape, single datagrams of one source become runs."""
+        read, view, buffer, ancillary_size = self._socket.recvmsg_into, self._view, self._buffer, self._ancillary_size
+        source: tuple[str, int] | None = None
+        singles: list[bytes] = []
+        taken = 0
+        for _ in range(MAX_READS):
+            try:
+                size, ancillary, _, address = read(buffer, ancillary_size)
+            except BlockingIOError:
+                self.readable = False
+                break
+            except OSError as error:
+                self._dropped[f"receive: {error_name(error)}"] += 1
+                continue
+            data = bytes(view[:size])
+            segment = segment_size(ancillary) if ancillary else size
+            if address != source or segment < size:
+                if source is not None:
+                    runs.extend(into_runs(as_address(source), singles))
+                source, singles = address, []
+            if segment < size:
+                runs.append((as_address(address), [data[at : at + segment] for at in range(0, size, segment)]))
+                source = None
+            else:
+                singles.append(data)
+            taken += size
+            if taken >= MAX_READ_BYTES:
+                break
+        if source is not None:
+            runs.extend(into_runs(as_address(source), singles))
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
+        if not self._backlog:
+            datagrams = self._write(destination, datagrams)
+            if not datagrams:
+                return True
+            self._reactor.change(self._socket, READ | WRITE)
+        size = sum(map(len, datagrams))
+        if self._backlog and self._backlog_size + size > MAX_BACKLOG_BYTES:
+            self._dropped["backlog full"] += len(datagrams)
+        else:
+            self._backlog.append((destination, datagrams))
+            self._backlog_size += size
+        return False
+
+    def _write(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> Sequence[bytes]:
+        """Returns what the socket had no room for."""
+        if len(datagrams) <= 1 or not self.gso or destination.host in self._plain_hosts:
+            return self._write_each(destination, datagrams)
+        if is_run(datagrams):
+            return self._write_run(destination, datagrams)
+        runs = into_runs(destination, datagrams)
+        for number, (_, run) in enumerate(runs):
+            left = self._write_run(destination, run)
+            if left:
+                return [*left, *(datagram for _, later in runs[number + 1 :] for datagram in later)]
+        return ()
+
+    def _write_run(self, destination: UdpAddress, run: Sequence[bytes]) -> Sequence[bytes]:
+        ancillary = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", len(run[0])))] if len(run) > 1 else []
+        try:
+            self._socket.sendmsg(run, ancillary, 0, destination)
+        except BlockingIOError:
+            return run
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self.gso = False
+            elif error.errno in (errno.EINVAL, errno.EMSGSIZE):
+                if len(self._plain_hosts) >= MAX_PLAIN_HOSTS:
+                    self._plain_hosts.clear()
+                self._plain_hosts.add(destination.host)
+            return self._write_each(destination, run)
+        return ()
+
+    def _write_each(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> Sequence[bytes]:
+        write = self._socket.sendto
+        for number, datagram in enumerate(datagrams):
+            for is_last_try in (False, True):  # the first error may be about an earlier datagram
+                try:
+                    write(datagram, destination)
+                    break
+                except BlockingIOError:
+                    return datagrams[number:]
+                except OSError as error:
+                    if is_last_try:
+                        self._dropped[f"send: {error_name(error)}"] += 1
+        return ()
+
+    def _on_event(self, mask: int) -> None:
+        if mask & READ:
+            self.readable = True
+        if mask & WRITE:
+            self._drain_backlog()
+        if self.readable or not self._backlog:
+            self._on_ready()
+
+    def _drain_backlog(self) -> None:
+        while self._backlog:
+            destination, datagrams = self._backlog[0]
+            left = self._write(destination, datagrams)
+            self._backlog_size -= sum(map(len, datagrams)) - sum(map(len, left))
+            if left:
+                self._backlog[0] = (destination, left)
+                return
+            self._backlog.popleft()
+        self._reactor.change(self._socket, READ)
+
+
+class UdpSockets:
+    """The `UdpPort` of the system. `dropped` counts datagrams that could not be sent or read, by reason.
+
+    gso, gro: False does without the kernel's segmentation and joining, as on a system that lacks them.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        port: int,
+        on_ready: Callable[[], None],
+        *,
+        gso: bool = True,
+        gro: bool = True,
+        socket_type: SocketType = socket.socket,
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        sockets = bind_both(port, socket_type)
+        self.local_port: int = sockets[0].getsockname()[1]
+        self._halves = [Half(sock, reactor, on_ready, self.dropped, gso=gso, gro=gro) for sock in sockets]
+        self._v4 = self._halves[0]
+        self._v6 = self._halves[1] if len(self._halves) > 1 else None
+
+    @property
+    def has_v6(self) -> bool:
+        return self._v6 is not None
+
+    @property
+    def has_room(self) -> bool:
+        return all(half.has_room for half in self._halves)
+
+    def receive(self) -> Runs:
+        runs: Runs = []
+        for half in self._halves:
+            if half.readable:
+                half.receive(runs)
+        return runs
+
+    def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
+        half: Half | None = self._v4
+        if ":" in destination.host:
+            destination = as_address(destination)
+            half = self._v6 if ":" in destination.host else self._v4
+        if half is None:
+            self.dropped["send: no IPv6"] += len(datagrams)
+            return True
+        return half.send(destination, datagrams)
+
+    def close(self) -> None:
+        for half in self._halves:
+            half.close()
+
+
+def bind_both(port: int, socket_type: SocketType = socket.socket) -> list[socket.socket]:
+    """[v4, v6] on one number, or [v4]: v6 may be missing, or a stranger may have its number."""
+    for _ in range(SAME_NUMBER_TRIES):
+        v4 = bind(socket_type, socket.AF_INET, "0.0.0.0", port)
+        try:
+            return [v4, bind(socket_type, socket.AF_INET6, "::", v4.getsockname()[1])]
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                return [v4]
+            v4.close()
+    return [bind(socket_type, socket.AF_INET, "0.0.0.0", port)]
+
+
+def bind(socket_type: SocketType, family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    sock = socket_type(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for force, ordinary in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            if not try_option(sock, socket.SOL_SOCKET, force, BUFFER_SIZE):
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, ordinary, BUFFER_SIZE)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def try_option(sock: socket.socket, level: int, option: int, value: int) -> bool:
+    """Set an option that only Linux has under this number."""
+    if sys.platform != "linux":
+        return False
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The length of each datagram in what GRO joined (a native int of 2 or 4 bytes)."""
+    for level, kind, data in ancillary:
+        if level == SOL_UDP and kind == UDP_GRO:
+            return int.from_bytes(data, sys.byteorder)
+    return MAX_DATAGRAM
+
+
+def is_run(datagrams: Sequence[bytes]) -> bool:
+    """Whether one UDP_SEGMENT call carries these: equal sizes but a shorter last, at most 64 and 65,507 bytes."""
+    sizes = list(map(len, datagrams))
+    size, count = sizes[0], len(sizes)
+    equal = sizes.count(size)
+    return count <= 64 and sum(sizes) <= 65_507 and (equal == count or (equal == count - 1 and sizes[-1] < size))
+
+
+def as_address(address: tuple[str, int] | UdpAddress) -> UdpAddress:
+    """From what a socket names a source; v4-mapped v6 becomes v4."""
+    host, port = address[0], address[1]
+    return UdpAddress(host[7:] if host.startswith("::ffff:") and "." in host else host, port)
+
+
+def error_name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

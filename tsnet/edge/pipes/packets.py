@@ -1,0 +1,145 @@
+"""Between an application and a UDP endpoint: two bounded deques of whole datagrams.
+
+Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; a full outbox makes `send` say so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from ipaddress import ip_address
+
+from netstack import NetstackError, UdpEndpoint
+from tsnet.edge.pipes.waiters import Runner, Waiters
+from tsnet.errors import DialRefused, Error, NotUp
+
+QUEUE_BYTES = 1024 * 1024
+MAX_PAYLOAD = 65_507
+Address = tuple[str, int]
+
+
+class PacketPipe(Waiters):
+    """remote: for a dialled one, the only address it speaks with. error: why the node took the endpoint away."""
+
+    __slots__ = (
+        "_consumed",
+        "_given",
+        "_icmp",
+        "_inbox",
+        "_outbox",
+        "_produced",
+        "_taken",
+        "closed",
+        "dropped",
+        "endpoint",
+        "error",
+        "local",
+        "remote",
+    )
+
+    def __init__(self, endpoint: UdpEndpoint, runner: Runner, local: Address, remote: Address | None) -> None:
+        super().__init__(runner)
+        self.endpoint = endpoint
+        self.local, self.remote = local, remote
+        self.closed = False
+        self.error: Error | None = None
+        self.dropped = 0
+        self._icmp: Error | None = None
+        self._inbox: deque[tuple[bytes, Address]] = deque()
+        self._outbox: deque[tuple[bytes, Address]] = deque()
+        self._produced = self._consumed = self._given = self._taken = 0
+
+    # --- the application's side -----------------------------------------------------------------------------
+
+    def take(self) -> tuple[bytes, Address] | None:
+        """The oldest datagram and its sender, or None when there is none yet. Raises what ICMP said, once."""
+        if not self._inbox:
+            said, self._icmp = self._icmp, None
+            error = said or self.error
+            if error is not None:
+                raise error
+            return None
+        datagram = self._inbox.popleft()
+        self._consumed += len(datagram[0])
+        return datagram
+
+    def give(self, data: bytes, address: Address) -> bool:
+        """Queue one datagram; False when the outbox is full."""
+        if self.error is not None:
+            raise self.error
+        if self._given - self._taken + len(data) > QUEUE_BYTES:
+            return False
+        self._outbox.append((bytes(data), address))
+        self._given += len(data)
+        self._request()
+        return True
+
+    def close(self) -> None:
+        """Free the port. What is queued is still sent."""
+        self.closed = True
+        self._request()
+        self.wake_all()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `take` would say something now, or the pipe was closed."""
+        return bool(self._inbox) or self.closed or self._icmp is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `give` would take a datagram of any size, or nothing more is to be given."""
+        return self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
+
+    # --- the node's side ------------------------------------------------------------------------------------
+
+    def service(self, now: float) -> None:
+        self.scheduled = False
+        if self.endpoint.is_closed:
+            return
+        self._push(now)
+        if self.closed:
+            self.endpoint.close()
+            self._runner.forget(self.endpoint)
+        else:
+            self._pull()
+
+    def _push(self, now: float) -> None:
+        while self._outbox:
+            data, (host, port) = self._outbox[0]
+            try:
+                if not self.endpoint.send(data, now, ip_address(host), port):
+                    self._request()  # the next transmit makes room
+                    break
+            except NetstackError:  # no address of that family any more: as lost as on any network
+                self.dropped += 1
+            self._outbox.popleft()
+            self._taken += len(data)
+        if self.writer_waits and self._given - self._taken <= QUEUE_BYTES // 2:
+            self.wake_writer()
+
+    def _pull(self) -> None:
+        while (datagram := self.endpoint.receive()) is not None:
+            data, address, port = datagram.payload, datagram.address, datagram.port
+            if self._produced - self._consumed + len(data) > QUEUE_BYTES:
+                self.dropped += 1
+            else:
+                self._inbox.append((data, (str(address), port)))
+                self._produced += len(data)
+        if self.remote is not None and self.endpoint.take_error() is not None:
+            self._icmp = DialRefused(f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port")
+        if self.has_news:
+            self.wake_reader()
+            if self.direct is not None:
+                self.direct()
+
+    def end(self, now: float) -> None:
+        """The node closes: what is queued is still sent."""
+        self.closed = True
+        self.service(now)
+        self.fail(NotUp("the node was closed"))
+
+    def fail(self, error: Error) -> None:
+        self.error = error
+        self.closed = True
+        self.wake_all()
+        if self.direct is not None:
+            self.direct()

@@ -1,0 +1,248 @@
+"""Between an application and a TCP connection: two bounded deques, one for each direction.
+
+    application's side (any thread)          node's side (the node's thread, once a turn)
+    give(data) ── outbox ──►                  service(): outbox -> connection.write
+    take()     ◄── inbox ──                              connection.read -> inbox, wake whoever waits
+
+`append` and `popleft` of a deque are atomic, each counter has one writer: no locks. A full inbox leaves the bytes in
+the connection, whose window then closes; a full outbox makes `give` take nothing. Waiters are woken once a turn, and
+only those who wait.
+
+A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers: it sets `direct`, is called
+in each service, and speaks with the connection itself (`edge.pipes.unbuffered`).
+
+Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from netstack import TcpConnection
+from tsnet.edge.pipes.waiters import Runner, Waiters
+from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
+
+INBOX_LIMIT = 512 * 1024
+OUTBOX_LIMIT = 512 * 1024
+READ_SIZE = 256 * 1024
+
+
+class Pipe(Waiters):
+    """One TCP connection as its application holds it. The connection itself is touched in the node's thread only.
+
+    error: how reading ends instead of the end of stream. write_error: why nothing more is taken.
+    refused: a bridge holds bytes that the connection had no room for.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_consumed",
+        "_eof_sent",
+        "_given",
+        "_inbox",
+        "_outbox",
+        "_produced",
+        "_starved",
+        "_taken",
+        "abort_requested",
+        "connection",
+        "ended",
+        "error",
+        "finishing",
+        "local",
+        "refused",
+        "remote",
+        "write_error",
+    )
+
+    def __init__(
+        self, connection: TcpConnection, runner: Runner, local: tuple[str, int], remote: tuple[str, int]
+    ) -> None:
+        super().__init__(runner)
+        self.connection = connection
+        self.local, self.remote = local, remote
+        self.ended = False
+        self.finishing = False
+        self.abort_requested = False
+        self.refused = False
+        self.error: Error | None = None
+        self.write_error: Error | None = None
+        self._inbox: deque[bytes] = deque()
+        self._outbox: deque[bytes] = deque()
+        self._produced = self._consumed = self._given = self._taken = 0
+        self._starved = self._eof_sent = self._closing = False
+
+    # --- the application's side -----------------------------------------------------------------------------
+
+    def take(self, max_bytes: int) -> bytes | None:
+        """At most max_bytes of what has arrived; b"" when there is nothing yet, None at the end of the stream."""
+        inbox = self._inbox
+        if not inbox:
+            if self.error is not None and not inbox:
+                raise self.error
+            return None if (self.ended or self._closing) and not inbox else b""
+        chunk = inbox.popleft()
+        if len(chunk) > max_bytes:
+            inbox.appendleft(chunk[max_bytes:])
+            chunk = chunk[:max_bytes]
+        self._consumed += len(chunk)
+        if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
+            self._starved = False
+            self._request()
+        return chunk
+
+    def give(self, data: bytes | memoryview) -> int:
+        """Queue some of the data; returns how many bytes were taken, 0 when the outbox is full."""
+        if self.write_error is not None:
+            raise self.write_error
+        room = OUTBOX_LIMIT - (self._given - self._taken)
+        if room <= 0 or not data:
+            return 0
+        piece = bytes(data[:room])
+        self._outbox.append(piece)
+        self._given += len(piece)
+        self._request()
+        return len(piece)
+
+    def finish(self) -> None:
+        """No more data from us: FIN follows what is queued."""
+        self.finishing = True
+        self._request()
+        self.wake_writer()
+
+    def abort(self) -> None:
+        """Reset the connection; what is queued either way is lost."""
+        self.abort_requested = True
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go: what is queued is still sent; what arrives is not wanted any more."""
+        self._closing = True
+        self._request()
+        self.wake_all()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `take` would say something now, or the pipe was closed."""
+        return bool(self._inbox) or self.ended or self.error is not None or self._closing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `give` would take something or raise, or nothing more is to be given."""
+        is_over = self.write_error is not None or self.finishing or self._closing
+        return is_over or self._given - self._taken < OUTBOX_LIMIT
+
+    # --- the node's side ------------------------------------------------------------------------------------
+
+    def take_queued(self, max_bytes: int) -> bytes:
+        """What had arrived before a bridge took over, without the end or the error behind it."""
+        return self.take(max_bytes) or b"" if self._inbox else b""
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether what was given before a bridge took over still waits for room."""
+        return bool(self._outbox)
+
+    def service(self, now: float) -> None:
+        """Move what can move, notice what has ended, wake who can go on."""
+        self.scheduled = False
+        connection = self.connection
+        self._push(now)
+        if self.direct is not None:
+            self.direct()
+        else:
+            self._pull()
+        if self.abort_requested:  # after the bridge, which may just have asked for it: a FIN must not come first
+            connection.abort(now)
+        if self.finishing and not self._eof_sent and not self._outbox and not self.refused:
+            self._eof_sent = True
+            connection.shutdown_write(now)
+        if connection.error is not None:
+            self._fail(stream_error(connection.error, self.remote))
+        if self._closing and not self._outbox:
+            self._eof_sent = True
+            connection.close(now)
+            self._runner.forget(connection)
+        elif connection.finished and self.direct is None and not self._starved:
+            self._runner.forget(connection)
+
+    def _push(self, now: float) -> None:
+        outbox, write = self._outbox, self.connection.write
+        if self._eof_sent:
+            outbox.clear()  # given a moment after the node began to close
+        while outbox:
+            chunk = outbox[0]
+            accepted = write(chunk, now)
+            if accepted <= 0:
+                break
+            self._taken += accepted
+            if accepted < len(chunk):
+                outbox[0] = chunk[accepted:]
+                break
+            outbox.popleft()
+        if self.writer_waits and self._given - self._taken <= OUTBOX_LIMIT // 2:
+            self.wake_writer()
+
+    def _pull(self) -> None:
+        if self._closing or self.ended:
+            return
+        connection = self.connection
+        while self._has_inbox_room():
+            data = connection.read(READ_SIZE)
+            if not data:
+                break
+            self._inbox.append(data)
+            self._produced += len(data)
+        if connection.eof:
+            self.ended = True
+        if self._inbox or self.ended:
+            self.wake_reader()
+
+    def _has_inbox_room(self) -> bool:
+        """If not, whoever takes next sees `_starved` and asks; it is set before the look that counts."""
+        self._starved = self._produced - self._consumed >= INBOX_LIMIT
+        if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
+            self._starved = False
+        return not self._starved
+
+    def _fail(self, error: Error) -> None:
+        """The connection is gone. What arrived before stays readable; then the error, or the end if it came first."""
+        self.write_error = error
+        if not self.ended:
+            self.error = error
+        self._outbox.clear()
+        self.wake_all()
+
+    def end(self, now: float) -> None:
+        """The node closes: what is queued is still sent, then FIN."""
+        closing = NotUp("the node is closing")
+        self.write_error = closing
+        self.finishing = True
+        if self.direct is None:
+            self._closing = True
+            self.error = None if self.ended else closing
+        self.service(now)
+        self.wake_all()
+
+    def fail(self, error: Error) -> None:
+        """The node goes away under the connection."""
+        if self.error is None:
+            self._fail(error)
+        if self.direct is not None:
+            self.direct()
+
+
+def stream_error(code: str, remote: tuple[str, int]) -> Error:
+    """The stack's error code as the error that a stream raises."""
+    peer = f"{remote[0]}:{remote[1]}"
+    match code:
+        case "timeout":
+            return DialTimeout(f"{peer} stopped answering: the stream timed out; check that the peer is online")
+        case "unreachable":
+            return HostUnreachable(f"{peer} became unreachable")
+        case "aborted":
+            return StreamReset(f"the stream to {peer} was aborted by this side", ended_by="us")
+        case "closed":
+            return NotUp(f"the node was closed under the stream to {peer}")
+        case _:
+            return StreamReset(f"{peer} reset the stream", ended_by="peer")

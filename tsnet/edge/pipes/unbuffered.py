@@ -1,0 +1,65 @@
+"""A pipe for whoever runs in the node's thread itself: a bridge to a real descriptor needs no second pair of buffers.
+
+It takes over a `Pipe` whole, with what had already arrived for the application and what it had already given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tsnet.edge.pipes.pipes import Pipe, stream_error
+from tsnet.edge.pipes.waiters import Turn
+
+
+class UnbufferedPipe:
+    """All methods in the node's thread (`sockets.bridge.NodeStream`)."""
+
+    def __init__(self, pipe: Pipe, turn: Turn) -> None:
+        self.local_address, self.remote_address = pipe.local, pipe.remote
+        self._pipe = pipe
+        self._turn = turn
+        self._connection = pipe.connection
+
+    def read_available(self, max_bytes: int) -> bytes | None:
+        data = self._pipe.take_queued(max_bytes)
+        if data:
+            return data
+        data = self._connection.read(max_bytes)
+        if data:
+            self._turn.mark()  # the window may open
+            return data
+        if self._connection.eof:
+            return None
+        self._raise_if_broken()
+        return b""
+
+    def write_some(self, data: bytes) -> int:
+        self._raise_if_broken()
+        if self._pipe.has_queued:
+            self._pipe.refused = True
+            return 0
+        taken = self._connection.write(data, self._turn.now())
+        self._pipe.refused = taken < len(data)
+        if taken:
+            self._turn.mark()
+        return taken
+
+    def _raise_if_broken(self) -> None:
+        if self._connection.error is not None:
+            raise stream_error(self._connection.error, self.remote_address)
+        if self._pipe.error is not None:
+            raise self._pipe.error
+
+    def send_eof(self) -> None:
+        self._pipe.finish()
+
+    def close(self) -> None:
+        self._pipe.direct = None
+        self._pipe.close()
+
+    def abort(self) -> None:
+        self._pipe.direct = None
+        self._pipe.abort()
+
+    def on_change(self, callback: Callable[[], None] | None) -> None:
+        self._pipe.direct = callback

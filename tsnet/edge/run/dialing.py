@@ -1,0 +1,197 @@
+"""Dials and pings under way: each a small object in the node's thread that finishes an `Operation`.
+
+A dial owns its connection until it is established; then a pipe does. Time is up, or the waiter went away: reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from netstack import TcpConnection
+from tsnet.base.addresses import IPAddress
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.run.pump import Pump
+from tsnet.engine.facts import PingAnswered
+from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
+
+RETRY = 1.0
+
+
+class DialAttempt:
+    def __init__(
+        self, operation: Operation[Pipe], pump: Pump, connection: TcpConnection, target: str, timeout: float
+    ) -> None:
+        self.when_over: Callable[[], object] = bool
+        self._operation = operation
+        self._pump = pump
+        self._connection = connection
+        self._target = target
+        self._timeout = timeout
+        self._alarm = pump.at(pump.now() + timeout, self._too_late)
+        self._over = False
+
+    def begin(self) -> None:
+        self._operation.on_waste = Pipe.abort
+        self._operation.on_cancel = lambda: self._pump.call(self._give_up)
+        self._pump.own(self._connection, self)
+        self._pump.mark()
+        if self._operation.cancelled:
+            self._give_up()
+
+    def service(self, now: float) -> None:
+        """The connection has something to say: it is up, or it has failed."""
+        if self._over:
+            return
+        connection = self._connection
+        if connection.error is not None:
+            self.fail(self._error(connection.error))
+        elif connection.connected:
+            self._end()
+            self._operation.resolve(self._pump.adopt(connection))
+
+    def _error(self, code: str) -> Error:
+        match code:
+            case "refused":
+                return DialRefused(
+                    f"{self._target} refused the connection: nothing listens there, or a filter denies it"
+                )
+            case "timeout":
+                return self._timed_out()
+            case "unreachable":
+                return HostUnreachable(f"{self._target} cannot be reached")
+            case _:
+                return StreamReset(f"{self._target} reset the connection while it was opened")
+
+    def _timed_out(self) -> DialTimeout:
+        return DialTimeout(
+            f"{self._target} did not answer within {self._timeout:.3g} s: check that the peer is online "
+            "and that the tailnet's policy lets this node reach that port"
+        )
+
+    def _too_late(self) -> None:
+        if not self._over:
+            self.fail(self._timed_out())
+
+    def _give_up(self) -> None:
+        if not self._over:
+            self._end()
+            self._connection.abort(self._pump.now())
+
+    def fail(self, error: Error) -> None:
+        if self._over:
+            return
+        self._end()
+        self._connection.abort(self._pump.now())
+        self._operation.fail(error)
+
+    def end(self, now: float) -> None:
+        """The node closes."""
+        self.fail(NotUp("the node is closing"))
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody waits."""
+
+    def _end(self) -> None:
+        self._over = True
+        self._alarm.cancel()
+        self._pump.forget(self._connection)
+        self.when_over()
+
+
+@attrs.frozen
+class PingResult:
+    """seconds: the round trip, both ways through the tunnel. kind: "icmp" or "tsmp"."""
+
+    address: IPAddress
+    seconds: float
+    kind: str
+
+
+class PingAttempt:
+    """One echo, sent again each second until it is answered. TSMP is answered by the peer's data path itself."""
+
+    def __init__(
+        self, operation: Operation[PingResult], pump: Pump, address: IPAddress, target: str, kind: str, timeout: float
+    ) -> None:
+        self.when_over: Callable[[], object] = bool
+        self._operation = operation
+        self._pump = pump
+        self._address = address
+        self._target = target
+        self._kind = kind
+        self._timeout = timeout
+        self._sent: dict[bytes, float] = {}
+        self._over = False
+        self._endpoint = None if kind == "tsmp" else pump.node.open_ping(address)
+        self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
+
+    def begin(self) -> None:
+        self._operation.on_cancel = lambda: self._pump.call(self._end)
+        if self._endpoint is not None:
+            self._pump.own(self._endpoint, self)
+        if self._operation.cancelled:
+            self._end()
+        self._send()
+
+    def _send(self) -> None:
+        if self._over:
+            return
+        now = self._pump.now()
+        data = self._pump.node.ping_data()
+        self._sent[data] = now
+        if self._endpoint is None:
+            self._pump.node.ping_tsmp(self._address, data, now)
+        else:
+            self._endpoint.send(now, len(self._sent), data)
+        self._alarms[1:] = [self._pump.at(now + RETRY, self._send)]
+        self._pump.mark()
+
+    def service(self, now: float) -> None:
+        if self._endpoint is None or self._over:
+            return
+        while (reply := self._endpoint.receive()) is not None:
+            if reply.error is None:
+                self._finish(reply.payload)
+
+    def answered(self, fact: PingAnswered) -> None:
+        self._finish(fact.data)
+
+    def _finish(self, data: bytes) -> None:
+        sent_at = self._sent.get(data)
+        if sent_at is not None and not self._over:
+            self._end()
+            self._operation.resolve(PingResult(self._address, self._pump.now() - sent_at, self._kind))
+
+    def _too_late(self) -> None:
+        self.fail(
+            DialTimeout(
+                f"{self._target} did not answer a {self._kind} ping within {self._timeout:.3g} s: "
+                "check that the peer is online and that the tailnet's policy allows it"
+            )
+        )
+
+    def fail(self, error: Error) -> None:
+        if not self._over:
+            self._end()
+            self._operation.fail(error)
+
+    def end(self, now: float) -> None:
+        """The node closes."""
+        self.fail(NotUp("the node is closing"))
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody waits."""
+
+    def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        for alarm in self._alarms:
+            alarm.cancel()
+        if self._endpoint is not None:
+            self._pump.forget(self._endpoint)
+            self._endpoint.close()
+        self.when_over()

@@ -1,0 +1,138 @@
+"""Server machines behind their ports: what a Pump is to a node, these are to control, a relay and STUN.
+
+Source: Go net/stunserver/stunserver.go for STUN.
+Not here: the machines (`control.server`, `derp.server`, `disco.stun`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+from tsnet.base.links import Close, Closed, Effect, Event, Link
+from tsnet.base.malformed import MalformedError
+from tsnet.disco.stun import decode_request, encode_response
+from tsnet.edge.io.world import LinkPort, UdpPort, World
+from tsnet.errors import Error
+
+BUDGET = 1024 * 1024
+
+
+class Machine(Protocol):
+    """A server as a byte machine over accepted links."""
+
+    def receive(self, event: Event, now: float) -> None: ...
+
+    def transmit(self, now: float, budget: int) -> list[Effect]: ...
+
+    def deadline(self) -> float: ...
+
+    def close(self) -> None: ...
+
+
+class ServerPump:
+    """One machine, any number of listening ports. Links are told apart by the port that accepted them."""
+
+    def __init__(self, machine: Machine, world: World) -> None:
+        self.machine = machine
+        self._world = world
+        self._ports: list[LinkPort] = []
+        self._port_of: dict[Link, LinkPort] = {}
+        self._due = -math.inf
+
+    def add(self, port: LinkPort) -> None:
+        self._ports.append(port)
+
+    def mark(self) -> None:
+        self._due = -math.inf
+
+    @property
+    def due(self) -> float:
+        return self._due
+
+    def turn(self) -> None:
+        now = self._world.clock()
+        for port in self._ports:
+            for event in port.receive():
+                if isinstance(event, Closed):
+                    self._port_of.pop(event.link, None)
+                else:
+                    self._port_of[event.link] = port
+                self.machine.receive(event, now)
+                if isinstance(event, Closed):
+                    self._port_of.pop(event.link, None)
+        self._apply(self.machine.transmit(now, BUDGET))
+        self._due = self.machine.deadline()
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            find = self._port_of.pop if isinstance(effect, Close) else self._port_of.get
+            port = find(effect.link, None)
+            if port is not None:
+                port.apply(effect)
+                if isinstance(effect, Close):
+                    self._port_of.pop(effect.link, None)
+        for port in self._ports:
+            port.flush()
+
+    def close(self) -> None:
+        """The machine says goodbye; then every link and port is closed."""
+        self.machine.close()
+        self._apply(self.machine.transmit(self._world.clock(), BUDGET))
+        self._drop()
+
+    def crash(self, error: Exception) -> None:
+        self._drop()
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: no link is served here."""
+        self._ports.clear()
+
+    def _drop(self) -> None:
+        for port in self._ports:
+            port.close()
+        self._ports.clear()
+        self._port_of.clear()
+
+
+class StunPump:
+    """Answers binding requests with the address they came from."""
+
+    def __init__(self) -> None:
+        self.udp: UdpPort | None = None
+        self.answered = self.dropped = 0
+        self._due = math.inf
+
+    def mark(self) -> None:
+        self._due = -math.inf
+
+    @property
+    def due(self) -> float:
+        return self._due
+
+    def turn(self) -> None:
+        self._due = math.inf
+        if self.udp is None:
+            return
+        for source, datagrams in self.udp.receive():
+            for datagram in datagrams:
+                try:
+                    tx_id = decode_request(datagram)
+                except MalformedError:
+                    self.dropped += 1
+                    continue
+                self.answered += 1
+                self.udp.send(source, [encode_response(tx_id, source)])
+
+    def crash(self, error: Exception) -> None:
+        self.close()
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: nobody is answered here."""
+        self.udp = None
+
+    def close(self) -> None:
+        if self.udp is not None:
+            self.udp.close()
+            self.udp = None
