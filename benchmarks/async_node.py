@@ -21,7 +21,7 @@ import anyio.abc
 
 import tsnet
 from benchmarks.node import CHUNK, Clock, percentiles
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 READ = 1 << 20
 

@@ -3,7 +3,7 @@
 import sys
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ def memory_with_streams(count: int) -> float:
 
 async def _memory_with_streams(count: int) -> float:
     from tsnet import AsyncServer
-    from tsnet.edge.state import MemoryStore
+    from tsnet.edge.io.store import MemoryStore
     from tsnet.testing.tailnet import Tailnet
 
     def node(name: str) -> AsyncServer:

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tsnet
+from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.pipes import Pipe
-from tsnet.edge.state import MemoryStore
 
 CHUNK = 256 * 1024
 TIMEOUT = 20.0

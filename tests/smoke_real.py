@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 RELAY_TIMEOUT = 15.0
 

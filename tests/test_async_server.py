@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import pickle
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -216,6 +219,107 @@ def test_a_corrupt_state_file(tmp_path: Path) -> None:
         async with VirtualTailnet() as virtual:
             with pytest.raises(StateError, match=r"tsnet\.state"):
                 await virtual.server("a", state=tmp_path).up()
+
+    anyio.run(main)
+
+
+# --- ephemeral --------------------------------------------------------------------------------------------------
+
+
+def test_two_ephemeral_nodes_of_one_name_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            first = virtual.server("job", state=None)
+            second = virtual.server("job", state=None, world=virtual.world.machine("second"))
+            async with first, second:
+                assert {first.name, second.name} == {"job", "job-1"}
+            assert virtual.tailnet.nodes() == {}
+
+    anyio.run(main)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ephemeral_node_never_touches_a_saved_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's state directory holds a lasting node of the same name, which is not running now."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            async with virtual.server("shop", state=None, ephemeral=False) as lasting:
+                addresses = lasting.addresses
+            saved = (tmp_path / "tsnet/shop/tsnet.state").read_bytes()
+            async with virtual.server("shop", state=None, world=virtual.world.machine("job")) as passing:
+                assert passing.addresses != addresses
+            assert (tmp_path / "tsnet/shop/tsnet.state").read_bytes() == saved
+            assert virtual.tailnet.nodes() == {"shop": addresses}
+            again = virtual.server("shop", state=None, ephemeral=False, world=virtual.world.machine("again"))
+            async with again:
+                assert again.addresses == addresses
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_next_start_costs_an_ephemeral_node(tmp_path: Path, kept: bool) -> None:
+    """It ended in order, so that control has forgotten it: it is let in anew, for which a one-off key is no use."""
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            state = tmp_path if kept else None
+            ids = set()
+            for machine in ("first", "second"):
+                async with virtual.server("job", state=state, world=virtual.world.machine(machine)) as node:
+                    assert node.name == "job"
+                    ids.add(node._self_node().stable_id)
+            assert len(ids) == 2
+            options: dict[str, Any] = {"state": tmp_path / "one-off" if kept else None}
+            options["auth_key"] = virtual.tailnet.create_auth_key(reusable=False)
+            async with virtual.server("job", world=virtual.world.machine("third"), **options):
+                pass
+            again = virtual.server("job", world=virtual.world.machine("fourth"), **options)
+            with pytest.raises(AuthKeyRejected):
+                await again.up()
+            await again.close()
+
+    anyio.run(main)
+
+
+def test_ephemeral_by_mistake_does_not_delete_a_lasting_node(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            async with virtual.server("shop", state=tmp_path, ephemeral=False) as lasting:
+                addresses = lasting.addresses
+            saved = (tmp_path / "tsnet.state").read_bytes()
+            mistaken = virtual.server("shop", state=tmp_path, world=virtual.world.machine("mistaken"))
+            with pytest.raises(ConfigError, match="that of a lasting node"):
+                await mistaken.up()
+            await mistaken.close()
+            assert (tmp_path / "tsnet.state").read_bytes() == saved
+            assert virtual.tailnet.nodes() == {"shop": addresses}
+            again = virtual.server("shop", state=tmp_path, ephemeral=False, world=virtual.world.machine("again"))
+            async with again:
+                assert again.addresses == addresses
+
+    anyio.run(main)
+
+
+def test_a_kept_ephemeral_node_stays_one(tmp_path: Path) -> None:
+    """Control heard nothing of its end; whoever goes on with its state takes it along at the end."""
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual:
+            async with virtual.server("job", state=tmp_path) as first:
+                addresses = first.addresses
+                virtual.world.cut(urlsplit(virtual.tailnet.control_url).port or 0, down=10.0)
+            assert virtual.tailnet.nodes() == {"job": addresses}
+            assert json.loads((tmp_path / "tsnet.state").read_bytes())["ephemeral"] is True
+            await virtual.sleep(10.0)
+            again = virtual.server("job", state=tmp_path, ephemeral=False, world=virtual.world.machine("again"))
+            async with again:
+                assert again.addresses == addresses
+            assert virtual.tailnet.nodes() == {}
 
     anyio.run(main)
 

@@ -10,8 +10,8 @@ import pytest
 
 import tsnet
 from tsnet import events
+from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.subscriptions import LIMIT, Subscription
-from tsnet.edge.state import MemoryStore
 from tsnet.events import AsyncEvents, Events
 from tsnet.testing import Tailnet
 

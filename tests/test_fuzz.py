@@ -43,8 +43,7 @@ from tsnet.disco import messages as disco
 from tsnet.disco import stun
 from tsnet.disco.paths import Paths
 from tsnet.edge.io import netmon, proxy
-from tsnet.edge.state import decode as decode_state
-from tsnet.edge.state import encode as encode_state
+from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
 from tsnet.netmap.model import Node
 from tsnet.netmap.names import Names
@@ -391,7 +390,11 @@ DECODERS: list[tuple[Callable[[bytes], object], dict[str, Any]]] = [
     (messages.RegisterResponse.decode, {"User": {"ID": 1}, "Login": {"ID": 1}, "AuthURL": "https://x", "Error": ""}),
     (messages.RegisterRequest.decode, {"NodeKey": PEER_KEY.text(), "Auth": {"AuthKey": "k"}, "Hostinfo": {"OS": "x"}}),
     (messages.MapRequest.decode, {"NodeKey": PEER_KEY.text(), "Endpoints": ["1.2.3.4:5"], "EndpointTypes": [1]}),
-    (decode_state, json.loads(encode_state(new_identity(Random(1).randbytes)))),
+    (saved.decode_identity, json.loads(saved.encode_identity(new_identity(Random(1).randbytes)))),
+    (
+        saved.decode_control,
+        json.loads(saved.encode_control(saved.KnownControl("https://x", machine_public(CONTROL)))),
+    ),
 ]
 
 

@@ -20,8 +20,8 @@ import pytest
 
 import tsnet
 from tests.virtual import VirtualTailnet
+from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.run.host import default_host
-from tsnet.edge.state import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
 ROOT = Path(__file__).parent.parent
@@ -167,7 +167,7 @@ def test_a_pytest_asyncio_fixture(tailnet: Tailnet, tmp_path: Path) -> None:
         textwrap.dedent(
             """
             import pytest_asyncio, pytest, tsnet
-            from tsnet.edge.state import MemoryStore
+            from tsnet.edge.io.store import MemoryStore
 
             @pytest_asyncio.fixture(loop_scope="module", scope="module")
             async def node():
@@ -197,7 +197,7 @@ def test_a_notebook(tailnet: Tailnet, tmp_path: Path) -> None:
         pytest.importorskip(needed)
     nbformat = pytest.importorskip("nbformat")
     cells = [
-        "import tsnet\nfrom tsnet.edge.state import MemoryStore",
+        "import tsnet\nfrom tsnet.edge.io.store import MemoryStore",
         f"node = tsnet.AsyncServer('cell', state=MemoryStore(), ephemeral=True, control_url={tailnet.control_url!r},"
         f" auth_key={tailnet.auth_key!r})\nawait node.up()",
         "print((await node.ping(node.name)).kind)",
@@ -223,7 +223,7 @@ def test_a_notebook(tailnet: Tailnet, tmp_path: Path) -> None:
 def test_a_script_that_ends_without_close_does_not_hang_is_silent_and_logs_out(tailnet: Tailnet, ending: str) -> None:
     program = f"""
         import tsnet
-        from tsnet.edge.state import MemoryStore
+        from tsnet.edge.io.store import MemoryStore
         node = tsnet.Server("forgetful", state=MemoryStore(), ephemeral=True)
         node.up()
         listener = node.listen(80)
@@ -245,7 +245,7 @@ def test_the_end_is_bounded_when_nothing_answers(tmp_path: Path) -> None:
     """Control vanishes under a node that wants to log out."""
     program = """
         import tsnet, time
-        from tsnet.edge.state import MemoryStore
+        from tsnet.edge.io.store import MemoryStore
         from tsnet.testing.tailnet import Tailnet
         tailnet = Tailnet()
         tailnet.start()
@@ -268,7 +268,7 @@ def test_the_end_is_bounded_when_nothing_answers(tmp_path: Path) -> None:
 def test_after_fork_the_child_sends_not_one_datagram_and_the_parent_goes_on() -> None:
     program = """
         import os, socket, threading, time, tsnet, warnings
-        from tsnet.edge.state import MemoryStore
+        from tsnet.edge.io.store import MemoryStore
         warnings.simplefilter("ignore", DeprecationWarning)     # 3.12: fork with threads
         node, peer = (tsnet.Server(name, state=MemoryStore(), ephemeral=True) for name in "ab")
         node.up(); peer.up()
@@ -441,7 +441,7 @@ def test_import_tsnet_brings_no_heavy_library() -> None:
 def test_a_node_brings_only_what_it_uses(tailnet: Tailnet) -> None:
     program = """
         import sys, tsnet
-        from tsnet.edge.state import MemoryStore
+        from tsnet.edge.io.store import MemoryStore
         with tsnet.Server("lean", state=MemoryStore(), ephemeral=True):
             print(*sys.modules)
     """
@@ -452,7 +452,7 @@ def test_a_node_brings_only_what_it_uses(tailnet: Tailnet) -> None:
 FIRST_BYTE = """
     import time
     import tsnet
-    from tsnet.edge.state import MemoryStore
+    from tsnet.edge.io.store import MemoryStore
     def join():
         node = tsnet.Server("joiner", state=MemoryStore(), ephemeral=True)
         with node.dial("server", 80) as sock:

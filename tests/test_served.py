@@ -18,7 +18,7 @@ import pytest
 
 import tsnet
 from tsnet.adapters.asgi import Receive, Scope, Send
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 FORGED = {"Tailscale-User-Login": "root@example.com", "tailscale_user_name": "root"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import ConfigError, NotUp
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import Tailnet

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 PROGRAM = Path(__file__).parent / "smoke_real.py"

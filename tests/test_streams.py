@@ -15,7 +15,7 @@ import trio.testing
 import tsnet
 from tests.authority import issue
 from tests.virtual import VirtualTailnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import ConfigError, DialRefused, MessageTooLong, NotUp
 from tsnet.testing.tailnet import Tailnet
 

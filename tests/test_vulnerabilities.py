@@ -30,8 +30,10 @@ from tsnet.control.mapframes import MapFrames
 from tsnet.control.messages import RegisterRequest, RegisterResponse
 from tsnet.control.registration import register
 from tsnet.control.tailnet import Tailnet as State
-from tsnet.edge.state import DirectoryStore
+from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.place import load
 from tsnet.engine.ingress import Ingress
+from tsnet.engine.saved import IDENTITY, decode_identity
 from tsnet.errors import ConfigError, StateError
 from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.model import Destination, FilterRule, PortRange
@@ -224,11 +226,11 @@ def test_an_empty_state_file_is_no_new_identity(tmp_path: Path, content: bytes) 
     """tailscale/tailscale issue 20515: a power cut left an empty file, and the node joined as another machine."""
     store = DirectoryStore(tmp_path)
     store.open()
-    store.file.write_bytes(content)
+    store.file("identity").write_bytes(content)
     with pytest.raises(StateError, match=r"tsnet\.state"):
-        store.load()
+        load(store, IDENTITY, decode_identity)
     store.close()
-    assert store.file.read_bytes() == content
+    assert store.file("identity").read_bytes() == content
 
 
 def test_a_map_messages_length_is_not_allocated() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import Tailnet
 

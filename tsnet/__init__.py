@@ -24,6 +24,7 @@ _WHERE = {
     "PeerStatus": "tsnet.status",
     "PingResult": "tsnet.edge.run.dialing",
     "Status": "tsnet.status",
+    "Store": "tsnet.edge.io.store",
     "current_peer": "tsnet.adapters.identity",
     **dict.fromkeys(
         [
@@ -60,6 +61,7 @@ __all__ = [*_WHERE, "__version__"]
 if TYPE_CHECKING:
     from tsnet.adapters.identity import current_peer as current_peer
     from tsnet.async_server import AsyncServer as AsyncServer
+    from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult
     from tsnet.errors import AddressInUse as AddressInUse
     from tsnet.errors import AddressNotAvailable as AddressNotAvailable

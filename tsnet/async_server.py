@@ -23,13 +23,13 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.config import Config, configure
+from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.system import hostinfo
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle, Options
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
-from tsnet.edge.state import Store, open_store
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.whois import Peer
 from tsnet.status import Status, peers_of
@@ -71,7 +71,7 @@ class BaseServer:
         *,
         auth_key: str | None = None,
         control_url: str | None = None,
-        state: str | os.PathLike[str] | Store | None = None,
+        state: State = None,
         ephemeral: bool = False,
         tags: Iterable[str] = (),
         port: int = 0,
@@ -88,8 +88,8 @@ class BaseServer:
         hostname: the name to ask control for; default: the script's.
         auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
-        state: a directory or a store that keeps the node's identity; default: the user's state directory / hostname.
-        ephemeral: the node disappears from the tailnet when it closes.
+        state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
+        ephemeral: the node disappears from the tailnet when it closes; without `state` it is kept in memory alone.
         tags: ["tag:ci", …], which the key or the policy must allow.
         port: the local UDP port; 0 takes any.
         ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
@@ -116,7 +116,7 @@ class BaseServer:
         )
         self._on_auth_url = on_auth_url
         self._call_soon: Callable[[Callable[[], object]], None] | None = None
-        store = open_store(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
+        store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
         options = Options(ssl_context=ssl_context, proxy=proxy, on_login_url=self._on_login_url, hostinfo=hostinfo())
         self._handle = Handle(self._config, host, store, options, world)
         self._servings: list[Any] = []  # Serving or AsyncServing, by the colour of the server
@@ -248,7 +248,7 @@ class AsyncServer(BaseServer):
         """Join the tailnet; returns once names, addresses and peers are known.
 
         Raises AuthKeyRejected, NeedsLogin, ControlUnreachable, ControlCertificateError, NotAControlServer, NodeRemoved,
-        StateError, StateLocked, UpTimeout.
+        StateError, StateLocked, ConfigError, UpTimeout.
         """
         await self._wait(self._handle.up, timeout)
 

@@ -12,7 +12,7 @@
 This module and `cli` alone read the environment. Options freeze here: a `Config` never changes.
 
 Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
-Not here: where the state rests (`edge.state`), TLS and proxy objects (`server`).
+Not here: where the state rests (`edge.io.place`), TLS and proxy objects (`server`).
 """
 
 from __future__ import annotations

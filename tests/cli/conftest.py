@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
 ROOT = Path(__file__).parent.parent.parent

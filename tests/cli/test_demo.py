@@ -13,7 +13,7 @@ import tsnet
 from tests.cli.conftest import Start
 from tsnet.cli import main
 from tsnet.cli.demo import web_app
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 
 def test_each_step_with_its_time(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

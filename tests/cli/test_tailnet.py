@@ -9,7 +9,7 @@ import pytest
 import tsnet
 from tests.cli.conftest import Start
 from tsnet.cli.tailnet import invitation
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
 

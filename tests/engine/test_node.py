@@ -15,9 +15,11 @@ from tsnet.base.keys import NodePrivateKey
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.config import configure
 from tsnet.control import facts as told
+from tsnet.edge.io.place import load
 from tsnet.engine import facts
 from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.engine.saved import IDENTITY, decode_identity
 from tsnet.errors import AddressInUse, AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
 
 NOW = 1000.0
@@ -265,7 +267,7 @@ def test_the_timestamp_mark_is_saved_ahead_of_the_first_handshake() -> None:
     house.up("a")
     dialler = house.up("b")
     house.finish(dialler.ping("a", "icmp", 10))
-    saved = dialler._store.load()
+    saved = load(dialler._store, IDENTITY, decode_identity)
     assert saved is not None
     assert saved.timestamp_mark is not None
     assert saved.timestamp_mark > house.world.wall()

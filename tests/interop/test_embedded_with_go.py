@@ -28,7 +28,7 @@ from tests.interop.harness.ours import drain, exchange, is_online, peer_of, serv
 from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]

@@ -26,7 +26,7 @@ from tests.interop.harness.headscale import DERP_REGION, Headscale
 from tests.interop.harness.ours import is_online, peer_of, serve_echo, serve_http, until
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.engine import facts
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -314,7 +314,7 @@ def test_one_key_in_two_nodes(lab: Lab) -> None:
     store = MemoryStore()
     with lab.node("twin", state=store) as first:
         told = follow(first, facts.DuplicateNode)
-        copy = MemoryStore(store.load())
+        copy = MemoryStore(store.values)
         with lab.node("twin", state=copy):
             until(lambda: told, 20)
 

@@ -26,7 +26,7 @@ from tests.interop.harness.ours import drain, exchange, peer_of, serve_echo, ser
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 from tests.interop.harness.testcontrol import Derper, TestControl, Tls
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 MIB = 1 << 20
@@ -130,7 +130,7 @@ def test_two_nodes_of_one_key_are_told(lab: Lab) -> None:
 
     with lab.node(ephemeral=False, state=store) as first:
         threading.Thread(target=watch, args=(first,), daemon=True).start()
-        with lab.node(ephemeral=False, state=MemoryStore(store.load())):
+        with lab.node(ephemeral=False, state=MemoryStore(store.values)):
             assert told.wait(20)
 
 

@@ -82,7 +82,7 @@ def test_nothing_is_left_of_closed_sockets(nodes: tuple[tsnet.Server, tsnet.Serv
 def test_streams_listeners_and_packets_become_sockets(tailnet: Tailnet, backend: str) -> None:
     async def main() -> None:
         options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
-        from tsnet.edge.state import MemoryStore
+        from tsnet.edge.io.store import MemoryStore
 
         a = tsnet.AsyncServer("x", state=MemoryStore(), **options)  # type: ignore[arg-type]
         b = tsnet.AsyncServer("y", state=MemoryStore(), **options)  # type: ignore[arg-type]

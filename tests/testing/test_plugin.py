@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 ROOT = Path(__file__).parent.parent.parent
 PROBE = """
 import asyncio, sys, pytest, tsnet
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 
 seen = []
 

@@ -12,7 +12,7 @@ Text is prefix + lower-case hex. Public keys are `bytes`, so that they are dicti
 keys are opaque: no `bytes()`, no pickle, a redacted `repr`, constant-time comparison.
 
 Source: Go types/key/{machine,node,disco,nl,chal,util}.go.
-Not here: what is done with a key (`crypto`), where it rests (`tsnet.edge.state`).
+Not here: what is done with a key (`crypto`), where it rests (`tsnet.edge.io`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from tsnet.adapters.identity import current_peer
 from tsnet.cli import console
 from tsnet.cli.signals import Terminated
 from tsnet.cli.tailnet import invitation
-from tsnet.edge.state import MemoryStore
 from tsnet.server import Server
 from tsnet.testing.tailnet import Tailnet
 
@@ -78,7 +77,7 @@ class Show:
 def _join(show: Show, stack: ExitStack, tailnet: Tailnet, name: str, user: str) -> Server:
     with show.step(f"{name} joins") as done:
         key = tailnet.create_auth_key(user)
-        node = Server(name, control_url=tailnet.control_url, auth_key=key, state=MemoryStore(), ephemeral=True)
+        node = Server(name, control_url=tailnet.control_url, auth_key=key, ephemeral=True)
         stack.enter_context(node)
         done(f"{node.fqdn}  {node.addresses[0]}  for {user}")
     return node

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from tsnet.cli import console
 from tsnet.cli.signals import undisturbed
-from tsnet.edge.state import MemoryStore
 from tsnet.errors import ConfigError
 from tsnet.server import Server
 
@@ -41,12 +40,11 @@ def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iter
 
 def server(options: Namespace, *, name: str = "", passing: bool = False) -> Server:
     ephemeral = options.ephemeral or (passing and not options.state_dir)
-    state = options.state_dir or (MemoryStore() if ephemeral else None)
     return Server(
         options.hostname or os.environ.get("TS_HOSTNAME") or label(name) or None,
         control_url=options.control_url,
         auth_key=auth_key(options.auth_key),
-        state=state,
+        state=options.state_dir or None,
         ephemeral=ephemeral,
         tags=options.tag,
         allow_http=options.allow_http,

@@ -1,7 +1,7 @@
-"""Who this node is between runs: the keys and marks that the state file keeps.
+"""Who this node is between runs: the keys and marks that the state keeps.
 
 Source: Go types/persist/persist.go Persist; the machine key is beside it there, here they are one value.
-Not here: where it rests (`edge.state`).
+Not here: its bytes (`saved`), where they rest (`tsnet.edge.io`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import attrs
 
 from tsnet.base.crypto import lock_private_from_seed, node_public
 from tsnet.base.keys import LockPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.errors import ConfigError
 
 
 @attrs.frozen
@@ -19,6 +20,7 @@ class Identity:
     """registered: control has accepted the node key once, so an auth key is not needed again.
 
     timestamp_mark: Unix seconds below which no WireGuard handshake of this node key may be stamped any more.
+    ephemeral: whether control was asked to remove the node when it goes offline. None: the store did not keep that.
     """
 
     machine_key: MachinePrivateKey
@@ -30,10 +32,16 @@ class Identity:
     login_name: str = ""
     registered: bool = False
     timestamp_mark: float | None = None
+    ephemeral: bool | None = None
 
     @property
     def public(self) -> NodeKey:
         return node_public(self.node_key)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether control knows this node, perhaps by the key before this one."""
+        return self.registered or self.old_node_key is not None
 
 
 def new_identity(entropy: Callable[[int], bytes]) -> Identity:
@@ -42,3 +50,19 @@ def new_identity(entropy: Callable[[int], bytes]) -> Identity:
         node_key=NodePrivateKey(entropy(32)),
         lock_key=lock_private_from_seed(entropy(32)),
     )
+
+
+def check_ephemeral(identity: Identity, wanted: bool) -> bool:
+    """Whether the node is ephemeral. What control was told of a node that it knows holds, whatever is wanted now.
+
+    Raises ConfigError for a lasting node that is wanted ephemeral: closing it would delete it from the tailnet.
+    """
+    if not identity.is_known or identity.ephemeral is None:
+        return wanted
+    if wanted and not identity.ephemeral:
+        raise ConfigError(
+            "ephemeral=True, but the kept identity is that of a lasting node, which closing would then delete from the "
+            "tailnet: leave ephemeral= out to go on as that node; or, for an ephemeral one, leave state= out, "
+            "or name another place with it"
+        )
+    return identity.ephemeral

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.house import House
+from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run import handle as module
 from tsnet.edge.run.handle import Handle, Options
-from tsnet.edge.state import DirectoryStore, MemoryStore
 from tsnet.engine import facts
-from tsnet.engine.identity import Identity
 from tsnet.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -177,12 +177,12 @@ def test_a_state_that_cannot_be_read_is_an_error_that_names_it_and_stays(
     house: House, tmp_path: Path, content: bytes
 ) -> None:
     store = DirectoryStore(tmp_path)
-    store.file.write_bytes(content)
+    store.file("identity").write_bytes(content)
     a = house.handle("a", store=store)
     error = house.failure(a.up(10))
     assert isinstance(error, StateError)
-    assert str(store.file) in str(error)
-    assert store.file.read_bytes() == content
+    assert str(store.file("identity")) in str(error)
+    assert store.file("identity").read_bytes() == content
     assert house.tailnet.nodes() == {}
     house.finish(a.close(1))
     store.open()  # it is not left locked
@@ -209,7 +209,7 @@ def test_a_second_process_or_node_is_turned_away(house: House, tmp_path: Path) -
 
 def test_a_state_that_cannot_be_saved_stops_a_new_identity(house: House) -> None:
     class Full(MemoryStore):
-        def save(self, identity: Identity) -> None:
+        def write(self, key: str, value: bytes) -> None:
             raise StateError("the disk is full")
 
     a = house.handle("a", store=Full())

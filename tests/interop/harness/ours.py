@@ -28,7 +28,7 @@ import pytest
 
 from tests.interop.harness.control import Control
 from tsnet import Server
-from tsnet.edge.state import MemoryStore
+from tsnet.edge.io.store import MemoryStore
 from tsnet.status import PeerStatus
 from tsnet.wsgi import WsgiServer, current_peer
 

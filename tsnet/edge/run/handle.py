@@ -7,7 +7,7 @@ clock. Nothing is decided here: which address a name has, when a node is up, wha
     dial, listen, … ─► (wait until running) ─► stack endpoint ─► Pipe
     close ─► streams end in order, an ephemeral node logs out ─► ports closed
 
-Not here: bytes (`pipes`), the loop (`host`), files (`state`).
+Not here: bytes (`pipes`), the loop (`host`), files (`io.directory`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import attrs
 from netstack import TcpConnection
 from tsnet.base.addresses import IPAddress
 from tsnet.config import Config
+from tsnet.edge.io.place import load
 from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import Operation
@@ -35,10 +37,10 @@ from tsnet.edge.pipes.unbuffered import UnbufferedPipe
 from tsnet.edge.run.dialing import DialAttempt, PingAttempt, PingResult
 from tsnet.edge.run.host import Host
 from tsnet.edge.run.pump import Alarm, Pump
-from tsnet.edge.state import Store
 from tsnet.engine import facts
-from tsnet.engine.identity import new_identity
+from tsnet.engine.identity import Identity, check_ephemeral, new_identity
 from tsnet.engine.node import Node
+from tsnet.engine.saved import IDENTITY, decode_identity, encode_identity
 from tsnet.errors import AddressInUse, ConfigError, Error, NeedsLogin, NotUp, UpTimeout
 from tsnet.netmap.model import NetMap
 from tsnet.netmap.names import Names
@@ -94,7 +96,7 @@ class Handle:
     # --- start and stop -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to join, once; returns at once. Raises StateError, StateLocked, NotUp."""
+        """Begin to join, once; returns at once. Raises StateError, StateLocked, ConfigError, NotUp."""
         self._check_fork()
         with self._lock:
             if self.state == "closed":
@@ -103,7 +105,7 @@ class Handle:
                 return
             self._store.open()
             try:
-                identity = self._store.load() or new_identity(self.world.entropy)
+                identity = self._load_identity()
                 self.host.acquire()
             except BaseException:
                 self._store.close()
@@ -112,7 +114,14 @@ class Handle:
             _running.add(self)
         self._in_loop(lambda: self._begin(identity))
 
-    def _begin(self, identity: Any) -> None:
+    def _load_identity(self) -> Identity:
+        """The kept one, or a new one. Whether the node is ephemeral is as its kept identity says."""
+        identity = load(self._store, IDENTITY, decode_identity) or new_identity(self.world.entropy)
+        ephemeral = check_ephemeral(identity, self.config.ephemeral)
+        self.config = attrs.evolve(self.config, ephemeral=ephemeral)
+        return attrs.evolve(identity, ephemeral=ephemeral)
+
+    def _begin(self, identity: Identity) -> None:
         world = self.world
         try:
             udp = world.open_udp(self.config.port, self._mark)
@@ -427,9 +436,9 @@ class Handle:
         if fatal:
             self._fail(error)
 
-    def _save(self, identity: Any) -> None:
+    def _save(self, identity: Identity) -> None:
         try:
-            self._store.save(identity)
+            self._store.write(IDENTITY, encode_identity(identity))
         except Error as error:
             log.error("%s: the node's state is not saved: %s", self.config.hostname, error)
             if not self.node.is_registered:

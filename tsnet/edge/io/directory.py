@@ -1,0 +1,102 @@
+"""A directory that keeps one file for each key.
+
+    <directory>/               0700
+        tsnet.state            0600   the value of `identity`, as since the first version
+        tsnet.<key>            0600   the value of any other key
+        tsnet.lock             0600   held while the store is open
+
+A file that cannot be read is a StateError that names it and the way out, and is left as it is.
+
+Not here: how files are replaced (`private`), the lock (`lock`), what the values mean (`tsnet.engine.saved`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tsnet.edge.io.lock import Lock, fcntl
+from tsnet.edge.io.private import read_file, reason_of, replace_file
+from tsnet.edge.io.store import check_key
+from tsnet.engine.saved import IDENTITY
+from tsnet.errors import ConfigError, StateError, StateLocked
+
+PREFIX = "tsnet."
+IDENTITY_FILE = "tsnet.state"
+LOCK_FILE = "tsnet.lock"
+
+
+class DirectoryStore:
+    """A store in a directory, which `open` makes and locks. Reading needs no lock, writing does.
+
+    use_flock: False where the kernel has no flock: the lock file's pid is then believed while that process lives.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, use_flock: bool = fcntl is not None) -> None:
+        self.path = Path(path)
+        self._lock = Lock(self.path / LOCK_FILE, use_flock=use_flock)
+
+    def file(self, key: str) -> Path:
+        """Where the value rests. Raises ConfigError for what is no key, or one whose file has another meaning."""
+        name = IDENTITY_FILE if check_key(key) == IDENTITY else PREFIX + key
+        if name == LOCK_FILE or (name == IDENTITY_FILE and key != IDENTITY):
+            raise ConfigError(f"{key!r} is no key of a directory: its file {name} has another meaning")
+        return self.path / name
+
+    def open(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.take()
+        except StateLocked:
+            raise
+        except OSError as error:
+            raise StateError(
+                f"the state directory {self.path} cannot be used: {reason_of(error)}. "
+                "Make it writable, or choose another one with state="
+            ) from None
+
+    def read(self, key: str) -> bytes | None:
+        file = self.file(key)
+        try:
+            return read_file(file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(
+                f"the state file {file} cannot be read: {reason_of(error)}. "
+                "Make it readable for this user, or choose another directory with state="
+            ) from None
+
+    def write(self, key: str, value: bytes) -> None:
+        file = self.file(key)
+        if not self._lock.is_held:
+            raise StateError(f"the state file {file} cannot be written: this process does not hold its directory")
+        try:
+            replace_file(file, value)
+        except OSError as error:
+            raise StateError(
+                f"the state file {file} cannot be written: {reason_of(error)}. The previous one is intact. "
+                "Make room or make the directory writable"
+            ) from None
+
+    def keys(self) -> tuple[str, ...]:
+        """In alphabetical order. Files that are no value of ours do not count."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise StateError(f"the state directory {self.path} cannot be read: {reason_of(error)}") from None
+        return tuple(sorted(key for name in names if (key := self._key(name)) is not None))
+
+    def _key(self, name: str) -> str | None:
+        if name == IDENTITY_FILE:
+            return IDENTITY
+        key = name.removeprefix(PREFIX)
+        try:
+            return key if self.file(key).name == name else None
+        except ConfigError:
+            return None
+
+    def close(self) -> None:
+        self._lock.release()

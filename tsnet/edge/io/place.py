@@ -1,0 +1,107 @@
+"""Where a node's state rests: what `state=` means, and what is read from there.
+
+| `state=`                  | `ephemeral=` | rests in                                                            |
+|---------------------------|--------------|---------------------------------------------------------------------|
+| a path                    | either       | that directory                                                      |
+| a store                   | either       | whatever it does                                                    |
+| None                      | True         | memory                                                              |
+| None                      | False        | $XDG_STATE_HOME/tsnet/<hostname>, else ~/.local/state/tsnet/<hostname> |
+| None, no place to write   | False        | StateError                                                          |
+
+What is empty, damaged, foreign or of a later version is a StateError that names it and the way out: never a new
+identity in silence, for that would be a new machine in the tailnet.
+
+Not here: the stores themselves (`directory`, `store`, `loadsave`), what the bytes mean (`tsnet.engine.saved`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar, cast
+
+from tsnet.base.malformed import MalformedError
+from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.loadsave import IdentityStore, WrappedStore
+from tsnet.edge.io.store import MemoryStore, Store
+from tsnet.errors import ConfigError, StateError
+
+T = TypeVar("T")
+State = str | os.PathLike[str] | Store | IdentityStore | None
+_STORE = ("open", "read", "write", "keys", "close")
+_IDENTITY_STORE = ("open", "load", "save", "close")
+
+
+def store_for(state: State, hostname: str, *, environ: Mapping[str, str], ephemeral: bool) -> Store:
+    """The store for `state=`. Nothing is touched yet. Raises ConfigError, and StateError where there is no place."""
+    if state is None:
+        return MemoryStore() if ephemeral else default_store(hostname, environ)
+    if isinstance(state, (str, os.PathLike)):
+        if not os.fspath(state):
+            raise ConfigError("state= is an empty path: pass a directory, or None for the default one")
+        return DirectoryStore(Path(state).expanduser())
+    if _has(state, _STORE):
+        return cast(Store, state)
+    if _has(state, _IDENTITY_STORE):
+        return WrappedStore(cast(IdentityStore, state))
+    raise ConfigError(
+        f"state= takes a directory, a store ({', '.join(_STORE)}: see tsnet.Store) or None, not {type(state).__name__}"
+    )
+
+
+def _has(store: object, verbs: tuple[str, ...]) -> bool:
+    """Whether it is an object with those methods. A class is none: somebody forgot to call it."""
+    return not isinstance(store, type) and all(callable(getattr(store, verb, None)) for verb in verbs)
+
+
+def default_store(hostname: str, environ: Mapping[str, str]) -> DirectoryStore:
+    """The user's own directory for a node of that name."""
+    path = default_directory(hostname, environ)
+    if path is not None and is_writable(path):
+        return DirectoryStore(path)
+    place = "there is no home directory" if path is None else f"{path} cannot be written"
+    raise StateError(
+        f"no place to keep this node's identity: {place}. "
+        "Pass state= with a writable directory, or ephemeral=True for a node that ends with its process"
+    )
+
+
+def default_directory(hostname: str, environ: Mapping[str, str]) -> Path | None:
+    """None without a home. A relative XDG_STATE_HOME does not count, as its specification says."""
+    base = environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(base):
+        return Path(base) / "tsnet" / hostname
+    home = environ.get("HOME", "") or environ.get("USERPROFILE", "")
+    return Path(home) / ".local" / "state" / "tsnet" / hostname if os.path.isabs(home) else None
+
+
+def is_writable(path: Path) -> bool:
+    """Whether the directory could be made, or can be written to; nothing is made."""
+    for existing in (path, *path.parents):
+        if existing.exists():
+            return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return False
+
+
+def load(store: Store, key: str, decode: Callable[[bytes], T]) -> T | None:
+    """What the store has under that key, decoded; None if nothing. Raises StateError, and what `store.read` does."""
+    value = store.read(key)
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, bytes | bytearray | memoryview):  # databases differ in what they call bytes
+            raise MalformedError(f"is {type(value).__name__}, not bytes")
+        return decode(bytes(value))
+    except MalformedError as error:
+        raise StateError(
+            f"{_name_of(store, key)} {error}. Restore it from a backup; or, to join as a new machine, "
+            "move it away; or choose another place with state="
+        ) from None
+
+
+def _name_of(store: Store, key: str) -> str:
+    if isinstance(store, DirectoryStore):
+        return f"the state file {store.file(key)}"
+    kept_by = store.wrapped if isinstance(store, WrappedStore) else store
+    return f"the value of {key!r} in the {type(kept_by).__name__}"

@@ -1,0 +1,72 @@
+"""Files that belong to this user alone: opened, read whole, replaced whole.
+
+    replace_file   <name>.new, mode 0600 ─► fsync ─► rename over <name> ─► fsync of the directory
+
+Only regular files are opened: a pipe of that name could be waited on for ever.
+
+Source: Go ipn/store/stores.go (FileStore) and atomicfile for the modes and the replacement.
+Not here: what the files mean (`directory`, `lock`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+MODE = 0o600
+MAX_SIZE = 1 << 20
+"""Bytes of the largest file that is read: far more than any state has."""
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of the regular file, which no program that this one starts inherits. Raises OSError."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), MODE)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_file(path: Path) -> bytes:
+    """What it holds. Modes that let others read it are taken back, where we may (a copy, a restored backup)."""
+    with open(open_file(path, os.O_RDONLY), "rb") as file:
+        if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
+            with contextlib.suppress(OSError):
+                os.fchmod(file.fileno(), MODE)
+        data = file.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_SIZE} bytes")
+    return data
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The whole new file or the whole old one, whatever happens in between. Only one process may do so at a time."""
+    temporary = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # an earlier death's, with who knows what modes, or a link to elsewhere
+    try:
+        with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # the rename itself, where a directory can be synced
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def reason_of(error: OSError) -> str:
+    return error.strerror or str(error)

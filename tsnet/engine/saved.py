@@ -1,0 +1,139 @@
+"""What a node saves: under which key, and in which bytes.
+
+| key           | value                                                                                              |
+|---------------|----------------------------------------------------------------------------------------------------|
+| `identity`    | {"version": 1, "kind": "tsnet-py", "machine_key": "privkey:…", "node_key": "privkey:…", "lock_key": |
+|               | "nlpriv:…", "old_node_key": null, "control_url": "…", "stable_id": "…", "login_name": "…",         |
+|               | "registered": true, "timestamp_mark": 1700000000.0}                                                |
+|               | "ephemeral": true of an ephemeral node, null if that is not known, missing of a lasting one        |
+| `control-key` | {"version": 1, "kind": "tsnet-py", "control_url": "https://…", "control_key": "mkey:…"}            |
+
+These are on users' disks. A field that is added later is optional, and readers pass over those they do not know, so
+that older and newer versions of this library read each other's state.
+
+Errors complete "the state file …", and quote nothing of the file but its version.
+Not here: who keeps the bytes (`tsnet.edge.io`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from tsnet.base.keys import LockPrivateKey, MachineKey, MachinePrivateKey, NodePrivateKey
+from tsnet.base.malformed import MalformedError
+from tsnet.engine.identity import Identity
+
+IDENTITY = "identity"
+CONTROL_KEY = "control-key"
+
+VERSION = 1
+KIND = "tsnet-py"
+MAX_MARK = 1 << 40
+"""Unix seconds that no clock reaches, and that still fit a time stamp."""
+
+K = TypeVar("K")
+
+
+@attrs.frozen
+class KnownControl:
+    """The key by which the control server at that URL was known when this node enrolled there."""
+
+    control_url: str
+    key: MachineKey
+
+
+# --- the identity -----------------------------------------------------------------------------------------------
+
+
+def encode_identity(identity: Identity) -> bytes:
+    """A lasting node's bytes are those of the first version, to the letter."""
+    old = identity.old_node_key
+    fields: dict[str, Any] = {
+        "machine_key": identity.machine_key.reveal_text(),
+        "node_key": identity.node_key.reveal_text(),
+        "lock_key": identity.lock_key.reveal_text(),
+        "old_node_key": None if old is None else old.reveal_text(),
+        "control_url": identity.control_url,
+        "stable_id": identity.stable_id,
+        "login_name": identity.login_name,
+        "registered": identity.registered,
+        "timestamp_mark": identity.timestamp_mark,
+    }
+    if identity.ephemeral is not False:
+        fields["ephemeral"] = identity.ephemeral
+    return _encode(fields)
+
+
+def decode_identity(text: bytes) -> Identity:
+    """Raises MalformedError."""
+    fields = _decode(text)
+    mark = fields.get("timestamp_mark")
+    if mark is not None and (type(mark) not in (int, float) or not 0 <= mark < MAX_MARK):
+        raise MalformedError("is damaged: timestamp_mark is no number")
+    old = fields.get("old_node_key")
+    return Identity(
+        machine_key=_key(MachinePrivateKey.parse, fields, "machine_key"),
+        node_key=_key(NodePrivateKey.parse, fields, "node_key"),
+        lock_key=_key(LockPrivateKey.parse, fields, "lock_key"),
+        old_node_key=None if old is None else _key(NodePrivateKey.parse, fields, "old_node_key"),
+        control_url=_text(fields, "control_url"),
+        stable_id=_text(fields, "stable_id"),
+        login_name=_text(fields, "login_name"),
+        registered=fields.get("registered") is True,
+        timestamp_mark=mark,
+        ephemeral=None if fields.get("ephemeral", False) is None else fields.get("ephemeral") is True,
+    )
+
+
+# --- control's key ----------------------------------------------------------------------------------------------
+
+
+def encode_control(control: KnownControl) -> bytes:
+    return _encode({"control_url": control.control_url, "control_key": control.key.text()})
+
+
+def decode_control(text: bytes) -> KnownControl:
+    """Raises MalformedError."""
+    fields = _decode(text)
+    return KnownControl(_text(fields, "control_url"), _key(MachineKey.parse, fields, "control_key"))
+
+
+# --- their common shape -----------------------------------------------------------------------------------------
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps({"version": VERSION, "kind": KIND, **fields}, indent=2).encode() + b"\n"
+
+
+def _decode(text: bytes) -> dict[str, Any]:
+    if not text.strip():
+        raise MalformedError("is empty")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise MalformedError("is damaged: it is not JSON") from None
+    if not isinstance(fields, dict) or fields.get("kind") != KIND:
+        raise MalformedError("was not written by this library")
+    version = fields.get("version")
+    if version != VERSION:
+        found = f"version {version}" if type(version) is int and 0 <= version < 1 << 16 else "no version"
+        raise MalformedError(f"has {found}, and this library knows version {VERSION}")
+    return fields
+
+
+def _key(parse: Callable[[str], K], fields: Mapping[str, Any], name: str) -> K:
+    try:
+        return parse(_text(fields, name))
+    except MalformedError:
+        raise MalformedError(f"is damaged: {name} is no key") from None
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise MalformedError(f"is damaged: {name} is missing")
+    return value
