@@ -1,0 +1,166 @@
+"""The one who writes: values are handed over in the node's thread, and a worker gives them to the store.
+
+    save(key, value, done)   node's thread ─► waits ─► worker: store.write(key, value) ─► node's thread: done(error)
+
+One write at a time, keys in the order in which they began to wait. A value that still waits when a newer one of its key
+comes is not written: the newer one takes its place, and both are told when that has been written. So at most one value
+of each key waits; how many wait to be told is bounded, too.
+
+A store that hangs costs a thread and nothing else: the node goes on, and `close` does not wait for it.
+
+Not here: what depends on a value being saved, and what a failure means (`tsnet.engine`), the stores (`store`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from tsnet.edge.io.private import reason_of
+from tsnet.edge.io.store import Store
+from tsnet.errors import Error, StateError
+
+Done = Callable[[Error | None], None]
+log = logging.getLogger("tsnet")
+MAX_UNANSWERED = 64
+"""How many `save` may be without an answer. A node saves a few times an hour: the store has then hung for long."""
+
+
+@attrs.define(eq=False)
+class _Write:
+    """A value that waits, and who is told when it has been written."""
+
+    key: str
+    value: bytes
+    told: list[Done] = attrs.Factory(list)
+
+
+class Saver:
+    """Writes to one open store, until `close`. All methods belong to the node's thread.
+
+    call_soon: runs a function in the node's thread; every `done` comes that way, never from within `save`.
+    in_thread: False writes at once and in the caller's thread, as a virtual world wants it.
+    """
+
+    def __init__(
+        self, store: Store, call_soon: Callable[[Callable[[], None]], None], *, in_thread: bool = True
+    ) -> None:
+        self._store = store
+        self._call_soon = call_soon
+        self._in_thread = in_thread
+        self._unanswered = 0
+        self._ended = threading.Event()
+        self._lock = threading.Lock()  # guards what follows, which the worker sees, too
+        self._waiting: dict[str, _Write] = {}
+        self._worker: threading.Thread | None = None
+        self._is_open = True
+        self._is_ending = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every `done` has been called."""
+        return self._unanswered == 0
+
+    def save(self, key: str, value: bytes, done: Done) -> None:
+        """Write it, soon. `done` hears once of success (None) or failure, as long as the node's thread runs.
+
+        With too many unanswered it hears of a failure at once, though the value still takes its place.
+        """
+        is_full = self._unanswered >= MAX_UNANSWERED
+        self._unanswered += 1
+        if not self._is_open:
+            self._answer([done], StateError(f"{key} is not saved: the node was closed"))
+        elif not self._in_thread:
+            self._answer([done], self._write(key, value))
+        else:
+            self._queue(key, value, [] if is_full else [done])
+            if is_full:
+                self._answer([done], StateError(f"{key} is not saved: its store has not answered for long"))
+
+    def close(self, timeout: float = 0.0) -> bool:
+        """Take no more. What waits is still written, and then the store is closed, by the worker if there is one.
+
+        Returns whether all that has happened; waits for it at most that long. Where `is_idle`, it has.
+        """
+        with self._lock:
+            self._is_open = False
+        self._end_if_done()
+        return self._ended.wait(timeout)
+
+    # --- in the node's thread -------------------------------------------------------------------------------
+
+    def _queue(self, key: str, value: bytes, told: list[Done]) -> None:
+        with self._lock:
+            write = self._waiting.setdefault(key, _Write(key, value))
+            write.value = value
+            write.told += told
+            if self._has_worker():
+                return
+            worker = self._worker = threading.Thread(target=self._work, name="tsnet-saver", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError as error:  # no thread can be had
+            with self._lock:
+                self._worker = None
+                waiting, self._waiting = self._waiting, {}
+            for write in waiting.values():
+                self._answer(write.told, StateError(f"{write.key} is not saved, for want of a thread: {error}"))
+
+    def _deliver(self, done: Done, error: Error | None) -> None:
+        self._unanswered -= 1
+        done(error)
+
+    # --- in the worker --------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        write = self._next()
+        while write is not None:
+            error = self._write(write.key, write.value)
+            told = write.told
+            write = self._next()  # first: whoever hears of the last one finds no worker any more
+            self._answer(told, error)
+
+    def _next(self) -> _Write | None:
+        with self._lock:
+            if self._worker is not threading.current_thread():
+                return None  # an interrupt hit `start`, and another worker has taken over
+            if self._waiting:
+                return self._waiting.pop(next(iter(self._waiting)))
+            self._worker = None
+        self._end_if_done()
+        return None
+
+    # --- in either ------------------------------------------------------------------------------------------
+
+    def _write(self, key: str, value: bytes) -> Error | None:
+        """The traceback of a failure is dropped: its frames hold the value, which reporters of errors would show."""
+        try:
+            self._store.write(key, value)
+        except Error as error:
+            return error.with_traceback(None)
+        except (Exception, SystemExit) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else type(error).__name__
+            return StateError(f"{key} is not saved: the {type(self._store).__name__} failed: {reason}")
+        return None
+
+    def _answer(self, told: Iterable[Done], error: Error | None) -> None:
+        for done in told:
+            self._call_soon(lambda done=done: self._deliver(done, error))  # type: ignore[misc]
+
+    def _end_if_done(self) -> None:
+        """Close the store, once, when nobody writes any more."""
+        with self._lock:
+            if self._is_open or self._has_worker() or self._is_ending:
+                return
+            self._is_ending = True
+        try:
+            self._store.close()
+        except Exception as error:
+            log.warning("the %s of this node did not close: %s", type(self._store).__name__, type(error).__name__)
+        self._ended.set()
+
+    def _has_worker(self) -> bool:
+        return self._worker is not None and self._worker.is_alive()
