@@ -224,7 +224,7 @@ class Peer:
             return
         self.handshake = IDLE
         session = self._derive(keys, initiated.sender, message.sender, now, is_initiator=True)
-        self._release(self.keypairs.initiated(session))
+        self._release(self.keypairs.initiated(session, now))
         self.received_bytes += RESPONSE_SIZE
         self.timers.authenticated_received(now)
         self._completed(source, now, is_initiator=True)
@@ -284,7 +284,7 @@ class Peer:
             return
         self.latest_timestamp, self.initiation_consumed_at = consumed.timestamp, now
         session = self._derive(responded.keys, sender, consumed.sender, now, is_initiator=False)
-        self._release(self.keypairs.responded(session))
+        self._release(self.keypairs.responded(session, now))
         self.received_bytes += INITIATION_SIZE
         self.timers.authenticated_received(now)
         local.facts.append(Heard(self.key, source))
@@ -324,7 +324,7 @@ class Peer:
 
     def _confirm(self, now: float) -> None:
         """Key confirmation: with the first packet of `next` the responder may send, too."""
-        self._release(self.keypairs.confirmed())
+        self._release(self.keypairs.confirmed(now))
         self._completed(None, now, is_initiator=False)
 
     def _completed(self, source: Destination | None, now: float, *, is_initiator: bool) -> None:
