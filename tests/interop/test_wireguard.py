@@ -159,6 +159,45 @@ def test_when_we_want_to_send_in_the_turn_that_reads_their_initiation(theirs: Wi
         assert not tunnel.seen(INITIATION, ours=True)
 
 
+def test_rekeys_that_cross_lose_nothing_that_wireguard_go_sends_meanwhile(theirs: WireGuardGo) -> None:
+    """It initiates when nobody has answered for 15 s. Ours passes its on the way, and it answers; until we confirm
+    the new session it sends by the old one, and that comes behind its answer."""
+    with connect(theirs) as tunnel, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+        we_ping(tunnel)
+        kernel.bind((KERNEL["v4"], 9))
+        ours = tunnel.stack.open_udp(9)
+        received: list[bytes] = []
+
+        def send(*numbers: int) -> None:
+            for number in numbers:
+                kernel.sendto(bytes([number]), (OURS["v4"], 9))
+
+        def count() -> int:
+            while (datagram := ours.receive()) is not None:
+                received.append(datagram.payload)
+            return len(received)
+
+        send(0)
+        tunnel.run(lambda: count() == 1)
+        tunnel.wait_unread(20)  # meanwhile we say nothing; this is its initiation
+        send(1, 2, 3)
+        tunnel.now = time.monotonic()
+        tunnel.device.suspended(tunnel.now)
+        tunnel.device.send_keepalive(THEIRS, tunnel.now)
+        tunnel.transmit()
+        time.sleep(0.2)  # it answers ours
+        send(4, 5, 6)
+        time.sleep(0.2)
+        tunnel.batch = 1
+        tunnel.run(lambda: count() == 7)
+        assert received == [bytes([number]) for number in range(7)]
+        assert len(tunnel.seen(INITIATION, ours=False)) == 1
+        assert len(tunnel.seen(RESPONSE, ours=False)) == len(tunnel.seen(INITIATION, ours=True)) == 2
+        assert not tunnel.device.dropped
+        we_ping(tunnel, timeout=2)
+        they_ping(tunnel, timeout=2)
+
+
 def test_we_answer_who_comes_from_anywhere(theirs: WireGuardGo) -> None:
     """Our side knows no endpoint: the handshake tells where the answer goes."""
     with connect(theirs) as tunnel:

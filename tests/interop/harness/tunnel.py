@@ -71,6 +71,8 @@ class Tunnel:
         self.batches: list[tuple[float, int]] = []
         """(when, packets) of every authentic batch."""
         self.drop_handshakes = False
+        self.batch = BATCH
+        """Datagrams that one turn reads at most."""
         self._local = local
         self.socket = self._open(port)
 
@@ -151,7 +153,7 @@ class Tunnel:
     def _drain(self) -> list[tuple[Destination, list[bytes]]]:
         runs: dict[Destination, list[bytes]] = {}
         with contextlib.suppress(BlockingIOError):
-            for _ in range(BATCH):
+            for _ in range(self.batch):
                 datagram, source = self.socket.recvfrom(65_535)
                 if self._passes(datagram, ours=False):
                     runs.setdefault(UdpAddress(source[0], source[1]), []).append(datagram)
