@@ -70,10 +70,11 @@ class Side:
             timestamp_mark=None,
         )
         self.sent: list[tuple[Destination, bytes]] = []
+        self.saves_marks = True
 
 
 class Pair:
-    """`a` is node 1, `b` is node 2."""
+    """`a` is node 1, `b` is node 2. Marks are saved at once, unless `saves_marks` of a side is False."""
 
     def __init__(self, *, seed: int = 0, loss: float = 0.0, reorder: float = 0.0, duplicate: float = 0.0) -> None:
         self.clock = Clock()
@@ -101,6 +102,9 @@ class Pair:
                 for datagram in datagrams:
                     if isinstance(destination, UdpAddress) and destination in self.wires:
                         self.wires[destination].send(datagram, self.now)
+            mark = side.engine.take_mark()
+            if mark is not None and side.saves_marks:
+                side.engine.mark_saved(mark)
             if side.engine.deadline() > self.now:
                 return
         raise AssertionError("the deadline stays due")

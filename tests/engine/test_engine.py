@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, Pair, netmap
+from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, UNIX_TIME, Pair, netmap
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
@@ -286,6 +286,31 @@ def test_suspended_sessions_are_made_anew() -> None:
     client.write(b"back", pair.now)
     pair.reach(lambda: server.readable)
     assert 1 in {datagram[0] for _, datagram in pair.b.sent[sent:]}
+
+
+def test_a_handshake_waits_until_its_mark_is_saved_which_is_asked_for_until_then() -> None:
+    pair = Pair()
+    pair.b.saves_marks = False
+    listener = pair.a.engine.stack.listen(80)
+    pair.b.engine.stack.connect(A4, 80, pair.now, link=pair.nodes[0].key)
+    pair.run(seconds=1)
+    assert pair.b.sent == []
+    mark = pair.b.engine.timestamp_mark
+    assert mark == UNIX_TIME + 600
+    pair.clock.advance(10)
+    pair.b.engine.transmit(pair.now, BUDGET)
+    assert pair.b.engine.take_mark() == mark
+    assert pair.b.engine.take_mark() is None
+    pair.b.engine.mark_saved(mark)
+    assert pair.b.engine.deadline() <= pair.now
+    pair.reach(lambda: listener.readable, 5)
+
+
+def test_handshakes_are_stamped_with_the_wall_clock_as_it_was_set() -> None:
+    pair = Pair()
+    pair.b.engine.set_wall_offset(UNIX_TIME + 86_400, pair.now)
+    connected(pair)
+    assert pair.b.engine.timestamp_mark == UNIX_TIME + 86_400 + pair.now // 1 + 600
 
 
 def test_down_is_split_by_the_kind_of_its_path() -> None:

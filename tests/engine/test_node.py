@@ -167,6 +167,31 @@ def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
     assert some.engine.device.public_key == fact.identity.public
 
 
+def initiations(some: Node) -> list[bytes]:
+    """What the next turn sends of them."""
+    runs, _ = some.transmit(NOW, 1 << 20)
+    return [datagram for _, datagrams in runs for datagram in datagrams if datagram[0] == 1 and len(datagram) == 148]
+
+
+def test_no_handshake_leaves_before_the_mark_above_it_was_handed_out_to_be_saved() -> None:
+    some = bare()
+    some._told(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
+    some.take_facts()
+    some.connect(ip_address("100.64.0.2"), 80, NOW)
+    assert initiations(some) == initiations(some) == []
+    (fact,) = some.take_facts()
+    assert isinstance(fact, facts.IdentityChanged)
+    assert fact.identity.timestamp_mark == 1_700_000_600.0
+    assert some.deadline() <= NOW
+    assert len(initiations(some)) == 1
+
+
+def test_a_rotated_key_keeps_the_mark_that_is_saved() -> None:
+    some = bare(attrs.evolve(new_identity(random.Random(2).randbytes), timestamp_mark=1_700_000_600.0))
+    some._told(told.NodeKeyRotated(NodePrivateKey(secret("fresh")), some.identity.node_key), NOW)
+    assert some.identity.timestamp_mark == 1_700_000_600.0
+
+
 def test_the_words_of_control_reach_the_application() -> None:
     some = running()
     some._told(told.LoginUrl("https://control.test/a/1"), NOW)

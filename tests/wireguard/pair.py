@@ -7,7 +7,8 @@
     assert pair.kinds() == ["a initiation", "b response", "a transport", …]
 
 Time moves from event to event: the next datagram to arrive or the next deadline. After each turn of a device its
-`deadline()` must lie ahead, which is the promise that a driver of it relies on.
+`deadline()` must lie ahead, which is the promise that a driver of it relies on. Marks are saved at once, unless
+`saves_marks` of a side is False.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 from tests.wire import Wire
 from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey, NodePrivateKey
+from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.device import Device
-from tsnet.wireguard.facts import Established, Fact
+from tsnet.wireguard.facts import Established, Fact, MarkMoved
 
 UNIX_TIME = 1_700_000_000.0
+STRANGER = UdpAddress("203.0.113.1", 9)
 MAX_TURNS = 20_000
 KINDS = {1: "initiation", 2: "response", 3: "cookie", 4: "transport"}
 
@@ -39,6 +42,15 @@ def kind_of(datagram: bytes) -> str:
     return "keepalive" if datagram[0] == 4 and len(datagram) == 32 else KINDS.get(datagram[0], "foreign")
 
 
+def flood(pair: Pair, count: int, source: Destination = STRANGER, *, receiver: Side | None = None) -> list[bytes]:
+    """Initiations to one side, b, that pass mac1 and open to nothing."""
+    receiver = receiver or pair.b
+    maker, chance = CookieMaker(receiver.key), random.Random(count)
+    datagrams = [maker.add_macs(b"\1\0\0\0" + chance.randbytes(112), pair.now) for _ in range(count)]
+    receiver.device.receive([(source, datagrams)], pair.now)
+    return datagrams
+
+
 class Side:
     def __init__(self, name: str, device: Device, address: Destination) -> None:
         self.name = name
@@ -48,10 +60,18 @@ class Side:
         self.batches: list[tuple[Destination, int]] = []
         """(source, packets) of every authentic batch."""
         self.facts: list[Fact] = []
+        self.saves_marks = True
 
     @property
     def key(self) -> NodeKey:
         return self.device.public_key
+
+    def take_facts(self) -> None:
+        facts = self.device.take_facts()
+        self.facts += facts
+        for fact in facts:
+            if isinstance(fact, MarkMoved) and self.saves_marks:
+                self.device.mark_saved(fact.timestamp_mark)
 
     def established(self) -> int:
         return sum(isinstance(fact, Established) for fact in self.facts)
@@ -129,8 +149,8 @@ class Pair:
             for recipient, datagrams in side.device.transmit(self.now, 65_536):
                 for datagram in datagrams:
                     self._fly(side, recipient, datagram)
+            side.take_facts()
             if side.device.deadline() > self.now:
-                side.facts += side.device.take_facts()
                 return
         raise AssertionError(f"{side.name} stays due: {side.device.why()}")
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.wireguard import vectors
-from tests.wireguard.pair import UNIX_TIME, Pair, entropy, private_key
+from tests.wireguard.pair import UNIX_TIME, Pair, entropy, flood, private_key
 from tests.wireguard.snapshot import snapshot
-from tsnet.base.addresses import MAX_RUN_BYTES, DerpAddress, Destination, UdpAddress
+from tsnet.base.addresses import MAX_RUN_BYTES, DerpAddress, UdpAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodeKey
 from tsnet.wireguard.constants import RATE_BURST, UNDER_LOAD_HANDSHAKES
 from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.device import HANDSHAKES_PER_TURN, Device
-from tsnet.wireguard.facts import Established, MarkMoved
+from tsnet.wireguard.facts import Established
 
 DATA = b"data".ljust(16, b"\0")
 ELSEWHERE = UdpAddress("203.0.113.1", 9)
@@ -57,6 +57,7 @@ def test_the_computed_handshake_byte_for_byte() -> None:
     )
     initiator.add_peer(responder.public_key)
     responder.add_peer(initiator.public_key)
+    initiator.mark_saved(wall_offset + 1)
     initiator.send_keepalive(responder.public_key, 0.0)
     assert initiator.transmit(0.0, 10_000) == [(responder.public_key, [vectors.INITIATION])]
     assert responder.receive([(ELSEWHERE, [vectors.INITIATION])], 0.0) == []
@@ -319,36 +320,7 @@ def test_a_peer_that_has_our_new_key_is_no_peer_any_more(pair: Pair) -> None:
     assert not pair.a.device.has_peer(pair.a.key)
 
 
-# --- marks ------------------------------------------------------------------------------------------------------
-
-
-def test_a_restart_with_its_mark_is_accepted_under_a_clock_that_went_back(pair: Pair) -> None:
-    pair.establish()
-    (mark,) = [UNIX_TIME + 600]
-    for timestamp_mark, accepted in ((None, False), (mark, True)):
-        reborn = Device(
-            private_key(2),
-            entropy=entropy(7),
-            wall_offset=pair.a.device.wall_offset - 3600,
-            timestamp_mark=timestamp_mark,
-        )
-        reborn.add_peer(pair.b.key)
-        reborn.send([(pair.b.key, [DATA])], pair.now + 1)
-        ((_, datagrams),) = reborn.transmit(pair.now + 1, 10_000)
-        pair.b.device.receive([(pair.a.address, datagrams)], pair.now + 1)
-        assert bool(pair.b.device.transmit(pair.now + 1, 10_000)) is accepted
-        assert [type(fact) for fact in reborn.take_facts()] == [MarkMoved]
-
-
 # --- load -------------------------------------------------------------------------------------------------------
-
-
-def flood(pair: Pair, count: int, source: Destination = ELSEWHERE) -> list[bytes]:
-    """Initiations to b that pass mac1 and open to nothing."""
-    maker, chance = CookieMaker(pair.b.key), random.Random(count)
-    datagrams = [maker.add_macs(b"\1\0\0\0" + chance.randbytes(112), pair.now) for _ in range(count)]
-    pair.b.device.receive([(source, datagrams)], pair.now)
-    return datagrams
 
 
 def test_handshakes_are_paid_under_a_budget(pair: Pair) -> None:

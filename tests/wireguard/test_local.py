@@ -14,8 +14,18 @@ def local(mark: float | None = None) -> Local[str]:
     return Local(private_key(1), entropy(1), mtu=1280, wall_offset=500.0, timestamp_mark=mark)
 
 
+def stamp(ours: Local[str], now: float) -> bytes | None:
+    """As a device with a disk gets it: the mark is saved when it is wanted."""
+    found = ours.timestamp(now)
+    if found is None:
+        ours.timestamps.mark_saved(ours.timestamps.wanted)
+        found = ours.timestamp(now)
+    return found
+
+
 def test_a_stamp_is_of_the_wall_clock() -> None:
     ours = local()
+    ours.timestamps.mark_saved(2000.0)
     assert ours.timestamp(100.0) == encode(600_000_000_000)
     ours.wall_offset = 900.0
     assert ours.timestamp(100.0) == encode(1_000_000_000_000)
@@ -24,14 +34,29 @@ def test_a_stamp_is_of_the_wall_clock() -> None:
 def test_a_moved_mark_becomes_a_fact_once() -> None:
     ours = local()
     for second in range(700):
-        ours.timestamp(float(second))
+        assert stamp(ours, float(second))
     assert ours.facts == [MarkMoved(1100.0), MarkMoved(1700.0)]
 
 
 def test_a_mark_is_where_a_new_life_begins() -> None:
     ours = local(mark=5000.0)
-    assert ours.timestamp(0.0) == encode(5_000_000_000_000)
+    assert stamp(ours, 0.0) == encode(5_000_000_000_000)
     assert ours.facts == [MarkMoved(5600.0)]
+
+
+def test_a_mark_that_is_not_saved_is_asked_for_again_after_a_while() -> None:
+    ours = local()
+    for tenth in range(200):
+        assert ours.timestamp(tenth / 10) is None
+    assert ours.facts == [MarkMoved(1100.0)] * 4
+
+
+def test_a_mark_that_does_not_suffice_any_more_is_followed_by_another_at_once() -> None:
+    ours = local()
+    assert ours.timestamp(0.0) is None
+    ours.wall_offset += 3600
+    assert ours.timestamp(1.0) is ours.timestamp(1.5) is None
+    assert ours.facts == [MarkMoved(1100.0), MarkMoved(4701.0)]
 
 
 def test_jitter_is_spread_over_its_range() -> None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.wireguard.pair import Pair, Side
+from tests.wireguard.pair import UNIX_TIME, Pair, Side
 from tests.wireguard.snapshot import snapshot
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.keys import NodeKey
@@ -23,6 +23,7 @@ from tsnet.wireguard.constants import (
 from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.facts import Established, GaveUp, Heard
 from tsnet.wireguard.peer import Peer
+from tsnet.wireguard.tai64n import Timestamps
 
 DATA = b"data".ljust(16, b"\0")
 
@@ -645,8 +646,9 @@ def test_a_reset_keeps_what_is_staged(pair: Pair) -> None:
 
 def test_a_reset_forgets_sessions_and_time_stamps(pair: Pair) -> None:
     pair.establish()
-    pair.a.device.wall_offset -= 86_400
-    pair.a.device._local.timestamps = type(pair.a.device._local.timestamps)()
+    pair.a.device.set_wall_offset(UNIX_TIME - 86_400 - pair.now, pair.now)
+    pair.a.device._local.timestamps = Timestamps()
+    pair.a.device.mark_saved(UNIX_TIME)
     pair.b.device.reset_peer(pair.a.key, pair.now)
     pair.a.device.reset_peer(pair.b.key, pair.now)
     pair.send(pair.a, DATA)

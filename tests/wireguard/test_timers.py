@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -64,6 +65,39 @@ def test_early_retries_count_from_the_first() -> None:
         times.append(round(at - NOW, 6))
     assert times[:6] == list(EARLY_RETRIES)
     assert times[6:] == [7.5, 12.6, 17.7]  # from the last, every REKEY_TIMEOUT and jitter
+
+
+def test_an_initiation_held_for_the_mark_asks_again_after_rekey_timeout_and_is_due_when_released() -> None:
+    timers = Timers()
+    timers.initiation_held(NOW)
+    assert timers.is_initiating
+    assert armed(timers) == {"retransmit_at": REKEY_TIMEOUT}
+    timers.initiation_released(NOW + 1)
+    assert armed(timers) == {"retransmit_at": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("event", "at"),
+    [
+        (lambda timers: timers.initiation_sent(NOW, 0.1, early=False), REKEY_TIMEOUT + 0.1),
+        (lambda timers: timers.initiation_put_off(NOW + 7), 7.0),
+        (lambda timers: timers.handshake_completed(), math.inf),
+    ],
+    ids=["sent", "put off", "completed"],
+)
+def test_a_mark_releases_only_what_still_waits_for_it(event: Callable[[Timers], None], at: float) -> None:
+    timers = Timers()
+    timers.initiation_held(NOW)
+    event(timers)
+    timers.initiation_released(NOW + 1)
+    assert round(timers.retransmit_at - NOW, 6) == at
+
+
+def test_what_is_put_off_comes_no_sooner() -> None:
+    timers = Timers()
+    timers.initiation_sent(NOW, 0.1, early=False)
+    timers.initiation_put_off(NOW + 1)
+    assert armed(timers) == {"retransmit_at": REKEY_TIMEOUT + 0.1}
 
 
 def test_a_late_turn_leaves_out_the_retries_that_it_overtook() -> None:

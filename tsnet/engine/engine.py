@@ -61,6 +61,8 @@ class Engine:
         self.ingress = Ingress(Routes(), self.packet_filter)
         self.egress = Egress(Routes(), self.packet_filter)
         self.timestamp_mark = timestamp_mark
+        """The one to be saved: `take_mark` says when, `mark_saved` is the answer."""
+        self._mark_moved = False
         self._now = now
         self._peers: dict[NodeKey, Node] = {}
         self.dropped: Counter[str] = Counter()
@@ -96,6 +98,19 @@ class Engine:
 
     def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
         self.device.set_private_key(node_key, now)
+
+    def take_mark(self) -> float | None:
+        """The time stamps' mark, each time that it must be saved; None otherwise. Ask after `transmit`."""
+        moved, self._mark_moved = self._mark_moved, False
+        return self.timestamp_mark if moved else None
+
+    def mark_saved(self, mark: float) -> None:
+        """That mark rests where the next start finds it: handshakes that wait for it are due."""
+        self.device.mark_saved(mark)
+
+    def set_wall_offset(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set: Unix time = now + wall_offset."""
+        self.device.set_wall_offset(wall_offset, now)
 
     def relay_connected(self, region: int, now: float) -> None:
         """Peers behind that relay can be reached: handshakes that wait go out at once."""
@@ -181,7 +196,7 @@ class Engine:
             elif type(fact) is Established:
                 self._advertise(fact.key, now)
             elif type(fact) is MarkMoved:
-                self.timestamp_mark = fact.timestamp_mark
+                self.timestamp_mark, self._mark_moved = fact.timestamp_mark, True
 
     def deadline(self) -> float:
         if self.ingress.replies:

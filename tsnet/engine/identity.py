@@ -19,7 +19,7 @@ from tsnet.errors import ConfigError
 class Identity:
     """registered: control has accepted the node key once, so an auth key is not needed again.
 
-    timestamp_mark: Unix seconds below which no WireGuard handshake of this node key may be stamped any more.
+    timestamp_mark: Unix seconds. The next start stamps no WireGuard handshake below it; all that were made lie below.
     ephemeral: whether control was asked to remove the node when it goes offline. None: the store did not keep that.
     """
 

@@ -250,8 +250,10 @@ class Node:
         effects = self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
         self._take_relay_facts(now)
-        if self.engine.timestamp_mark != self.identity.timestamp_mark:
-            self._remember(timestamp_mark=self.engine.timestamp_mark)
+        mark = self.engine.take_mark()
+        if mark is not None:
+            self.identity = attrs.evolve(self.identity, timestamp_mark=mark)
+            self._facts.append(facts.IdentityChanged(self.identity))  # again, if it was not saved the last time
         return udp, effects
 
     def deadline(self) -> float:
@@ -264,7 +266,11 @@ class Node:
         )
 
     def take_facts(self) -> list[facts.Fact]:
+        """News, in order. Whoever takes an IdentityChanged saves it before the next `transmit`."""
         found, self._facts = self._facts, []
+        for fact in found:
+            if isinstance(fact, facts.IdentityChanged) and fact.identity.timestamp_mark is not None:
+                self.engine.mark_saved(fact.identity.timestamp_mark)
         return found
 
     def take_ready(self) -> list[Endpoint]:
@@ -396,7 +402,7 @@ class Node:
 
     def _rotate(self, private: NodePrivateKey, old: NodePrivateKey | None, now: float) -> None:
         """From now on this node has another key: it is saved first, then used."""
-        self._remember(node_key=private, old_node_key=old, registered=False, timestamp_mark=None)
+        self._remember(node_key=private, old_node_key=old, registered=False)
         self.engine.set_node_key(private, now)
         self.relays.set_private_key(private)
         self._expired = False

@@ -70,9 +70,12 @@ Down = tuple[Recipient, list[bytes]]
 
 
 class Device:
-    """entropy: n -> n random bytes. wall_offset: unix time = now + wall_offset.
+    """entropy: n -> n random bytes. wall_offset: Unix time = now + wall_offset.
 
-    timestamp_mark: the last `MarkMoved` fact of this key's previous life, or None. mtu: of the packets inside.
+    timestamp_mark: the mark that this key's previous life saved last, or None. mtu: of the packets inside.
+
+    No initiation leaves that is stamped above the saved mark: whoever drives the device answers each `MarkMoved` fact
+    by saving it, then calls `mark_saved`. One that has nothing to save to calls it at once.
     """
 
     def __init__(
@@ -100,14 +103,6 @@ class Device:
     @property
     def public_key(self) -> NodeKey:
         return self._local.identity.public
-
-    @property
-    def wall_offset(self) -> float:
-        return self._local.wall_offset
-
-    @wall_offset.setter
-    def wall_offset(self, offset: float) -> None:
-        self._local.wall_offset = offset
 
     # --- peers ----------------------------------------------------------------------------------------------
 
@@ -174,6 +169,17 @@ class Device:
         for peer in self._peers.values():
             peer.identity_changed(now)
             self._alarms.arm(peer)
+
+    def mark_saved(self, mark: float) -> None:
+        """The mark of a `MarkMoved` fact rests where the next start finds it: what waits for it is due."""
+        self._local.timestamps.mark_saved(mark)
+        self._release_initiations()
+
+    def set_wall_offset(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set: Unix time = now + wall_offset. Stamps follow it, but never back."""
+        self._now = now
+        self._local.wall_offset = wall_offset
+        self._release_initiations()
 
     def suspended(self, now: float) -> None:
         """The clock has jumped (suspend, cloned machine): no key that may have been used elsewhere sends again."""
@@ -305,6 +311,11 @@ class Device:
             return None
         peer.receive_initiation(opened, source, now)
         return peer
+
+    def _release_initiations(self) -> None:
+        for peer in self._peers.values():
+            peer.release_initiation(self._now)
+            self._alarms.arm(peer)
 
     def _owner(self, index: bytes) -> Peer | None:
         peer = self._indices.owners.get(int.from_bytes(index, "little"))

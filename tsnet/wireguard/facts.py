@@ -36,7 +36,10 @@ class GaveUp:
 
 @attrs.frozen
 class MarkMoved:
-    """Persist this as the next start's `timestamp_mark`."""
+    """Initiations wait until this is saved as the next start's `timestamp_mark`, and `Device.mark_saved` has said so.
+
+    It comes again every REKEY_TIMEOUT for as long as they wait.
+    """
 
     timestamp_mark: float
 

@@ -8,7 +8,8 @@
 
 Whatever asks for a handshake gets at most one initiation at a time: `request_initiation` does nothing while one is
 out, and waits until REKEY_TIMEOUT after the last handshake message, a response included (towards a peer that
-never answered: until the first of EARLY_RETRIES).
+never answered: until the first of EARLY_RETRIES). An initiation whose time stamp no saved mark covers is held until
+there is such a mark; everything else goes on meanwhile.
 
 Source: WireGuard §6; wireguard-go device/send.go, receive.go, timers.go.
 Not here: who the message is from (`device`), when the timers come (`timers`), the keys' order (`keypairs`).
@@ -197,6 +198,10 @@ class Peer:
         earliest = self.handshake_sent_at + self._handshake_gap()
         self.timers.retransmit_at = now if now >= earliest else earliest + self._local.jitter()
 
+    def release_initiation(self, now: float) -> None:
+        """The time stamps' mark is saved, or the wall clock was set: what waits for that is stamped."""
+        self.timers.initiation_released(now)
+
     def path_gained(self, now: float) -> None:
         """What was sent before went nowhere: a handshake that waits starts over."""
         if self.timers.is_initiating:
@@ -236,11 +241,15 @@ class Peer:
 
     def _initiate(self, now: float) -> None:
         local = self._local
+        stamp = local.timestamp(now)
+        if stamp is None:
+            self.timers.initiation_held(now)
+            return
         self._abandon_initiation()
         sender = local.indices.allocate(self)
         try:
             initiated, message = handshake.create_initiation(
-                local.identity, self.remote(), sender, local.ephemeral(), local.timestamp(now)
+                local.identity, self.remote(), sender, local.ephemeral(), stamp
             )
         except MalformedError:  # a key of low order: no handshake with it can ever succeed
             local.indices.release(sender)
@@ -289,8 +298,8 @@ class Peer:
         self.timers.authenticated_received(now)
         local.facts.append(Heard(self.key, source))
         self._send_handshake(responded.response.encode(), now)
-        if self.timers.is_initiating:  # theirs is as good as ours: give it time
-            self.timers.retransmit_at = max(self.timers.retransmit_at, now + self._handshake_gap() + local.jitter())
+        if self.timers.is_initiating:
+            self.timers.initiation_put_off(now + self._handshake_gap() + local.jitter())
 
     # --- handshakes: both -----------------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@
 
 A responder drops an initiation whose stamp is not above the last one it accepted. Hence
 - each stamp is at least one tick (16.777216 ms, the step of the whitened nanoseconds) after the previous one;
-- all stamps lie below a *mark* that is kept on disk. A stamp that reaches it moves it ten minutes ahead, which is
-  the only time anything is written; a process starts at its mark or at the wall clock, whichever is later.
+- all stamps lie below a *mark* that has been saved before. A stamp that would reach it is not given out, and asks for a
+  mark ten minutes ahead, which is the only time anything is saved; a process starts at its mark or at the wall clock,
+  whichever is later.
 
 Source: wireguard-go tai64n/tai64n.go; https://cr.yp.to/libtai/tai64.html.
 Not here: the wall clock, and the disk.
@@ -36,31 +37,30 @@ def encode(unix_nanoseconds: int) -> bytes:
 class Timestamps:
     """The source of our stamps.
 
-    mark: unix seconds, as `take_mark` once returned them, or None in a new installation.
+    mark: Unix seconds, the last one that was saved, or None in a new installation.
     """
 
-    __slots__ = ("_latest", "_mark", "_reached")
+    __slots__ = ("_latest", "_saved", "wanted")
 
     def __init__(self, mark: float | None = None) -> None:
-        self._mark = 0 if mark is None else math.ceil(mark)
-        self._latest = self._mark * _SECOND - TICK
-        self._reached = False
+        self._saved = 0 if mark is None else math.ceil(mark)
+        self._latest = self._saved * _SECOND - TICK
+        self.wanted = self._saved
+        """The mark to be saved, Unix seconds: above the saved one after `next` has returned None."""
 
-    def next(self, unix_time: float) -> bytes:
-        """A stamp for this moment, later than every one before."""
+    def next(self, unix_time: float) -> bytes | None:
+        """A stamp for this moment, later than every one before. None if it would not lie below the saved mark."""
         stamp = max(_floor(int(unix_time * _SECOND)), _following(self._latest))
-        self._latest = stamp
-        if stamp >= self._mark * _SECOND:
-            self._mark = stamp // _SECOND + MARK_AHEAD
-            self._reached = True
-        return encode(stamp)
+        if stamp < self._saved * _SECOND:
+            self._latest = stamp
+            return encode(stamp)
+        if stamp >= self.wanted * _SECOND:
+            self.wanted = stamp // _SECOND + MARK_AHEAD
+        return None
 
-    def take_mark(self) -> float | None:
-        """The mark to persist, once after it has moved; None otherwise."""
-        if not self._reached:
-            return None
-        self._reached = False
-        return float(self._mark)
+    def mark_saved(self, mark: float) -> None:
+        """Stamps below this mark may be given out. One below an earlier mark takes nothing back."""
+        self._saved = max(self._saved, math.floor(mark))
 
 
 def _floor(unix_nanoseconds: int) -> int:

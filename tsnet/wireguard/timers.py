@@ -3,6 +3,7 @@
 | slot             | armed by                      | after                            | when it comes             |
 |------------------|-------------------------------|----------------------------------|---------------------------|
 | retransmit_at    | initiation sent               | EARLY_RETRIES, else 5 s + jitter | initiate again            |
+|                  | initiation held for the mark  | REKEY_TIMEOUT; `mark_saved`      | initiate                  |
 | give_up_at       | a handshake is wanted         | REKEY_ATTEMPT_TIME               | stop, drop what is staged |
 | keepalive_at     | data received                 | KEEPALIVE_TIMEOUT                | answer with a keepalive   |
 | new_handshake_at | data sent                     | NEW_HANDSHAKE_TIME + jitter      | nobody there: initiate    |
@@ -34,7 +35,7 @@ TIMERS = ("wipe_at", "give_up_at", "retransmit_at", "new_handshake_at", "keepali
 
 
 class Timers:
-    __slots__ = (*TIMERS, "_keepalive_again", "_series_from", "interval")
+    __slots__ = (*TIMERS, "_is_held", "_keepalive_again", "_series_from", "interval")
 
     def __init__(self, interval: float | None = None) -> None:
         self.wipe_at = self.give_up_at = self.retransmit_at = math.inf
@@ -42,6 +43,7 @@ class Timers:
         self.interval = math.inf if interval is None else interval
         self.persistent_at = math.inf if interval is None else -math.inf  # the first one makes the session
         self._keepalive_again = False
+        self._is_held = False  # `retransmit_at` is about an initiation that waits for the time stamps' mark
         self._series_from = -math.inf  # when the first initiation of the present series went out
 
     def deadline(self) -> float:
@@ -72,6 +74,7 @@ class Timers:
 
     def initiation_sent(self, now: float, jitter: float, *, early: bool) -> None:
         """early: the peer never answered, so that the first retries come soon."""
+        self._is_held = False
         if not self.is_in_series:
             self._series_from = now
         for after in EARLY_RETRIES if early else ():
@@ -80,6 +83,21 @@ class Timers:
                 return
         self.retransmit_at = now + REKEY_TIMEOUT + jitter
 
+    def initiation_held(self, now: float) -> None:
+        """It may not be stamped before a mark is saved; after REKEY_TIMEOUT the mark is asked for again."""
+        self._is_held = True
+        self.retransmit_at = now + REKEY_TIMEOUT
+
+    def initiation_released(self, now: float) -> None:
+        """What was held for the mark is due."""
+        if self._is_held:
+            self.retransmit_at = min(self.retransmit_at, now)
+
+    def initiation_put_off(self, until: float) -> None:
+        """The peer's handshake is as good as ours, so that ours has time."""
+        self._is_held = False
+        self.retransmit_at = max(self.retransmit_at, until)
+
     @property
     def is_in_series(self) -> bool:
         return self._series_from > -math.inf
@@ -87,6 +105,7 @@ class Timers:
     def series_ended(self) -> None:
         """A handshake completed, was given up, or is to start over: the next initiation is a first one."""
         self.retransmit_at = math.inf
+        self._is_held = False
         self._series_from = -math.inf
 
     def handshake_completed(self) -> None:

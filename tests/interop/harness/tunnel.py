@@ -62,6 +62,7 @@ class Tunnel:
         self.key, self.peer = node_public(private), peer
         self.now = time.monotonic()
         self.device = Device(private, entropy=os.urandom, wall_offset=time.time() - self.now)
+        self.device.mark_saved(time.time() + 86_400)  # it has no next life
         self.device.add_peer(peer, psk=psk, persistent_keepalive=persistent_keepalive)
         self.stack = Stack(entropy=os.urandom, now=self.now)
         self.stack.set_addresses(map(ip_address, addresses), self.now)
