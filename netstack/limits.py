@@ -1,9 +1,10 @@
-"""What is bounded for the whole stack: answers that nobody asked for, buffers' bytes, what one peer may take."""
+"""What is bounded for the whole stack: answers unasked, buffers' bytes, what one peer may take, the length of a run."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from typing import NamedTuple
 
 
 class TokenBucket:
@@ -23,6 +24,22 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class RunLimits(NamedTuple):
+    """How much one run may carry: what whoever sends it can take in one call.
+
+    packets: so many. size: bytes of all of them, with `overhead` more for each, which is what is put around a packet
+    below the stack. The defaults are those of a send with UDP_SEGMENT in Linux, over IPv4.
+    """
+
+    packets: int = 64
+    size: int = 65_507
+    overhead: int = 0
+
+    def count(self, length: int) -> int:
+        """Packets of that length in one run: one at least, however long it is."""
+        return max(min(self.packets, self.size // (length + self.overhead)), 1)
 
 
 class Shares:

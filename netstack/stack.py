@@ -5,8 +5,9 @@
     an own address -> turns round inside: what transmit makes for it is received at the next transmit
 
 Runs are `(link, [packets])` coming in and `(destination address, [packets])` going out: packets of one destination,
-equal in length but for the last, 64 KiB at most. A link is whatever the caller likes, hashable; connections remember
-theirs, and `hold` keeps what belongs to one from being made while there is no room below.
+equal in length but for the last, as many as the owner of the stack can send in one call. A link is whatever the caller
+likes, hashable; connections remember theirs, and `hold` keeps what belongs to one from being made while there is no
+room below.
 
 No packet makes `receive` raise: what is wrong is dropped and counted in `dropped`, by reason ("protocol: reason").
 Nothing calls back: `take_ready` tells which endpoints have changed.
@@ -24,6 +25,7 @@ from netstack import errors
 from netstack.fragments import Reassembler
 from netstack.icmp import IcmpEndpoint, IcmpLayer
 from netstack.ip import IPAddress, IpLayer
+from netstack.limits import RunLimits
 from netstack.tcp import states
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
@@ -40,8 +42,7 @@ from netstack.wire.packet import build_packet, first_fragment, lacks_headers
 DEFAULT_MTU = 1280
 DEFAULT_BUDGET = 256 * 1024
 DEFAULT_MEMORY = 256 * 1024 * 1024
-MAX_RUN_PACKETS = 49
-MAX_RUN_BYTES = 65_000
+DEFAULT_RUNS = RunLimits()
 
 LOOPBACK: Hashable = ("loopback",)
 """The link of packets from an own address to an own address."""
@@ -61,16 +62,23 @@ class Stack:
         nodelay: bool = False,
         congestion: str = "cubic",
         memory: int = DEFAULT_MEMORY,
+        max_run_packets: int = DEFAULT_RUNS.packets,
+        max_run_bytes: int = DEFAULT_RUNS.size,
+        run_overhead: int = DEFAULT_RUNS.overhead,
     ) -> None:
         """
         entropy: as many random bytes as asked for. mtu: of every link, 1280 at least. nodelay: new connections are
         without Nagle's algorithm. congestion: of new connections, "cubic" or "reno". memory: the ceiling of what
         all connections buffer together.
+
+        max_run_packets, max_run_bytes: of one run that `transmit` gives; a single packet may be longer. run_overhead:
+        bytes that are put around each packet below, which count for max_run_bytes.
         """
         self._ip = IpLayer(entropy, max(mtu, ipv6.MIN_MTU))
         if congestion not in CONGESTION:
             raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
-        self.options = Settings(nodelay=nodelay, congestion=congestion)
+        runs = RunLimits(max_run_packets, max_run_bytes, run_overhead)
+        self.options = Settings(nodelay=nodelay, congestion=congestion, runs=runs)
         """What may be set for all TCP connections."""
         self._tcp = TcpLayer(self._ip, self.options, memory=memory)
         self._udp = UdpLayer(self._ip)
@@ -215,7 +223,7 @@ class Stack:
         runs: list[tuple[bytes, list[bytes]]] = []
         outbox, self._ip.outbox, self._ip.outbox_bytes = self._ip.outbox, [], 0
         for destination, packet in outbox:
-            _append(runs, destination, packet)
+            _append(runs, destination, packet, self.options.runs)
             budget -= len(packet)
         self._tcp.transmit(now, budget, runs)
         return self._turn_round(runs)
@@ -376,16 +384,12 @@ class Stack:
         return None
 
 
-def _append(runs: list[tuple[bytes, list[bytes]]], destination: bytes, packet: bytes) -> None:
+def _append(runs: list[tuple[bytes, list[bytes]]], destination: bytes, packet: bytes, limits: RunLimits) -> None:
     """Add a single packet, to the last run if it fits there."""
     if runs and runs[-1][0] == destination:
         packets = runs[-1][1]
         first = len(packets[0])
-        if (
-            len(packets[-1]) == first >= len(packet)
-            and len(packets) < MAX_RUN_PACKETS
-            and (len(packets) + 1) * (first + 48) <= MAX_RUN_BYTES
-        ):
+        if len(packets[-1]) == first >= len(packet) and len(packets) < limits.count(first):
             packets.append(packet)
             return
     runs.append((destination, [packet]))

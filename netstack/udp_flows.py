@@ -7,7 +7,7 @@
 
 The peer is the link, which cannot be forged, or the source address where there is none.
 
-Source: Tailscale's netstack for the two times; RFC 4787 §4.3 asks for two minutes.
+Source: RFC 4787 §4.3 for the two minutes, and for a shorter time where a port's protocol is known to need no more.
 Not here: the decision (`udp_forward`), endpoints at ports of our own (`udp`).
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -149,6 +150,14 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
 def test_modules_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("netstack/**/*.py")), ids=lambda path: module_of(path))
+def test_netstack_knows_nothing_of_what_carries_it(path: Path) -> None:
+    found = re.search(
+        r"wireguard|tailscale|tailnet|tsnet|derp\b|relay", path.read_text(encoding="utf-8"), re.IGNORECASE
+    )
+    assert found is None, f"{path}: {found}"
 
 
 def is_door(path: Path) -> bool:

@@ -2,8 +2,8 @@
 
     a tail probe that is due -> what is lost -> new data, FIN -> acknowledgements that no data has carried
 
-A super-segment is one stretch of up to 64 KiB; it is cut into packets here and nowhere earlier. They share all of
-their header but sequence number and checksum, so a packet costs one `pack`, one `join` and its checksum:
+A super-segment is one stretch as long as a run may be; it is cut into packets here and nowhere earlier. They share all
+of their header but sequence number and checksum, so a packet costs one `pack`, one `join` and its checksum:
 
     | prefix: IP header, ports | seq, ack, offset, flags, window, checksum | tail: urgent, options | payload |
 
@@ -22,11 +22,6 @@ from netstack.tcp.activity import BUSY, WINDOW
 from netstack.tcp.tcb import LEAST_LIMIT, Tcb
 from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, PSH, SYN
-
-MAX_RUN_PACKETS = 49
-MAX_RUN_BYTES = 65_000
-_ENCAPSULATION = 48
-"""What WireGuard may add to each packet of a run, which must still fit one UDP_SEGMENT send."""
 
 PINGPONG = 0.04
 _WINDOW_MAX = 65_535
@@ -273,7 +268,7 @@ def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
 def _run_limit(tcb: Tcb, budget: int) -> int:
     """Payload of one run: whole segments, one at least."""
     packet = tcb.mss + tcb.header_size
-    return min(MAX_RUN_PACKETS, MAX_RUN_BYTES // (packet + _ENCAPSULATION), max(budget // packet, 1)) * tcb.mss
+    return min(tcb.settings.runs.count(packet), max(budget // packet, 1)) * tcb.mss
 
 
 def _emit(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:

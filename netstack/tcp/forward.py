@@ -7,7 +7,7 @@ Destinations are addresses that are not the stack's own, and with `unbound` its 
 The peer sends its SYN again meanwhile; that changes nothing. What nobody decides within 75 seconds is forgotten.
 Over the limit a SYN is dropped, and counted.
 
-Source: gVisor's tcp.Forwarder and Tailscale's limits on connections in flight, for the shape.
+Source: gVisor's tcp.Forwarder, for the shape.
 Not here: the connection beyond, and copying between the two; each side's window closes when its buffer is full.
 """
 

@@ -6,8 +6,7 @@ Nobody can lock others out. One remote address has at most two thirds of the hal
 a new SYN pushes out the oldest of whoever has most, unless that is its own sender: then it is dropped. The last
 acknowledgement of a handshake that finds the queue full is dropped too. The peer tries again.
 
-Source: RFC 9293 §3.10.7.2, RFC 4987 §3.4 (recycling the oldest half-open one); the share is that of Tailscale's
-netstack.
+Source: RFC 9293 §3.10.7.2, RFC 4987 §3.4 (recycling the oldest half-open one).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reno: one segment more a round trip, half as much after a loss.
 
-Source: RFC 5681 as it stands. The slow, obvious twin in tests, and what Tailscale's Go stack uses.
+Source: RFC 5681 as it stands. The slow, obvious twin in tests.
 """
 
 from __future__ import annotations

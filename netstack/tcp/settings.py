@@ -7,6 +7,10 @@ Defaults are those of Linux, but for Nagle and the strategy, which `Stack` is gi
 
 from __future__ import annotations
 
+from netstack.limits import RunLimits
+
+_DEFAULT_RUNS = RunLimits()
+
 
 class Settings:
     """One instance a stack."""
@@ -20,6 +24,7 @@ class Settings:
         "orphan_retries",
         "reordering",
         "retries",
+        "runs",
         "sack",
         "slow_start_after_idle",
         "syn_retries",
@@ -29,9 +34,10 @@ class Settings:
         "window_scaling",
     )
 
-    def __init__(self, *, nodelay: bool = False, congestion: str = "cubic") -> None:
+    def __init__(self, *, nodelay: bool = False, congestion: str = "cubic", runs: RunLimits = _DEFAULT_RUNS) -> None:
         self.nodelay = nodelay
         self.congestion = congestion
+        self.runs = runs
         self.timestamps = self.sack = self.dsack = self.window_scaling = True
         self.syn_retries, self.synack_retries = 6, 5
         self.retries = 15

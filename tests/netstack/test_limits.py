@@ -1,8 +1,10 @@
-"""A token bucket on a hand clock; shares; memory."""
+"""A token bucket on a hand clock; shares; memory; runs."""
 
 from __future__ import annotations
 
-from netstack.limits import Memory, Shares, TokenBucket
+import pytest
+
+from netstack.limits import Memory, RunLimits, Shares, TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -57,3 +59,20 @@ def test_a_share_is_given_whole_or_not_at_all() -> None:
 
 def test_the_smallest_whole_goes_to_one() -> None:
     assert [Shares(0).take("one"), Shares(1).take("one")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("limits", "length", "count"),
+    [
+        (RunLimits(), 1280, 51),
+        (RunLimits(), 1000, 64),
+        (RunLimits(overhead=48), 1280, 49),
+        (RunLimits(packets=3), 40, 3),
+        (RunLimits(size=2559), 1280, 1),
+        (RunLimits(size=2560), 1280, 2),
+        (RunLimits(size=2560, overhead=1), 1280, 1),
+        (RunLimits(packets=0, size=0), 65_535, 1),
+    ],
+)
+def test_packets_of_one_run(limits: RunLimits, length: int, count: int) -> None:
+    assert limits.count(length) == count

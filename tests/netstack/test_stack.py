@@ -236,6 +236,17 @@ def test_idle_connections_are_small() -> None:
     assert size / (2 * count) < 4096
 
 
+def test_single_packets_make_runs_that_the_owner_can_send() -> None:
+    entropy = random.Random(1).randbytes
+    stack = Stack(entropy=entropy, now=NOW, max_run_packets=3, max_run_bytes=2600, run_overhead=100)
+    stack.set_addresses([A4], NOW)
+    endpoint = stack.open_udp(9)
+    for size in (10, 10, 10, 10, 5, 10, 1200, 1200, 1200):
+        endpoint.send(bytes(size), NOW, B4, 9)
+    sizes = [[len(packet) - 28 for packet in packets] for _, packets in stack.transmit(NOW)]
+    assert sizes == [[10, 10, 10], [10, 5], [10], [1200], [1200], [1200]]
+
+
 def test_own_packets_do_not_leave() -> None:
     stack = new_stack(A4)
     endpoint = stack.open_udp(53)

@@ -24,6 +24,9 @@ SERVICE_ADDRESSES = (IPv4Address("100.100.100.100"), IPv6Address("fd7a:115c:a1e0
 MAX_RUN_BYTES = 65_535
 """What one UDP_SEGMENT send and one TCP super-segment can carry."""
 
+MAX_RUN_PAYLOAD = MAX_RUN_BYTES - 28
+"""The datagrams of one run together: less the headers of UDP and IPv4, which a send has once."""
+
 MAX_RUN_PACKETS = 49
 """Datagrams of one run: 49 x 1312 bytes stay below the 65,507 of a UDP payload; the kernel's limit is 64."""
 
@@ -62,7 +65,7 @@ def into_runs(destination: T, packets: Iterable[bytes]) -> list[tuple[T, list[by
     for packet in packets:
         length = len(packet)
         if run and (
-            length > size or len(run[-1]) < size or total + length > MAX_RUN_BYTES - 28 or len(run) >= MAX_RUN_PACKETS
+            length > size or len(run[-1]) < size or total + length > MAX_RUN_PAYLOAD or len(run) >= MAX_RUN_PACKETS
         ):
             runs.append((destination, run))
             run = []

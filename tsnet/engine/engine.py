@@ -18,7 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 from netstack import Stack
-from tsnet.base.addresses import DerpAddress, Destination, IPPrefix, UdpAddress
+from tsnet.base.addresses import (
+    MAX_RUN_PACKETS,
+    MAX_RUN_PAYLOAD,
+    DerpAddress,
+    Destination,
+    IPPrefix,
+    UdpAddress,
+)
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.disco.paths import Paths
@@ -29,10 +36,15 @@ from tsnet.engine.ingress import Ingress
 from tsnet.netmap.model import NetMap, Node
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.netmap.routes import Routes
+from tsnet.wireguard.constants import PADDING
 from tsnet.wireguard.device import Device
 from tsnet.wireguard.facts import Established, Heard, MarkMoved
+from tsnet.wireguard.messages import TRANSPORT_OVERHEAD
 
 MTU = 1280
+SEALING_OVERHEAD = TRANSPORT_OVERHEAD + PADDING
+"""What WireGuard adds to a packet at most."""
+
 ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED", "fragments", "udp", "icmp"})
 """What need not end before the node does: connections whose peer has acknowledged all, and what nobody waits for."""
 
@@ -57,7 +69,15 @@ class Engine:
         self.device = Device(node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU)
         self.paths = Paths(disco_key, entropy=entropy)
         self.disco_key = disco_public(disco_key)
-        self.stack = Stack(entropy=entropy, mtu=MTU, now=now, nodelay=True)  # as Go does
+        self.stack = Stack(
+            entropy=entropy,
+            mtu=MTU,
+            now=now,
+            nodelay=True,  # as Go does
+            max_run_packets=MAX_RUN_PACKETS,
+            max_run_bytes=MAX_RUN_PAYLOAD,
+            run_overhead=SEALING_OVERHEAD,
+        )
         self.ingress = Ingress(Routes(), self.packet_filter)
         self.egress = Egress(Routes(), self.packet_filter)
         self.timestamp_mark = timestamp_mark

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from tsnet.base.addresses import MAX_RUN_BYTES, Destination, into_runs
+from tsnet.base.addresses import MAX_RUN_PAYLOAD, Destination, into_runs
 from tsnet.base.keys import NodeKey
 
 MAX_DATAGRAMS = 16_384
 
 Recipient = NodeKey | Destination
 """A peer, by whichever path it has; or, for a cookie reply, just the source of what is answered."""
-
-_UDP_PAYLOAD = MAX_RUN_BYTES - 28
 
 
 class Outbox:
@@ -38,7 +36,7 @@ class Outbox:
             self._dropped["outbox full"] += len(run)
             return
         self._datagrams += len(run)
-        if len(run[0]) * len(run) <= _UDP_PAYLOAD:
+        if len(run[0]) * len(run) <= MAX_RUN_PAYLOAD:
             self._runs.append((recipient, run))
         else:
             self._runs.extend(into_runs(recipient, run))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netstack.limits import RunLimits
 from netstack.tcp import emit, states
 from netstack.tcp.reassembly import OutOfOrder
 from netstack.tcp.tcb import Tcb
@@ -273,7 +274,6 @@ def test_stamps_and_window_are_on_every_segment() -> None:
         assert seen.options.timestamps is not None
         assert seen.window > 0
         assert seen.ack == 1
-    assert emit.MAX_RUN_PACKETS == 49
 
 
 @pytest.mark.parametrize("rest", [-1, 0, 1])
@@ -521,15 +521,30 @@ def test_a_run_is_as_many_packets_as_the_budget_pays(budget: int) -> None:
     ("mtu", "segment", "count"),
     [(1280, 65_535, 48), (1280, 1000, 49), (8000, 65_535, 8), (8000, 1538, 39), (8000, 2412, 26)],
 )
-def test_a_run_is_49_packets_and_65000_bytes_at_most(mtu: int, segment: int, count: int) -> None:
-    """With 48 bytes for what WireGuard adds to each: one UDP_SEGMENT send."""
+def test_a_run_is_as_long_as_the_owner_of_the_stack_can_send(mtu: int, segment: int, count: int) -> None:
     pair = Pair(mtu=mtu)
+    pair.a.options.runs = RunLimits(packets=49, size=65_000, overhead=48)
     client, _ = pair.connected()
     client.set_max_segment(segment)
     client._tcb.congestion.cwnd = 1e6
     client.write(bytes(200_000), pair.now)
     runs = pair.a.transmit(pair.now, 10_000_000)
     assert len(runs[0][1]) == count
+
+
+def test_a_packet_that_is_longer_than_a_run_may_be_goes_alone() -> None:
+    pair = Pair(mtu=9000)
+    pair.a.options.runs = RunLimits(size=5000)
+    client, server = pair.connected()
+    client.write(bytes(20_000), pair.now)
+    runs = drain(pair.a, pair.now)
+    assert {len(packets) for _, packets in runs} == {1}
+    pair.b.receive([("a", packets_of(runs))], pair.now)
+    assert server.readable
+
+
+def test_data_leaves_where_one_packet_fills_a_run() -> None:
+    exchange(Pair(mtu=65_535), bytes(200_000), bytes(200_000))
 
 
 # repairs --------------------------------------------------------------------------------------------------------

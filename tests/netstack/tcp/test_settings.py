@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netstack import Stack
+from netstack.limits import RunLimits
 from netstack.tcp.settings import Settings
 from tests.netstack.peer import Peer
 
@@ -52,6 +53,9 @@ def test_everything_linux_has_on_is_on() -> None:
 def test_what_the_stack_is_given_is_what_its_connections_have() -> None:
     stack = Stack(entropy=bytes, nodelay=True, congestion="reno")
     assert (stack.options.nodelay, stack.options.congestion) == (True, "reno")
+    stack = Stack(entropy=bytes, max_run_packets=3, max_run_bytes=4000, run_overhead=5)
+    assert stack.options.runs == RunLimits(packets=3, size=4000, overhead=5)
+    assert Stack(entropy=bytes).options.runs == RunLimits(packets=64, size=65_507, overhead=0)
     assert Stack(entropy=bytes)._tcp.memory.ceiling == 256 << 20
     assert Stack(entropy=bytes, memory=1000)._tcp.memory.ceiling == 1000
 
