@@ -22,8 +22,13 @@ code in `TcpConnection.error` (or `UdpEndpoint.error`), from this table:
 from __future__ import annotations
 
 import errno
+from typing import Final
 
-REFUSED, RESET, TIMEOUT, UNREACHABLE, ABORTED = "refused", "reset", "timeout", "unreachable", "aborted"
+REFUSED: Final = "refused"
+RESET: Final = "reset"
+TIMEOUT: Final = "timeout"
+UNREACHABLE: Final = "unreachable"
+ABORTED: Final = "aborted"
 
 
 class NetstackError(Exception):

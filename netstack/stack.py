@@ -44,6 +44,9 @@ DEFAULT_BUDGET = 256 * 1024
 DEFAULT_MEMORY = 256 * 1024 * 1024
 DEFAULT_RUNS = RunLimits()
 
+FRAGMENTS, UDP, FLOWS, ICMP = "fragments", "udp", "flows", "icmp"
+"""What `Stack.connections` counts beside the states of TCP."""
+
 LOOPBACK: Hashable = ("loopback",)
 """The link of packets from an own address to an own address."""
 
@@ -108,8 +111,8 @@ class Stack:
         """How many of what the tables hold: TCP connections by state, half-reassembled datagrams, bound endpoints,
         forwarded flows of UDP."""
         counts = Counter(states.NAMES[tcb.state] for tcb in self._tcp.connections.values())
-        counts.update(TIME_WAIT=len(self._tcp.time_wait), fragments=len(self._fragments))
-        counts.update(udp=len(self._udp), flows=len(self._flows), icmp=len(self._icmp))
+        counts.update({states.NAMES[states.TIME_WAIT]: len(self._tcp.time_wait), FRAGMENTS: len(self._fragments)})
+        counts.update({UDP: len(self._udp), FLOWS: len(self._flows), ICMP: len(self._icmp)})
         return +counts
 
     def set_addresses(self, addresses: Iterable[IPAddress], now: float) -> None:

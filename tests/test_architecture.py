@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from netstack import errors
+from netstack.tcp import states
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("netstack/**/*.py"), *ROOT.glob("tsnet/**/*.py")])
 
@@ -158,6 +161,20 @@ def test_netstack_knows_nothing_of_what_carries_it(path: Path) -> None:
         r"wireguard|tailscale|tailnet|tsnet|derp\b|relay", path.read_text(encoding="utf-8"), re.IGNORECASE
     )
     assert found is None, f"{path}: {found}"
+
+
+STACK_WORDS = {errors.REFUSED, errors.RESET, errors.TIMEOUT, errors.UNREACHABLE, errors.ABORTED, *states.NAMES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+def test_what_the_stack_says_is_compared_with_its_constants(path: Path) -> None:
+    """Error codes and names of states, wherever netstack is imported: a word that is misspelt would never be equal."""
+    if room_of(module_of(path)) != "netstack" and not any(name.startswith("netstack") for name in imports(path)):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        compared = isinstance(node, ast.Compare | ast.MatchValue | ast.Set)
+        words = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)} if compared else set()
+        assert not words & STACK_WORDS, f"{path}:{getattr(node, 'lineno', 0)} compares with {words & STACK_WORDS}"
 
 
 def is_door(path: Path) -> bool:

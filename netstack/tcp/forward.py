@@ -73,10 +73,10 @@ class PendingConnection:
     def refuse(self, now: float, how: Literal["reset", "icmp"] = "reset") -> None:
         """Turn the SYN down, as a host without that port or as a router without a way."""
         self._decide()
-        if how == "reset":
-            self._forwarder.on_refuse(self._source, self._destination, self._header, self._segment, now)
-        else:
+        if how == "icmp":
             self._forwarder.on_refuse_by_icmp(self._source, self._destination, self._segment, now)
+        else:
+            self._forwarder.on_refuse(self._source, self._destination, self._header, self._segment, now)
 
     def _decide(self) -> None:
         if not self._forwarder.release(self):

@@ -30,3 +30,8 @@ def test_codes_are_documented() -> None:
     assert errors.__doc__ is not None
     for code in (errors.REFUSED, errors.RESET, errors.TIMEOUT, errors.UNREACHABLE, errors.ABORTED):
         assert f"`{code}`" in errors.__doc__
+
+
+def test_codes_are_the_strings_that_programs_compare_with() -> None:
+    codes = [errors.REFUSED, errors.RESET, errors.TIMEOUT, errors.UNREACHABLE, errors.ABORTED]
+    assert codes == ["refused", "reset", "timeout", "unreachable", "aborted"]

@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
-from netstack import Stack
+from netstack import Stack, stack
+from netstack.tcp import states
 from tsnet.base.addresses import (
     MAX_RUN_PACKETS,
     MAX_RUN_PAYLOAD,
@@ -45,7 +46,14 @@ MTU = 1280
 SEALING_OVERHEAD = TRANSPORT_OVERHEAD + PADDING
 """What WireGuard adds to a packet at most."""
 
-ENDED = frozenset({"TIME_WAIT", "FIN_WAIT_2", "CLOSED", "fragments", "udp", "icmp"})
+ENDED = frozenset(
+    {
+        *(states.NAMES[state] for state in (states.TIME_WAIT, states.FIN_WAIT_2, states.CLOSED)),
+        stack.FRAGMENTS,
+        stack.UDP,
+        stack.ICMP,
+    }
+)
 """What need not end before the node does: connections whose peer has acknowledged all, and what nobody waits for."""
 
 UDP = 0

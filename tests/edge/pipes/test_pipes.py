@@ -329,7 +329,6 @@ def test_an_application_in_another_thread() -> None:
         ("timeout", DialTimeout, TimeoutError),
         ("unreachable", HostUnreachable, OSError),
         ("aborted", StreamReset, ConnectionResetError),
-        ("closed", NotUp, RuntimeError),
         ("reset", StreamReset, ConnectionResetError),
         ("anything else", StreamReset, ConnectionResetError),
     ],

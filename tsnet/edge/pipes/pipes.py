@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from netstack import TcpConnection
+from netstack import TcpConnection, errors
 from tsnet.edge.pipes.waiters import Runner, Waiters
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
@@ -236,13 +236,11 @@ def stream_error(code: str, remote: tuple[str, int]) -> Error:
     """The stack's error code as the error that a stream raises."""
     peer = f"{remote[0]}:{remote[1]}"
     match code:
-        case "timeout":
+        case errors.TIMEOUT:
             return DialTimeout(f"{peer} stopped answering: the stream timed out; check that the peer is online")
-        case "unreachable":
+        case errors.UNREACHABLE:
             return HostUnreachable(f"{peer} became unreachable")
-        case "aborted":
+        case errors.ABORTED:
             return StreamReset(f"the stream to {peer} was aborted by this side", ended_by="us")
-        case "closed":
-            return NotUp(f"the node was closed under the stream to {peer}")
         case _:
             return StreamReset(f"{peer} reset the stream", ended_by="peer")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import attrs
 
-from netstack import TcpConnection
+from netstack import TcpConnection, errors
 from tsnet.base.addresses import IPAddress
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
@@ -54,13 +54,13 @@ class DialAttempt:
 
     def _error(self, code: str) -> Error:
         match code:
-            case "refused":
+            case errors.REFUSED:
                 return DialRefused(
                     f"{self._target} refused the connection: nothing listens there, or a filter denies it"
                 )
-            case "timeout":
+            case errors.TIMEOUT:
                 return self._timed_out()
-            case "unreachable":
+            case errors.UNREACHABLE:
                 return HostUnreachable(f"{self._target} cannot be reached")
             case _:
                 return StreamReset(f"{self._target} reset the connection while it was opened")
