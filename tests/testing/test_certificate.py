@@ -6,16 +6,23 @@ import ssl
 import stat
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
 
+from tsnet.base.keys import NodeKey
+from tsnet.edge.io.certificates import presented_chain, server_key_of
 from tsnet.testing import certificate
 from tsnet.testing.certificate import self_signed
 
 
 def presented(context: ssl.SSLContext) -> bytes:
     """The certificate that a client sees, in DER."""
+    return chain(context)[0]
+
+
+def chain(context: ssl.SSLContext) -> list[bytes]:
     client_context = ssl.create_default_context()
     client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
     left, right = socket.socketpair()
@@ -24,9 +31,10 @@ def presented(context: ssl.SSLContext) -> bytes:
         thread.start()
         with client_context.wrap_socket(right) as client:
             der = client.getpeercert(binary_form=True)
+            found = presented_chain(client)
             thread.join()
-    assert der
-    return der
+    assert der == found[0]
+    return found
 
 
 def test_it_names_hosts_and_addresses_and_is_valid_now() -> None:
@@ -38,6 +46,20 @@ def test_it_names_hosts_and_addresses_and_is_valid_now() -> None:
     assert sorted(map(str, names.get_values_for_type(x509.IPAddress))) == ["127.0.0.1", "::1"]
     assert leaf.issuer == leaf.subject
     assert leaf.not_valid_before_utc < leaf.not_valid_after_utc
+
+
+def test_the_relays_key_stands_in_a_second_certificate() -> None:
+    from cryptography import x509
+
+    leaf, meta = chain(self_signed(["a"], NodeKey(b"\x0b" * 32)))
+    assert server_key_of([leaf, meta]) == b"\x0b" * 32
+    assert chain(self_signed(["a"]))[1:] == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # longer than X.509 allows
+        certificate = x509.load_der_x509_certificate(meta)
+        (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    assert (name.value, certificate.serial_number) == ("derpkey" + "0b" * 32, 2)
+    certificate.verify_directly_issued_by(certificate)
 
 
 def test_each_has_a_key_of_its_own() -> None:

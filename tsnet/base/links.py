@@ -1,7 +1,7 @@
 """Byte streams as effects and events: how a machine below the edge owns a connection without touching a socket.
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
-    edge -> machine   Opened(link)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
+    edge -> machine   Opened(link, server_key)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
                       Computed(link, value)  Accepted(link, remote)
 
 A link is named by its opener: the room ("control", "derp", …), a name within it, and a generation number that is never
@@ -77,7 +77,13 @@ class Compute:
 
 @attrs.frozen
 class Opened:
+    """server_key: the 32 bytes that the other end names as its own key, in a certificate that it sends along for that
+    alone (`derpkey`, over TLS 1.3); empty if it names none. Nothing vouches for it: only its owner can open what is
+    sealed to it.
+    """
+
     link: Link
+    server_key: bytes = b""
 
 
 @attrs.frozen

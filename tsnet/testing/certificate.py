@@ -1,4 +1,10 @@
-"""A self-signed certificate for the embedded relay: made at start, in memory but for the moment OpenSSL reads it."""
+"""A self-signed certificate for the embedded relay: made at start, in memory but for the moment OpenSSL reads it.
+
+Behind it goes the meta certificate of every DERP server: it names the relay's key, so that clients may log in without
+asking for it first (fast start).
+
+Source: Go derp/derpserver/derpserver.go (initMetacert).
+"""
 
 from __future__ import annotations
 
@@ -6,20 +12,23 @@ import datetime
 import os
 import ssl
 import tempfile
+import warnings
 from collections.abc import Iterable
 from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tsnet.base.addresses import parse_address
+from tsnet.base.keys import NodeKey
+from tsnet.derp.frames import PROTOCOL_VERSION
 
 LIFETIME = datetime.timedelta(days=30)
 
 
-def self_signed(names: Iterable[str]) -> ssl.SSLContext:
-    """A server context whose certificate names these hosts and IP addresses."""
+def self_signed(names: Iterable[str], relay_key: NodeKey | None = None) -> ssl.SSLContext:
+    """A server context whose certificate names these hosts and IP addresses. relay_key: for the meta certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tsnet embedded relay")])
     now = datetime.datetime.now(datetime.UTC)
@@ -41,6 +50,8 @@ def self_signed(names: Iterable[str]) -> ssl.SSLContext:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + certificate.public_bytes(serialization.Encoding.PEM)
+    if relay_key is not None:
+        pem += _meta_certificate(relay_key, now).public_bytes(serialization.Encoding.PEM)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     path = _write_private(pem)
     try:
@@ -48,6 +59,25 @@ def self_signed(names: Iterable[str]) -> ssl.SSLContext:
     finally:
         os.unlink(path)
     return context
+
+
+def _meta_certificate(relay_key: NodeKey, now: datetime.datetime) -> x509.Certificate:
+    """Anybody can make one, so its own key is thrown away."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the name is longer than X.509 allows, everywhere
+        name = x509.NameAttribute(x509.NameOID.COMMON_NAME, f"derpkey{relay_key.hex()}", _validate=False)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([name]))
+        .issuer_name(x509.Name([name]))
+        .public_key(key.public_key())
+        .serial_number(PROTOCOL_VERSION)
+        .not_valid_before(now - LIFETIME)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, None)
+    )
 
 
 def _write_private(data: bytes) -> str:

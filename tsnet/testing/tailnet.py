@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
+from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.control import tailcfg
 from tsnet.control.members import Member
@@ -166,7 +167,7 @@ class Tailnet:
         if self._tls and not world.is_virtual:
             from tsnet.testing.certificate import self_signed
 
-            context = self_signed({self.address, "localhost"})
+            context = self_signed({self.address, "localhost"}, node_public(self._derp_key))
         self._relay = self._listen(
             1,
             lambda _port: Relay(self._derp_key, entropy=world.entropy, mangle=self._mangle, now=world.clock()),

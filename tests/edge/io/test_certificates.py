@@ -9,7 +9,14 @@ import time
 import pytest
 
 from tests.authority import Issued, authority, issue
-from tsnet.edge.io.certificates import CertificateRefused, check_name, check_pin, presented_chain, reason_of
+from tsnet.edge.io.certificates import (
+    CertificateRefused,
+    check_name,
+    check_pin,
+    presented_chain,
+    reason_of,
+    server_key_of,
+)
 
 
 def pin_of(issued: Issued) -> str:
@@ -122,6 +129,41 @@ def test_the_pinned_certificate_must_be_the_one_whose_key_was_proved() -> None:
 def test_a_wrong_pin_says_what_was_presented(pin: str) -> None:
     own = issue(["derp.test"])
     assert pin_refusal([own.der], pin) == f"wrong pin: presented {pin_of(own)}"
+
+
+# --- the meta certificate ---------------------------------------------------------------------------------------
+
+
+KEY = bytes(range(32))
+
+
+def meta(name: str = "derpkey" + KEY.hex(), serial: int = 2) -> bytes:
+    return issue(common_name=name, serial=serial).der
+
+
+def test_the_servers_key_is_that_of_the_meta_certificate() -> None:
+    leaf, other = issue(["derp.test"]).der, meta("derpkey" + "ff" * 32)
+    assert server_key_of([leaf, meta()]) == KEY
+    assert server_key_of([leaf, meta(), other]) == KEY
+    assert server_key_of([leaf]) == server_key_of([]) == b""
+
+
+@pytest.mark.parametrize(("serial", "taken"), [(1, True), (127, True), (128, True), (255, True), (256, False)])
+def test_the_serial_number_is_a_version_of_one_byte(serial: int, taken: bool) -> None:
+    assert server_key_of([meta(serial=serial)]) == (KEY if taken else b"")
+
+
+@pytest.mark.parametrize("name", ["derpkey", "derpkey" + "00" * 31, "derpkey" + "00" * 33, "derpkey" + "zz" * 32])
+def test_a_name_that_is_no_key_is_passed_over(name: str) -> None:
+    assert server_key_of([meta(name), meta()]) == KEY
+    assert server_key_of([meta(name)]) == b""
+
+
+def test_any_bytes_may_stand_in_the_chain() -> None:
+    der = meta()
+    for end in range(len(der)):
+        assert server_key_of([der[:end]]) in (b"", KEY)
+    assert server_key_of([b"", bytes(100), der[::-1]]) == b""
 
 
 # --- the contract with Python's ssl -----------------------------------------------------------------------------

@@ -76,6 +76,13 @@ def test_bytes_go_both_ways_intact(streams: Streams, leaf: Issued, roots: ssl.SS
     assert streams.bytes_of(links, LINK) == DATA[::-1]
 
 
+def test_opened_tells_the_key_that_the_other_end_names(streams: Streams, leaf: Issued, roots: ssl.SSLContext) -> None:
+    links = streams.links(ssl_context=roots)
+    listener = streams.listener(leaf.server_context(issue(common_name="derpkey" + "0a" * 32, serial=2)))
+    streams.open(links, listener, Tls("derp.test"))
+    assert streams.event(links, Opened) == Opened(LINK, b"\x0a" * 32)
+
+
 def test_many_small_writes_of_a_turn_leave_together(streams: Streams, server: PlainServer) -> None:
     links = streams.links()
     streams.open(links, server.address)

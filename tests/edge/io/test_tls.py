@@ -172,6 +172,17 @@ def pin_of(issued: Issued) -> str:
     return "sha256-raw:" + hashlib.sha256(issued.der).hexdigest()
 
 
+# --- the key that a relay names -----------------------------------------------------------------------------------
+
+
+def test_the_servers_key_is_read_from_the_chain_of_tls_1_3_alone(leaf: Issued, roots: ssl.SSLContext) -> None:
+    context = leaf.server_context(issue(common_name="derpkey" + "0a" * 32, serial=2))
+    assert meet(Tls("derp.test"), context, roots).server_key == b"\x0a" * 32
+    assert meet(Tls("derp.test"), leaf.server_context(), roots).server_key == b""
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert meet(Tls("derp.test"), context, roots).server_key == b""
+
+
 # --- insecure ---------------------------------------------------------------------------------------------------
 
 

@@ -7,12 +7,14 @@
 | sha256-raw: pin  | the one hash     | here    | `check_name`, the SNI's; none if that is an address      |
 | insecure         | none             | none    | none                                                     |
 
-A DERP server appends a certificate to its chain whose subject is `derpkey` and its key: a message to fast-start
-clients, which vouches for nothing and is left out. Never in first place: the first certificate is the one whose key
+A DERP server appends a certificate to its chain whose subject is `derpkey` and its key, and whose serial number is the
+version of the protocol: a message to fast-start clients (`server_key_of`), which vouches for nothing and is left out
+of every judgement. Never in first place: the first certificate is the one whose key
 the session has proved, and only that one may satisfy a pin. (Go's loop lets a leaf that calls itself `derpkey` pass, if
 a copy of the pinned certificate follows.)
 
-Source: Go net/tlsdial/tlsdial.go (SetConfigExpectedCert, SetConfigExpectedCertHash); RFC 6125.
+Source: Go net/tlsdial/tlsdial.go (SetConfigExpectedCert, SetConfigExpectedCertHash), derp/derphttp/derphttp_client.go
+(parseMetaCert); RFC 6125.
 Not here: the TLS session (`tsnet.edge.io.tls`). `cryptography.x509` is imported by the rules that need it.
 """
 
@@ -33,6 +35,14 @@ PIN_PREFIX = "sha256-raw:"
 _DER = 2  # _ssl.ENCODING_DER
 _META = re.compile(rb"\x06\x03\x55\x04\x03[\x0c\x13].derpkey", re.DOTALL)
 """A commonName that begins so. Looked for in the DER: the name is longer than X.509 allows, and a parser warns."""
+
+_META_KEY = re.compile(rb"\x06\x03\x55\x04\x03[\x0c\x13]\x47derpkey([0-9a-fA-F]{64})")
+_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
+_SMALL_SERIAL = re.compile(
+    rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"\xa0\x03\x02\x01\x02\x02(?:\x01[\x01-\x7f]|\x02\x00[\x80-\xff])",
+    re.DOTALL,
+)
+"""The beginning of a certificate of version 3 whose serial number is from 1 to 255."""
 
 _REASONS = {
     9: "not yet valid",
@@ -65,6 +75,18 @@ def presented_chain(session: ssl.SSLObject) -> list[bytes]:
         return cast(list[bytes], public())
     chain = session._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     return [certificate.public_bytes(_DER) for certificate in chain]
+
+
+def server_key_of(chain: Sequence[bytes]) -> bytes:
+    """The 32 bytes that the chain's meta certificate names as the DERP server's key; empty if there is none.
+
+    Nobody vouches for it. It need not be proven: what is sealed to it, only its owner opens.
+    """
+    for der in chain:
+        found = _META_KEY.search(der)
+        if found is not None and _SMALL_SERIAL.match(der):
+            return bytes.fromhex(found[1].decode())
+    return b""
 
 
 def check_name(leaf: bytes, name: str) -> None:

@@ -311,7 +311,7 @@ class Links(Channels):
         return connect(tls, self._roots, self._wall)
 
     def _opened(self, channel: Channel) -> None:
-        self._tell(Opened(channel.link))
+        self._tell(Opened(channel.link, b"" if channel.session is None else channel.session.server_key))
 
     def _end(self, link: Link, reason: str) -> None:
         self._cancel_dial(link)

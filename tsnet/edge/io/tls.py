@@ -28,6 +28,7 @@ from tsnet.edge.io.certificates import (
     check_pin,
     presented_chain,
     reason_of,
+    server_key_of,
 )
 
 READ_SIZE = 16_384
@@ -91,6 +92,14 @@ class TlsSession:
             self._object.write(plaintext)
         except ssl.SSLError as error:
             raise TlsFailed(f"tls: {name_of(error)}") from None
+
+    @property
+    def server_key(self) -> bytes:
+        """The key that the other end names in a certificate of its chain, for `Opened`; only when `is_up`.
+
+        Before TLS 1.3 the chain goes over the wire in the clear, and Go's clients do not look either.
+        """
+        return server_key_of(presented_chain(self._object)) if self._object.version() == "TLSv1.3" else b""
 
     def take(self) -> bytes:
         return self._outgoing.read() if self._outgoing.pending else b""
