@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import heapq
+import itertools
+import math
 import random
 from collections.abc import Callable
 
@@ -47,11 +51,27 @@ class Peer:
 
 
 class Joined:
-    """One relay and the clients that dial it. `chunk`: the wire hands over pieces of at most that many bytes."""
+    """One relay and the clients that dial it. `chunk`: the wire hands over pieces of at most that many bytes.
 
-    def __init__(self, *, chunk: int = 1 << 18, relay: Relay | None = None) -> None:
+    round_trip: seconds that two ways over the wire take. open_trips: round trips until a link is open (TCP, TLS).
+    has_meta: the relay's certificate names its key. is_mute: the relay takes everything, and nothing comes of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        chunk: int = 1 << 18,
+        relay: Relay | None = None,
+        round_trip: float = 0.0,
+        open_trips: float = 2.0,
+        has_meta: bool = False,
+    ) -> None:
         self.now = 1000.0
         self.chunk = chunk
+        self.round_trip, self.open_trips, self.has_meta = round_trip, open_trips, has_meta
+        self.is_mute = False
+        self._under_way: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
         self.relay = relay or Relay(SERVER_PRIVATE, entropy=entropy(1), now=self.now)
         self.peers: list[Peer] = []
         self.links: dict[Link, Peer] = {}
@@ -68,7 +88,8 @@ class Joined:
         """Exchange everything due; then, up to `until`, wind the clock from deadline to deadline."""
         while True:
             self._settle()
-            at = min([self.relay.deadline(), *(peer.client.deadline() for peer in self.peers)])
+            under_way = self._under_way[0][0] if self._under_way else math.inf
+            at = min([under_way, self.relay.deadline(), *(peer.client.deadline() for peer in self.peers)])
             if until is None or at > until:
                 break
             self.now = max(self.now, at)
@@ -78,6 +99,8 @@ class Joined:
     def _settle(self) -> None:
         for _step in range(MAX_STEPS):
             busy = False
+            while self._under_way and self._under_way[0][0] <= self.now:
+                heapq.heappop(self._under_way)[2]()
             for peer in self.peers:
                 for effect in peer.client.transmit(self.now, BUDGET):
                     busy = True
@@ -92,6 +115,21 @@ class Joined:
                 return
         raise AssertionError("the machines never rest")
 
+    def _later(self, trips: float, function: Callable[[], None]) -> None:
+        """After that many round trips; without a round-trip time at once."""
+        if not self.round_trip:
+            function()
+            return
+        heapq.heappush(self._under_way, (self.now + trips * self.round_trip, next(self._numbers), function))
+
+    def _tell_relay(self, event: Event) -> None:
+        if not self.is_mute:
+            self.relay.receive(event, self.now)
+
+    def _tell(self, peer: Peer, event: Event) -> None:
+        if not self.is_mute:
+            peer.take(peer.client.receive(event, self.now))
+
     def _from_client(self, peer: Peer, effect: Effect) -> None:
         match effect:
             case Open(link=link):
@@ -100,14 +138,20 @@ class Joined:
                     return
                 name = self._served(peer, link)
                 self.links[name] = peer
-                self.relay.receive(Accepted(name, ("198.51.100.1", 40_000)), self.now)
-                peer.take(peer.client.receive(Opened(link), self.now))
+                accepted, opened = Accepted(name, ("198.51.100.1", 40_000)), self._opened(link)
+                self._later(self.open_trips - 0.5, lambda: self._tell_relay(accepted))
+                self._later(self.open_trips, lambda: self._tell(peer, opened))
             case Data(link=link, data=data):
                 for piece in self._pieces(data):
-                    self.relay.receive(Received(self._served(peer, link), piece), self.now)
+                    received = Received(self._served(peer, link), piece)
+                    self._later(0.5, functools.partial(self._tell_relay, received))
             case Close(link=link):
                 self.links.pop(self._served(peer, link), None)
-                self.relay.receive(Closed(self._served(peer, link), "eof"), self.now)
+                closed = Closed(self._served(peer, link), "eof")
+                self._later(0.5, lambda: self.relay.receive(closed, self.now))
+
+    def _opened(self, link: Link) -> Opened:
+        return Opened(link, self.relay.public_key if self.has_meta else b"")
 
     def _from_relay(self, effect: Effect) -> None:
         assert isinstance(effect, Data | Close)
@@ -117,10 +161,10 @@ class Joined:
         link = _own(effect.link)
         if isinstance(effect, Close):
             del self.links[effect.link]
-            peer.take(peer.client.receive(Closed(link, "eof"), self.now))
+            self._later(0.5, lambda: self._tell(peer, Closed(link, "eof")))
             return
         for piece in self._pieces(effect.data):
-            peer.take(peer.client.receive(Received(link, piece), self.now))
+            self._later(0.5, functools.partial(self._tell, peer, Received(link, piece)))
 
     def _pieces(self, data: bytes) -> list[bytes]:
         return [data[start : start + self.chunk] for start in range(0, len(data), self.chunk)]

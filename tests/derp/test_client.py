@@ -8,10 +8,11 @@ import random
 
 import pytest
 
-from tests.derp.joined import BUDGET, REGION
+from tests.derp.joined import BUDGET, REGION, SERVER_PRIVATE, Joined
 from tests.derp.scripted import (
     GREETING,
     KEY,
+    SERVER_KEY,
     SWITCHING,
     close,
     connected,
@@ -27,9 +28,11 @@ from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.links import Close, Closed, Data, Full, Link, Open, Opened, Received, Room, Tls
 from tsnet.derp import frames
-from tsnet.derp.client import BACKOFF_MAX, CONNECT_TIMEOUT, SILENCE_TIMEOUT, TIMERS, Client, Stage, dial_hosts
-from tsnet.derp.facts import Connected, Disconnected, Health, Left, PeerGone
-from tsnet.derp.login import ServerInfo
+from tsnet.derp.attempts import BACKOFF_HOPELESS, BACKOFF_MAX, CONNECT_TIMEOUT, FAILOVER_TIMEOUT
+from tsnet.derp.client import HEALTH_BURST, MAX_FACTS, TIMERS, Client, Stage
+from tsnet.derp.facts import Connected, Disconnected, Left, Measured, PeerGone, RelayHealth
+from tsnet.derp.liveness import NO_ANSWER, PONG_TIMEOUT, SILENCE_TIMEOUT, SUSPECT_AFTER
+from tsnet.derp.login import ServerInfo, open_client_info
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.netmap.model import DerpNode, DerpRegion
 
@@ -53,34 +56,18 @@ def recv(source: NodeKey, *packets: bytes) -> bytes:
 # --- dialling ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("ipv4", "ipv6", "hosts"),
-    [
-        ("", "", ("relay.example",)),
-        ("192.0.2.1", "", ("192.0.2.1", "relay.example")),
-        ("192.0.2.1", "2001:db8::1", ("192.0.2.1", "2001:db8::1")),
-        ("192.0.2.1", "none", ("192.0.2.1",)),
-        ("none", "2001:db8::1", ("2001:db8::1",)),
-        ("none", "", ("relay.example",)),
-        ("none", "none", ()),
-        ("2001:db8::1", "192.0.2.1", ()),
-    ],
-)
-def test_which_hosts_a_node_has(ipv4: str, ipv6: str, hosts: tuple[str, ...]) -> None:
-    assert dial_hosts(DerpNode("1", 1, "relay.example", ipv4=ipv4, ipv6=ipv6)) == hosts
-
-
 def test_nodes_are_dialled_in_order_without_those_that_cannot_be() -> None:
     client = new_client(TWO_NODES)
     [first] = client.transmit(0.0, BUDGET)
-    assert first == Open(Link("derp", 7, 1), ("192.0.2.1",), 443, Tls("a.example"), CONNECT_TIMEOUT / 2)
+    assert first == Open(Link("derp", 7, 1), ("192.0.2.1",), 443, Tls("a.example"), FAILOVER_TIMEOUT)
     close(client, "refused", 1.0)
     assert client.deadline() <= 1.0
     [second] = client.transmit(1.0, BUDGET)
-    assert second == Open(Link("derp", 7, 2), ("b.example",), 8443, Tls("b.example", "other.example", True), 9.0)
+    tls = Tls("b.example", "other.example", True)
+    assert second == Open(Link("derp", 7, 2), ("b.example",), 8443, tls, CONNECT_TIMEOUT)
     assert client.take_facts() == []
     close(client, "refused", 2.0)
-    assert client.take_facts() == [Disconnected(7, "refused")]
+    assert client.take_facts() == [Disconnected(7, "refused", "b.example")]
 
 
 def test_a_later_node_is_told_which_would_be_the_first() -> None:
@@ -172,7 +159,7 @@ def test_what_is_no_relay_ends_the_attempt_and_is_tried_again(stream: bytes, rea
     opened(client)
     link = link_of(client)
     hear(client, stream)
-    assert client.take_facts() == [Disconnected(7, reason)]
+    assert client.take_facts() == [Disconnected(7, reason, "relay.example")]
     assert client.stage is Stage.WAITING
     assert client.transmit(0.0, BUDGET) == [Close(link)]
     at = client.deadline()
@@ -182,7 +169,7 @@ def test_what_is_no_relay_ends_the_attempt_and_is_tried_again(stream: bytes, rea
 
 
 @pytest.mark.parametrize("progress", [0, 1, 2, 3])
-def test_a_whole_attempt_has_ten_seconds(progress: int) -> None:
+def test_a_whole_attempt_has_a_time_limit(progress: int) -> None:
     client = new_client()
     if progress >= 1:
         opened(client)
@@ -195,10 +182,88 @@ def test_a_whole_attempt_has_ten_seconds(progress: int) -> None:
         client.transmit(5.0, BUDGET)
     stage = client.stage
     assert client.deadline() == CONNECT_TIMEOUT
-    assert client.transmit(9.9, BUDGET) == []
+    assert client.transmit(CONNECT_TIMEOUT - 0.1, BUDGET) == []
     link = link_of(client)
-    assert client.transmit(10.0, BUDGET) == [Close(link)]
-    assert client.take_facts() == [Disconnected(7, f"timeout while {stage.value}")]
+    assert client.transmit(CONNECT_TIMEOUT, BUDGET) == [Close(link)]
+    assert client.take_facts() == [Disconnected(7, f"timeout while {stage.value}", "relay.example")]
+
+
+def test_a_node_whose_login_never_ends_gives_way_to_the_next_one() -> None:
+    """It accepts connections and answers nothing, as a front without a relay behind it does."""
+    client = new_client(TWO_NODES)
+    opened(client)
+    link = link_of(client)
+    closed, second = client.transmit(FAILOVER_TIMEOUT, BUDGET)
+    assert closed == Close(link)
+    assert isinstance(second, Open)
+    assert second.hosts == ("b.example",)
+    assert client.take_facts() == []
+
+
+# --- fast start -------------------------------------------------------------------------------------------------
+
+
+def test_with_the_servers_key_the_login_follows_the_request_at_once() -> None:
+    client = new_client(preferred=True)
+    client.send(ALICE, [b"first"], 0.0)
+    client.transmit(0.0, BUDGET)
+    client.receive(Opened(link_of(client), SERVER_KEY), 0.0)
+    [effect] = client.transmit(0.0, BUDGET)
+    assert isinstance(effect, Data)
+    head, _, rest = effect.data.partition(b"\r\n\r\n")
+    assert b"\r\nDerp-Fast-Start: 1" in head
+    (kind, login), *others = frames.Decoder().feed(rest)
+    assert kind == frames.CLIENT_INFO
+    assert open_client_info(SERVER_PRIVATE, login)[0] == KEY
+    assert others == [(frames.NOTE_PREFERRED, b"\1"), (frames.SEND_PACKET, ALICE + b"first")]
+    hear(client, GREETING + server_info() + recv(ALICE, b"x"), 0.5)
+    assert client.is_connected
+    assert client.take_facts() == [Connected(7, 0.5)]
+
+
+def test_without_it_the_request_asks_for_an_answer() -> None:
+    client = new_client()
+    client.transmit(0.0, BUDGET)
+    client.receive(Opened(link_of(client)), 0.0)
+    [effect] = client.transmit(0.0, BUDGET)
+    assert isinstance(effect, Data)
+    assert b"Fast-Start" not in effect.data
+    assert effect.data.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("key", [bytes(32), b"\xff" * 32])
+def test_a_key_that_is_none_ends_the_attempt(key: bytes) -> None:
+    """Of low order, it cannot even be sealed to; of somebody else, the answer does not open."""
+    client = new_client()
+    client.transmit(0.0, BUDGET)
+    client.receive(Opened(link_of(client), key), 0.0)
+    if client.link is not None:
+        hear(client, GREETING + server_info())
+    [fact] = client.take_facts()
+    assert isinstance(fact, Disconnected)
+    assert fact.reason in ("public key of low order", "box does not open")
+    assert [type(effect) for effect in client.transmit(0.0, BUDGET)] == [Close]
+    assert client.deadline() > 0.0
+
+
+@pytest.mark.parametrize(("has_meta", "round_trips"), [(True, 3), (False, 4)])
+def test_three_seconds_of_round_trip_time_are_no_hindrance(has_meta: bool, round_trips: int) -> None:
+    """TCP, TLS, (the 101,) the login."""
+    world = Joined(round_trip=3.0, has_meta=has_meta)
+    peer = world.add(1)
+    world.run(until=1000.0 + 3.0 * round_trips - 0.1)
+    assert not peer.client.is_connected
+    world.run(until=1000.0 + 3.0 * round_trips + 0.1)
+    assert peer.client.is_connected
+    assert peer.facts == [Connected(7, 3.0)]
+    assert world.relay.clients == {peer.key}
+
+
+def test_even_names_and_two_round_trips_of_tls_leave_time_for_the_login() -> None:
+    world = Joined(round_trip=3.0, open_trips=4.0)
+    peer = world.add(1)
+    world.run(until=1060.0)
+    assert peer.facts == [Connected(7, 3.0)]
 
 
 # --- steady state -----------------------------------------------------------------------------------------------
@@ -234,7 +299,7 @@ def test_packets_before_a_broken_frame_still_count() -> None:
     connected(client)
     runs = hear(client, recv(ALICE, b"x") + b"\x05\x00\x10\x00\x01")
     assert runs == [(DerpAddress(7, ALICE), [b"x"])]
-    assert client.take_facts() == [Disconnected(7, "frame too long")]
+    assert client.take_facts() == [Disconnected(7, "frame too long", "relay.example")]
 
 
 def test_silence_of_two_minutes_ends_the_connection_and_any_byte_puts_it_off() -> None:
@@ -246,19 +311,131 @@ def test_silence_of_two_minutes_ends_the_connection_and_any_byte_puts_it_off() -
     assert client.transmit(184.9, BUDGET) == []
     link = link_of(client)
     assert client.transmit(185.0, BUDGET) == [Close(link)]
-    assert client.take_facts() == [Disconnected(7, "silence")]
+    assert client.take_facts() == [Disconnected(7, "silence", "relay.example")]
 
 
-def test_a_ping_without_a_pong_ends_the_connection() -> None:
+def test_a_ping_that_nothing_follows_ends_the_connection() -> None:
     client = new_client()
     connected(client)
     client.ping(1.0)
     client.ping(2.0)
-    [(kind, data)] = said(client.transmit(1.0, BUDGET))
-    assert (kind, client.deadline()) == (frames.PING, 6.0)
+    [(kind, _data)] = said(client.transmit(1.0, BUDGET))
+    assert (kind, client.deadline()) == (frames.PING, 1.0 + PONG_TIMEOUT)
+    client.transmit(1.0 + PONG_TIMEOUT, BUDGET)
+    assert client.take_facts() == [Disconnected(7, NO_ANSWER, "relay.example")]
+
+
+def test_any_byte_after_a_ping_is_a_sign_of_life_and_the_pong_still_counts() -> None:
+    client = new_client()
+    connected(client)
+    client.ping(1.0)
+    [(_kind, data)] = said(client.transmit(1.0, BUDGET))
     hear(client, frames.encode(frames.PONG, data[::-1]), 3.0)
-    client.transmit(6.0, BUDGET)
-    assert client.take_facts() == [Disconnected(7, "no pong")]
+    assert client.deadline() == 3.0 + SILENCE_TIMEOUT
+    hear(client, frames.encode(frames.PONG, data), 4.0)
+    assert client.take_facts() == [Measured(7, 3.0)]
+
+
+def test_a_relay_that_answers_nothing_is_probed_and_replaced_within_fifteen_seconds() -> None:
+    client = new_client(TWO_NODES)
+    connected(client)
+    first, begun = link_of(client), 60.0
+    hear(client, frames.encode(frames.KEEP_ALIVE), begun - 1)
+    now, pings, opens = begun, [], []
+    while now < begun + 15:
+        client.send(ALICE, [b"into nothing"], now)
+        effects = client.transmit(now, BUDGET)
+        pings += [now for kind, _ in said(effects) if kind == frames.PING] if client.link == first else []
+        opens += [(now, effect) for effect in effects if isinstance(effect, Open)]
+        assert client.is_suspect(now) is (begun + SUSPECT_AFTER <= now and client.link == first)
+        now = min(client.deadline(), now + 0.5)
+    assert pings == [begun + SUSPECT_AFTER]
+    assert client.take_facts() == [Disconnected(7, NO_ANSWER, "a.example")]
+    [(at, effect)] = opens
+    assert at <= begun + 15
+    assert effect.hosts == ("b.example",)  # not the dead one again, while there is another
+
+
+def test_a_relay_alone_in_its_region_is_dialled_anew() -> None:
+    world = Joined()
+    alice, bob = world.add(1), world.add(2)
+    world.run(until=1060.0)
+    world.is_mute = True
+    alice.client.send(bob.key, [b"lost"], world.now)
+    world.run(until=world.now + SUSPECT_AFTER + PONG_TIMEOUT + 0.01)
+    world.is_mute = False
+    world.run(until=world.now + 1)
+    assert [type(fact) for fact in alice.facts] == [Connected, Disconnected, Connected]
+    alice.client.send(bob.key, [b"again"], world.now)
+    world.run()
+    assert bob.packets() == [b"again"]
+
+
+def test_packets_that_want_no_answer_are_no_reason_to_give_up_a_relay_that_pongs() -> None:
+    world = Joined(round_trip=3.0, has_meta=True)
+    alice, bob = world.add(1), world.add(2)
+    world.run(until=1060.0)
+    for _ in range(600):
+        alice.client.send(bob.key, [b"one way"], world.now)
+        world.run(until=world.now + 0.1)
+    assert len(bob.packets()) > 560
+    assert {type(fact) for fact in alice.facts} == {Connected, Measured}
+    assert [type(fact) for fact in bob.facts] == [Connected]
+
+
+def test_an_idle_connection_is_never_probed() -> None:
+    world = Joined()
+    alice, bob = world.add(1), world.add(2)
+    world.run(until=1010.0)
+    alice.client.send(bob.key, [b"question"], world.now)
+    world.run()
+    bob.client.send(alice.key, [b"answer"], world.now)
+    world.run()
+    asleep = world.now
+    assert min(alice.client.deadline(), bob.client.deadline()) > asleep + SUSPECT_AFTER - 0.1
+    world.run(until=asleep + 600)
+    # bob's answer was the last word: one probe shows that the relay is there, and no other follows
+    assert [type(fact) for fact in alice.facts] == [Connected]
+    assert [type(fact) for fact in bob.facts] == [Connected, Measured]
+
+
+def test_a_full_link_that_moves_is_alive_and_one_that_does_not_is_dead() -> None:
+    client = new_client()
+    connected(client)
+    client.send(ALICE, [bytes(1000)], 1.0)
+    client.transmit(1.0, BUDGET)
+    client.receive(Full(link_of(client)), 1.0)
+    client.transmit(1.0 + SUSPECT_AFTER, BUDGET)  # the Ping has to wait for room
+    client.receive(Room(link_of(client)), 8.0)
+    client.send(ALICE, [bytes(1000)], 8.0)
+    client.receive(Full(link_of(client)), 8.0)
+    assert client.take_facts() == []
+    for at in (8.0 + SUSPECT_AFTER, 8.0 + SUSPECT_AFTER + PONG_TIMEOUT):
+        assert client.deadline() == at
+        client.transmit(at, BUDGET)
+    assert client.take_facts() == [Disconnected(7, NO_ANSWER, "relay.example")]
+
+
+def test_what_a_relay_can_repeat_for_ever_is_bounded() -> None:
+    client = new_client()
+    connected(client)
+    gone = [frames.encode_peer_gone(bytes([number % 251]) * 32, 1) for number in range(MAX_FACTS + 10)]
+    hear(client, b"".join(gone))
+    close(client, "eof")
+    told = client.take_facts()
+    assert len(told) == MAX_FACTS + 1
+    assert isinstance(told[-1], Disconnected)  # which is never left out
+    assert client.dropped == {"facts": 10}
+
+
+def test_a_relay_that_complains_all_the_time_is_not_listened_to() -> None:
+    client = new_client()
+    connected(client)
+    for number in range(1000):
+        hear(client, frames.encode(frames.HEALTH, b"%d" % number), number / 100)
+    told = [fact for fact in client.take_facts() if isinstance(fact, RelayHealth)]
+    assert len(told) <= HEALTH_BURST + 1
+    assert client.dropped["health"] == 1000 - len(told)
 
 
 def test_preference_is_told_when_it_changes_and_again_after_a_reconnect() -> None:
@@ -296,6 +473,19 @@ def test_back_off_doubles_to_five_seconds_with_jitter() -> None:
         base = min(BACKOFF_MAX, 0.1 * 2**number)
         assert 0.5 * base <= wait <= base
     assert len(set(waits)) == len(waits)
+
+
+def test_what_waiting_cannot_mend_is_tried_ever_less_often() -> None:
+    client = new_client()
+    now = waited = 0.0
+    attempts = 0
+    while now < 600:
+        client.transmit(now, BUDGET)
+        close(client, "certificate: self-signed", now)
+        waited, now = client.deadline() - now, client.deadline()
+        attempts += 1
+    assert attempts < 45
+    assert BACKOFF_HOPELESS / 2 <= waited <= BACKOFF_HOPELESS
 
 
 def test_a_connection_that_lasted_starts_the_back_off_anew_and_a_short_one_does_not() -> None:
@@ -455,6 +645,6 @@ def test_what_a_relay_says_of_itself_is_a_short_line() -> None:
     client.take_facts()
     hear(client, frames.encode(frames.HEALTH, b"bad\r\n\x1b[2J" + b"x" * 100_000))
     (fact,) = client.take_facts()
-    assert isinstance(fact, Health)
+    assert isinstance(fact, RelayHealth)
     assert fact.text.isprintable()
     assert len(fact.text) <= 1024

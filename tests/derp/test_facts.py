@@ -10,7 +10,8 @@ from tests.derp.joined import BUDGET
 from tests.derp.scripted import close, connected, hear, new_client, ready, said, server_info
 from tsnet.base.keys import NodeKey
 from tsnet.derp import facts, frames
-from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Left, Measured, PeerGone, Restarting
+from tsnet.derp.facts import Connected, Disconnected, Fact, Left, Measured, PeerGone, RelayHealth, Restarting
+from tsnet.derp.liveness import NO_ANSWER, SILENCE
 
 KEY = NodeKey(b"\x0a" * 32)
 
@@ -19,9 +20,8 @@ CASES: list[tuple[bytes, Fact]] = [
     (frames.encode_peer_gone(KEY, 1), PeerGone(7, KEY, frames.PEER_GONE_NOT_HERE)),
     (frames.encode_peer_gone(KEY, 0xF0), PeerGone(7, KEY, 0xF0)),
     (frames.encode(frames.PEER_GONE, KEY), PeerGone(7, KEY, frames.PEER_GONE_DISCONNECTED)),  # an old server
-    (frames.encode(frames.HEALTH, "zwölf".encode()), Health(7, "zwölf")),
-    (frames.encode(frames.HEALTH, b"\xff"), Health(7, "\ufffd")),
-    (frames.encode(frames.HEALTH), Health(7, "")),
+    (frames.encode(frames.HEALTH, "zwölf".encode()), RelayHealth(7, "zwölf")),
+    (frames.encode(frames.HEALTH, b"\xff"), RelayHealth(7, "\ufffd")),
     (frames.encode_restarting(0.5, 20.0), Restarting(7, 0.5, 20.0)),
 ]
 
@@ -33,6 +33,27 @@ def test_a_frame_becomes_a_fact(stream: bytes, fact: Fact) -> None:
     hear(client, stream)
     assert client.take_facts() == [fact]
     assert client.take_facts() == []
+
+
+def test_a_relay_that_is_well_again_says_so_once() -> None:
+    client = new_client()
+    connected(client)
+    for text in (b"", b"bad", b"bad", b"", b""):
+        hear(client, frames.encode(frames.HEALTH, text))
+    assert client.take_facts() == [RelayHealth(7, "bad"), RelayHealth(7, "")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "hopeless"),
+    [
+        *((reason, False) for reason in ("eof", "reset", "refused", "unreachable", "timeout", "dns")),
+        *((reason, False) for reason in ("timeout while dialling", NO_ANSWER, SILENCE)),
+        *((reason, True) for reason in ("certificate: self-signed", "tls: wrong version number", "proxy: 407 no")),
+        *((reason, True) for reason in ("HTTP status 404", "no DERP greeting", "box does not open")),
+    ],
+)
+def test_what_waiting_alone_cannot_mend(reason: str, hopeless: bool) -> None:
+    assert Disconnected(7, reason).is_hopeless is hopeless
 
 
 def test_connected_tells_the_latency_of_the_login() -> None:
@@ -56,7 +77,7 @@ def test_disconnected_comes_after_what_the_connection_told() -> None:
     connected(client)
     hear(client, frames.encode_peer_gone(KEY, 1))
     close(client, "reset")
-    assert client.take_facts() == [PeerGone(7, KEY, 1), Disconnected(7, "reset")]
+    assert client.take_facts() == [PeerGone(7, KEY, 1), Disconnected(7, "reset", "relay.example")]
 
 
 def test_a_connection_that_we_close_ends_in_left_and_an_attempt_in_nothing() -> None:

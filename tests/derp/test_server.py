@@ -466,7 +466,7 @@ def test_close_tells_the_clients_and_ends_every_connection() -> None:
     world.is_up = False
     world.relay.close()
     world.run()
-    assert a.facts[:2] == [Restarting(7, 0.0, 30.0), Disconnected(7, "eof")]
+    assert a.facts[:2] == [Restarting(7, 0.0, 30.0), Disconnected(7, "eof", "relay.example")]
     assert world.relay.clients == frozenset()
     assert world.relay._sessions == {}
 

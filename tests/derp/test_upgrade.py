@@ -31,6 +31,13 @@ def test_our_request_is_the_documented_one() -> None:
     assert b"Host: [fd00::1]\r\n" in encode_request("fd00::1")
 
 
+def test_a_fast_start_is_asked_for_in_a_header_of_its_own() -> None:
+    request = encode_request("derp.example", fast_start=True)
+    assert request.endswith(b"\r\nDerp-Fast-Start: 1\r\n\r\n")
+    assert parse_request(request.decode().removesuffix("\r\n\r\n")).is_fast_start
+    assert b"Fast-Start" not in encode_request("derp.example")
+
+
 @pytest.mark.parametrize("cut", range(len(GO_REQUEST) + 1))
 def test_a_head_cut_anywhere_keeps_the_bytes_behind_it(cut: int) -> None:
     reader = HeadReader()

@@ -90,7 +90,7 @@ def test_a_failed_attempt_is_a_fact_and_is_tried_again_later() -> None:
     some.want({1}, NOW)
     (effect,) = opens(some)
     some.receive(Closed(effect.link, "refused"), NOW)
-    assert some.take_facts() == [Disconnected(1, "refused")]
+    assert some.take_facts() == [Disconnected(1, "refused", "derp1.test")]
     assert some.take_facts() == []
     assert NOW < some.deadline() < NOW + 60
     assert len(opens(some, some.deadline())) == 1
@@ -115,6 +115,24 @@ def test_home_is_told_to_those_there_and_to_those_that_come() -> None:
     assert [client._preferred for client in some.clients.values()] == [False, True]
     some.set_home(1, NOW)
     assert [client._preferred for client in some.clients.values()] == [True, False]
+
+
+def test_what_is_wrong_with_a_region_in_words() -> None:
+    some = relays(region(1))
+    assert some.trouble(1, NOW) == ""
+    assert some.trouble(7, NOW) == "relay region 7 is in no map that control has sent"
+    some.want({1}, NOW)
+    (effect,) = opens(some)
+    assert some.trouble(1, NOW) == "relay region 1 (derp1.test) has not answered yet"
+    some.receive(Closed(effect.link, "refused"), NOW)
+    (failure,) = some.take_facts()
+    assert isinstance(failure, Disconnected)
+    some.troubles.failed(failure, NOW)
+    assert some.trouble(1, NOW) == "relay region 1 (derp1.test) cannot be reached: refused"
+    some.want((), NOW)
+    assert some.trouble(1, NOW) == "relay region 1 (derp1.test) cannot be reached: refused"
+    some.apply(DerpMap({1: region(1, "elsewhere.test")}))
+    assert some.trouble(1, NOW) == ""
 
 
 def test_room_of_a_region_without_a_connection_is_unlimited() -> None:

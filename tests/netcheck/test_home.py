@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pytest
 
-from tsnet.netcheck.home import HEARD_WITHIN, HISTORY, RETRY_AFTER, Home
+from tsnet.netcheck.home import HEARD_WITHIN, HISTORY, RETRY_AFTER, RETRY_HOPELESS, RETRY_MAX, Home
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 
 
@@ -19,8 +20,12 @@ def derp_map(*regions: DerpRegion, scores: dict[int, float] | None = None) -> De
     return DerpMap({region.region_id: region for region in regions}, scores or {})
 
 
+def empty_home() -> Home:
+    return Home(random.Random(1).randbytes)
+
+
 def new_home(count: int = 5, **options: Any) -> Home:
-    home = Home()
+    home = empty_home()
     home.set_map(derp_map(*map(region, range(1, count + 1)), **options), 0.0)
     return home
 
@@ -47,7 +52,7 @@ def test_three_are_measured_at_a_time_until_all_are() -> None:
 def test_the_favoured_are_measured_first_and_some_never() -> None:
     nowhere = DerpRegion(6, nodes=(DerpNode("6s", 6, "stun.example", stun_only=True),))
     regions = [region(1), region(2, no_measure_no_home=True), region(3), region(4, avoid=True), nowhere]
-    home = Home()
+    home = empty_home()
     home.set_map(derp_map(*regions, region(7), region(5), scores={5: 0.5, 3: 0.0, 1: 2.0}), 0.0)
     assert home.regions_wanted() == {5, 3, 7}
     for number in (5, 3, 7):
@@ -57,7 +62,7 @@ def test_the_favoured_are_measured_first_and_some_never() -> None:
 
 @pytest.mark.parametrize("fields", [{"no_measure_no_home": True}, {"avoid": True}])
 def test_a_region_used_for_its_peers_alone_does_not_become_home(fields: dict[str, bool]) -> None:
-    home = Home()
+    home = empty_home()
     home.set_map(derp_map(region(1, **fields), region(2)), 0.0)
     home.answered(1, 0.001, 0.1)
     assert (home.region, home.net_info()["DERPLatency"]) == (0, {})
@@ -185,10 +190,81 @@ def test_when_nothing_answers_all_are_tried_again_after_a_pause() -> None:
         home.failed(number, 1.0)
     assert home.regions_wanted() == {4}
     home.failed(4, 2.0)
-    assert home.deadline() == 2.0 + RETRY_AFTER
+    assert 2.0 + RETRY_AFTER / 2 <= home.deadline() <= 2.0 + RETRY_AFTER
     home.transmit(3.0)
     assert home.deadline() > 3.0
     assert home.regions_wanted() == {1, 2, 3}
+
+
+def rounds(home: Home, count: int, *, hopeless: bool, now: float = 0.0) -> list[float]:
+    """Let all regions fail that often; the pauses between the rounds."""
+    pauses = []
+    for _ in range(count):
+        while home.regions_wanted() - {home.region} or home.deadline() == math.inf:
+            for number in sorted(home.regions_wanted()):
+                home.failed(number, now, hopeless=hopeless)
+        pauses.append(home.deadline() - now)
+        now = home.deadline()
+        home.transmit(now)
+    return pauses
+
+
+@pytest.mark.parametrize(("hopeless", "longest"), [(False, RETRY_MAX), (True, RETRY_HOPELESS)])
+def test_the_pauses_grow_with_jitter_up_to_a_limit(hopeless: bool, longest: float) -> None:
+    pauses = rounds(new_home(4), 30, hopeless=hopeless)
+    for number, pause in enumerate(pauses):
+        base = min(longest, RETRY_AFTER * 2.0**number)
+        assert base / 2 <= pause <= base
+    assert len(set(pauses)) > 25
+
+
+def test_one_failure_that_may_pass_keeps_the_whole_round_quick() -> None:
+    home = new_home(2)
+    for _ in range(20):
+        home.failed(1, 0.0, hopeless=True)
+        home.failed(2, 0.0)
+        assert home.deadline() <= RETRY_MAX
+        home.transmit(home.deadline())
+
+
+@pytest.mark.parametrize("news", ["answer", "map", "network"])
+def test_news_ends_the_long_pauses(news: str) -> None:
+    home = new_home(2)
+    rounds(home, 10, hopeless=True)
+    if news == "answer":
+        home.answered(1, 0.1, 1.0)
+        assert home.deadline() == math.inf
+        home.set_map(derp_map(region(2)), 2.0)
+    elif news == "map":
+        home.set_map(derp_map(region(1), region(2), region(3)), 2.0)
+    else:
+        home.measure_all(2.0)
+    assert rounds(home, 1, hopeless=True, now=3.0)[0] <= RETRY_AFTER
+
+
+def test_a_lost_home_is_not_searched_for_every_eight_seconds_for_ever() -> None:
+    """Its own connection goes on trying; the other regions are asked ever less often."""
+    home = new_home(3)
+    for number in (1, 2, 3):
+        home.answered(number, 0.05, 0.0)
+    asked = 0
+    home.failed(1, 10.0)
+    for tick in range(6000):
+        now = 10.0 + tick / 10
+        for number in home.regions_wanted():
+            asked += number != home.region
+            home.failed(number, now, hopeless=True)
+        home.transmit(now)
+    assert asked < 70  # two others, in ten minutes
+    assert home.deadline() < math.inf
+
+
+def test_a_map_that_only_loses_regions_leaves_the_search_on() -> None:
+    home = new_home(2)
+    home.failed(1, 0.0)
+    home.failed(2, 0.0)
+    home.set_map(derp_map(region(1)), 0.5)
+    assert 0.5 < home.deadline() < 2.0
 
 
 def test_a_changed_region_is_measured_anew_and_is_home_no_more() -> None:
@@ -220,7 +296,7 @@ def test_a_home_that_left_the_map_is_forgotten_and_so_are_its_late_answers() -> 
 
 
 def test_an_empty_map_has_no_home_and_nothing_due() -> None:
-    home = Home()
+    home = empty_home()
     home.set_map(DerpMap(), 0.0)
     home.failed(1, 0.0)
     assert (home.region, home.regions_wanted(), home.deadline()) == (0, set(), math.inf)

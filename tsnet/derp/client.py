@@ -2,14 +2,17 @@
 
               transmit             Opened              101           ServerKey            ServerInfo
     WAITING ────────────► DIALLING ──────► UPGRADING ──────► GREETING ─────────► LOGGING_IN ─────────► CONNECTED
-       ▲     retry_at         GET /derp                           ClientInfo, NotePreferred
-       └───────────────────────────── Closed, watchdog, broken frame: the next node, else back off ───────────┘
+       ▲     retry_at         │ GET /derp                          ClientInfo, NotePreferred ▲
+       │                      └────────────── Opened with the server's key: fast start ──────┘
+       └───────────────────────── Closed, too late, dead, broken frame: the next node, else back off ──────┘
 
-Nodes of the region are tried in order, each with its share of the 10 s that one attempt may take. Packets may leave
-right behind ClientInfo. A connection that ended is never revived: the next one has a new generation in its link.
+Packets may leave right behind ClientInfo. In a fast start ClientInfo itself leaves right behind the request, sealed to
+the key that the relay's meta certificate names: one round trip less, and the relay sends no 101. A connection that
+ended is never revived: the next one has a new generation in its link.
 
-Source: Go derp/derp_client.go, derp/derphttp/derphttp_client.go, wgengine/magicsock/derp.go (back-off).
-Not here: TLS and sockets (the edge), which regions to hold (`disco.paths`, `netcheck.home`).
+Source: Go derp/derp_client.go, derp/derphttp/derphttp_client.go.
+Not here: TLS and sockets (the edge), which regions to hold (`disco.paths`, `netcheck.home`), the order of nodes and the
+back-off (`attempts`), what makes a relay dead (`liveness`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from ipaddress import ip_address
 from operator import attrgetter
 
 from tsnet.base.addresses import DerpAddress
@@ -28,8 +30,21 @@ from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Open, Opened, Received, Room, Tls
 from tsnet.base.malformed import MalformedError
 from tsnet.derp import frames
+from tsnet.derp.attempts import Attempts, dial_hosts
 from tsnet.derp.bucket import TokenBucket
-from tsnet.derp.facts import Connected, Disconnected, Fact, Health, Left, Measured, PeerGone, Restarting
+from tsnet.derp.facts import (
+    TIMEOUT,
+    Connected,
+    Disconnected,
+    Fact,
+    Left,
+    Measured,
+    PeerGone,
+    RelayHealth,
+    Restarting,
+    is_hopeless,
+)
+from tsnet.derp.liveness import NO_ANSWER, SILENCE, Liveness
 from tsnet.derp.login import (
     MAX_GREETING_SIZE,
     ClientInfo,
@@ -41,16 +56,20 @@ from tsnet.derp.outbox import MAX_QUEUED, MAX_WAITING, Outbox
 from tsnet.derp.upgrade import HeadReader, encode_request, parse_status
 from tsnet.netmap.model import DerpNode, DerpRegion
 
-CONNECT_TIMEOUT = 10.0
-SILENCE_TIMEOUT = 120.0  # twice the server's keepalive
-PONG_TIMEOUT = 5.0
 MAX_HEALTH = 1024  # bytes of what a relay says of itself
-BACKOFF_MIN, BACKOFF_MAX = 0.1, 5.0
+MAX_REASON = 200  # characters: some are a proxy's own
+HEALTH_RATE, HEALTH_BURST = 0.1, 4.0
+"""How often a relay may change what it says of itself; a relay that does so all the time says nothing."""
+
+MAX_FACTS = 4096
+"""Facts that wait to be taken, of those that a relay causes as often as it likes: more than one turn can bring, so
+only a caller that never looks loses any."""
+
 STABLE_AFTER = 10.0
 """A connection that lived this long was a good one: the next back-off starts small again."""
 
 DUE_NOW = -math.inf
-TIMERS = ("retry_at", "connect_by", "watchdog_at", "pong_by")
+TIMERS = ("retry_at", "connect_by")
 _timers = attrgetter(*TIMERS)
 
 
@@ -69,7 +88,8 @@ class Client:
 
     generations: numbers for links, shared by clients that may follow each other for one region.
     dropped: "stale" (event of an old link), "queue" (waited too long for a login), "rate" (the server's limit),
-        "oversize" (packets above 64 KiB), "short", "unknown" (frames), "control" (pongs nobody reads).
+        "oversize" (packets above 64 KiB), "short", "unknown" (frames), "control" (pongs nobody reads), "facts" (told
+        faster than they are taken), "health" (the relay changes its mind too often).
     """
 
     def __init__(
@@ -95,20 +115,22 @@ class Client:
         self._facts: list[Fact] = []
         self._closing: list[Effect] = []
 
-        self._nodes_left: list[DerpNode] = []
+        self._attempts = Attempts(region.nodes, entropy)
         self._node: DerpNode | None = None
-        self._failures = 0
         self._start_at = self._ready_at = now
 
         self._head = HeadReader()
         self._decoder = frames.Decoder()
         self._server_key: NodeKey | None = None
         self._bucket: TokenBucket | None = None
+        self._liveness = Liveness()
         self._ping: tuple[bytes, float] | None = None
+        self._health = ""
+        self._health_bucket = TokenBucket(HEALTH_RATE, HEALTH_BURST, now)
 
         self._out = Outbox(self.dropped)
 
-        self.retry_at, self.connect_by, self.watchdog_at, self.pong_by = now, math.inf, math.inf, math.inf
+        self.retry_at, self.connect_by = now, math.inf
 
     # --- from above ---------------------------------------------------------------------------------------------
 
@@ -120,6 +142,15 @@ class Client:
     def is_ready(self) -> bool:
         """Whether packets may leave: ClientInfo has gone, or goes in front of them."""
         return self.stage is Stage.LOGGING_IN or self.stage is Stage.CONNECTED
+
+    @property
+    def host(self) -> str:
+        """The name of the node that is connected, or was dialled last; empty before the first."""
+        return "" if self._node is None else self._node.host_name
+
+    def is_suspect(self, now: float) -> bool:
+        """Whether packets have left, and nothing has come for longer than a round trip ever takes."""
+        return self._liveness.is_suspect(now)
 
     @property
     def has_room(self) -> bool:
@@ -137,6 +168,8 @@ class Client:
             overhead = frames.HEADER_SIZE + frames.KEY_SIZE
             packets = self._without("rate", packets, lambda packet: not bucket.take(overhead + len(packet), now))
         self._out.send(key, packets, MAX_QUEUED if self.is_ready else MAX_WAITING)
+        if self.stage is Stage.CONNECTED:
+            self._liveness.wrote(now)
 
     def set_preferred(self, preferred: bool, now: float) -> None:
         """Whether this region is our home."""
@@ -146,11 +179,12 @@ class Client:
                 self._out.control(_note_preferred(preferred))
 
     def ping(self, now: float) -> None:
-        """Ask the relay for a sign of life: `Measured`, or after 5 s the end of this connection."""
-        if self.is_connected and self._ping is None:
+        """Ask the relay for a sign of life: `Measured`, or, if nothing at all comes for 7 s, the end of this
+        connection."""
+        if self.is_connected and self._liveness.answer_by == math.inf:
             self._ping = self._entropy(8), now
             self._out.control(frames.encode(frames.PING, self._ping[0]))
-            self.pong_by = now + PONG_TIMEOUT
+            self._liveness.asked(now)
 
     def close(self) -> None:
         """The link is closed at the next `transmit`; nothing follows."""
@@ -180,12 +214,13 @@ class Client:
         match event:
             case Received(data=data):
                 return self._received(data, now)
-            case Opened() if self.stage is Stage.DIALLING:
-                self._upgrade()
+            case Opened(server_key=server_key) if self.stage is Stage.DIALLING:
+                self._opened(server_key, now)
             case Full():
                 self._out.full = True
             case Room():
                 self._out.full = False
+                self._liveness.moved()
             case Closed(reason=reason):
                 self.link = None
                 self._lose(reason, now)
@@ -207,7 +242,7 @@ class Client:
                 return []
             self.stage = Stage.GREETING
         if self.stage is Stage.CONNECTED:
-            self.watchdog_at = now + SILENCE_TIMEOUT
+            self._liveness.heard(now)
         return self._consume(self._decoder.feed(data), now)
 
     def _consume(self, batch: list[tuple[int, bytes]], now: float) -> list[tuple[DerpAddress, list[bytes]]]:
@@ -245,30 +280,47 @@ class Client:
             self._ponged(payload[:8], now)
         elif frame_type == frames.PEER_GONE and len(payload) >= frames.KEY_SIZE:
             reason = payload[frames.KEY_SIZE] if len(payload) > frames.KEY_SIZE else frames.PEER_GONE_DISCONNECTED
-            self._facts.append(PeerGone(region, NodeKey(payload[: frames.KEY_SIZE]), reason))
+            self._tell(PeerGone(region, NodeKey(payload[: frames.KEY_SIZE]), reason))
         elif frame_type == frames.HEALTH:
-            self._facts.append(Health(region, _printable(payload[:MAX_HEALTH])))
+            self._says(_line(payload[:MAX_HEALTH].decode("utf-8", "replace")), now)
         elif frame_type == frames.RESTARTING and (times := frames.decode_restarting(payload)) is not None:
-            self._facts.append(Restarting(region, *times))
+            self._tell(Restarting(region, *times))
         elif frame_type not in (frames.KEEP_ALIVE, frames.SERVER_KEY):
             known = frames.SERVER_KEY <= frame_type <= frames.RESTARTING
             self.dropped["short" if known else "unknown"] += 1
 
+    def _says(self, text: str, now: float) -> None:
+        """The relay's own complaint."""
+        if text == self._health:
+            return
+        if self._health_bucket.take(1, now):
+            self._health = text
+            self._tell(RelayHealth(self.region.region_id, text))
+        else:
+            self.dropped["health"] += 1
+
+    def _tell(self, fact: Fact) -> None:
+        """Keep a fact that the relay causes as often as it likes."""
+        if len(self._facts) < MAX_FACTS:
+            self._facts.append(fact)
+        else:
+            self.dropped["facts"] += 1
+
     # --- one connection's life ----------------------------------------------------------------------------------
 
     def _dial(self, now: float) -> list[Effect]:
-        """Open a link to the next node that can be dialled at all."""
-        while self._nodes_left:
-            node = self._nodes_left.pop(0)
-            if node.stun_only or not (hosts := dial_hosts(node)):
-                continue
-            self.link = Link("derp", self.region.region_id, next(self._generations))
-            self.stage, self._node = Stage.DIALLING, node
-            self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
-            share = (self.connect_by - now) / (1 + len(self._nodes_left))
-            return [Open(self.link, hosts, self._port(node), self._tls(node), share)]
-        self._lose("no node to dial", now)
-        return []
+        """Open a link to the next node of this round, or of a new one."""
+        if not self._attempts.has_more:
+            self._attempts.begin()
+        attempt = self._attempts.take()
+        if attempt is None:
+            self._lose("no node to dial", now)
+            return []
+        node, limit = attempt
+        self.link = Link("derp", self.region.region_id, next(self._generations))
+        self.stage, self._node, self.connect_by = Stage.DIALLING, node, now + limit
+        self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
+        return [Open(self.link, dial_hosts(node), self._port(node), self._tls(node), limit)]
 
     def _port(self, node: DerpNode) -> int:
         return node.derp_port or (3340 if self._use_http else 443)
@@ -276,18 +328,29 @@ class Client:
     def _tls(self, node: DerpNode) -> Tls | None:
         return None if self._use_http else Tls(node.host_name, node.cert_name, node.insecure_for_tests)
 
-    def _upgrade(self) -> None:
+    def _opened(self, server_key: bytes, now: float) -> None:
+        """The link is there: ask for DERP, and if the relay's key is known already, log in behind the request."""
         assert self._node is not None
         first = self.region.nodes[0]
-        self._out.control(encode_request(self._node.host_name, "" if self._node is first else first.name))
-        self.stage = Stage.UPGRADING
+        ideal_node = "" if self._node is first else first.name
+        self._out.control(encode_request(self._node.host_name, ideal_node, fast_start=bool(server_key)))
+        if not server_key:
+            self.stage = Stage.UPGRADING
+            return
+        try:
+            self._log_in(NodeKey(server_key), now)
+        except MalformedError as error:
+            self._lose(str(error), now)
 
     def _greeted(self, frame_type: int, payload: bytes, now: float) -> None:
         if frame_type != frames.SERVER_KEY:
             raise MalformedError("no DERP greeting")
-        self._server_key = decode_server_key(payload)
-        nonce = self._entropy(BOX_NONCE_SIZE)
-        login = seal_client_info(self._private_key, self._server_key, nonce, ClientInfo())
+        self._log_in(decode_server_key(payload), now)
+
+    def _log_in(self, server_key: NodeKey, now: float) -> None:
+        """Raises MalformedError for a key of low order."""
+        login = seal_client_info(self._private_key, server_key, self._entropy(BOX_NONCE_SIZE), ClientInfo())
+        self._server_key = server_key
         self._out.control(frames.encode(frames.CLIENT_INFO, login))
         if self._preferred:
             self._out.control(_note_preferred(True))
@@ -299,57 +362,55 @@ class Client:
         info = open_server_info(self._private_key, self._server_key, payload)
         self._bucket = TokenBucket(info.rate, info.burst, now) if info.rate else None
         if self.stage is Stage.LOGGING_IN:
-            self.stage, self._ready_at = Stage.CONNECTED, now
-            self.connect_by, self.watchdog_at = math.inf, now + SILENCE_TIMEOUT
+            self.stage, self._ready_at, self.connect_by = Stage.CONNECTED, now, math.inf
+            self._liveness.heard(now)
             self._facts.append(Connected(self.region.region_id, now - self._start_at))
 
     def _ponged(self, data: bytes, now: float) -> None:
         if self._ping is not None and self._ping[0] == data:
-            self._facts.append(Measured(self.region.region_id, now - self._ping[1]))
-            self._ping, self.pong_by = None, math.inf
+            self._tell(Measured(self.region.region_id, now - self._ping[1]))
+            self._ping = None
 
     def _lose(self, reason: str, now: float) -> None:
-        """This attempt or connection is over: the next node if one is left and time is, else wait."""
+        """This attempt or connection is over: the next node if one is left, else wait."""
         was_connected = self.is_connected
-        self._drop_link()
-        if self._nodes_left and not was_connected and now < self.connect_by:
-            self.stage, self.retry_at = Stage.WAITING, now
-            return
         if was_connected and now - self._ready_at >= STABLE_AFTER:
-            self._failures = 0
-        delay = min(BACKOFF_MAX, BACKOFF_MIN * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 16)
+            self._attempts.lasted()
+        if self._node is not None and (reason in (NO_ANSWER, SILENCE) or reason.startswith("timeout")):
+            self._attempts.put_last(self._node)
+        self._drop_link()
         self._disarm()
-        self.stage, self.retry_at = Stage.WAITING, now + delay * (0.5 + self._entropy(1)[0] / 510)
-        self._nodes_left = []
-        self._facts.append(Disconnected(self.region.region_id, reason))
+        self.stage = Stage.WAITING
+        if self._attempts.has_more and not was_connected:
+            self.retry_at = now
+            return
+        self.retry_at = now + self._attempts.pause(hopeless=is_hopeless(reason))
+        self._facts.append(Disconnected(self.region.region_id, _line(reason[:MAX_REASON]), self.host))
 
     def _drop_link(self) -> None:
         if self.link is not None:
             self._closing.append(Close(self.link))
         self.link = self._server_key = self._bucket = self._ping = None
+        self._health = ""
         self._out.new_connection()
 
     def _disarm(self) -> None:
-        self.retry_at = self.connect_by = self.watchdog_at = self.pong_by = math.inf
+        self.retry_at = self.connect_by = math.inf
+        self._liveness.stop()
 
     # --- to the wire --------------------------------------------------------------------------------------------
 
     def transmit(self, now: float, budget: int) -> list[Effect]:
         """What must go out: links to open and close, and at most `budget` bytes in one piece."""
         if now >= self.connect_by:
-            self._nodes_left = []
-            self._lose(f"timeout while {self.stage.value}", now)
-        elif now >= self.watchdog_at:
-            self._lose("silence", now)
-        elif now >= self.pong_by:
-            self._lose("no pong", now)
+            self._lose(f"{TIMEOUT}{self.stage.value}", now)
+        elif verdict := self._liveness.verdict(now):
+            self._lose(verdict, now)
+        elif now >= self._liveness.probe_at:
+            self.ping(now)
         effects, self._closing = self._closing, []
         if now >= self.retry_at:
             self.retry_at = math.inf
-            if not self._nodes_left:
-                self._nodes_left = list(self.region.nodes)
-                self.connect_by = now + CONNECT_TIMEOUT
             effects += self._dial(now)
         if self.link is not None and (data := self._out.take(budget, self.is_ready)):
             effects.append(Data(self.link, data))
@@ -358,30 +419,13 @@ class Client:
     def deadline(self) -> float:
         if self._closing or (self.link is not None and self._out.has_output(self.is_ready)):
             return DUE_NOW
-        at: float = min(_timers(self))
+        at: float = min(*_timers(self), self._liveness.deadline())
         return at
 
 
-def _printable(text: bytes) -> str:
-    """A relay's words on one line, whatever they hold."""
-    return "".join(char if char.isprintable() else " " for char in text.decode("utf-8", "replace"))
-
-
-def dial_hosts(node: DerpNode) -> tuple[str, ...]:
-    """What to dial, in order: each family's literal, its name if that is empty, nothing if it is no address."""
-    hosts: list[str] = []
-    for address, version in ((node.ipv4, 4), (node.ipv6, 6)):
-        host = node.host_name if not address else address if _is_literal(address, version) else ""
-        if host and host not in hosts:
-            hosts.append(host)
-    return tuple(hosts)
-
-
-def _is_literal(address: str, version: int) -> bool:
-    try:
-        return ip_address(address).version == version
-    except ValueError:
-        return False
+def _line(text: str) -> str:
+    """Others' words on one line, whatever they hold."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _note_preferred(preferred: bool) -> bytes:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import attrs
 
 from tsnet.base.keys import NodeKey
+from tsnet.derp.liveness import NO_ANSWER, SILENCE
+
+TIMEOUT = "timeout while "
+_PASSING = frozenset({"eof", "reset", "refused", "unreachable", "timeout", "dns", NO_ANSWER, SILENCE})
 
 
 @attrs.frozen
@@ -17,10 +21,24 @@ class Connected:
 
 @attrs.frozen
 class Disconnected:
-    """An attempt failed or a connection ended; the client tries again by itself. Learnt routes are void."""
+    """An attempt failed or a connection ended; the client tries again by itself. Learnt routes are void.
+
+    reason: as in `Closed`, or what was wrong with the answer. host: the name of the region's node that it was.
+    """
 
     region: int
     reason: str
+    host: str = ""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether somebody must mend something first: the relay was reached, and is not what we look for."""
+        return is_hopeless(self.reason)
+
+
+def is_hopeless(reason: str) -> bool:
+    """Networks and restarts pass by themselves; a bad certificate or an answer that is no relay's does not."""
+    return reason not in _PASSING and not reason.startswith(TIMEOUT)
 
 
 @attrs.frozen
@@ -40,7 +58,7 @@ class PeerGone:
 
 
 @attrs.frozen
-class Health:
+class RelayHealth:
     """The relay's own complaint, for people; empty when it is well again."""
 
     region: int
@@ -64,4 +82,4 @@ class Measured:
     latency: float
 
 
-Fact = Connected | Disconnected | Left | PeerGone | Health | Restarting | Measured
+Fact = Connected | Disconnected | Left | PeerGone | RelayHealth | Restarting | Measured

@@ -90,12 +90,16 @@ class Request:
         return self.headers.get("derp-fast-start") == "1"
 
 
-def encode_request(host: str, ideal_node: str = "") -> bytes:
-    """host: the node's HostName, without a port, as Go sends it. ideal_node: the region's first node, if not this."""
+def encode_request(host: str, ideal_node: str = "", *, fast_start: bool = False) -> bytes:
+    """host: the node's HostName, without a port, as Go sends it. ideal_node: the region's first node, if not this.
+    fast_start: no response is wanted, and ClientInfo follows the blank line.
+    """
     lines = ["GET /derp HTTP/1.1", f"Host: {f'[{host}]' if ':' in host else host}"]
     if ideal_node:
         lines.append(f"Ideal-Node: {ideal_node}")
     lines += ["Upgrade: DERP", "Connection: Upgrade"]
+    if fast_start:
+        lines.append("Derp-Fast-Start: 1")
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 

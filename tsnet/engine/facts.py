@@ -72,7 +72,7 @@ class HomeChanged:
 
 @attrs.frozen
 class RelayChanged:
-    """(event) A relay connection came up or went down."""
+    """(event) A relay connection came up, went down, or cannot be made: once for each reason, not with each attempt."""
 
     region: int
     connected: bool
@@ -81,7 +81,7 @@ class RelayChanged:
 
 @attrs.frozen
 class Health:
-    """(event) Control's words about this node, and ours: each a sentence; empty when all is well."""
+    """(event) All that is wrong now, by control's word and by ours, each a sentence; empty when all is well."""
 
     messages: tuple[str, ...]
 
@@ -118,7 +118,10 @@ class PingAnswered:
 
 @attrs.frozen
 class Reachable:
-    """(event) The home relay is up and control knows of it: peers can reach this node from now on."""
+    """(event) The home relay is up and control knows of it: peers can reach this node from now on.
+
+    Told again each time that this has been otherwise.
+    """
 
     region: int
 

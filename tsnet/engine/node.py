@@ -33,6 +33,7 @@ from tsnet.control.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts, tsmp
 from tsnet.engine.engine import UDP, Engine, udp_runs
+from tsnet.engine.health import Health
 from tsnet.engine.identity import Identity
 from tsnet.engine.relays import Relays
 from tsnet.errors import AddressInUse, AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
@@ -62,13 +63,16 @@ class Node:
         self.names: Names | None = None
         self.whois: Whois | None = None
         self.udp_room = True
-        self.is_reachable = False
+        self.health = Health()
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
         self._closing = self._left = self._expired = self._logging_out = False
         self._leave_at = math.inf
         self._published_home = -1
+        self._known_home = 0
+        """What control was told last of where peers find us."""
+        self._was_reachable = False
         self._control_at = -math.inf
         """When control must be asked again: after every call into it, and when its own time comes."""
         disco_key = DiscoPrivateKey(entropy(32))
@@ -81,7 +85,7 @@ class Node:
             timestamp_mark=identity.timestamp_mark,
         )
         self.relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
-        self.home = Home()
+        self.home = Home(entropy)
         self.control = Client(
             config.control_url,
             machine_private=identity.machine_key,
@@ -115,6 +119,34 @@ class Node:
         if self.netmap is not None:
             return "waiting for its peers"
         return "waiting for control's first netmap" if self.identity.registered else "waiting for control to accept it"
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether peers can reach this node now: its home relay is connected, and control knows which that is."""
+        home = self.home.region
+        return home != 0 and home == self._known_home and self.relays.is_connected(home)
+
+    @property
+    def unreachable_because(self) -> str:
+        """What keeps peers from reaching this node, for people."""
+        return self.relay_trouble() or "control does not know its relay yet"
+
+    def relay_trouble(self, address: IPAddress | None = None) -> str:
+        """What is wrong with the relays between this node and the peer that owns the address; without one, with ours.
+
+        "relay region 1 (derp.example.com) cannot be reached: certificate: self-signed"; empty when all is well.
+        """
+        if address is not None:
+            key = self.engine.egress.routes.lookup(address.packed)
+            destination = None if key is None else self.engine.paths.route(key)
+            if isinstance(destination, UdpAddress):
+                return ""
+            if destination is not None and (trouble := self.relays.trouble(destination.region, self._now)):
+                return trouble
+        home = self.home.region
+        if home:
+            return self.relays.trouble(home, self._now)
+        return self.relays.troubles.worst or "no relay has answered yet"
 
     def resolve(self, host: str) -> IPAddress:
         """The address of a tailnet name or address; v4 first. Raises NotOnTailnet for anything no node owns."""
@@ -298,40 +330,72 @@ class Node:
 
     def _settle(self, now: float) -> None:
         """Connect to the regions that somebody wants; tell control where home is the moment it is known."""
-        self.relays.want(self.home.regions_wanted() | self.engine.paths.regions_wanted(now), now)
+        self.relays.want(self._regions_wanted(now), now)
+        if self.relays.troubles:
+            self._tell_troubles(now)
         home = self.home.region
         if home == self._published_home or (not home and self._published_home < 0):
             return
         self._published_home = home
-        self.is_reachable = False
         self.relays.set_home(home, now)
         self.engine.paths.set_home(home, now)
         self._to_control().set_net_info(self.home.net_info(), now)
         self._facts.append(facts.HomeChanged(home))
+        self._tell_if_reachable()
+
+    def _regions_wanted(self, now: float) -> set[int]:
+        return self.home.regions_wanted() | self.engine.paths.regions_wanted(now)
 
     def _take_relay_facts(self, now: float) -> None:
-        for fact in self.relays.take_facts():
+        found = self.relays.take_facts()
+        for fact in found:
             match fact:
                 case relay.Connected(region, latency):
+                    self.relays.troubles.mended(region)
                     self.home.answered(region, latency, now)
                     self._settle(now)
                     self.engine.relay_connected(region, now)
                     self._facts.append(facts.RelayChanged(region, True))
                 case relay.Disconnected(region, reason):
-                    self.home.failed(region, now)
-                    self.engine.paths.disconnected(region, now)
-                    self.engine.release(region)
-                    self._facts.append(facts.RelayChanged(region, False, reason))
+                    is_news = self.relays.troubles.failed(fact, now)
+                    self.home.failed(region, now, hopeless=fact.is_hopeless)
+                    self._relay_lost(region, now)
+                    if is_news:
+                        self._facts.append(facts.RelayChanged(region, False, reason))
                 case relay.Left(region):
-                    self.engine.paths.disconnected(region, now)
-                    self.engine.release(region)
+                    self._relay_lost(region, now)
                     self._facts.append(facts.RelayChanged(region, False, "not needed"))
                 case relay.PeerGone(region, key, _reason):
                     self.engine.paths.peer_gone(region, key)
-                case relay.Measured(region, latency):
-                    self.home.answered(region, latency, now)
-                case relay.Health(region, text) if text:
-                    self._facts.append(facts.Health((f"relay region {region}: {text}",)))
+                case relay.RelayHealth(region, text):
+                    self._complain(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
+                case relay.Measured() | relay.Restarting():
+                    pass  # a Ping behind queued packets measures no distance; a relay that goes is dialled again anyhow
+        if found:
+            self._tell_troubles(now)
+            self._tell_if_reachable()
+
+    def _relay_lost(self, region: int, now: float) -> None:
+        self.engine.paths.disconnected(region, now)
+        self.engine.release(region)
+        self._complain(f"relay {region}", [])
+
+    def _tell_troubles(self, now: float) -> None:
+        """Those of relays that somebody needs; without a home that is each of them, also between two attempts."""
+        troubles = self.relays.troubles
+        if self.home.region:
+            troubles.keep(self._regions_wanted(now))
+        self._complain("relays", troubles.messages)
+
+    def _complain(self, source: str, messages: Iterable[str]) -> None:
+        if self.health.set(source, messages):
+            self._facts.append(facts.Health(self.health.messages))
+
+    def _tell_if_reachable(self) -> None:
+        """Each time that it becomes true."""
+        before, self._was_reachable = self._was_reachable, self.is_reachable
+        if self._was_reachable and not before:
+            self._facts.append(facts.Reachable(self.home.region))
 
     # --- control --------------------------------------------------------------------------------------------
 
@@ -370,9 +434,9 @@ class Node:
                 self.home.control_listens(True, now)
             case told.Disconnected():
                 self.home.control_listens(False, now)
-            case told.Published(region) if region and region == self.home.region and not self.is_reachable:
-                self.is_reachable = True
-                self._facts.append(facts.Reachable(region))
+            case told.Published(region):
+                self._known_home = region
+                self._tell_if_reachable()
             case told.KeyExpired():
                 self._expired = True
                 self._facts.append(facts.Problem(_expired(self.config), fatal=False))
@@ -381,7 +445,7 @@ class Node:
             case told.DuplicateNode(reason):
                 self._facts.append(facts.DuplicateNode(reason))
             case told.Health(messages):
-                self._facts.append(facts.Health(messages))
+                self._complain("control", messages)
             case told.Problem(error, fatal):
                 self._left = self._left or fatal
                 self._facts.append(facts.Problem(error, fatal))

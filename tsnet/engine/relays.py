@@ -1,5 +1,6 @@
 """The relay connections of this node: one client for each region in use, all behind the four verbs.
 
+What is wrong with them, and since when, is kept beside them (`troubles`) for health and for errors.
 Which regions are wanted is said by the others: home and its candidates by `netcheck.home`, the rest by `disco.paths`.
 A region whose definition changed in the netmap is closed and dialled anew.
 
@@ -18,6 +19,7 @@ from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
 from tsnet.derp.client import Client
 from tsnet.derp.facts import Fact
+from tsnet.engine.troubles import Troubles, name_of
 from tsnet.netmap.model import DerpMap, DerpRegion
 
 
@@ -27,6 +29,7 @@ class Relays:
     def __init__(self, private_key: NodePrivateKey, *, entropy: Callable[[int], bytes], over_http: bool) -> None:
         self.clients: dict[int, Client] = {}
         self.dropped: Counter[str] = Counter()
+        self.troubles = Troubles()
         self._private_key = private_key
         self._entropy = entropy
         self._over_http = over_http
@@ -37,10 +40,11 @@ class Relays:
         self._facts: list[Fact] = []
 
     def apply(self, derp_map: DerpMap) -> None:
-        self._regions = dict(derp_map.regions)
+        before, self._regions = self._regions, dict(derp_map.regions)
         for number, client in list(self.clients.items()):
             if self._regions.get(number) != client.region:
                 self._close(number)
+        self.troubles.keep({number for number, region in self._regions.items() if before.get(number) == region})
 
     def set_private_key(self, private_key: NodePrivateKey) -> None:
         """The node has a new identity: every connection logs in again."""
@@ -88,6 +92,21 @@ class Relays:
     def has_room(self, region: int) -> bool:
         client = self.clients.get(region)
         return client is None or client.has_room
+
+    def is_connected(self, region: int) -> bool:
+        client = self.clients.get(region)
+        return client is not None and client.is_connected
+
+    def trouble(self, region: int, now: float) -> str:
+        """Why packets for that region may be lost, for people; empty when all is well there."""
+        client = self.clients.get(region)
+        if region not in self._regions:
+            return f"relay region {region} is in no map that control has sent"
+        if client is not None and client.is_suspect(now):
+            return f"{name_of(region, client.host)} has stopped answering"
+        if client is None or client.is_connected:
+            return self.troubles.text(region)
+        return self.troubles.text(region) or f"{name_of(region, client.host)} has not answered yet"
 
     # --- the verbs ------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
     answered ─► the first becomes home at once; a better one later, if it is better by enough
     failed, lost ─► another region is home when the old one stays away for 8 s
+    nothing answers ─► all are tried again: after 1 s, and after twice as long each time, up to 5 s, or up to 30 s where
+                       waiting alone cannot help
 
 A better region takes over when all of this holds (Go keeps reports for five minutes and calls a home alive that was
 heard within 8 s):
@@ -18,7 +20,7 @@ Not here: how a region is measured (the engine feeds latencies), held connection
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tsnet.netmap.model import DerpMap, DerpRegion
@@ -26,7 +28,7 @@ from tsnet.netmap.model import DerpMap, DerpRegion
 PROBES_AT_ONCE = 3
 HISTORY = 305.0
 HEARD_WITHIN = 8.0
-RETRY_AFTER = 1.0
+RETRY_AFTER, RETRY_MAX, RETRY_HOPELESS = 1.0, 5.0, 30.0
 MIN_GAIN = 0.010
 MAX_RATIO = 2 / 3
 
@@ -39,8 +41,11 @@ def may_be_home(region: DerpRegion) -> bool:
 class Home:
     """region: our home, 0 while nothing answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self.region = 0
+        self._entropy = entropy
+        self._rounds = 0
+        self._hopeless = True
         self._may_move = True
         self._regions: Mapping[int, DerpRegion] = {}
         self._scores: Mapping[int, float] = {}
@@ -54,6 +59,8 @@ class Home:
 
     def set_map(self, derp_map: DerpMap, now: float) -> None:
         """New regions are measured; one whose definition changed or went is forgotten, even if it was home."""
+        if derp_map.regions != self._regions:
+            self._begin_anew()
         old, self._regions, self._scores = self._regions, derp_map.regions, derp_map.region_score
         for number in old:
             if self._regions.get(number) != old[number]:
@@ -63,9 +70,11 @@ class Home:
         self._measure([number for number in self._eligible() if self._regions[number] != old.get(number)])
         if not self.region:
             self._choose(now)
+        self._retry_if_lost(now)
 
     def measure_all(self, now: float) -> None:
         """Begin again: the network has changed."""
+        self._begin_anew()
         self._measure(self._eligible())
 
     def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
@@ -79,16 +88,18 @@ class Home:
         if region == self.region:
             self.away_at = math.inf
         self._choose(now)
+        if not self._is_lost:
+            self._begin_anew()
 
-    def failed(self, region: int, now: float) -> None:
-        """That region could not be reached, or its connection ended."""
+    def failed(self, region: int, now: float, *, hopeless: bool = False) -> None:
+        """That region could not be reached, or its connection ended. hopeless: waiting alone cannot mend it."""
         self._measured(region)
-        if region == self.region:
+        self._hopeless &= hopeless
+        if region == self.region and region in self._history:
             self.away_at = min(self.away_at, now)
         else:
             self._history.pop(region, None)
-        if not self.region and not self._waiting and not self._probing and self._regions:
-            self.retry_at = min(self.retry_at, now + RETRY_AFTER)
+        self._retry_if_lost(now)
 
     def control_listens(self, listens: bool, now: float) -> None:
         """Whether control's map poll is connected: without it a home does not move, for peers would not learn."""
@@ -103,14 +114,14 @@ class Home:
         return self._probing | {self.region} if self.region else set(self._probing)
 
     def transmit(self, now: float) -> None:
-        """Run what is due: a home that stays away is replaced; if nothing ever answered, all are tried again."""
+        """Run what is due: a home that stays away is replaced; if nothing answers, all are tried again."""
         if now >= self.away_at + HEARD_WITHIN:
             self._history.pop(self.region, None)
             self.away_at = math.inf
             self._choose(now)
             self._measure([number for number in self._eligible() if number not in self._history])
         if now >= self.retry_at:
-            self.retry_at = math.inf
+            self.retry_at, self._hopeless = math.inf, True
             self._measure(self._eligible())
 
     def deadline(self) -> float:
@@ -120,6 +131,27 @@ class Home:
         """What control is told (tailcfg.NetInfo). Latencies alone are no reason to tell it again."""
         latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}
         return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self._udp_answered}
+
+    # --- trying again ---------------------------------------------------------------------------------------------
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether no home has answered lately."""
+        return self.region not in self._history
+
+    def _begin_anew(self) -> None:
+        """What has failed so far says nothing about what comes."""
+        self._rounds, self._hopeless, self.retry_at = 0, True, math.inf
+
+    def _retry_if_lost(self, now: float) -> None:
+        """Plan another round when none is under way. The pause doubles, and is shortened by up to a half at random."""
+        under_way = self._waiting or self._probing or self.retry_at != math.inf
+        if under_way or not self._is_lost or not self._eligible():
+            return
+        longest = RETRY_HOPELESS if self._hopeless else RETRY_MAX
+        pause = min(longest, RETRY_AFTER * 2.0**self._rounds)
+        self._rounds = min(self._rounds + 1, 16)
+        self.retry_at = now + pause * (0.5 + self._entropy(1)[0] / 510)
 
     # --- the choice -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,76 @@
+"""Whether the relay at the other end of a connection still answers.
+
+    quiet ──packets leave──► unanswered ──4 s──► suspect: a Ping leaves ──7 s──► dead
+      ▲                           │                  │
+      └───── any byte comes, or the full link has room again ─┘        120 s without a byte ──► dead
+
+A connection that nobody uses is left alone: there is no probe without packets, and the relay's own keepalives (one a
+minute) are enough. Packets that want no answer cost one Ping for each time they begin. Room on a full link is a sign of
+life, because the relay's machine has taken half a mebibyte since; without it a long upload would starve the Ping
+behind it, and a slow link would look like a dead one.
+
+The two limits are those of a path with 3 s of round-trip time, on which one lost segment is sent again.
+
+Source: Go derp/derphttp/derphttp_client.go (Ping), wgengine/magicsock/derp.go (120 s).
+Not here: what follows from the verdict (`client`).
+"""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+
+SUSPECT_AFTER = 4.0
+PONG_TIMEOUT = 7.0
+SILENCE_TIMEOUT = 120.0  # twice the server's keepalive
+
+NO_ANSWER = "it answers neither packets nor a ping"
+SILENCE = "silence"
+
+TIMERS = ("probe_at", "answer_by", "silent_at")
+_timers = attrgetter(*TIMERS)
+
+
+class Liveness:
+    """unanswered_since: when packets left that nothing has followed yet; inf if there are none."""
+
+    __slots__ = ("answer_by", "probe_at", "silent_at", "unanswered_since")
+
+    def __init__(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """There is no connection to watch."""
+        self.unanswered_since = self.probe_at = self.answer_by = self.silent_at = math.inf
+
+    def heard(self, now: float) -> None:
+        """Bytes have come."""
+        self.unanswered_since = self.probe_at = self.answer_by = math.inf
+        self.silent_at = now + SILENCE_TIMEOUT
+
+    def moved(self) -> None:
+        """A full link has room again."""
+        self.unanswered_since = self.probe_at = self.answer_by = math.inf
+
+    def wrote(self, now: float) -> None:
+        """Packets leave, or wait to."""
+        if self.unanswered_since == math.inf:
+            self.unanswered_since, self.probe_at = now, now + SUSPECT_AFTER
+
+    def asked(self, now: float) -> None:
+        """A Ping leaves."""
+        self.unanswered_since = min(self.unanswered_since, now)
+        self.probe_at, self.answer_by = math.inf, now + PONG_TIMEOUT
+
+    def is_suspect(self, now: float) -> bool:
+        return now >= self.unanswered_since + SUSPECT_AFTER
+
+    def verdict(self, now: float) -> str:
+        """Why the connection is dead; empty while it may live."""
+        if now >= self.answer_by:
+            return NO_ANSWER
+        return SILENCE if now >= self.silent_at else ""
+
+    def deadline(self) -> float:
+        at: float = min(_timers(self))
+        return at
