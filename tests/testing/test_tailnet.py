@@ -1,19 +1,31 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import time
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 import tsnet
 from tests.house import House
 from tests.test_server import server
+from tsnet.base.keys import NodeKey
+from tsnet.derp.upgrade import encode_switching
 from tsnet.edge.io.link_limits import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
-from tsnet.errors import AuthKeyRejected, ConfigError, ControlUnreachable, DialRefused, NotUp
+from tsnet.errors import (
+    AuthKeyRejected,
+    ConfigError,
+    ControlUnreachable,
+    DialRefused,
+    DialTimeout,
+    NotUp,
+    UpTimeout,
+)
 from tsnet.testing.tailnet import REGION, Tailnet
 
 
@@ -49,6 +61,44 @@ def test_in_a_loop(backend: str) -> None:
             assert tailnet.nodes() == {}
 
     anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_nodes_log_in_at_the_relay_by_fast_start_unless_it_is_plain_http(
+    tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TLS there is no certificate to learn the relay's key from, so the relay answers the request."""
+    answered: list[NodeKey] = []
+
+    def switching(key: NodeKey) -> bytes:
+        answered.append(key)
+        return encode_switching(key)
+
+    monkeypatch.setattr("tsnet.derp.server.encode_switching", switching)
+    if not tls:
+        monkeypatch.setenv("TS_DEBUG_USE_DERP_HTTP", "1")
+    with Tailnet(tls=tls) as tailnet, server(tailnet, "a") as a, server(tailnet, "b") as b:
+        for node in (a, b):
+            node.reachable()
+        assert b.ping("a").seconds < 5
+    assert len(answered) == (0 if tls else 2)
+
+
+def test_a_relay_with_a_bad_certificate_is_named_by_the_dial_and_by_reachable() -> None:
+    with Tailnet() as tailnet:
+        regions = tailnet._state.derp_map.regions
+        (relay,) = regions[REGION].nodes
+        judged = attrs.evolve(regions[REGION], nodes=(attrs.evolve(relay, insecure_for_tests=False),))
+        tailnet._do(
+            lambda: setattr(tailnet._state, "derp_map", attrs.evolve(tailnet._state.derp_map, regions={REGION: judged}))
+        )
+        with server(tailnet, "a") as a, server(tailnet, "b"):
+            text = f"relay region {REGION} (127.0.0.1) cannot be reached: certificate: self-signed"
+            with pytest.raises(UpTimeout, match=re.escape(text)):
+                a.reachable(timeout=0.2)
+            with pytest.raises(DialTimeout, match=re.escape(text)):
+                a.dial("b", 80, timeout=0.2)
+            assert a.status().health == (text,)
 
 
 def test_over_ipv6() -> None:

@@ -66,10 +66,9 @@ class DialAttempt:
                 return StreamReset(f"{self._target} reset the connection while it was opened")
 
     def _timed_out(self) -> DialTimeout:
-        return DialTimeout(
-            f"{self._target} did not answer within {self._timeout:.3g} s: check that the peer is online "
-            "and that the tailnet's policy lets this node reach that port"
-        )
+        advice = "check that the peer is online and that the tailnet's policy lets this node reach that port"
+        address = self._connection.remote[0]
+        return DialTimeout(_no_answer(self._target, "", self._timeout, self._pump.node.relay_trouble(address), advice))
 
     def _too_late(self) -> None:
         if not self._over:
@@ -99,6 +98,13 @@ class DialAttempt:
         self._alarm.cancel()
         self._pump.forget(self._connection)
         self.when_over()
+
+
+def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str) -> str:
+    """A relay in the way comes before all guesses about the peer."""
+    if trouble:
+        advice = f"{trouble}; that relay is on the way between the two nodes, see status().health"
+    return f"{target} did not answer{what} within {seconds:.3g} s: {advice}"
 
 
 @attrs.frozen
@@ -166,12 +172,9 @@ class PingAttempt:
             self._operation.resolve(PingResult(self._address, self._pump.now() - sent_at, self._kind))
 
     def _too_late(self) -> None:
-        self.fail(
-            DialTimeout(
-                f"{self._target} did not answer a {self._kind} ping within {self._timeout:.3g} s: "
-                "check that the peer is online and that the tailnet's policy allows it"
-            )
-        )
+        advice = "check that the peer is online and that the tailnet's policy allows it"
+        trouble = self._pump.node.relay_trouble(self._address)
+        self.fail(DialTimeout(_no_answer(self._target, f" a {self._kind} ping", self._timeout, trouble, advice)))
 
     def fail(self, error: Error) -> None:
         if not self._over:

@@ -170,7 +170,12 @@ class Handle:
 
         def give_up(operation: Operation[None]) -> None:
             del self._reaching[operation]
-            operation.fail(self._too_late(timeout, "no relay has answered, or control does not know of it yet"))
+            operation.fail(
+                UpTimeout(
+                    f"{self.config.hostname} runs, but peers could not reach it within {timeout:g} s: "
+                    f"{self.node.unreachable_because}; see status().health, or allow more time with timeout="
+                )
+            )
 
         return self._when_running(timeout, wait)
 
@@ -421,12 +426,19 @@ class Handle:
             case facts.HomeChanged(region):
                 self.home_region = region
             case facts.Health(messages):
-                self.health = messages
+                self._set_health(messages)
             case facts.Reachable():
                 for operation in self._take_reaching():
                     operation.resolve(None)
         for subscription in tuple(self._subscriptions):
             subscription.put(fact)
+
+    def _set_health(self, messages: tuple[str, ...]) -> None:
+        """Each complaint is logged when it appears, not as often as it is repeated."""
+        for message in messages:
+            if message not in self.health:
+                log.warning("%s: %s", self.config.hostname, message)
+        self.health = messages
 
     def _trouble(self, error: Error, fatal: bool) -> None:
         """Said once, not with every attempt; while the node closes nobody needs to hear."""
