@@ -29,7 +29,7 @@ from tsnet.control import facts
 from tsnet.control.mapframes import MapFrames
 from tsnet.control.messages import RegisterRequest, RegisterResponse
 from tsnet.control.registration import register
-from tsnet.control.tailnet import Tailnet as State
+from tsnet.control.tailnet import TailnetState
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.place import load
 from tsnet.engine.ingress import Ingress
@@ -178,7 +178,7 @@ def test_ts_2026_003_what_control_says_cannot_forge_a_line_of_a_log() -> None:
 
 
 def test_ts_2025_007_a_key_for_one_lets_one_in() -> None:
-    net = State(entropy=Random(1).randbytes)
+    net = TailnetState(entropy=Random(1).randbytes)
     text = net.create_auth_key().text
 
     def request(number: int) -> RegisterRequest:

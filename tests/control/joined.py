@@ -13,7 +13,7 @@ from tsnet.control.client import Client
 from tsnet.control.facts import Fact, NetMapChanged
 from tsnet.control.members import Member
 from tsnet.control.server import Server
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion, NetMap
 
 BUDGET = 1 << 20
@@ -30,8 +30,8 @@ def entropy(seed: int) -> Callable[[int], bytes]:
     return random.Random(seed).randbytes
 
 
-def new_tailnet(**options: Any) -> Tailnet:
-    return Tailnet(entropy=entropy(99), base_domain="tail.example", derp_map=DERP_MAP, **options)
+def new_tailnet(**options: Any) -> TailnetState:
+    return TailnetState(entropy=entropy(99), base_domain="tail.example", derp_map=DERP_MAP, **options)
 
 
 class Peer:
@@ -74,7 +74,7 @@ class Peer:
 class Joined:
     """One tailnet with a server over it, and the nodes that dial it. `wire_up` False: nobody answers."""
 
-    def __init__(self, tailnet: Tailnet | None = None, *, budget: int = BUDGET) -> None:
+    def __init__(self, tailnet: TailnetState | None = None, *, budget: int = BUDGET) -> None:
         self.now = 1000.0
         self.budget = budget
         self.tailnet = tailnet or new_tailnet()

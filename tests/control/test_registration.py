@@ -11,7 +11,7 @@ from tests.control.test_tailnet import NOW, admit, key, machine
 from tsnet.control.messages import LOGOUT_EXPIRY, RegisterRequest, RegisterResponse
 from tsnet.control.policy import Policy
 from tsnet.control.registration import register
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
 OWNERS = Policy.parse([{"src": ["*"], "dst": ["*:*"]}], {"tag:web": ["alice@example.com"]})
@@ -21,7 +21,7 @@ class Desk:
     """A tailnet, and requests of machine 1 with node key 1 unless said otherwise."""
 
     def __init__(self) -> None:
-        self.net = Tailnet(entropy=random.Random(2).randbytes, base_domain="tail.example", policy=OWNERS)
+        self.net = TailnetState(entropy=random.Random(2).randbytes, base_domain="tail.example", policy=OWNERS)
         self.now = NOW
 
     def ask(self, number: int = 1, *, of_machine: int = 1, **fields: Any) -> RegisterResponse | None:

@@ -14,7 +14,7 @@ from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 from tsnet.control.members import Member
 from tsnet.control.messages import MapRequest
 from tsnet.control.policy import Policy
-from tsnet.control.tailnet import LOGIN_LIFETIME, MAX_LOGINS, Refusal, Tailnet
+from tsnet.control.tailnet import LOGIN_LIFETIME, MAX_LOGINS, Refusal, TailnetState
 from tsnet.netmap.model import DerpMap, DnsConfig
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -29,11 +29,11 @@ def machine(number: int) -> MachineKey:
     return MachineKey(bytes([number]) * 32)
 
 
-def tailnet(**options: Any) -> Tailnet:
-    return Tailnet(entropy=random.Random(1).randbytes, base_domain="tail.example", **options)
+def tailnet(**options: Any) -> TailnetState:
+    return TailnetState(entropy=random.Random(1).randbytes, base_domain="tail.example", **options)
 
 
-def admit(net: Tailnet, number: int, name: str = "shop", user: str = "alice@example.com", **fields: Any) -> Member:
+def admit(net: TailnetState, number: int, name: str = "shop", user: str = "alice@example.com", **fields: Any) -> Member:
     fields.setdefault("disco_key", DiscoKey(bytes([number]) * 32))
     return net.admit(machine(number), key(number), net.add_user(user).id, {"Hostname": name}, NOW, **fields)
 
@@ -280,7 +280,7 @@ def test_routes_are_allowed_and_primary() -> None:
     assert node.primary_routes == (ip_network("10.0.0.0/8"),)
 
 
-CHANGES: dict[str, Callable[[Tailnet, Member], object]] = {
+CHANGES: dict[str, Callable[[TailnetState, Member], object]] = {
     "policy": lambda net, _member: setattr(net, "policy", Policy()),
     "derp map": lambda net, _member: setattr(net, "derp_map", DerpMap()),
     "dns": lambda net, _member: setattr(net, "dns", DnsConfig()),
@@ -297,7 +297,7 @@ CHANGES: dict[str, Callable[[Tailnet, Member], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_whatever_a_node_could_be_told_moves_the_generation(change: Callable[[Tailnet, Member], object]) -> None:
+def test_whatever_a_node_could_be_told_moves_the_generation(change: Callable[[TailnetState, Member], object]) -> None:
     net = tailnet()
     member = admit(net, 1)
     before = net.generation

@@ -14,7 +14,7 @@ from tsnet.base.keys import DiscoKey
 from tsnet.control.members import Member
 from tsnet.control.messages import MapResponse, decode_map
 from tsnet.control.policy import ALLOW_ALL, Policy
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import View, difference, first, view
 from tsnet.netmap.merge import MapUpdate, merge
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, NetMap
@@ -25,7 +25,7 @@ def told(update: MapUpdate, before: NetMap | None = None) -> NetMap:
     return merge(before, decode_map(MapResponse(update).encode()).update, NOW)
 
 
-def change(action: Callable[[Tailnet, Member, Member], object]) -> MapUpdate | None:
+def change(action: Callable[[TailnetState, Member, Member], object]) -> MapUpdate | None:
     """What member 1 is told when this happens in a tailnet of two."""
     net = tailnet()
     one, other = admit(net, 1, "one"), admit(net, 2, "other", user="bob@example.com")
@@ -55,7 +55,7 @@ def test_nothing_new_is_no_message() -> None:
 
 
 def test_what_a_node_knows_of_itself_is_not_told_back() -> None:
-    def update(net: Tailnet, one: Member, _other: Member) -> None:
+    def update(net: TailnetState, one: Member, _other: Member) -> None:
         hostinfo = {"Hostname": "one", "OS": "linux", "NetInfo": {"PreferredDERP": 900}}
         net.update(one, lite(1, endpoints=(UdpAddress("192.0.2.1", 1),), hostinfo=hostinfo))
 
@@ -69,7 +69,7 @@ def test_a_node_hears_of_a_disco_key_in_its_name() -> None:
 
 
 def test_small_changes_are_patches() -> None:
-    def update(net: Tailnet, _one: Member, other: Member) -> None:
+    def update(net: TailnetState, _one: Member, other: Member) -> None:
         net.set_online(other, True, NOW)
         net.update(other, lite(2, endpoints=(UdpAddress("192.0.2.1", 1),)))
 
@@ -91,7 +91,7 @@ def test_small_changes_are_patches() -> None:
         lambda net, one, other: net.change(other, capabilities={"a": ()}),
     ],
 )
-def test_other_changes_bring_the_whole_node(action: Callable[[Tailnet, Member, Member], object]) -> None:
+def test_other_changes_bring_the_whole_node(action: Callable[[TailnetState, Member, Member], object]) -> None:
     update = change(action)
     assert update is not None
     assert [peer.id for peer in update.peers_changed] == [2]
@@ -145,7 +145,7 @@ def test_shared_things() -> None:
 # --- the property -------------------------------------------------------------------------------------------------
 
 
-def disturb(rng: random.Random, net: Tailnet, number: int) -> None:
+def disturb(rng: random.Random, net: TailnetState, number: int) -> None:
     """Something happens to somebody."""
     member = rng.choice(list(net.members.values()))
     match rng.randrange(12):

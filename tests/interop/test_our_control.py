@@ -19,7 +19,7 @@ from tsnet.base.keys import MachinePrivateKey, NodePrivateKey
 from tsnet.control.members import Member
 from tsnet.control.policy import Policy
 from tsnet.control.server import Server
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.derp.server import Relay
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 
@@ -38,7 +38,7 @@ class World:
 
     def __init__(self, scene: Scene, host: Host) -> None:
         self.scene, self.host = scene, host
-        self.tailnet = Tailnet(entropy=os.urandom, base_domain="tail.example", derp_map=DERP_MAP)
+        self.tailnet = TailnetState(entropy=os.urandom, base_domain="tail.example", derp_map=DERP_MAP)
         self.control = ControlAt(f"http://{LOOPBACK}:{CONTROL_PORT}", {"TS_DEBUG_USE_DERP_HTTP": "1"})
         self.private = MachinePrivateKey(os.urandom(32))
         self.relay = Relay(NodePrivateKey(os.urandom(32)), entropy=os.urandom, now=time.monotonic())

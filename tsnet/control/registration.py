@@ -29,7 +29,7 @@ from tsnet.base.keys import MachineKey
 from tsnet.control.gojson import texts
 from tsnet.control.members import Member
 from tsnet.control.messages import RegisterRequest, RegisterResponse
-from tsnet.control.tailnet import AuthKey, Login, Refusal, Tailnet
+from tsnet.control.tailnet import AuthKey, PendingLogin, Refusal, TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
 
@@ -40,11 +40,15 @@ class _Grant:
     user: int
     tags: tuple[str, ...]
     is_ephemeral: bool
-    by: AuthKey | Login
+    by: AuthKey | PendingLogin
 
 
 def register(
-    tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, auth_url: Callable[[str], str], unix_now: float
+    tailnet: TailnetState,
+    machine: MachineKey,
+    request: RegisterRequest,
+    auth_url: Callable[[str], str],
+    unix_now: float,
 ) -> RegisterResponse | None:
     """auth_url: from the id of a login to the page a person goes to. None: ask again when the tailnet has changed."""
     try:
@@ -54,7 +58,11 @@ def register(
 
 
 def _decide(
-    tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, auth_url: Callable[[str], str], unix_now: float
+    tailnet: TailnetState,
+    machine: MachineKey,
+    request: RegisterRequest,
+    auth_url: Callable[[str], str],
+    unix_now: float,
 ) -> RegisterResponse | None:
     member = tailnet.find(request.node_key)
     if member is not None and member.machine != machine:
@@ -76,7 +84,7 @@ def _decide(
     return _welcome(tailnet, _join(tailnet, machine, request, grant, unix_now))
 
 
-def _log_out(tailnet: Tailnet, member: Member | None, unix_now: float) -> RegisterResponse:
+def _log_out(tailnet: TailnetState, member: Member | None, unix_now: float) -> RegisterResponse:
     if member is None:
         return RegisterResponse(node_key_expired=True)
     response = attrs.evolve(_welcome(tailnet, member), node_key_expired=True)
@@ -87,7 +95,7 @@ def _log_out(tailnet: Tailnet, member: Member | None, unix_now: float) -> Regist
     return response
 
 
-def _welcome_back(tailnet: Tailnet, member: Member, request: RegisterRequest, unix_now: float) -> RegisterResponse:
+def _welcome_back(tailnet: TailnetState, member: Member, request: RegisterRequest, unix_now: float) -> RegisterResponse:
     if member.is_expired(unix_now):
         return RegisterResponse(node_key_expired=True)
     wanted = _wanted_tags(request)
@@ -100,14 +108,14 @@ def _welcome_back(tailnet: Tailnet, member: Member, request: RegisterRequest, un
     return _welcome(tailnet, member)
 
 
-def _by_key(tailnet: Tailnet, request: RegisterRequest, unix_now: float) -> _Grant:
+def _by_key(tailnet: TailnetState, request: RegisterRequest, unix_now: float) -> _Grant:
     key = tailnet.redeem(request.auth_key, unix_now)
     wanted = _wanted_tags(request)
     _check_tags(tailnet, key.user, key.tags, wanted)
     return _Grant(key.user, wanted or key.tags, key.is_ephemeral or request.ephemeral, key)
 
 
-def _by_person(tailnet: Tailnet, login: Login, request: RegisterRequest) -> _Grant:
+def _by_person(tailnet: TailnetState, login: PendingLogin, request: RegisterRequest) -> _Grant:
     if login.refused or login.user is None:
         raise Refusal(login.refused)
     wanted = _wanted_tags(request)
@@ -115,7 +123,9 @@ def _by_person(tailnet: Tailnet, login: Login, request: RegisterRequest) -> _Gra
     return _Grant(login.user, wanted, request.ephemeral, login)
 
 
-def _login_of(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, unix_now: float) -> Login | None:
+def _login_of(
+    tailnet: TailnetState, machine: MachineKey, request: RegisterRequest, unix_now: float
+) -> PendingLogin | None:
     """The login this very key began: at the page it names, or, if it names none, the page it was sent to before."""
     for login in tailnet.logins.values():
         if (login.machine, login.key) == (machine, request.node_key):
@@ -124,7 +134,9 @@ def _login_of(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, u
     return None
 
 
-def _join(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, grant: _Grant, unix_now: float) -> Member:
+def _join(
+    tailnet: TailnetState, machine: MachineKey, request: RegisterRequest, grant: _Grant, unix_now: float
+) -> Member:
     owner = TAGGED_DEVICES.id if grant.tags else grant.user
     previous = tailnet.find(request.old_node_key)
     if previous is None or previous.machine != machine or previous.user != owner:
@@ -148,11 +160,11 @@ def _join(tailnet: Tailnet, machine: MachineKey, request: RegisterRequest, grant
     return previous
 
 
-def _welcome(tailnet: Tailnet, member: Member) -> RegisterResponse:
+def _welcome(tailnet: TailnetState, member: Member) -> RegisterResponse:
     return RegisterResponse(user=tailnet.users[member.user])
 
 
-def _check_tags(tailnet: Tailnet, user: int, own: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+def _check_tags(tailnet: TailnetState, user: int, own: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     login = tailnet.users[user].login_name
     refused = [tag for tag in wanted if tag not in own and not tailnet.policy.may_tag(login, tag)]
     if refused:

@@ -45,7 +45,7 @@ from tsnet.control.messages import (
 )
 from tsnet.control.registration import register
 from tsnet.control.streams import DUE_NOW, MapStreams
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import first, view
 
 PAGE_TIMEOUT = 10.0
@@ -88,7 +88,7 @@ class Server:
 
     def __init__(
         self,
-        tailnet: Tailnet,
+        tailnet: TailnetState,
         private_key: MachinePrivateKey,
         *,
         entropy: Callable[[int], bytes],

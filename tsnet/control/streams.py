@@ -25,7 +25,7 @@ from tsnet.control.connection import Connection
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.members import Member
 from tsnet.control.messages import MapRequest, MapResponse, PingRequest
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import View, difference, first, view
 
 KEEP_ALIVE = 55.0
@@ -62,7 +62,7 @@ class MapStream:
 class MapStreams:
     """At most one a node. `take_touched` names the connections that have something to send."""
 
-    def __init__(self, tailnet: Tailnet, wall_offset: float, now: float) -> None:
+    def __init__(self, tailnet: TailnetState, wall_offset: float, now: float) -> None:
         self._tailnet = tailnet
         self._wall_offset = wall_offset
         self._streams: dict[int, MapStream] = {}

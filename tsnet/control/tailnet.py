@@ -55,7 +55,7 @@ class AuthKey:
 
 
 @attrs.define(eq=False)
-class Login:
+class PendingLogin:
     """An AuthURL somebody has to go to. `user`: who approved. `refused`: why not, once somebody said no."""
 
     auth_id: str
@@ -67,7 +67,7 @@ class Login:
     refused: str = ""
 
 
-class Tailnet:
+class TailnetState:
     """base_domain: the MagicDNS suffix. derp_map: must have a region before Go clients join, or they wait forever."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Tailnet:
         self.users: dict[int, UserProfile] = {TAGGED_DEVICES.id: TAGGED_DEVICES}
         self.auth_keys: dict[str, AuthKey] = {}
         self.members: dict[int, Member] = {}
-        self.logins: dict[str, Login] = {}
+        self.logins: dict[str, PendingLogin] = {}
         self._entropy = entropy
         self._policy = policy
         self._derp_map = derp_map or DerpMap()
@@ -163,7 +163,7 @@ class Tailnet:
             raise Refusal("auth key already used")
         return key
 
-    def begin_login(self, machine: MachineKey, key: NodeKey, hostname: str, unix_now: float) -> Login:
+    def begin_login(self, machine: MachineKey, key: NodeKey, hostname: str, unix_now: float) -> PendingLogin:
         """A new AuthURL; those that grew old are forgotten."""
         self.logins = {
             auth_id: login
@@ -172,7 +172,7 @@ class Tailnet:
         }
         while len(self.logins) >= MAX_LOGINS:
             del self.logins[next(iter(self.logins))]
-        login = Login(self._entropy(AUTH_ID_BYTES).hex(), machine, key, hostname, unix_now)
+        login = PendingLogin(self._entropy(AUTH_ID_BYTES).hex(), machine, key, hostname, unix_now)
         self.logins[login.auth_id] = login
         return login
 

@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 
 from tsnet.control.members import Member
-from tsnet.control.tailnet import Tailnet
+from tsnet.control.tailnet import TailnetState
 from tsnet.netmap.merge import DerpMapUpdate, MapUpdate, PeerChange
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
 
@@ -45,7 +45,7 @@ class View:
     domain: str
 
 
-def view(tailnet: Tailnet, member: Member) -> View:
+def view(tailnet: TailnetState, member: Member) -> View:
     node, peers = tailnet.self_node(member), tailnet.peers_of(member)
     users = {user: tailnet.users[user] for user in sorted({node.user, *(peer.user for peer in peers.values())})}
     rules = tailnet.rules_for(member)

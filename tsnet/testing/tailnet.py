@@ -23,7 +23,7 @@ from tsnet.control import tailcfg
 from tsnet.control.members import Member
 from tsnet.control.policy import ALLOW_ALL, Policy
 from tsnet.control.server import Server as ControlServer
-from tsnet.control.tailnet import Tailnet as State
+from tsnet.control.tailnet import TailnetState
 from tsnet.derp.server import Relay
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
 from tsnet.edge.io.world import ListenPort, World
@@ -79,7 +79,7 @@ class Tailnet:
         self._host: Host = default_host() if world is None else host_for(world)
         entropy = self._host.world.entropy
         rules = ALLOW_ALL if policy is None else Policy.parse(policy, tag_owners)
-        self._state = State(entropy=entropy, base_domain=base_domain, policy=rules)
+        self._state = TailnetState(entropy=entropy, base_domain=base_domain, policy=rules)
         self._machine_key = MachinePrivateKey(entropy(32))
         self._derp_key = NodePrivateKey(entropy(32))
         self._control: ServerPump | None = None
