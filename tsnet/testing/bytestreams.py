@@ -11,8 +11,8 @@ Not here: datagrams (`wire`), who is where (`simulated`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from tsnet.base.links import (
     Accepted,
@@ -35,8 +35,19 @@ from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.testing.timeline import Timeline
 from tsnet.testing.wire import Wire
 
-if TYPE_CHECKING:
-    from tsnet.testing.simulated import Machine
+
+class StreamMachine(Protocol):
+    """What links and listeners ask of the machine that they belong to."""
+
+    name: str
+
+    def source_for(self, host: str) -> str:
+        """The address that the owner of `host` sees the machine by."""
+
+    def route_stream(self, hosts: Sequence[str], port: int) -> SimulatedListener | str:
+        """The listener of the first host that has one, or the reason why there is none."""
+
+    def forget_listener(self, listener: SimulatedListener) -> None: ...
 
 
 class End:
@@ -57,7 +68,7 @@ class End:
 class SimulatedPort:
     """What dialled and accepted links share."""
 
-    def __init__(self, machine: Machine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
+    def __init__(self, machine: StreamMachine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
         self.machine = machine
         self.ends: dict[Link, End] = {}
         self.is_open = True
@@ -189,7 +200,7 @@ class SimulatedListener(SimulatedPort):
 
     def __init__(
         self,
-        machine: Machine,
+        machine: StreamMachine,
         address: tuple[str, int],
         on_ready: Callable[[], None],
         wire: Wire,

@@ -10,13 +10,10 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tsnet.base.addresses import UdpAddress, into_runs
 from tsnet.testing.timeline import Timeline
-
-if TYPE_CHECKING:
-    from tsnet.testing.simulated import Machine
 
 REFUSAL = 0.001
 """How long a port without room stays so."""
@@ -85,11 +82,22 @@ class Wire:
         self._timeline.at(self._timeline.now + self.latency + delay, arrive)
 
 
+class DatagramMachine(Protocol):
+    """What a UDP port asks of the machine that it belongs to."""
+
+    name: str
+
+    def route_udp(self, port: int, destination: UdpAddress) -> tuple[UdpAddress, SimulatedUdp | None]:
+        """The address that the destination sees our port by, and the port there, if any."""
+
+    def forget_udp(self, port: SimulatedUdp) -> None: ...
+
+
 class SimulatedUdp:
     """A `UdpPort` of a machine, on all its addresses."""
 
     def __init__(
-        self, machine: Machine, port: int, on_ready: Callable[[], None], wire: Wire, timeline: Timeline
+        self, machine: DatagramMachine, port: int, on_ready: Callable[[], None], wire: Wire, timeline: Timeline
     ) -> None:
         self.machine = machine
         self.local_port = port
