@@ -8,7 +8,7 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import MachineKey, NodeKey
-from tsnet.control.members import Member, addresses_of, free_name, label_of, usable_endpoints
+from tsnet.control.members import MAX_HOST, Member, addresses_of, free_name, host_of, label_of, usable_endpoints
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,16 @@ def test_a_long_taken_name_stays_a_label() -> None:
 def test_both_families_carry_the_same_number() -> None:
     assert addresses_of(1) == (ip_network("100.64.0.1"), ip_network("fd7a:115c:a1e0::1"))
     assert addresses_of(0x1234) == (ip_network("100.64.18.52"), ip_network("fd7a:115c:a1e0::1234"))
+
+
+@pytest.mark.parametrize("number", [1, 0x52, 0x1234, MAX_HOST])
+def test_an_address_tells_its_number(number: int) -> None:
+    assert {host_of(address) for address in addresses_of(number) or ()} == {number}
+
+
+@pytest.mark.parametrize("foreign", ["10.0.0.1", "100.63.255.255", "100.128.0.0", "2001:db8::1", "fd7a:115d::1"])
+def test_other_addresses_have_none(foreign: str) -> None:
+    assert host_of(ip_network(foreign)) == 0
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,22 @@ def test_ipv6_destinations_keep_their_colons() -> None:
         assert rule.destinations == (Destination("fd7a:115c:a1e0::3/128", PortRange(80, 80)),)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"src": ["*"], "dst": ["*:*"]},
+        {"src": ["alice@example.com", "tag:web", "shop"], "dst": ["shop:80", "tag:db:5432,6000-6010,*"]},
+        {"src": ["10.0.0.0/8", "::1"], "dst": ["[fd7a::1]:443", "fd7a::/64:*"], "proto": ["udp", 47]},
+        {"src": ["*"], "dst": ["shop:*"], "proto": "tcp", "app": {"example.com/cap": [{"a": [1]}, None]}},
+        {"src": []},
+    ],
+)
+def test_what_is_written_is_read_as_the_same_rule(rule: dict[str, Any]) -> None:
+    one = policy(rule)
+    assert policy(*one.written()) == one
+    assert policy(*one.written()).rules_for(WEB, EVERYONE) == one.rules_for(WEB, EVERYONE)
+
+
 def test_who_may_tag() -> None:
     rules = Policy.parse([], {"tag:web": ["alice@example.com"]})
     assert rules.may_tag("alice@example.com", "tag:web")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.control.joined import BASE_URL, BUDGET, CONTROL_PRIVATE, DERP_MAP, WALL, Joined, entropy, new_tailnet
 from tsnet.base.crypto import machine_public, node_public
-from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodePrivateKey
+from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Accepted, Close, Closed, Data, Full, Link, Received, Room
 from tsnet.control import server as server_module
 from tsnet.control.facts import DuplicateNode, LoggedIn, LoginUrl, NodeKeyRotated, NodeRemoved, Problem
@@ -26,6 +26,7 @@ from tsnet.control.messages import (
     decode_map,
 )
 from tsnet.control.server import PAGE_TIMEOUT, WRITE_TIMEOUT, Server
+from tsnet.control.streams import DUE_NOW
 from tsnet.control.transport import Initiator
 from tsnet.control.upgrade import Asking, Response, upgrade_request
 from tsnet.errors import AuthKeyRejected
@@ -357,6 +358,95 @@ def test_whoever_hangs_up_is_not_waited_for() -> None:
     caller.wire.tailnet.approve(url.rpartition("/")[2], "carol@example.com")
     caller.turn()
     assert not caller.wire.tailnet.members
+
+
+# --- promises -----------------------------------------------------------------------------------------------------
+
+
+def kept_caller() -> Caller:
+    """A caller of a tailnet whose state rests somewhere, and that is at rest now."""
+    caller = Caller()
+    caller.wire.tailnet.kept = caller.wire.tailnet.revision
+    return caller
+
+
+def registering(caller: Caller, auth_key: str) -> int:
+    return caller.begin(REGISTER_PATH, RegisterRequest(NODE, auth_key=auth_key, hostinfo={}).encode())
+
+
+def test_a_node_is_told_that_it_is_in_once_that_is_at_rest() -> None:
+    caller = kept_caller()
+    net = caller.wire.tailnet
+    stream = registering(caller, net.create_auth_key().text)
+    assert stream not in caller.ended
+    assert net.awaited == net.revision
+    assert caller.wire.server.deadline() > 0, "nothing to do until then"
+    net.kept = net.revision - 1
+    caller.turn()
+    assert stream not in caller.ended
+    net.kept = net.revision
+    assert caller.wire.server.deadline() == DUE_NOW
+    caller.turn()
+    assert caller.heads[stream] == 200
+    assert RegisterResponse.decode(bytes(caller.bodies[stream])).user.login_name == "user@tail.example"
+
+
+def test_promises_are_kept_in_their_order_and_no_sooner() -> None:
+    one = kept_caller()
+    other = Caller(Wire(one.wire.server, ("listen", 9)), number=2)
+    net = one.wire.tailnet
+    first = registering(one, net.create_auth_key().text)
+    revision = net.revision
+    request = RegisterRequest(NodeKey(b"\x77" * 32), auth_key=net.create_auth_key().text, hostinfo={})
+    second = other.begin(REGISTER_PATH, request.encode())
+    net.kept = revision
+    one.turn()
+    assert first in one.ended
+    other.turn()
+    assert second not in other.ended
+    net.kept = net.revision
+    other.turn()
+    assert second in other.ended
+
+
+def test_a_promise_that_cannot_be_kept_is_a_request_to_ask_again() -> None:
+    caller = kept_caller()
+    net = caller.wire.tailnet
+    key = net.create_auth_key().text
+    stream = registering(caller, key)
+    caller.wire.server.break_promises()
+    caller.turn()
+    assert caller.heads[stream] == 503
+    again = registering(caller, key)
+    assert again not in caller.ended, "it is a node of ours, but not yet for good"
+    net.kept = net.revision
+    caller.turn()
+    assert caller.heads[again] == 200
+
+
+def test_no_is_said_at_once() -> None:
+    caller = kept_caller()
+    caller.wire.tailnet.create_auth_key()
+    refused = registering(caller, "tskey-auth-nobody")
+    waiting = registering(caller, "")
+    assert {refused, waiting} <= caller.ended
+    assert RegisterResponse.decode(bytes(caller.bodies[waiting])).auth_url
+
+
+@pytest.mark.parametrize("how", ["cancel", "hang up", "close"])
+def test_nothing_is_promised_to_whoever_has_gone(how: str) -> None:
+    caller = kept_caller()
+    server = caller.wire.server
+    stream = registering(caller, caller.wire.tailnet.create_auth_key().text)
+    if how == "cancel":
+        caller.http.cancel(stream)
+        caller.turn()
+    elif how == "hang up":
+        server.receive(Closed(LINK, "eof"), 0.0)
+    else:
+        server.close()
+    assert not server._promised
+    server.break_promises()
 
 
 def test_control_asks_and_the_node_answers() -> None:

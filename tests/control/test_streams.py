@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 
-from tests.control.joined import WALL, Joined, Peer
+from tests.control.joined import BASE_URL, CONTROL_PRIVATE, WALL, Joined, Peer, entropy, new_tailnet
 from tsnet.control.facts import Connected, Disconnected, DuplicateNode, NetMapChanged
+from tsnet.control.messages import MapResponse
+from tsnet.control.server import Server
 from tsnet.control.streams import BACKLOG, EPHEMERAL_AFTER, KEEP_ALIVE, OFFLINE_AFTER
 from tsnet.netmap.model import Node
 
@@ -191,3 +194,45 @@ def test_a_crowd_changes_at_random_and_all_agree() -> None:
         assert {node.id: (node.name, node.home_region, node.online) for node in peer.netmap.peers.values()} == {
             node.id: (node.name, node.home_region, True) for node in world.tailnet.peers_of(member).values()
         }
+
+
+def test_a_first_message_can_lack_what_a_test_takes_away() -> None:
+    """As testcontrol's ModifyFirstMapResponse; what follows is whole."""
+    world = Joined()
+    world.join("one")
+
+    def without_users(message: MapResponse) -> MapResponse:
+        return attrs.evolve(message, update=attrs.evolve(message.update, users=(), domain=""))
+
+    world.server = Server(
+        world.tailnet,
+        CONTROL_PRIVATE,
+        entropy=entropy(1),
+        base_url=BASE_URL,
+        wall_offset=WALL,
+        now=world.now,
+        modify_first_map=without_users,
+    )
+    one = world.nodes[0]
+    world.cut(one)
+    world.run(5)
+    assert (one.netmap.domain, dict(one.netmap.users)) == ("", {})
+    world.join("other", hostinfo={"OS": "x"})
+    assert one.peers == ["other"]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_an_ephemeral_node_of_an_earlier_life_has_the_usual_time_to_come_back(comes_back: bool) -> None:
+    world = Joined()
+    key = world.tailnet.create_auth_key(ephemeral=True).text
+    world.join("one", auth_key=key)
+    again = new_tailnet()
+    again.restore(world.tailnet.contents(WALL + world.now))
+    if not comes_back:
+        world.nodes.clear()
+    world.tailnet = again
+    world.restart()
+    world.run(OFFLINE_AFTER + EPHEMERAL_AFTER - 1)
+    assert world.member("one").is_online is comes_back
+    world.run(2)
+    assert (again.named("one") is not None) is comes_back

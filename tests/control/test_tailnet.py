@@ -11,10 +11,10 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
-from tsnet.control.members import Member
+from tsnet.control.members import MAX_HOST, Member
 from tsnet.control.messages import MapRequest
 from tsnet.control.policy import Policy
-from tsnet.control.tailnet import LOGIN_LIFETIME, MAX_LOGINS, Refusal, TailnetState
+from tsnet.control.tailnet import LOGIN_LIFETIME, MAX_LOGINS, AuthKey, Refusal, TailnetState
 from tsnet.netmap.model import DerpMap, DnsConfig
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -280,6 +280,26 @@ def test_routes_are_allowed_and_primary() -> None:
     assert node.primary_routes == (ip_network("10.0.0.0/8"),)
 
 
+def test_the_last_address_is_the_last() -> None:
+    net = tailnet()
+    net._last_host = MAX_HOST - 1
+    assert str(admit(net, 1).addresses[0]) == "100.127.255.255/32"
+    with pytest.raises(Refusal, match="addresses"):
+        admit(net, 2)
+    assert set(net.members) == {1}
+
+
+def test_an_extended_key_is_good_again() -> None:
+    net = tailnet()
+    member = admit(net, 1)
+    net.expire(member, NOW)
+    net.extend(member, NOW + 60)
+    assert (member.is_expired(NOW), member.is_expired(NOW + 60)) == (False, True)
+    net.extend(member)
+    assert not member.is_expired(NOW + 60)
+    assert not net.self_node(member).expired
+
+
 CHANGES: dict[str, Callable[[TailnetState, Member], object]] = {
     "policy": lambda net, _member: setattr(net, "policy", Policy()),
     "derp map": lambda net, _member: setattr(net, "derp_map", DerpMap()),
@@ -292,6 +312,7 @@ CHANGES: dict[str, Callable[[TailnetState, Member], object]] = {
     "rename": lambda net, member: net.rename(member, "cafe"),
     "online": lambda net, member: net.set_online(member, True, NOW),
     "expire": lambda net, member: net.expire(member, NOW),
+    "extend": lambda net, member: net.extend(member, NOW),
     "delete": lambda net, member: net.delete(member),
 }
 
@@ -303,6 +324,43 @@ def test_whatever_a_node_could_be_told_moves_the_generation(change: Callable[[Ta
     before = net.generation
     change(net, member)
     assert net.generation > before
+
+
+KEPT: dict[str, Callable[[TailnetState, Member], object]] = {
+    **{name: change for name, change in CHANGES.items() if name not in ("derp map", "dns")},
+    "user": lambda net, _member: net.add_user("new@example.com"),
+    "auth key": lambda net, _member: net.create_auth_key(),
+    "use": lambda net, _member: net.use(AuthKey("text", 1)),
+    "plain WireGuard": lambda net, _member: net.add_wireguard_peer("x", key(7), UdpAddress("192.0.2.7", 51820)),
+}
+
+
+@pytest.mark.parametrize("change", KEPT.values(), ids=KEPT)
+def test_whatever_outlives_a_restart_moves_the_revision(change: Callable[[TailnetState, Member], object]) -> None:
+    net = tailnet()
+    member = admit(net, 1)
+    net.kept = before = net.revision
+    assert net.is_kept
+    change(net, member)
+    assert net.revision > before
+    assert not net.is_kept
+    assert net.await_kept() == net.awaited == net.revision
+
+
+def test_what_whoever_starts_it_sets_is_not_kept() -> None:
+    net = tailnet()
+    before = net.revision
+    net.derp_map, net.dns = DerpMap(), DnsConfig()
+    login = net.begin_login(machine(1), key(1), "shop", NOW)
+    net.reject(login.auth_id)
+    net.add_user("user@tail.example")
+    assert net.revision == before + 1, "that of the user"
+
+
+def test_where_nothing_is_kept_nobody_waits() -> None:
+    net = tailnet()
+    admit(net, 1)
+    assert net.is_kept
 
 
 def test_what_changes_nothing_does_not() -> None:

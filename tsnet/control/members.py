@@ -20,6 +20,9 @@ from tsnet.base.addresses import CGNAT, SERVICE_ADDRESSES, ULA, IPPrefix, UdpAdd
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 
 CHROME_OS_VM = IPv4Network("100.115.92.0/23")
+MAX_HOST = CGNAT.num_addresses - 1
+"""The last number whose addresses exist."""
+
 MAX_LABEL = 63
 NAMELESS = "node"
 
@@ -94,6 +97,13 @@ def addresses_of(number: int) -> tuple[IPPrefix, ...] | None:
     if v4 in SERVICE_ADDRESSES or v6 in SERVICE_ADDRESSES or v4 in CHROME_OS_VM or v4 not in CGNAT:
         return None
     return ip_network(v4), ip_network(v6)
+
+
+def host_of(address: IPPrefix) -> int:
+    """The number behind an address that `addresses_of` gave; 0 for another one."""
+    net = CGNAT if address.version == 4 else ULA
+    number = int(address.network_address) - int(net.network_address)
+    return number if 0 <= number <= MAX_HOST else 0
 
 
 def usable_endpoints(endpoints: Collection[UdpAddress]) -> tuple[UdpAddress, ...]:

@@ -107,6 +107,18 @@ class Accept:
             capabilities=capabilities,
         )
 
+    def written(self) -> dict[str, Any]:
+        """The rule that `parse` makes this of."""
+        rule: dict[str, Any] = {
+            "src": [selector.text for selector in self.sources],
+            "dst": [f"{selector.text}:{_ports(spans)}" for selector, spans in self.destinations],
+        }
+        if self.protocols:
+            rule["proto"] = list(self.protocols)
+        if self.capabilities:
+            rule["app"] = {name: list(values) for name, values in self.capabilities.items()}
+        return rule
+
     def reaches(self, source: Subject, destination: Subject) -> bool:
         return any(selector.selects(source) for selector in self.sources) and any(
             selector.selects(destination) for selector, _ports in self.destinations
@@ -138,6 +150,10 @@ class Policy:
         owners = {tag: tuple(logins) for tag, logins in (tag_owners or {}).items()}
         return cls(tuple(Accept.parse(rule) for rule in rules), owners)
 
+    def written(self) -> list[dict[str, Any]]:
+        """The rules that `parse` makes this of, beside its tag_owners."""
+        return [accept.written() for accept in self.rules]
+
     def rules_for(self, subject: Subject, everyone: Sequence[Subject]) -> tuple[FilterRule, ...]:
         """The packet filter of one node: only rules that lead to it."""
         return tuple(rule for accept in self.rules if (rule := accept.at(subject, everyone)) is not None)
@@ -168,6 +184,11 @@ def _port_range(part: str, text: str) -> PortRange:
     if not 0 <= ports.first <= ports.last <= 65535:
         raise ConfigError(f"policy: {part!r} in destination {text!r} is no range of ports")
     return ports
+
+
+def _ports(spans: Iterable[PortRange]) -> str:
+    """As `_port_range` reads them."""
+    return ",".join(str(span.first) if span.first == span.last else f"{span.first}-{span.last}" for span in spans)
 
 
 def _protocols(value: str | int | Sequence[str | int]) -> tuple[int, ...]:

@@ -154,7 +154,7 @@ def _join(
     else:
         previous = tailnet.admit(machine, request.node_key, owner, request.hostinfo, unix_now, **fields)
     if isinstance(grant.by, AuthKey):
-        grant.by.is_used = True
+        tailnet.use(grant.by)
     else:
         tailnet.logins.pop(grant.by.auth_id, None)
     return previous

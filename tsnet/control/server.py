@@ -12,6 +12,13 @@
 Who calls is the machine key of the Noise handshake; a node key of another machine is refused. Nothing is kept by
 connection but what is being answered on it: Go opens a second one with the same machine key.
 
+    POST /machine/register ─► decided ─► the tailnet `is_kept`? ─ yes ─► answered
+                                          └ no: promised ─► `kept` has come that far ─► answered
+                                                          └ `break_promises` ─► 503, ask again
+
+A node that was told it is in is in, whatever happens to this process a moment later; its one-off key is spent with it.
+What else a node tells or is told may be lost in a crash: it says it again when it is back.
+
 Source: Go tstest/integration/testcontrol; Headscale hscontrol/noise.go for what may stay unanswered.
 Not here: state (`tailnet`), TLS and listeners (the edge).
 """
@@ -44,7 +51,7 @@ from tsnet.control.messages import (
     RegisterRequest,
 )
 from tsnet.control.registration import register
-from tsnet.control.streams import DUE_NOW, MapStreams
+from tsnet.control.streams import DUE_NOW, MapStreams, Modify
 from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import first, view
 
@@ -80,8 +87,19 @@ class _Held:
     size: int
 
 
+@attrs.frozen
+class _Promise:
+    """An answer to a register request that waits until what it says is at rest."""
+
+    connection: Connection
+    stream: int
+    revision: int
+    body: bytes
+
+
 class Server:
     """base_url: how nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
+    modify_first_map: for tests of clients, see `streams`.
 
     dropped: connections by what they did wrong. replies: raw HTTP responses to `c2n`, by token.
     """
@@ -95,6 +113,7 @@ class Server:
         base_url: str,
         wall_offset: float = 0.0,
         now: float = 0.0,
+        modify_first_map: Modify | None = None,
     ) -> None:
         self.tailnet = tailnet
         self.public_key = machine_public(private_key)
@@ -105,8 +124,9 @@ class Server:
         self._entropy = entropy
         self._wall_offset = wall_offset
         self._connections: dict[Link, Connection] = {}
-        self._streams = MapStreams(tailnet, wall_offset, now)
+        self._streams = MapStreams(tailnet, wall_offset, now, modify_first_map)
         self._held: list[_Held] = []
+        self._promised: list[_Promise] = []  # by revision
         self._held_at = tailnet.generation
         self._pending: dict[Connection, None] = {}  # may have something to send
         self._closing: list[Effect] = []
@@ -159,7 +179,9 @@ class Server:
             self._page(connection, asked)
         elif isinstance(asked, http.Cancelled):
             self._streams.closed(connection, asked.stream, now)
-            self._held = [one for one in self._held if (one.connection, one.stream) != (connection, asked.stream)]
+            gone = (connection, asked.stream)
+            self._held = [one for one in self._held if (one.connection, one.stream) != gone]
+            self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
         else:
             try:
                 self._call(connection, asked, now)
@@ -227,15 +249,37 @@ class Server:
             connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
 
     def _register(self, held: _Held, now: float) -> bool:
-        """Whether there was an answer."""
+        """Whether there is an answer, which may still have to wait until it is true for good."""
         connection = held.connection
         assert connection.machine is not None, "calls come after the handshake"
         response = register(self.tailnet, connection.machine, held.request, self._auth_url, now + self._wall_offset)
         if response is None:
             return False
-        connection.calls.respond(held.stream, 200, response.encode(), JSON)
-        self._pending[connection] = None
+        promise = _Promise(connection, held.stream, self.tailnet.revision, response.encode())
+        if self.tailnet.is_kept or response.error or response.auth_url:
+            self._keep(promise)
+        else:
+            self.tailnet.await_kept()
+            self._promised.append(promise)
         return True
+
+    def _keep(self, promise: _Promise) -> None:
+        promise.connection.calls.respond(promise.stream, 200, promise.body, JSON)
+        self._pending[promise.connection] = None
+
+    def _keep_promises(self) -> None:
+        while self._is_promise_due():
+            self._keep(self._promised.pop(0))
+
+    def _is_promise_due(self) -> bool:
+        return bool(self._promised) and self._promised[0].revision <= self.tailnet.kept
+
+    def break_promises(self) -> None:
+        """The tailnet could not be brought to rest: who waits for that is sent away, to ask again."""
+        promised, self._promised = self._promised, []
+        for promise in promised:
+            promise.connection.calls.respond(promise.stream, 503, b"the tailnet cannot be saved now\n", PLAIN)
+            self._pending[promise.connection] = None
 
     def _hold(self, held: _Held) -> None:
         """For strangers, too, who may make as many as they like."""
@@ -293,6 +337,7 @@ class Server:
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
         self._held_at = self.tailnet.generation
+        self._keep_promises()
         self._streams.run(now)
         for connection in self._streams.take_touched():
             self._pending[connection] = None
@@ -315,7 +360,9 @@ class Server:
 
     def deadline(self) -> float:
         """May be early by a limit that no longer matters; never late."""
-        if self._closing or self._pending or (self._held and self._held_at != self.tailnet.generation):
+        if self._closing or self._pending or self._is_promise_due():
+            return DUE_NOW
+        if self._held and self._held_at != self.tailnet.generation:
             return DUE_NOW
         return min(self._streams.deadline(), self._limits[0][0] if self._limits else math.inf)
 
@@ -325,6 +372,7 @@ class Server:
         self._connections.clear()
         self._pending.clear()
         self._held.clear()
+        self._promised.clear()
 
     def _expire(self, now: float) -> None:
         while self._limits and self._limits[0][0] <= now:
@@ -346,4 +394,5 @@ class Server:
         self._connections.pop(connection.link, None)
         self._pending.pop(connection, None)
         self._held = [held for held in self._held if held.connection is not connection]
+        self._promised = [promise for promise in self._promised if promise.connection is not connection]
         self._streams.closed(connection, None, now)

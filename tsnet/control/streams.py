@@ -39,6 +39,8 @@ EPHEMERAL_AFTER = 60.0
 
 DUE_NOW = -math.inf
 
+Modify = Callable[[MapResponse], MapResponse]
+
 
 @attrs.define(eq=False)
 class MapStream:
@@ -60,10 +62,17 @@ class MapStream:
 
 
 class MapStreams:
-    """At most one a node. `take_touched` names the connections that have something to send."""
+    """At most one a node. `take_touched` names the connections that have something to send.
 
-    def __init__(self, tailnet: TailnetState, wall_offset: float, now: float) -> None:
+    modify_first: what becomes of a stream's first message on its way, for tests of clients (testcontrol's
+    ModifyFirstMapResponse).
+    """
+
+    def __init__(
+        self, tailnet: TailnetState, wall_offset: float, now: float, modify_first: Modify | None = None
+    ) -> None:
         self._tailnet = tailnet
+        self._modify_first = modify_first
         self._wall_offset = wall_offset
         self._streams: dict[int, MapStream] = {}
         self._behind: dict[int, MapStream] = {}
@@ -90,7 +99,8 @@ class MapStreams:
         stream = MapStream(connection, number, member, request.compress, told, now)
         self._streams[member.id] = stream
         connection.calls.respond(number, 200, end=False)
-        stream.write(MapResponse(first(told, now + self._wall_offset), disable_log_tail=True), now)
+        message = MapResponse(first(told, now + self._wall_offset), disable_log_tail=True)
+        stream.write(message if self._modify_first is None else self._modify_first(message), now)
         self._touched[connection] = None
         if request.keep_alive:
             self._at(stream.keep_alive_at, self._keep_alive, weakref.ref(stream))

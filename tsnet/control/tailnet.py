@@ -3,15 +3,22 @@
     create_auth_key ─► redeem ─► admit ─► update … set_online … expire ─► rekey … ─► delete
     begin_login ─► approve | reject          (interactive: a person looks at an AuthURL)
 
-`generation` grows with everything a node could be told, so that whoever serves nodes knows when to look again. All
-state is here: a control server can be thrown away and another put over the same tailnet. Times are Unix seconds.
+`generation` grows with everything a node could be told, so that whoever serves nodes knows when to look again;
+`revision` with everything that must outlive a restart. All state is here: a control server can be thrown away and
+another put over the same tailnet. Times are Unix seconds.
+
+    revision 7 ─► contents() ─► at rest ─► kept = 7      a promise made at revision 7 may be given (`is_kept`)
+
+Without a place to rest `kept` is infinite, and nobody waits.
 
 Source: Go tstest/integration/testcontrol for what suffices real clients; Headscale's state for keys and rotation.
-Not here: the decisions of /machine/register (`registration`), what one node sees (`view`), links (`server`).
+Not here: the decisions of /machine/register (`registration`), what one node sees (`view`), links (`server`), bytes at
+rest (`snapshot`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,7 +28,7 @@ from tsnet.base.addresses import IPPrefix, UdpAddress
 from tsnet.base.keys import MachineKey, NodeKey
 from tsnet.control.gojson import format_time, mapping
 from tsnet.control.hostinfo import for_peers
-from tsnet.control.members import Member, addresses_of, free_name, label_of, usable_endpoints
+from tsnet.control.members import MAX_HOST, Member, addresses_of, free_name, label_of, usable_endpoints
 from tsnet.control.messages import MapRequest
 from tsnet.control.policy import ALLOW_ALL, Policy, Subject
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
@@ -67,6 +74,22 @@ class PendingLogin:
     refused: str = ""
 
 
+@attrs.frozen
+class Contents:
+    """What of a tailnet outlives a restart. A copy: what happens to the tailnet later does not change it.
+
+    Left out are the logins that wait (their nodes ask for another), and the DERP map and DNS, which whoever starts the
+    tailnet sets. last_id, last_host: the last number given to a node, and to its addresses.
+    """
+
+    users: tuple[UserProfile, ...] = ()
+    auth_keys: tuple[AuthKey, ...] = ()
+    members: tuple[Member, ...] = ()
+    policy: Policy = ALLOW_ALL
+    last_id: int = 0
+    last_host: int = 0
+
+
 class TailnetState:
     """base_domain: the MagicDNS suffix. derp_map: must have a region before Go clients join, or they wait forever."""
 
@@ -80,7 +103,11 @@ class TailnetState:
         dns: DnsConfig | None = None,
     ) -> None:
         self.base_domain = base_domain
-        self.generation = 0
+        self.generation = self.revision = 0
+        self.kept: float = math.inf
+        """The last revision that is at rest."""
+        self.awaited: float = -math.inf
+        """The last revision that somebody waits for."""
         self.users: dict[int, UserProfile] = {TAGGED_DEVICES.id: TAGGED_DEVICES}
         self.auth_keys: dict[str, AuthKey] = {}
         self.members: dict[int, Member] = {}
@@ -130,9 +157,44 @@ class TailnetState:
         for user in self.users.values():
             if user.login_name == login:
                 return user
-        user = UserProfile(len(self.users), login, display_name or login.partition("@")[0])
+        last = max((id for id in self.users if id != TAGGED_DEVICES.id), default=0)
+        user = UserProfile(last + 1, login, display_name or login.partition("@")[0])
         self.users[user.id] = user
+        self.revision += 1
         return user
+
+    # --- at rest --------------------------------------------------------------------------------------------------
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what has happened until now would outlive a restart."""
+        return self.revision <= self.kept
+
+    def await_kept(self) -> int:
+        """Have what has happened until now brought to rest soon; the revision to wait for."""
+        self.awaited = self.revision
+        return self.revision
+
+    def contents(self, unix_now: float) -> Contents:
+        """What there is to keep. Of who is online now, it says that it was seen now: after a restart nobody is."""
+        return Contents(
+            users=tuple(user for user in self.users.values() if user.id != TAGGED_DEVICES.id),
+            auth_keys=tuple(attrs.evolve(key) for key in self.auth_keys.values()),
+            members=tuple(_at_rest(member, unix_now) for member in self.members.values()),
+            policy=self._policy,
+            last_id=self._last_id,
+            last_host=self._last_host,
+        )
+
+    def restore(self, contents: Contents) -> None:
+        """Be the tailnet that had these contents; for one in which nothing has happened yet."""
+        self.users = {user.id: user for user in (TAGGED_DEVICES, *contents.users)}
+        self.auth_keys = {key.text: attrs.evolve(key) for key in contents.auth_keys}
+        self.members = {member.id: attrs.evolve(member) for member in contents.members}
+        self._by_key = {member.key: member for member in self.members.values()}
+        self._policy = contents.policy
+        self._last_id, self._last_host = contents.last_id, contents.last_host
+        self._subjects_changed()
 
     # --- getting in -----------------------------------------------------------------------------------------------
 
@@ -150,10 +212,11 @@ class TailnetState:
         text = f"tskey-auth-{self._entropy(KEY_ID_BYTES).hex()}-{self._entropy(KEY_SECRET_BYTES).hex()}"
         key = AuthKey(text, owner.id, reusable, ephemeral, tuple(tags), expires_at)
         self.auth_keys[text] = key
+        self.revision += 1
         return key
 
     def redeem(self, text: str, unix_now: float) -> AuthKey:
-        """The key of this text, if it still lets somebody in; raises Refusal. `is_used` is the caller's to set."""
+        """The key of this text, if it still lets somebody in; raises Refusal. Whoever it lets in calls `use`."""
         key = self.auth_keys.get(text)
         if key is None:
             raise Refusal("invalid auth key")
@@ -162,6 +225,11 @@ class TailnetState:
         if key.is_used and not key.is_reusable:
             raise Refusal("auth key already used")
         return key
+
+    def use(self, key: AuthKey) -> None:
+        """It has let somebody in."""
+        key.is_used = True
+        self.revision += 1
 
     def begin_login(self, machine: MachineKey, key: NodeKey, hostname: str, unix_now: float) -> PendingLogin:
         """A new AuthURL; those that grew old are forgotten."""
@@ -272,6 +340,11 @@ class TailnetState:
         member.key_expiry, member.was_expired = unix_now, True
         self._changed(member)
 
+    def extend(self, member: Member, key_expiry: float | None = None) -> None:
+        """Its key is good again, until then or for ever; it need not log in."""
+        member.key_expiry, member.was_expired = key_expiry, False
+        self._changed(member)
+
     def delete(self, member: Member) -> None:
         """As if it had never been; its machine may come back as a new node."""
         del self.members[member.id]
@@ -334,6 +407,7 @@ class TailnetState:
     def _changed(self, member: Member) -> None:
         self._nodes.pop(member.id, None)
         self.generation += 1
+        self.revision += 1
 
     def _subjects_changed(self) -> None:
         """Something that a policy looks at."""
@@ -341,16 +415,18 @@ class TailnetState:
         self._rules.clear()
         self._peers.clear()
         self.generation += 1
+        self.revision += 1
 
     def _names(self) -> set[str]:
         return {member.name for member in self.members.values()}
 
     def _next_addresses(self) -> tuple[IPPrefix, ...]:
-        while True:
+        while self._last_host < MAX_HOST:
             self._last_host += 1
             addresses = addresses_of(self._last_host)
             if addresses is not None:
                 return addresses
+        raise Refusal("this tailnet has given all its addresses away")
 
     def _all_subjects(self) -> dict[int, Subject]:
         if self._subjects is None:
@@ -393,3 +469,10 @@ class TailnetState:
             expired=member.was_expired,
             is_wireguard_only=member.is_wireguard_only,
         )
+
+
+def _at_rest(member: Member, unix_now: float) -> Member:
+    """A copy. A plain WireGuard node has no stream that could come or go: it stays as it is."""
+    if not member.is_online or member.is_wireguard_only:
+        return attrs.evolve(member)
+    return attrs.evolve(member, is_online=False, last_seen=unix_now)
