@@ -306,8 +306,8 @@ def mute_relay(house: House) -> Any:
     """It takes connections and bytes, and answers nothing any more. Returns what makes it go on."""
     relay = house.tailnet._relay
     assert relay is not None
-    house.host.pumps.remove(relay)
-    return lambda: house.host.pumps.append(relay)
+    house.host.remove(relay)
+    return lambda: house.host.add(relay)
 
 
 def test_three_seconds_of_round_trip_time_are_no_hindrance() -> None:

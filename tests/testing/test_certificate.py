@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import ssl
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tsnet.base.keys import NodeKey
+from tsnet.base.malformed import MalformedError
 from tsnet.edge.io.certificates import presented_chain, server_key_of
 from tsnet.testing import certificate
-from tsnet.testing.certificate import self_signed
+from tsnet.testing.certificate import is_good_for, make_certificate, self_signed, server_context
 
 
 def presented(context: ssl.SSLContext) -> bytes:
@@ -31,7 +33,7 @@ def chain(context: ssl.SSLContext) -> list[bytes]:
         thread.start()
         with client_context.wrap_socket(right) as client:
             der = client.getpeercert(binary_form=True)
-            found = presented_chain(client)
+            found = presented_chain(client)  # type: ignore[arg-type]  # it has the same methods
             thread.join()
     assert der == found[0]
     return found
@@ -73,3 +75,33 @@ def test_the_file_in_between_is_private_and_gone(tmp_path: Path, monkeypatch: py
     os.unlink(path)
     self_signed(["a"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_kept_is_shown_again() -> None:
+    pem = make_certificate(["a"])
+    assert presented(server_context(pem)) == presented(server_context(pem))
+
+
+def test_what_it_is_good_for() -> None:
+    pem = make_certificate(["127.0.0.1", "::1", "localhost"])
+    assert is_good_for(pem, {"127.0.0.1", "localhost"})
+    assert is_good_for(pem, {"::1"})
+    assert not is_good_for(pem, {"10.0.0.1", "localhost"})
+
+
+def test_one_that_has_expired_is_good_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "LIFETIME", datetime.timedelta(0))
+    pem = make_certificate(["a"])
+    assert not is_good_for(pem, {"a"})
+
+
+def test_damage_is_told_without_quoting_it() -> None:
+    pem, other = make_certificate(["a"]), make_certificate(["a"])
+    for broken in ("", "secret", pem[: len(pem) // 2]):
+        with pytest.raises(MalformedError, match="has no certificate"):
+            is_good_for(broken, {"a"})
+    border = pem.index("-----BEGIN CERT")
+    with pytest.raises(MalformedError, match="has no key"):
+        server_context(pem[:border] + other[other.index("-----BEGIN CERT") :])
+    with pytest.raises(MalformedError, match="has no key"):
+        server_context("secret")

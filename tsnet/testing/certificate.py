@@ -1,7 +1,10 @@
 """A self-signed certificate for the embedded relay: made at start, in memory but for the moment OpenSSL reads it.
 
-Behind it goes the meta certificate of every DERP server: it names the relay's key, so that clients may log in without
-asking for it first (fast start).
+    make_certificate(names) ─► PEM, key and certificate ─► server_context
+
+A tailnet that keeps its state keeps the PEM: a client may have pinned the certificate (CertName `sha256-raw:…`), and a
+new one of the same key would be another to it. Behind it goes the meta certificate of every DERP server: it names the
+relay's key, so that clients may log in without asking for it first (fast start).
 
 Source: Go derp/derpserver/derpserver.go (initMetacert).
 """
@@ -22,13 +25,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tsnet.base.addresses import parse_address
 from tsnet.base.keys import NodeKey
+from tsnet.base.malformed import MalformedError
 from tsnet.derp.frames import PROTOCOL_VERSION
 
-LIFETIME = datetime.timedelta(days=30)
+LIFETIME = datetime.timedelta(days=3650)
+"""Before and after now: nobody renews it, and clocks differ."""
 
 
 def self_signed(names: Iterable[str], relay_key: NodeKey | None = None) -> ssl.SSLContext:
     """A server context whose certificate names these hosts and IP addresses. relay_key: for the meta certificate."""
+    return server_context(make_certificate(names), relay_key)
+
+
+def make_certificate(names: Iterable[str]) -> str:
+    """A new key and its certificate, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tsnet embedded relay")])
     now = datetime.datetime.now(datetime.UTC)
@@ -50,12 +60,32 @@ def self_signed(names: Iterable[str], relay_key: NodeKey | None = None) -> ssl.S
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + certificate.public_bytes(serialization.Encoding.PEM)
+    return pem.decode()
+
+
+def is_good_for(pem: str, names: Iterable[str]) -> bool:
+    """Whether the certificate names all of them and has not expired. Raises MalformedError if it is none."""
+    try:
+        leaf = x509.load_pem_x509_certificate(pem.encode())
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        raise MalformedError("has no certificate for its relay") from None
+    named = {*alternatives.get_values_for_type(x509.DNSName)}
+    named.update(map(str, alternatives.get_values_for_type(x509.IPAddress)))
+    return named.issuperset(names) and datetime.datetime.now(datetime.UTC) < leaf.not_valid_after_utc
+
+
+def server_context(pem: str, relay_key: NodeKey | None = None) -> ssl.SSLContext:
+    """A context that shows this certificate. Raises MalformedError if there is none, or not its key."""
     if relay_key is not None:
-        pem += _meta_certificate(relay_key, now).public_bytes(serialization.Encoding.PEM)
+        now = datetime.datetime.now(datetime.UTC)
+        pem += _meta_certificate(relay_key, now).public_bytes(serialization.Encoding.PEM).decode()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    path = _write_private(pem)
+    path = _write_private(pem.encode())
     try:
         context.load_cert_chain(path)
+    except ssl.SSLError:
+        raise MalformedError("has no key to the certificate of its relay") from None
     finally:
         os.unlink(path)
     return context

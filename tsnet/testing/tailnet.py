@@ -5,45 +5,65 @@
 
     async with Tailnet() as tailnet: ...            the same, in asyncio or trio
 
+    with Tailnet(state="tailnet") as tailnet: ...   as it was when that directory was used last: keys, ports, nodes
+
 The machines are `control.server` and `derp.server`, the ones that real Go clients are tested against; they run in the
 same loop as the nodes. The relay's port speaks TLS (self-signed) and plain HTTP, told apart by the first byte.
 
-Not here: a simulated world (`simulated`), the pytest fixture (`plugin`).
+Not here: a simulated world (`simulated`), the pytest fixture (`plugin`), how the state is kept (`keeping`).
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.malformed import MalformedError
 from tsnet.control import tailcfg
 from tsnet.control.members import Member
 from tsnet.control.policy import ALLOW_ALL, Policy
 from tsnet.control.server import Server as ControlServer
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.snapshot import Snapshot
+from tsnet.control.streams import Modify
+from tsnet.control.tailnet import Refusal, TailnetState
 from tsnet.derp.server import Relay
+from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
+from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import ListenPort, World
 from tsnet.edge.pipes.operations import Operation, wait
 from tsnet.edge.run.host import Host, default_host, host_for
 from tsnet.edge.run.servers import ServerPump, StunPump
-from tsnet.errors import ConfigError, NotUp
+from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
+from tsnet.testing.keeping import KEY, Keeper, load
+
+log = logging.getLogger("tsnet")
 
 T = TypeVar("T")
 REGION = 900
+CONTROL, RELAY, STUN = 0, 1, 2
+PORTS = ("control", "relay", "stun")
 
 
 class Tailnet:
     """A tailnet of one's own.
 
-    policy: rules such as {"src": ["*"], "dst": ["tag:web:80,443"]}; None allows everything.
+    state: a directory, in which it is kept: the keys and ports of its servers, users, nodes with their names and
+    addresses, auth keys, the policy. A restart with the same directory is the same tailnet to its nodes, which come
+    back by themselves. None: each start is a new one. Logins that wait for a person are not kept.
+    policy: rules such as {"src": ["*"], "dst": ["tag:web:80,443"]}; None allows everything, or what `state` says.
+    tag_owners: which users may give a tag to a node of theirs; None likewise.
     user: the login of who owns nodes that join with `auth_key`.
-    host: the address to listen on; the ports default to free ones.
+    host: the address to listen on; the ports default to those of last time, else to free ones.
     tls: False leaves the relay plain HTTP (clients then need TS_DEBUG_USE_DERP_HTTP=1).
     max_connections, max_connections_per_source: how many control and the relay each keep; a node needs one of either,
     and while it joins two of control's. A source is a v4 address or a v6 /64: all nodes of another machine are one.
@@ -54,6 +74,7 @@ class Tailnet:
     def __init__(
         self,
         *,
+        state: str | os.PathLike[str] | None = None,
         base_domain: str = "tailnet.test",
         policy: Iterable[Mapping[str, Any]] | None = None,
         tag_owners: Mapping[str, Iterable[str]] | None = None,
@@ -72,32 +93,50 @@ class Tailnet:
         self.user = user
         self.address = host
         self.auth_key = ""
+        self._asked_ports = (control_port, derp_port, stun_port)
         self._ports = [control_port, derp_port, stun_port]
         self._tls = tls
         self._mangle = mangle
+        self._modify_first_map: Modify | None = None
         self._link_limits = [LinkLimits(max_connections, max_connections_per_source) for _ in range(2)]
         self._host: Host = default_host() if world is None else host_for(world)
-        entropy = self._host.world.entropy
-        rules = ALLOW_ALL if policy is None else Policy.parse(policy, tag_owners)
-        self._state = TailnetState(entropy=entropy, base_domain=base_domain, policy=rules)
-        self._machine_key = MachinePrivateKey(entropy(32))
-        self._derp_key = NodePrivateKey(entropy(32))
+        self._store: Store | None = None if state is None else _directory(state)
+        self._store_name = "" if not isinstance(self._store, DirectoryStore) else str(self._store.file(KEY))
+        self._keeper: Keeper | None = None
+        self._rules = None if policy is None else Policy.parse(policy).rules
+        self._tag_owners = tag_owners
+        self._begin_anew()
         self._control: ServerPump | None = None
         self._relay: ServerPump | None = None
         self._stun: StunPump | None = None
         self._running = False
 
+    def _begin_anew(self) -> None:
+        """A tailnet without users or nodes, whose servers have new keys."""
+        entropy = self._host.world.entropy
+        self._machine_key = MachinePrivateKey(entropy(32))
+        self._derp_key = NodePrivateKey(entropy(32))
+        self._certificate = ""
+        self._state = TailnetState(entropy=entropy, base_domain=self.base_domain)
+        self._state.policy = self._wanted_policy(ALLOW_ALL)
+
+    def _wanted_policy(self, otherwise: Policy) -> Policy:
+        """What the options say; what they leave out is as it was."""
+        rules = otherwise.rules if self._rules is None else self._rules
+        owners = otherwise.tag_owners if self._tag_owners is None else Policy.parse((), self._tag_owners).tag_owners
+        return Policy(rules, owners)
+
     # --- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen. Raises OSError if an address cannot be bound."""
+        """Listen. Raises OSError if an address cannot be bound, StateError if `state` cannot be used."""
         self._begin(self._open).result()
 
     def close(self) -> None:
-        """End every connection and free the ports. Idempotent."""
+        """End every connection and free the ports. Idempotent. Raises StateError if the state cannot be saved."""
         if self._running:
             self._running = False
-            self._call(self._shut).result()
+            self._end().result()
 
     def __enter__(self) -> Tailnet:
         self.start()
@@ -113,36 +152,116 @@ class Tailnet:
     async def __aexit__(self, *exc: object) -> None:
         if self._running:
             self._running = False
-            await self._await(self._call(self._shut))
+            await self._await(self._end())
 
-    def _begin(self, function: Callable[[], T]) -> Operation[T]:
+    def _begin(self, function: Callable[[], None]) -> Operation[None]:
         if self._running:
             raise ConfigError("this Tailnet runs already")
+        self._take_state()
         self._running = True
-        self._host.acquire()
-        return self._call(function)
+        try:
+            self._host.acquire()
+        except BaseException:
+            self._running = False
+            self._leave_state()
+            raise
+        operation: Operation[None] = Operation()
+
+        def failed(error: BaseException) -> None:
+            self._stop_servers()
+            self._leave_state()
+            operation.fail(error)
+
+        self._host.call(lambda: self._run_kept(function, operation.resolve, failed))
+        return operation
 
     def _open(self) -> None:
-        try:
-            self._start_relay()
-            self._start_stun()
-            self._state.derp_map = self._derp_map()
-            self._start_control()
-        except BaseException:
-            self._shut()
-            raise
-        self.auth_key = self._state.create_auth_key(self.user, reusable=True).text
+        if self._store is not None:
+            self._keeper = Keeper(self._store, self._state, self._host.world, self._snapshot, self._kept)
+            self._host.add(self._keeper)
+        self._start_relay()
+        self._start_stun()
+        self._state.derp_map = self._derp_map()
+        self._start_control()
+        self._choose_auth_key()
 
-    def _shut(self) -> None:
-        for pump in (self._control, self._relay, self._stun):
+    def _end(self) -> Operation[None]:
+        operation: Operation[None] = Operation()
+
+        def end() -> None:
+            keeper = self._keeper
+            self._stop_servers()
+            if keeper is None:
+                operation.resolve(None)
+            else:
+                keeper.close(lambda error: operation.resolve(None) if error is None else operation.fail(error))
+
+        self._host.call(end)
+        return operation
+
+    def _stop_servers(self) -> None:
+        for pump in (self._keeper, self._control, self._relay, self._stun):
             self._stop(pump)
-        self._control = self._relay = self._stun = None
+        self._keeper = self._control = self._relay = self._stun = None
         self._running = False
         self._host.release()
 
-    def _stop(self, pump: ServerPump | StunPump | None) -> None:
-        if pump is not None and self._host.remove(pump):
+    def _stop(self, pump: ServerPump | StunPump | Keeper | None) -> None:
+        if pump is not None and self._host.remove(pump) and not isinstance(pump, Keeper):
             pump.close()
+
+    # --- over a restart -------------------------------------------------------------------------------------
+
+    def _take_state(self) -> None:
+        """Open the store and be the tailnet that it has. In the caller's thread: it reads files."""
+        if self._store is None:
+            return
+        self._store.open()
+        try:
+            kept = load(self._store, self._store_name)
+            self._begin_anew()
+            if kept is not None:
+                self._restore(kept)
+        except BaseException:
+            self._leave_state()
+            raise
+
+    def _leave_state(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def _restore(self, kept: Snapshot) -> None:
+        self._machine_key, self._derp_key = kept.control_key, kept.relay_key
+        self._certificate, self.auth_key = kept.certificate, kept.auth_key
+        self._ports = [asked or kept.ports.get(name, 0) for name, asked in zip(PORTS, self._asked_ports, strict=True)]
+        self._state.restore(kept.contents)
+        self._state.policy = self._wanted_policy(kept.contents.policy)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            control_key=self._machine_key,
+            relay_key=self._derp_key,
+            certificate=self._certificate,
+            ports=dict(zip(PORTS, self._ports, strict=True)),
+            auth_key=self.auth_key,
+            contents=self._state.contents(self._host.world.wall()),
+        )
+
+    def _kept(self, error: Error | None) -> None:
+        """The keeper has tried: who was promised something now gets it, or hears that it cannot be had."""
+        if self._control is not None:
+            if error is not None and isinstance(self._control.machine, ControlServer):
+                self._control.machine.break_promises()
+            self._control.mark()
+
+    def _choose_auth_key(self) -> None:
+        """The one of last time, if it still lets nodes of `user` in."""
+        try:
+            key = self._state.redeem(self.auth_key, self._host.world.wall())
+        except Refusal:
+            key = None
+        if key is None or self._state.users[key.user].login_name != self.user:
+            self.auth_key = self._state.create_auth_key(self.user, reusable=True).text
 
     # --- the three servers ----------------------------------------------------------------------------------
 
@@ -150,7 +269,7 @@ class Tailnet:
         world = self._host.world
         now = world.clock()
         self._control = self._listen(
-            0,
+            CONTROL,
             lambda port: ControlServer(
                 self._state,
                 self._machine_key,
@@ -158,44 +277,77 @@ class Tailnet:
                 base_url=f"http://{_authority(self.address, port)}",
                 wall_offset=world.wall() - now,
                 now=now,
+                modify_first_map=self._modify_first_map,
             ),
         )
 
     def _start_relay(self) -> None:
         world = self._host.world
-        context = None
-        if self._tls and not world.is_virtual:
-            from tsnet.testing.certificate import self_signed
-
-            context = self_signed({self.address, "localhost"}, node_public(self._derp_key))
         self._relay = self._listen(
-            1,
+            RELAY,
             lambda _port: Relay(self._derp_key, entropy=world.entropy, mangle=self._mangle, now=world.clock()),
-            context,
+            self._relay_context() if self._tls and not world.is_virtual else None,
         )
 
+    def _relay_context(self) -> Any:
+        """With the certificate of last time, if there is one and it names where we are."""
+        from tsnet.testing import certificate
+
+        names = {self.address, "localhost"}
+        try:
+            if not self._certificate or not certificate.is_good_for(self._certificate, names):
+                self._certificate = certificate.make_certificate(names)
+            return certificate.server_context(self._certificate, node_public(self._derp_key))
+        except MalformedError as error:
+            raise StateError(
+                f"the tailnet's state {self._store_name} {error}. Restore it from a backup, or choose another directory"
+            ) from None
+
     def _start_stun(self) -> None:
-        self._stun = StunPump()
-        self._stun.udp = self._host.world.open_udp(self._ports[2], self._stun.mark)
-        self._ports[2] = self._stun.udp.local_port
-        self._host.add(self._stun)
+        self._stun = stun = StunPump()
+        stun.udp = self._bind(STUN, lambda port: self._host.world.open_udp(port, stun.mark))
+        self._ports[STUN] = stun.udp.local_port
+        self._host.add(stun)
 
     def _listen(self, index: int, make: Callable[[int], Any], ssl_context: Any = None) -> ServerPump:
         """Bind first: the machine wants to know its port."""
         pump: list[ServerPump] = []
-        port: ListenPort = self._host.world.listen(
-            self.address,
-            self._ports[index],
-            lambda: pump[0].mark() if pump else None,
-            ssl_context=ssl_context,
-            sniff_tls=ssl_context is not None,
-            limits=self._link_limits[index],
+        port: ListenPort = self._bind(
+            index,
+            lambda number: self._host.world.listen(
+                self.address,
+                number,
+                lambda: pump[0].mark() if pump else None,
+                ssl_context=ssl_context,
+                sniff_tls=ssl_context is not None,
+                limits=self._link_limits[index],
+            ),
         )
         self._ports[index] = port.address[1]
         pump.append(ServerPump(make(port.address[1]), self._host.world))
         pump[0].add(port)
         self._host.add(pump[0])
         return pump[0]
+
+    def _bind(self, index: int, bind: Callable[[int], T]) -> T:
+        """The port that was asked for, or that of last time.
+
+        Nodes learn from control where the relay and STUN are: if those of last time are taken, others will do. Where
+        control is they know from their users alone.
+        """
+        number = self._ports[index]
+        try:
+            return bind(number)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or number == self._asked_ports[index]:
+                raise
+            if index == CONTROL:
+                raise AddressInUse(
+                    f"port {number} is taken, at which the nodes of this tailnet look for control. End the program "
+                    "that listens there; or choose another port and give its URL to every node"
+                ) from None
+            log.info("port %d is taken, where the %s of this tailnet was; it takes another one", number, PORTS[index])
+        return bind(0)
 
     def _derp_map(self) -> DerpMap:
         version = 6 if ":" in self.address else 4
@@ -205,8 +357,8 @@ class Tailnet:
             host_name=self.address,
             ipv4=self.address if version == 4 else "none",
             ipv6=self.address if version == 6 else "none",
-            derp_port=self._ports[1],
-            stun_port=self._ports[2],
+            derp_port=self._ports[RELAY],
+            stun_port=self._ports[STUN],
             insecure_for_tests=True,
             stun_test_ip=self.address,
         )
@@ -217,7 +369,7 @@ class Tailnet:
 
     @property
     def control_url(self) -> str:
-        return f"http://{_authority(self.address, self._ports[0])}"
+        return f"http://{_authority(self.address, self._ports[CONTROL])}"
 
     @property
     def derp_map(self) -> dict[str, Any]:
@@ -251,8 +403,9 @@ class Tailnet:
     def set_policy(
         self, policy: Iterable[Mapping[str, Any]] | None, tag_owners: Mapping[str, Iterable[str]] | None = None
     ) -> None:
-        """Replace the rules; every node gets its new packet filter at once."""
-        rules = ALLOW_ALL if policy is None else Policy.parse(policy, tag_owners)
+        """Replace the rules and who may set tags; every node gets its new packet filter at once."""
+        rules = Policy.parse((), tag_owners)
+        rules = Policy(ALLOW_ALL.rules if policy is None else Policy.parse(policy).rules, rules.tag_owners)
         self._do(lambda: setattr(self._state, "policy", rules))
 
     def nodes(self) -> dict[str, tuple[IPAddress, ...]]:
@@ -302,34 +455,43 @@ class Tailnet:
     # --- threads --------------------------------------------------------------------------------------------
 
     def _do(self, function: Callable[[], T]) -> T:
-        """Run in the loop that owns the servers, and let them act on it at once."""
+        """Run in the loop that owns the servers, and let them act on it at once. What it changes is at rest then."""
         if not self._running:
             raise NotUp("this Tailnet does not run: use `with Tailnet() as tailnet`")
 
         def act() -> T:
+            generation = self._state.generation
             try:
                 return function()
             finally:
-                if self._control is not None:
+                if self._control is not None and self._state.generation != generation:
                     self._control.mark()
 
         if not self._host.own_thread:
+            before = self._state.revision
             value = act()  # the caller's loop is the one
+            if self._keeper is not None and self._state.revision != before:
+                self._keeper.keep_now()
             self._host.wake()
             return value
-        return self._call(act).result()
-
-    def _call(self, function: Callable[[], T]) -> Operation[T]:
         operation: Operation[T] = Operation()
+        self._host.call(lambda: self._run_kept(act, operation.resolve, operation.fail))
+        return operation.result()
 
-        def run() -> None:
-            try:
-                operation.resolve(function())
-            except BaseException as error:
-                operation.fail(error)
-
-        self._host.call(run)
-        return operation
+    def _run_kept(
+        self, function: Callable[[], T], done: Callable[[T], object], failed: Callable[[BaseException], object]
+    ) -> None:
+        """In the host's thread. `done` follows once what the function has changed is at rest."""
+        before = self._state.revision
+        try:
+            value = function()
+        except BaseException as error:
+            failed(error)
+            return
+        if self._keeper is None or self._state.revision == before:
+            done(value)
+        else:
+            self._keeper.when_kept(lambda error: done(value) if error is None else failed(error))
 
     async def _await(self, operation: Operation[T]) -> T:
         if not self._host.own_thread:
@@ -340,6 +502,12 @@ class Tailnet:
 
     def __repr__(self) -> str:
         return f"<Tailnet {self.base_domain} at {self.control_url}>"
+
+
+def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
+    if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
+        raise ConfigError(f"state= is the directory to keep the tailnet in, or None, not {state!r}")
+    return DirectoryStore(Path(state).expanduser())
 
 
 def _ips(member: Member) -> tuple[IPAddress, ...]:

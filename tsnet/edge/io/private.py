@@ -17,7 +17,7 @@ import stat
 from pathlib import Path
 
 MODE = 0o600
-MAX_SIZE = 1 << 20
+MAX_SIZE = 64 << 20
 """Bytes of the largest file that is read: far more than any state has."""
 
 

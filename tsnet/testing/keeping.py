@@ -1,0 +1,177 @@
+"""Keeping an embedded tailnet over restarts: when its state has changed, a snapshot of it goes to a store.
+
+    revision grows ─► at most once a second, at once if somebody waits ─► snapshot (the host's thread)
+                   ─► encoded and written (a worker, one at a time) ─► kept grows ─► whoever waited goes on
+
+A snapshot costs what copying the members costs; JSON, the file and its fsync cost the host's thread nothing. A write
+that fails is tried again after a second, and is logged when it fails first and when it succeeds again; whoever waited
+is told no.
+
+Not here: what a snapshot is (`tsnet.control.snapshot`), files (`tsnet.edge.io.directory`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+
+from tsnet.base.malformed import MalformedError
+from tsnet.control.snapshot import Snapshot, decode, encode
+from tsnet.control.tailnet import TailnetState
+from tsnet.edge.io.store import Store
+from tsnet.edge.io.workers import Workers
+from tsnet.edge.io.world import World
+from tsnet.errors import Error, StateError
+
+log = logging.getLogger("tsnet")
+
+KEY = "tailnet"
+EVERY = 1.0
+"""Seconds between writes that nobody waits for, and after one that failed."""
+
+Told = Callable[[StateError | None], object]
+
+
+def load(store: Store, name: str) -> Snapshot | None:
+    """What the open store has of a tailnet; None if there is nothing yet. name: for the error.
+
+    Raises StateError for what is there and cannot be read: never a new tailnet in silence, which no node would know.
+    """
+    document = store.read(KEY)
+    if document is None:
+        return None
+    try:
+        return decode(document)
+    except MalformedError as error:
+        raise StateError(
+            f"the tailnet's state {name} {error}. Restore it from a backup; or move it away for a new tailnet, "
+            "which every node must join anew; or choose another directory"
+        ) from None
+
+
+class Keeper:
+    """What a host runs beside the servers of a tailnet (`Turning`). All but `close`'s end is in the host's thread.
+
+    take: a snapshot of now. on_done: called after each attempt, with its error if it failed.
+    """
+
+    def __init__(
+        self, store: Store, state: TailnetState, world: World, take: Callable[[], Snapshot], on_done: Told
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._world = world
+        self._take = take
+        self._on_done = on_done
+        self._workers = None if world.reactor is None else Workers(world.reactor)
+        self._waiting: list[tuple[int, Told]] = []
+        self._at = self._at_once = -math.inf
+        self._is_writing = self._is_failing = False
+        self._lock = threading.Lock()  # whoever writes holds it
+        self._written = -1
+        state.kept = -1
+
+    # --- what waits -------------------------------------------------------------------------------------------------
+
+    def when_kept(self, told: Told) -> None:
+        """Call it once what has happened until now is at rest, or with the error that it cannot be."""
+        if self._state.is_kept:
+            told(None)
+        else:
+            self._waiting.append((self._state.await_kept(), told))
+
+    def keep_now(self) -> None:
+        """Write here and now, for a caller whose own loop is the host. Raises StateError."""
+        revision = self._state.revision
+        error = self._write(revision, self._take())
+        self._done(revision, error)
+        if error is not None:
+            raise error
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float:
+        if self._is_writing or self._state.is_kept:
+            return math.inf
+        return self._at_once if self._state.awaited > self._state.kept else self._at
+
+    def turn(self) -> None:
+        revision, snapshot = self._state.revision, self._take()
+        self._is_writing = True
+        self._at = self._world.clock() + EVERY
+        if self._workers is None:
+            self._done(revision, self._write(revision, snapshot))
+        else:
+            self._workers.run(lambda: self._write(revision, snapshot), lambda error: self._done(revision, error))
+
+    def _write(self, revision: int, snapshot: Snapshot) -> StateError | None:
+        """In any thread. An earlier revision never replaces a later one."""
+        with self._lock:
+            if revision < self._written:
+                return None
+            try:
+                self._store.write(KEY, encode(snapshot))
+            except StateError as error:
+                return error
+            except Exception as error:  # its text may quote what it could not write
+                return StateError(f"the tailnet's state cannot be written: {type(error).__name__}")
+            self._written = revision
+            return None
+
+    def _done(self, revision: int, error: StateError | None) -> None:
+        self._is_writing = False
+        if error is None:
+            self._state.kept = max(self._state.kept, revision)
+            self._at_once = -math.inf
+        else:
+            self._state.awaited = -math.inf
+            self._at_once = self._at
+        self._log(error)
+        self._tell(error)
+        self._on_done(error)
+
+    def _tell(self, error: StateError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for revision, told in waiting:
+            if error is None and revision > self._state.kept:
+                self._waiting.append((revision, told))
+            else:
+                told(error)
+
+    def _log(self, error: StateError | None) -> None:
+        if error is not None and not self._is_failing:
+            log.warning("%s. It is tried again every second, and no new node is let in meanwhile", error)
+        if error is None and self._is_failing:
+            log.info("the tailnet's state has been written again")
+        self._is_failing = error is not None
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def close(self, told: Told) -> None:
+        """Write a last time, close the store, and say so; in another thread, if this world has a reactor."""
+        revision, snapshot = self._state.revision, self._take()
+        waiting, self._waiting = self._waiting, []
+
+        def finish() -> None:
+            error = self._write(revision, snapshot)
+            self._store.close()
+            for each in (*(one for _revision, one in waiting), told):
+                each(error)
+
+        if self._workers is None:
+            finish()
+        else:
+            self._workers.close()
+            threading.Thread(target=finish, name="tsnet-worker", daemon=True).start()
+
+    def crash(self, error: Exception) -> None:
+        """A turn failed: nothing more is kept, and nobody may be promised anything."""
+        self._done(-1, StateError("the tailnet's state is not kept any more: keeping it failed, see the log"))
+
+    def orphan(self, error: Error) -> None:
+        """In a forked child: the tailnet and its state are the parent's."""
+        if self._workers is not None:
+            self._workers.close()
