@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,39 @@ def test_its_first_line_is_how_to_join(number: int, code: int, start: Start) -> 
         assert peer.tags == ()
     process.send_signal(number)
     assert process.wait(10) == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_with_a_state_directory_the_next_start_is_the_same_tailnet(number: int, start: Start, tmp_path: Path) -> None:
+    arguments = ("tailnet", "--json", "--state-dir", str(tmp_path / "tailnet"))
+    process = start(*arguments)
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    options = {"control_url": told["control_url"], "auth_key": told["auth_key"]}
+    with tsnet.Server("one", state=tmp_path / "one", **options) as one:
+        addresses = one.addresses
+        process.send_signal(number)
+        process.wait(10)
+        again = start(*arguments)
+        assert again.stdout is not None
+        assert json.loads(again.stdout.readline()) == told
+        with tsnet.Server("two", ephemeral=True, state=MemoryStore(), **options) as two:
+            with two.events() as events:  # a killed one may not know yet how to reach who had just joined
+                while "one" not in {peer.name for peer in two.status().peers}:
+                    next(events)
+            assert two.ping(str(addresses[0])).seconds < 10
+            assert two.addresses[0] not in addresses
+            assert one.addresses == addresses
+
+
+def test_a_state_directory_that_cannot_be_used_is_an_error(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "tsnet.tailnet").write_bytes(b"what is this")
+    refused = start("tailnet", "--state-dir", str(tmp_path))
+    assert refused.wait(10) == 1
+    assert refused.stderr is not None
+    said = refused.stderr.read().decode()
+    assert f"{tmp_path / 'tsnet.tailnet'} is damaged" in said
+    assert "Traceback" not in said
 
 
 def test_its_ports_are_where_one_wants_them(start: Start) -> None:

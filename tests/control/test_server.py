@@ -393,7 +393,7 @@ def test_a_node_is_told_that_it_is_in_once_that_is_at_rest() -> None:
 
 def test_promises_are_kept_in_their_order_and_no_sooner() -> None:
     one = kept_caller()
-    other = Caller(Wire(one.wire.server, ("listen", 9)), number=2)
+    other = Caller(Wire(one.wire.server, Link("listen", 9, 1)), number=2)
     net = one.wire.tailnet
     first = registering(one, net.create_auth_key().text)
     revision = net.revision

@@ -134,8 +134,13 @@ def _status(command: argparse.ArgumentParser) -> None:
 
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
+    command.add_argument(
+        "--state-dir", metavar="DIR", help="keep it there: a restart is the same tailnet, and its nodes come back"
+    )
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
-    command.add_argument("--port", type=_any_port, default=0, metavar="N", help="control's TCP port (default: free)")
+    command.add_argument(
+        "--port", type=_any_port, default=0, metavar="N", help="control's TCP port (default: last time's, else free)"
+    )
     command.add_argument("--derp-port", type=_any_port, default=0, metavar="N", help="the relay's TCP port")
     command.add_argument("--stun-port", type=_any_port, default=0, metavar="N", help="STUN's UDP port")
     command.add_argument("--domain", default="tailnet.test", help="MagicDNS domain (default tailnet.test)")

@@ -6,6 +6,8 @@ With --json the first line of stdout is one JSON object, printed once nodes are 
     auth_key      reusable, untagged
     derp_map      as control sends it (tailcfg.DERPMap)
     base_domain   of the MagicDNS names
+
+With --state-dir all of it but the ports of the relay is the same at the next start, whatever ended this one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tsnet.testing.tailnet import Tailnet
 
 def run(options: Namespace) -> int:
     tailnet = Tailnet(
+        state=options.state_dir,
         base_domain=options.domain,
         user=options.user,
         host=options.host,
