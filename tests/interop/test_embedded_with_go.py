@@ -154,6 +154,45 @@ def test_the_tailnets_control_and_relay_restart_and_no_stream_breaks(lab: Lab) -
         go.close_stream(theirs)
 
 
+def test_members_stay_members_over_a_restart_of_the_tailnet(scene: Scene) -> None:
+    """Its process ends and another begins with its state: one Go node has run meanwhile, one starts again, without a
+    key; a one-off key let each of them in."""
+    need("tsnetpeer")
+    place = scene.folder / "tailnet"
+
+    def lab() -> Lab:
+        return Lab(scene, Tailnet(state=place))
+
+    first, second = lab(), lab()
+    with first.tailnet:
+        url = first.tailnet.control_url
+        keys = [first.tailnet.create_auth_key("bob@example.com") for _ in range(2)]
+        running = GoPeer(scene, first.control, "running", auth_key=keys[0])
+        away = GoPeer(scene, first.control, "away", auth_key=keys[1])
+        running.start_again()
+        away.start_again()
+        granted = {"running": running.up(), "away": away.up()}
+        nodes = first.tailnet.nodes()
+        away.close()
+    with second.tailnet:
+        assert (second.tailnet.control_url, second.tailnet.nodes()) == (url, nodes)
+        with second.node() as node, serve_echo(node, 8):
+            until(lambda: "running" in second.tailnet.online(), 60)
+            running.listen(":7", "echo")
+            until(lambda: is_online(node, "running") and knows_home(running), 20)
+            with node.dial("running", 7) as stream:
+                stream.settimeout(20)
+                stream.sendall(b"again")
+                assert stream.recv(5) == b"again"
+            away.start_again()
+            assert attrs.evolve(away.up(), seconds=0) == attrs.evolve(granted["away"], seconds=0)
+            until(lambda: is_online(node, "away") and knows_home(away), 20)
+            assert away.ping(str(node.addresses[0]), "TSMP")["NodeName"] == "ours"
+        assert second.tailnet.nodes().keys() >= nodes.keys()
+        away.close()
+        running.close()
+
+
 def test_each_sees_the_other_come_and_go_at_once(lab: Lab) -> None:
     with lab.go() as go:
         go.up()
