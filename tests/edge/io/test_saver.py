@@ -263,6 +263,32 @@ def test_an_interrupt_while_the_thread_starts_is_no_end(
         assert store.written[-1] == ("a", b"2")
 
 
+def test_a_worker_that_begins_late_leaves_the_writing_to_the_next(
+    saver: Saver, store: Gated, node: NodeThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C hit while the system was still making its thread, and the next `save` has started another."""
+    start, late = threading.Thread.start, []
+
+    def interrupted(self: threading.Thread) -> None:
+        late.append(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            saver.save("a", b"1", node.note("a1"))
+    saver.save("a", b"2", node.note("a2"))
+    saver.save("b", b"1", node.note("b1"))
+    assert store.begun.acquire(timeout=PATIENCE)
+    start(late[0])
+    late[0].join(PATIENCE)
+    assert not late[0].is_alive()
+    assert not store.begun.acquire(blocking=False)
+    store.gate.set()
+    node.until(lambda: saver.is_idle)
+    assert {name for name, error in node.told if error is None} == {"a1", "a2", "b1"}
+
+
 # --- a store that hangs -----------------------------------------------------------------------------------------
 
 
@@ -307,6 +333,21 @@ def test_when_idle_it_is_closed_on_return(saver: Saver, store: Gated, node: Node
     assert saver.close()
     assert store.closed.is_set()
     assert saver.close()
+
+
+def test_when_the_last_answer_is_on_its_way_the_worker_has_let_go(store: Gated, node: NodeThread) -> None:
+    """Else a `close` right after that answer would leave the store open a moment longer than it says."""
+    workers: list[threading.Thread | None] = []
+
+    def call_soon(function: Callable[[], None]) -> None:
+        workers.append(watched._worker)
+        node.call_soon(function)
+
+    watched = Saver(store, call_soon)
+    store.gate.set()
+    watched.save("a", b"1", node.note("a"))
+    node.until(lambda: watched.is_idle)
+    assert workers == [None]
 
 
 def test_one_that_never_wrote_closes_its_store(saver: Saver, store: Gated) -> None:

@@ -24,8 +24,8 @@ class Store(Protocol):
     """Where a node keeps its identity, and what else it must remember.
 
     One call at a time. `open`, `read`, `keys` and `close` come from the thread that starts or ends the node, and should
-    be quick. `write` comes from a worker thread, and may take its time: the node goes on meanwhile, and only what
-    depends on that value waits.
+    be quick. `write` comes from a worker thread (in a simulated world from the node's), and may take its time: the node
+    goes on meanwhile, and only what depends on that value waits.
 
     A failure is best a StateError that says what to do. Whatever else `open`, `read`, `keys` or `close` raise reaches
     the caller as it is; whatever else `write` raises becomes a StateError without its text, which may hold a secret.
