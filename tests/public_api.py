@@ -57,7 +57,7 @@ def of_value(path: str, value: Any) -> Iterator[str]:
 
 def of_class(path: str, kind: type) -> Iterator[str]:
     """Its own public members and those of its bases in this project; how it is made."""
-    if not issubclass(kind, enum.Enum):
+    if not issubclass(kind, enum.Enum) and not getattr(kind, "_is_protocol", False):
         yield from of_parameters(path, kind)
     inner = vars(World) if kind is SimulatedWorld else ()  # what the library itself asks of a world
     for name in dir(kind):
