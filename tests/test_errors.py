@@ -44,6 +44,7 @@ def test_codes_are_stable_and_unique() -> None:
         "NodeRemoved": "node-removed",
         "ControlUnreachable": "control-unreachable",
         "NotAControlServer": "not-a-control-server",
+        "ControlKeyChanged": "control-key-changed",
         "ControlCertificateError": "control-certificate",
         "UpTimeout": "up-timeout",
         "DialTimeout": "dial-timeout",

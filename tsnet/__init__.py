@@ -33,6 +33,7 @@ _WHERE = {
             "AuthKeyRejected",
             "ConfigError",
             "ControlCertificateError",
+            "ControlKeyChanged",
             "ControlUnreachable",
             "DialRefused",
             "DialTimeout",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from tsnet.errors import AuthKeyRejected as AuthKeyRejected
     from tsnet.errors import ConfigError as ConfigError
     from tsnet.errors import ControlCertificateError as ControlCertificateError
+    from tsnet.errors import ControlKeyChanged as ControlKeyChanged
     from tsnet.errors import ControlUnreachable as ControlUnreachable
     from tsnet.errors import DialRefused as DialRefused
     from tsnet.errors import DialTimeout as DialTimeout

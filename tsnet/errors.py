@@ -147,6 +147,12 @@ class NotAControlServer(RemoteError, ConnectionError):
     code = "not-a-control-server"
 
 
+class ControlKeyChanged(RemoteError, ConnectionError):
+    """Control answers with another key than the one remembered, over a connection that does not prove who it is."""
+
+    code = "control-key-changed"
+
+
 class ControlCertificateError(RemoteError, ConnectionError):
     """The TLS certificate at the control URL does not verify."""
 
