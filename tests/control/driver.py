@@ -18,7 +18,7 @@ from typing import TypeVar
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.base.malformed import MalformedError
 from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged
+from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
 from tsnet.netmap.model import NetMap
 
 _Fact = TypeVar("_Fact")
@@ -59,11 +59,17 @@ class Driver:
     def turn(self, end: float) -> None:
         for effect in self.client.transmit(time.monotonic()):
             self._perform(effect)
-        self.facts += self.client.take_facts()
+        self._listen()
         wait = min(self.client.deadline(), end, time.monotonic() + 0.5) - time.monotonic()
         for key, _mask in self._selector.select(max(wait, 0)):
             self._read(key.data)
-        self.facts += self.client.take_facts()
+        self._listen()
+
+    def _listen(self) -> None:
+        for fact in self.client.take_facts():
+            self.facts.append(fact)
+            if isinstance(fact, NodeKeyRotated):
+                self.client.key_saved(time.monotonic())
 
     def cut(self) -> None:
         """Every link breaks."""

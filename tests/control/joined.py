@@ -10,7 +10,7 @@ from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Accepted, Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged
+from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
 from tsnet.control.members import Member
 from tsnet.control.server import Server
 from tsnet.control.tailnet import TailnetState
@@ -145,7 +145,11 @@ class Joined:
                 for effect in peer.client.transmit(self.now):
                     busy = True
                     self._from_node(peer, effect)
-                peer.facts += peer.client.take_facts()
+                told = peer.client.take_facts()
+                peer.facts += told
+                if any(isinstance(fact, NodeKeyRotated) for fact in told):
+                    busy = True
+                    peer.client.key_saved(self.now)
             for effect in self.server.transmit(self.now, self.budget):
                 busy = True
                 self._from_server(effect)

@@ -21,7 +21,7 @@ from tsnet.base.keys import DiscoPrivateKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.base.malformed import MalformedError
 from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged
+from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
 from tsnet.control.http import Cancelled, HttpServer, Request
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import ControlKeys, MapRequest, MapResponse, RegisterRequest, RegisterResponse
@@ -72,7 +72,10 @@ class Waiting:
 
 
 class Scripted:
-    """`refuse`: the reason with which links are refused. `pages`: what GET gives. `updates_pass`: lite ones get 200."""
+    """`refuse`: the reason with which links are refused. `pages`: what GET gives. `updates_pass`: lite ones get 200.
+
+    `saves`: a rotated key is saved at once. `asked`: the path of every request that arrived, and when.
+    """
 
     def __init__(self, seed: int = 1) -> None:
         self.now = 1000.0
@@ -82,12 +85,13 @@ class Scripted:
             "/key": (200, ControlKeys(machine_public(CONTROL)).encode(), {}),
             "/ts2021": (101, b"", {}),
         }
-        self.updates_pass = True
+        self.updates_pass = self.saves = True
         self.updates: list[MapRequest] = []
         self.waiting: list[Waiting] = []
         self.cancelled: list[int] = []
         self.opens: list[Open] = []
         self.heads: list[str] = []
+        self.asked: list[tuple[float, str]] = []
         self.facts: list[Fact] = []
         self.peers: dict[Link, _Peer] = {}
         self.compute: Callable[[Compute], None] = self._compute
@@ -131,7 +135,10 @@ class Scripted:
         return any(waiting.kind == kind for waiting in self.waiting)
 
     def answer(self, kind: str, body: bytes = b"", status: int = 200, **headers: str) -> None:
-        waiting = self.find(kind)
+        self.reply(self.find(kind), body, status, **headers)
+
+    def reply(self, waiting: Waiting, body: bytes = b"", status: int = 200, **headers: str) -> None:
+        """Answer this one."""
         self.waiting.remove(waiting)
         assert waiting.peer.http is not None
         lines = [(name.replace("_", "-"), value) for name, value in headers.items()]
@@ -177,14 +184,23 @@ class Scripted:
         """Exchange what is due now, until nothing is."""
         for _step in range(MAX_STEPS):
             effects = self._client.transmit(self.now)
-            self.facts += self._client.take_facts()
+            busy = self._listen()
             for effect in effects:
                 self._perform(effect)
-            busy = self._flush()
+            busy = self._flush() or busy
             if not effects and not busy:
                 assert self._client.deadline() > self.now, f"stays due: {self._client.why()}"
                 return
         raise AssertionError("it never settles")
+
+    def _listen(self) -> bool:
+        """Whether that gave the client something to do."""
+        told = self._client.take_facts()
+        self.facts += told
+        saved = self.saves and any(isinstance(fact, NodeKeyRotated) for fact in told)
+        if saved:
+            self._client.key_saved(self.now)
+        return saved
 
     def wind(self, seconds: float) -> None:
         """Let time pass, from deadline to deadline."""
@@ -234,13 +250,19 @@ class Scripted:
         request = peer.outer.receive(data)
         if request is None:
             return b""
+        self.asked.append((self.now, request.path.partition("?")[0]))
         if request.method == "HEAD":
             self.heads.append(request.path)
         status, body, headers = self.pages.get(request.path.partition("?")[0], (404, b"", {}))
+        if status == 101:
+            try:
+                peer.noise = Responder(self.key_private, initiation_of(request), self.entropy)
+            except MalformedError:
+                status = 400  # it was meant for another key
         if status != 101:
             self._client.receive(Received(link, peer.outer.respond(status, body, list(headers.items()))), self.now)
             return b""
-        peer.noise = Responder(self.key_private, initiation_of(request), self.entropy)
+        assert peer.noise is not None
         peer.http = HttpServer()
         switch, rest = peer.outer.switch()
         self._client.receive(Received(link, switch + peer.noise.response), self.now)
@@ -252,6 +274,7 @@ class Scripted:
             self.waiting = [one for one in self.waiting if (one.peer, one.request.stream) != (peer, request.stream)]
             return
         assert peer.http is not None
+        self.asked.append((self.now, request.path))
         kind = {"/machine/register": "register", "/machine/map": "poll"}.get(request.path, request.path)
         if kind == "poll" and not MapRequest.decode(request.body).stream:
             self.updates.append(MapRequest.decode(request.body))

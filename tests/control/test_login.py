@@ -121,5 +121,46 @@ def test_a_refusal_forgets_the_url() -> None:
 def test_logout_is_about_the_key_control_knows() -> None:
     node = login(enrolled=True)
     node.renew()
-    request = node.logout_request({})
+    request = node.logout_request(node.private, {})
     assert (request.node_key, request.expiry, request.followup) == (NODE_KEY, 123.0, "")
+
+
+def test_a_recheck_shows_nothing_but_the_nodes_own_key() -> None:
+    node = login(auth_key="k", enrolled=True)
+    node.accept(RegisterResponse(node_key_expired=True))
+    node.accept(RegisterResponse(auth_url=URL))
+    request = node.recheck_request({"Hostname": "h"})
+    assert (request.node_key, request.old_node_key) == (NODE_KEY, None)
+    assert (request.auth_key, request.followup, request.expiry) == ("", "", None)
+
+
+def test_an_expired_key_is_known_as_such_until_another_is_accepted_or_it_is_good_again() -> None:
+    node = login(enrolled=True)
+    node.accept(RegisterResponse(node_key_expired=True))
+    assert (node.expired, node.wanted) == (True, True)
+    node.accept(WELCOME)
+    assert not node.expired
+    node.accept(RegisterResponse(node_key_expired=True))
+    node.resume()
+    assert (node.expired, node.wanted, node.followup) == (False, False, "")
+    assert node.attempt == node.private
+
+
+def test_giving_up_keeps_the_nodes_key() -> None:
+    node = login(enrolled=True)
+    node.accept(RegisterResponse(node_key_expired=True))
+    node.accept(RegisterResponse(auth_url=URL))
+    node.give_up()
+    assert (node.wanted, node.followup, node.attempt, node.expired) == (False, "", NODE_PRIVATE, True)
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_restart_asks_as_a_new_process_would(enrolled: bool) -> None:
+    node = login(auth_key="k", enrolled=enrolled)
+    node.accept(RegisterResponse(node_key_expired=True))
+    node.accept(RegisterResponse(error="no"))
+    node.restart()
+    request = node.request({})
+    assert node.wanted
+    assert (request.node_key, request.old_node_key) == (NODE_KEY, None)
+    assert request.auth_key == ("" if enrolled else "k")

@@ -8,10 +8,10 @@ import pytest
 from tests.control.scripted import DISCO_KEY, SELF, WALL
 from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.base.malformed import MalformedError
-from tsnet.control.facts import DuplicateNode, Fact, Health, KeyExpired, KeyExtended, NetMapChanged
-from tsnet.control.mapsession import EXPIRY_SLACK, MapSession
-from tsnet.netmap.merge import MapUpdate
-from tsnet.netmap.model import Node
+from tsnet.control.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
+from tsnet.control.mapsession import EXPIRY_SLACK, MAX_FACTS, MapSession
+from tsnet.netmap.merge import DerpMapUpdate, MapUpdate
+from tsnet.netmap.model import DerpRegion, NetMap, Node, UserProfile
 
 NOW = 1000.0
 FOREIGN = DiscoKey(b"\x09" * 32)
@@ -29,8 +29,9 @@ def kinds(facts: list[Fact]) -> list[type]:
 def test_every_message_is_a_whole_netmap() -> None:
     one = session()
     one.apply(MapUpdate(node=SELF), NOW)
+    (first,) = one.take_facts()
     one.apply(MapUpdate(peers_changed=(PEER,)), NOW)
-    first, second = one.take_facts()
+    (second,) = one.take_facts()
     assert isinstance(first, NetMapChanged)
     assert isinstance(second, NetMapChanged)
     assert (first.netmap.peers, second.netmap.peers) == ({}, {2: PEER})
@@ -38,28 +39,136 @@ def test_every_message_is_a_whole_netmap() -> None:
     assert one.expiry_at == math.inf
 
 
-def test_a_new_stream_starts_afresh() -> None:
+def test_a_new_stream_must_bring_our_node_and_its_peers() -> None:
     one = session()
     one.apply(MapUpdate(node=SELF, peers=(PEER,)), NOW)
     one.begin()
     with pytest.raises(MalformedError):
         one.apply(MapUpdate(peers=(PEER,)), NOW)
+    with pytest.raises(MalformedError):  # the second is no better
+        one.apply(MapUpdate(domain="d"), NOW)
+    one.apply(MapUpdate(node=SELF), NOW)
+    told = one.take_facts()[-1]
+    assert isinstance(told, NetMapChanged)
+    assert told.netmap.peers == {}
 
 
-def test_our_expiry_goes_by_our_clock_and_is_told_once() -> None:
+def test_netmaps_that_nobody_took_are_one() -> None:
     one = session()
-    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50), control_time=WALL + 9999), NOW)
+    one.apply(MapUpdate(node=SELF), NOW)
+    for number in range(1000):
+        one.apply(MapUpdate(domain=f"d{number}"), NOW)
+    (told,) = one.take_facts()
+    assert isinstance(told, NetMapChanged)
+    assert told.netmap.domain == "d999"
+
+
+def test_a_control_that_changes_its_mind_for_ever_is_refused() -> None:
+    one = session()
+    changes = [MapUpdate(node=attrs.evolve(SELF, expired=expired)) for expired in (True, False)]
+    for number in range(MAX_FACTS // 2 + 1):
+        one.apply(changes[number % 2], NOW)
+    with pytest.raises(MalformedError):
+        one.apply(MapUpdate(node=SELF), NOW)
+    assert len(one.take_facts()) <= MAX_FACTS + 2
+    one.apply(MapUpdate(node=SELF), NOW)
+
+
+@pytest.mark.parametrize("said", [None, DerpMapUpdate({})])
+def test_a_new_stream_without_relays_keeps_those_of_the_last(said: DerpMapUpdate | None) -> None:
+    one = session()
+    one.apply(MapUpdate(node=SELF, derp_map=DerpMapUpdate({900: DerpRegion(900)})), NOW)
+    one.begin()
+    one.apply(MapUpdate(node=SELF, derp_map=said), NOW)
+    told = one.take_facts()[-1]
+    assert isinstance(told, NetMapChanged)
+    assert set(told.netmap.derp_map.regions) == {900}
+
+
+def test_what_is_forgotten_is_not_taken_over() -> None:
+    one = session()
+    one.apply(MapUpdate(node=attrs.evolve(SELF, expired=True), derp_map=DerpMapUpdate({900: DerpRegion(900)})), NOW)
+    one.forget()
+    assert (one.expired, one.expiry_at) == (False, math.inf)
+    one.take_facts()
+    one.apply(MapUpdate(node=SELF), NOW)
+    assert one.take_facts() == [NetMapChanged(NetMap(SELF))]
+
+
+def test_our_expiry_is_told_once_before_the_netmap() -> None:
+    one = session()
+    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50)), NOW)
     one.take_facts()
     assert one.expiry_at == NOW + 50
     one.tick(NOW + 49)
     assert one.take_facts() == []
     one.tick(NOW + 50)
-    assert kinds(one.take_facts()) == [NetMapChanged, KeyExpired]
+    assert kinds(one.take_facts()) == [KeyExpired, NetMapChanged]
     assert one.expiry_at == math.inf
     one.apply(MapUpdate(domain="d"), NOW + 51)
     assert kinds(one.take_facts()) == [NetMapChanged]
     one.apply(MapUpdate(node=SELF), NOW + 52)
-    assert kinds(one.take_facts()) == [NetMapChanged, KeyExtended]
+    assert kinds(one.take_facts()) == [KeyExtended, NetMapChanged]
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("wrong", [-DAY, -100.0, 100.0, DAY])
+def test_our_expiry_goes_by_controls_clock(wrong: float) -> None:
+    """Ours is wrong; set right later, it changes nothing."""
+    one = MapSession(DISCO_KEY, WALL - NOW + wrong)
+    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50), control_time=WALL), NOW)
+    assert KeyExpired not in kinds(one.take_facts())
+    assert one.expiry_at == NOW + 50
+    one.set_wall_offset(WALL - NOW, NOW + 10)
+    assert kinds(one.take_facts()) == [ControlHealth, NetMapChanged]
+    assert one.expiry_at == NOW + 50
+    one.tick(NOW + 50)
+    assert kinds(one.take_facts()) == [KeyExpired, NetMapChanged]
+
+
+def test_a_clock_that_is_set_right_takes_an_expiry_back() -> None:
+    """Where control says no time of its own."""
+    one = MapSession(DISCO_KEY, WALL - NOW + DAY)
+    peer = attrs.evolve(PEER, key_expiry=WALL + 3600)
+    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 3600), peers=(peer,)), NOW)
+    assert kinds(one.take_facts()) == [KeyExpired, NetMapChanged]
+    one.set_wall_offset(WALL - NOW, NOW)
+    extended, told = one.take_facts()
+    assert extended == KeyExtended()
+    assert isinstance(told, NetMapChanged)
+    assert told.netmap.peers == {2: peer}
+    assert one.expiry_at == NOW + 3600
+    one.set_wall_offset(WALL - NOW, NOW)
+    assert one.take_facts() == []
+    one.set_wall_offset(WALL - NOW + DAY, NOW)
+    assert kinds(one.take_facts()) == [KeyExpired, NetMapChanged]
+
+
+def test_the_wall_may_be_set_before_there_is_a_netmap() -> None:
+    one = session()
+    one.set_wall_offset(0.0, NOW)
+    assert one.take_facts() == []
+
+
+def test_an_expiry_between_two_streams_is_told() -> None:
+    one = session()
+    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50)), NOW)
+    one.begin()
+    one.take_facts()
+    one.tick(one.expiry_at)
+    assert KeyExpired() in one.take_facts()
+    assert one.expiry_at > NOW + 50
+
+
+def test_whose_node_it_is() -> None:
+    one = session()
+    assert one.own_user == UserProfile(0, "")
+    one.apply(MapUpdate(node=SELF), NOW)
+    assert one.own_user == UserProfile(1, "")
+    one.apply(MapUpdate(users=(UserProfile(1, "u@example.com"),)), NOW)
+    assert one.own_user.login_name == "u@example.com"
 
 
 def test_control_may_say_itself_that_we_have_expired() -> None:
@@ -106,9 +215,9 @@ def test_clocks_that_differ_are_a_warning_until_they_agree() -> None:
     one.apply(MapUpdate(node=SELF, control_time=1_596_412_800.0), NOW)
     one.apply(MapUpdate(control_time=1_596_412_801.0), NOW)
     one.apply(MapUpdate(control_time=WALL - 30), NOW)
-    healths = [fact for fact in one.take_facts() if isinstance(fact, Health)]
+    healths = [fact for fact in one.take_facts() if isinstance(fact, ControlHealth)]
     assert len(healths) == 2
     assert "ahead of control's" in healths[0].messages[0]
-    assert healths[1] == Health(())
+    assert healths[1] == ControlHealth(())
     one.apply(MapUpdate(control_time=WALL + 100), NOW)
-    assert any(isinstance(fact, Health) and "100 s behind" in fact.messages[0] for fact in one.take_facts())
+    assert any(isinstance(fact, ControlHealth) and "100 s behind" in fact.messages[0] for fact in one.take_facts())

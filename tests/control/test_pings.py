@@ -9,7 +9,7 @@ from tsnet.base.links import Close, Closed, Data, Link, Open, Opened, Received
 from tsnet.control.address import ControlAddress
 from tsnet.control.facts import PingRequested
 from tsnet.control.messages import PingRequest
-from tsnet.control.pings import ANSWER_TIMEOUT, MAX_LINKS, Pings, Post
+from tsnet.control.pings import ANSWER_TIMEOUT, MAX_LINKS, MAX_UNTAKEN, Pings, Post
 
 HERE = "https://control.example"
 
@@ -105,6 +105,16 @@ def test_a_few_links_at_once() -> None:
         kit.ask(f"{HERE}/{number}")
     assert len(kit.pings.take_effects()) == MAX_LINKS
     assert kit.dropped == {"ping-too-many": 2}
+
+
+def test_pings_that_nobody_takes_are_few() -> None:
+    kit = Kit()
+    for number in range(MAX_UNTAKEN + 2):
+        kit.ask(f"{HERE}/{number}", types="TSMP")
+    assert len(kit.pings.take_facts()) == MAX_UNTAKEN
+    assert kit.dropped == {"ping-too-many": 2}
+    kit.ask(f"{HERE}/again", types="TSMP")
+    assert len(kit.pings.take_facts()) == 1
 
 
 def test_the_same_url_is_answered_once() -> None:

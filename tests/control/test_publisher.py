@@ -8,6 +8,7 @@ import pytest
 from tests.control.scripted import DISCO_KEY, NODE_KEY
 from tsnet.base.addresses import UdpAddress
 from tsnet.control.publisher import ANSWER_TIMEOUT, ASK_AGAIN_AFTER, Publisher
+from tsnet.control.uplink import Exchange
 
 A, B = (UdpAddress("1.2.3.4", 5), 1), (UdpAddress("::1", 6), 2)
 
@@ -86,6 +87,22 @@ def test_failures_are_repeated_with_a_backoff() -> None:
         waits.append(one.at)
     assert waits == pytest.approx([0.01, 0.04, 0.09, 0.16])
     assert one.answer_by == math.inf
+
+
+def test_what_control_asks_for_holds_back_news_and_doubt() -> None:
+    one = publisher()
+    one.change(0.0)
+    one.sent(1, 0.0)
+    one.failed(0.0, Exchange("publish", 1, 503, {"retry-after": "20"}))
+    assert 20 <= one.at <= 22
+    held = one.at
+    one.set_endpoints([A], 1.0)
+    one.doubt(2.0)
+    assert one.at == held
+    one.sent(2, held)
+    one.succeeded(held)
+    one.set_endpoints([B], held + 1)
+    assert one.at == held + 1
 
 
 def test_doubt_asks_rarely() -> None:

@@ -9,6 +9,7 @@ from tsnet.control.upgrade import Response
 from tsnet.errors import (
     AuthKeyRejected,
     ControlCertificateError,
+    ControlKeyChanged,
     ControlUnreachable,
     Error,
     NodeRemoved,
@@ -88,6 +89,11 @@ def test_the_others_say_what_to_do() -> None:
     wrong = remedies.wrong_control_key(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
     assert "mkey:0101" in str(wrong)
     assert "control_key=" in str(wrong)
+    changed = remedies.control_key_changed(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
+    assert isinstance(changed, ControlKeyChanged)
+    assert isinstance(changed, ConnectionError)
+    assert "control_key='mkey:0101" in str(changed)
+    assert "mkey:0202" in str(changed)
     removed = remedies.node_removed(HERE, "")
     assert isinstance(removed, NodeRemoved)
     assert "log in anew" in str(removed)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,13 @@ from tsnet.control.messages import ControlKeys
 from tsnet.control.transport import Responder
 from tsnet.control.upgrade import Answering, initiation_of
 from tsnet.control.uplink import READY_TIMEOUT, Exchange, Piece, Uplink
-from tsnet.errors import ControlUnreachable, NotAControlServer
+from tsnet.errors import ControlKeyChanged, ControlUnreachable, NotAControlServer
 
 KEY = machine_public(CONTROL)
 KEY_LINK, NOISE_LINK = Link("control", "key", 2), Link("control", "noise", 1)
 
 
-def uplink(*, known: MachineKey | None = None, pinned: MachineKey | None = None) -> Uplink:
+def uplink(*, known: MachineKey | None = None, **options: Any) -> Uplink:
     numbers = count(1)
 
     def new_link(what: str) -> Link:
@@ -30,7 +31,7 @@ def uplink(*, known: MachineKey | None = None, pinned: MachineKey | None = None)
 
     address = ControlAddress.parse("https://control.example")
     entropy = random.Random(1).randbytes
-    return Uplink(address, MACHINE, control_key=known, pinned=pinned, new_link=new_link, entropy=entropy, now=0.0)
+    return Uplink(address, MACHINE, control_key=known, new_link=new_link, entropy=entropy, now=0.0, **options)
 
 
 def feed(one: Uplink, *events: Event) -> list[Exchange | Piece]:
@@ -125,6 +126,53 @@ def test_a_key_that_is_not_the_pinned_one() -> None:
     assert one.lost is not None
     assert one.lost.hopeless
     assert one.control_key is None
+
+
+OTHER = MachineKey(b"\x01" * 32)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, None),
+        ({"trusted": KEY}, None),
+        ({"trusted": OTHER}, ControlKeyChanged),
+        ({"trusted": OTHER, "verified": True}, None),
+        ({"trusted": OTHER, "pinned": KEY}, None),
+        ({"trusted": KEY, "pinned": OTHER}, NotAControlServer),
+        ({"trusted": KEY, "pinned": OTHER, "verified": True}, NotAControlServer),
+    ],
+)
+def test_whose_key_is_taken(options: dict[str, Any], error: type[Exception] | None) -> None:
+    one = uplink(**options)
+    feed(one, Opened(KEY_LINK), Opened(NOISE_LINK))
+    one.transmit()
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    handshake = data_for(one.transmit(), NOISE_LINK)
+    if error is None:
+        assert one.lost is None
+        assert one.control_key == KEY
+        assert handshake.startswith(b"POST /ts2021 ")
+    else:
+        assert one.lost is not None
+        assert (type(one.lost.error), one.lost.hopeless) == (error, True)
+        assert handshake == b""
+
+
+def test_it_is_ready_once_the_server_has_proved_its_key() -> None:
+    one = uplink(known=KEY)
+    feed(one, Opened(NOISE_LINK))
+    assert not one.ready
+    one, _noise, _http = ready()
+    assert one.ready
+
+
+def test_what_the_answer_says_is_kept_for_whoever_waits() -> None:
+    one = uplink()
+    feed(one, Opened(KEY_LINK), Received(KEY_LINK, page(503, b"")))
+    assert one.lost is not None
+    assert one.lost.answer is not None
+    assert one.lost.answer.status == 503
 
 
 def test_it_must_be_ready_in_time() -> None:

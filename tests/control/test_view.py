@@ -16,13 +16,14 @@ from tsnet.control.messages import MapResponse, decode_map
 from tsnet.control.policy import ALLOW_ALL, Policy
 from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import View, difference, first, view
-from tsnet.netmap.merge import MapUpdate, merge
+from tsnet.netmap.merge import MapUpdate, begin, merge
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, NetMap
 
 
 def told(update: MapUpdate, before: NetMap | None = None) -> NetMap:
     """The client's netmap after the message, which goes there as bytes."""
-    return merge(before, decode_map(MapResponse(update).encode()).update, NOW)
+    told = decode_map(MapResponse(update).encode()).update
+    return begin(None, told, NOW) if before is None else merge(before, told, NOW)
 
 
 def change(action: Callable[[TailnetState, Member, Member], object]) -> MapUpdate | None:

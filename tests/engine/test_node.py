@@ -169,6 +169,19 @@ def test_an_expired_key_stops_new_work_and_a_new_one_starts_it() -> None:
     some.listen(80, None)
 
 
+def test_with_an_expired_key_the_first_netmap_is_no_start_until_it_is_extended() -> None:
+    some = bare()
+    some._told(told.KeyExpired(), NOW)
+    some._told(told.NetMapChanged(netmap(A, B)), NOW)
+    assert not any(isinstance(fact, facts.Running) for fact in some.take_facts())
+    with pytest.raises(KeyExpired):
+        some.listen(80, None)
+    some._told(told.KeyExtended(), NOW)
+    some._told(told.NetMapChanged(netmap(A, B)), NOW)
+    assert [fact for fact in some.take_facts() if isinstance(fact, facts.Running)] == [facts.Running(netmap(A, B))]
+    some.listen(80, None)
+
+
 def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
     some = running()
     fresh = NodePrivateKey(secret("fresh"))
@@ -209,7 +222,7 @@ def test_the_words_of_control_reach_the_application() -> None:
     some = running()
     some._told(told.LoginUrl("https://control.test/a/1"), NOW)
     some._told(told.DuplicateNode("twice"), NOW)
-    some._told(told.Health(("slow",)), NOW)
+    some._told(told.ControlHealth(("slow",)), NOW)
     assert some.take_facts() == [
         facts.LoginUrl("https://control.test/a/1"),
         facts.DuplicateNode("twice"),

@@ -8,7 +8,7 @@ import pytest
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
-from tsnet.netmap.merge import DerpMapUpdate, MapUpdate, PeerChange, merge
+from tsnet.netmap.merge import DerpMapUpdate, MapUpdate, PeerChange, begin, merge
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
 
 NOW = 1_790_000_000.0
@@ -23,18 +23,90 @@ ALLOW, DENY_ALL = (FilterRule(("*",)),), ()
 BASE = NetMap(SELF, peers={2: node(2, online=True), 3: node(3)}, users={1: UserProfile(1, "u@e")})
 
 
-def after(*updates: MapUpdate, base: NetMap | None = BASE) -> NetMap:
+def after(*updates: MapUpdate, base: NetMap = BASE) -> NetMap:
     netmap = base
     for update in updates:
         netmap = merge(netmap, update, NOW)
-    assert netmap is not None
     return netmap
 
 
-def test_the_first_message_must_bring_our_node() -> None:
+# --- the first message of a stream ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [None, BASE])
+def test_the_first_message_must_bring_our_node(last: NetMap | None) -> None:
     with pytest.raises(MalformedError):
-        merge(None, MapUpdate(peers=(node(2),)), NOW)
-    assert merge(None, MapUpdate(node=SELF), NOW) == NetMap(SELF)
+        begin(last, MapUpdate(peers=(node(2),)), NOW)
+    assert begin(None, MapUpdate(node=SELF), NOW) == NetMap(SELF)
+
+
+LAST = NetMap(
+    node(1, user=1),
+    peers={2: node(2, user=2), 3: node(3, user=3)},
+    users={number: UserProfile(number, f"u{number}@e") for number in (1, 2, 3)},
+    derp_map=DerpMap({900: DerpRegion(900)}, {900: 0.5}),
+    packet_filter=(FilterRule(("*",)),),
+    named_filters={"base": (FilterRule(("*",)),)},
+    dns=DnsConfig(proxied=True),
+    domain="tail.example",
+    health=("bad",),
+    display_messages={"a": {"Title": "a"}},
+    control_time=NOW,
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "stays"),
+    [
+        ("derp_map", True),
+        ("dns", True),
+        ("domain", True),
+        ("control_time", True),
+        ("peers", False),
+        ("packet_filter", False),
+        ("named_filters", False),
+        ("health", False),
+        ("display_messages", False),
+    ],
+)
+def test_what_a_first_message_leaves_out(field: str, stays: bool) -> None:
+    netmap = begin(LAST, MapUpdate(node=node(1, user=1)), NOW)
+    assert getattr(netmap, field) == getattr(LAST if stays else NetMap(SELF), field)
+
+
+def test_every_field_of_a_netmap_has_its_rule_for_a_first_message() -> None:
+    ruled = {"self_node", "users", "derp_map", "dns", "domain", "control_time", "peers", "packet_filter"}
+    ruled |= {"named_filters", "health", "display_messages"}
+    assert {field.name for field in attrs.fields(NetMap)} == ruled
+
+
+@pytest.mark.parametrize("said", [None, DerpMapUpdate(), DerpMapUpdate({}), DerpMapUpdate({}, {900: 0.5})])
+def test_no_word_about_relays_keeps_the_last_ones(said: DerpMapUpdate | None) -> None:
+    assert begin(LAST, MapUpdate(node=SELF, derp_map=said), NOW).derp_map == LAST.derp_map
+    assert after(MapUpdate(derp_map=said), base=LAST).derp_map == LAST.derp_map
+
+
+def test_what_a_first_message_says_replaces_the_last() -> None:
+    said = MapUpdate(node=SELF, derp_map=DerpMapUpdate({1: DerpRegion(1)}), dns=DnsConfig(), domain="other")
+    netmap = begin(LAST, said, NOW)
+    assert (netmap.derp_map, netmap.dns, netmap.domain) == (
+        DerpMap({1: DerpRegion(1)}, {900: 0.5}),
+        DnsConfig(),
+        "other",
+    )
+
+
+def test_users_outlive_a_stream_as_long_as_a_node_names_them() -> None:
+    said = MapUpdate(node=node(1, user=1), peers=(node(2, user=9, sharer=2),), users=(UserProfile(7, "seven"),))
+    assert set(begin(LAST, said, NOW).users) == {1, 2, 7}
+
+
+def test_another_node_takes_over_the_relays_alone() -> None:
+    netmap = begin(LAST, MapUpdate(node=node(5, user=1)), NOW)
+    assert netmap == NetMap(node(5, user=1), derp_map=LAST.derp_map, control_time=NOW)
+
+
+# --- every later one --------------------------------------------------------------------------------------------
 
 
 def test_an_empty_update_changes_nothing() -> None:

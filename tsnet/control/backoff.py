@@ -1,39 +1,113 @@
-"""How long to wait after the n-th failure in a row: n² · 10 ms, at most 30 s, times 0.5 to 1.5.
+"""How long to wait before control is asked again.
 
-A server that limits us says itself how long: `retry_after`.
+| after                                       | wait                                                               |
+|---------------------------------------------|--------------------------------------------------------------------|
+| the n-th failure in a row                   | n² · 10 ms, at most 30 s, times 0.5 to 1.5                         |
+| a status 429 or 503 that says Retry-After   | what it says and up to a tenth more, never below the line above,   |
+|                                             | at most 5 min                                                      |
+| a status 429 that does not                  | 5 to 10 s, or the first line if that is more                       |
+| a refusal that only somebody else can lift  | 30 to 60 s, doubled each time up to 5 min (`refused`)              |
 
-Source: Go util/backoff/backoff.go; RFC 9110 §10.2.3 for Retry-After.
+Failures are in a row until a success has lasted for ten seconds: a server that takes us in and breaks off at once is
+asked less and less, as one that does not take us in.
+
+Source: Go util/backoff/backoff.go, control/controlclient/direct.go parseRateLimitError; RFC 9110 §5.6.7, §10.2.3.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from tsnet.control.gojson import unix_time
 
 MAX_BACKOFF = 30.0
+MAX_RETRY_AFTER = 300.0
+REFUSED_AT_LEAST = 30.0
+
+PEACE = 10.0
+"""How long a success must last before the failures before it are forgotten."""
+
+_LIMITED, _UNAVAILABLE = 429, 503
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}:\d{2}:\d{2}) GMT", re.ASCII)
+
+
+class Answered(Protocol):
+    """An HTTP answer; header names are lower case."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
 
 class Backoff:
-    __slots__ = ("_entropy", "failures")
+    """`failures`: how many in a row."""
+
+    __slots__ = ("_entropy", "_refusals", "_well_since", "failures")
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
+        self._well_since = math.inf
+        self._refusals = 0
         self.failures = 0
 
-    def failed(self) -> float:
-        """Count a failure; how long to wait now."""
+    def failed(self, now: float, answer: Answered | None = None) -> float:
+        """Count a failure; how long to wait now, as the table says."""
+        if now - self._well_since >= PEACE:
+            self.failures = self._refusals = 0
+        self._well_since = math.inf
         self.failures += 1
-        return min(self.failures**2 * 0.01, MAX_BACKOFF) * self.between(0.5, 1.5)
+        wait = min(self.failures**2 * 0.01, MAX_BACKOFF) * self.between(0.5, 1.5)
+        return max(wait, self._limited(answer)) if answer is not None and is_limited(answer) else wait
 
-    def succeeded(self) -> None:
-        self.failures = 0
+    def refused(self, now: float) -> float:
+        """Count a failure that asking again does not mend; how long to wait before we look whether somebody has."""
+        self.failed(now)
+        longest = min(2 * REFUSED_AT_LEAST * 2 ** min(self._refusals, 8), MAX_RETRY_AFTER)
+        self._refusals += 1
+        return self.between(max(REFUSED_AT_LEAST, longest / 2), longest)
+
+    def succeeded(self, now: float) -> None:
+        """All is well from now on, until the next failure. A success that goes on may be told again."""
+        self._well_since = min(self._well_since, now)
 
     def between(self, low: float, high: float) -> float:
         """A random instant of that span, so that clients of one server do not march in step."""
         return low + (high - low) * int.from_bytes(self._entropy(2)) / 65_536
 
+    def _limited(self, answer: Answered) -> float:
+        told = retry_after(answer.headers)
+        if told >= MAX_RETRY_AFTER:
+            return self.between(0.9 * MAX_RETRY_AFTER, MAX_RETRY_AFTER)
+        if told > 0:
+            return min(told * self.between(1.0, 1.1), MAX_RETRY_AFTER)
+        return self.between(5.0, 10.0) if answer.status == _LIMITED else 0.0
 
-def retry_after(headers: Mapping[str, str], backoff: Backoff) -> float:
-    """Seconds that a rate-limiting server asks for; missing, a date, or beyond an hour is answered by 5 to 10 s."""
-    text = headers.get("retry-after", "")
-    seconds = int(text) if text.isdecimal() and len(text) < 5 else 0
-    return float(seconds) if 0 < seconds <= 3600 else backoff.between(5.0, 10.0)
+
+def is_limited(answer: Answered) -> bool:
+    """Whether the server has said that it has had enough for now: no news of ours is a reason to ask sooner."""
+    return answer.status in (_LIMITED, _UNAVAILABLE)
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that Retry-After asks for; 0 where it does not, or makes no sense.
+
+    A date is compared with the server's own Date: our clock may be wrong, which is often why we are here.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    at, date = _unix_time(text), _unix_time(headers.get("date", ""))
+    return max(0.0, at - date) if at is not None and date is not None else 0.0
+
+
+def _unix_time(http_date: str) -> float | None:
+    """Of an IMF-fixdate, the one form that servers may send; None for anything else."""
+    match = _HTTP_DATE.fullmatch(http_date.strip())
+    if match is None or match[2] not in _MONTHS:
+        return None
+    return unix_time(f"{match[3]}-{_MONTHS.index(match[2]) + 1:02d}-{match[1]}T{match[4]}Z")

@@ -7,62 +7,62 @@
 | what ends                    | what follows                                                                      |
 |------------------------------|-----------------------------------------------------------------------------------|
 | the link, the watchdog       | Disconnected, a new channel after a backoff; after 3 failures the key is asked anew |
-| the map stream alone         | a new poll on the same channel after a backoff; three in a minute: DuplicateNode  |
+| the map stream alone         | a new poll on the same channel after a backoff (`maproutine`)                     |
 | the node, deleted: HTTP 404  | an ephemeral one with a key registers anew as a new node; others NodeRemoved      |
-| registration refused         | fatal Problem; everything stops until `login`                                     |
-| a hopeless server, never met | fatal Problem (certificate, no control server, wrong pinned key)                  |
-| HTTP 429                     | Problem, again after Retry-After                                                  |
+| the node key, expired        | the map of the old key is followed while a login waits: once it is extended,      |
+|                              | the login is given up and the node goes on                                        |
+| registration refused         | fatal Problem; no registration until `retry` or `login`                           |
+| a hopeless server, never met | fatal Problem (certificate, no control server, wrong or changed key)              |
+| another server key, met      | Problem, once (`serverkey`); the netmap stays; again until the old one answers    |
+| HTTP 429 and 503             | again after Retry-After (`backoff`)                                               |
+
+Only a logout is for good: `retry` begins anew after any fatal Problem.
 
 Everything that leaves is an effect on links of the room "control"; `transmit` hands them out.
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
 
 Source: Go control/controlclient/{auto,direct}.go.
-Not here: what the pieces do in themselves (`uplink`, `login`, `mappoll`, `mapsession`, `publisher`, `pings`).
+Not here: what the pieces do in themselves (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Computed, Data, Effect, Event, Link
-from tsnet.base.malformed import MalformedError
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
-from tsnet.control.backoff import Backoff, retry_after
+from tsnet.control.authroutine import AuthRoutine, Refused, Unknown, Welcome
+from tsnet.control.backoff import Backoff
 from tsnet.control.facts import Fact
-from tsnet.control.login import Accepted, Again, Denied, Login, Outcome, Waiting
-from tsnet.control.mappoll import MapPoll
-from tsnet.control.mapsession import MapSession
-from tsnet.control.messages import MAP_PATH, REGISTER_PATH, MapResponse, PingRequest, RegisterResponse
+from tsnet.control.login import Accepted, Again, Login
+from tsnet.control.maproutine import Ended, Heard, MapRoutine
+from tsnet.control.messages import MAP_PATH, PingRequest
 from tsnet.control.pings import Pings
 from tsnet.control.publisher import Endpoint, Publisher
+from tsnet.control.serverkey import ServerKey
 from tsnet.control.uplink import Exchange, Lost, Piece, Uplink
-from tsnet.errors import AuthKeyRejected, KeyExpired
+from tsnet.netmap.model import UserProfile
 
-REGISTER_TIMEOUT = 60.0
-FOLLOWUP_TIMEOUT = 300.0
-"""A person takes their time, but a link that died silently must not wait for ever."""
-
-MAX_SLEEP = 300.0
-KEY_AFTER_FAILURES = 3
-DUPLICATE_ENDS, DUPLICATE_SPAN = 3, 60.0
-"""Our map stream ended this often within this span: somebody else polls with our key."""
-
-DUPLICATE_PAUSE = 15.0
+ACCEPTED_FOR = 3.0
+"""So long a key that has just been accepted is a node, though a map or an update says that it is not: not every part of
+Headscale knows at once whom another has accepted."""
 
 
 class Client:
     """One node at one control server. Speaks from the first `transmit` on.
 
     wall_offset: unix time = now + wall_offset. enrolled: the node key has been accepted before, so the auth key is
-    shown only if control asks for it. control_key: the only server key to trust. hostinfo: tailcfg.Hostinfo by JSON
-    names, tags to ask for among it (RequestTags).
+    shown only if control asks for it. hostinfo: tailcfg.Hostinfo by JSON names, tags to ask for among it (RequestTags).
+
+    control_key: the only server key to trust. known_control_key: the one that was told as ControlKey or NewControlKey
+    for this URL, in this process or an earlier one. tls_verified: whether certificates of links are checked.
+    key_is_saved: False holds back the first registration until `key_saved`.
     """
 
     def __init__(
@@ -80,10 +80,18 @@ class Client:
         ephemeral: bool = False,
         lock_key: LockKey | None = None,
         control_key: MachineKey | None = None,
+        known_control_key: MachineKey | None = None,
+        tls_verified: bool = True,
+        key_is_saved: bool = True,
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._address = ControlAddress.parse(control_url)
-        self._machine_private, self._entropy, self._pinned = machine_private, entropy, control_key
+        self._machine_private, self._entropy = machine_private, entropy
+        self._server_key = ServerKey(
+            pinned=control_key, known=known_control_key, verified=self._address.secure and tls_verified
+        )
+        self._facts: list[Fact] = []
+        self._effects: list[Effect] = []
         self._login = Login(
             node_private,
             auth_key=auth_key,
@@ -92,22 +100,24 @@ class Client:
             lock_key=lock_key,
             entropy=entropy,
         )
+        self._auth = AuthRoutine(
+            self._address, self._login, key_is_saved=key_is_saved, entropy=entropy, told=self._facts
+        )
+        self._map = MapRoutine(
+            self._address, disco_key, wall_offset, entropy=entropy, told=self._facts, dropped=self.dropped
+        )
         self._publisher = Publisher(disco_key, hostinfo, entropy)
-        self._session = MapSession(disco_key, wall_offset)
         self._pings = Pings(self._address, self._new_link, self.dropped)
-        self._facts: list[Fact] = []
-        self._effects: list[Effect] = []
+        self._browse = ""
         self._generation = 0
-        self._control_key: MachineKey | None = None
         self._uplink: Uplink | None = None
-        self._poll: MapPoll | None = None
-        self._register_stream: int | None = None
-        self._registered = self._connected = self._met = self._halted = self._leaving = False
-        self._poll_ends: deque[float] = deque(maxlen=DUPLICATE_ENDS)
-        self._connect_backoff, self._register_backoff = Backoff(entropy), Backoff(entropy)
-        self._poll_backoff = Backoff(entropy)
-        self._connect_at = self._register_at = self._poll_at = -math.inf
-        self._register_by = math.inf
+        self._connect_backoff = Backoff(entropy)
+        self._connect_at = -math.inf
+        self._registered = self._connected = self._met = self._logged_out = False
+        self._unserved_until = -math.inf
+        """ACCEPTED_FOR from the last acceptance, or less: until control has served the key."""
+        self._lapsed = False
+        """Control says that the key has expired; its map is followed, in the hope that somebody extends it."""
 
     def __repr__(self) -> str:
         return f"<control.Client of {self._address.url}>"
@@ -127,26 +137,45 @@ class Client:
         self._publisher.set_endpoints(endpoints, now)
         self._advance(now)
 
-    def set_wall_offset(self, wall_offset: float) -> None:
-        """The wall clock was set."""
-        self._session.wall_offset = wall_offset
+    def set_wall_offset(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set: what has expired is judged anew."""
+        self._map.session.set_wall_offset(wall_offset, now)
+        self._advance(now)
+
+    def key_saved(self, now: float) -> None:
+        """The node's key, told as NodeKeyRotated or given to us unsaved, rests safely: it may be used."""
+        self._auth.key_is_saved = True
+        self._advance(now)
 
     def login(self, now: float, auth_key: str = "") -> None:
         """Log in anew (the key has expired, or something fatal has been put right), with a new node key."""
-        self._halted = False
-        self._login.renew(auth_key)
-        self._abandon_registration()
-        self._register_at = now
+        self._login.expired = self._login.expired or self._map.session.expired
+        self._logged_out = False
+        self._auth.renew(now, auth_key)
         self._advance(now)
 
-    def logout(self, now: float) -> None:
-        """Give the node up; LoggedOut follows when control has confirmed it, at once if control never knew the node."""
-        if not self._login.known:
-            self._stop(facts.LoggedOut())
+    def retry(self, now: float) -> None:
+        """Somebody wants this node up: after a fatal Problem begin from scratch, as a new process would.
+
+        A wait that is only ours is cut short, one that control asked for is not. After a logout it does nothing.
+        """
+        if self._logged_out or self._auth.leaving:
             return
-        self._leaving, self._halted = True, False
-        self._abandon_registration()
-        self._register_at = now
+        if self._auth.halted and not self._registered:
+            if not self._lapsed:
+                self._met = False
+                self._server_key.from_scratch()
+            self._auth.restart(now)
+        self._map.hurry(now)
+        self._advance(now)
+
+    def logout(self, now: float, by: float = math.inf) -> None:
+        """Give the node up; LoggedOut follows when control has confirmed it, at once if control never knew the node.
+
+        A registration under way is waited for until `by`; then its key is logged out unheard.
+        """
+        self._auth.leave(now, by, connected=self._uplink is not None and self._uplink.usable)
+        self._check_left()
         self._advance(now)
 
     def answer_ping(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
@@ -159,7 +188,7 @@ class Client:
     def receive(self, event: Event, now: float) -> None:
         uplink = self._uplink
         if isinstance(event, Computed):
-            self._computed(event, now)
+            self._heard(self._map.computed(event, now), now)
         elif uplink is not None and uplink.owns(event.link):
             for found in uplink.receive(event):
                 if self._uplink is uplink:
@@ -192,30 +221,31 @@ class Client:
         return min(self._timers())[1]
 
     def take_facts(self) -> list[Fact]:
-        taken, self._facts = self._facts, []
+        taken = self._facts.copy()
+        self._facts.clear()
+        if self._browse:
+            taken.append(facts.BrowserRequested(self._browse))
+            self._browse = ""
         return taken
 
     def _timers(self) -> Iterable[tuple[float, str]]:
         """Every instant at which time alone makes a difference, given what is under way."""
         yield math.inf, "nothing"
         yield self._pings.deadline(), "ping"
-        yield self._session.expiry_at, "expiry"
-        if self._halted:
+        yield from self._map.timers()
+        if not self._is_wanted:
             return
-        yield self._register_by, "register_by"
+        yield self._auth.by, "register_by"
         yield self._publisher.answer_by, "publish_by"
-        if self._poll is not None:
-            yield self._poll.watchdog_at, "watchdog"
         if self._uplink is None:
             yield self._connect_at, "connect"
             return
         yield self._uplink.ready_by, "ready_by"
         if self._uplink.usable:
-            if self._may_register():
-                yield self._register_at, "register"
-            if self._may_poll():
-                yield self._poll_at, "poll"
-            if self._may_publish():
+            yield from self._auth.timers()
+            if self._may_poll:
+                yield self._map.at, "poll"
+            if self._may_publish:
                 yield self._publisher.at, "publish"
 
     # --- what is due --------------------------------------------------------------------------------------------
@@ -223,13 +253,13 @@ class Client:
     def _tick(self, now: float) -> None:
         """What has taken too long."""
         self._pings.tick(now)
-        self._session.tick(now)
+        self._map.session.tick(now)
         if self._uplink is None:
             return
         self._uplink.tick(now)
-        if self._poll is not None and now >= self._poll.watchdog_at:
+        if now >= self._map.watchdog_at:
             self._lose("no word from control for two minutes", now)
-        elif now >= self._register_by:
+        elif now >= self._auth.by:
             self._lose("no answer to the registration", now)
         elif now >= self._publisher.answer_by:
             self._lose("no answer to an update", now)
@@ -238,45 +268,62 @@ class Client:
         """Do everything that can be done now, and collect what the parts have for the outside."""
         if self._uplink is not None and self._uplink.lost is not None:
             self._lost(self._uplink.lost, now)
-        if self._uplink is None and not self._halted and now >= self._connect_at:
+        if self._uplink is None and self._is_wanted and now >= self._connect_at:
             self._connect(now)
         if self._uplink is not None:
+            if self._uplink.ready:
+                self._server_key.proven(self._uplink.control_key)
+                self._connect_backoff.succeeded(now)
             if self._uplink.usable:
                 self._ask(self._uplink, now)
             self._effects += self._uplink.transmit()
-        self._effects += self._pings.take_effects()
-        self._facts += [*self._session.take_facts(), *self._pings.take_facts()]
+        self._effects += [*self._map.take_effects(), *self._pings.take_effects()]
+        self._facts += [*self._map.session.take_facts(), *self._pings.take_facts()]
 
     def _ask(self, uplink: Uplink, now: float) -> None:
-        if self._may_register() and now >= self._register_at:
-            self._register(uplink, now)
-        if self._may_poll() and now >= self._poll_at:
-            self._begin_poll(uplink, now)
-        if self._may_publish() and now >= self._publisher.at:
-            self._publish(uplink, now)
+        self._auth.ask(uplink, self._publisher.hostinfo, now)
+        if self._may_poll and now >= self._map.at:
+            request = self._publisher.request(node_public(self._login.private), stream=True)
+            self._map.begin(uplink, request, self._new_link("map"), now)
+        if self._may_publish and now >= self._publisher.at:
+            request = self._publisher.request(node_public(self._login.private), stream=False)
+            self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
         for post in self._pings.take_posts():
             uplink.request("ping", post.method, post.path, post.body)
 
     def _dispatch(self, found: Exchange | Piece, now: float) -> None:
         if isinstance(found, Piece):
-            self._poll_bytes(found, now)
+            self._heard(self._map.receive(found, now), now)
         elif found.purpose == "register":
-            self._register_answer(found, now)
+            self._register_answered(found, now)
+        elif found.purpose == "recheck":
+            self._rechecked(found, now)
         elif found.purpose == "logout":
-            self._left(found, now)
+            self._auth.logout_answer(found, now)
+            self._check_left()
         elif found.purpose == "poll":
             self._poll_ended(found, now)
         elif found.purpose == "publish":
             self._published(found, now)
 
-    def _may_register(self) -> bool:
-        return (self._login.wanted or self._leaving) and self._register_stream is None
+    @property
+    def _is_wanted(self) -> bool:
+        """A connection is."""
+        return not self._auth.halted or self._follows
 
+    @property
+    def _follows(self) -> bool:
+        """There is a key whose map control serves, or may serve again."""
+        return self._registered or self._lapsed
+
+    @property
     def _may_poll(self) -> bool:
-        return self._registered and self._poll is None and not self._leaving
+        return self._follows and self._auth.key_is_saved and not self._map.is_polling and not self._auth.leaving
 
+    @property
     def _may_publish(self) -> bool:
-        return self._registered and self._publisher.stream is None and not self._leaving
+        idle = self._publisher.stream is None and not self._auth.leaving
+        return self._registered and self._auth.key_is_saved and idle
 
     # --- connecting ---------------------------------------------------------------------------------------------
 
@@ -285,239 +332,176 @@ class Client:
         return Link("control", what, self._generation)
 
     def _connect(self, now: float) -> None:
-        known = self._control_key if self._connect_backoff.failures < KEY_AFTER_FAILURES else None
         self._uplink = Uplink(
             self._address,
             self._machine_private,
-            control_key=known,
-            pinned=self._pinned,
+            control_key=self._server_key.connecting(met=self._met),
+            pinned=self._server_key.pinned,
+            trusted=self._server_key.trusted,
+            verified=self._server_key.verified,
             new_link=self._new_link,
             entropy=self._entropy,
             now=now,
         )
+
+    def _taken_in(self) -> None:
+        """The server has accepted us, or serves us."""
+        fact = self._server_key.taken_in()
+        if fact is not None:
+            self._facts.append(fact)
 
     def _lose(self, reason: str, now: float) -> None:
         """We give the connection up."""
         self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now)
 
     def _lost(self, lost: Lost, now: float) -> None:
-        """Clear away what is left of the connection; connect again after a backoff, or stop for good."""
+        """Clear away what is left of the connection; connect again after a backoff, or stop."""
         self._drop_uplink()
         if self._publisher.stream is not None:
             self._publisher.failed(now)
-        self._poll_ends.clear()
-        self._poll_at = now
-        self._connect_at = now + self._connect_backoff.failed()
-        self._halted = fatal = lost.hopeless and not self._met
-        if self._connected:
+        self._connect_at = now + self._connect_backoff.failed(now, lost.answer)
+        if lost.hopeless and not self._met:
+            self._stop(facts.Problem(lost.error, fatal=True))
+        elif self._connected:
             self._connected = False
             self._facts.append(facts.Disconnected(lost.reason))
-        else:
-            self._facts.append(facts.Problem(lost.error, fatal))
+        elif self._server_key.is_news(lost.error):
+            self._facts.append(facts.Problem(lost.error, fatal=False))
+        self._check_left()
 
     def _drop_uplink(self) -> None:
         if self._uplink is not None:
             self._effects += self._uplink.close()
-        self._uplink = self._poll = self._register_stream = None
-        self._register_by = math.inf
+        self._uplink = None
+        self._auth.lost()
+        self._map.lost()
         self._pings.take_posts()
 
-    # --- registration -------------------------------------------------------------------------------------------
-
-    def _register(self, uplink: Uplink, now: float) -> None:
-        hostinfo = self._publisher.hostinfo
-        request = self._login.logout_request(hostinfo) if self._leaving else self._login.request(hostinfo)
-        purpose: Literal["logout", "register"] = "logout" if self._leaving else "register"
-        self._register_stream = uplink.request(purpose, "POST", REGISTER_PATH, request.encode())
-        self._register_by = now + (FOLLOWUP_TIMEOUT if request.followup else REGISTER_TIMEOUT)
-
-    def _abandon_registration(self) -> None:
-        if self._register_stream is not None and self._uplink is not None:
-            self._uplink.cancel(self._register_stream)
-        self._register_stream, self._register_by = None, math.inf
-
-    def _register_answer(self, exchange: Exchange, now: float) -> None:
-        self._register_stream, self._register_by = None, math.inf
-        if exchange.status != 200:
-            self._register_failed(exchange, now)
-            return
-        try:
-            response = RegisterResponse.decode(bytes(exchange.body))
-        except MalformedError as error:
-            self._register_at = now + self._register_backoff.failed()
-            detail = f"its answer to the registration is not one ({error})"
-            self._facts.append(facts.Problem(remedies.not_control(self._address, detail), fatal=False))
-            return
-        self._outcome(self._login.accept(response), now)
-
-    def _outcome(self, outcome: Outcome, now: float) -> None:
-        if isinstance(outcome, Accepted):
-            self._accepted(outcome, now)
-        elif isinstance(outcome, Waiting):
-            self._register_at = now + (self._register_backoff.failed() if outcome.repeated else 0.0)
-            if not outcome.repeated:
-                self._facts.append(facts.LoginUrl(outcome.url))
-        elif isinstance(outcome, Again):
-            self._register_at = now
-        elif isinstance(outcome, Denied):
-            error = KeyExpired(outcome.reason) if outcome.key_expired else None
-            self._stop(facts.Problem(error or AuthKeyRejected(self._address.url, outcome.reason), fatal=True))
-
-    def _accepted(self, outcome: Accepted, now: float) -> None:
-        if outcome.rotated:
-            self._facts.append(facts.NodeKeyRotated(self._login.private, outcome.old))
-            self._end_poll()
-            self._end_update(now)
-        self._facts.append(facts.LoggedIn(outcome.user))
-        self._register_backoff.succeeded()
-        self._registered, self._poll_at = True, now
-        self._publisher.change(now)
-
-    def _register_failed(self, exchange: Exchange, now: float) -> None:
-        error, fatal = remedies.registration_error(self._address, exchange.status, _refusal(exchange))
-        if fatal and not self._met:
-            self._stop(facts.Problem(error, fatal=True))
-            return
-        limited, wait = exchange.status == 429, self._register_backoff.failed()
-        self._register_at = now + (retry_after(exchange.headers, self._register_backoff) if limited else wait)
-        self._facts.append(facts.Problem(error, fatal=False))
-
-    def _left(self, exchange: Exchange, now: float) -> None:
-        """The logout was answered; a node that control no longer knows is as good as logged out."""
-        self._register_stream, self._register_by = None, math.inf
-        if exchange.status == 0 or exchange.status >= 500:
-            self._register_at = now + self._register_backoff.failed()
-            return
-        self._leaving = False
-        self._login.start_over()
-        self._stop(facts.LoggedOut())
-
     def _stop(self, fact: Fact) -> None:
-        """Leave control alone until `login`."""
-        self._halted, self._registered, self._connected = True, False, False
+        """Leave control alone until `retry` or `login`."""
+        self._registered = self._lapsed = self._connected = False
+        if not self._auth.halted:
+            self._auth.halt()
         if self._uplink is not None:
             self._drop_uplink()
         self._connect_at = -math.inf
         self._facts.append(fact)
 
+    # --- registration -------------------------------------------------------------------------------------------
+
+    def _register_answered(self, exchange: Exchange, now: float) -> None:
+        outcome = self._auth.answer(exchange, met=self._met, now=now)
+        if isinstance(outcome, Accepted):
+            self._accepted(outcome, now)
+        elif isinstance(outcome, Refused):
+            self._refused(outcome)
+        if self._login.expired and self._login.known and not self._registered and not self._auth.leaving:
+            self._lapsed = self._lapsed or not isinstance(outcome, Again)
+            self._look_for_an_extension(now)
+        self._check_left()
+
+    def _accepted(self, outcome: Accepted, now: float) -> None:
+        self._taken_in()
+        if outcome.rotated:
+            self._auth.key_is_saved = False
+            self._facts.append(facts.NodeKeyRotated(self._login.private, outcome.old))
+            self._map.end()
+            self._end_update(now)
+        self._go_on(outcome.user, now)
+
+    def _go_on(self, user: UserProfile, now: float) -> None:
+        """Control takes our key."""
+        self._facts.append(facts.LoggedIn(user))
+        self._registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
+        self._map.go(now)
+        self._publisher.change(now)
+
+    def _refused(self, outcome: Refused) -> None:
+        """The attempt is over. A key that is followed is followed on."""
+        if self._follows or (self._login.expired and self._login.known):
+            self._auth.halt()
+            self._facts.append(facts.Problem(outcome.error, fatal=True))
+        else:
+            self._stop(facts.Problem(outcome.error, fatal=True))
+
+    def _check_left(self) -> None:
+        if self._auth.has_left:
+            self._auth.has_logged_out()
+            self._map.session.forget()
+            self._logged_out = True
+            self._stop(facts.LoggedOut())
+
+    # --- an expired key -----------------------------------------------------------------------------------------
+
+    def _look_for_an_extension(self, now: float) -> None:
+        """The key had expired, and the map says that it has not: no login is needed.
+
+        One that is being answered is let be: its answer may bring a new key, which the old one could not outlive.
+        """
+        if self._login.expired and self._map.is_heard and not self._map.session.expired and not self._auth.is_asking:
+            self._resume(None, now)
+
+    def _resume(self, user: UserProfile | None, now: float) -> None:
+        self._auth.resume()
+        if self._lapsed:
+            self._taken_in()
+            self._go_on(user or self._map.session.own_user, now)
+
+    def _rechecked(self, exchange: Exchange, now: float) -> None:
+        found = self._auth.recheck_answer(exchange)
+        if isinstance(found, Welcome) and self._lapsed and not self._auth.is_asking:
+            self._resume(found.user, now)
+        elif isinstance(found, Unknown):
+            self._node_removed(exchange.text, now)
+
     # --- the map ------------------------------------------------------------------------------------------------
 
-    def _begin_poll(self, uplink: Uplink, now: float) -> None:
-        request = self._publisher.request(node_public(self._login.private), stream=True)
-        stream = uplink.request("poll", "POST", MAP_PATH, request.encode())
-        self._poll = MapPoll(stream, self._new_link("map"), now)
-
-    def _end_poll(self) -> None:
-        """By our own will."""
-        if self._poll is not None and self._uplink is not None:
-            self._uplink.cancel(self._poll.stream)
-        self._poll = None
-
-    def _poll_bytes(self, piece: Piece, now: float) -> None:
-        poll = self._poll
-        if poll is None or poll.stream != piece.exchange.stream:
-            return
-        try:
-            self._map_responses(poll, poll.receive(piece.data, now), now)
-        except MalformedError as error:
-            self._refuse_map(error, now)
-
-    def _computed(self, event: Computed, now: float) -> None:
-        poll = self._poll
-        if poll is None or event.link != poll.link:
-            self.dropped["late"] += 1
-            return
-        try:
-            self._map_responses(poll, poll.computed(event.value, now), now)
-        except MalformedError as error:
-            self._refuse_map(error, now)
-
-    def _map_responses(self, poll: MapPoll, responses: list[MapResponse], now: float) -> None:
-        self._effects += poll.effects
-        poll.effects.clear()
-        for response in responses:
-            self._map_response(poll, response, now)
-            if self._poll is not poll:
-                break
-
-    def _map_response(self, poll: MapPoll, response: MapResponse, now: float) -> None:
-        if response.ping is not None:
-            self._pings.requested(response.ping, now)
-        if response.pop_browser_url:
-            self._facts.append(facts.BrowserRequested(response.pop_browser_url))
-        if response.keep_alive:
-            return
-        if not poll.got_map:
-            self._session.begin()
-        if response.is_empty and poll.got_map:
-            self._publisher.doubt(now)
-            return
-        self._session.apply(response.update, now)
-        if not poll.got_map:
-            poll.got_map = True
-            self._reached()
-        if response.sleep:
-            self._end_poll()
-            self._poll_at = now + min(response.sleep, MAX_SLEEP)
+    def _heard(self, heard: list[Heard], now: float) -> None:
+        for one in heard:
+            response = one.response
+            if response.ping is not None:
+                self._pings.requested(response.ping, now)
+            self._browse = response.pop_browser_url or self._browse
+            if one.is_first:
+                self._reached()
+            elif response.is_empty and not response.keep_alive:
+                self._publisher.doubt(now)
+        if heard:
+            self._look_for_an_extension(now)
 
     def _reached(self) -> None:
         """The first message with state: the server is what we think it is, and all is well."""
-        assert self._uplink is not None
-        self._met, self._control_key = True, self._uplink.control_key
-        self._connect_backoff.succeeded()
-        self._poll_backoff.succeeded()
+        self._met, self._unserved_until = True, -math.inf
+        self._taken_in()
         if not self._connected:
             self._connected = True
             self._facts.append(facts.Connected())
 
-    def _refuse_map(self, error: MalformedError, now: float) -> None:
-        """A message that cannot be used leaves the netmap behind: a new stream begins with a whole one."""
-        self.dropped["map-refused"] += 1
-        problem = remedies.not_control(self._address, f"a map message is refused ({error})")
-        self._facts.append(facts.Problem(problem, fatal=False))
-        self._end_poll()
-        self._poll_at = now + self._poll_backoff.failed()
-
     def _poll_ended(self, exchange: Exchange, now: float) -> None:
-        poll, self._poll = self._poll, None
-        self._poll_at = now + self._poll_backoff.failed()
-        if exchange.status == 404:
+        ended = self._map.ended(exchange, expired=self._lapsed, now=now)
+        if ended is Ended.REMOVED:
             self._node_removed(exchange.text, now)
-        elif exchange.status == 200 and poll is not None and poll.got_map:
-            self._look_for_a_duplicate(now)
-        elif exchange.status not in (0, 200):
-            detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
-            self._facts.append(facts.Problem(remedies.unreachable(self._address, detail), fatal=False))
-
-    def _look_for_a_duplicate(self, now: float) -> None:
-        self._poll_ends.append(now)
-        if len(self._poll_ends) == DUPLICATE_ENDS and now - self._poll_ends[0] <= DUPLICATE_SPAN:
-            self._poll_ends.clear()
-            self._poll_at = now + DUPLICATE_PAUSE * self._poll_backoff.between(1.0, 2.0)
-            reason = "control has ended the map stream of this node three times in a minute, as for another poll"
-            self._facts.append(facts.DuplicateNode(reason))
+        elif ended is Ended.REFUSED:
+            self._auth.recheck()
 
     def _node_removed(self, text: str, now: float) -> None:
         """Control does not know our key: the node was deleted, unless a login is just replacing that key.
 
         When we are leaving it is as it should be, and the answer to the logout says so.
         """
-        if not self._registered or self._login.wanted or self._leaving:
+        if not self._registered or self._login.wanted or self._auth.leaving or now < self._unserved_until:
             return
         self._registered = False
-        self._end_poll()
+        self._map.end()
         self._end_update(now)
-        self._login.start_over()
         if self._login.ephemeral and self._login.auth_key:
-            self._register_at = now + self._poll_backoff.failed()  # a control that forgets each new one is not besieged
+            self._map.session.forget()
+            self._auth.start_over(now + self._map.delay(now))  # a control that forgets each new one is not besieged
             return
+        self._login.known = False
         self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
 
     # --- publishing ---------------------------------------------------------------------------------------------
-
-    def _publish(self, uplink: Uplink, now: float) -> None:
-        request = self._publisher.request(node_public(self._login.private), stream=False)
-        self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
 
     def _end_update(self, now: float) -> None:
         """It was about a key that is no more: its answer must not be taken for one about the next."""
@@ -527,16 +511,9 @@ class Client:
 
     def _published(self, exchange: Exchange, now: float) -> None:
         if exchange.status == 200:
+            self._unserved_until = -math.inf
             self._facts.append(facts.Published(self._publisher.succeeded(now)))
             return
-        self._publisher.failed(now)
+        self._publisher.failed(now, exchange)
         if exchange.status == 404:
             self._node_removed(exchange.text, now)
-
-
-def _refusal(exchange: Exchange) -> str:
-    """Headscale 0.23 refuses by a whole RegisterResponse, whose Error is mostly empty; others by a line of text."""
-    if exchange.text.startswith("{"):
-        with contextlib.suppress(MalformedError):
-            return RegisterResponse.decode(bytes(exchange.body)).error
-    return exchange.text

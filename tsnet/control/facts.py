@@ -3,20 +3,23 @@
 | fact             | when                                                    | what to do                           |
 |------------------|---------------------------------------------------------|--------------------------------------|
 | LoginUrl         | a person has to log this node in                        | show it; the client waits by itself  |
-| NodeKeyRotated   | the node has another key from now on                    | save it, then use it everywhere      |
+| NodeKeyRotated   | the node has another key from now on                    | save it (`Client.key_saved`), use it |
 | LoggedIn         | control has accepted the node key                       |                                      |
 | LoggedOut        | control has confirmed the logout                        | forget the node key                  |
 | Connected        | a map stream runs                                       |                                      |
 | Disconnected     | it does not; the client tries again by itself           | go on with the last netmap           |
 | NetMapChanged    | control sent something new                              | apply it                             |
 | Published        | control has stored what this node last said of itself   | peers can learn our home from now on |
-| KeyExpired       | the node key has expired                                | stop the data plane; log in again    |
+| ControlKey       | the server's key has proved itself, none was known      | keep it, with control's URL          |
+| NewControlKey    | another one has: over https that verifies, or pinned    | the same, and tell the user          |
+| KeyExpired       | the node key has expired; told before the netmap        | stop the data plane; log in again    |
 | KeyExtended      | control gave the expired key more time                  | start it again                       |
 | DuplicateNode    | another process uses this node's key                    | tell the user                        |
-| Health           | what is wrong between this node and control             | show it                              |
+| ControlHealth    | what is wrong between this node and control             | show it                              |
 | PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`, or nothing     |
 | BrowserRequested | control would like a person to see this page            | show it, or nothing                  |
-| Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters        |
+| Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters; later |
+|                  |                                                         | `Client.retry`                       |
 | NodeRemoved      | a Problem, fatal: control has deleted this node         |                                      |
 """
 
@@ -24,7 +27,7 @@ from __future__ import annotations
 
 import attrs
 
-from tsnet.base.keys import NodePrivateKey
+from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.control.messages import PingRequest
 from tsnet.errors import Error
 from tsnet.netmap.model import NetMap, UserProfile
@@ -51,6 +54,21 @@ class NodeKeyRotated:
 
     private: NodePrivateKey
     old: NodePrivateKey | None
+
+
+@attrs.frozen
+class ControlKey:
+    """`key` is told when control has taken us in with it, by an accepted registration or by a first map."""
+
+    key: MachineKey
+
+
+@attrs.frozen
+class NewControlKey:
+    """Likewise; `before` is the key that was known until then."""
+
+    key: MachineKey
+    before: MachineKey
 
 
 @attrs.frozen
@@ -93,7 +111,7 @@ class DuplicateNode:
 
 
 @attrs.frozen
-class Health:
+class ControlHealth:
     """Each a sentence; empty when all is well. What control itself says about the node is in the netmap."""
 
     messages: tuple[str, ...]
@@ -125,6 +143,8 @@ Fact = (
     | LoggedIn
     | LoggedOut
     | NodeKeyRotated
+    | ControlKey
+    | NewControlKey
     | Connected
     | Disconnected
     | NetMapChanged
@@ -132,7 +152,7 @@ Fact = (
     | KeyExpired
     | KeyExtended
     | DuplicateNode
-    | Health
+    | ControlHealth
     | PingRequested
     | BrowserRequested
     | Problem

@@ -6,7 +6,10 @@
      │ ──> AuthURL or expired, auth key held back > Again   with the auth key: a known node shows it only if it has to
      └──── Error, or an expired new key > Denied
 
-A new key is committed only when control has accepted it; until then the old one stays the node's.
+A new key is committed only when control has accepted it; until then the old one stays the node's. A request with a
+new key leaves before that key is saved anywhere. A crash between control's acceptance and the save costs one login more
+(and an auth key that is good for one use), no ghost: the machine key, which is saved, tells control that the next one
+to come is the same node.
 
 Source: Go control/controlclient/direct.go doLogin; tsnet/tsnet.go (an enrolled node does not use its auth key).
 Not here: timing, HTTP statuses, connections (`client`).
@@ -57,7 +60,10 @@ Outcome = Accepted | Waiting | Again | Denied
 
 
 class Login:
-    """wanted: an attempt is due. private: the node's key. known: control has accepted that key, as far as we know."""
+    """wanted: an attempt is due. private: the node's key. known: control has accepted that key, as far as we know.
+
+    attempt: the key that the attempt asks for. expired: control has said that the node's key has expired.
+    """
 
     def __init__(
         self,
@@ -71,10 +77,10 @@ class Login:
     ) -> None:
         self.private = private
         self.auth_key, self.ephemeral = auth_key, ephemeral
-        self.wanted, self.known = True, enrolled
+        self.wanted, self.known, self.expired = True, enrolled, False
         self.followup = ""
+        self.attempt = private
         self._lock_key, self._entropy = lock_key, entropy
-        self._attempt = private
         self._old: NodePrivateKey | None = None
         self._shows_auth_key = bool(auth_key) and not enrolled
 
@@ -85,17 +91,32 @@ class Login:
         if self.known:
             self._begin(NodePrivateKey(self._entropy(32)), self.private)
         else:
-            self._begin(self._attempt, None)
+            self._begin(self.attempt, None)
+
+    def restart(self) -> None:
+        """From the beginning, as a new process with this key would: an enrolled node holds its auth key back."""
+        self._shows_auth_key = bool(self.auth_key) and not self.known
+        self._begin(self.private, None)
+
+    def give_up(self) -> None:
+        """No attempt is wanted any more; the node's key stays what it was."""
+        self.wanted, self.followup = False, ""
+        self.attempt, self._old = self.private, None
+
+    def resume(self) -> None:
+        """Control takes the key that had expired: no other one is needed."""
+        self.give_up()
+        self.expired = False
 
     def start_over(self) -> None:
         """Control has forgotten the node: another one, with nothing in common with it but the machine."""
-        self.known = False
+        self.known = self.expired = False
         self._shows_auth_key = bool(self.auth_key)
         self._begin(NodePrivateKey(self._entropy(32)), None)
 
     def request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
         return RegisterRequest(
-            node_key=node_public(self._attempt),
+            node_key=node_public(self.attempt),
             old_node_key=node_public(self._old) if self._old is not None else None,
             lock_key=self._lock_key,
             auth_key=self.auth_key if self._shows_auth_key else "",
@@ -104,9 +125,13 @@ class Login:
             ephemeral=self.ephemeral,
         )
 
-    def logout_request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
+    def recheck_request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
+        """Whether control takes the node's own key again; asks for nothing else, and shows nothing."""
+        return RegisterRequest(node_key=node_public(self.private), lock_key=self._lock_key, hostinfo=hostinfo)
+
+    def logout_request(self, key: NodePrivateKey, hostinfo: Mapping[str, Any]) -> RegisterRequest:
         return RegisterRequest(
-            node_key=node_public(self.private), lock_key=self._lock_key, expiry=LOGOUT_EXPIRY, hostinfo=hostinfo
+            node_key=node_public(key), lock_key=self._lock_key, expiry=LOGOUT_EXPIRY, hostinfo=hostinfo
         )
 
     def accept(self, response: RegisterResponse) -> Outcome:
@@ -127,17 +152,18 @@ class Login:
         return self._commit(response.user)
 
     def _expired(self) -> Outcome:
-        if self._attempt != self.private:
+        if self.attempt != self.private:
             return Denied("control says that a new node key has expired already", key_expired=True)
+        self.expired = True
         self._begin(NodePrivateKey(self._entropy(32)), self.private)
         return Again()
 
     def _commit(self, user: UserProfile) -> Accepted:
-        accepted = Accepted(user, self._attempt != self.private, self._old)
-        self.private, self._old = self._attempt, None
-        self.wanted, self.known, self.followup = False, True, ""
+        accepted = Accepted(user, self.attempt != self.private, self._old)
+        self.private, self._old = self.attempt, None
+        self.wanted, self.known, self.expired, self.followup = False, True, False, ""
         return accepted
 
     def _begin(self, attempt: NodePrivateKey, old: NodePrivateKey | None) -> None:
-        self._attempt, self._old = attempt, old
+        self.attempt, self._old = attempt, old
         self.wanted, self.followup = True, ""

@@ -3,14 +3,18 @@
 | event                                | fact                                                              |
 |--------------------------------------|-------------------------------------------------------------------|
 | a message with state                 | NetMapChanged (expired peers marked)                              |
-| our KeyExpiry passes (our clock)     | KeyExpired, once; KeyExtended if control moves it                 |
+| our KeyExpiry passes, by control's   | KeyExpired, once, before the netmap that says so; KeyExtended     |
+| clock                                | if control moves it, or the wall clock is set and says otherwise  |
 | a peer's KeyExpiry passes            | NetMapChanged                                                     |
 | our Node comes back with a disco key | DuplicateNode: this process has one disco key, and control had    |
 | that is not ours, after ours         | stored it                                                         |
-| ControlTime differs by over a minute | Health                                                            |
+| ControlTime differs by over a minute | ControlHealth                                                     |
+
+Netmaps that nobody has taken yet are one, the newest.
 
 Source: Go control/controlclient/map.go; ipn/ipnlocal/expiry.go.
-Not here: merging (`tsnet.netmap.merge`), bytes and streams (`mappoll`, `client`).
+Not here: merging, and what a new stream takes over from the last one (`tsnet.netmap.merge`); bytes and streams
+(`mappoll`, `maproutine`).
 """
 
 from __future__ import annotations
@@ -18,13 +22,17 @@ from __future__ import annotations
 import math
 
 from tsnet.base.keys import DiscoKey
-from tsnet.control.facts import DuplicateNode, Fact, Health, KeyExpired, KeyExtended, NetMapChanged
-from tsnet.netmap.expiry import MIN_DIFFERENCE, control_clock_offset, expire
-from tsnet.netmap.merge import MapUpdate, merge
-from tsnet.netmap.model import NetMap, Node
+from tsnet.base.malformed import MalformedError
+from tsnet.control.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
+from tsnet.netmap.expiry import MIN_DIFFERENCE, control_clock_offset, expire, has_expired
+from tsnet.netmap.merge import MapUpdate, begin, merge
+from tsnet.netmap.model import NetMap, Node, UserProfile
 
 EXPIRY_SLACK = 10.0
 """Peers' expiry is looked at again this long after the next one falls due, as Go does."""
+
+MAX_FACTS = 64
+"""That nobody has taken yet. Only a control server that changes its mind with every message gets there."""
 
 
 class MapSession:
@@ -33,25 +41,64 @@ class MapSession:
     def __init__(self, disco_key: DiscoKey, wall_offset: float) -> None:
         self._facts: list[Fact] = []
         self.expiry_at = math.inf
-        self.wall_offset = wall_offset
+        self._wall_offset = wall_offset
         self._disco_key = disco_key
         self._netmap: NetMap | None = None
-        self._control_offset = 0.0
+        self._is_first = True
+        self._control_time: float | None = None
+        self._heard_at = 0.0
+        """When the last ControlTime came, by our own clock that nobody sets."""
         self._expired = False
         self._control_knows_us = False
         self._duplicate = False
         self._health: tuple[str, ...] = ()
 
+    @property
+    def expired(self) -> bool:
+        """Whether our key has, as far as the map and the clocks say."""
+        return self._expired
+
+    @property
+    def own_user(self) -> UserProfile:
+        """Whose node this is, as far as the map says."""
+        if self._netmap is None:
+            return UserProfile(0, "")
+        number = self._netmap.self_node.user
+        return self._netmap.users.get(number, UserProfile(number, ""))
+
     def begin(self) -> None:
-        """A new stream: its first message is complete, what the last one said is void."""
-        self._netmap = None
+        """A new stream: its first message is complete, or as good as."""
+        self._is_first = True
         self._control_knows_us = False
+
+    def forget(self) -> None:
+        """This was the last of that node: what comes next has nothing to do with it."""
+        self.begin()
+        self._netmap, self.expiry_at, self._expired = None, math.inf, False
+
+    def set_wall_offset(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set: everything is judged anew."""
+        if wall_offset == self._wall_offset:
+            return
+        self._wall_offset = wall_offset
+        self._compare_clocks(now)
+        if self._netmap is not None:
+            self._publish(self._netmap, now)
 
     def apply(self, update: MapUpdate, now: float) -> None:
         """Raises MalformedError if the first message of a stream has no Node."""
-        self._netmap = merge(self._netmap, update, now + self.wall_offset)
+        if len(self._facts) > MAX_FACTS:
+            raise MalformedError("map messages change their mind faster than anybody can listen")
+        unix_now = now + self._wall_offset
+        if self._is_first or self._netmap is None:
+            self._netmap = begin(self._netmap, update, unix_now)
+        else:
+            self._netmap = merge(self._netmap, update, unix_now)
+        self._is_first = False
         self._look_for_a_duplicate(update.node)
-        self._compare_clocks(update.control_time, now)
+        if update.control_time is not None:
+            self._control_time, self._heard_at = update.control_time, now
+            self._compare_clocks(now)
         self._publish(self._netmap, now)
 
     def take_facts(self) -> list[Fact]:
@@ -63,15 +110,17 @@ class MapSession:
             self._publish(self._netmap, now)
 
     def _publish(self, netmap: NetMap, now: float) -> None:
-        unix_now, offset = now + self.wall_offset, self._control_offset
-        marked, next_at = expire(netmap, unix_now + offset)
+        offset = self._wall_offset + control_clock_offset(self._control_now(now), now + self._wall_offset)
+        marked, next_at = expire(netmap, now + offset)
+        own_at = self._own_expiry(netmap.self_node, now + offset)
+        self.expiry_at = min(next_at + EXPIRY_SLACK, own_at) - offset
+        if self._facts and isinstance(self._facts[-1], NetMapChanged):
+            self._facts.pop()
         self._facts.append(NetMapChanged(marked))
-        own_at = self._own_expiry(netmap.self_node, unix_now)
-        self.expiry_at = min(next_at - offset + EXPIRY_SLACK, own_at) - self.wall_offset
 
-    def _own_expiry(self, node: Node, unix_now: float) -> float:
-        """Tell a change; Unix time of the expiry that is still to come."""
-        expired = node.expired or (node.key_expiry is not None and node.key_expiry <= unix_now)
+    def _own_expiry(self, node: Node, control_now: float) -> float:
+        """Tell a change; when the expiry that is still to come will be, by control's clock."""
+        expired = has_expired(node, control_now)
         if expired != self._expired:
             self._expired = expired
             self._facts.append(KeyExpired() if expired else KeyExtended())
@@ -86,14 +135,18 @@ class MapSession:
             self._duplicate = True
             self._facts.append(DuplicateNode("control has stored the disco key of another process for this node"))
 
-    def _compare_clocks(self, control_time: float | None, now: float) -> None:
-        if control_time is None:
+    def _control_now(self, now: float) -> float | None:
+        """Control's ControlTime, carried on by our clock; setting the wall clock does not change it."""
+        return None if self._control_time is None else self._control_time + now - self._heard_at
+
+    def _compare_clocks(self, now: float) -> None:
+        control_now = self._control_now(now)
+        if control_now is None:
             return
-        self._control_offset = control_clock_offset(control_time, now + self.wall_offset)
-        difference = now + self.wall_offset - control_time
+        difference = now + self._wall_offset - control_now
         late = "ahead of" if difference > 0 else "behind"
         message = f"This machine's clock is {abs(difference):.0f} s {late} control's: check it (is NTP running?)."
         health = (message,) if abs(difference) > MIN_DIFFERENCE else ()
         if bool(health) != bool(self._health):
-            self._facts.append(Health(health))
+            self._facts.append(ControlHealth(health))
         self._health = health

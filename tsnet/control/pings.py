@@ -33,6 +33,9 @@ from tsnet.control.messages import PingRequest
 from tsnet.control.upgrade import Asking
 
 MAX_LINKS = 4
+MAX_UNTAKEN = 16
+"""Pings to do that nobody has taken yet."""
+
 ANSWER_TIMEOUT = 15.0
 
 
@@ -76,6 +79,8 @@ class Pings:
             self._dropped["ping-malformed"] += 1
         elif ping.types == "c2n":
             self._answer_c2n(ping)
+        elif ping.types and len(self._facts) >= MAX_UNTAKEN:
+            self._dropped["ping-too-many"] += 1
         elif ping.types:
             self._facts.append(PingRequested(ping))
         else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
-from tsnet.control.backoff import Backoff
+from tsnet.control.backoff import Answered, Backoff, is_limited
 from tsnet.control.gojson import integer
 from tsnet.control.messages import MapRequest
 
@@ -40,7 +40,7 @@ class Publisher:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._backoff = Backoff(entropy)
         self._changed = self._doubtful = False
-        self._sent_at = -math.inf
+        self._sent_at = self._held_until = -math.inf
         self._sent_home = 0
 
     @property
@@ -69,13 +69,13 @@ class Publisher:
         """Something is new, or control may have forgotten: tell it."""
         self._changed = True
         if self.stream is None:
-            self.at = now
+            self.at = max(now, self._held_until)
 
     def doubt(self, now: float) -> None:
         """Control may have deleted this node without a word: an update, though nothing is new, brings it to light."""
         self._doubtful = True
         if self.stream is None:
-            self.at = min(self.at, max(now, self._sent_at + ASK_AGAIN_AFTER))
+            self.at = min(self.at, max(now, self._sent_at + ASK_AGAIN_AFTER, self._held_until))
 
     def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
         """A lite update, or the long poll: both carry everything, since servers differ in which one they believe."""
@@ -97,14 +97,17 @@ class Publisher:
 
     def succeeded(self, now: float) -> int:
         """Control has stored what was sent; the home region that it thereby knows."""
-        self._backoff.succeeded()
+        self._backoff.succeeded(now)
         later = self._sent_at + ASK_AGAIN_AFTER if self._doubtful else math.inf
         self._done(now if self._changed else later)
         return self._sent_home
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, answer: Answered | None = None) -> None:
         self._changed = True
-        self._done(now + self._backoff.failed())
+        at = now + self._backoff.failed(now, answer)
+        if answer is not None and is_limited(answer):
+            self._held_until = at
+        self._done(at)
 
     def _done(self, at: float) -> None:
         self.stream, self.at, self.answer_by = None, at, math.inf

@@ -14,6 +14,7 @@ from tsnet.control.upgrade import Response
 from tsnet.errors import (
     AuthKeyRejected,
     ControlCertificateError,
+    ControlKeyChanged,
     ControlUnreachable,
     Error,
     NodeRemoved,
@@ -71,6 +72,14 @@ def wrong_control_key(address: ControlAddress, found: MachineKey, pinned: Machin
     return NotAControlServer(
         f"control at {address.url} has the key {found}, but control_key= asks for {pinned}. Either the server was "
         "set up anew (then pin its new key), or something else answers in its place."
+    )
+
+
+def control_key_changed(address: ControlAddress, found: MachineKey, known: MachineKey) -> Error:
+    return ControlKeyChanged(
+        f"control at {address.url} has the key {found}, but this node has met it with {known}, and nothing proves that "
+        f"it is the same server. If it was set up anew, pass control_key={str(found)!r}, or delete this node's state "
+        "to enrol anew; if not, something else answers in its place. It was shown nothing secret."
     )
 
 

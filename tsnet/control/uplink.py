@@ -4,7 +4,9 @@
     noise link  Open ───────────────────── upgrade ──── requests and answers
 
 Both links open at once, so that a join costs one round trip less. The key link's certificate is what names the
-server; whatever breaks before a request can be made ends in `lost`, with the error an application would see.
+server. A key that is not the one we trust is taken only if that certificate was verified; otherwise not a byte of a
+handshake goes to whoever has it. Whatever breaks before a request can be made ends in `lost`, with the error an
+application would see.
 
 Source: Go control/controlclient/direct.go loadServerPubKeys, control/ts2021/client.go.
 Not here: what is asked, and when to connect again (`client`).
@@ -26,22 +28,23 @@ from tsnet.control.address import ControlAddress
 from tsnet.control.channel import Channel, HttpEvent, Refused
 from tsnet.control.http import Body, Head, Reset
 from tsnet.control.messages import KEY_PATH, ControlKeys
-from tsnet.control.upgrade import Asking
+from tsnet.control.upgrade import Asking, Response
 from tsnet.errors import Error
 
 READY_TIMEOUT = 15.0
 MAX_ANSWER = 1 << 20
 
-Purpose = Literal["register", "logout", "poll", "publish", "ping"]
+Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping"]
 
 
 @attrs.frozen
 class Lost:
-    """hopeless: waiting cannot help, as far as this connection could see."""
+    """hopeless: waiting cannot help, as far as this connection could see. answer: the HTTP answer that lost it."""
 
     reason: str
     error: Error
     hopeless: bool = False
+    answer: Response | None = None
 
 
 @attrs.define
@@ -70,7 +73,11 @@ class Piece:
 
 
 class Uplink:
-    """lost: set once, when nothing more can come of it. control_key: the server's, once known."""
+    """lost: set once, when nothing more can come of it. control_key: the server's, once known.
+
+    control_key given: the server is not asked for it. Otherwise its answer must be `pinned`, and be `trusted` unless it
+    came `verified`, over TLS with a certificate that was checked.
+    """
 
     def __init__(
         self,
@@ -78,7 +85,9 @@ class Uplink:
         private: MachinePrivateKey,
         *,
         control_key: MachineKey | None,
-        pinned: MachineKey | None,
+        pinned: MachineKey | None = None,
+        trusted: MachineKey | None = None,
+        verified: bool = False,
         new_link: Callable[[str], Link],
         entropy: Callable[[int], bytes],
         now: float,
@@ -86,7 +95,8 @@ class Uplink:
         self.lost: Lost | None = None
         self.control_key = control_key
         self.ready_by = now + READY_TIMEOUT
-        self._address, self._pinned = address, pinned
+        self._address = address
+        self._pinned, self._trusted, self._verified = pinned, trusted, verified
         self._effects: list[Effect] = []
         self._exchanges: dict[int, Exchange] = {}
         self._channel = Channel(new_link("noise"), address, private, entropy)
@@ -98,6 +108,11 @@ class Uplink:
         else:
             self._channel.begin(control_key)
         self._effects.append(self._channel.open())
+
+    @property
+    def ready(self) -> bool:
+        """The server has proved that it has `control_key`."""
+        return self._channel.ready
 
     @property
     def usable(self) -> bool:
@@ -146,8 +161,8 @@ class Uplink:
         self._close_key_link()
         return [*effects, *self.transmit(), Close(self._channel.link)]
 
-    def _lose(self, reason: str, error: Error, hopeless: bool = False) -> None:
-        self.lost = self.lost or Lost(reason, error, hopeless)
+    def _lose(self, reason: str, error: Error, hopeless: bool = False, answer: Response | None = None) -> None:
+        self.lost = self.lost or Lost(reason, error, hopeless, answer)
 
     # --- the server's key ---------------------------------------------------------------------------------------
 
@@ -170,7 +185,7 @@ class Uplink:
                 return
             if response.status != 200:
                 error, hopeless = remedies.answer_error(self._address, "GET /key", response)
-                self._lose(f"/key: HTTP status {response.status}", error, hopeless)
+                self._lose(f"/key: HTTP status {response.status}", error, hopeless, response)
                 return
             public = ControlKeys.decode(response.body).public
         except MalformedError as malformed:
@@ -181,11 +196,17 @@ class Uplink:
             self._lose("/key: not a control server", remedies.not_control(self._address, detail), hopeless=True)
             return
         self._close_key_link()
+        self._judge(public)
+
+    def _judge(self, public: MachineKey) -> None:
         if self._pinned is not None and public != self._pinned:
             self._lose("wrong server key", remedies.wrong_control_key(self._address, public, self._pinned), True)
-            return
-        self.control_key = public
-        self._channel.begin(public)
+        elif self._trusted not in (None, public) and self._pinned is None and not self._verified:
+            assert self._trusted is not None
+            self._lose("another server key", remedies.control_key_changed(self._address, public, self._trusted), True)
+        else:
+            self.control_key = public
+            self._channel.begin(public)
 
     def _close_key_link(self) -> None:
         if self._key_link is not None:
@@ -199,7 +220,7 @@ class Uplink:
             events = self._channel.receive(data)
         except Refused as refused:
             error, hopeless = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
-            self._lose(str(refused), error, hopeless)
+            self._lose(str(refused), error, hopeless, refused.response)
             return []
         except MalformedError as malformed:
             self._lose(str(malformed), remedies.unreachable(self._address, str(malformed)))

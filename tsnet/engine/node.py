@@ -67,8 +67,9 @@ class Node:
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
-        self._closing = self._left = self._expired = self._logging_out = False
-        self._leave_at = math.inf
+        self._closing = self._left = self._expired = self._logging_out = self._has_run = False
+        self._leave_at = self._answer_by = math.inf
+        """Until when streams may end, and until when a registration under way may be answered, once we close."""
         self._published_home = -1
         self._known_home = 0
         """What control was told last of where peers find us."""
@@ -229,10 +230,14 @@ class Node:
     # --- the end --------------------------------------------------------------------------------------------
 
     def begin_close(self, now: float, patience: float) -> None:
-        """No new streams. Once those there are have ended, or patience has, an ephemeral node gives itself up."""
+        """No new streams. Once those there are have ended, or patience has, an ephemeral node gives itself up.
+
+        patience: half of the time there is.
+        """
         self._closing = True
         self._leave_at = now + patience
-        self._left = not (self.config.ephemeral and self.identity.registered)
+        self._answer_by = now + 1.5 * patience
+        self._left = not self.config.ephemeral
 
     def _leave(self, now: float) -> None:
         """Logging out makes the peers forget us, so their last acknowledgements come first."""
@@ -240,7 +245,7 @@ class Node:
             self._leave_at = math.inf
             if not self._logging_out:
                 self._logging_out = True
-                self._to_control().logout(now)
+                self._to_control().logout(now, by=self._answer_by)
 
     @property
     def is_closed(self) -> bool:
@@ -444,7 +449,7 @@ class Node:
                 self._expired = False
             case told.DuplicateNode(reason):
                 self._facts.append(facts.DuplicateNode(reason))
-            case told.Health(messages):
+            case told.ControlHealth(messages):
                 self._complain("control", messages)
             case told.Problem(error, fatal):
                 self._left = self._left or fatal
@@ -462,7 +467,9 @@ class Node:
         stable_id = netmap.self_node.stable_id
         if stable_id != self.identity.stable_id:
             self._remember(stable_id=stable_id)
-        self._facts += _differences(before, netmap)
+        if self._has_run or not self._expired:  # with an expired key it runs when somebody has extended it
+            self._facts += _differences(before if self._has_run else None, netmap)
+            self._has_run = True
 
     def _rotate(self, private: NodePrivateKey, old: NodePrivateKey | None, now: float) -> None:
         """From now on this node has another key: it is saved first, then used."""
@@ -470,6 +477,7 @@ class Node:
         self.engine.set_node_key(private, now)
         self.relays.set_private_key(private)
         self._expired = False
+        self._to_control().key_saved(now)
 
     def _remember(self, **changes: Any) -> None:
         identity = attrs.evolve(self.identity, **changes)

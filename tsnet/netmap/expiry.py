@@ -1,10 +1,12 @@
 """Keys that have expired by control's clock: such peers are marked and cannot be reached.
 
 Control's clock is its ControlTime at the last map message, carried on by ours; a difference below a minute is not
-believed, nor a ControlTime that would put us before this protocol was written (test servers send a fixed date).
+believed, nor a ControlTime that would put us before this protocol was written (test servers send a fixed date). Our
+own key is judged by it as well (Go judges that by the wall clock): a machine whose clock is a day ahead has a key that
+is as good as before.
 
 Source: Go ipn/ipnlocal/expiry.go.
-Not here: our own key, which expires by our own clock (`tsnet.control.mapsession`).
+Not here: what an expired key of our own means (`tsnet.control.mapsession`).
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ def control_clock_offset(control_time: float | None, unix_now: float) -> float:
     return difference if abs(difference) > MIN_DIFFERENCE else 0.0
 
 
+def has_expired(node: Node, control_now: float) -> bool:
+    return node.expired or (node.key_expiry is not None and node.key_expiry <= control_now)
+
+
 def expire(netmap: NetMap, control_now: float) -> tuple[NetMap, float]:
     """The netmap with expired peers marked, and when (by control's clock) the next one will; inf if never."""
     next_at = math.inf
     expired: dict[int, Node] = {}
     for peer in netmap.peers.values():
-        if peer.expired or (peer.key_expiry is not None and peer.key_expiry <= control_now):
+        if has_expired(peer, control_now):
             expired[peer.id] = _expired(peer)
         elif peer.key_expiry is not None:
             next_at = min(next_at, peer.key_expiry)

@@ -7,12 +7,23 @@
 | 3    | peers_removed, peers_changed  | delete, then insert or replace by id                                     |
 | 4    | peers_seen, online, patches   | in this order; ids nobody knows are ignored                              |
 | 5    | packet_filter, packet_filters | the name "base"; then a null "*" clears all, null deletes, rules set      |
-| 6    | derp_map                      | regions, when given, replace all; scores likewise                        |
+| 6    | derp_map                      | regions, unless there are none, replace all; scores likewise             |
 | 7    | the rest                      | absent is unchanged; users and display messages are added by id          |
 
-All state is that of one stream: when a new one begins, `merge(None, first message)` starts afresh.
+The first message of a stream (`begin`) should hold everything. What it leaves out, Go forgets; here a control server
+that has just been restarted does not take away what a node needs in order to be reached:
 
-Source: Go tailcfg.MapResponse; control/controlclient/map.go handleNonKeepAliveMapResponse, updateStateFromResponse.
+| left out of a first message       | then                                                                            |
+|-----------------------------------|---------------------------------------------------------------------------------|
+| node                              | the message is refused                                                          |
+| peers, packet_filter(s)           | none, as in Go: who may reach whom holds only as long as control says so        |
+| health, display_messages          | none, as in Go: they are about the state of things now                          |
+| derp_map, or one without regions  | the last one: without a relay the node is gone                                  |
+| dns, domain, users                | the last ones, if this is still the same node; of users those that a node names |
+| control_time                      | the last one                                                                    |
+
+Source: Go tailcfg.MapResponse; control/controlclient/map.go handleNonKeepAliveMapResponse, updateStateFromResponse;
+ipn/ipnlocal/local.go, which hands a missing DERPMap on to magicsock, and so closes every relay.
 Not here: JSON (`tsnet.control.messages`), what expires with time (`expiry`).
 """
 
@@ -73,16 +84,31 @@ class MapUpdate:
     control_time: float | None = None
 
 
-def merge(netmap: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
-    """The netmap after this message. Raises MalformedError if the first message of a stream lacks our own node."""
-    node = update.node or (netmap.self_node if netmap is not None else None)
-    if node is None:
+def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
+    """The netmap after the first message of a stream. `last`: what the stream before had come to, if there was one.
+
+    Raises MalformedError if the message lacks our own node.
+    """
+    if update.node is None:
         raise MalformedError("the first map message has no Node")
-    old = netmap or NetMap(node)
+    if last is None:
+        return merge(NetMap(update.node), update, unix_now)
+    kept = NetMap(update.node, derp_map=last.derp_map, control_time=last.control_time)
+    if last.self_node.stable_id == update.node.stable_id:
+        kept = attrs.evolve(kept, dns=last.dns, domain=last.domain, users=last.users)
+    netmap = merge(kept, update, unix_now)
+    told = {user.id for user in update.users}
+    named = {number for node in (netmap.self_node, *netmap.peers.values()) for number in (node.user, node.sharer)}
+    users = {number: user for number, user in netmap.users.items() if number in told or number in named}
+    return attrs.evolve(netmap, users=users)
+
+
+def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
+    """The netmap after a later message."""
     filters = _filters(old.named_filters, update)
     return attrs.evolve(
         old,
-        self_node=node,
+        self_node=update.node or old.self_node,
         peers=_peers(old.peers, update, unix_now),
         users={**old.users, **{user.id: user for user in update.users}} if update.users else old.users,
         derp_map=_derp_map(old.derp_map, update.derp_map),
@@ -142,7 +168,7 @@ def _derp_map(old: DerpMap, update: DerpMapUpdate | None) -> DerpMap:
     if update is None:
         return old
     score = old.region_score if update.region_score is None else update.region_score
-    if update.regions is None:
+    if not update.regions:
         return attrs.evolve(old, region_score=score)
     return DerpMap(update.regions, score, update.omit_default_regions)
 

@@ -415,7 +415,7 @@ class Handle:
                         pending.answered(fact)
                 return
             case facts.Running():
-                self.state, self.login_url, self._problem = "running", "", None
+                self.state, self.login_url, self._problem, self._failure = "running", "", None, None
                 self._release_waiters(None)
             case facts.LoginUrl(url):
                 self._login(url)

@@ -1,0 +1,217 @@
+"""The life of the map polls: one after the other for as long as the node's key is followed.
+
+    begin ─► messages ─► the session's netmap           ended by control, refused, or broken: again after a backoff
+      ▲                                                 told to sleep: again after that
+      └───────────── at ◄───────────────────────────────┘
+
+| a poll that ends with           | is followed by                                                          |
+|---------------------------------|-------------------------------------------------------------------------|
+| the third end within a minute   | DuplicateNode: somebody else polls with our key; we slow down           |
+| a message that is malformed     | Problem, counted as "map-refused"; a new stream begins with a whole map |
+| HTTP 404                        | `Ended.REMOVED`, if the key has not expired                             |
+| HTTP 400, 401, 403, 404         | `Ended.REFUSED`, if it has: waits for somebody to extend it, slowly     |
+| anything else                   | Problem, unless the answer was only cut short                           |
+
+Source: Go control/controlclient/auto.go mapRoutine, direct.go sendMapRequest.
+Not here: bytes (`mappoll`), the netmap (`mapsession`), whether to poll at all (`client`).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from tsnet.base.keys import DiscoKey
+from tsnet.base.links import Compute, Computed, Link
+from tsnet.base.malformed import MalformedError
+from tsnet.control import facts, remedies
+from tsnet.control.address import ControlAddress
+from tsnet.control.backoff import Backoff, is_limited
+from tsnet.control.facts import Fact
+from tsnet.control.mappoll import MapPoll
+from tsnet.control.mapsession import MapSession
+from tsnet.control.messages import MAP_PATH, MapRequest, MapResponse
+from tsnet.control.uplink import Exchange, Piece, Uplink
+
+MAX_SLEEP = 300.0
+DUPLICATE_ENDS, DUPLICATE_SPAN = 3, 60.0
+"""Our map stream ended this often within this span: somebody else polls with our key."""
+
+DUPLICATE_PAUSE = 15.0
+REFUSALS = frozenset({400, 401, 403, 404})
+
+
+@attrs.frozen
+class Heard:
+    """A message, already in the netmap. is_first: the first with state of its stream."""
+
+    response: MapResponse
+    is_first: bool = False
+
+
+class Ended(enum.Enum):
+    AGAIN = "it will be polled again"
+    REFUSED = "control does not serve the key that has expired"
+    REMOVED = "control does not know the key"
+
+
+class MapRoutine:
+    """at: when the next poll is due, if one is wanted. What is told goes to `told`."""
+
+    def __init__(
+        self,
+        address: ControlAddress,
+        disco_key: DiscoKey,
+        wall_offset: float,
+        *,
+        entropy: Callable[[int], bytes],
+        told: list[Fact],
+        dropped: Counter[str],
+    ) -> None:
+        self.session = MapSession(disco_key, wall_offset)
+        self.at = self._held_until = -math.inf
+        self._effects: list[Compute] = []
+        self._address, self._told, self._dropped = address, told, dropped
+        self._backoff = Backoff(entropy)
+        self._uplink: Uplink | None = None
+        self._poll: MapPoll | None = None
+        self._ends: deque[float] = deque(maxlen=DUPLICATE_ENDS)
+        self._is_slow = False
+
+    @property
+    def is_polling(self) -> bool:
+        return self._poll is not None
+
+    @property
+    def is_heard(self) -> bool:
+        """The poll under way has brought a netmap."""
+        return self._poll is not None and self._poll.got_map
+
+    @property
+    def watchdog_at(self) -> float:
+        return self._poll.watchdog_at if self._poll is not None else math.inf
+
+    def take_effects(self) -> list[Compute]:
+        taken, self._effects = self._effects, []
+        return taken
+
+    def timers(self) -> Iterable[tuple[float, str]]:
+        yield self.session.expiry_at, "expiry"
+        yield self.watchdog_at, "watchdog"
+
+    # --- beginning and ending -----------------------------------------------------------------------------------
+
+    def begin(self, uplink: Uplink, request: MapRequest, link: Link, now: float) -> None:
+        """link: names what is computed for this poll."""
+        self._uplink, self._is_slow = uplink, False
+        self._poll = MapPoll(uplink.request("poll", "POST", MAP_PATH, request.encode()), link, now)
+
+    def end(self) -> None:
+        """By our own will."""
+        if self._poll is not None and self._uplink is not None:
+            self._uplink.cancel(self._poll.stream)
+        self._poll = None
+
+    def lost(self) -> None:
+        """The connection is gone. A wait that has begun goes on; a poll that was under way is due with the next one."""
+        self._poll = self._uplink = None
+        self._ends.clear()
+
+    def delay(self, now: float) -> float:
+        """Count a failure that shows elsewhere; how long to wait."""
+        return self._backoff.failed(now)
+
+    def go(self, now: float) -> None:
+        """Control has accepted the key: poll now, unless control itself asked for a while."""
+        self.at = max(now, self._held_until)
+
+    def hurry(self, now: float) -> None:
+        """Somebody waits: look now whether the key that has expired is extended, not in some minutes."""
+        if self._is_slow and self._poll is None:
+            self.go(now)
+
+    # --- what control says --------------------------------------------------------------------------------------
+
+    def receive(self, piece: Piece, now: float) -> list[Heard]:
+        poll = self._poll
+        if poll is None or poll.stream != piece.exchange.stream:
+            return []
+        heard: list[Heard] = []
+        try:
+            self._take(poll, poll.receive(piece.data, now), heard, now)
+        except MalformedError as error:
+            self._refuse(error, now)
+        return heard
+
+    def computed(self, event: Computed, now: float) -> list[Heard]:
+        poll = self._poll
+        if poll is None or event.link != poll.link:
+            self._dropped["late"] += 1
+            return []
+        heard: list[Heard] = []
+        try:
+            self._take(poll, poll.computed(event.value, now), heard, now)
+        except MalformedError as error:
+            self._refuse(error, now)
+        return heard
+
+    def ended(self, exchange: Exchange, *, expired: bool, now: float) -> Ended:
+        """expired: control has said that the key has; the session may know it, too."""
+        poll, self._poll = self._poll, None
+        if exchange.status in REFUSALS and (expired or self.session.expired):
+            self.at, self._is_slow = now + self._backoff.refused(now), True
+            return Ended.REFUSED
+        self.at = now + self._backoff.failed(now, exchange)
+        if is_limited(exchange):
+            self._held_until = self.at
+        if exchange.status == 404:
+            return Ended.REMOVED
+        if exchange.status == 200 and poll is not None and poll.got_map:
+            self._look_for_a_duplicate(now)
+        elif exchange.status not in (0, 200):
+            detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
+            self._told.append(facts.Problem(remedies.unreachable(self._address, detail), fatal=False))
+        return Ended.AGAIN
+
+    def _take(self, poll: MapPoll, responses: list[MapResponse], heard: list[Heard], now: float) -> None:
+        """Each message in its turn, until one ends the poll or is refused; those before it have been heard."""
+        self._effects += poll.effects
+        poll.effects.clear()
+        for response in responses:
+            if self._poll is not poll:
+                break
+            heard.append(self._apply(poll, response, now))
+
+    def _apply(self, poll: MapPoll, response: MapResponse, now: float) -> Heard:
+        if response.keep_alive or (response.is_empty and poll.got_map):
+            return Heard(response)
+        if not poll.got_map:
+            self.session.begin()
+        self.session.apply(response.update, now)
+        is_first, poll.got_map = not poll.got_map, True
+        if is_first:
+            self._backoff.succeeded(now)
+        if response.sleep:
+            self.end()
+            self.at = now + max(min(response.sleep, MAX_SLEEP), self._backoff.failed(now))
+        return Heard(response, is_first)
+
+    def _refuse(self, error: MalformedError, now: float) -> None:
+        """A message that cannot be used leaves the netmap behind: a new stream begins with a whole one."""
+        self._dropped["map-refused"] += 1
+        problem = remedies.not_control(self._address, f"a map message is refused ({error})")
+        self._told.append(facts.Problem(problem, fatal=False))
+        self.end()
+        self.at = now + self._backoff.failed(now)
+
+    def _look_for_a_duplicate(self, now: float) -> None:
+        self._ends.append(now)
+        if len(self._ends) == DUPLICATE_ENDS and now - self._ends[0] <= DUPLICATE_SPAN:
+            self._ends.clear()
+            self.at = max(self.at, now + DUPLICATE_PAUSE * self._backoff.between(1.0, 2.0))
+            reason = "control has ended the map stream of this node three times in a minute, as for another poll"
+            self._told.append(facts.DuplicateNode(reason))
