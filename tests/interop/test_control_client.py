@@ -107,7 +107,7 @@ def test_headscale_join_see_a_peer_come_and_go(scene: Scene, tls: bool) -> None:
                 two.until(lambda: two.told(facts.LoggedOut))
             assert seconds(one, lambda: names(one) == {}) < 3
             assert not one.client.dropped
-            assert [told for told in one.facts if isinstance(told, (facts.Problem, facts.Health))] == []
+            assert [told for told in one.facts if isinstance(told, (facts.Problem, facts.ControlHealth))] == []
 
 
 def test_headscale_refuses_keys_for_good(scene: Scene) -> None:
@@ -198,6 +198,45 @@ def test_headscale_a_node_that_expired_while_it_was_away(scene: Scene) -> None:
         assert [told["given_name"] for told in headscale.nodes()] == ["one"]
 
 
+def test_headscale_extends_the_key_of_a_node_that_expired_while_it_was_away(scene: Scene) -> None:
+    """A new process asks a person to log in, follows its map meanwhile, and goes on by itself."""
+    need("headscale")
+    with Headscale(scene) as headscale:
+        keys = Keys()
+        with joined(node(headscale.url, "back", keys=keys, auth_key=headscale.auth_key())) as driver:
+            assert driver.netmap is not None
+            addresses = driver.netmap.self_node.addresses
+            headscale.expire_node("back")
+            driver.until(lambda: driver.told(facts.KeyExpired))
+        with node(headscale.url, "back", keys=keys, enrolled=True) as driver:
+            driver.until(lambda: driver.told(facts.LoginUrl) and driver.told(facts.KeyExpired))
+            assert not driver.told(facts.LoggedIn)
+            headscale.extend_node("back")
+            assert seconds(driver, lambda: driver.told(facts.LoggedIn)) < 3
+            assert driver.told(facts.KeyExtended)
+            assert not driver.told(facts.NodeKeyRotated)
+            assert driver.netmap is not None
+            assert driver.netmap.self_node.addresses == addresses
+            set_home(driver, DERP_REGION)
+            assert fatal(driver) is None
+
+
+def test_headscale_a_registration_under_way_is_logged_out(scene: Scene) -> None:
+    """Wherever the end comes, nobody stays behind."""
+    need("headscale")
+    with Headscale(scene) as headscale:
+        key = headscale.auth_key(ephemeral=True)
+        for number, after in enumerate((0.0, 0.01, 0.03, 0.1, 0.3, 0.6)):
+            with node(headscale.url, f"short{number}", auth_key=key, ephemeral=True) as driver:
+                end = time.monotonic() + after
+                while time.monotonic() < end:
+                    driver.turn(end)
+                driver.client.logout(time.monotonic(), by=time.monotonic() + 2)
+                driver.until(lambda: driver.told(facts.LoggedOut))
+        time.sleep(1)
+        assert headscale.nodes() == []
+
+
 def test_headscale_logout_and_login_of_the_same_and_of_another_user(scene: Scene) -> None:
     need("headscale")
     with Headscale(scene) as headscale, joined(node(headscale.url, "one", auth_key=headscale.auth_key("u1"))) as one:
@@ -252,7 +291,7 @@ def test_testcontrol_join_delta_ping_expiry_duplicate_logout(scene: Scene) -> No
             set_home(one, derper.region)
             told = control.node("one")
             assert (told["HomeDERP"], told["Hostinfo"]["Hostname"]) == (derper.region, "one")
-            assert one.told(facts.Health)[0].messages  # it lives in 2020: a warning, no more
+            assert one.told(facts.ControlHealth)[0].messages  # it lives in 2020: a warning, no more
             control.fake_node()
             one.until(lambda: one.netmap and one.netmap.peers)
             control.ping(told["Key"], {"URL": f"{control.url}/key?v=131"})

@@ -298,6 +298,28 @@ def test_an_expired_node_is_told_and_comes_back_with_a_key(lab: Lab) -> None:
     lab.headscale.delete_node("aged")
 
 
+@one_leg
+def test_an_expired_node_that_was_restarted_runs_once_its_key_is_extended(lab: Lab) -> None:
+    """Without a key of its own it says NeedsLogin at first; the next `up` works, and it is the same node."""
+    store = MemoryStore()
+    with lab.node("extended", auth_key=lab.headscale.auth_key(), ephemeral=False, state=store) as node:
+        addresses = node.addresses
+        lab.headscale.expire_node("extended")
+        until(lambda: refuses_as_expired(node), 5)
+    node = lab.node("extended", auth_key="", ephemeral=False, state=store)
+    try:
+        with pytest.raises(tsnet.NeedsLogin):
+            node.up(timeout=10)
+        lab.headscale.extend_node("extended")
+        until(lambda: node.status().state == "running", 5)
+        node.up(timeout=10)
+        assert node.addresses == addresses
+        assert node.ping("gopeer", timeout=10).seconds < 10
+    finally:
+        node.close()
+        lab.headscale.delete_node("extended")
+
+
 def refuses_as_expired(node: tsnet.Server) -> bool:
     try:
         node.ping("gopeer", timeout=1)

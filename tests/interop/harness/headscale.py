@@ -11,6 +11,7 @@ Source: Headscale 0.29.2 config-example.yaml.
 
 from __future__ import annotations
 
+import datetime
 import json
 import signal
 import ssl
@@ -199,6 +200,12 @@ class Headscale:
 
     def expire_node(self, name: str) -> None:
         self.cli("nodes", "expire", "-i", str(self.node(name)["id"]))
+
+    def extend_node(self, name: str) -> None:
+        """Its key, expired or not, is good for another day."""
+        tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        expiry = tomorrow.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.cli("nodes", "expire", "-i", str(self.node(name)["id"]), "--expiry", expiry)
 
     def rename_node(self, name: str, new_name: str) -> None:
         self.cli("nodes", "rename", "-i", str(self.node(name)["id"]), new_name)
