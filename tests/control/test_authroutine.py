@@ -208,6 +208,19 @@ def test_a_registration_that_is_refused_leaves_nothing_to_log_out(body: bytes, s
     assert len(control.opens) == 2
 
 
+def test_a_rotation_that_is_refused_leaves_the_old_key_to_log_out() -> None:
+    control = Scripted()
+    client = control.join()
+    client.login(control.now, "another")
+    control.run()
+    client.logout(control.now)
+    control.answer("register", RegisterResponse(error="no").encode())
+    assert logouts(control) == [NODE_KEY]
+    control.answer("register", RegisterResponse(node_key_expired=True).encode())
+    assert control.facts[-1] == facts.LoggedOut()
+    assert not control.told(facts.Problem)
+
+
 def test_a_registration_nobody_answers_in_time_is_logged_out_unheard() -> None:
     control = leaving(by=1.5)
     control.wind(1.49)

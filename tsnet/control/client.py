@@ -157,7 +157,8 @@ class Client:
     def retry(self, now: float) -> None:
         """Somebody wants this node up: after a fatal Problem begin from scratch, as a new process would.
 
-        A wait that is only ours is cut short, one that control asked for is not. After a logout it does nothing.
+        It also looks at once whether an expired key is extended. What control asked to wait for is waited for all the
+        same. While something is under way, and after a logout, it does nothing.
         """
         if self._logged_out or self._auth.leaving:
             return
@@ -417,7 +418,9 @@ class Client:
         self._publisher.change(now)
 
     def _refused(self, outcome: Refused) -> None:
-        """The attempt is over. A key that is followed is followed on."""
+        """The attempt is over. A key that is followed is followed on; whoever leaves does not mind."""
+        if self._auth.leaving:
+            return
         if self._follows or (self._login.expired and self._login.known):
             self._auth.halt()
             self._facts.append(facts.Problem(outcome.error, fatal=True))
