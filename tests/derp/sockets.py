@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Full, Link, Open, Opened, Received, Room
+from tsnet.edge.io.certificates import presented_chain, server_key_of
 
 BUDGET = 1 << 20
 WRITE_BUFFER = 1 << 20
@@ -101,17 +102,19 @@ class Sockets:
                     self._write(self._wires[link])
 
     def _open(self, effect: Open) -> None:
+        server_key = b""
         try:
             connection = socket.create_connection((effect.hosts[0], effect.port), timeout=5)
             if effect.tls is not None:
                 context = ssl.create_default_context()
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                connection = context.wrap_socket(connection, server_hostname=effect.tls.server_name)
+                tls = connection = context.wrap_socket(connection, server_hostname=effect.tls.server_name)
+                server_key = server_key_of(presented_chain(tls)) if tls.version() == "TLSv1.3" else b""
         except OSError:
             self._tell(Closed(effect.link, "refused"))
             return
         self._add(effect.link, connection)
-        self._tell(Opened(effect.link))
+        self._tell(Opened(effect.link, server_key))
 
     def _accept(self) -> None:
         assert self._listener is not None

@@ -3,25 +3,25 @@ from __future__ import annotations
 from tsnet.engine.health import MAX_MESSAGES, Health
 
 
+def said(health: Health) -> list[str]:
+    return list(health.messages)
+
+
 def test_nothing_is_wrong_at_first() -> None:
     health = Health()
-    assert seen(health) == ()
+    assert said(health) == []
     assert not health.set("control", ())
-
-
-def seen(health: Health) -> tuple[str, ...]:
-    return health.messages
 
 
 def test_no_source_overwrites_another_and_each_takes_its_own_away() -> None:
     health = Health()
     assert health.set("relays", ["relay region 1 cannot be reached"])
     assert health.set("control", ["the clock is wrong"])
-    assert seen(health) == ("the clock is wrong", "relay region 1 cannot be reached")
+    assert said(health) == ["the clock is wrong", "relay region 1 cannot be reached"]
     assert health.set("control", ())
-    assert seen(health) == ("relay region 1 cannot be reached",)
+    assert said(health) == ["relay region 1 cannot be reached"]
     assert health.set("relays", ())
-    assert seen(health) == ()
+    assert said(health) == []
     assert vars(health) == vars(Health())
 
 
@@ -30,7 +30,7 @@ def test_the_same_again_is_no_change() -> None:
     assert health.set("relays", ["a", "b"])
     assert not health.set("relays", ["a", "b"])
     assert health.set("relays", ["b"])
-    assert seen(health) == ("b",)
+    assert said(health) == ["b"]
 
 
 def test_one_source_has_a_bounded_number_of_messages() -> None:

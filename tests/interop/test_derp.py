@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import random
+import signal
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.derp.sockets import Sockets
@@ -22,9 +24,11 @@ from tests.interop.harness.testcontrol import DERP_REGION, Derper
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodeKey, NodePrivateKey
-from tsnet.derp.client import Client
+from tsnet.base.links import Event
+from tsnet.derp.client import Client, Stage
 from tsnet.derp.facts import Connected, Disconnected, Fact, Measured, PeerGone
 from tsnet.derp.frames import PEER_GONE_DISCONNECTED, PEER_GONE_NOT_HERE
+from tsnet.derp.liveness import NO_ANSWER, SUSPECT_AFTER
 from tsnet.derp.queues import DISCO_MAGIC
 from tsnet.derp.server import Relay
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -40,11 +44,12 @@ DISCO = DISCO_MAGIC + bytes(100)
 class Peer:
     """One client of ours behind real sockets."""
 
-    def __init__(self, private: NodePrivateKey | None = None) -> None:
+    def __init__(self, private: NodePrivateKey | None = None, *, tls: bool = False) -> None:
         private = private or NodePrivateKey(os.urandom(32))
-        region = DerpRegion(DERP_REGION, nodes=(NODE,))
+        region = DerpRegion(DERP_REGION, nodes=(attrs.evolve(NODE, insecure_for_tests=tls),))
         self.key = node_public(private)
-        self.client = Client(region, private, entropy=os.urandom, preferred=True, use_http=True, now=time.monotonic())
+        options: dict[str, Any] = {"entropy": os.urandom, "preferred": True, "use_http": not tls}
+        self.client = Client(region, private, **options, now=time.monotonic())
         self.inbox: list[tuple[NodeKey, bytes]] = []
         self.facts: list[Fact] = []
         self.sockets = Sockets(self.client, up=self._up)
@@ -149,6 +154,49 @@ def test_a_restarted_derper_is_found_again(derper: Derper, connected: Connect) -
     a.send(b.key, b"back")
     run(peers, lambda: b.inbox)
     assert b.inbox == [(a.key, b"back")]
+
+
+def test_derper_takes_a_fast_start_and_sends_no_101(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("derper")
+    stages: list[Stage] = []
+    receive = Client.receive
+
+    def watched(client: Client, event: Event, now: float) -> Any:
+        found = receive(client, event, now)
+        stages.append(client.stage)
+        return found
+
+    monkeypatch.setattr(Client, "receive", watched)
+    with Derper(scene, tls="insecure"), contextlib.ExitStack() as stack:
+        a, b = peers = [Peer(tls=True), Peer(tls=True)]
+        for peer in peers:
+            stack.enter_context(peer.sockets)
+            peer.send(peers[0].key, b"right behind the login")
+        run(peers, lambda: all(peer.knows(Connected) for peer in peers))
+        assert set(stages) <= {Stage.LOGGING_IN, Stage.CONNECTED}
+        a.inbox.clear()
+        b.send(a.key, b"hello")
+        run(peers, lambda: (b.key, b"hello") in a.inbox)
+        assert not a.knows(Disconnected) + b.knows(Disconnected)
+
+
+def test_derper_that_is_stopped_in_its_tracks_is_given_up_and_found_again(derper: Derper, connected: Connect) -> None:
+    """SIGSTOP: its machine still takes our bytes, and nothing comes back."""
+    a, b = peers = connected(None, None)
+    assert derper.process is not None
+    derper.process.signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    try:
+        while not a.knows(Disconnected):
+            a.send(b.key, b"into nothing")
+            run([a], lambda: True)
+            a.sockets.turn(0.2)
+            assert time.monotonic() - begun < 15
+    finally:
+        derper.process.signal(signal.SIGCONT)
+    assert a.knows(Disconnected)[0].reason == NO_ANSWER
+    assert time.monotonic() - begun > SUSPECT_AFTER
+    run(peers, lambda: len(a.knows(Connected)) == 2, timeout=30)
 
 
 def test_derpprobe_is_content_with_our_relay(scene: Scene) -> None:

@@ -28,6 +28,8 @@ from tests.interop.harness.ours import drain, exchange, is_online, peer_of, serv
 from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
+from tsnet.base.keys import NodeKey
+from tsnet.derp.upgrade import encode_switching
 from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
@@ -104,6 +106,24 @@ def test_caddy_refuses_a_tagged_node_by_whois(lab: Lab) -> None:
 
 
 # --- Go 1.102 ---------------------------------------------------------------------------------------------------
+
+
+def test_go_logs_in_at_the_relay_by_fast_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the relay's key from the meta certificate, and wants no 101."""
+    need("tsnetpeer")
+    answered: list[NodeKey] = []
+
+    def switching(key: NodeKey) -> bytes:
+        answered.append(key)
+        return encode_switching(key)
+
+    monkeypatch.setattr("tsnet.derp.server.encode_switching", switching)
+    with Tailnet() as tailnet, Lab(scene, tailnet).go() as go:
+        go.up()
+        assert tailnet._relay is not None
+        relay: Any = tailnet._relay.machine
+        until(lambda: relay.clients, 5)
+        assert answered == []
 
 
 def test_go_and_our_node(lab: Lab) -> None:

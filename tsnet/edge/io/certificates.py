@@ -68,12 +68,12 @@ def reason_of(error: ssl.SSLCertVerificationError) -> str:
     return f"{word}: {error.verify_message}" if word == "wrong name" else word
 
 
-def presented_chain(session: ssl.SSLObject) -> list[bytes]:
+def presented_chain(session: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     """The certificates the other end sent, DER, leaf first, unverified. (Public from Python 3.13 on.)"""
     public = getattr(session, "get_unverified_chain", None)
     if public is not None:
         return cast(list[bytes], public())
-    chain = session._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    chain = session._sslobj.get_unverified_chain() or ()  # type: ignore[union-attr]
     return [certificate.public_bytes(_DER) for certificate in chain]
 
 
