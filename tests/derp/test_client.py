@@ -31,7 +31,7 @@ from tsnet.derp import frames
 from tsnet.derp.attempts import BACKOFF_HOPELESS, BACKOFF_MAX, CONNECT_TIMEOUT, FAILOVER_TIMEOUT
 from tsnet.derp.client import HEALTH_BURST, MAX_FACTS, TIMERS, Client, Stage
 from tsnet.derp.facts import Connected, Disconnected, Left, Measured, PeerGone, RelayHealth
-from tsnet.derp.liveness import NO_ANSWER, PONG_TIMEOUT, SILENCE_TIMEOUT, SUSPECT_AFTER
+from tsnet.derp.liveness import NO_ANSWER, PONG_TIMEOUT, PROBE_AFTER, SILENCE_TIMEOUT, SUSPECT_AFTER
 from tsnet.derp.login import ServerInfo, open_client_info
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -349,7 +349,7 @@ def test_a_relay_that_answers_nothing_is_probed_and_replaced_within_fifteen_seco
         opens += [(now, effect) for effect in effects if isinstance(effect, Open)]
         assert client.is_suspect(now) is (begun + SUSPECT_AFTER <= now and client.link == first)
         now = min(client.deadline(), now + 0.5)
-    assert pings == [begun + SUSPECT_AFTER]
+    assert pings == [begun + PROBE_AFTER]
     assert client.take_facts() == [Disconnected(7, NO_ANSWER, "a.example")]
     [(at, effect)] = opens
     assert at <= begun + 15
@@ -362,7 +362,7 @@ def test_a_relay_alone_in_its_region_is_dialled_anew() -> None:
     world.run(until=1060.0)
     world.is_mute = True
     alice.client.send(bob.key, [b"lost"], world.now)
-    world.run(until=world.now + SUSPECT_AFTER + PONG_TIMEOUT + 0.01)
+    world.run(until=world.now + PROBE_AFTER + PONG_TIMEOUT + 0.01)
     world.is_mute = False
     world.run(until=world.now + 1)
     assert [type(fact) for fact in alice.facts] == [Connected, Disconnected, Connected]
@@ -392,7 +392,7 @@ def test_an_idle_connection_is_never_probed() -> None:
     bob.client.send(alice.key, [b"answer"], world.now)
     world.run()
     asleep = world.now
-    assert min(alice.client.deadline(), bob.client.deadline()) > asleep + SUSPECT_AFTER - 0.1
+    assert min(alice.client.deadline(), bob.client.deadline()) > asleep + PROBE_AFTER - 0.1
     world.run(until=asleep + 600)
     # bob's answer was the last word: one probe shows that the relay is there, and no other follows
     assert [type(fact) for fact in alice.facts] == [Connected]
@@ -405,12 +405,12 @@ def test_a_full_link_that_moves_is_alive_and_one_that_does_not_is_dead() -> None
     client.send(ALICE, [bytes(1000)], 1.0)
     client.transmit(1.0, BUDGET)
     client.receive(Full(link_of(client)), 1.0)
-    client.transmit(1.0 + SUSPECT_AFTER, BUDGET)  # the Ping has to wait for room
+    client.transmit(1.0 + PROBE_AFTER, BUDGET)  # the Ping has to wait for room
     client.receive(Room(link_of(client)), 8.0)
     client.send(ALICE, [bytes(1000)], 8.0)
     client.receive(Full(link_of(client)), 8.0)
     assert client.take_facts() == []
-    for at in (8.0 + SUSPECT_AFTER, 8.0 + SUSPECT_AFTER + PONG_TIMEOUT):
+    for at in (8.0 + PROBE_AFTER, 8.0 + PROBE_AFTER + PONG_TIMEOUT):
         assert client.deadline() == at
         client.transmit(at, BUDGET)
     assert client.take_facts() == [Disconnected(7, NO_ANSWER, "relay.example")]

@@ -345,7 +345,7 @@ def test_a_mute_relay_is_replaced_within_fifteen_seconds_of_unanswered_traffic()
     subscription = b.subscribe()
     unmute = mute_relay(house)
     begun = house.now
-    operation = b.ping("a", "icmp", 5)
+    operation = b.ping("a", "icmp", 6)
     assert isinstance(house.failure(operation), DialTimeout)
     assert "relay region 900" in str(operation._error)
     assert "has stopped answering" in str(operation._error)

@@ -28,7 +28,7 @@ from tsnet.base.links import Event
 from tsnet.derp.client import Client, Stage
 from tsnet.derp.facts import Connected, Disconnected, Fact, Measured, PeerGone
 from tsnet.derp.frames import PEER_GONE_DISCONNECTED, PEER_GONE_NOT_HERE
-from tsnet.derp.liveness import NO_ANSWER, SUSPECT_AFTER
+from tsnet.derp.liveness import NO_ANSWER, PROBE_AFTER
 from tsnet.derp.queues import DISCO_MAGIC
 from tsnet.derp.server import Relay
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -195,7 +195,7 @@ def test_derper_that_is_stopped_in_its_tracks_is_given_up_and_found_again(derper
     finally:
         derper.process.signal(signal.SIGCONT)
     assert a.knows(Disconnected)[0].reason == NO_ANSWER
-    assert time.monotonic() - begun > SUSPECT_AFTER
+    assert time.monotonic() - begun > PROBE_AFTER
     run(peers, lambda: len(a.knows(Connected)) == 2, timeout=30)
 
 

@@ -1,11 +1,11 @@
 """Whether the relay at the other end of a connection still answers.
 
-    quiet ──packets leave──► unanswered ──4 s──► suspect: a Ping leaves ──7 s──► dead
-      ▲                           │                  │
-      └───── any byte comes, or the full link has room again ─┘        120 s without a byte ──► dead
+    quiet ──packets leave──► unanswered ──4 s──► a Ping leaves ──1 s──► suspect ──6 s──► dead
+      ▲                           │                    │                   │
+      └────── any byte comes, or the full link has room again ─────────────┘    120 s without a byte ──► dead
 
 A connection that nobody uses is left alone: there is no probe without packets, and the relay's own keepalives (one a
-minute) are enough. Packets that want no answer cost one Ping for each time they begin. Room on a full link is a sign of
+minute) are enough. Packets that want no answer cost at most one Ping in four seconds. Room on a full link is a sign of
 life, because the relay's machine has taken half a mebibyte since; without it a long upload would starve the Ping
 behind it, and a slow link would look like a dead one.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from operator import attrgetter
 
-SUSPECT_AFTER = 4.0
+PROBE_AFTER, SUSPECT_AFTER = 4.0, 5.0
 PONG_TIMEOUT = 7.0
 SILENCE_TIMEOUT = 120.0  # twice the server's keepalive
 
@@ -55,7 +55,7 @@ class Liveness:
     def wrote(self, now: float) -> None:
         """Packets leave, or wait to."""
         if self.unanswered_since == math.inf:
-            self.unanswered_since, self.probe_at = now, now + SUSPECT_AFTER
+            self.unanswered_since, self.probe_at = now, now + PROBE_AFTER
 
     def asked(self, now: float) -> None:
         """A Ping leaves."""
@@ -63,6 +63,7 @@ class Liveness:
         self.probe_at, self.answer_by = math.inf, now + PONG_TIMEOUT
 
     def is_suspect(self, now: float) -> bool:
+        """Whether people may be told that it has stopped answering: a relay that is well has answered the Ping."""
         return now >= self.unanswered_since + SUSPECT_AFTER
 
     def verdict(self, now: float) -> str:

@@ -170,12 +170,7 @@ class Handle:
 
         def give_up(operation: Operation[None]) -> None:
             del self._reaching[operation]
-            operation.fail(
-                UpTimeout(
-                    f"{self.config.hostname} runs, but peers could not reach it within {timeout:g} s: "
-                    f"{self.node.unreachable_because}; see status().health, or allow more time with timeout="
-                )
-            )
+            operation.fail(self._problem or self._unreachable(timeout))
 
         return self._when_running(timeout, wait)
 
@@ -386,6 +381,12 @@ class Handle:
         return UpTimeout(
             f"{self.config.hostname} was {self.state} but not done after {timeout:g} s, {waiting_for}: "
             "check the network between this machine and control, or allow more time with timeout="
+        )
+
+    def _unreachable(self, timeout: float) -> Error:
+        return UpTimeout(
+            f"{self.config.hostname} runs, but peers could not reach it within {timeout:g} s: "
+            f"{self.node.unreachable_because}; see status().health, or allow more time with timeout="
         )
 
     def _release_waiters(self, error: Error | None) -> None:
