@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from tsnet.config import configure
 from tsnet.edge.io.store import MemoryStore, Store
 from tsnet.edge.pipes.operations import Operation
-from tsnet.edge.run.handle import Handle, Options
+from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import host_for
+from tsnet.edge.run.opening import Options
 from tsnet.errors import Error
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import Tailnet

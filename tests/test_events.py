@@ -17,7 +17,7 @@ from tsnet.testing import Tailnet
 
 
 def subscription() -> Subscription:
-    return Subscription(lambda _: None)
+    return Subscription()
 
 
 def test_events_come_in_order_and_end_with_the_node() -> None:

@@ -281,7 +281,7 @@ def test_a_control_client() -> None:
         for _ in range(40):
             if control.waits("poll"):
                 break
-            control.wind(1.0)
+            control.wind(40.0)
             if control.waits("register"):
                 control.answer("register", control_scripted.WELCOME.encode())
         control.send(frame if number % 3 else fuzzing.mutated(frame, chance))

@@ -167,7 +167,7 @@ class Run(VirtualTailnet):
             pump = node._handle.pump
             assert not pump.node.engine.stack.connections
             assert not pump.owners
-            assert not node._handle._operations
+            assert not node._handle.attempts
         if any(pipe() for pipe in self.pipes):  # a cycle through a traceback or a task, perhaps
             gc.collect()
         assert not [pipe() for pipe in self.pipes if pipe() is not None]

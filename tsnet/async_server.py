@@ -14,6 +14,7 @@ Not here: what a node does (`engine.node`), how it runs (`edge`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -22,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
-from tsnet.config import Config, configure
+from tsnet.config import Config, configure, seconds
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.system import hostinfo
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
-from tsnet.edge.run.handle import Handle, Options
+from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
+from tsnet.edge.run.opening import Options
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.whois import Peer
 from tsnet.status import Status, peers_of
@@ -57,6 +59,8 @@ OnAuthUrl = Callable[[str], object]
 UP_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
+LONGEST_CLOSE = 86_400.0
+"""What a close without a time limit may take: threads cannot be waited for without end."""
 
 
 class BaseServer:
@@ -244,7 +248,7 @@ class BaseServer:
 class AsyncServer(BaseServer):
     """A tailnet node. `async with` joins and leaves; every method that waits takes a `timeout` in seconds."""
 
-    async def up(self, *, timeout: float = UP_TIMEOUT) -> None:
+    async def up(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Join the tailnet; returns once names, addresses and peers are known.
 
         Raises AuthKeyRejected, NeedsLogin, ControlUnreachable, ControlCertificateError, NotAControlServer, NodeRemoved,
@@ -252,22 +256,23 @@ class AsyncServer(BaseServer):
         """
         await self._wait(self._handle.up, timeout)
 
-    async def reachable(self, *, timeout: float = UP_TIMEOUT) -> None:
+    async def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Wait until peers can reach this node, too: its relay is up and control knows of it."""
         await self._wait(self._handle.reachable, timeout)
 
-    async def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+    async def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Leave: streams end in order, an ephemeral node logs out. Idempotent, never fails, bounded by the timeout."""
         import anyio
 
+        limit, begun = min(seconds(timeout), LONGEST_CLOSE), anyio.current_time()
         servings, self._servings = self._servings, []
-        deadline = anyio.current_time() + timeout
         with anyio.CancelScope(shield=True):
             for serving in servings:
-                await serving.aclose(max(0.0, deadline - timeout / 2 - anyio.current_time()))
-            await self._wait(self._handle.close, max(0.1, deadline - anyio.current_time()))
+                await serving.aclose(max(0.0, begun + limit / 2 - anyio.current_time()))
+            with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
+                await self._wait(self._handle.close, max(0.1, begun + limit - anyio.current_time()))
 
-    async def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> Stream:
+    async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.
 
         Raises NotOnTailnet, DialRefused, DialTimeout, HostUnreachable, and what `up` raises.
@@ -275,7 +280,7 @@ class AsyncServer(BaseServer):
         check_port(port)
         return self._stream(await self._wait(self._handle.dial, host, port, timeout))
 
-    async def listen(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> Listener:
+    async def listen(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> Listener:
         """Listen on a TCP port of all own addresses (80, ":80"), or of one ("100.64.0.5:80"). 0 takes any free port.
 
         Raises AddressInUse, AddressNotAvailable, and what `up` raises.
@@ -286,7 +291,7 @@ class AsyncServer(BaseServer):
         pipe = await self._wait(self._handle.listen, port, address, timeout)
         return Listener(pipe, self._stream, self._listening_socket)
 
-    async def dial_packet(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> PacketConn:
+    async def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> PacketConn:
         """A UDP socket that speaks with one port of another node."""
         from tsnet.streams import PacketConn
 
@@ -294,7 +299,7 @@ class AsyncServer(BaseServer):
         pipe = await self._wait(self._handle.dial_packet, host, port, timeout)
         return PacketConn(pipe, self._packet_socket)
 
-    async def listen_packet(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> PacketConn:
+    async def listen_packet(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> PacketConn:
         """A UDP socket on a port of all own addresses, or of one. Raises as `listen`."""
         from tsnet.streams import PacketConn
 
@@ -302,7 +307,7 @@ class AsyncServer(BaseServer):
         pipe = await self._wait(self._handle.listen_packet, port, address, timeout)
         return PacketConn(pipe, self._packet_socket)
 
-    async def ping(self, host: str, *, kind: str = "icmp", timeout: float = 5.0) -> PingResult:
+    async def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
         """One echo through the tunnel: "icmp" asks the peer's stack, "tsmp" its data path. Raises DialTimeout."""
         check_kind(kind)
         result: PingResult = await self._wait(self._handle.ping, host, kind, timeout)

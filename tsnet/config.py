@@ -17,6 +17,7 @@ Not here: where the state rests (`edge.io.place`), TLS and proxy objects (`serve
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -108,6 +109,15 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
     )
+
+
+def seconds(timeout: float | None) -> float:
+    """A time limit as an application gives it: None is no limit, `inf`. Raises ConfigError for what is no time."""
+    if timeout is None:
+        return math.inf
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ConfigError(f"timeout= takes seconds, 0 or more, or None for no limit; not {timeout!r}")
+    return float(timeout)
 
 
 def _script_name(script: str) -> str:

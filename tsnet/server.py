@@ -10,6 +10,7 @@ sockets, so that blocking libraries work unchanged.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tsnet.async_server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
+    LONGEST_CLOSE,
     UP_TIMEOUT,
     AsyncServer,
     BaseServer,
@@ -26,7 +28,10 @@ from tsnet.async_server import (
     check_port,
     parse_where,
 )
+from tsnet.config import seconds
+from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
+from tsnet.errors import NotUp
 
 if TYPE_CHECKING:
     import httpx
@@ -45,43 +50,48 @@ if TYPE_CHECKING:
 class Server(BaseServer):
     """A tailnet node for blocking code. `with` joins and leaves. Methods may be called from any thread."""
 
-    def up(self, *, timeout: float = UP_TIMEOUT) -> None:
+    def up(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Join the tailnet. See AsyncServer.up."""
         self._handle.up(timeout).result()
 
-    def reachable(self, *, timeout: float = UP_TIMEOUT) -> None:
+    def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Wait until peers can reach this node, too."""
         self._handle.reachable(timeout).result()
 
-    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Leave. Idempotent, never fails, bounded by the timeout."""
+        limit, begun = min(seconds(timeout), LONGEST_CLOSE), time.monotonic()
         servings, self._servings = self._servings, []
-        deadline = time.monotonic() + timeout
         for serving in servings:
-            serving.close(max(0.0, deadline - timeout / 2 - time.monotonic()))
-        self._handle.close(max(0.1, deadline - time.monotonic())).result()
+            serving.close(max(0.0, begun + limit / 2 - time.monotonic()))
+        with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
+            self._handle.close(max(0.1, begun + limit - time.monotonic())).result()
 
-    def dial(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> socket.socket:
+    def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""
         check_port(port)
-        return self._stream_socket(self._handle.dial(host, port, timeout).result())
+        made: Operation[socket.socket] = self._handle.dial(host, port, timeout, self._stream_socket)
+        return made.result()
 
-    def listen(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> socket.socket:
+    def listen(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> socket.socket:
         """A listening socket: `accept` gives sockets with tailnet addresses. Raises as AsyncServer.listen."""
         port, address = parse_where(where)
-        return self._listening_socket(self._handle.listen(port, address, timeout).result())
+        made: Operation[socket.socket] = self._handle.listen(port, address, timeout, self._listening_socket)
+        return made.result()
 
-    def dial_packet(self, host: str, port: int, *, timeout: float = DIAL_TIMEOUT) -> socket.socket:
+    def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected datagram socket."""
         check_port(port)
-        return self._packet_socket(self._handle.dial_packet(host, port, timeout).result())
+        made: Operation[socket.socket] = self._handle.dial_packet(host, port, timeout, self._packet_socket)
+        return made.result()
 
-    def listen_packet(self, where: int | str, *, timeout: float = UP_TIMEOUT) -> socket.socket:
+    def listen_packet(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> socket.socket:
         """A datagram socket: `recvfrom` and `sendto` speak tailnet addresses."""
         port, address = parse_where(where)
-        return self._packet_socket(self._handle.listen_packet(port, address, timeout).result())
+        made: Operation[socket.socket] = self._handle.listen_packet(port, address, timeout, self._packet_socket)
+        return made.result()
 
-    def ping(self, host: str, *, kind: str = "icmp", timeout: float = 5.0) -> PingResult:
+    def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
         """One echo through the tunnel. See AsyncServer.ping."""
         check_kind(kind)
         return self._handle.ping(host, kind, timeout).result()

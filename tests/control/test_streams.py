@@ -201,8 +201,8 @@ def test_a_first_message_can_lack_what_a_test_takes_away() -> None:
     world = Joined()
     world.join("one")
 
-    def without_users(message: MapResponse) -> MapResponse:
-        return attrs.evolve(message, update=attrs.evolve(message.update, users=(), domain=""))
+    def without_a_filter(message: MapResponse) -> MapResponse:
+        return attrs.evolve(message, update=attrs.evolve(message.update, packet_filter=None, packet_filters={}))
 
     world.server = Server(
         world.tailnet,
@@ -211,12 +211,12 @@ def test_a_first_message_can_lack_what_a_test_takes_away() -> None:
         base_url=BASE_URL,
         wall_offset=WALL,
         now=world.now,
-        modify_first_map=without_users,
+        modify_first_map=without_a_filter,
     )
     one = world.nodes[0]
     world.cut(one)
     world.run(5)
-    assert (one.netmap.domain, dict(one.netmap.users)) == ("", {})
+    assert not one.netmap.packet_filter
     world.join("other", hostinfo={"OS": "x"})
     assert one.peers == ["other"]
 

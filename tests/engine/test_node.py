@@ -68,23 +68,20 @@ def test_before_the_netmap_it_can_do_nothing_and_says_what_it_waits_for() -> Non
     assert some.addresses == ()
     assert "control" in some.waiting_for
     for use in (
-        lambda: some.resolve("b"),
-        lambda: some.listen(80, None),
-        lambda: some.open_udp(80, None),
-        lambda: some.connect(ip_address("100.64.0.2"), 80, NOW),
-        lambda: some.open_ping(ip_address("100.64.0.2")),
+        lambda: some.endpoints.resolve("b"),
+        lambda: some.endpoints.listen(80, None),
+        lambda: some.endpoints.open_udp(80, None),
+        lambda: some.endpoints.connect(ip_address("100.64.0.2"), 80, NOW),
+        lambda: some.endpoints.open_ping(ip_address("100.64.0.2")),
     ):
         with pytest.raises(NotUp):
             use()
 
 
-def test_a_new_identity_is_to_be_saved_before_anything_is_sent() -> None:
-    some = bare()
-    (fact,) = some.take_facts()
-    assert isinstance(fact, facts.IdentityChanged)
-    assert fact.identity.control_url == "https://control.test"
-    registered = attrs.evolve(fact.identity, registered=True)
-    assert bare(registered).take_facts() == []
+def saved_identity(fact: facts.Fact) -> Identity:
+    assert isinstance(fact, facts.Save)
+    assert fact.key == IDENTITY
+    return decode_identity(fact.value)
 
 
 def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> None:
@@ -92,7 +89,7 @@ def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> Non
     some.take_facts()
     some._told(told.NetMapChanged(netmap(A)), NOW)
     saved, first = some.take_facts()
-    assert isinstance(saved, facts.IdentityChanged)
+    assert saved_identity(saved).stable_id == A.stable_id
     assert isinstance(first, facts.Running)
     changed = attrs.evolve(B, online=True)
     for peers, expected in (
@@ -122,36 +119,36 @@ def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> Non
     ],
 )
 def test_names_and_addresses_resolve(host: str, address: str) -> None:
-    assert running().resolve(host) == ip_address(address)
+    assert running().endpoints.resolve(host) == ip_address(address)
 
 
 @pytest.mark.parametrize("host", ["c", "", "b.elsewhere.test", "100.64.0.9", "8.8.8.8", "::1", "b b", "." * 300])
 def test_what_is_not_on_the_tailnet(host: str) -> None:
     with pytest.raises(NotOnTailnet):
-        running().resolve(host)
+        running().endpoints.resolve(host)
 
 
 def test_ports_are_bound_once_and_only_on_own_addresses() -> None:
     some = running()
-    some.listen(80, None)
+    some.endpoints.listen(80, None)
     with pytest.raises(AddressInUse, match="TCP port 80"):
-        some.listen(80, None)
-    some.open_udp(80, None)
+        some.endpoints.listen(80, None)
+    some.endpoints.open_udp(80, None)
     with pytest.raises(AddressInUse, match="UDP port 80"):
-        some.open_udp(80, None)
-    some.listen(81, ip_address("100.64.0.1"))
-    for bind in (some.listen, some.open_udp):
+        some.endpoints.open_udp(80, None)
+    some.endpoints.listen(81, ip_address("100.64.0.1"))
+    for bind in (some.endpoints.listen, some.endpoints.open_udp):
         with pytest.raises(AddressNotAvailable, match=r"100\.64\.0\.2 is not an address"):
             bind(82, ip_address("100.64.0.2"))
 
 
 def test_the_own_address_of_the_same_family() -> None:
     some = running()
-    assert some.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
-    assert some.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
+    assert some.endpoints.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
+    assert some.endpoints.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
     some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
     with pytest.raises(AddressNotAvailable):
-        some.address_towards(ip_address("fd7a::2"))
+        some.endpoints.address_towards(ip_address("fd7a::2"))
 
 
 # --- what control tells -----------------------------------------------------------------------------------------
@@ -160,13 +157,14 @@ def test_the_own_address_of_the_same_family() -> None:
 def test_an_expired_key_stops_new_work_and_a_new_one_starts_it() -> None:
     some = running()
     some._told(told.KeyExpired(), NOW)
-    (problem,) = some.take_facts()
+    problem, expired = some.take_facts()
     assert isinstance(problem, facts.Problem)
     assert isinstance(problem.error, KeyExpired)
+    assert expired == facts.Expired(problem.error)
     with pytest.raises(KeyExpired):
-        some.listen(80, None)
+        some.endpoints.listen(80, None)
     some._told(told.KeyExtended(), NOW)
-    some.listen(80, None)
+    some.endpoints.listen(80, None)
 
 
 def test_with_an_expired_key_the_first_netmap_is_no_start_until_it_is_extended() -> None:
@@ -175,11 +173,11 @@ def test_with_an_expired_key_the_first_netmap_is_no_start_until_it_is_extended()
     some._told(told.NetMapChanged(netmap(A, B)), NOW)
     assert not any(isinstance(fact, facts.Running) for fact in some.take_facts())
     with pytest.raises(KeyExpired):
-        some.listen(80, None)
+        some.endpoints.listen(80, None)
     some._told(told.KeyExtended(), NOW)
     some._told(told.NetMapChanged(netmap(A, B)), NOW)
     assert [fact for fact in some.take_facts() if isinstance(fact, facts.Running)] == [facts.Running(netmap(A, B))]
-    some.listen(80, None)
+    some.endpoints.listen(80, None)
 
 
 def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
@@ -187,10 +185,13 @@ def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
     fresh = NodePrivateKey(secret("fresh"))
     some._told(told.NodeKeyRotated(fresh, some.identity.node_key), NOW)
     (fact,) = some.take_facts()
-    assert isinstance(fact, facts.IdentityChanged)
-    assert fact.identity.node_key is fresh
-    assert not fact.identity.registered
-    assert some.engine.device.public_key == fact.identity.public
+    identity = saved_identity(fact)
+    assert identity.node_key == fresh
+    assert not identity.registered
+    assert some.engine.device.public_key != identity.public
+    assert isinstance(fact, facts.Save)
+    some.saved(fact.ticket, None, NOW)
+    assert some.engine.device.public_key == identity.public
 
 
 def initiations(some: Node) -> list[bytes]:
@@ -203,11 +204,13 @@ def test_no_handshake_leaves_before_the_mark_above_it_was_handed_out_to_be_saved
     some = bare()
     some._told(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
     some.take_facts()
-    some.connect(ip_address("100.64.0.2"), 80, NOW)
+    some.endpoints.connect(ip_address("100.64.0.2"), 80, NOW)
     assert initiations(some) == initiations(some) == []
     (fact,) = some.take_facts()
-    assert isinstance(fact, facts.IdentityChanged)
-    assert fact.identity.timestamp_mark == 1_700_000_600.0
+    assert saved_identity(fact).timestamp_mark == 1_700_000_600.0
+    assert initiations(some) == []
+    assert isinstance(fact, facts.Save)
+    some.saved(fact.ticket, None, NOW)
     assert some.deadline() <= NOW
     assert len(initiations(some)) == 1
 

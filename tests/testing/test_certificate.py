@@ -33,7 +33,7 @@ def chain(context: ssl.SSLContext) -> list[bytes]:
         thread.start()
         with client_context.wrap_socket(right) as client:
             der = client.getpeercert(binary_form=True)
-            found = presented_chain(client)  # type: ignore[arg-type]  # it has the same methods
+            found = presented_chain(client)
             thread.join()
     assert der == found[0]
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 import attrs
 
 from tsnet.base.addresses import IPAddress
-from tsnet.engine.identity import Identity
 from tsnet.errors import Error
 from tsnet.netmap.model import NetMap, Node, UserProfile
 
@@ -29,7 +28,7 @@ class LoggedIn:
 
 @attrs.frozen
 class Running:
-    """(event) The first netmap arrived: names, addresses and peers are known."""
+    """(event) A netmap is there and the key is valid: names, addresses and peers are known. Again after an expiry."""
 
     netmap: NetMap
 
@@ -102,10 +101,26 @@ class Problem:
 
 
 @attrs.frozen
-class IdentityChanged:
-    """Save this before anything depends on it."""
+class Save:
+    """A value to be written under a key; `Node.saved(ticket, …)` is told when it was, or why not."""
 
-    identity: Identity
+    ticket: int
+    key: str
+    value: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Expired:
+    """The node key has expired; Running follows when somebody has extended it. `error` says what to do."""
+
+    error: Error
+
+
+@attrs.frozen
+class Notice:
+    """A sentence that somebody who reads the log should find there, once."""
+
+    text: str
 
 
 @attrs.frozen
@@ -139,7 +154,9 @@ Fact = (
     | Health
     | DuplicateNode
     | Problem
-    | IdentityChanged
+    | Save
+    | Expired
+    | Notice
     | PingAnswered
     | Reachable
 )

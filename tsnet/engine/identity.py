@@ -52,6 +52,23 @@ def new_identity(entropy: Callable[[int], bytes]) -> Identity:
     )
 
 
+def for_control(identity: Identity, control_url: str) -> Identity:
+    """The identity for that control server. Another one than before does not know the node: it enrols anew there."""
+    if identity.control_url == control_url:
+        return identity
+    if not identity.control_url:
+        return attrs.evolve(identity, control_url=control_url)
+    return attrs.evolve(
+        identity,
+        control_url=control_url,
+        old_node_key=None,
+        stable_id="",
+        login_name="",
+        registered=False,
+        ephemeral=None,
+    )
+
+
 def check_ephemeral(identity: Identity, wanted: bool) -> bool:
     """Whether the node is ephemeral. What control was told of a node that it knows holds, whatever is wanted now.
 

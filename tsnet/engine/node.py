@@ -20,23 +20,24 @@ from typing import Any
 
 import attrs
 
-from netstack import IcmpEndpoint, TcpConnection, TcpListener, UdpEndpoint
-from netstack import errors as netstack_errors
 from netstack.stack import Endpoint
-from tsnet.base.addresses import Destination, IPAddress, UdpAddress, parse_address
+from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
-from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
+from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
 from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts, tsmp
+from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.health import Health
 from tsnet.engine.identity import Identity
 from tsnet.engine.relays import Relays
-from tsnet.errors import AddressInUse, AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
+from tsnet.engine.saved import CONTROL_KEY, IDENTITY, KnownControl, encode_control, encode_identity
+from tsnet.engine.saves import Saves
+from tsnet.errors import Error, KeyExpired, NotUp
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.netmap.names import Names
@@ -56,63 +57,59 @@ class Node:
         now: float,
         wall: float,
         hostinfo: Mapping[str, Any],
+        control_key: MachineKey | None = None,
+        verifies_tls: bool = True,
     ) -> None:
+        """identity: at rest already. control_key: the one remembered of this control server.
+
+        verifies_tls: whether a certificate that the ports accept says who the server is.
+        """
         self.config = config
         self.identity = identity
         self.netmap: NetMap | None = None
-        self.names: Names | None = None
         self.whois: Whois | None = None
         self.udp_room = True
         self.health = Health()
         self._now = now
-        self._entropy = entropy
         self._facts: list[facts.Fact] = []
-        self._closing = self._left = self._expired = self._logging_out = self._has_run = False
-        self._leave_at = self._answer_by = math.inf
-        """Until when streams may end, and until when a registration under way may be answered, once we close."""
+        self._saves = Saves()
+        self._closing = self._left = self._expired = self._logging_out = False
+        self._has_run = self._runs = self._is_refused = False
+        self._leave_at = self._answer_by = math.inf  # until when streams may end, and a registration be answered
         self._published_home = -1
-        self._known_home = 0
-        """What control was told last of where peers find us."""
+        self._known_home = 0  # what control was told last of where peers find us
         self._was_reachable = False
-        self._control_at = -math.inf
-        """When control must be asked again: after every call into it, and when its own time comes."""
-        disco_key = DiscoPrivateKey(entropy(32))
+        self._control_at = -math.inf  # when control must be asked again: after every call, and when its time comes
+        self._key_in_use = identity.node_key
+        disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
         self.engine = Engine(
-            identity.node_key,
-            disco_key,
-            entropy=entropy,
-            now=now,
-            wall_offset=wall - now,
-            timestamp_mark=identity.timestamp_mark,
+            identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
         )
         self.relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
         self.home = Home(entropy)
+        self.endpoints = Endpoints(self.engine, entropy)
         self.control = Client(
             config.control_url,
             machine_private=identity.machine_key,
             node_private=identity.node_key,
             disco_key=disco_public(disco_key),
             entropy=entropy,
-            wall_offset=wall - now,
+            wall_offset=wall_offset,
             hostinfo={**hostinfo, "Hostname": config.hostname, "RequestTags": list(config.tags) or None},
             auth_key=config.auth_key or "",
             enrolled=identity.registered and not config.force_login,
             ephemeral=config.ephemeral,
             lock_key=lock_public(identity.lock_key),
             control_key=config.control_key,
+            known_control_key=control_key,
+            tls_verified=verifies_tls,
         )
-        if not identity.registered:
-            self._remember(control_url=config.control_url)
 
     # --- what applications ask for --------------------------------------------------------------------------
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
         return () if self.netmap is None else self.netmap.self_node.ips
-
-    @property
-    def is_registered(self) -> bool:
-        return self.identity.registered
 
     @property
     def waiting_for(self) -> str:
@@ -149,83 +146,34 @@ class Node:
             return self.relays.trouble(home, self._now)
         return self.relays.troubles.worst or "no relay has answered yet"
 
-    def resolve(self, host: str) -> IPAddress:
-        """The address of a tailnet name or address; v4 first. Raises NotOnTailnet for anything no node owns."""
-        self._check_running()
-        assert self.names is not None
-        literal = parse_address(host)
-        if literal is not None:
-            if literal in self.addresses or self.engine.egress.routes.lookup(literal.packed) is not None:
-                return literal
-            raise NotOnTailnet(f"no node of this tailnet owns {host}: see status() for the peers of this node")
-        found = self.names.resolve(host)
-        for address in sorted(found, key=lambda address: address.version):
-            if self.engine.own_address(len(address.packed)) is not None:
-                return address
-        raise NotOnTailnet(
-            f"no node of this tailnet is called {host!r}: see status() for the peers of this node; "
-            "names are MagicDNS names, short or full"
-        )
-
-    def address_towards(self, remote: IPAddress) -> IPAddress:
-        """Our own address of the same family."""
-        for address in self.addresses:
-            if address.version == remote.version:
-                return address
-        raise AddressNotAvailable(f"this node has no IPv{remote.version} address to reach {remote} from")
-
-    def connect(self, address: IPAddress, port: int, now: float) -> TcpConnection:
-        self._check_running()
-        link = self.engine.egress.routes.lookup(address.packed)
-        try:
-            return self.engine.stack.connect(address, port, now, link=link)
-        except netstack_errors.NetstackError as error:
-            raise AddressNotAvailable(f"cannot connect to {address}: {error}") from None
-
-    def listen(self, port: int, address: IPAddress | None) -> TcpListener:
-        self._check_own(address)
-        try:
-            return self.engine.stack.listen(port, address=address)
-        except netstack_errors.AddressInUse:
-            raise AddressInUse(
-                f"TCP port {port} is already listened on by this node: choose another, or 0 for any free one"
-            ) from None
-        except netstack_errors.NetstackError as error:
-            raise AddressNotAvailable(f"cannot listen on port {port}: {error}") from None
-
-    def open_udp(self, port: int, address: IPAddress | None) -> UdpEndpoint:
-        self._check_own(address)
-        try:
-            return self.engine.stack.open_udp(port, address=address)
-        except netstack_errors.AddressInUse:
-            raise AddressInUse(
-                f"UDP port {port} is already listened on by this node: choose another, or 0 for any free one"
-            ) from None
-        except netstack_errors.NetstackError as error:
-            raise AddressNotAvailable(f"cannot open UDP port {port}: {error}") from None
-
-    def open_ping(self, address: IPAddress) -> IcmpEndpoint:
-        self._check_running()
-        return self.engine.stack.ping(address)
-
-    def ping_data(self) -> bytes:
-        return self._entropy(8)
-
     def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
-        """8 bytes of `ping_data`; a PingAnswered with them follows, perhaps."""
+        """8 bytes of `Endpoints.ping_data`; a PingAnswered with them follows, perhaps."""
         self.engine.ping_tsmp(address.packed, data, now)
 
-    def _check_own(self, address: IPAddress | None) -> None:
-        self._check_running()
-        if address is not None and address not in self.addresses:
-            own = ", ".join(map(str, self.addresses))
-            raise AddressNotAvailable(f"{address} is not an address of this node; those are {own}")
+    # --- its life -------------------------------------------------------------------------------------------
 
-    def _check_running(self) -> None:
-        if self.netmap is None or self._closing:
-            raise NotUp("the node is not running")
-        if self._expired:
-            raise KeyExpired("the node key has expired: log the node in again (auth_key=), or extend it at control")
+    def retry(self, now: float) -> None:
+        """Somebody wants the node up after control had refused it: ask again, as a new process would."""
+        self._to_control().retry(now)
+
+    def set_wall_offset(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set: Unix time = now + wall_offset."""
+        self.engine.set_wall_offset(wall_offset, now)
+        self._to_control().set_wall_offset(wall_offset, now)
+
+    def saved(self, ticket: int, error: Error | None, now: float) -> None:
+        """The answer to a Save. What depends on the value may leave now; after an error it waits for the next try."""
+        thing = self._saves.answered(ticket, error, now)
+        if error is not None:
+            self._facts.append(facts.Problem(error, fatal=False))
+        if isinstance(thing, Identity):
+            self._identity_saved(thing, now)
+
+    def _identity_saved(self, identity: Identity, now: float) -> None:
+        if identity.node_key != self._key_in_use:
+            self._use_key(identity.node_key, now)
+        if identity.timestamp_mark is not None:
+            self.engine.mark_saved(identity.timestamp_mark)
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -235,6 +183,7 @@ class Node:
         patience: half of the time there is.
         """
         self._closing = True
+        self.endpoints.refusal = NotUp("the node is closing")
         self._leave_at = now + patience
         self._answer_by = now + 1.5 * patience
         self._left = not self.config.ephemeral
@@ -282,6 +231,7 @@ class Node:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
         self.home.transmit(now)
+        self._facts += self._saves.tick(now)
         self._settle(now)
         self._leave(now)
         effects = self._from_control(now, budget)
@@ -289,8 +239,7 @@ class Node:
         self._take_relay_facts(now)
         mark = self.engine.take_mark()
         if mark is not None:
-            self.identity = attrs.evolve(self.identity, timestamp_mark=mark)
-            self._facts.append(facts.IdentityChanged(self.identity))  # again, if it was not saved the last time
+            self._remember(timestamp_mark=mark)
         return udp, effects
 
     def deadline(self) -> float:
@@ -300,14 +249,12 @@ class Node:
             self.relays.deadline(),
             self.home.deadline(),
             self._leave_at,
+            self._saves.retry_at,
         )
 
     def take_facts(self) -> list[facts.Fact]:
-        """News, in order. Whoever takes an IdentityChanged saves it before the next `transmit`."""
+        """News, in order."""
         found, self._facts = self._facts, []
-        for fact in found:
-            if isinstance(fact, facts.IdentityChanged) and fact.identity.timestamp_mark is not None:
-                self.engine.mark_saved(fact.identity.timestamp_mark)
         return found
 
     def take_ready(self) -> list[Endpoint]:
@@ -426,13 +373,6 @@ class Node:
         match fact:
             case told.NetMapChanged(netmap):
                 self._apply(netmap, now)
-            case told.NodeKeyRotated(private, old):
-                self._rotate(private, old, now)
-            case told.LoggedIn(user):
-                self._remember(registered=True, login_name=user.login_name)
-                self._facts.append(facts.LoggedIn(user))
-            case told.LoggedOut():
-                self._left = True
             case told.LoginUrl(url):
                 self._facts.append(facts.LoginUrl(url))
             case told.Connected():
@@ -442,23 +382,45 @@ class Node:
             case told.Published(region):
                 self._known_home = region
                 self._tell_if_reachable()
-            case told.KeyExpired():
-                self._expired = True
-                self._facts.append(facts.Problem(_expired(self.config), fatal=False))
-            case told.KeyExtended():
-                self._expired = False
             case told.DuplicateNode(reason):
                 self._facts.append(facts.DuplicateNode(reason))
             case told.ControlHealth(messages):
                 self._complain("control", messages)
             case told.Problem(error, fatal):
                 self._left = self._left or fatal
+                if fatal:
+                    self._runs, self._is_refused = False, True
                 self._facts.append(facts.Problem(error, fatal))
+            case _:
+                self._told_of_keys(fact)
+
+    def _told_of_keys(self, fact: told.Fact) -> None:
+        match fact:
+            case told.LoggedIn(user):
+                self._is_refused = False
+                self._remember(registered=True, login_name=user.login_name)
+                self._facts.append(facts.LoggedIn(user))
+            case told.LoggedOut():
+                self._left = True
+                self._remember(registered=False, old_node_key=None, stable_id="", login_name="")
+            case told.NodeKeyRotated(private, old):
+                self._remember(node_key=private, old_node_key=old, registered=False)  # it is used once it is saved
+            case told.KeyExpired():
+                self._expired, self._runs = True, False
+                self.endpoints.refusal = error = _expired(self.config)
+                self._facts += [facts.Problem(error, fatal=False), facts.Expired(error)]
+            case told.KeyExtended():
+                self._is_valid_again()
+            case told.ControlKey(key):
+                self._remember_control(key)
+            case told.NewControlKey(key, before):
+                self._remember_control(key)
+                self._facts.append(facts.Notice(_new_control_key(self.config, key, before)))
 
     def _apply(self, netmap: NetMap, now: float) -> None:
         """All rooms get the new netmap, or none: nothing in here fails."""
         before, self.netmap = self.netmap, netmap
-        self.names, self.whois = Names(netmap), None
+        self.endpoints.names, self.whois = Names(netmap), None
         self.engine.apply(netmap, now)
         self.whois = Whois(netmap, self.engine.packet_filter.rules)
         self.relays.apply(netmap.derp_map)
@@ -467,23 +429,40 @@ class Node:
         stable_id = netmap.self_node.stable_id
         if stable_id != self.identity.stable_id:
             self._remember(stable_id=stable_id)
-        if self._has_run or not self._expired:  # with an expired key it runs when somebody has extended it
-            self._facts += _differences(before if self._has_run else None, netmap)
-            self._has_run = True
+        if before is not None and self._has_run:
+            self._facts += _differences(before, netmap)
+        self._tell_if_running()
 
-    def _rotate(self, private: NodePrivateKey, old: NodePrivateKey | None, now: float) -> None:
-        """From now on this node has another key: it is saved first, then used."""
-        self._remember(node_key=private, old_node_key=old, registered=False)
+    def _is_valid_again(self) -> None:
+        """The key is no longer expired, or another one has taken its place."""
+        self._expired = self._is_refused = False
+        if not self._closing:
+            self.endpoints.refusal = None
+        if self._has_run:  # else with the netmap that follows
+            self._tell_if_running()
+
+    def _tell_if_running(self) -> None:
+        """Once, until an expiry or a refusal makes it news again."""
+        if self.netmap is not None and not (self._runs or self._expired or self._is_refused):
+            self._runs = self._has_run = True
+            self._facts.append(facts.Running(self.netmap))
+
+    def _remember_control(self, key: MachineKey) -> None:
+        known = KnownControl(self.config.control_url, key)
+        self._facts.append(self._saves.want(CONTROL_KEY, encode_control(known), known))
+
+    def _use_key(self, private: NodePrivateKey, now: float) -> None:
+        self._key_in_use = private
         self.engine.set_node_key(private, now)
         self.relays.set_private_key(private)
-        self._expired = False
+        self._is_valid_again()
         self._to_control().key_saved(now)
 
     def _remember(self, **changes: Any) -> None:
         identity = attrs.evolve(self.identity, **changes)
         if identity != self.identity:
             self.identity = identity
-            self._facts.append(facts.IdentityChanged(identity))
+            self._facts.append(self._saves.want(IDENTITY, encode_identity(identity), identity))
 
     def _take_messages(self) -> None:
         for _key, address, message in self.engine.take_messages():
@@ -498,10 +477,15 @@ def _expired(config: Config) -> KeyExpired:
     )
 
 
-def _differences(before: NetMap | None, after: NetMap) -> list[facts.Fact]:
+def _new_control_key(config: Config, key: MachineKey, before: MachineKey) -> str:
+    return (
+        f"control at {config.control_url} has another key than before, and its certificate says that it is the same "
+        f"server: {key} is remembered in place of {before}"
+    )
+
+
+def _differences(before: NetMap, after: NetMap) -> list[facts.Fact]:
     """What an application may want to know, peers that left first."""
-    if before is None:
-        return [facts.Running(after)]
     found: list[facts.Fact] = []
     found += [facts.PeerLeft(peer) for number, peer in before.peers.items() if number not in after.peers]
     for number, peer in after.peers.items():

@@ -15,7 +15,7 @@ from tsnet.sockets.listening import listening
 
 def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
     """A connected socket in place of the pipe."""
-    return bridge(handle.direct(pipe), handle.reactor)
+    return bridge(handle.unbuffered(pipe), handle.reactor)
 
 
 def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
@@ -28,7 +28,7 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
             while waiting:
                 waiting.pop().abort()
             return
-        while not waiting or backlog.offer(handle.direct(waiting[0]), hand_over):
+        while not waiting or backlog.offer(handle.unbuffered(waiting[0]), hand_over):
             if waiting:
                 waiting.pop()
             accepted = pipe.accept_nowait()

@@ -100,6 +100,7 @@ class Tailnet:
         self._modify_first_map: Modify | None = None
         self._link_limits = [LinkLimits(max_connections, max_connections_per_source) for _ in range(2)]
         self._host: Host = default_host() if world is None else host_for(world)
+        self._tenant = _Tenant(self)
         self._store: Store | None = None if state is None else _directory(state)
         self._store_name = "" if not isinstance(self._store, DirectoryStore) else str(self._store.file(KEY))
         self._keeper: Keeper | None = None
@@ -160,20 +161,21 @@ class Tailnet:
         self._take_state()
         self._running = True
         try:
-            self._host.acquire()
+            self._host.acquire(self._tenant)
         except BaseException:
             self._running = False
             self._leave_state()
             raise
-        operation: Operation[None] = Operation()
 
-        def failed(error: BaseException) -> None:
-            self._stop_servers()
-            self._leave_state()
-            operation.fail(error)
+        def begin(operation: Operation[None]) -> None:
+            def failed(error: BaseException) -> None:
+                self._stop_servers()
+                self._leave_state()
+                operation.fail(error)
 
-        self._host.call(lambda: self._run_kept(function, operation.resolve, failed))
-        return operation
+            self._run_kept(function, operation.resolve, failed)
+
+        return self._host.begin(begin)
 
     def _open(self) -> None:
         if self._store is not None:
@@ -186,9 +188,7 @@ class Tailnet:
         self._choose_auth_key()
 
     def _end(self) -> Operation[None]:
-        operation: Operation[None] = Operation()
-
-        def end() -> None:
+        def end(operation: Operation[None]) -> None:
             keeper = self._keeper
             self._stop_servers()
             if keeper is None:
@@ -196,15 +196,20 @@ class Tailnet:
             else:
                 keeper.close(lambda error: operation.resolve(None) if error is None else operation.fail(error))
 
-        self._host.call(end)
-        return operation
+        return self._host.begin(end)
+
+    def _lost(self) -> None:
+        """The host's thread has died, and the servers with it."""
+        self._keeper = self._control = self._relay = self._stun = None
+        self._running = False
+        self._leave_state()
 
     def _stop_servers(self) -> None:
         for pump in (self._keeper, self._control, self._relay, self._stun):
             self._stop(pump)
         self._keeper = self._control = self._relay = self._stun = None
         self._running = False
-        self._host.release()
+        self._host.release(self._tenant)
 
     def _stop(self, pump: ServerPump | StunPump | Keeper | None) -> None:
         if pump is not None and self._host.remove(pump) and not isinstance(pump, Keeper):
@@ -474,8 +479,7 @@ class Tailnet:
                 self._keeper.keep_now()
             self._host.wake()
             return value
-        operation: Operation[T] = Operation()
-        self._host.call(lambda: self._run_kept(act, operation.resolve, operation.fail))
+        operation: Operation[T] = self._host.begin(lambda made: self._run_kept(act, made.resolve, made.fail))
         return operation.result()
 
     def _run_kept(
@@ -502,6 +506,16 @@ class Tailnet:
 
     def __repr__(self) -> str:
         return f"<Tailnet {self.base_domain} at {self.control_url}>"
+
+
+class _Tenant:
+    """What a tailnet is to its host."""
+
+    def __init__(self, tailnet: Tailnet) -> None:
+        self._tailnet = tailnet
+
+    def lost(self, error: Error) -> None:
+        self._tailnet._lost()
 
 
 def _directory(state: str | os.PathLike[str]) -> DirectoryStore:

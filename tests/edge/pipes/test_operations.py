@@ -184,3 +184,44 @@ def test_a_loop_that_has_ended_is_no_error(backend: str) -> None:
     wake()
     later(wake).join()
     schedule(lambda: pytest.fail("nobody runs this"))
+
+
+# --- nobody is left ---------------------------------------------------------------------------------------------
+
+
+def test_a_value_that_nobody_is_left_to_take_is_wasted() -> None:
+    wasted: list[int] = []
+    operation: Operation[int] = Operation(wasted.append)
+    operation.resolve(7)
+    del operation  # an interrupt fell between the call and its wait
+    assert wasted == [7]
+
+
+@pytest.mark.parametrize("how", ["taken", "failed", "cancelled", "pending"])
+def test_nothing_is_wasted_twice_or_without_need(how: str) -> None:
+    wasted: list[int] = []
+    operation: Operation[int] = Operation(wasted.append)
+    if how == "failed":
+        operation.fail(NotUp("no"))
+    elif how != "pending":
+        operation.resolve(7)
+    if how == "taken":
+        assert operation.outcome() == 7
+    elif how == "cancelled":
+        operation.cancel()
+    del operation
+    assert wasted == ([7] if how == "cancelled" else [])
+
+
+def test_one_waiter_that_cannot_be_told_does_not_keep_the_others_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    operation: Operation[int] = Operation()
+    called: list[str] = []
+
+    def broken() -> None:
+        raise RuntimeError("its loop is gone")
+
+    operation.add_done_callback(broken)
+    operation.add_done_callback(lambda: called.append("second"))
+    operation.resolve(1)
+    assert called == ["second"]
+    assert "its loop is gone" in caplog.text

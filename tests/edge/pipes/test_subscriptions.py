@@ -4,7 +4,7 @@ from tsnet.edge.pipes.subscriptions import LIMIT, Subscription
 
 
 def subscription() -> Subscription:
-    return Subscription(lambda _: None)
+    return Subscription()
 
 
 def test_events_in_order() -> None:
@@ -35,8 +35,9 @@ def test_a_waiter_is_woken_by_an_event_and_by_the_end() -> None:
     assert (some.take(), some.ended) == (None, True)
 
 
-def test_close_tells_whoever_fills_it() -> None:
-    closed: list[Subscription] = []
-    some = Subscription(closed.append)
+def test_close_ends_it_at_once() -> None:
+    some = Subscription()
+    some.put(1)
     some.close()
-    assert closed == [some]
+    assert some.ended
+    assert some.take() is None

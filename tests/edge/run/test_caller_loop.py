@@ -7,12 +7,14 @@ import time
 import anyio
 import pytest
 
+from tests.edge.run.tenants import Guest
 from tests.virtual import VirtualTailnet
 from tsnet.edge.io.system import SystemWorld
 from tsnet.edge.run.caller_loop import start_driver
 from tsnet.edge.run.host import Host
 from tsnet.errors import Error
 
+GUEST = Guest()
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -45,7 +47,7 @@ class Counter:
 def test_the_loop_turns_what_is_due_is_woken_and_ends_with_the_last_node(backend: str) -> None:
     async def main() -> None:
         host = Host(SystemWorld, own_thread=False, ends_world=True)
-        host.acquire()
+        host.acquire(GUEST)
         counter = Counter(host)
         host.add(counter)
         start_driver(host)
@@ -66,7 +68,7 @@ def test_the_loop_turns_what_is_due_is_woken_and_ends_with_the_last_node(backend
         await anyio.to_thread.run_sync(from_elsewhere)
         if counter.due < math.inf:
             await counter.next_turn()
-        host.call(host.release)
+        host.call(lambda: host.release(GUEST))
         with anyio.fail_after(5):
             while host.driven:  # noqa: ASYNC110  # nothing tells when a driver has gone
                 await anyio.sleep(0.001)
@@ -78,13 +80,13 @@ def test_the_loop_turns_what_is_due_is_woken_and_ends_with_the_last_node(backend
 def test_an_idle_driver_sleeps(backend: str) -> None:
     async def main() -> None:
         host = Host(SystemWorld, own_thread=False, ends_world=True)
-        host.acquire()
+        host.acquire(GUEST)
         start_driver(host)
         await anyio.sleep(0.02)
         used = time.process_time()
         await anyio.sleep(0.2)
         assert time.process_time() - used < 0.1
-        host.call(host.release)
+        host.call(lambda: host.release(GUEST))
         await anyio.sleep(0.01)
 
     anyio.run(main, backend=backend)
@@ -92,7 +94,7 @@ def test_an_idle_driver_sleeps(backend: str) -> None:
 
 def test_a_driver_that_ended_with_its_loop_can_be_started_in_another() -> None:
     host = Host(SystemWorld, own_thread=False, ends_world=True)
-    host.acquire()
+    host.acquire(GUEST)
     counter = Counter(host)
     host.add(counter)
 
@@ -106,7 +108,7 @@ def test_a_driver_that_ended_with_its_loop_can_be_started_in_another() -> None:
     assert not host.driven
     anyio.run(once, backend="trio")
     assert counter.turns == 2
-    host.release()
+    host.release(GUEST)
     host.ended()
 
 

@@ -32,7 +32,7 @@ def test_a_dial_gives_a_pipe_with_both_addresses(house: House, two: tuple[Handle
     pipe = house.finish(b.dial("a", 80, 5))
     assert pipe.remote == (str(a.node.addresses[0]), 80)
     assert pipe.local[0] == str(b.node.addresses[0])
-    assert not b._operations
+    assert not b.attempts
 
 
 def test_nobody_listens_there(house: House, two: tuple[Handle, Handle]) -> None:
@@ -88,7 +88,7 @@ def test_a_cancelled_dial_leaves_nothing(house: House, two: tuple[Handle, Handle
         operation.cancel()
         house.run(200)
         assert not b.pump.owners
-        assert not b._operations
+        assert not b.attempts
         assert not b.node.engine.stack.connections
 
 
@@ -124,7 +124,7 @@ def test_ping(house: House, two: tuple[Handle, Handle], kind: str, family: int) 
     result = house.finish(b.ping(str(address), kind, 5))
     assert (result.address, result.kind) == (address, kind)
     assert 0 < result.seconds < 1
-    assert not b._operations
+    assert not b.attempts
     assert not b.pump.owners
 
 
@@ -137,7 +137,7 @@ def test_a_ping_is_sent_again_each_second_until_its_time_is_up(
     error = house.failure(b.ping("a", kind, 4))
     assert isinstance(error, DialTimeout)
     assert kind in str(error)
-    assert not b._operations
+    assert not b.attempts
 
 
 @pytest.mark.parametrize("kind", ["icmp", "tsmp"])
@@ -161,5 +161,5 @@ def test_a_cancelled_ping_leaves_nothing(house: House, two: tuple[Handle, Handle
     house.run(0.001)
     operation.cancel()
     house.run(1)
-    assert not b._operations
+    assert not b.attempts
     assert not b.pump.owners

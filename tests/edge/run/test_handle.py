@@ -11,8 +11,10 @@ from tests.house import House
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run import handle as module
-from tsnet.edge.run.handle import Handle, Options
+from tsnet.edge.run.handle import Handle
+from tsnet.edge.run.opening import Options
 from tsnet.engine import facts
 from tsnet.errors import (
     AddressInUse,
@@ -61,7 +63,7 @@ def test_many_who_wait_are_all_told(house: House) -> None:
     a = house.handle("a")
     for operation in [a.up(10) for _ in range(5)]:
         house.finish(operation)
-    assert a._waiting == []
+    assert len(a._joining) == 0
 
 
 def test_two_threads_start_one_node(house: House) -> None:
@@ -72,14 +74,14 @@ def test_two_threads_start_one_node(house: House) -> None:
             opened.append(1)
 
     a = house.handle("a", store=Counting())
-    threads = [threading.Thread(target=a.start) for _ in range(8)]
+    threads = [threading.Thread(target=a.up, args=(10,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    house.finish(a.up(10))
     assert opened == [1]
     assert house.host.users == 2  # the tailnet and one node
-    house.finish(a.up(10))
 
 
 def test_a_key_that_control_does_not_know_fails_at_once_and_for_good(house: House) -> None:
@@ -144,7 +146,7 @@ def test_reachable_has_a_time_limit_and_says_what_is_missing(house: House) -> No
     error = house.failure(b.reachable(3))
     assert isinstance(error, UpTimeout)
     assert "relay" in str(error)
-    assert b._reaching == {}
+    assert len(b._reaching) == 0
     house.finish(b.up(1))  # it runs all the same
 
 
@@ -247,8 +249,8 @@ def test_datagrams(house: House) -> None:
 
 def test_an_operation_that_is_cancelled_before_its_value_comes_frees_what_it_got(house: House) -> None:
     a = house.up("a")
-    for begin in (lambda: a.listen(80, None, 5), lambda: a.listen_packet(80, None, 5)):
-        operation: Any = begin()
+    operation: Operation[Any]
+    for operation in (a.listen(80, None, 5), a.listen_packet(80, None, 5)):
         operation.cancel()
         house.run(0.1)
     house.finish(a.listen(80, None, 5))
@@ -257,7 +259,7 @@ def test_an_operation_that_is_cancelled_before_its_value_comes_frees_what_it_got
 
 def test_a_bug_in_a_verb_is_the_callers_to_see_and_not_the_nodes_end(house: House) -> None:
     a = house.up("a")
-    a.node.listen = lambda *_: 1 / 0  # type: ignore[assignment, method-assign]
+    a.node.endpoints.listen = lambda *_: 1 / 0  # type: ignore[assignment, method-assign]
     operation = a.listen(80, None, 5)
     house.until(lambda: operation.done)
     assert isinstance(operation._error, ZeroDivisionError)
@@ -283,9 +285,8 @@ def test_events_of_peers(house: House) -> None:
         seen.append(event)
     assert [event.peer.name for event in seen if isinstance(event, facts.PeerAppeared)] == ["b.tailnet.test"]
     assert [event.peer.name for event in seen if isinstance(event, facts.PeerLeft)] == ["b.tailnet.test"]
-    subscription.close()
-    subscription.close()
-    assert a._subscriptions == []
+    del subscription
+    assert a.reports._subscriptions == []
 
 
 def test_control_expires_or_deletes_the_node(house: House) -> None:
@@ -293,9 +294,14 @@ def test_control_expires_or_deletes_the_node(house: House) -> None:
     house.tailnet.expire("a")
     house.run(1)
     assert isinstance(house.failure(a.dial("b", 80, 5)), KeyExpired)
+    heard = b.subscribe()
     house.tailnet.remove("b")
-    house.run(10)
-    assert isinstance(house.failure(b.dial("a", 80, 5)), NodeRemoved)
+    house.until(lambda: b.state == "failed", 10)
+    problems = [event.error for event in events_of(heard) if isinstance(event, facts.Problem)]
+    assert isinstance(problems[-1], NodeRemoved)
+    assert heard.ended
+    house.finish(b.up(10))  # somebody wants it up again, and the auth key is good for another node
+    assert set(house.tailnet.nodes()) == {"a", "b"}
 
 
 def test_trouble_is_said_once_not_with_every_attempt(house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -304,6 +310,10 @@ def test_trouble_is_said_once_not_with_every_attempt(house: House, caplog: pytes
         house.failure(a.up(60))
         house.finish(a.close(2))
     assert len(caplog.records) == 1
+
+
+def events_of(subscription: Subscription) -> list[Any]:
+    return list(iter(subscription.take, None))
 
 
 # --- close ------------------------------------------------------------------------------------------------------

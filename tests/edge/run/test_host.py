@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.edge.run.tenants import Guest
 from tsnet.edge.io.system import SystemWorld
 from tsnet.edge.run.host import Host, default_host
 from tsnet.errors import Error
@@ -42,16 +43,17 @@ class Running:
     def __init__(self) -> None:
         self.host = Host(SystemWorld, own_thread=True)
         self.worker = Worker()
+        self.guest = Guest()
 
     def __enter__(self) -> Running:
-        self.host.acquire()
+        self.host.acquire(self.guest)
         self.do(lambda: self.host.add(self.worker))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.do(self.host.release)
         thread = self.host._thread
         assert thread is not None
+        self.do(lambda: self.host.release(self.guest))
         thread.join(5)
         assert not thread.is_alive()
         self.host.world.close()
@@ -146,18 +148,22 @@ def test_a_new_node_at_once_after_the_last_has_one_loop_at_a_time() -> None:
         inside -= 1
 
     host.step = counted  # type: ignore[method-assign]
+    ended: set[threading.Thread] = set()
     for _ in range(100):
-        host.acquire()
-        released = threading.Event()
+        guest, released = Guest(), threading.Event()
+        host.acquire(guest)
+        assert host._thread is not None
+        ended.add(host._thread)
 
-        def leave(released: threading.Event = released) -> None:
-            host.release()
+        def leave(guest: Guest = guest, released: threading.Event = released) -> None:
+            host.release(guest)
             released.set()
 
         host.call(leave)
         assert released.wait(5)
-    assert host._thread is not None
-    host._thread.join(5)
+    for thread in ended:
+        thread.join(5)
+        assert not thread.is_alive()
     assert most == 1
     host.world.close()
 
@@ -193,10 +199,11 @@ def test_a_loop_that_sleeps_elsewhere_is_woken_for_nothing_by_its_own_thread_and
 
 def test_a_host_for_one_node_closes_its_world_with_it() -> None:
     host = Host(SystemWorld, own_thread=False, ends_world=True)
-    host.acquire()
+    guest = Guest()
+    host.acquire(guest)
     host.ended()
     assert host.world.fileno() >= 0
-    host.release()
+    host.release(guest)
     host.ended()
     with pytest.raises((ValueError, OSError)):
         host.world.fileno()

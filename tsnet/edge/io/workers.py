@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.world import World
 
 Done = Callable[[Any], None]
+T = TypeVar("T")
 
 
 class Workers:
@@ -31,12 +33,32 @@ class Workers:
         self._is_open = False
 
     def _work(self, function: Callable[[], Any], done: Done) -> None:
-        try:
-            result = function()
-        except Exception as error:
-            result = error
+        result = _outcome(function)
         self._reactor.call_soon(lambda: self._finish(done, result))
 
     def _finish(self, done: Done, result: Any) -> None:
         if self._is_open:
             done(result)
+
+
+def run_job(world: World, function: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
+    """Run the function in a thread of its own, and `done` with what came of it in the node's thread.
+
+    In a virtual world, which has no threads, both run here and now. Raises RuntimeError where no thread can start.
+    """
+    if world.is_virtual:
+        done(_outcome(function))
+        return
+
+    def work() -> None:
+        result = _outcome(function)
+        world.call_soon(lambda: done(result))
+
+    threading.Thread(target=work, name="tsnet-worker", daemon=True).start()
+
+
+def _outcome(function: Callable[[], T]) -> T | Exception:
+    try:
+        return function()
+    except Exception as error:
+        return error

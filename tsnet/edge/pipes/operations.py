@@ -4,8 +4,11 @@
     any thread      result() blocks · add_done_callback · cancel
     any async task  await wait(operation): asyncio or trio, cancellation-safe
 
-A cancelled wait cancels the operation: `on_cancel` undoes what was begun. A value that comes too late, or that its
-waiter never took because it was cancelled a moment before, is given to `on_waste`: nothing that was opened is lost.
+A cancelled wait cancels the operation: `on_cancel` undoes what was begun. A value that comes too late, that its waiter
+never took because it was cancelled a moment before, or that nobody is left to take (an interrupt fell between the call
+and its wait) is given to `on_waste`: nothing that was opened is lost.
+
+Not here: who makes operations, and ends those whose thread has died (`edge.run.host`).
 """
 
 from __future__ import annotations
@@ -16,19 +19,33 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from tsnet.edge.io.log import log
+
 T = TypeVar("T")
 
 
 class Operation(Generic[T]):
     """One result to come. Whoever comes second, `resolve` or `fail` or `cancel`, has no effect."""
 
-    __slots__ = ("_callbacks", "_error", "_lock", "_value", "cancelled", "done", "on_cancel", "on_waste")
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_error",
+        "_lock",
+        "_taken",
+        "_value",
+        "cancelled",
+        "done",
+        "on_cancel",
+        "on_waste",
+    )
 
     def __init__(self, on_waste: Callable[[T], object] | None = None) -> None:
         self.done = False
         self.cancelled = False
         self.on_cancel: Callable[[], None] | None = None
         self.on_waste = on_waste
+        self._taken = False
         self._value: T | None = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[], None]] = []
@@ -52,10 +69,19 @@ class Operation(Generic[T]):
                 return
             self.cancelled = True
             came = self.done and self._error is None
-        if came and self.on_waste is not None:
-            self.on_waste(self.outcome())
+        if came:
+            self._waste()
         if not self.done and self.on_cancel is not None:
             self.on_cancel()
+
+    def _waste(self) -> None:
+        """Nobody wants the value that has come."""
+        if self.on_waste is not None and not self._taken:
+            self.on_waste(self.outcome())
+
+    def __del__(self) -> None:
+        if self.done and self._error is None and not self.cancelled:
+            self._waste()
 
     def _finish(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
@@ -64,7 +90,10 @@ class Operation(Generic[T]):
             self._value, self._error, self.done = value, error, True
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # the others wait, too
+                log.exception("a waiter cannot be told; please report it")
         return True
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
@@ -79,6 +108,7 @@ class Operation(Generic[T]):
         """The value, or raises the error. Only once `done`."""
         if self._error is not None:
             raise self._error
+        self._taken = True
         return self._value  # type: ignore[return-value]  # done without an error: the value is there
 
     def result(self) -> T:

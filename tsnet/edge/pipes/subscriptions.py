@@ -12,10 +12,9 @@ LIMIT = 1024
 class Subscription:
     """When nobody reads, the oldest give way, and `missed` counts them."""
 
-    def __init__(self, unsubscribe: Callable[[Subscription], None]) -> None:
+    def __init__(self) -> None:
         self.missed = 0
         self.ended = False
-        self._unsubscribe = unsubscribe
         self._queue: deque[Any] = deque()
         self._wake: Callable[[], None] | None = None
 
@@ -46,7 +45,9 @@ class Subscription:
         return True
 
     def close(self) -> None:
-        self._unsubscribe(self)
+        """Nobody reads any more."""
+        self._queue.clear()
+        self.end()
 
     def _notify(self) -> None:
         wake, self._wake = self._wake, None

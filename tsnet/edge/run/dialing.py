@@ -6,6 +6,7 @@ A dial owns its connection until it is established; then a pipe does. Time is up
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -18,11 +19,21 @@ from tsnet.engine.facts import PingAnswered
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 RETRY = 1.0
+MAX_PINGS_OUT = 64
+"""Echoes of one ping that may still be answered: one without a time limit sends for ever."""
 
 
 class DialAttempt:
+    """hand_over: gives the established connection's pipe to the operation."""
+
     def __init__(
-        self, operation: Operation[Pipe], pump: Pump, connection: TcpConnection, target: str, timeout: float
+        self,
+        operation: Operation[Any],
+        pump: Pump,
+        connection: TcpConnection,
+        target: str,
+        timeout: float,
+        hand_over: Callable[[Pipe], object],
     ) -> None:
         self.when_over: Callable[[], object] = bool
         self._operation = operation
@@ -30,11 +41,11 @@ class DialAttempt:
         self._connection = connection
         self._target = target
         self._timeout = timeout
+        self._hand_over = hand_over
         self._alarm = pump.at(pump.now() + timeout, self._too_late)
         self._over = False
 
     def begin(self) -> None:
-        self._operation.on_waste = Pipe.abort
         self._operation.on_cancel = lambda: self._pump.call(self._give_up)
         self._pump.own(self._connection, self)
         self._pump.mark()
@@ -50,7 +61,10 @@ class DialAttempt:
             self.fail(self._error(connection.error))
         elif connection.connected:
             self._end()
-            self._operation.resolve(self._pump.adopt(connection))
+            try:
+                self._hand_over(self._pump.adopt(connection))
+            except Exception as error:  # no descriptor is left for its socket, say
+                self._operation.fail(error)
 
     def _error(self, code: str) -> Error:
         match code:
@@ -130,8 +144,9 @@ class PingAttempt:
         self._kind = kind
         self._timeout = timeout
         self._sent: dict[bytes, float] = {}
+        self._sequence = 0
         self._over = False
-        self._endpoint = None if kind == "tsmp" else pump.node.open_ping(address)
+        self._endpoint = None if kind == "tsmp" else pump.node.endpoints.open_ping(address)
         self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
 
     def begin(self) -> None:
@@ -146,12 +161,15 @@ class PingAttempt:
         if self._over:
             return
         now = self._pump.now()
-        data = self._pump.node.ping_data()
+        data = self._pump.node.endpoints.ping_data()
         self._sent[data] = now
+        self._sequence += 1
+        if len(self._sent) > MAX_PINGS_OUT:
+            del self._sent[next(iter(self._sent))]
         if self._endpoint is None:
             self._pump.node.ping_tsmp(self._address, data, now)
         else:
-            self._endpoint.send(now, len(self._sent), data)
+            self._endpoint.send(now, self._sequence & 0xFFFF, data)
         self._alarms[1:] = [self._pump.at(now + RETRY, self._send)]
         self._pump.mark()
 
@@ -198,3 +216,28 @@ class PingAttempt:
             self._pump.forget(self._endpoint)
             self._endpoint.close()
         self.when_over()
+
+
+class Attempts:
+    """The dials and pings of one node that are under way."""
+
+    def __init__(self) -> None:
+        self._under_way: set[DialAttempt | PingAttempt] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, attempt: DialAttempt | PingAttempt) -> None:
+        self._under_way.add(attempt)
+        attempt.when_over = lambda: self._under_way.discard(attempt)
+        attempt.begin()
+
+    def answered(self, fact: PingAnswered) -> None:
+        """A pong: whose it is, its data tells."""
+        for attempt in tuple(self._under_way):
+            if isinstance(attempt, PingAttempt):
+                attempt.answered(fact)
+
+    def fail(self, error: Error) -> None:
+        for attempt in tuple(self._under_way):
+            attempt.fail(error)

@@ -1,26 +1,33 @@
 """The loop that runs the nodes of a process: one thread for all of them, or the caller's own loop.
 
-    own thread      run(): wait for ports, calls and deadlines; turn every pump that is due; end with the last node
+    own thread      run(): wait for ports, calls and deadlines; turn every pump that is due; end with the last tenant
     caller's loop   step(): the same, once, when the caller's loop says that `world.fileno()` is readable or time is up
 
-Only this loop touches a node. Applications speak to it through `call` and through pipes. After `fork` the child has no
-such thread: it closes its copies of the sockets, so that not one datagram leaves it, and every use raises NotUp.
+Only this loop touches a node. Applications speak to it through `begin`, the one place that makes operations, and by
+pipes. Nobody waits for it in vain: an operation whose function raises ends with that error, and when the loop itself
+dies, every pump, every tenant and every operation is told. After `fork` the child has no such thread: it closes its
+copies of the sockets, so that not one datagram leaves it, and every use raises NotUp.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from tsnet.edge.io.log import log
 from tsnet.edge.io.world import World
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.run.alarms import Alarm, Alarms
 from tsnet.errors import Error, NotUp
 
-log = logging.getLogger("tsnet")
+T = TypeVar("T")
+MAX_STUMBLES = 100
+"""Waits in a row that may fail before the loop gives up: a fault that stays would otherwise fill a core and the log."""
+
 _hosts: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
@@ -41,11 +48,19 @@ class Turning(Protocol):
         ...
 
 
+class Tenant(Protocol):
+    """Who keeps a host's loop running: a node's handle, an embedded tailnet."""
+
+    def lost(self, error: Error) -> None:
+        """The loop has died. Said by whoever noticed, after every pump has crashed; the tenant is none any more."""
+        ...
+
+
 class Host:
-    """Runs pumps over one world. `acquire` starts the thread, the last `release` ends it.
+    """Runs pumps over one world. The first tenant's `acquire` starts the thread, the last one's `release` ends it.
 
     make_world: called at first need, so that a Server that never starts opens nothing. ends_world: the world is closed
-    with the last node, for a host that serves one.
+    with the last tenant, for a host that serves one.
     """
 
     def __init__(self, make_world: Callable[[], World], *, own_thread: bool, ends_world: bool = False) -> None:
@@ -53,12 +68,16 @@ class Host:
         self.ends_world = ends_world
         self.forked = False
         self.driven = False
-        self._pumps: list[Turning] = []
-        self.users = 0
         self._make_world = make_world
         self._world: World | None = None
+        self._pumps: list[Turning] = []
+        self._tenants: set[Tenant] = set()
+        self._alarms = Alarms()
+        self._open: dict[int, weakref.ref[Operation[Any]]] = {}
+        """The operations that have no answer yet."""
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
+        self._stumbles = 0
         self._asleep = False
         self._wake: Callable[[], object] | None = None
         self._driver = 0
@@ -74,18 +93,58 @@ class Host:
                 world = self._world = self._world or self._make_world()
         return world
 
-    def acquire(self) -> None:
-        """One more node will run here; the thread starts with the first."""
-        with self._lock:
-            self.users += 1
-            if self.own_thread and self.users == 1:
-                self._thread = threading.Thread(target=self._run, args=(self._thread,), name="tsnet", daemon=True)
-                self._thread.start()
+    @property
+    def users(self) -> int:
+        """How many tenants keep the loop running."""
+        return len(self._tenants)
 
-    def release(self) -> None:
-        """One node fewer, said in the loop's own thread; with the last one it ends after this step."""
+    def holds(self, tenant: Tenant) -> bool:
+        return tenant in self._tenants
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this host's own thread, where waiting for the host would last for ever."""
+        return self.own_thread and threading.current_thread() is self._thread
+
+    def acquire(self, tenant: Tenant) -> None:
+        """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
         with self._lock:
-            self.users -= 1
+            self._tenants.add(tenant)
+            if self.own_thread and (self._thread is None or not self._thread.is_alive()):
+                self._start_thread(tenant)
+
+    def _start_thread(self, tenant: Tenant) -> None:
+        self._thread = threading.Thread(target=self._run, name="tsnet", daemon=True)
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as error:
+            self._thread = None
+            self._tenants.discard(tenant)
+            raise NotUp(
+                f"no thread can be started for the node: {error}; end other threads, or raise the limit"
+            ) from None
+
+    def release(self, tenant: Tenant) -> None:
+        """One tenant fewer, said in the loop's own thread; with the last one it ends after this step."""
+        with self._lock:
+            self._tenants.discard(tenant)
+
+    def begin(self, function: Callable[[Operation[T]], object]) -> Operation[T]:
+        """An operation that the function, called in the loop's thread, will finish or see to.
+
+        Whatever goes wrong on the way ends the operation with that error: the function raises, or the loop dies first.
+        """
+        operation: Operation[T] = Operation()
+        number = id(operation)
+        self._open[number] = weakref.ref(operation, lambda _: self._forget(number))
+        operation.add_done_callback(lambda: self._forget(number))
+        try:
+            self.call(lambda: _run(operation, function))
+        except Exception as error:
+            operation.fail(error)
+        return operation
+
+    def _forget(self, number: int) -> None:
+        self._open.pop(number, None)
 
     def call(self, function: Callable[[], None]) -> None:
         """Run the function in the loop's thread, soon."""
@@ -95,8 +154,12 @@ class Host:
     def wake(self) -> None:
         """Something was scheduled. Costs a system call only while the loop sleeps; wakes are one or none."""
         if not self._wake_driver() and self._asleep:
-            self._asleep = False
-            self.world.call_soon(_nothing)
+            try:
+                self._asleep = False
+                self.world.call_soon(_nothing)
+            except BaseException:  # Ctrl-C in between: who is not woken now would sleep on
+                self.world.call_soon(_nothing)
+                raise
 
     # --- in the caller's loop -------------------------------------------------------------------------------
 
@@ -116,8 +179,8 @@ class Host:
         return True
 
     def ended(self) -> None:
-        """The driver is gone, with its loop or with the last node."""
-        if self.ends_world and not self.users:
+        """The driver is gone, with its loop or with the last tenant."""
+        if self.ends_world and not self._tenants:
             self.world.close()
 
     # --- the loop -------------------------------------------------------------------------------------------
@@ -133,8 +196,12 @@ class Host:
         self._pumps.remove(pump)
         return True
 
+    def at(self, when: float, function: Callable[[], object]) -> Alarm:
+        """Call the function once in the loop's thread, from then on; said in that thread."""
+        return self._alarms.at(when, function)
+
     def due(self) -> float:
-        return min((pump.due for pump in self._pumps), default=math.inf)
+        return min(self._alarms.due(), *(pump.due for pump in self._pumps), math.inf)
 
     def step(self, until: float = math.inf) -> None:
         """Wait until something is due, at most until then; turn every pump that is."""
@@ -142,13 +209,24 @@ class Host:
         due = self.due()  # after the flag: what is scheduled from here on wakes
         try:
             self.world.wait(min(due, until))
+            self._stumbles = 0
         except Exception:  # of a callback: its port or call is lost, the loop is not
-            log.exception("a call in the node's thread failed; please report it")
+            self._stumble("a call in the node's thread failed; please report it")
         self._asleep = False
         now = self.world.clock()
+        try:
+            self._alarms.ring(now)
+        except Exception:
+            self._stumble("an alarm in the node's thread failed; please report it")
         for pump in tuple(self._pumps):
             if pump.due <= now:
                 self._turn(pump)
+
+    def _stumble(self, what: str) -> None:
+        log.exception(what)
+        self._stumbles += 1
+        if self._stumbles >= MAX_STUMBLES:
+            raise RuntimeError(f"{what}; {MAX_STUMBLES} in a row")
 
     def _turn(self, pump: Turning) -> None:
         try:
@@ -156,30 +234,76 @@ class Host:
         except Exception as error:
             log.exception("a node of this process failed and is ended; the others go on")
             self.remove(pump)
-            pump.crash(error)
+            _crash(pump, error)
 
-    def _run(self, previous: threading.Thread | None) -> None:
-        """previous: a thread that has ended its work, though perhaps not quite itself."""
-        if previous is not None:
-            previous.join()
-        while not self._is_over():
-            self.step()
+    def _run(self) -> None:
+        try:
+            while not self._is_over():
+                self.step()
+        except BaseException as error:
+            self.died(error)
 
     def _is_over(self) -> bool:
-        """Whether the last node has gone, and no new thread has been started for another."""
+        """Whether the last tenant has gone, or another thread was started in place of this one."""
         with self._lock:
-            return self.users == 0 or self._thread is not threading.current_thread()
+            if self._thread is not threading.current_thread():
+                return True
+            if self._tenants:
+                return False
+            self._thread = None
+            return True
+
+    def died(self, error: BaseException) -> None:
+        """The loop cannot go on: whoever counted on it is told, and the next tenant gets a new thread."""
+        log.exception("the nodes of this process have lost their thread")
+        failure = NotUp(f"the node's thread has ended by an internal error, please report it: {error!r}")
+        with self._lock:
+            self._thread = None
+            pumps, self._pumps = self._pumps, []
+            tenants, self._tenants = self._tenants, set()
+            self._alarms = Alarms()
+            self._stumbles = 0
+        for pump in pumps:
+            _crash(pump, RuntimeError(f"the node's thread has ended: {error!r}"))
+        for tenant in tenants:
+            try:
+                tenant.lost(failure)
+            except Exception:
+                log.exception("a node cannot be told that its thread has ended; please report it")
+        for reference in tuple(self._open.values()):
+            operation = reference()
+            if operation is not None:
+                operation.fail(failure)
 
     def after_fork(self) -> None:
         """In the child: no thread runs here, and the sockets are the parent's."""
         self.forked = True
         self._lock = threading.RLock()
         pumps, self._pumps = self._pumps, []
+        self._tenants = set()
+        self._open = {}
         if self._world is not None and self._world.reactor is not None:
             self._world.reactor.orphan()
         error = NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
         for pump in pumps:
             pump.orphan(error)
+
+
+def _run(operation: Operation[T], function: Callable[[Operation[T]], object]) -> None:
+    """In the loop's thread."""
+    if operation.done or operation.cancelled:
+        return
+    try:
+        function(operation)
+    except Exception as error:
+        operation.fail(error)
+
+
+def _crash(pump: Turning, error: Exception) -> None:
+    try:
+        pump.crash(error)
+    except Exception:
+        log.exception("a failed node could not be ended in order; please report it")
 
 
 _default: Host | None = None

@@ -7,8 +7,6 @@ Synchronous and in one thread: nothing below needs a lock. It decides nothing; w
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from netstack.stack import Endpoint
 from tsnet.edge.io.world import LinkPort, UdpPort, World
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Serviced
+from tsnet.edge.run.alarms import Alarm, Alarms
 from tsnet.engine.facts import Fact
 from tsnet.engine.node import Node
 from tsnet.errors import Error
@@ -30,16 +29,8 @@ round trip of its neighbours a fifth longer; 128 KiB costs 10 % and shortens non
 """
 
 
-class Alarm:
-    """One `Pump.at`. `cancel` makes it do nothing and lets go of what it holds."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.function: Callable[[], object] | None = function
-
-    def cancel(self) -> None:
-        self.function = None
+WALL_STEP = 1.0
+"""Seconds by which the two clocks must part before the wall clock counts as set: it is slewed all the time by less."""
 
 
 class Pump:
@@ -49,7 +40,7 @@ class Pump:
         self,
         node: Node,
         world: World,
-        on_fact: Callable[[Fact], None],
+        on_facts: Callable[[list[Fact]], None],
         wake: Callable[[], None],
         udp: UdpPort,
         links: LinkPort,
@@ -61,10 +52,10 @@ class Pump:
         self.after_turn: Callable[[], None] | None = None
         self._world = world
         self._udp, self._links = udp, links
-        self._on_fact, self._wake, self._on_crash = on_fact, wake, on_crash
+        self._on_facts, self._wake, self._on_crash = on_facts, wake, on_crash
         self._scheduled: deque[Serviced] = deque()
-        self._alarms: list[tuple[float, int, Alarm]] = []
-        self._alarm_numbers = itertools.count()
+        self._alarms = Alarms()
+        self._wall_offset = world.wall() - world.clock()
         self._due = -math.inf
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -90,18 +81,11 @@ class Pump:
 
     @property
     def due(self) -> float:
-        if self._scheduled:
-            return -math.inf
-        alarms = self._alarms
-        while alarms and alarms[0][2].function is None:
-            heapq.heappop(alarms)
-        return min(self._due, alarms[0][0]) if alarms else self._due
+        return -math.inf if self._scheduled else min(self._due, self._alarms.due())
 
     def at(self, when: float, function: Callable[[], object]) -> Alarm:
         """Call the function in the first turn from then on."""
-        alarm = Alarm(function)
-        heapq.heappush(self._alarms, (when, next(self._alarm_numbers), alarm))
-        return alarm
+        return self._alarms.at(when, function)
 
     def now(self) -> float:
         return self._world.clock()
@@ -110,17 +94,26 @@ class Pump:
         self.turns += 1
         now = self._world.clock()
         node = self.node
+        self._compare_clocks(now)
         node.receive(self._udp.receive(), self._links.receive(), now)
-        self._ring(now)
+        self._alarms.ring(now)
         self._service(now)
         self._send(now)
-        for fact in node.take_facts():
-            self._on_fact(fact)
+        facts = node.take_facts()
+        if facts:
+            self._on_facts(facts)
         self._due = node.deadline()
         if self._service(now):
             self._due = -math.inf
         if self.after_turn is not None:
             self.after_turn()
+
+    def _compare_clocks(self, now: float) -> None:
+        """Tell the node when somebody has set the wall clock."""
+        offset = self._world.wall() - now
+        if abs(offset - self._wall_offset) >= WALL_STEP:
+            self._wall_offset = offset
+            self.node.set_wall_offset(offset, now)
 
     def _send(self, now: float) -> None:
         node = self.node
@@ -131,13 +124,6 @@ class Pump:
         for effect in effects:
             self._links.apply(effect)
         self._links.flush()
-
-    def _ring(self, now: float) -> None:
-        alarms = self._alarms
-        while alarms and alarms[0][0] <= now:
-            function = heapq.heappop(alarms)[2].function
-            if function is not None:
-                function()
 
     def _service(self, now: float) -> bool:
         """Every pipe whose application or connection has something to say; returns whether there was any."""
@@ -180,8 +166,17 @@ class Pump:
         self._send(now)
 
     def crash(self, error: Exception) -> None:
-        self.close()
-        self._on_crash(error)
+        """Whoever waits is told first: what closes the ports may fail as well."""
+        try:
+            self._on_crash(error)
+        finally:
+            self.close()
+
+    def abandon(self, error: Error) -> None:
+        """Everything that lived on this pump fails."""
+        for owner in tuple(self.owners.values()):
+            owner.fail(error)
+        self.owners.clear()
 
     def close(self) -> None:
         self._links.close()

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import errno
+import os
+import random
+import ssl
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.house import House
+from tsnet.base.crypto import machine_public
+from tsnet.base.keys import MachinePrivateKey
+from tsnet.config import Config, configure
+from tsnet.edge.io.store import MemoryStore
+from tsnet.edge.run.opening import Options, as_error, open_kept, open_pump
+from tsnet.engine.facts import Fact
+from tsnet.engine.identity import new_identity
+from tsnet.engine.saved import (
+    CONTROL_KEY,
+    IDENTITY,
+    KnownControl,
+    decode_identity,
+    encode_control,
+    encode_identity,
+)
+from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError
+from tsnet.testing.simulated import SimulatedWorld
+
+URL = "https://control.test"
+KEY = machine_public(MachinePrivateKey(bytes(range(32))))
+
+
+def config(**options: Any) -> Config:
+    return configure("a", environ={}, script="", **{"control_url": URL, **options})
+
+
+class Counting(MemoryStore):
+    """opened: how often it is open now."""
+
+    def __init__(self, values: dict[str, bytes] | None = None) -> None:
+        super().__init__(values)
+        self.opened = self.written = 0
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def write(self, key: str, value: bytes) -> None:
+        self.written += 1
+        super().write(key, value)
+
+    def close(self) -> None:
+        self.opened -= 1
+
+
+class Owner:
+    def on_facts(self, found: list[Fact]) -> None: ...
+
+    def crashed(self, error: Exception) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+def entropy(size: int) -> bytes:
+    return random.Random(1).randbytes(size)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------
+
+
+def test_a_new_identity_is_at_rest_before_anybody_hears_of_it() -> None:
+    store = Counting()
+    kept = open_kept(store, config(), os.urandom)
+    assert decode_identity(store.values[IDENTITY]) == kept.identity
+    assert kept.identity.control_url == URL
+    assert kept.control_key is None
+    again = open_kept(store, config(), os.urandom)
+    assert again.identity == kept.identity
+    assert (store.opened, store.written) == (2, 1)  # nothing new, nothing written
+
+
+def test_another_control_server_enrols_the_node_anew_with_its_keys() -> None:
+    known = attrs.evolve(new_identity(os.urandom), control_url=URL, registered=True, stable_id="n1", ephemeral=False)
+    store = Counting({IDENTITY: encode_identity(known), CONTROL_KEY: encode_control(KnownControl(URL, KEY))})
+    assert open_kept(store, config(), os.urandom).control_key == KEY
+    other = open_kept(store, config(control_url="https://other.test"), os.urandom)
+    assert (other.identity.registered, other.identity.stable_id, other.control_key) == (False, "", None)
+    assert other.identity.node_key == known.node_key
+    assert other.identity.machine_key == known.machine_key
+
+
+@pytest.mark.parametrize("broken", [IDENTITY, CONTROL_KEY])
+def test_what_cannot_be_read_is_an_error_and_the_store_is_closed(broken: str) -> None:
+    store = Counting({IDENTITY: encode_identity(new_identity(os.urandom)), broken: b"{"})
+    with pytest.raises(StateError, match=broken):
+        open_kept(store, config(), os.urandom)
+    assert (store.opened, store.values[broken]) == (0, b"{")
+
+
+def test_a_lasting_node_is_not_made_ephemeral() -> None:
+    known = attrs.evolve(new_identity(os.urandom), control_url=URL, registered=True, ephemeral=False)
+    store = Counting({IDENTITY: encode_identity(known)})
+    with pytest.raises(ConfigError, match="ephemeral"):
+        open_kept(store, config(ephemeral=True), os.urandom)
+    assert store.opened == 0
+
+
+# --- ports ------------------------------------------------------------------------------------------------------
+
+
+class World(SimulatedWorld):
+    """A machine that counts what is open on it, and fails where it is told to."""
+
+    def __init__(self, fails: str = "", error: Exception | None = None) -> None:
+        super().__init__()
+        self.fails, self.error = fails, error
+        self.open_ports: list[Any] = []
+
+    def _made(self, what: str, port: Any) -> Any:
+        self.open_ports.append(port)
+        close = port.close
+
+        def count() -> None:
+            self.open_ports.remove(port)
+            close()
+
+        port.close = count
+        return port
+
+    def open_udp(self, *args: Any) -> Any:
+        if self.fails == "udp" and self.error is not None:
+            raise self.error
+        return self._made("udp", super().open_udp(*args))
+
+    def open_links(self, *args: Any, **options: Any) -> Any:
+        if self.fails == "links" and self.error is not None:
+            raise self.error
+        return self._made("links", super().open_links(*args, **options))
+
+    def entropy(self, size: int) -> bytes:
+        if self.fails == "node" and self.error is not None:
+            raise self.error
+        return super().entropy(size)
+
+
+def begin(world: World) -> Any:
+    kept = open_kept(MemoryStore(), config(), os.urandom)
+    return open_pump(config(), kept, world, Options(), Owner())
+
+
+def test_both_ports_are_open_afterwards() -> None:
+    world = World()
+    pump = begin(world)
+    assert len(world.open_ports) == 2
+    pump.close()
+    assert world.open_ports == []
+
+
+@pytest.mark.parametrize("fails", ["udp", "links", "node"])
+def test_whatever_fails_nothing_stays_open(fails: str) -> None:
+    world = World(fails, RuntimeError("no"))
+    with pytest.raises(RuntimeError):
+        begin(world)
+    assert world.open_ports == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.EADDRINUSE, "in use"), AddressInUse),
+        (OSError(errno.EACCES, "privileged"), AddressInUse),
+        (OSError(errno.EMFILE, "too many open files"), NotUp),
+        (ConfigError("proxy="), ConfigError),
+        (ValueError("a bug"), NotUp),
+    ],
+)
+def test_every_failure_is_an_error_that_an_application_can_catch(error: Exception, expected: type[Exception]) -> None:
+    with pytest.raises((OSError, ValueError, ConfigError)) as raised:
+        begin(World("udp", error))
+    assert type(as_error(raised.value)) is expected
+
+
+def test_a_node_whose_beginning_fails_says_so_and_begins_later() -> None:
+    """The same handle, through `up`."""
+    house = House()
+    a = house.handle("a")
+    machine = house.world.machine("a")
+    open_links = machine.open_links
+    machine.open_links = lambda *_, **__: 1 / 0  # type: ignore[assignment, method-assign]
+    error = house.failure(a.up(10))
+    assert isinstance(error, NotUp)
+    assert "ZeroDivisionError" in str(error)
+    assert a.state == "failed"
+    assert house.host.users == 1
+    machine.open_links = open_links  # type: ignore[method-assign]
+    house.finish(a.up(10))
+    assert a.state == "running"
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verifies", [True, False])
+def test_control_is_told_whether_certificates_say_who_it_is(verifies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verifies:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    kept = open_kept(MemoryStore(), config(), os.urandom)
+    pump = open_pump(config(), kept, SimulatedWorld(), Options(ssl_context=context), Owner())
+    assert pump.node.control._server_key.verified is verifies

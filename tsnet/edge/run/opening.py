@@ -1,0 +1,142 @@
+"""How a node begins: its saved state is read, its ports are opened. Afterwards all of it is there, or nothing is.
+
+Not here: when a node begins (`handle`), what the saved bytes mean (`engine.saved`), where they rest (`io.place`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from tsnet.config import Config
+from tsnet.edge.io.log import log
+from tsnet.edge.io.place import load
+from tsnet.edge.io.private import reason_of
+from tsnet.edge.io.store import Store
+from tsnet.edge.io.world import UdpPort, World
+from tsnet.edge.run.pump import Pump
+from tsnet.engine.facts import Fact
+from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
+from tsnet.engine.node import Node
+from tsnet.engine.saved import CONTROL_KEY, IDENTITY, decode_control, decode_identity, encode_identity
+from tsnet.errors import AddressInUse, Error, NotUp
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tsnet.base.keys import MachineKey
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+@attrs.frozen
+class Options:
+    """What of a server's options concerns the edge alone.
+
+    on_login_url: called in the node's thread, must not block; whether somebody will see to that URL.
+    """
+
+    ssl_context: ssl.SSLContext | None = None
+    proxy: str | None = None
+    on_login_url: Callable[[str], bool] | None = None
+    hostinfo: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Kept:
+    """What the store holds of a node. control_key: of the control server that is configured, if it is known."""
+
+    identity: Identity
+    control_key: MachineKey | None
+
+
+class Owner(Protocol):
+    """Who runs a pump."""
+
+    def on_facts(self, found: list[Fact]) -> None: ...
+
+    def crashed(self, error: Exception) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+def open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
+    """Open the store and read it; a new identity is written before anybody hears of it. It is closed again on error.
+
+    Blocks as long as the store does. Raises StateError, StateLocked, ConfigError, and what an application's store does.
+    """
+    store.open()
+    try:
+        kept = load(store, IDENTITY, decode_identity)
+        identity = for_control(kept or new_identity(entropy), config.control_url)
+        identity = attrs.evolve(identity, ephemeral=check_ephemeral(identity, config.ephemeral))
+        if identity != kept:
+            store.write(IDENTITY, encode_identity(identity))
+        known = load(store, CONTROL_KEY, decode_control)
+        is_the_same = known is not None and known.control_url == config.control_url
+        return Kept(identity, known.key if known is not None and is_the_same else None)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            store.close()
+        raise
+
+
+def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: Owner) -> Pump:
+    """A node and its ports, to be turned from now on. Raises Error or OSError, and nothing stays open then."""
+    pump: Pump | None = None
+
+    def mark() -> None:
+        if pump is not None:
+            pump.mark()
+
+    with ExitStack() as undo:
+        udp = _open_udp(world, config.port, mark)
+        undo.callback(udp.close)
+        links = world.open_links(mark, ssl_context=options.ssl_context, proxy=options.proxy)
+        undo.callback(links.close)
+        node = Node(
+            attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
+            kept.identity,
+            entropy=world.entropy,
+            now=world.clock(),
+            wall=world.wall(),
+            hostinfo=options.hostinfo,
+            control_key=kept.control_key,
+            verifies_tls=_verifies(options.ssl_context),
+        )
+        pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
+        undo.pop_all()
+        return pump
+
+
+def _open_udp(world: World, port: int, mark: Callable[[], None]) -> UdpPort:
+    try:
+        return world.open_udp(port, mark)
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise
+        raise AddressInUse(f"cannot bind UDP port {port}: {error}; choose another port= or 0") from None
+
+
+def _verifies(context: ssl.SSLContext | None) -> bool:
+    """Whether a certificate that a context accepts says who the server is."""
+    if context is None:
+        return True
+    import ssl
+
+    return context.verify_mode == ssl.CERT_REQUIRED
+
+
+def as_error(error: Exception) -> Error:
+    """The failure of a node's beginning as its application is told of it."""
+    if isinstance(error, Error):
+        return error
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return NotUp(f"the node cannot begin: {reason_of(error)}; close something, or raise the limit (ulimit -n)")
+    log.exception("a node could not begin")
+    return NotUp(f"the node could not begin by an internal error, please report it: {error!r}")

@@ -1,0 +1,131 @@
+"""What an application asks of a node: connections, listeners, datagrams, pings.
+
+`wrap` turns a pipe into what the application will hold, a stream or a real socket, while the pipe is still the node's
+thread's: an application that is interrupted then never leaves a pipe behind that nobody holds.
+
+Not here: waiting until the node runs (`handle`), the attempts themselves (`dialing`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+from tsnet.base.addresses import IPAddress
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.pipes.packets import PacketPipe
+from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.run.dialing import Attempts, DialAttempt, PingAttempt, PingResult
+from tsnet.edge.run.pump import Pump
+
+P = TypeVar("P", Pipe, ListenPipe, PacketPipe)
+T = TypeVar("T")
+BACKLOG = 128
+
+
+def itself(pipe: P) -> P:
+    """For an application that holds the pipe as it is."""
+    return pipe
+
+
+class Verbs(ABC):
+    """Every method may be called from any thread, starts the node if need be, and returns an operation.
+
+    timeout: seconds for all of it, None for no limit. Raises ConfigError and NotUp as `when_running` does; what the
+    node says is the operation's: NotOnTailnet, AddressInUse, DialTimeout, …
+    """
+
+    attempts: Attempts
+
+    @property
+    @abstractmethod
+    def pump(self) -> Pump:
+        """The running node's."""
+
+    @abstractmethod
+    def when_running(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+        """Call `begin` in the node's thread once the node runs, with the seconds that are left."""
+
+    def dial(self, host: str, port: int, timeout: float | None, wrap: Callable[[Pipe], Any] = itself) -> Operation[Any]:
+        def begin(operation: Operation[Any], left: float) -> None:
+            pump = self.pump
+            connection = pump.node.endpoints.connect(pump.node.endpoints.resolve(host), port, pump.now())
+            self.attempts.begin(
+                DialAttempt(
+                    operation, pump, connection, f"{host}:{port}", left, lambda pipe: hand_over(operation, pipe, wrap)
+                )
+            )
+
+        return self.when_running(timeout, begin)
+
+    def listen(
+        self, port: int, address: IPAddress | None, timeout: float | None, wrap: Callable[[ListenPipe], Any] = itself
+    ) -> Operation[Any]:
+        def begin(operation: Operation[Any], left: float) -> None:
+            pump = self.pump
+            pump.catch_up(pump.now())  # a port that was closed a moment ago is free
+            listener = pump.node.endpoints.listen(port, address)
+            addresses = (address,) if address is not None else pump.node.addresses
+            pipe = ListenPipe(listener, pump, tuple(map(str, addresses)), BACKLOG)
+            pump.own(listener, pipe)
+            hand_over(operation, pipe, wrap)
+
+        return self.when_running(timeout, begin)
+
+    def listen_packet(
+        self, port: int, address: IPAddress | None, timeout: float | None, wrap: Callable[[PacketPipe], Any] = itself
+    ) -> Operation[Any]:
+        def begin(operation: Operation[Any], left: float) -> None:
+            self.pump.catch_up(self.pump.now())
+            hand_over(operation, open_packets(self.pump, port, address, None), wrap)
+
+        return self.when_running(timeout, begin)
+
+    def dial_packet(
+        self, host: str, port: int, timeout: float | None, wrap: Callable[[PacketPipe], Any] = itself
+    ) -> Operation[Any]:
+        def begin(operation: Operation[Any], left: float) -> None:
+            remote = self.pump.node.endpoints.resolve(host)
+            own = self.pump.node.endpoints.address_towards(remote)
+            hand_over(operation, open_packets(self.pump, 0, own, (str(remote), port)), wrap)
+
+        return self.when_running(timeout, begin)
+
+    def ping(self, host: str, kind: str, timeout: float | None) -> Operation[PingResult]:
+        def begin(operation: Operation[PingResult], left: float) -> None:
+            address = self.pump.node.endpoints.resolve(host)
+            self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
+
+        return self.when_running(timeout, begin)
+
+
+def open_packets(pump: Pump, port: int, address: IPAddress | None, remote: tuple[str, int] | None) -> PacketPipe:
+    """A UDP endpoint's pipe. remote: the only address it will speak with, if there is one."""
+    endpoint = pump.node.endpoints.open_udp(port, address)
+    if remote is not None:
+        endpoint.connect(ip_address(remote[0]), remote[1])
+    local = (str(address if address is not None else pump.node.addresses[0]), endpoint.port)
+    pipe = PacketPipe(endpoint, pump, local, remote)
+    pump.own(endpoint, pipe)
+    return pipe
+
+
+def hand_over(operation: Operation[T], pipe: P, wrap: Callable[[P], T]) -> None:
+    """Give the application what it will hold. If nobody takes it, or it cannot be made, the pipe is let go."""
+    try:
+        held = wrap(pipe)
+    except BaseException:
+        let_go(pipe)
+        raise
+    operation.on_waste = let_go
+    operation.resolve(held)
+
+
+def let_go(held: object) -> None:
+    """Close what nobody holds; a connection is reset."""
+    close = getattr(held, "abort", None) or getattr(held, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,82 @@
+"""Those who wait for a node: operations that go on when it is as far, or end when their time is up.
+
+Not here: how far a node is, and which error fits (`engine.lifecycle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.run.alarms import Alarm
+from tsnet.errors import Error
+
+
+class Loop(Protocol):
+    """What is needed of the host: its alarms, and a way into its thread."""
+
+    def at(self, when: float, function: Callable[[], object]) -> Alarm: ...
+
+    def call(self, function: Callable[[], None]) -> None: ...
+
+
+@attrs.frozen
+class _Waiter:
+    """go: what happens when the wait has an end; its failure is the operation's."""
+
+    go: Callable[[], object]
+    alarm: Alarm
+
+
+class Waiting:
+    """All methods in the loop's thread. Operations that were cancelled are forgotten."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._waiters: dict[Operation[Any], _Waiter] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def add(
+        self, operation: Operation[Any], until: float, go: Callable[[], object], too_late: Callable[[], Error]
+    ) -> None:
+        """Wait for `release` until that instant; then the operation fails with what `too_late` says."""
+
+        def give_up() -> None:
+            del self._waiters[operation]
+            operation.fail(too_late())
+
+        self._waiters[operation] = _Waiter(go, self._loop.at(until, give_up))
+        operation.on_cancel = lambda: self._loop.call(lambda: self._forget(operation))
+        if operation.cancelled:
+            self._forget(operation)
+
+    def release(self) -> None:
+        """Everybody may go on."""
+        for operation, waiter in self._take():
+            if operation.done or operation.cancelled:
+                continue
+            try:
+                waiter.go()
+            except Exception as error:
+                operation.fail(error)
+
+    def fail(self, error: Error) -> None:
+        """Nobody can go on."""
+        for operation, _waiter in self._take():
+            operation.fail(error)
+
+    def _take(self) -> list[tuple[Operation[Any], _Waiter]]:
+        taken, self._waiters = self._waiters, {}
+        for waiter in taken.values():
+            waiter.alarm.cancel()
+        return list(taken.items())
+
+    def _forget(self, operation: Operation[Any]) -> None:
+        waiter = self._waiters.pop(operation, None)
+        if waiter is not None:
+            waiter.alarm.cancel()

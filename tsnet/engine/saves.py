@@ -1,0 +1,77 @@
+"""What must be at rest before something that depends on it may leave: what to save, what was saved, what to try again.
+
+    want ─► Save (a fact) ─► the edge's worker ─► answered ─► the thing itself: what depends on it may go on
+                                                     └ error ─► the newest of that key again, after a while
+
+Only the newest thing of a key is ever tried again: it holds what the older ones held.
+
+Not here: the bytes (`saved`), the store and its thread (`edge.io`), what depends on a thing (`node`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import attrs
+
+from tsnet.engine.facts import Save
+from tsnet.errors import Error
+
+RETRY_FIRST, RETRY_LAST = 1.0, 60.0
+
+
+@attrs.frozen(eq=False)
+class _Wanted:
+    value: bytes = attrs.field(repr=False)
+    thing: object
+
+
+class Saves:
+    """retry_at: when what could not be saved is tried again."""
+
+    def __init__(self) -> None:
+        self.retry_at = math.inf
+        self._tickets = itertools.count(1)
+        self._asked: dict[int, tuple[str, _Wanted]] = {}
+        self._newest: dict[str, _Wanted] = {}
+        self._pause = RETRY_FIRST
+
+    def want(self, key: str, value: bytes, thing: object) -> Save:
+        """thing: what the value says, handed back by `answered` once it is at rest."""
+        self._newest[key] = _Wanted(value, thing)
+        return self._ask(key)
+
+    def answered(self, ticket: int, error: Error | None, now: float) -> object | None:
+        """The thing that is at rest now; None if that failed, or if nobody asked."""
+        key, wanted = self._asked.pop(ticket, ("", None))
+        if wanted is None:
+            return None
+        is_newest = self._newest.get(key) is wanted
+        if error is None:
+            self._pause = RETRY_FIRST
+            if is_newest:
+                del self._newest[key]
+            return wanted.thing
+        if is_newest:
+            self.retry_at = min(self.retry_at, now + self._pause)
+            self._pause = min(self._pause * 2, RETRY_LAST)
+        return None
+
+    def tick(self, now: float) -> list[Save]:
+        """What is to be tried again now."""
+        if now < self.retry_at:
+            return []
+        self.retry_at = math.inf
+        under_way = {id(wanted) for _key, wanted in self._asked.values()}
+        return [self._ask(key) for key, wanted in self._newest.items() if id(wanted) not in under_way]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything is at rest."""
+        return not self._newest
+
+    def _ask(self, key: str) -> Save:
+        wanted, ticket = self._newest[key], next(self._tickets)
+        self._asked[ticket] = (key, wanted)
+        return Save(ticket, key, wanted.value)
