@@ -250,6 +250,15 @@ class Stack:
         mtu = self._ip.link_mtus[link] = max(mtu, ipv6.MIN_MTU)
         self._tcp.set_link_mtu(link, mtu, now)
 
+    def path_restored(self, link: Hashable, now: float) -> None:
+        """The path of this link was gone and is there again: what was lost meanwhile need not wait any more.
+
+        Each connection of the link whose retransmissions or probes of a closed window have backed off sends one
+        segment at once, or a retransmission timeout after its last; its backoff begins anew.
+        """
+        self._now = now
+        self._tcp.path_restored(link, now)
+
     def forget_link(self, link: Hashable) -> None:
         """Whoever was behind the link is gone: its connections and flows end with the error `unreachable`."""
         self._ip.link_mtus.pop(link, None)

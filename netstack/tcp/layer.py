@@ -47,6 +47,7 @@ class TcpLayer:
         "_heap",
         "_held",
         "_ip",
+        "_links",
         "_opening",
         "_ports",
         "_resets",
@@ -70,6 +71,7 @@ class TcpLayer:
         self._resets = TokenBucket(RESETS_PER_SECOND, RESET_BURST)
         self._dirty: dict[Tcb, None] = {}
         self._held: dict[Hashable, dict[Tcb, None]] = {}
+        self._links: dict[Hashable, dict[Tcb, None]] = {}  # the same connections as in `connections`, by their link
         self._heap: list[tuple[float, int, Tcb]] = []
         self._serial = 0
         self.connections: dict[bytes, Tcb] = {}
@@ -162,8 +164,15 @@ class TcpLayer:
 
     def forget_link(self, link: Hashable) -> None:
         """Whoever was behind the link is gone: nothing can be sent there, not even a RST."""
-        for tcb in [tcb for tcb in self.connections.values() if tcb.link == link]:
+        for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
+
+    def path_restored(self, link: Hashable, now: float) -> None:
+        """The path was gone and is there again: what waited for it is due, and no packet was too long for it."""
+        for tcb in self._links.get(link, ()):
+            if timers.path_restored(tcb, now):
+                self.set_mtu(tcb, self._ip.path_mtu(tcb.remote, now, link))
+                self._arm(tcb)
 
     def refuse(self, local: bytes, local_port: int, remote: bytes, remote_port: int) -> None:
         """Somebody with authority over the peer turned our SYN down; an open connection is not theirs to end."""
@@ -253,10 +262,9 @@ class TcpLayer:
 
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
         """The link carries packets of `mtu` bytes from now on."""
-        for tcb in self.connections.values():
-            if tcb.link == link:
-                tcb.interface_mtu = mtu
-                self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
+        for tcb in self._links.get(link, ()):
+            tcb.interface_mtu = mtu
+            self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
 
     def _resend_unpunished(self, tcb: Tcb) -> None:
         too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
@@ -396,6 +404,7 @@ class TcpLayer:
 
     def _forget(self, tcb: Tcb) -> None:
         self.connections.pop(tcb.key, None)
+        self._leave_link(tcb)
         listener = self._opening.pop(tcb, None)
         if listener is not None:
             listener.settled(tcb)
@@ -405,6 +414,13 @@ class TcpLayer:
         tcb.armed_for = math.inf
         for name in TIMERS:
             setattr(tcb, name, math.inf)
+
+    def _leave_link(self, tcb: Tcb) -> None:
+        others = self._links.get(tcb.link)
+        if others is not None:
+            others.pop(tcb, None)
+            if not others:
+                del self._links[tcb.link]
 
     def _reset(self, tcb: Tcb, seq: int, flags: int, now: float) -> None:
         stamps = tcp.timestamp_options(tcb.stamp(now), tcb.ts_recent) if tcb.ts_ok else b""
@@ -441,6 +457,7 @@ class TcpLayer:
             settings=self.settings,
         )
         self.connections[tcb.key] = tcb
+        self._links.setdefault(link, {})[tcb] = None
         self.touch(tcb)
         return tcb
 

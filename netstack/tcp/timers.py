@@ -12,7 +12,11 @@
 
 Probes are empty segments at snd_una - 1: the peer must answer, whatever its window.
 
-Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), RFC 1122 §4.2.3.5; counts of Linux.
+Retransmissions and probes of a closed window back off, because silence may mean congestion. Where the owner knows that
+it meant a path that was gone, `path_restored` takes that back.
+
+Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), RFC 1122 §4.2.3.5; counts of Linux;
+RFC 6069 for what follows when a path comes back.
 """
 
 from __future__ import annotations
@@ -56,6 +60,30 @@ def expire(layer: Owner, tcb: Tcb, now: float) -> None:
 def start_keepalive(tcb: Tcb, now: float) -> None:
     tcb.heard_time = now
     tcb.keepalive_at = now + tcb.keepalive[0] if tcb.keepalive is not None else math.inf
+
+
+def path_restored(tcb: Tcb, now: float) -> bool:
+    """The path was gone and is there again. Whether that has moved a timer.
+
+    What was sent meanwhile was lost without any congestion, so that neither its timer's backoff nor the count of its
+    retries says anything about the path that is there now. Both begin anew: what has waited for one RTO since it was
+    sent last is due now, one segment of each connection, and the rest of what is lost follows its acknowledgement, in
+    slow start. The user's timeout goes on. A connection that nobody waits for (closed by the application, or half
+    open) keeps its count, lest paths that come and go keep it for ever.
+    """
+    awaited = not tcb.orphaned and tcb.state != states.SYN_RECEIVED
+    if tcb.retries and tcb.scoreboard.segments:
+        tcb.rtt.backoff = 0
+        tcb.retries = 0 if awaited else tcb.retries
+        tcb.rto_at = min(tcb.rto_at, max(now, tcb.scoreboard.segments[0].sent_time + tcb.rtt.rto))
+        return True
+    if tcb.persist_backoff and tcb.persist_at < math.inf:
+        probed_time = tcb.persist_at - _persist_interval(tcb)
+        tcb.persist_backoff = 0
+        tcb.probes = 0 if awaited else tcb.probes
+        tcb.persist_at = min(tcb.persist_at, max(now, probed_time + tcb.rtt.rto))
+        return True
+    return False
 
 
 def _probe_tail(tcb: Tcb, now: float) -> None:
@@ -125,9 +153,14 @@ def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
     tcb.probes += 1
     tcb.persist_backoff += 1
     tcb.probe_now = True
-    tcb.persist_at = now + min(tcb.rtt.rto * (1 << min(tcb.persist_backoff, 16)), MAX_RTO)
+    tcb.persist_at = now + _persist_interval(tcb)
     if tcb.user_timeout is not None:
         tcb.persist_at = min(tcb.persist_at, tcb.stalled_time + tcb.user_timeout)
+
+
+def _persist_interval(tcb: Tcb) -> float:
+    """From one probe of a closed window to the next."""
+    return min(tcb.rtt.rto * (1 << min(tcb.persist_backoff, 16)), MAX_RTO)
 
 
 def _keepalive(layer: Owner, tcb: Tcb, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Two engines on a hand clock, each the other's only peer, with a wire each way: fixed UDP endpoints, no relay.
+"""Two engines on a hand clock, each the other's only peer, with a wire each way: fixed UDP endpoints, or a relay.
 
     pair = Pair()
     pair.run(until=lambda: listener.readable)
@@ -18,7 +18,7 @@ import attrs
 
 from tests.clock import Clock
 from tests.wire import Wire
-from tsnet.base.addresses import Destination, UdpAddress
+from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.engine.engine import Engine
@@ -27,6 +27,7 @@ from tsnet.netmap.model import FilterRule, NetMap, Node, PortRange
 
 UNIX_TIME = 1_700_000_000.0
 ALLOW_ALL = (FilterRule(("*",), (model.Destination("*", PortRange(0, 65535)),)),)
+REGION = 900
 MAX_STEPS = 5000
 BUDGET = 256 * 1024
 
@@ -60,7 +61,7 @@ class Side:
     def __init__(self, own: Node, now: float) -> None:
         name = own.name.partition(".")[0]
         self.node = own
-        self.address = own.endpoints[0]
+        self.address: Destination = own.endpoints[0] if own.is_wireguard_only else DerpAddress(own.home_region, own.key)
         self.engine = Engine(
             NodePrivateKey(secret(name)),
             DiscoPrivateKey(secret(f"disco {name}")),
@@ -74,11 +75,23 @@ class Side:
 
 
 class Pair:
-    """`a` is node 1, `b` is node 2. Marks are saved at once, unless `saves_marks` of a side is False."""
+    """`a` is node 1, `b` is node 2. Marks are saved at once, unless `saves_marks` of a side is False.
 
-    def __init__(self, *, seed: int = 0, loss: float = 0.0, reorder: float = 0.0, duplicate: float = 0.0) -> None:
+    relayed: they are at home at the relay of REGION, of whose connections the test tells the engines.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        loss: float = 0.0,
+        reorder: float = 0.0,
+        duplicate: float = 0.0,
+        relayed: bool = False,
+    ) -> None:
         self.clock = Clock()
-        self.nodes = node(1, "a"), node(2, "b")
+        home = {"is_wireguard_only": False, "home_region": REGION} if relayed else {}
+        self.nodes = node(1, "a", **home), node(2, "b", **home)
         self.a, self.b = (Side(own, self.clock.now) for own in self.nodes)
         self.wires = {
             side.address: Wire[bytes](seed + index, loss=loss, reorder=reorder, duplicate=duplicate)
@@ -100,7 +113,7 @@ class Pair:
             for destination, datagrams in side.engine.transmit(self.now, BUDGET):
                 side.sent += [(destination, datagram) for datagram in datagrams]
                 for datagram in datagrams:
-                    if isinstance(destination, UdpAddress) and destination in self.wires:
+                    if destination in self.wires:
                         self.wires[destination].send(datagram, self.now)
             mark = side.engine.take_mark()
             if mark is not None and side.saves_marks:

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, UNIX_TIME, Pair, netmap
+from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair, netmap
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
@@ -260,6 +260,82 @@ def test_room_of_another_path_is_another_matter() -> None:
 
 
 # --- the end ----------------------------------------------------------------------------------------------------
+
+
+# --- a relay that comes back ------------------------------------------------------------------------------------
+
+
+def lose_everything(pair: Pair, lost: bool) -> None:
+    for wire in pair.wires.values():
+        wire.loss = 1.0 if lost else 0.0
+
+
+def in_an_outage(seconds: float) -> tuple[Pair, Any, bytearray]:
+    """b sends a 100,000 bytes to a by their relay, which has lost everything for so long and does so no more."""
+    pair = Pair(relayed=True)
+    for side in pair.sides:
+        side.engine.relay_connected(REGION, pair.now)
+    client, server = connected(pair)
+    received = bytearray()
+    client.write(bytes(100_000), pair.now)
+    pair.run(seconds=0.03)
+    lose_everything(pair, True)
+    pair.run(seconds=seconds)
+    lose_everything(pair, False)
+    received += server.read()
+    assert len(received) < 50_000
+    return pair, server, received
+
+
+def until_all_is_received(pair: Pair, server: Any, received: bytearray) -> float:
+    began = pair.now
+
+    def whole() -> bool:
+        received.extend(server.read())
+        return len(received) == 100_000
+
+    pair.reach(whole)
+    return pair.now - began
+
+
+@pytest.mark.parametrize("seconds", [10, 118, 300])
+def test_what_waits_behind_a_relay_is_sent_again_when_it_connects(seconds: float) -> None:
+    pair, server, received = in_an_outage(seconds)
+    for side in pair.sides:
+        side.engine.relay_connected(REGION, pair.now)
+    assert until_all_is_received(pair, server, received) < 1.0
+
+
+@pytest.mark.parametrize("seconds", [30, 118])
+def test_who_is_told_nothing_goes_on_with_the_new_session(seconds: float) -> None:
+    """Only the receiver's relay was gone. The sender makes handshakes meanwhile, every five seconds."""
+    pair, server, received = in_an_outage(seconds)
+    pair.a.engine.relay_connected(REGION, pair.now)
+    assert until_all_is_received(pair, server, received) < 6.0
+
+
+def test_a_relay_of_another_region_restores_nothing() -> None:
+    pair, _, _ = in_an_outage(118)
+    before = [len(side.sent) for side in pair.sides]
+    for side in pair.sides:
+        side.engine.relay_connected(REGION + 1, pair.now)
+        side.engine.transmit(pair.now, BUDGET)
+    assert [len(side.sent) for side in pair.sides] == before
+
+
+@pytest.mark.parametrize("away", [0.1, 3.0, 20.0, 60.0])
+def test_a_dial_goes_on_when_the_relay_connects(away: float) -> None:
+    pair = Pair(relayed=True)
+    pair.a.engine.relay_connected(REGION, pair.now)
+    listener = pair.a.engine.stack.listen(80)
+    lose_everything(pair, True)
+    pair.b.engine.stack.connect(A4, 80, pair.now, link=pair.nodes[0].key)
+    pair.run(seconds=away)
+    lose_everything(pair, False)
+    pair.b.engine.relay_connected(REGION, pair.now)
+    began = pair.now
+    pair.reach(lambda: listener.readable)
+    assert pair.now - began < 0.2
 
 
 def test_quiet_once_the_peer_has_acknowledged_everything() -> None:

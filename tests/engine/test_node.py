@@ -457,6 +457,42 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
     assert list(a.health) == ["relay region 900 says: overloaded"]
     house.world.cut(house.tailnet._ports[1])  # a new connection begins without a complaint
     house.until(lambda: a.health == (), 5)
+@pytest.mark.parametrize("seconds", [20, 118])
+def test_a_stream_goes_on_at_once_when_a_relay_that_had_lost_everything_is_replaced(seconds: float) -> None:
+    lost = False
+    house = House(mangle=lambda source, target, packets: [] if lost else packets)
+    a, b = house.up("a"), house.up("b")
+    pipe, accepted, _ = house.connect(b, a)
+    lost = True
+    assert pipe.give(bytes(100_000)) == 100_000
+    house.run(seconds)
+    lost = False
+    house.tailnet.restart_derp()
+    house.until(lambda: not b.node.relays.clients[900].is_connected)
+    house.until(lambda: all(node.node.relays.clients[900].is_connected for node in (a, b)))
+    received = bytearray()
+
+    def whole() -> bool:
+        received.extend(accepted.take(100_000) or b"")
+        return len(received) == 100_000
+
+    house.until(whole, 1.5)
+
+
+@pytest.mark.parametrize("away", [2, 5, 20])
+def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(away: float) -> None:
+    """Initiations have waited in the relay's client. The peer answers the first and refuses those behind it."""
+    house = House(seed=3)
+    a, b = house.up("a"), house.up("b")
+    house.finish(a.listen(80, None, 5))
+    assert b.node.netmap is not None
+    house.world.cut(b.node.netmap.derp_map.regions[900].nodes[0].derp_port, down=away)
+    house.run(0.5)
+    dial = b.dial("a", 80, 60)
+    house.until(lambda: all(node.node.relays.clients[900].is_connected for node in (a, b)))
+    back = house.now
+    house.finish(dial)
+    assert house.now - back < 0.2
 
 
 def test_a_home_is_told_to_control_once_it_is_known() -> None:

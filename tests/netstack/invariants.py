@@ -30,6 +30,9 @@ def watch(pair: Pair) -> None:
 def check_stack(stack: Stack) -> None:
     held = sum(tcb.charged for tcb in stack._tcp.connections.values())
     assert stack._tcp.memory.held == held
+    by_link = {tcb: link for link, tcbs in stack._tcp._links.items() for tcb in tcbs}
+    assert by_link == {tcb: tcb.link for tcb in stack._tcp.connections.values()}
+    assert all(stack._tcp._links.values())
 
 
 def check(tcb: Tcb) -> None:

@@ -231,6 +231,30 @@ def test_a_path_does_not_make_initiations_that_the_responder_refuses(pair: Pair)
     assert not pair.b.device.dropped
 
 
+def test_over_a_restored_path_the_next_initiation_keeps_off_those_that_waited_below(pair: Pair) -> None:
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 4)
+    pair.drop = lambda sender, datagram: False
+    waited = pair.sent(pair.a, "initiation")
+    pair.inject(pair.b, pair.a.address, *waited)
+    pair.turn(pair.b)
+    pair.a.device.path_restored(pair.b.key, pair.now)
+    start = pair.now
+    pair.run(start + 0.2)
+    assert pair.b.device.dropped == {"initiation too soon": len(waited) - 1}
+    assert after(start, pair.times(pair.a, "initiation"))[-1] == pytest.approx(0.025)
+    assert pair.b.received == [DATA]
+
+
+def test_a_restored_path_changes_nothing_for_a_peer_that_waits_for_nothing(pair: Pair) -> None:
+    pair.establish()
+    before = snapshot(pair.a.device)
+    pair.a.device.path_restored(pair.b.key, pair.now)
+    assert snapshot(pair.a.device) == before
+    assert pair.a.device.deadline() > pair.now
+
+
 def test_a_path_changes_nothing_for_a_peer_that_waits_for_nothing(pair: Pair) -> None:
     pair.establish()
     pair.a.device.path_gained(pair.b.key, pair.now)

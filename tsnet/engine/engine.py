@@ -141,9 +141,15 @@ class Engine:
         self.device.set_wall_offset(wall_offset, now)
 
     def relay_connected(self, region: int, now: float) -> None:
-        """Peers behind that relay can be reached: handshakes that wait go out at once."""
+        """Peers behind that relay can be reached: what waits for them is sent now, and not when its timer comes."""
         for key in self.paths.connected(region, now):
             self.device.path_gained(key, now)
+            self.stack.path_restored(key, now)
+        for key in self._talking:
+            destination = self.paths.route(key)
+            if type(destination) is DerpAddress and destination.region == region:
+                self.device.path_restored(key, now)
+                self.stack.path_restored(key, now)
 
     # --- room -----------------------------------------------------------------------------------------------
 
@@ -223,6 +229,7 @@ class Engine:
                 self.paths.authenticated(fact.key, fact.source, now)
             elif type(fact) is Established:
                 self._advertise(fact.key, now)
+                self.stack.path_restored(fact.key, now)  # it may have lost its path, or itself, until now
             elif type(fact) is MarkMoved:
                 self.timestamp_mark, self._mark_moved = fact.timestamp_mark, True
 

@@ -150,6 +150,10 @@ class Device:
         """The peer can be reached now (at all, or anew): a handshake that waits goes out at once."""
         self._call(key, Peer.path_gained, now)
 
+    def path_restored(self, key: NodeKey, now: float) -> None:
+        """The way to the peer was gone and is there again: as `path_gained`, but behind what may wait below."""
+        self._call(key, Peer.path_restored, now)
+
     def send_keepalive(self, key: NodeKey, now: float) -> None:
         """An empty packet; a handshake if there is no session."""
         self._call(key, Peer.send_keepalive, now)

@@ -44,6 +44,8 @@ from tsnet.wireguard.session import Session
 from tsnet.wireguard.timers import TIMERS, Timers
 
 _KEEPALIVE = (b"",)
+_NEXT_INITIATION = INITIATION_GAP + 0.005
+"""After the one before: as soon as the responder takes it."""
 
 
 @attrs.frozen
@@ -206,7 +208,14 @@ class Peer:
         """What was sent before went nowhere: a handshake that waits starts over."""
         if self.timers.is_initiating:
             self.timers.series_ended()
-            self.timers.retransmit_at = max(now, self.handshake_sent_at + INITIATION_GAP + 0.005)
+            self.timers.retransmit_at = max(now, self.handshake_sent_at + _NEXT_INITIATION)
+
+    def path_restored(self, now: float) -> None:
+        """Initiations may have waited below, and go out before ours: the responder answers the first, which we have
+        forgotten, and refuses what comes right behind it."""
+        self.path_gained(now)
+        if self.timers.is_initiating:
+            self.timers.retransmit_at = max(self.timers.retransmit_at, now + _NEXT_INITIATION)
 
     def session_lost(self, now: float) -> None:
         """It sends by a session that we do not have: we have restarted under our key, and it does not know.

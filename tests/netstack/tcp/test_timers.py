@@ -414,3 +414,187 @@ def test_a_tail_probe_waits_for_what_was_sent_last() -> None:
     assert (probe.seq, peer.connection.info().retries) == (1 + 1208, 0)
     rto_at = peer.connection._tcb.rto_at
     assert rto_at == pytest.approx(peer.now + peer.connection.info().rto)
+
+
+# a path that was gone -------------------------------------------------------------------------------------------
+
+
+def silent(seconds: float, *, size: int = 100, **options: float) -> Peer:
+    """So many bytes wait, or have been sent for nothing, for so long; a timeout begins at 0.3 s."""
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    if "user_timeout" in options:
+        peer.connection.set_user_timeout(options["user_timeout"], peer.now)
+    peer.connection.write(bytes(size), peer.now)
+    peer.wait(seconds)
+    return peer
+
+
+def restored(peer: Peer, link: str = "peer") -> list[tuple[str, int, int]]:
+    peer.stack.path_restored(link, peer.now)
+    return [(seen.flags, seen.seq, seen.size) for seen in peer.take()]
+
+
+def test_a_restored_path_gets_the_first_segment_at_once_and_the_backoff_begins_anew() -> None:
+    """RFC 6069: what was lost to the path and not to congestion makes nothing wait."""
+    peer = silent(118)
+    assert peer.stack.deadline() > peer.now + 30
+    assert restored(peer) == [("PA", 1, 100)]
+    assert instants(peer, 3) == pytest.approx([0.6, 1.8, 4.2])
+
+
+def test_the_rest_follows_the_acknowledgement_of_the_first() -> None:
+    peer = silent(118, size=100_000)
+    assert sum(size for _, _, size in restored(peer)) == 1208
+    for _ in range(20):
+        peer.clock.advance(0.1)
+        peer.send("A")
+        peer.take()
+    assert peer.received == 100_001
+    assert peer.connection.info().in_flight == 0
+
+
+def test_without_a_word_of_it_the_next_segment_waits_for_its_timer() -> None:
+    peer = silent(118)
+    assert restored(peer, "another") == []
+    began = peer.now
+    peer.next()
+    assert peer.now > began + 30
+
+
+def test_a_path_that_comes_and_goes_gets_a_segment_each_timeout_and_no_more() -> None:
+    peer = silent(118)
+    seen = []
+    for _ in range(100):
+        seen += restored(peer)
+        peer.clock.advance(0.01)
+    assert seen == [("PA", 1, 100)] * 4  # in a second, of 0.3 s each
+
+
+def test_what_has_not_backed_off_is_left_alone() -> None:
+    peer = Peer()
+    peer.connect(rtt=0.1)
+    peer.connection.write(b"data", peer.now)
+    peer.take()
+    before = peer.stack.deadline()
+    assert restored(peer) == []
+    assert peer.stack.deadline() == before
+    peer.wait(118)
+    peer.send("A")
+    assert restored(peer) == []
+    assert peer.wait(1000) == []
+
+
+def test_full_segments_that_were_lost_to_the_path_were_not_too_long_for_it() -> None:
+    """After four timeouts the stack tries smaller ones; here that said nothing of what the path carries."""
+    peer = silent(118, size=5000)
+    assert peer.connection.info().mss == 972
+    restored(peer)
+    assert peer.connection.info().mss == 1208
+
+
+@pytest.mark.parametrize("flags", ["S", "SA"])
+def test_a_syn_goes_again_at_once(flags: str) -> None:
+    peer = Peer()
+    if flags == "S":
+        peer.dial()
+    else:
+        peer.stack.listen(8080)
+        peer.port, peer.their_port = 5000, 8080
+        peer.send("S", seq=0, options=peer.syn_options())
+    peer.wait(8)
+    assert restored(peer) == [(flags, 0, 0)]
+    began = peer.now
+    peer.next()
+    assert peer.now - began == pytest.approx(2.0)
+
+
+def test_a_handshake_over_a_restored_path_leaves_no_mark_on_the_window() -> None:
+    peer, undisturbed = Peer(), Peer()
+    undisturbed.connect()
+    peer.dial()
+    peer.wait(20)
+    restored(peer)
+    peer.answer()
+    peer.take()
+    assert peer.connection.connected
+    assert peer.connection._tcb.congestion.cwnd == undisturbed.connection._tcb.congestion.cwnd
+
+
+def test_a_closed_window_is_probed_again_at_once() -> None:
+    peer = closed_window()
+    peer.wait(118)
+    assert restored(peer) == [("A", 0, 0)]
+    assert restored(peer) == []
+    assert instants(peer, 3) == pytest.approx([0.3, 0.9, 2.1])
+
+
+def test_the_users_timeout_goes_on() -> None:
+    peer = silent(90, user_timeout=100.0)
+    assert restored(peer) != []
+    peer.wait(9.9)
+    assert peer.connection.error is None
+    peer.wait(0.2)
+    assert peer.connection.error == "timeout"
+
+
+def test_patience_begins_anew_with_the_path() -> None:
+    peer = silent(900)
+    assert peer.connection.info().retries > 10
+    restored(peer)
+    assert peer.connection.info().retries == 1
+    assert len(peer.wait(3000)) == 14
+    assert peer.connection.error == "timeout"
+
+
+@pytest.mark.parametrize("holder", ["closed", "half open"])
+def test_nobody_waits_for_ever_by_a_path_that_comes_and_goes(holder: str) -> None:
+    if holder == "closed":
+        peer = silent(0)
+        peer.connection.close(peer.now)
+    else:
+        peer = Peer()
+        peer.stack.listen(8080)
+        peer.port, peer.their_port = 5000, 8080
+        peer.send("S", seq=0, options=peer.syn_options())
+    for _ in range(20):
+        peer.wait(10)
+        restored(peer)
+    assert not peer.stack.connections
+
+
+def test_a_held_link_makes_nothing_until_it_is_released() -> None:
+    peer = silent(118)
+    peer.stack.hold("peer")
+    assert restored(peer) == []
+    assert peer.stack.deadline() > peer.now
+    peer.stack.release("peer")
+    assert [(seen.seq, seen.size) for seen in peer.take()] == [(1, 100)]
+
+
+def test_a_restored_path_costs_what_its_own_connections_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer()
+    for link in ("a", "b", "b"):
+        peer.stack.connect(peer.ours, peer.port, peer.now, link=link)
+    looked: list[object] = []
+    monkeypatch.setattr(timers, "path_restored", lambda tcb, now: looked.append(tcb.link))
+    for link in ("a", "b", "c"):
+        peer.stack.path_restored(link, peer.now)
+    assert looked == ["a", "b", "b"]
+
+
+def test_two_stacks_go_on_within_a_few_round_trips_of_an_outage() -> None:
+    pair = Pair()
+    client, server = pair.connected()
+    client.write(bytes(200_000), pair.now)
+    received = bytearray()
+    pair.on_turn = lambda now: received.extend(server.read())
+    pair.run(seconds=0.02)
+    pair.to_b.loss = pair.to_a.loss = 1.0
+    pair.run(seconds=118)
+    pair.to_b.loss = pair.to_a.loss = 0.0
+    assert len(received) < 200_000
+    pair.a.path_restored("b", pair.now)
+    began = pair.now
+    pair.run(until=lambda: len(received) == 200_000)
+    assert pair.now - began < 0.3
