@@ -289,6 +289,24 @@ def test_after_a_full_drain_nothing_is_due() -> None:
     raise AssertionError("the deadline stays due")
 
 
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_the_patience_of_a_close_is_over_once(ephemeral: bool) -> None:
+    """A stream that nobody answers keeps the node from being quiet: it waits, and does not turn without end."""
+    house = House()
+    a, b = house.up("a", ephemeral=ephemeral), house.up("b")
+    dialled, _, _ = house.connect(a, b)
+    b.node.shut(house.now)
+    house.host.pumps.remove(b.pump)
+    dialled.give(b"nobody hears it")
+    house.run(0.5)
+    a.node.begin_close(house.now, 1.0)
+    a.pump.mark()
+    turns = a.pump.turns
+    house.run(1.5)
+    assert not a.node.is_closed
+    assert a.pump.turns - turns < 50
+
+
 def test_the_relay_restarts_and_the_node_is_reachable_again() -> None:
     house = House()
     a, b = house.up("a"), house.up("b")

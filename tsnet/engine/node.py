@@ -248,7 +248,7 @@ class Node:
             self.engine.deadline(),
             self.relays.deadline(),
             self.home.deadline(),
-            self._leave_at,
+            math.inf if self._left else self._leave_at,
             self._saves.retry_at,
         )
 
