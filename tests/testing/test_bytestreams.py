@@ -228,6 +228,48 @@ def test_a_cut_while_a_dial_is_under_way() -> None:
     assert scene.told["client"] == [Closed(LINK, "refused")]
 
 
+def test_a_silent_listener_says_and_hears_nothing() -> None:
+    scene = Scene()
+    scene.connect()
+    scene.links.apply(Data(LINK, b"under way"))
+    scene.listener.apply(Data(scene.accepted.link, b"under way"))
+    scene.links.flush()
+    scene.listener.flush()
+    scene.listener.is_silent = True
+    scene.links.apply(Data(LINK, b"later"))
+    scene.links.apply(Data(LINK, bytes(WRITE_LIMIT)))
+    scene.run()
+    assert [type(event) for event in scene.told["server"]] == [Accepted]
+    assert scene.told["client"] == [Opened(LINK), Full(LINK)]
+    scene.links.apply(Close(LINK))
+    scene.run()
+    assert [type(event) for event in scene.told["server"]] == [Accepted]
+
+
+def test_a_dial_to_a_silent_listener_runs_into_its_timeout() -> None:
+    scene = Scene()
+    scene.listener.is_silent = True
+    scene.links.apply(Open(LINK, ("server",), 443, timeout=7.0))
+    scene.run()
+    assert scene.told == {"client": [Closed(LINK, "timeout")], "server": []}
+    assert scene.world.clock() == START + 7.0
+
+
+def test_the_links_of_a_listener_that_was_silent_end_with_its_cut() -> None:
+    scene = Scene()
+    scene.connect()
+    scene.listener.is_silent = True
+    scene.links.apply(Data(LINK, b"lost"))
+    scene.run()
+    scene.listener.is_silent = False
+    scene.listener.cut()
+    scene.run()
+    assert scene.told["client"][1:] == [Closed(LINK, "reset")]
+    scene.links.apply(Open(Link("test", "", 2), ("server",), 443))
+    scene.run()
+    assert scene.told["client"][2:] == [Opened(Link("test", "", 2))]
+
+
 def test_a_closed_listener_ends_its_links_and_frees_its_port() -> None:
     scene = Scene()
     scene.connect()

@@ -1,4 +1,5 @@
-"""Simulated byte streams: dialled and accepted links, joined by queues with latency. Nothing is lost but by `cut`.
+"""Simulated byte streams: dialled and accepted links, joined by queues with latency. Nothing is lost but by `cut` and
+while a listener `is_silent`.
 
     SimulatedLinks ── Open ──(latency)──> SimulatedListener: Accepted ──(latency)──> Opened
                    ── Data, flush ──(latency)──> Received at the other end
@@ -64,6 +65,11 @@ class End:
         """Bytes handed over that have not arrived."""
         self.is_full = False
 
+    @property
+    def is_silenced(self) -> bool:
+        """Whether nothing passes between the two ends, because the listener's does not speak."""
+        return self.port.is_silent or (self.other is not None and self.other.port.is_silent)
+
 
 class SimulatedPort:
     """What dialled and accepted links share."""
@@ -72,6 +78,7 @@ class SimulatedPort:
         self.machine = machine
         self.ends: dict[Link, End] = {}
         self.is_open = True
+        self.is_silent = False
         self._on_ready = on_ready
         self._wire = wire
         self._timeline = timeline
@@ -133,6 +140,8 @@ class SimulatedPort:
         self.later(lambda: self._arrive(end, other, data))
 
     def _arrive(self, end: End, other: End, data: bytes) -> None:
+        if end.is_silenced:
+            return  # nobody acknowledges it: what was handed over stays pending
         end.pending -= len(data)
         if other.port.ends.get(other.link) is other:
             other.port.tell(Received(other.link, data), data)
@@ -151,7 +160,7 @@ class SimulatedPort:
         if end is not None:
             self._flush(end)
             other = end.other
-            if other is not None:
+            if other is not None and not end.is_silenced:
                 self.later(lambda: other.port.end(other, "eof"))
 
     def end(self, end: End, reason: str) -> None:
@@ -179,11 +188,15 @@ class SimulatedLinks(SimulatedPort):
             self.later(lambda: self.end(end, reason), 2.0 if reason == "refused" else 0.0)
             return
         rounds = 1.0 if effect.tls is None else 3.0
-        self.later(lambda: self._arrive_at(listener, end), rounds)
+        give_up_at = self._timeline.now + effect.timeout
+        self.later(lambda: self._arrive_at(listener, end, give_up_at), rounds)
 
-    def _arrive_at(self, listener: SimulatedListener, end: End) -> None:
+    def _arrive_at(self, listener: SimulatedListener, end: End, give_up_at: float) -> None:
         if self.ends.get(end.link) is not end:
             return  # closed meanwhile
+        if listener.is_silent:
+            self._timeline.at(give_up_at, lambda: self.end(end, "timeout"))
+            return
         if not listener.takes:
             self.later(lambda: self.end(end, "refused"))
             return
@@ -196,7 +209,11 @@ class SimulatedLinks(SimulatedPort):
 
 
 class SimulatedListener(SimulatedPort):
-    """The `ListenPort` of a machine. `cut` is what its links see of a restart."""
+    """The `ListenPort` of a machine. `cut` is what its links see of a restart.
+
+    is_silent: as if its machine had lost power. What is sent to it or by it is lost, dials run into their timeout, and
+    no end of a link hears of the other's. Whoever sets it back lets `cut` tell the links that they are gone.
+    """
 
     def __init__(
         self,
