@@ -1,5 +1,6 @@
-"""Simulated byte streams: dialled and accepted links, joined by queues with latency. Nothing is lost but by `cut` and
-while a listener `is_silent`.
+"""Simulated byte streams: dialled and accepted links, joined by queues with latency, and what a listener does to them.
+
+Nothing is lost but by a listener's `cut`, and while it `is_silent`.
 
     SimulatedLinks ── Open ──(latency)──> SimulatedListener: Accepted ──(latency)──> Opened
                    ── Data, flush ──(latency)──> Received at the other end
