@@ -296,7 +296,7 @@ def test_the_patience_of_a_close_is_over_once(ephemeral: bool) -> None:
     a, b = house.up("a", ephemeral=ephemeral), house.up("b")
     dialled, _, _ = house.connect(a, b)
     b.node.shut(house.now)
-    house.host.pumps.remove(b.pump)
+    house.host.remove(b.pump)
     dialled.give(b"nobody hears it")
     house.run(0.5)
     a.node.begin_close(house.now, 1.0)
@@ -327,11 +327,11 @@ def refuse_relays(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     """From now on every link to a relay ends so, as it would at a bad certificate."""
     arrive = SimulatedLinks._arrive_at
 
-    def refuse(links: SimulatedLinks, listener: SimulatedListener, end: End) -> None:
-        if end.link[0] == "derp":
+    def refuse(links: SimulatedLinks, listener: SimulatedListener, end: End, give_up_at: float) -> None:
+        if end.link.room == "derp":
             links.end(end, reason)
         else:
-            arrive(links, listener, end)
+            arrive(links, listener, end, give_up_at)
 
     monkeypatch.setattr(SimulatedLinks, "_arrive_at", refuse)
 
