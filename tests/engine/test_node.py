@@ -475,6 +475,8 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
     assert list(a.health) == ["relay region 900 says: overloaded"]
     house.world.cut(house.tailnet._ports[1])  # a new connection begins without a complaint
     house.until(lambda: a.health == (), 5)
+
+
 @pytest.mark.parametrize("seconds", [20, 118])
 def test_a_stream_goes_on_at_once_when_a_relay_that_had_lost_everything_is_replaced(seconds: float) -> None:
     lost = False

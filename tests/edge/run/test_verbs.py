@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -89,3 +91,17 @@ def test_what_is_made_too_late_is_let_go() -> None:
     made: Any = Connection()
     hand_over(operation, made, itself)
     assert made.calls == ["abort"]
+
+
+def test_an_operation_that_is_over_is_in_no_circle(house: House) -> None:
+    """Its value would otherwise be let go when the garbage collector comes, and not when nobody is left."""
+    a = house.up("a")
+    gc.collect()
+    gc.disable()
+    try:
+        test_a_port_that_nobody_takes_is_free_again(house)
+        left = weakref.ref(a.up(5))
+        house.run(0.1)
+        assert left() is None
+    finally:
+        gc.enable()

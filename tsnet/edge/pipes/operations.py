@@ -69,10 +69,11 @@ class Operation(Generic[T]):
                 return
             self.cancelled = True
             came = self.done and self._error is None
+            undo = self.on_cancel
         if came:
             self._waste()
-        if not self.done and self.on_cancel is not None:
-            self.on_cancel()
+        elif undo is not None:
+            undo()
 
     def _waste(self) -> None:
         """Nobody wants the value that has come."""
@@ -88,6 +89,7 @@ class Operation(Generic[T]):
             if self.done or self.cancelled:
                 return False
             self._value, self._error, self.done = value, error, True
+            self.on_cancel = None  # it holds this operation, which must go when nobody is left
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
