@@ -30,9 +30,9 @@ from tsnet.control import facts as told
 from tsnet.control.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts, tsmp
+from tsnet.engine.complaints import Complaints
 from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
-from tsnet.engine.health import Health
 from tsnet.engine.identity import Identity
 from tsnet.engine.relays import Relays
 from tsnet.engine.saved import CONTROL_KEY, IDENTITY, KnownControl, encode_control, encode_identity
@@ -69,7 +69,7 @@ class Node:
         self.netmap: NetMap | None = None
         self.whois: Whois | None = None
         self.udp_room = True
-        self.health = Health()
+        self.health = Complaints()
         self._now = now
         self._facts: list[facts.Fact] = []
         self._saves = Saves()

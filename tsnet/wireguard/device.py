@@ -60,7 +60,7 @@ from tsnet.wireguard.messages import (
     message_type,
 )
 from tsnet.wireguard.outbox import Recipient
-from tsnet.wireguard.peer import Peer, PeerStatus
+from tsnet.wireguard.peer import Peer, SessionStatus
 
 HANDSHAKES_PER_TURN = 8
 """An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms."""
@@ -158,7 +158,7 @@ class Device:
         """An empty packet; a handshake if there is no session."""
         self._call(key, Peer.send_keepalive, now)
 
-    def status(self, key: NodeKey) -> PeerStatus | None:
+    def status(self, key: NodeKey) -> SessionStatus | None:
         peer = self._peers.get(key)
         return None if peer is None else peer.status()
 

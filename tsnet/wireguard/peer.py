@@ -49,7 +49,7 @@ _NEXT_INITIATION = INITIATION_GAP + 0.005
 
 
 @attrs.frozen
-class PeerStatus:
+class SessionStatus:
     """last_handshake: when the last session was derived, on the device's clock; None if never."""
 
     last_handshake: float | None
@@ -107,8 +107,8 @@ class Peer:
     def deadline(self) -> float:
         return self.timers.deadline()
 
-    def status(self) -> PeerStatus:
-        return PeerStatus(
+    def status(self) -> SessionStatus:
+        return SessionStatus(
             self.last_handshake,
             self.sent_bytes,
             self.received_bytes,

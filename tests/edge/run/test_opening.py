@@ -54,7 +54,7 @@ class Counting(MemoryStore):
         self.opened -= 1
 
 
-class Owner:
+class FakeOwner:
     def on_facts(self, found: list[Fact]) -> None: ...
 
     def crashed(self, error: Exception) -> None: ...
@@ -146,7 +146,7 @@ class World(SimulatedWorld):
 
 def begin(world: World) -> Any:
     kept = open_kept(MemoryStore(), config(), os.urandom)
-    return open_pump(config(), kept, world, Options(), Owner())
+    return open_pump(config(), kept, world, Options(), FakeOwner())
 
 
 def test_both_ports_are_open_afterwards() -> None:
@@ -207,5 +207,5 @@ def test_control_is_told_whether_certificates_say_who_it_is(verifies: bool, monk
     if not verifies:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     kept = open_kept(MemoryStore(), config(), os.urandom)
-    pump = open_pump(config(), kept, SimulatedWorld(), Options(ssl_context=context), Owner())
+    pump = open_pump(config(), kept, SimulatedWorld(), Options(ssl_context=context), FakeOwner())
     assert pump.node.control._server_key.verified is verifies

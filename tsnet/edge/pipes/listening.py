@@ -15,7 +15,7 @@ from tsnet.edge.pipes.waiters import Requests, Runner, Wake
 from tsnet.errors import Error, NotUp
 
 
-class Acceptor(Runner, Protocol):
+class Adopter(Runner, Protocol):
     """What a listening pipe needs of the node's thread."""
 
     def adopt(self, connection: TcpConnection) -> Pipe: ...
@@ -33,9 +33,9 @@ class ListenPipe(Requests):
         "port",
     )
 
-    _runner: Acceptor
+    _runner: Adopter
 
-    def __init__(self, listener: TcpListener, acceptor: Acceptor, addresses: tuple[str, ...], backlog: int) -> None:
+    def __init__(self, listener: TcpListener, acceptor: Adopter, addresses: tuple[str, ...], backlog: int) -> None:
         super().__init__(acceptor)
         self.listener = listener
         self.port: int = listener.port

@@ -55,7 +55,7 @@ class Kept:
     control_key: MachineKey | None
 
 
-class Owner(Protocol):
+class PumpOwner(Protocol):
     """Who runs a pump."""
 
     def on_facts(self, found: list[Fact]) -> None: ...
@@ -86,7 +86,7 @@ def open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> 
         raise
 
 
-def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: Owner) -> Pump:
+def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
     """A node and its ports, to be turned from now on. Raises Error or OSError, and nothing stays open then."""
     pump: Pump | None = None
 

@@ -17,7 +17,7 @@ MAX_MESSAGES = 8
 """Of one source; there are as many sources as regions in use, and a few."""
 
 
-class Health:
+class Complaints:
     def __init__(self) -> None:
         self._by_source: dict[str, tuple[str, ...]] = {}
 

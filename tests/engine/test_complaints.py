@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from tsnet.engine.health import MAX_MESSAGES, Health
+from tsnet.engine.complaints import MAX_MESSAGES, Complaints
 
 
-def said(health: Health) -> list[str]:
+def said(health: Complaints) -> list[str]:
     return list(health.messages)
 
 
 def test_nothing_is_wrong_at_first() -> None:
-    health = Health()
+    health = Complaints()
     assert said(health) == []
     assert not health.set("control", ())
 
 
 def test_no_source_overwrites_another_and_each_takes_its_own_away() -> None:
-    health = Health()
+    health = Complaints()
     assert health.set("relays", ["relay region 1 cannot be reached"])
     assert health.set("control", ["the clock is wrong"])
     assert said(health) == ["the clock is wrong", "relay region 1 cannot be reached"]
@@ -22,11 +22,11 @@ def test_no_source_overwrites_another_and_each_takes_its_own_away() -> None:
     assert said(health) == ["relay region 1 cannot be reached"]
     assert health.set("relays", ())
     assert said(health) == []
-    assert vars(health) == vars(Health())
+    assert vars(health) == vars(Complaints())
 
 
 def test_the_same_again_is_no_change() -> None:
-    health = Health()
+    health = Complaints()
     assert health.set("relays", ["a", "b"])
     assert not health.set("relays", ["a", "b"])
     assert health.set("relays", ["b"])
@@ -34,7 +34,7 @@ def test_the_same_again_is_no_change() -> None:
 
 
 def test_one_source_has_a_bounded_number_of_messages() -> None:
-    health = Health()
+    health = Complaints()
     health.set("relays", map(str, range(1000)))
     health.set("control", ["mine"])
     assert len(health.messages) == MAX_MESSAGES + 1
