@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import pickle
@@ -42,6 +43,30 @@ def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (server.name, server.fqdn, server.url, server.addresses) == ("", "", "", ())
         assert (server.whois("100.64.0.1"), server.resolve("a")) == (None, ())
         assert server.status().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("hostname", [5, "a b", b"x"]),
+        ("auth_key", [5, b"tskey-auth-secret"]),
+        ("control_url", [5, "ftp://x", "x"]),
+        ("state", [5, "", tsnet.Store]),
+        ("tags", ["web", 5, [5], None]),
+        ("port", ["80", -1, True, 1.5, 65_536]),
+        ("ssl_context", [5, "x"]),
+        ("proxy", ["socks5://x:1", "https://x:1", 5]),
+        ("on_auth_url", [5]),
+        ("control_key", [5, "mkey:1"]),
+        ("world", [5]),
+    ],
+)
+def test_every_option_is_checked_when_a_server_is_made(option: str, values: list[object]) -> None:
+    for kind, value in itertools.product((tsnet.Server, tsnet.AsyncServer), values):
+        options: dict[str, Any] = {"hostname": "shop", "control_url": "https://control.test", "ephemeral": True}
+        with pytest.raises(ConfigError) as raised:
+            kind(**{**options, option: value})
+        assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

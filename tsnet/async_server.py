@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
-from tsnet.config import Config, configure, seconds
+from tsnet.config import Config, check_types, configure, seconds
 from tsnet.edge.io.place import State, store_for
+from tsnet.edge.io.proxy import parse_proxy
 from tsnet.edge.io.system import hostinfo
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import scheduler, wait
@@ -105,6 +106,7 @@ class BaseServer:
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
+        check_objects(ssl_context, proxy, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         self._config: Config = configure(
             hostname,
@@ -426,6 +428,20 @@ class AsyncServer(BaseServer):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def check_objects(ssl_context: object, proxy: str | None, on_auth_url: object, world: object) -> None:
+    """Raise ConfigError for what cannot be used as that option."""
+    check_types(proxy=proxy)
+    if proxy is not None:
+        parse_proxy(proxy)
+    for name, value, verb, what in (
+        ("ssl_context", ssl_context, "wrap_bio", "an ssl.SSLContext"),
+        ("on_auth_url", on_auth_url, "__call__", "a function of the URL"),
+        ("world", world, "clock", "a World"),
+    ):
+        if value is not None and not hasattr(value, verb):
+            raise ConfigError(f"{name}= takes {what}, not {type(value).__name__}")
 
 
 def check_port(port: int) -> None:

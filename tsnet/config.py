@@ -89,6 +89,7 @@ def configure(
 
     environ: the process's environment. script: `sys.argv[0]`, for the default hostname.
     """
+    check_types(hostname=hostname, auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
     url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL)
     pinned = _control_key(control_key)
     _check_scheme(url, allow_http or pinned is not None)
@@ -109,6 +110,26 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
     )
+
+
+TEXT = (str, type(None))
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "hostname": (TEXT, "a name"),
+    "auth_key": (TEXT, "the text of an auth key"),
+    "control_url": (TEXT, "a URL"),
+    "proxy": (TEXT, "a URL"),
+    "port": ((int,), "a number from 0 to 65535"),
+    "control_key": ((*TEXT, MachineKey), "the text of control's public key"),
+}
+
+
+def check_types(**options: object) -> None:
+    """Raise ConfigError for a value that no option of that name takes. The value itself, which may be secret, is not
+    shown; what is merely true or false is taken as Python does."""
+    for name, value in options.items():
+        types, what = TYPES.get(name, ((object,), ""))
+        if not isinstance(value, types) or (isinstance(value, bool) and int in types):
+            raise ConfigError(f"{name}= takes {what}, not {type(value).__name__}")
 
 
 def seconds(timeout: float | None) -> float:
@@ -140,7 +161,10 @@ def _hostname(name: str) -> str:
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise ConfigError(f"tags= takes a list of tags: [{tags!r}]")
-    for tag in (found := tuple(sorted(set(tags)))):
+    given = tuple(tags) if isinstance(tags, Iterable) else (tags,)
+    if not all(isinstance(tag, str) for tag in given):
+        raise ConfigError('tags= takes a list of texts: ["tag:web"]')
+    for tag in (found := tuple(sorted(set(given)))):
         if not _TAG.fullmatch(tag):
             raise ConfigError(f"tag {tag!r} must look like 'tag:name' (a letter, then letters, digits, hyphens)")
     return found

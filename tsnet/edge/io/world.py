@@ -5,7 +5,7 @@
          ── listen ────────> ListenPort  the same, and Accepted
          ── wait(until) ───> blocks; runs on_ready callbacks and call_soon functions in this thread
 
-A port decides nothing: it reports what came and sends what it is given. `on_ready` says that `receive` has something
+A port reports what came and sends what it is given. `on_ready` says that `receive` has something
 to return or that there is room again; a port that is not then received from says so again at the next `wait`.
 Everything but `call_soon` belongs to the one thread that calls `wait`.
 

@@ -2,7 +2,7 @@
 
     ports.receive -> Node.receive -> pipes.service -> Node.transmit -> ports.send -> wake who can go on
 
-Synchronous and in one thread: nothing below needs a lock. It decides nothing; what to send and when is the node's.
+Synchronous and in one thread: nothing below needs a lock. What to send and when is the node's to say.
 """
 
 from __future__ import annotations
