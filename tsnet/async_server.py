@@ -34,6 +34,7 @@ from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
 from tsnet.edge.run.opening import Options
 from tsnet.errors import ConfigError, NotUp
+from tsnet.netmap.model import Node
 from tsnet.netmap.whois import Peer
 from tsnet.status import Status, peers_of
 
@@ -204,7 +205,7 @@ class BaseServer:
         node = self._self_node()
         return () if node is None else node.ips
 
-    def _self_node(self) -> Any:
+    def _self_node(self) -> Node | None:
         netmap = self._handle.netmap
         return None if netmap is None else netmap.self_node
 

@@ -23,7 +23,6 @@ from tsnet.control.transport import (
     Records,
     Responder,
     early_payload,
-    error_frame,
 )
 
 VERSION = 131
@@ -31,6 +30,11 @@ MACHINE = MachinePrivateKey(b"\x11" * 32)
 CONTROL = MachinePrivateKey(b"\x22" * 32)
 CHALLENGE = challenge_public(ChallengePrivateKey(b"\x55" * 32))
 PREFACE = b"PRI * HTTP/2.0\r\n"
+
+
+def error_frame(text: str) -> bytes:
+    """What a server may say in place of a response."""
+    return bytes([3]) + len(text).to_bytes(2, "big") + text.encode()
 
 
 def fixed(byte: int) -> bytes:

@@ -60,13 +60,6 @@ def test_a_node_is_called_as_short_as_it_resolves() -> None:
     assert [NAMES.name_of(node) for node in (SHOP, DB, SHARED)] == ["shop", "db", "db.other.example"]
 
 
-def test_addresses_lead_back_to_nodes() -> None:
-    assert NAMES.node_at(v4(2)) is DB
-    assert NAMES.node_at(IPv6Address("fd7a:115c:a1e0::1")) is SHOP
-    assert NAMES.node_at(v4(9)) is None
-
-
 def test_a_node_without_a_name_has_addresses_only() -> None:
     names = Names(NetMap(node(1, "")))
     assert names.resolve("") == ()
-    assert names.node_at(v4(1)) is not None

@@ -16,7 +16,7 @@ from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.edge.io.certificates import presented_chain, server_key_of
 from tsnet.testing import certificate
-from tsnet.testing.certificate import is_good_for, make_certificate, self_signed, server_context
+from tsnet.testing.certificate import is_good_for, make_certificate, server_context
 
 
 def presented(context: ssl.SSLContext) -> bytes:
@@ -42,7 +42,9 @@ def chain(context: ssl.SSLContext) -> list[bytes]:
 def test_it_names_hosts_and_addresses_and_is_valid_now() -> None:
     from cryptography import x509
 
-    leaf = x509.load_der_x509_certificate(presented(self_signed(["127.0.0.1", "::1", "localhost"])))
+    leaf = x509.load_der_x509_certificate(
+        presented(server_context(make_certificate(["127.0.0.1", "::1", "localhost"])))
+    )
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
     assert sorted(map(str, names.get_values_for_type(x509.IPAddress))) == ["127.0.0.1", "::1"]
@@ -53,9 +55,9 @@ def test_it_names_hosts_and_addresses_and_is_valid_now() -> None:
 def test_the_relays_key_stands_in_a_second_certificate() -> None:
     from cryptography import x509
 
-    leaf, meta = chain(self_signed(["a"], NodeKey(b"\x0b" * 32)))
+    leaf, meta = chain(server_context(make_certificate(["a"]), NodeKey(b"\x0b" * 32)))
     assert server_key_of([leaf, meta]) == b"\x0b" * 32
-    assert chain(self_signed(["a"]))[1:] == []
+    assert chain(server_context(make_certificate(["a"])))[1:] == []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # longer than X.509 allows
         certificate = x509.load_der_x509_certificate(meta)
@@ -65,7 +67,7 @@ def test_the_relays_key_stands_in_a_second_certificate() -> None:
 
 
 def test_each_has_a_key_of_its_own() -> None:
-    assert presented(self_signed(["a"])) != presented(self_signed(["a"]))
+    assert presented(server_context(make_certificate(["a"]))) != presented(server_context(make_certificate(["a"])))
 
 
 def test_the_file_in_between_is_private_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_the_file_in_between_is_private_and_gone(tmp_path: Path, monkeypatch: py
     path = certificate._write_private(b"secret")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     os.unlink(path)
-    self_signed(["a"])
+    server_context(make_certificate(["a"]))
     assert list(tmp_path.iterdir()) == []
 
 

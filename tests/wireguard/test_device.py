@@ -204,11 +204,11 @@ def test_a_budget_leaves_the_rest_due(pair: Pair) -> None:
 
 def test_peers_come_and_go(pair: Pair) -> None:
     device, b, c = pair.a.device, pair.b.key, NodeKey(b"c" * 32)
-    assert device.has_peer(b)
+    assert b in device.peers
     device.set_peers([b, c])
     assert set(device.peers) == {b, c}
     device.set_peers([c])
-    assert not device.has_peer(b)
+    assert b not in device.peers
     device.remove_peer(b)
     device.reset_peer(b, pair.now)
     device.path_gained(b, pair.now)
@@ -227,7 +227,7 @@ def test_adding_a_peer_that_is_there_keeps_its_session(pair: Pair) -> None:
 
 def test_we_are_no_peer_of_ours(pair: Pair) -> None:
     pair.a.device.add_peer(pair.a.key)
-    assert not pair.a.device.has_peer(pair.a.key)
+    assert pair.a.key not in pair.a.device.peers
     assert pair.a.device.dropped == {"own key": 1}
 
 
@@ -317,7 +317,7 @@ def test_a_waiting_handshake_goes_out_again_with_the_new_key(pair: Pair) -> None
 def test_a_peer_that_has_our_new_key_is_no_peer_any_more(pair: Pair) -> None:
     pair.a.device.set_private_key(private_key(3), pair.now)
     assert pair.a.key == pair.b.key
-    assert not pair.a.device.has_peer(pair.a.key)
+    assert pair.a.key not in pair.a.device.peers
 
 
 # --- load -------------------------------------------------------------------------------------------------------

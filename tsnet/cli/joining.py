@@ -93,7 +93,3 @@ def label(text: str) -> str:
 def forward_name(host: str, port: int) -> str:
     """The variable in which a command finds its forward: TSNET_FORWARD_DB_5432."""
     return f"TSNET_FORWARD_{re.sub('[^A-Z0-9]+', '_', host.upper()).strip('_')}_{port}"
-
-
-def bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -250,12 +250,6 @@ def early_payload(challenge: ChallengeKey) -> bytes:
     return EARLY_HEADER.pack(EARLY_MAGIC, len(document)) + document
 
 
-def error_frame(text: str) -> bytes:
-    """In place of a response: why there is none."""
-    data = text.encode()[: MAX_FRAME - _FRAME.size]
-    return _FRAME.pack(ERROR, len(data)) + data
-
-
 def _begin(version: int, control: MachineKey) -> SymmetricState:
     state = SymmetricState(PROTOCOL_NAME)
     state.mix_hash(PROLOGUE % version)

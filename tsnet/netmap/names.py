@@ -27,7 +27,6 @@ class Names:
     def __init__(self, netmap: NetMap) -> None:
         self.suffix = canonical(netmap.self_node.name).partition(".")[2]
         self._addresses: dict[str, tuple[IPAddress, ...]] = {}
-        self._nodes: dict[IPAddress, Node] = {}
         for node in chain((netmap.self_node,), netmap.peers.values()):
             self._add(node)
         for name, addresses in _records(netmap.dns.extra_records).items():
@@ -37,17 +36,11 @@ class Names:
         """All addresses of that name, v4 first as control sends them; empty if it is none of the tailnet's."""
         return self._addresses.get(canonical(name), ())
 
-    def node_at(self, address: IPAddress) -> Node | None:
-        """The node that owns the address itself, not one that routes it."""
-        return self._nodes.get(address)
-
     def name_of(self, node: Node) -> str:
         """As short as it resolves: one label within our tailnet, the full name for a node shared into it."""
         return self._short(canonical(node.name)) or canonical(node.name)
 
     def _add(self, node: Node) -> None:
-        for address in node.ips:
-            self._nodes.setdefault(address, node)
         full = canonical(node.name)
         if not full:
             return

@@ -32,11 +32,6 @@ LIFETIME = datetime.timedelta(days=3650)
 """Before and after now: nobody renews it, and clocks differ."""
 
 
-def self_signed(names: Iterable[str], relay_key: NodeKey | None = None) -> ssl.SSLContext:
-    """A server context whose certificate names these hosts and IP addresses. relay_key: for the meta certificate."""
-    return server_context(make_certificate(names), relay_key)
-
-
 def make_certificate(names: Iterable[str]) -> str:
     """A new key and its certificate, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())

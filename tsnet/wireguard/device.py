@@ -110,9 +110,6 @@ class Device:
     def peers(self) -> Iterable[NodeKey]:
         return self._peers.keys()
 
-    def has_peer(self, key: NodeKey) -> bool:
-        return key in self._peers
-
     def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
         """Cheap; a peer that is there stays as it is. persistent_keepalive: seconds; its first one is due at once."""
         if key == self.public_key:

@@ -236,10 +236,6 @@ class UdpSockets:
         self._v6 = self._halves[1] if len(self._halves) > 1 else None
 
     @property
-    def has_v6(self) -> bool:
-        return self._v6 is not None
-
-    @property
     def has_room(self) -> bool:
         return all(half.has_room for half in self._halves)
 
