@@ -297,7 +297,9 @@ def test_what_the_next_start_costs_an_ephemeral_node(tmp_path: Path, kept: bool)
             for machine in ("first", "second"):
                 async with virtual.server("job", state=state, world=virtual.world.machine(machine)) as node:
                     assert node.name == "job"
-                    ids.add(node._self_node().stable_id)
+                    itself = node._self_node()
+                    assert itself is not None
+                    ids.add(itself.stable_id)
             assert len(ids) == 2
             options: dict[str, Any] = {"state": tmp_path / "one-off" if kept else None}
             options["auth_key"] = virtual.tailnet.create_auth_key(reusable=False)
