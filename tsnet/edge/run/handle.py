@@ -12,7 +12,6 @@ Not here: bytes (`pipes`), the loop (`host`), what is asked of a running node (`
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +25,7 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.pipes.unbuffered import UnbufferedPipe
+from tsnet.edge.run import process_end
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.host import Host
 from tsnet.edge.run.opening import Kept, Options, as_error, open_kept, open_pump
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from tsnet.netmap.whois import Whois
 
 T = TypeVar("T")
-EXIT_TIMEOUT = 2.0
-_running: set[Handle] = set()
-"""Those that would be left behind if the process ended now."""
 
 
 class Handle(Verbs):
@@ -62,7 +59,8 @@ class Handle(Verbs):
         self._life = Lifecycle(config.hostname, config.control_url)
         self._pump: Pump | None = None
         self._saver: Saver | None = None
-        self._opening = False
+        self._opening: object = None
+        """The reading of the store that is under way."""
         self.reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
@@ -116,31 +114,35 @@ class Handle(Verbs):
         if self._pump is not None:  # it is there, and control has refused it: perhaps no longer
             self._pump.node.retry(self._pump.now())
             self._pump.mark()
-        elif not self._opening:
-            self._opening = True
+        elif self._opening is None:
+            self._opening = opening = object()
             world, config, store = self.world, self.config, self._store
             try:
-                run_job(world, lambda: open_kept(store, config, world.entropy), self._opened)
+                run_job(
+                    world, lambda: open_kept(store, config, world.entropy), lambda kept: self._opened(kept, opening)
+                )
             except Exception as error:
-                self._opened(error)
+                self._opened(error, opening)
 
-    def _opened(self, kept: Kept | Exception) -> None:
+    def _opened(self, kept: Kept | Exception, opening: object) -> None:
         """The store was read, in a thread of its own, or could not be."""
-        self._opening = False
+        if self._opening is not opening:  # the node was closed meanwhile, or lost its thread
+            if not isinstance(kept, Exception):
+                self._store.close()
+            return
+        self._opening = None
         if isinstance(kept, Exception):
             self._gone(as_error(kept))
             return
         self._saver = Saver(self._store, self.host.call, in_thread=not self.world.is_virtual)
-        if self._life.is_over or not self.host.holds(self):
-            self._gone(NotUp("the node was closed"))
-            return
         try:
             self._pump = open_pump(self.config, kept, self.world, self._options, self)
         except Exception as error:
             self._gone(as_error(error))
             return
         self.host.add(self._pump)
-        _running.add(self)
+        if self.host.own_thread:
+            process_end.add(self)
 
     @property
     def _waiting_for(self) -> str:
@@ -222,7 +224,7 @@ class Handle(Verbs):
         """Nothing of the node is left: whoever waits is told, and a later `up` begins anew, unless it was closed."""
         pump, self._pump = self._pump, None
         saver, self._saver = self._saver, None
-        self._opening = False
+        self._opening = None
         self._life.told(News.LOST, error)
         if pump is not None:
             self.host.remove(pump)
@@ -232,7 +234,7 @@ class Handle(Verbs):
         self.attempts.fail(error)
         self._settle()
         self.reports.end()
-        _running.discard(self)
+        process_end.remove(self)
         self.host.release(self)
         closing, self._closing = self._closing, []
         for operation in closing:
@@ -313,13 +315,3 @@ class Handle(Verbs):
     def _check_process(self) -> None:
         if self.host.forked:
             raise NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
-
-
-def close_all() -> None:
-    """At the end of the process: what its program did not close. In silence, within a bounded time."""
-    closing = [handle.close(EXIT_TIMEOUT) for handle in tuple(_running) if handle.host.own_thread]
-    for operation in closing:
-        operation.wait(EXIT_TIMEOUT)
-
-
-atexit.register(close_all)
