@@ -28,7 +28,7 @@ class PeerStatus:
 
 @attrs.frozen
 class Status:
-    """state: "stopped", "starting", "needs-login", "running", "failed", "closed"."""
+    """state: "stopped", "starting", "needs-login", "running", "expired", "failed", "closing", "closed"."""
 
     state: str
     hostname: str
