@@ -89,6 +89,17 @@ def test_the_end_of_a_command(
     assert capsys.readouterr() == ("", said)
 
 
+def test_ctrl_c_before_the_command_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsnet.cli.command.parse", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         ending(monkeypatch, ZeroDivisionError())

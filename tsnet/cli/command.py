@@ -22,7 +22,14 @@ Adder = Callable[[argparse.ArgumentParser], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # however early, while modules are still imported, say
+        return 130
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
     from tsnet.cli import console
     from tsnet.cli.signals import Terminated, raising_terminated
     from tsnet.errors import ConfigError, Error
@@ -33,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = importlib.import_module(f"tsnet.cli.{options.command}").run(options)
             sys.stdout.flush()
             return code
-    except KeyboardInterrupt:
-        return 130
     except Terminated as end:
         return end.exit_code
     except BrokenPipeError:  # the reader of our stdout has gone; nothing must be flushed to it at exit

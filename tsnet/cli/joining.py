@@ -21,10 +21,13 @@ from tsnet.cli.signals import undisturbed
 from tsnet.errors import ConfigError
 from tsnet.server import Server
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds. Headscale answers a registration after one, then the logout; a CI job that is cancelled has about seven."""
+
 
 @contextmanager
 def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iterator[Server]:
-    """The node, up; it leaves at the end, whatever brings that about.
+    """The node, up; it leaves at the end, whatever brings that about, within `CLOSE_TIMEOUT`.
 
     name: its hostname unless the options or TS_HOSTNAME say. passing: gone afterwards, if nobody says where to keep it.
     """
@@ -35,7 +38,7 @@ def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iter
         yield node
     finally:
         with undisturbed():
-            node.close()
+            node.close(timeout=CLOSE_TIMEOUT)
 
 
 def server(options: Namespace, *, name: str = "", passing: bool = False) -> Server:
