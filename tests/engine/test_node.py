@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.pair import netmap, node, secret
 from tests.house import House
-from tsnet.base.keys import NodePrivateKey
+from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.config import configure
 from tsnet.control import facts as told
@@ -100,6 +100,16 @@ def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> Non
     ):
         some._told(told.NetMapChanged(netmap(A, *peers)), NOW)
         assert [type(fact) for fact in some.take_facts()] == [*expected, facts.NetMapChanged]
+
+
+@pytest.mark.parametrize(("pinned", "why"), [(False, "its certificate says"), (True, "control_key= names it")])
+def test_a_new_key_of_control_is_told_with_the_reason_why_it_is_taken(pinned: bool, why: str) -> None:
+    key, before = MachineKey(bytes([1]) * 32), MachineKey(bytes([2]) * 32)
+    some = bare(control_key=str(key)) if pinned else bare()
+    some._told(told.NewControlKey(key, before), NOW)
+    [notice] = [fact for fact in some.take_facts() if isinstance(fact, facts.Notice)]
+    assert why in notice.text
+    assert notice.text.index(str(key)) < notice.text.index(str(before))
 
 
 # --- names and addresses ----------------------------------------------------------------------------------------

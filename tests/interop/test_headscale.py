@@ -23,7 +23,7 @@ import tsnet
 from tests.interop.harness import ours
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.headscale import DERP_REGION, Headscale
-from tests.interop.harness.ours import is_online, peer_of, serve_echo, serve_http, until
+from tests.interop.harness.ours import follow, is_online, peer_of, serve_echo, serve_http, until
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 from tsnet.edge.io.store import MemoryStore
@@ -339,18 +339,6 @@ def test_one_key_in_two_nodes(lab: Lab) -> None:
         copy = MemoryStore(store.values)
         with lab.node("twin", state=copy):
             until(lambda: told, 20)
-
-
-def follow(node: tsnet.Server, kind: type[Any]) -> list[Any]:
-    """The events of one kind from now on, as they come."""
-    found: list[Any] = []
-    events = node.events()
-
-    def read() -> None:
-        found.extend(event for event in events if isinstance(event, kind))
-
-    threading.Thread(target=read, daemon=True, name="events").start()
-    return found
 
 
 # --- what Headscale's own tests ask -----------------------------------------------------------------------------

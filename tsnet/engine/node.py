@@ -478,9 +478,10 @@ def _expired(config: Config) -> KeyExpired:
 
 
 def _new_control_key(config: Config, key: MachineKey, before: MachineKey) -> str:
+    why = "its certificate says that it is the same server" if config.control_key is None else "control_key= names it"
     return (
-        f"control at {config.control_url} has another key than before, and its certificate says that it is the same "
-        f"server: {key} is remembered in place of {before}"
+        f"control at {config.control_url} has another key than before, and {why}: "
+        f"{key} is remembered in place of {before}"
     )
 
 

@@ -64,6 +64,18 @@ def is_online(server: Server, name: str) -> bool:
     return found is not None and bool(found.online)
 
 
+def follow(server: Server, kind: type[Any]) -> list[Any]:
+    """The events of one kind from now on, as they come."""
+    found: list[Any] = []
+    events = server.events()
+
+    def read() -> None:
+        found.extend(event for event in events if isinstance(event, kind))
+
+    threading.Thread(target=read, daemon=True, name="events").start()
+    return found
+
+
 def log_out(server: Server) -> None:
     """What `tailscale logout` says to control, by a node that is not ephemeral; the node is then closed."""
     handle = server._handle
