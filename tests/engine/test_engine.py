@@ -364,6 +364,20 @@ def test_suspended_sessions_are_made_anew() -> None:
     assert 1 in {datagram[0] for _, datagram in pair.b.sent[sent:]}
 
 
+def test_peers_that_had_dropped_our_sessions_meet_us_anew_at_once() -> None:
+    """They did while our key was expired; without a word of it the old session would go on for 15 s."""
+    pair = Pair()
+    connected(pair)
+    expired = attrs.evolve(pair.nodes[1], expired=True)
+    pair.a.engine.apply(netmap(pair.nodes[0], expired), pair.now)
+    pair.run(seconds=30)
+    pair.a.engine.apply(netmap(*pair.nodes), pair.now)
+    pair.b.engine.sessions_lost(pair.now)
+    echo = pair.b.engine.stack.ping(A4)
+    echo.send(pair.now, 1, bytes(8))
+    pair.reach(lambda: echo.readable, 1)
+
+
 def test_a_handshake_waits_until_its_mark_is_saved_which_is_asked_for_until_then() -> None:
     pair = Pair()
     pair.b.saves_marks = False

@@ -177,6 +177,15 @@ def test_an_expired_key_stops_new_work_and_a_new_one_starts_it() -> None:
     some.endpoints.listen(80, None)
 
 
+def test_an_extended_key_meets_every_peer_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, lost = running(), list[float]()
+    monkeypatch.setattr(some.engine, "sessions_lost", lost.append)
+    some._told(told.KeyExpired(), NOW)
+    assert lost == []
+    some._told(told.KeyExtended(), NOW + 5)
+    assert lost == [NOW + 5]
+
+
 def test_with_an_expired_key_the_first_netmap_is_no_start_until_it_is_extended() -> None:
     some = bare()
     some._told(told.KeyExpired(), NOW)

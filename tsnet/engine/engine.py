@@ -127,6 +127,10 @@ class Engine:
     def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
         self.device.set_private_key(node_key, now)
 
+    def sessions_lost(self, now: float) -> None:
+        """Peers have dropped our sessions while our key was expired: the next packet to each makes a new one."""
+        self.device.suspended(now)
+
     def take_mark(self) -> float | None:
         """The time stamps' mark, each time that it must be saved; None otherwise. Ask after `transmit`."""
         moved, self._mark_moved = self._mark_moved, False

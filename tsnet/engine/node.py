@@ -392,9 +392,9 @@ class Node:
                     self._runs, self._is_refused = False, True
                 self._facts.append(facts.Problem(error, fatal))
             case _:
-                self._told_of_keys(fact)
+                self._told_of_keys(fact, now)
 
-    def _told_of_keys(self, fact: told.Fact) -> None:
+    def _told_of_keys(self, fact: told.Fact, now: float) -> None:
         match fact:
             case told.LoggedIn(user):
                 self._is_refused = False
@@ -410,6 +410,7 @@ class Node:
                 self.endpoints.refusal = error = _expired(self.config)
                 self._facts += [facts.Problem(error, fatal=False), facts.Expired(error)]
             case told.KeyExtended():
+                self.engine.sessions_lost(now)
                 self._is_valid_again()
             case told.ControlKey(key):
                 self._remember_control(key)

@@ -32,6 +32,8 @@ BASE_DOMAIN = "lab.example"
 class Headscale:
     """Entering it starts it; `stop`, `kill` and `start` may follow in any order, its database stays."""
 
+    _names = ("127.0.0.1", "::1", "localhost")
+
     def __init__(
         self,
         scene: Scene,
@@ -96,7 +98,7 @@ class Headscale:
             "logtail": {"enabled": False},
         }
         if self.ca:
-            certificate, key = self.ca.leaf("127.0.0.1", "::1", "localhost")
+            certificate, key = self.ca.leaf(*self._names)
             settings |= {"tls_cert_path": str(certificate), "tls_key_path": str(key)}
         return settings
 
@@ -135,6 +137,12 @@ class Headscale:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def present(self, days: tuple[float, float]) -> None:
+        """Restart it with another certificate, which is good from the first to the second of these days from now."""
+        assert self.ca is not None
+        self.ca.leaf(*self._names, days=days)
+        self.restart()
 
     def __enter__(self) -> Self:
         self.start()
