@@ -40,6 +40,15 @@ ENDINGS = {signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGINT: (130, -signal.
 EACH, LATEST = 20, 3.0
 SERVERS = 40
 SIDE_BY_SIDE = 5
+LIBRARY = """
+import pathlib, sys, threading, tsnet
+try:
+    with tsnet.Server(sys.argv[1], ephemeral=True):
+        pathlib.Path(sys.argv[2]).touch()
+        threading.Event().wait(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
 
 
 @attrs.define
@@ -63,16 +72,15 @@ class Lab:
         log = self.headscale.process.log_path.read_text(errors="replace")
         return re.search(rf"node has connected.* node\.name={name} ", log) is not None
 
-    def run(self, name: str, *command: str, log: str = "") -> Process:
-        """`tsnet run -- COMMAND`, with nothing of ours in its environment but where to join."""
+    def python(self, *arguments: str, log: str) -> Process:
+        """With nothing of ours in its environment but where to join."""
         environment = {
             "TS_CONTROL_URL": self.headscale.url,
             "TS_AUTHKEY": self.key,
             "TS_DEBUG_USE_DERP_HTTP": "1",
             "PYTHONPATH": str(Path(tsnet.__file__).parents[1]),
         }
-        ours = [sys.executable, "-m", "tsnet", "run", "--hostname", name, "--"]
-        return self.scene.run(log or name, [*ours, *command], environment=environment)
+        return self.scene.run(log, [sys.executable, *arguments], environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +119,7 @@ def pause(seconds: float) -> None:
 
 
 def end(lab: Lab, name: str, by: signal.Signals, moment: float) -> Ended:
-    process = lab.run(name, "sleep", "60")
+    process = lab.python("-m", "tsnet", "run", "--hostname", name, "--", "sleep", "60", log=name)
     pause(moment)
     os.kill(process.pid, by)
     begun = time.monotonic()
@@ -167,19 +175,24 @@ def test_servers_closed_at_any_moment_leave_nothing(lab: Lab) -> None:
     assert lab.left("api") == set()
 
 
-def test_two_runs_of_one_name_side_by_side(lab: Lab) -> None:
+@pytest.mark.parametrize("program", ["command", "library"])
+def test_two_ephemeral_nodes_of_one_name_side_by_side(lab: Lab, program: str) -> None:
     """Each is a node of its own, and neither leaves a file in the user's state directory."""
-    marks = [lab.scene.folder / f"up{number}" for number in range(2)]
-    wait = 'touch "$0"; exec sleep 60'
-    runs = [lab.run("twin", "sh", "-c", wait, str(mark), log=mark.name) for mark in marks]
-    for process, mark in zip(runs, marks, strict=True):
-        process.wait_until(mark.exists, "up, its command running", 30)
-    names = {str(node["given_name"]) for node in lab.headscale.nodes() if node["name"] == "twin"}
+    name = f"twin-{program}"
+    marks = [lab.scene.folder / f"{name}-{number}-is-up" for number in range(2)]
+    if program == "command":
+        run = ["run", "--ephemeral", "--hostname", name, "--", "sh", "-c", 'touch "$0"; exec sleep 60']
+        twins = [lab.python("-m", "tsnet", *run, str(mark), log=mark.name) for mark in marks]
+    else:
+        twins = [lab.python("-c", LIBRARY, name, str(mark), log=mark.name) for mark in marks]
+    for process, mark in zip(twins, marks, strict=True):
+        process.wait_until(mark.exists, "up", 30)
+    names = {str(node["given_name"]) for node in lab.headscale.nodes() if node["name"] == name}
     assert len(names) == 2
-    assert "twin" in names
-    for process in runs:
-        os.kill(process.pid, signal.SIGTERM)
-    assert [process.popen.wait(20) for process in runs] == [143, 143]
+    assert name in names
+    for process in twins:
+        os.kill(process.pid, signal.SIGINT)
+    assert [process.popen.wait(20) for process in twins] == [130, 130]
     assert lab.left("twin") == set()
     home = Path(lab.scene.environment()["HOME"])
     assert [path for path in home.rglob("*") if "tsnet" in path.name] == []

@@ -6,6 +6,7 @@ testcontrol lives in 2020 and gives every key a welcome; what is refused and by 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -25,7 +26,7 @@ from tests.interop.harness.lines import PeerError
 from tests.interop.harness.ours import drain, exchange, peer_of, serve_echo, serve_http, serve_once, until
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
-from tests.interop.harness.testcontrol import Derper, TestControl, Tls
+from tests.interop.harness.testcontrol import DERP_REGION, Derper, TestControl, Tls
 from tsnet.edge.io.store import MemoryStore
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -269,12 +270,14 @@ def test_derper_over_tls(scene: Scene, tls: Tls) -> None:
             assert json.loads(lab.go.get("http://ours/").body)["name"] == "go"
 
 
-def test_derper_whose_certificate_does_not_fit(scene: Scene) -> None:
-    """The node runs, says what is wrong with its relay, and is not reachable."""
+def test_derper_whose_certificate_does_not_fit(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """The node runs and is not reachable; the reason is in its health, in one warning, and in what fails for it."""
+    reason = rf"relay region {DERP_REGION} .*certificate"
     with play(scene, "ca") as lab:
-        stranger = lab.node("stranger", ssl_context=ssl.create_default_context())
-        with stranger:
-            with pytest.raises(tsnet.UpTimeout):
-                stranger.reachable(timeout=1)
-            with pytest.raises(tsnet.DialTimeout):
+        with lab.node("stranger", ssl_context=ssl.create_default_context()) as stranger:
+            with pytest.raises(tsnet.UpTimeout, match=reason):
+                stranger.reachable(timeout=3)  # several attempts of its
+            with pytest.raises(tsnet.DialTimeout, match=reason):
                 stranger.dial("go", 80, timeout=0.5)
+            assert [text for text in stranger.status().health if re.search(reason, text)]
+        assert len([record for record in caplog.records if re.search(reason, record.getMessage())]) == 1
