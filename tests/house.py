@@ -25,6 +25,16 @@ T = TypeVar("T")
 PATIENCE = 120.0
 
 
+class Eager(Handle):
+    """A handle whose operations begin at once, as if somebody waited for each."""
+
+    def when_running(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+        return super().when_running(timeout, begin).begin()
+
+    def close(self, timeout: float | None) -> Operation[None]:
+        return super().close(timeout).begin()
+
+
 class House:
     """One embedded tailnet in a simulated world; every node has a machine of its own."""
 
@@ -52,7 +62,7 @@ class House:
         key = self.tailnet.auth_key if auth_key is None else auth_key
         config = configure(name, environ={}, script="", auth_key=key or None, **settings)
         world: Any = self.world.machine(name)
-        return Handle(config, self.host, store or MemoryStore(), options or Options(), world)
+        return Eager(config, self.host, store or MemoryStore(), options or Options(), world)
 
     def up(self, name: str, **options: Any) -> Handle:
         """A node that can be reached."""
@@ -76,6 +86,7 @@ class House:
             self.host.step(limit)
 
     def finish(self, operation: Operation[T]) -> T:
+        operation.begin()
         self.until(lambda: operation.done)
         return operation.outcome()
 

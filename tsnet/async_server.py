@@ -268,10 +268,11 @@ class AsyncServer(BaseServer):
         import anyio
 
         limit, begun = min(seconds(timeout), LONGEST_CLOSE), anyio.current_time()
-        servings, self._servings = self._servings, []
         with anyio.CancelScope(shield=True):
-            for serving in servings:
+            for serving in tuple(self._servings):
                 await serving.aclose(max(0.0, begun + limit / 2 - anyio.current_time()))
+                with contextlib.suppress(ValueError):  # another task closes, too
+                    self._servings.remove(serving)
             with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
                 await self._wait(self._handle.close, max(0.1, begun + limit - anyio.current_time()))
 
@@ -397,11 +398,16 @@ class AsyncServer(BaseServer):
         self._call_soon = scheduler()
         host = self._handle.host
         operation = begin(*arguments)
-        if not host.own_thread and host.users:
-            from tsnet.edge.run.caller_loop import start_driver
+        try:
+            operation.begin()
+            if not host.own_thread and host.users:
+                from tsnet.edge.run.caller_loop import start_driver
 
-            start_driver(host)
-        return await wait(operation)
+                start_driver(host)
+            return await wait(operation)
+        except BaseException:
+            operation.cancel()
+            raise
 
     def _stream(self, pipe: Any) -> Stream:
         from tsnet.streams import Stream

@@ -31,7 +31,6 @@ from tsnet.async_server import (
 from tsnet.config import seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
-from tsnet.errors import NotUp
 
 if TYPE_CHECKING:
     import httpx
@@ -59,13 +58,21 @@ class Server(BaseServer):
         self._handle.reachable(timeout).result()
 
     def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
-        """Leave. Idempotent, never fails, bounded by the timeout."""
+        """Leave. Idempotent, never fails, bounded by the timeout.
+
+        An interrupted call (Ctrl-C) goes on in the background; another one waits for it. In the node's own thread,
+        where a `__del__` may be run, it begins and is not waited for.
+        """
         limit, begun = min(seconds(timeout), LONGEST_CLOSE), time.monotonic()
-        servings, self._servings = self._servings, []
-        for serving in servings:
-            serving.close(max(0.0, begun + limit / 2 - time.monotonic()))
-        with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
-            self._handle.close(max(0.1, begun + limit - time.monotonic())).result()
+        may_wait = not self._handle.host.is_here()
+        try:
+            for serving in tuple(self._servings):
+                serving.close(max(0.0, begun + limit / 2 - time.monotonic()) if may_wait else 0.0)
+                with contextlib.suppress(ValueError):  # another thread closes, too
+                    self._servings.remove(serving)
+        finally:
+            closing = self._handle.close(max(0.1, begun + limit - time.monotonic())).begin()
+        closing.wait()
 
     def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""

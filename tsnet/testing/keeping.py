@@ -12,7 +12,6 @@ Not here: what a snapshot is (`tsnet.control.snapshot`), files (`tsnet.edge.io.d
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable
@@ -20,12 +19,11 @@ from collections.abc import Callable
 from tsnet.base.malformed import MalformedError
 from tsnet.control.snapshot import Snapshot, decode, encode
 from tsnet.control.tailnet import TailnetState
+from tsnet.edge.io.log import log
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.workers import Workers
 from tsnet.edge.io.world import World
 from tsnet.errors import Error, StateError
-
-log = logging.getLogger("tsnet")
 
 KEY = "tailnet"
 EVERY = 1.0
@@ -156,8 +154,10 @@ class Keeper:
         waiting, self._waiting = self._waiting, []
 
         def finish() -> None:
-            error = self._write(revision, snapshot)
-            self._store.close()
+            try:
+                error = self._write(revision, snapshot)
+            finally:
+                self._store.close()
             for each in (*(one for _revision, one in waiting), told):
                 each(error)
 
@@ -165,7 +165,10 @@ class Keeper:
             finish()
         else:
             self._workers.close()
-            threading.Thread(target=finish, name="tsnet-worker", daemon=True).start()
+            try:
+                threading.Thread(target=finish, name="tsnet-worker", daemon=True).start()
+            except RuntimeError:  # no thread can be had
+                finish()
 
     def crash(self, error: Exception) -> None:
         """A turn failed: nothing more is kept, and nobody may be promised anything."""

@@ -16,9 +16,9 @@ Not here: a simulated world (`simulated`), the pytest fixture (`plugin`), how th
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from tsnet.control.tailnet import Refusal, TailnetState
 from tsnet.derp.server import Relay
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
+from tsnet.edge.io.log import log
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import ListenPort, World
 from tsnet.edge.pipes.operations import Operation, wait
@@ -45,8 +46,6 @@ from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 from tsnet.testing.keeping import KEY, Keeper, load
-
-log = logging.getLogger("tsnet")
 
 T = TypeVar("T")
 REGION = 900
@@ -130,14 +129,28 @@ class Tailnet:
     # --- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen. Raises OSError if an address cannot be bound, StateError if `state` cannot be used."""
-        self._begin(self._open).result()
+        """Listen. Raises OSError if an address cannot be bound, StateError if `state` cannot be used.
+
+        An interrupted call (Ctrl-C) leaves nothing behind. Raises NotUp in the nodes' own thread, which cannot wait.
+        """
+        if self._host.is_here():
+            raise NotUp("the nodes' own thread cannot wait for a Tailnet: start it in another one")
+        beginning = self._begin(self._open)
+        try:
+            beginning.result()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """End every connection and free the ports. Idempotent. Raises StateError if the state cannot be saved."""
-        if self._running:
-            self._running = False
-            self._end().result()
+        """End every connection and free the ports. Idempotent. Raises StateError if the state cannot be saved.
+
+        An interrupted call goes on in the background, as does one in the nodes' own thread.
+        """
+        closing = self._end()
+        if closing is not None and not self._host.is_here():
+            closing.wait()
+            closing.outcome()
 
     def __enter__(self) -> Tailnet:
         self.start()
@@ -147,21 +160,31 @@ class Tailnet:
         self.close()
 
     async def __aenter__(self) -> Tailnet:
-        await self._await(self._begin(self._open))
+        beginning = self._begin(self._open)
+        try:
+            await self._await(beginning)
+        except BaseException:
+            await self._aclose()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._running:
-            self._running = False
-            await self._await(self._end())
+        await self._aclose()
+
+    async def _aclose(self) -> None:
+        import anyio
+
+        closing = self._end()
+        if closing is not None:
+            with anyio.CancelScope(shield=True):
+                await self._await(closing)
 
     def _begin(self, function: Callable[[], None]) -> Operation[None]:
         if self._running:
             raise ConfigError("this Tailnet runs already")
-        self._take_state()
-        self._running = True
         try:
-            self._host.acquire(self._tenant)
+            self._running = True
+            self._take_state()
         except BaseException:
             self._running = False
             self._leave_state()
@@ -171,11 +194,12 @@ class Tailnet:
             def failed(error: BaseException) -> None:
                 self._stop_servers()
                 self._leave_state()
+                self._host.release(self._tenant)
                 operation.fail(error)
 
             self._run_kept(function, operation.resolve, failed)
 
-        return self._host.begin(begin)
+        return self._host.operation(begin, self._tenant, acquire=True)
 
     def _open(self) -> None:
         if self._store is not None:
@@ -187,16 +211,28 @@ class Tailnet:
         self._start_control()
         self._choose_auth_key()
 
-    def _end(self) -> Operation[None]:
+    def _end(self) -> Operation[None] | None:
+        """An end that has begun; None if there is nothing to wait for."""
+        if not self._running:
+            return None
+        if not self._host.holds(self._tenant):  # it has not begun, or its thread is gone
+            self._lost()
+            return None
+
         def end(operation: Operation[None]) -> None:
+            def ended(error: Error | None = None) -> None:
+                self._host.release(self._tenant)
+                operation.resolve(None) if error is None else operation.fail(error)
+
             keeper = self._keeper
             self._stop_servers()
             if keeper is None:
-                operation.resolve(None)
+                self._leave_state()
+                ended()
             else:
-                keeper.close(lambda error: operation.resolve(None) if error is None else operation.fail(error))
+                keeper.close(lambda error: self._host.call(lambda: ended(error)))
 
-        return self._host.begin(end)
+        return self._host.operation(end, self._tenant).begin()
 
     def _lost(self) -> None:
         """The host's thread has died, and the servers with it."""
@@ -205,11 +241,11 @@ class Tailnet:
         self._leave_state()
 
     def _stop_servers(self) -> None:
-        for pump in (self._keeper, self._control, self._relay, self._stun):
-            self._stop(pump)
-        self._keeper = self._control = self._relay = self._stun = None
-        self._running = False
-        self._host.release(self._tenant)
+        with ExitStack() as last_comes_first:  # whatever another one raises
+            for pump in (self._stun, self._relay, self._control, self._keeper):
+                last_comes_first.callback(self._stop, pump)
+            self._keeper = self._control = self._relay = self._stun = None
+            self._running = False
 
     def _stop(self, pump: ServerPump | StunPump | Keeper | None) -> None:
         if pump is not None and self._host.remove(pump) and not isinstance(pump, Keeper):
@@ -472,14 +508,16 @@ class Tailnet:
                 if self._control is not None and self._state.generation != generation:
                     self._control.mark()
 
-        if not self._host.own_thread:
+        if not self._host.own_thread or self._host.is_here():
             before = self._state.revision
-            value = act()  # the caller's loop is the one
+            value = act()  # the caller's loop is the one, or its thread
             if self._keeper is not None and self._state.revision != before:
                 self._keeper.keep_now()
             self._host.wake()
             return value
-        operation: Operation[T] = self._host.begin(lambda made: self._run_kept(act, made.resolve, made.fail))
+        operation: Operation[T] = self._host.operation(
+            lambda made: self._run_kept(act, made.resolve, made.fail), self._tenant
+        )
         return operation.result()
 
     def _run_kept(
@@ -498,6 +536,7 @@ class Tailnet:
             self._keeper.when_kept(lambda error: done(value) if error is None else failed(error))
 
     async def _await(self, operation: Operation[T]) -> T:
+        operation.begin()
         if not self._host.own_thread:
             from tsnet.edge.run.caller_loop import start_driver
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import anyio
 import pytest
 
+from tests.faults import interrupted
+from tsnet.edge.pipes import operations
 from tsnet.edge.pipes.operations import Operation, async_event, scheduler, wait
 from tsnet.errors import NotUp
 
@@ -186,31 +188,93 @@ def test_a_loop_that_has_ended_is_no_error(backend: str) -> None:
     schedule(lambda: pytest.fail("nobody runs this"))
 
 
-# --- nobody is left ---------------------------------------------------------------------------------------------
+# --- interrupts -------------------------------------------------------------------------------------------------
 
 
-def test_a_value_that_nobody_is_left_to_take_is_wasted() -> None:
-    wasted: list[int] = []
-    operation: Operation[int] = Operation(wasted.append)
-    operation.resolve(7)
-    del operation  # an interrupt fell between the call and its wait
-    assert wasted == [7]
+def test_it_begins_once_and_only_when_somebody_waits() -> None:
+    begun: list[Operation[int]] = []
 
-
-@pytest.mark.parametrize("how", ["taken", "failed", "cancelled", "pending"])
-def test_nothing_is_wasted_twice_or_without_need(how: str) -> None:
-    wasted: list[int] = []
-    operation: Operation[int] = Operation(wasted.append)
-    if how == "failed":
-        operation.fail(NotUp("no"))
-    elif how != "pending":
+    def start(operation: Operation[int]) -> None:
+        begun.append(operation)
         operation.resolve(7)
-    if how == "taken":
-        assert operation.outcome() == 7
-    elif how == "cancelled":
+
+    operation: Operation[int] = Operation(start=start)
+    assert begun == []
+    assert operation.result() == 7
+    assert operation.begin().result() == 7
+    assert begun == [operation]
+
+
+@BACKENDS
+def test_a_task_that_waits_begins_it(backend: str) -> None:
+    async def main() -> None:
+        operation: Operation[int] = Operation(start=lambda operation: operation.resolve(7))
+        assert await wait(operation) == 7
+
+    anyio.run(main, backend=backend)
+
+
+class Opening:
+    """A node's side in a thread of its own. left: what it has opened, and neither undone nor handed to who waits."""
+
+    def __init__(self, comes_at_once: bool) -> None:
+        self.left: list[int] = []
+        self.operation: Operation[int] = Operation(self.left.remove, start=self.begin)
+        self._go = threading.Event()
+        self._thread = threading.Thread(target=self.finish)
+        if comes_at_once:
+            self._go.set()
+
+    def begin(self, operation: Operation[int]) -> None:
+        operation.on_cancel = self._go.set
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._go.wait(0.01)
+        self.left.append(7)
+        self.operation.resolve(7)
+
+    def join(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
+@pytest.mark.parametrize("comes_at_once", [True, False])
+def test_an_interrupt_at_any_moment_of_the_wait_is_raised_and_leaves_nothing(comes_at_once: bool) -> None:
+    moments = 0
+    for opening, came in interrupted(
+        lambda: Opening(comes_at_once), lambda opening: opening.operation.result(), operations
+    ):
+        opening.join()
+        assert opening.left == ([] if came else [7])
+        moments += 1
+    assert moments > 10
+
+
+def test_whoever_was_told_in_part_is_told_in_full_by_the_next_call() -> None:
+    """A thread that dies while it tells leaves nobody waiting."""
+    operation: Operation[int] = Operation()
+    called: list[str] = []
+
+    def fatal() -> None:
+        raise SystemExit
+
+    operation.add_done_callback(lambda: called.append("first"))
+    operation.add_done_callback(fatal)
+    with pytest.raises(SystemExit):
+        operation.resolve(1)
+    assert called == ["first"]
+
+
+def test_when_it_is_over_somebody_hears_last() -> None:
+    for end in (lambda operation: operation.resolve(1), lambda operation: operation.cancel()):
+        heard: list[str] = []
+        operation: Operation[int] = Operation()
+        operation.on_over = lambda over, heard=heard: heard.append("over")  # type: ignore[misc]
+        operation.add_done_callback(lambda heard=heard: heard.append("told"))  # type: ignore[misc]
+        end(operation)
         operation.cancel()
-    del operation
-    assert wasted == ([7] if how == "cancelled" else [])
+        assert heard in (["told", "over"], ["over"])
 
 
 def test_one_waiter_that_cannot_be_told_does_not_keep_the_others_waiting(caplog: pytest.LogCaptureFixture) -> None:

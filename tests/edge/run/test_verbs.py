@@ -58,8 +58,9 @@ def test_what_cannot_be_made_is_the_callers_error_and_nothing_stays_taken(house:
 
 def test_a_port_that_nobody_takes_is_free_again(house: House) -> None:
     a, b = house.up("a"), house.up("b")
-    a.listen(80, None, 5)  # its caller was interrupted
-    house.run(0.1)
+    listening = a.listen(80, None, 5)
+    house.until(lambda: listening.done)
+    listening.cancel()  # its caller was interrupted before it could take the value
     house.run(0.1)
     assert isinstance(house.failure(b.dial("a", 80, 5)), DialRefused)
     house.finish(a.listen(80, None, 5))

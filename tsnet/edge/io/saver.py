@@ -13,18 +13,17 @@ Not here: what depends on a value being saved, and what a failure means (`tsnet.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 
 import attrs
 
+from tsnet.edge.io.log import log
 from tsnet.edge.io.private import reason_of
 from tsnet.edge.io.store import Store
 from tsnet.errors import Error, StateError
 
 Done = Callable[[Error | None], None]
-log = logging.getLogger("tsnet")
 MAX_UNANSWERED = 64
 """How many `save` may be without an answer. A node saves a few times an hour: the store has then hung for long."""
 
@@ -39,7 +38,7 @@ class _Write:
 
 
 class Saver:
-    """Writes to one open store, until `close`. All methods belong to the node's thread.
+    """Writes to one open store, until `close`. All methods but that belong to the node's thread.
 
     call_soon: runs a function in the node's thread; every `done` comes that way, never from within `save`.
     in_thread: False writes at once and in the caller's thread, as a virtual world wants it.
@@ -81,7 +80,7 @@ class Saver:
                 self._answer([done], StateError(f"{key} is not saved: its store has not answered for long"))
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Take no more. What waits is still written, and then the store is closed, by the worker if there is one.
+        """Take no more; from any thread. What waits is still written, then the store is closed, by the worker if any.
 
         Returns whether all that has happened; waits for it at most that long. Where `is_idle`, it has.
         """
@@ -103,11 +102,7 @@ class Saver:
         try:
             worker.start()
         except RuntimeError as error:  # no thread can be had
-            with self._lock:
-                self._worker = None
-                waiting, self._waiting = self._waiting, {}
-            for write in waiting.values():
-                self._answer(write.told, StateError(f"{write.key} is not saved, for want of a thread: {error}"))
+            self._give_up(f"no thread can be had: {error}")
 
     def _deliver(self, done: Done, error: Error | None) -> None:
         self._unanswered -= 1
@@ -116,12 +111,18 @@ class Saver:
     # --- in the worker --------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        write = self._next()
-        while write is not None:
-            error = self._write(write.key, write.value)
-            told = write.told
-            write = self._next()  # first: whoever hears of the last one finds no worker any more
-            self._answer(told, error)
+        """A fault of this library is told to whoever waits: what depends on the value would wait for ever."""
+        write: _Write | None = None
+        try:
+            write = self._next()
+            while write is not None:
+                error = self._write(write.key, write.value)
+                written, write = write, self._next()  # first: whoever hears of the last one finds no worker any more
+                self._answer(written.told, error)
+        except BaseException as fault:
+            log.error("a thread that writes the state has ended, please report it: %s", type(fault).__name__)
+            self._give_up(f"its thread has ended: {type(fault).__name__}", write)
+            self._end_if_done()
 
     def _next(self) -> _Write | None:
         with self._lock:
@@ -134,6 +135,15 @@ class Saver:
         return None
 
     # --- in either ------------------------------------------------------------------------------------------
+
+    def _give_up(self, why: str, *more: _Write | None) -> None:
+        """Nobody writes what waits."""
+        with self._lock:
+            self._worker = None
+            waiting, self._waiting = self._waiting, {}
+        for write in (*more, *waiting.values()):
+            if write is not None:
+                self._answer(write.told, StateError(f"{write.key} is not saved: {why}"))
 
     def _write(self, key: str, value: bytes) -> Error | None:
         """The traceback of a failure is dropped: its frames hold the value, which reporters of errors would show."""

@@ -8,6 +8,7 @@ library then neither holds up another job nor the end of the process.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,14 +28,15 @@ class Workers:
         self._is_open = True
 
     def run(self, function: Callable[[], Any], done: Done) -> None:
-        threading.Thread(target=self._work, args=(function, done), name="tsnet-worker", daemon=True).start()
+        """Where no thread can start, `done` is called with that error, later as ever."""
+        finish = self._reactor.call_soon
+        try:
+            _start(function, lambda result: finish(functools.partial(self._finish, done, result)))
+        except (RuntimeError, MemoryError) as error:
+            finish(functools.partial(self._finish, done, error))
 
     def close(self) -> None:
         self._is_open = False
-
-    def _work(self, function: Callable[[], Any], done: Done) -> None:
-        result = _outcome(function)
-        self._reactor.call_soon(lambda: self._finish(done, result))
 
     def _finish(self, done: Done, result: Any) -> None:
         if self._is_open:
@@ -48,17 +50,26 @@ def run_job(world: World, function: Callable[[], T], done: Callable[[T | Excepti
     """
     if world.is_virtual:
         done(_outcome(function))
-        return
+    else:
+        _start(function, lambda result: world.call_soon(functools.partial(done, result)))
 
-    def work() -> None:
-        result = _outcome(function)
-        world.call_soon(lambda: done(result))
 
-    threading.Thread(target=work, name="tsnet-worker", daemon=True).start()
+def _start(function: Callable[[], T], report: Callable[[T | Exception], None]) -> None:
+    threading.Thread(target=_work, args=(function, report), name="tsnet-worker", daemon=True).start()
+
+
+def _work(function: Callable[[], T], report: Callable[[T | Exception], None]) -> None:
+    try:
+        report(_outcome(function))
+    except BaseException as error:  # whoever waits for the job hears of it, whatever goes wrong here
+        report(RuntimeError(f"its end could not be told: {error!r}"))
 
 
 def _outcome(function: Callable[[], T]) -> T | Exception:
+    """What would end the thread in silence (SystemExit of an application's store) is a failure like any other."""
     try:
         return function()
     except Exception as error:
         return error
+    except BaseException as error:
+        return RuntimeError(f"it raised {error!r}")

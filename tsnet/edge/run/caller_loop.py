@@ -55,6 +55,8 @@ async def _drive(host: Host) -> None:
             else:
                 await anyio.lowlevel.checkpoint()
             host.step(world.clock())
+    except Exception as error:
+        host.died(error)
     finally:
         host.awake()
         host.driven = False
@@ -73,6 +75,8 @@ async def _drive_virtual(host: Host) -> None:
                 await woken.wait()
                 host.awake()
             host.step()
+    except Exception as error:
+        host.died(error)
     finally:
         host.awake()
         host.driven = False

@@ -5,6 +5,7 @@ A dial owns its connection until it is established; then a pipe does. Time is up
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from netstack import TcpConnection, errors
 from tsnet.base.addresses import IPAddress
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import PingAnswered
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
@@ -46,11 +48,11 @@ class DialAttempt:
         self._over = False
 
     def begin(self) -> None:
-        self._operation.on_cancel = lambda: self._pump.call(self._give_up)
+        self._operation.on_cancel = lambda: self._pump.call(self.give_up)
         self._pump.own(self._connection, self)
         self._pump.mark()
         if self._operation.cancelled:
-            self._give_up()
+            self.give_up()
 
     def service(self, now: float) -> None:
         """The connection has something to say: it is up, or it has failed."""
@@ -64,6 +66,7 @@ class DialAttempt:
             try:
                 self._hand_over(self._pump.adopt(connection))
             except Exception as error:  # no descriptor is left for its socket, say
+                connection.abort(now)
                 self._operation.fail(error)
 
     def _error(self, code: str) -> Error:
@@ -88,7 +91,8 @@ class DialAttempt:
         if not self._over:
             self.fail(self._timed_out())
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """Nobody waits any more: undo what was begun."""
         if not self._over:
             self._end()
             self._connection.abort(self._pump.now())
@@ -150,11 +154,11 @@ class PingAttempt:
         self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
 
     def begin(self) -> None:
-        self._operation.on_cancel = lambda: self._pump.call(self._end)
+        self._operation.on_cancel = lambda: self._pump.call(self.give_up)
         if self._endpoint is not None:
             self._pump.own(self._endpoint, self)
         if self._operation.cancelled:
-            self._end()
+            self.give_up()
         self._send()
 
     def _send(self) -> None:
@@ -206,6 +210,10 @@ class PingAttempt:
     def orphan(self, error: Error) -> None:
         """In a forked child: nobody waits."""
 
+    def give_up(self) -> None:
+        """Nobody waits any more: undo what was begun."""
+        self._end()
+
     def _end(self) -> None:
         if self._over:
             return
@@ -230,7 +238,11 @@ class Attempts:
     def begin(self, attempt: DialAttempt | PingAttempt) -> None:
         self._under_way.add(attempt)
         attempt.when_over = lambda: self._under_way.discard(attempt)
-        attempt.begin()
+        try:
+            attempt.begin()
+        except BaseException:
+            attempt.give_up()
+            raise
 
     def answered(self, fact: PingAnswered) -> None:
         """A pong: whose it is, its data tells."""
@@ -239,5 +251,5 @@ class Attempts:
                 attempt.answered(fact)
 
     def fail(self, error: Error) -> None:
-        for attempt in tuple(self._under_way):
-            attempt.fail(error)
+        attempts, self._under_way = self._under_way, set()
+        end_all("a dial or a ping", [functools.partial(attempt.fail, error) for attempt in attempts])

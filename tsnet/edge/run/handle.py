@@ -12,8 +12,9 @@ Not here: bytes (`pipes`), the loop (`host`), what is asked of a running node (`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.config import Config, seconds
 from tsnet.edge.io.reactor import Reactor
@@ -26,9 +27,11 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.pipes.unbuffered import UnbufferedPipe
 from tsnet.edge.run import process_end
+from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.dialing import Attempts
+from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
-from tsnet.edge.run.opening import Kept, Options, as_error, open_kept, open_pump
+from tsnet.edge.run.opening import Beginning, Kept, Options, as_error, open_pump
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.verbs import Verbs
@@ -59,11 +62,13 @@ class Handle(Verbs):
         self._life = Lifecycle(config.hostname, config.control_url)
         self._pump: Pump | None = None
         self._saver: Saver | None = None
-        self._opening: object = None
-        """The reading of the store that is under way."""
+        self._last: Saver | Beginning | None = None
+        self._beginning: Beginning | None = None
         self.reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
+        self._close_by = 0.0
+        self._close_alarm: Alarm | None = None
 
     # --- the way up -----------------------------------------------------------------------------------------
 
@@ -90,9 +95,9 @@ class Handle(Verbs):
         """
         limit = seconds(timeout)
         self._check_caller()
-        if not self._life.is_over:
-            self.host.acquire(self)
-        return self.host.begin(lambda operation: self._await_running(operation, limit, begin))
+        if self._life.is_over:
+            return _failed(self._life.refusal())
+        return self.host.operation(lambda operation: self._await_running(operation, limit, begin), self, acquire=True)
 
     def _await_running(
         self, operation: Operation[T], limit: float, begin: Callable[[Operation[T], float], object]
@@ -110,39 +115,45 @@ class Handle(Verbs):
         self._settle()
 
     def _start(self) -> None:
-        self._life.told(News.STARTED)
-        if self._pump is not None:  # it is there, and control has refused it: perhaps no longer
-            self._pump.node.retry(self._pump.now())
-            self._pump.mark()
-        elif self._opening is None:
-            self._opening = opening = object()
-            world, config, store = self.world, self.config, self._store
-            try:
-                run_job(
-                    world, lambda: open_kept(store, config, world.entropy), lambda kept: self._opened(kept, opening)
-                )
-            except Exception as error:
-                self._opened(error, opening)
-
-    def _opened(self, kept: Kept | Exception, opening: object) -> None:
-        """The store was read, in a thread of its own, or could not be."""
-        if self._opening is not opening:  # the node was closed meanwhile, or lost its thread
-            if not isinstance(kept, Exception):
-                self._store.close()
-            return
-        self._opening = None
-        if isinstance(kept, Exception):
-            self._gone(as_error(kept))
-            return
-        self._saver = Saver(self._store, self.host.call, in_thread=not self.world.is_virtual)
         try:
-            self._pump = open_pump(self.config, kept, self.world, self._options, self)
+            self._life.told(News.STARTED)
+            if self._pump is not None:  # it is there, and control has refused it: perhaps no longer
+                self._pump.node.retry(self._pump.now())
+                self._pump.mark()
+            elif self._beginning is None:
+                self._beginning = Beginning(self._store, self.config, self.world.entropy, self._last)
+                run_job(self.world, self._beginning.open, functools.partial(self._opened, self._beginning))
         except Exception as error:
             self._gone(as_error(error))
-            return
-        self.host.add(self._pump)
-        if self.host.own_thread:
-            process_end.add(self)
+
+    def _opened(self, beginning: Beginning, kept: Kept | Exception) -> None:
+        """The store was read, in a thread of its own, or could not be."""
+        if self._beginning is not beginning:
+            return  # it was dropped, and sees to the store itself
+        try:
+            if isinstance(kept, Exception):
+                raise kept
+            self._saver = Saver(self._store, self._call, in_thread=not self.world.is_virtual)
+            self._beginning = None  # from here on the saver closes the store
+            if self._life.is_over or not self.host.holds(self):
+                raise NotUp("the node was closed")
+            self._pump = open_pump(self.config, kept, self.world, self._options, self)
+            self.host.add(self._pump)
+            if self.host.own_thread:
+                process_end.add(self)
+        except Exception as error:
+            self._gone(as_error(error))
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Run it in the node's thread, soon. If it fails, the node does: what was to happen would never happen."""
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as error:
+                self.crashed(error)
+
+        self.host.call(run)
 
     @property
     def _waiting_for(self) -> str:
@@ -170,7 +181,7 @@ class Handle(Verbs):
     def close(self, timeout: float | None) -> Operation[None]:
         """End every stream in order, log an ephemeral node out, free everything. Idempotent.
 
-        Within the node's own thread it begins, and is not waited for.
+        Within the node's own thread it begins at once, and is not waited for.
         """
         limit = seconds(timeout)
         done: Operation[None] = Operation()
@@ -179,38 +190,49 @@ class Handle(Verbs):
             self._life.told(News.CLOSED)
             self.reports.end()
             return done
-        closing: Operation[None] = self.host.begin(lambda operation: self._begin_close(operation, limit))
-        return done if self.host.is_here() else closing
+        closing: Operation[None] = self.host.operation(lambda operation: self._begin_close(operation, limit), self)
+        if not self.host.is_here():
+            return closing
+        closing.begin()
+        return done
 
     def _begin_close(self, operation: Operation[None], limit: float) -> None:
         self._closing.append(operation)
-        if len(self._closing) > 1:
+        if self._life.is_over:
+            self._check_closed()
             return
-        self._life.told(News.CLOSING)
-        self._settle()
-        self.attempts.fail(NotUp("the node is closing"))
-        pump = self._pump
-        if pump is None:
-            self._gone(NotUp("the node was closed"))
-            return
+        try:
+            self._life.told(News.CLOSING)
+            self._settle()
+            self.attempts.fail(NotUp("the node is closing"))
+            self._close_by = self.world.clock() + limit
+            self._close_alarm = self.host.at(self._close_by, self._check_closed)
+            if self._pump is not None:
+                self._end_in_order(self._pump, limit)
+            self._check_closed()
+        except Exception as error:
+            self.crashed(error)
+
+    def _end_in_order(self, pump: Pump, limit: float) -> None:
         now = pump.now()
         for owner in tuple(pump.owners.values()):
             owner.end(now)
         pump.node.begin_close(now, limit / 2)
-        pump.after_turn = lambda: self._check_closed(pump, now + limit)
-        pump.at(now + limit, pump.mark)
+        pump.after_turn = self._check_closed
         pump.mark()
 
-    def _check_closed(self, pump: Pump, until: float) -> None:
-        is_saved = self._saver is None or self._saver.is_idle
-        if (pump.node.is_closed and is_saved) or pump.now() >= until:
+    def _check_closed(self) -> None:
+        pump, saver = self._pump, self._saver
+        is_done = (pump is None or pump.node.is_closed) and (saver is None or saver.is_idle) and self._beginning is None
+        if not is_done and self.world.clock() < self._close_by:
+            return
+        if pump is not None:
             pump.after_turn = None
             pump.last_words()
-            pump.close()
-            self._gone(NotUp("the node was closed"))
+        self._gone(NotUp("the node was closed"))
 
     def crashed(self, error: Exception) -> None:
-        """The pump has failed, which is a fault of this library: every stream and every waiter is told."""
+        """The node has failed, which is a fault of this library: every stream and every waiter is told."""
         self._gone(NotUp(f"the node ended by an internal error, please report it: {error!r}"))
 
     def wake(self) -> None:
@@ -221,24 +243,45 @@ class Handle(Verbs):
         self._gone(error)
 
     def _gone(self, error: Error) -> None:
-        """Nothing of the node is left: whoever waits is told, and a later `up` begins anew, unless it was closed."""
-        pump, self._pump = self._pump, None
-        saver, self._saver = self._saver, None
-        self._opening = None
+        """Nothing of the node is left: whoever waits is told, and a later `up` begins anew, unless it was closed.
+
+        Each step is taken, whatever another one raises; and may be taken again.
+        """
         self._life.told(News.LOST, error)
-        if pump is not None:
-            self.host.remove(pump)
-            pump.abandon(error)
-        if saver is not None:
-            saver.close()
-        self.attempts.fail(error)
-        self._settle()
-        self.reports.end()
-        process_end.remove(self)
-        self.host.release(self)
-        closing, self._closing = self._closing, []
-        for operation in closing:
-            operation.resolve(None)
+        pump, self._pump = self._pump, None
+        drop_pump = (
+            ()
+            if pump is None
+            else (functools.partial(pump.abandon, error), functools.partial(self.host.remove, pump), pump.close)
+        )
+        end_all(
+            self.config.hostname,
+            (
+                *drop_pump,
+                self._drop_store,
+                functools.partial(self.attempts.fail, error),
+                self._settle,
+                self.reports.end,
+                functools.partial(process_end.remove, self),
+                functools.partial(self.host.release, self),
+                self._tell_closed,
+                functools.partial(self.host.abandon, self, error),
+            ),
+        )
+
+    def _drop_store(self) -> None:
+        """It is closed as soon as nobody opens or writes it; the next beginning waits for that."""
+        held = self._saver or self._beginning
+        self._saver = self._beginning = None
+        if held is not None:
+            self._last = held
+            held.close()
+
+    def _tell_closed(self) -> None:
+        if self._close_alarm is not None:
+            self._close_alarm.cancel()
+        while self._closing:
+            self._closing.pop().resolve(None)
 
     def subscribe(self) -> Subscription:
         """Every event from now on. It ends with the node, and is forgotten when nobody holds it. Raises NotUp."""
@@ -315,3 +358,9 @@ class Handle(Verbs):
     def _check_process(self) -> None:
         if self.host.forked:
             raise NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
+
+
+def _failed(error: Error | None) -> Operation[Any]:
+    operation: Operation[Any] = Operation()
+    operation.fail(error or NotUp("the node was closed"))
+    return operation

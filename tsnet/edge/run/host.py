@@ -3,25 +3,29 @@
     own thread      run(): wait for ports, calls and deadlines; turn every pump that is due; end with the last tenant
     caller's loop   step(): the same, once, when the caller's loop says that `world.fileno()` is readable or time is up
 
-Only this loop touches a node. Applications speak to it through `begin`, the one place that makes operations, and by
-pipes. Nobody waits for it in vain: an operation whose function raises ends with that error, and when the loop itself
-dies, every pump, every tenant and every operation is told. After `fork` the child has no such thread: it closes its
-copies of the sockets, so that not one datagram leaves it, and every use raises NotUp.
+Only this loop touches a node. Applications speak to it through `operation`, the one place that makes them, and by
+pipes. Nobody waits for it in vain: an operation whose function raises ends with that error; when its node is gone, or
+the loop has ended, it ends with the reason; and when the loop dies, every pump and every tenant is told as well. After
+`fork` the child has no such thread: it closes its copies of the sockets, so that not one datagram leaves it, and every
+use raises NotUp.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from tsnet.edge.io.log import log
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.alarms import Alarm, Alarms
+from tsnet.edge.run.endings import end_all
 from tsnet.errors import Error, NotUp
 
 T = TypeVar("T")
@@ -73,8 +77,8 @@ class Host:
         self._pumps: list[Turning] = []
         self._tenants: set[Tenant] = set()
         self._alarms = Alarms()
-        self._open: dict[int, weakref.ref[Operation[Any]]] = {}
-        """The operations that have no answer yet."""
+        self._open: dict[Operation[Any], Tenant | None] = {}
+        """The operations that have no answer yet, and whose they are, once this loop has begun them."""
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
         self._stumbles = 0
@@ -99,7 +103,8 @@ class Host:
         return len(self._tenants)
 
     def holds(self, tenant: Tenant) -> bool:
-        return tenant in self._tenants
+        with self._lock:  # not while the loop dies: a tenant that it has ended with is told first
+            return tenant in self._tenants
 
     def is_here(self) -> bool:
         """Whether the caller runs in this host's own thread, where waiting for the host would last for ever."""
@@ -108,17 +113,29 @@ class Host:
     def acquire(self, tenant: Tenant) -> None:
         """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
         with self._lock:
+            is_new = tenant not in self._tenants
             self._tenants.add(tenant)
-            if self.own_thread and (self._thread is None or not self._thread.is_alive()):
-                self._start_thread(tenant)
+            if not self._runs:
+                try:
+                    self._start_thread()
+                except (
+                    BaseException
+                ):  # an interrupt, too: a thread that has started all the same sees that it is not it
+                    self._thread = None
+                    if is_new:
+                        self._tenants.discard(tenant)
+                    raise
 
-    def _start_thread(self, tenant: Tenant) -> None:
-        self._thread = threading.Thread(target=self._run, name="tsnet", daemon=True)
+    @property
+    def _runs(self) -> bool:
+        """Whether somebody will run what is called; a loop of the caller's is theirs to run."""
+        return not self.own_thread or (self._thread is not None and self._thread.is_alive())
+
+    def _start_thread(self) -> None:
+        thread = self._thread = threading.Thread(target=self._run, name="tsnet", daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except (RuntimeError, MemoryError) as error:
-            self._thread = None
-            self._tenants.discard(tenant)
             raise NotUp(
                 f"no thread can be started for the node: {error}; end other threads, or raise the limit"
             ) from None
@@ -128,23 +145,51 @@ class Host:
         with self._lock:
             self._tenants.discard(tenant)
 
-    def begin(self, function: Callable[[Operation[T]], object]) -> Operation[T]:
-        """An operation that the function, called in the loop's thread, will finish or see to.
+    def abandon(self, tenant: Tenant, error: Error) -> None:
+        """Nothing will answer what was begun for this tenant; said in the loop's own thread."""
+        _fail([operation for operation, whose in self._open.copy().items() if whose is tenant], error)
 
-        Whatever goes wrong on the way ends the operation with that error: the function raises, or the loop dies first.
+    def operation(
+        self, function: Callable[[Operation[T]], object], tenant: Tenant, *, acquire: bool = False
+    ) -> Operation[T]:
+        """An operation that the function, called in the loop's thread, will finish or see to, for the tenant.
+
+        It begins when somebody waits for it, or says so. acquire: the loop is then acquired for the tenant first.
+        Whatever goes wrong on the way ends the operation with that error: the function raises, the tenant is abandoned,
+        no loop runs, or the loop ends or dies first.
         """
-        operation: Operation[T] = Operation()
-        number = id(operation)
-        self._open[number] = weakref.ref(operation, lambda _: self._forget(number))
-        operation.add_done_callback(lambda: self._forget(number))
+
+        def start(operation: Operation[T]) -> None:
+            try:
+                if acquire:
+                    self.acquire(tenant)
+                self._register(operation)
+                self.call(functools.partial(self._begin, operation, function, tenant))
+            except Exception as error:
+                operation.fail(error)
+
+        return Operation(start=start)
+
+    def _register(self, operation: Operation[Any]) -> None:
+        """From now on the loop cannot end without a word to whoever waits."""
+        with self._lock:
+            if not self._runs:
+                raise NotUp("the node does not run: nobody is there to ask")
+            operation.on_over = self._forget
+            self._open[operation] = None
+
+    def _forget(self, operation: Operation[Any]) -> None:
+        self._open.pop(operation, None)
+
+    def _begin(self, operation: Operation[T], function: Callable[[Operation[T]], object], tenant: Tenant) -> None:
+        """In the loop's thread."""
+        if operation.done or operation.cancelled:
+            return
+        self._open[operation] = tenant
         try:
-            self.call(lambda: _run(operation, function))
+            function(operation)
         except Exception as error:
             operation.fail(error)
-        return operation
-
-    def _forget(self, number: int) -> None:
-        self._open.pop(number, None)
 
     def call(self, function: Callable[[], None]) -> None:
         """Run the function in the loop's thread, soon."""
@@ -180,8 +225,10 @@ class Host:
 
     def ended(self) -> None:
         """The driver is gone, with its loop or with the last tenant."""
-        if self.ends_world and not self._tenants:
-            self.world.close()
+        if not self._tenants:
+            _fail(self._take_open(), _over())
+            if self.ends_world:
+                self.world.close()
 
     # --- the loop -------------------------------------------------------------------------------------------
 
@@ -234,7 +281,7 @@ class Host:
         except Exception as error:
             log.exception("a node of this process failed and is ended; the others go on")
             self.remove(pump)
-            _crash(pump, error)
+            _crash([pump], error)
 
     def _run(self) -> None:
         try:
@@ -251,11 +298,16 @@ class Host:
             if self._tenants:
                 return False
             self._thread = None
-            return True
+            unheard = self._take_open()
+        _fail(unheard, _over())
+        return True
+
+    def _take_open(self) -> Iterable[Operation[Any]]:
+        taken, self._open = self._open, {}
+        return tuple(taken)
 
     def died(self, error: BaseException) -> None:
-        """The loop cannot go on: whoever counted on it is told, and the next tenant gets a new thread."""
-        log.exception("the nodes of this process have lost their thread")
+        """The loop cannot go on: whoever counted on it is told, and only then the next tenant gets a new thread."""
         failure = NotUp(f"the node's thread has ended by an internal error, please report it: {error!r}")
         with self._lock:
             self._thread = None
@@ -263,17 +315,11 @@ class Host:
             tenants, self._tenants = self._tenants, set()
             self._alarms = Alarms()
             self._stumbles = 0
-        for pump in pumps:
-            _crash(pump, RuntimeError(f"the node's thread has ended: {error!r}"))
-        for tenant in tenants:
-            try:
-                tenant.lost(failure)
-            except Exception:
-                log.exception("a node cannot be told that its thread has ended; please report it")
-        for reference in tuple(self._open.values()):
-            operation = reference()
-            if operation is not None:
-                operation.fail(failure)
+            _crash(pumps, RuntimeError(f"the node's thread has ended: {error!r}"))
+            end_all("a node without a thread", [functools.partial(tenant.lost, failure) for tenant in tenants])
+            _fail(self._take_open(), failure)
+        with contextlib.suppress(BaseException):
+            log.exception("the nodes of this process have lost their thread")
 
     def after_fork(self) -> None:
         """In the child: no thread runs here, and the sockets are the parent's."""
@@ -289,21 +335,16 @@ class Host:
             pump.orphan(error)
 
 
-def _run(operation: Operation[T], function: Callable[[Operation[T]], object]) -> None:
-    """In the loop's thread."""
-    if operation.done or operation.cancelled:
-        return
-    try:
-        function(operation)
-    except Exception as error:
-        operation.fail(error)
+def _fail(operations: Iterable[Operation[Any]], error: Error) -> None:
+    end_all("somebody's wait", [functools.partial(operation.fail, error) for operation in operations])
 
 
-def _crash(pump: Turning, error: Exception) -> None:
-    try:
-        pump.crash(error)
-    except Exception:
-        log.exception("a failed node could not be ended in order; please report it")
+def _crash(pumps: Iterable[Turning], error: Exception) -> None:
+    end_all("a failed node", [functools.partial(pump.crash, error) for pump in pumps])
+
+
+def _over() -> NotUp:
+    return NotUp("the node was closed: create a new Server to join again")
 
 
 _default: Host | None = None

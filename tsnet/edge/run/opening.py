@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -17,6 +17,7 @@ from tsnet.config import Config
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
 from tsnet.edge.io.private import reason_of
+from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import UdpPort, World
 from tsnet.edge.run.pump import Pump
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from tsnet.base.keys import MachineKey
 
+STORE_TIMEOUT = 10.0
+"""Seconds that a beginning waits for what is still being written since the last one."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -86,6 +89,52 @@ def open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> 
         raise
 
 
+class Beginning:
+    """A store on its way to be open. After `close` it is closed as soon as it is.
+
+    last: what had the same store before, and may still be at it.
+    """
+
+    def __init__(
+        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | Beginning | None
+    ) -> None:
+        self._store, self._config, self._entropy, self._last = store, config, entropy, last
+        self._lock = threading.Lock()
+        self._is_wanted = True
+        self._is_open = False
+        self._ended = threading.Event()
+        self._ended.set()
+
+    def open(self) -> Kept:
+        """In a worker. Raises as `open_kept` does."""
+        with self._lock:
+            if not self._is_wanted:
+                raise NotUp("the node was closed")
+            self._ended.clear()
+        try:
+            if self._last is not None:
+                self._last.close(STORE_TIMEOUT)
+                self._last = None
+            kept = open_kept(self._store, self._config, self._entropy)
+            with self._lock:
+                self._is_open = True
+                is_wanted = self._is_wanted
+            if not is_wanted:
+                self.close()
+            return kept
+        finally:
+            self._ended.set()
+
+    def close(self, timeout: float = 0.0) -> bool:
+        """It is not wanted any more; from any thread. Waits at most that long; returns whether nobody is at it."""
+        with self._lock:
+            self._is_wanted = False
+            was_open, self._is_open = self._is_open, False
+        if was_open:
+            self._store.close()
+        return self._ended.wait(timeout)
+
+
 def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
     """A node and its ports, to be turned from now on. Raises Error or OSError, and nothing stays open then."""
     pump: Pump | None = None
@@ -94,24 +143,28 @@ def open_pump(config: Config, kept: Kept, world: World, options: Options, owner:
         if pump is not None:
             pump.mark()
 
-    with ExitStack() as undo:
-        udp = _open_udp(world, config.port, mark)
-        undo.callback(udp.close)
+    udp = _open_udp(world, config.port, mark)
+    try:
         links = world.open_links(mark, ssl_context=options.ssl_context, proxy=options.proxy)
-        undo.callback(links.close)
-        node = Node(
-            attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
-            kept.identity,
-            entropy=world.entropy,
-            now=world.clock(),
-            wall=world.wall(),
-            hostinfo=options.hostinfo,
-            control_key=kept.control_key,
-            verifies_tls=_verifies(options.ssl_context),
-        )
-        pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
-        undo.pop_all()
-        return pump
+        try:
+            node = Node(
+                attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
+                kept.identity,
+                entropy=world.entropy,
+                now=world.clock(),
+                wall=world.wall(),
+                hostinfo=options.hostinfo,
+                control_key=kept.control_key,
+                verifies_tls=_verifies(options.ssl_context),
+            )
+            pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
+        except BaseException:
+            links.close()
+            raise
+    except BaseException:
+        udp.close()
+        raise
+    return pump
 
 
 def _open_udp(world: World, port: int, mark: Callable[[], None]) -> UdpPort:

@@ -30,6 +30,8 @@ def remove(node: Closable) -> None:
 def close_all() -> None:
     closing = [node.close(TIMEOUT) for node in tuple(_open)]
     for operation in closing:
+        operation.begin()
+    for operation in closing:
         operation.wait(TIMEOUT)
 
 

@@ -7,16 +7,19 @@ Synchronous and in one thread: nothing below needs a lock. What to send and when
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable
 
 from netstack import TcpConnection
 from netstack.stack import Endpoint
+from tsnet.edge.io.log import log
 from tsnet.edge.io.world import LinkPort, UdpPort, World
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Serviced
 from tsnet.edge.run.alarms import Alarm, Alarms
+from tsnet.edge.run.endings import end_all
 from tsnet.engine.facts import Fact
 from tsnet.engine.node import Node
 from tsnet.errors import Error
@@ -68,7 +71,11 @@ class Pump:
         """Run the function in the node's thread; from any thread."""
 
         def run() -> None:
-            function()
+            try:
+                function()
+            except Exception as error:  # what it was to do is lost, and somebody may wait for that
+                log.exception("a node of this process failed and is ended; the others go on")
+                self.crash(error)
             self.mark()
 
         self._world.call_soon(run)
@@ -174,13 +181,16 @@ class Pump:
 
     def abandon(self, error: Error) -> None:
         """Everything that lived on this pump fails."""
-        for owner in tuple(self.owners.values()):
-            owner.fail(error)
+        owners = tuple(self.owners.values())
         self.owners.clear()
+        end_all("a stream", [functools.partial(owner.fail, error) for owner in owners])
 
     def close(self) -> None:
-        self._links.close()
-        self._udp.close()
+        """Free the ports; twice is as good as once."""
+        try:
+            self._links.close()
+        finally:
+            self._udp.close()
 
     def orphan(self, error: Error) -> None:
         """In a forked child: whatever belongs to this node fails from now on."""

@@ -53,11 +53,20 @@ class Verbs(ABC):
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
             connection = pump.node.endpoints.connect(pump.node.endpoints.resolve(host), port, pump.now())
-            self.attempts.begin(
-                DialAttempt(
-                    operation, pump, connection, f"{host}:{port}", left, lambda pipe: hand_over(operation, pipe, wrap)
+            try:
+                self.attempts.begin(
+                    DialAttempt(
+                        operation,
+                        pump,
+                        connection,
+                        f"{host}:{port}",
+                        left,
+                        lambda pipe: hand_over(operation, pipe, wrap),
+                    )
                 )
-            )
+            except BaseException:
+                connection.abort(pump.now())
+                raise
 
         return self.when_running(timeout, begin)
 
@@ -68,10 +77,15 @@ class Verbs(ABC):
             pump = self.pump
             pump.catch_up(pump.now())  # a port that was closed a moment ago is free
             listener = pump.node.endpoints.listen(port, address)
-            addresses = (address,) if address is not None else pump.node.addresses
-            pipe = ListenPipe(listener, pump, tuple(map(str, addresses)), BACKLOG)
-            pump.own(listener, pipe)
-            hand_over(operation, pipe, wrap)
+            try:
+                addresses = (address,) if address is not None else pump.node.addresses
+                pipe = ListenPipe(listener, pump, tuple(map(str, addresses)), BACKLOG)
+                pump.own(listener, pipe)
+                hand_over(operation, pipe, wrap)
+            except BaseException:
+                pump.forget(listener)
+                listener.close(pump.now())
+                raise
 
         return self.when_running(timeout, begin)
 
@@ -80,7 +94,7 @@ class Verbs(ABC):
     ) -> Operation[Any]:
         def begin(operation: Operation[Any], left: float) -> None:
             self.pump.catch_up(self.pump.now())
-            hand_over(operation, open_packets(self.pump, port, address, None), wrap)
+            open_packets(operation, self.pump, port, address, None, wrap)
 
         return self.when_running(timeout, begin)
 
@@ -90,7 +104,7 @@ class Verbs(ABC):
         def begin(operation: Operation[Any], left: float) -> None:
             remote = self.pump.node.endpoints.resolve(host)
             own = self.pump.node.endpoints.address_towards(remote)
-            hand_over(operation, open_packets(self.pump, 0, own, (str(remote), port)), wrap)
+            open_packets(operation, self.pump, 0, own, (str(remote), port), wrap)
 
         return self.when_running(timeout, begin)
 
@@ -102,24 +116,32 @@ class Verbs(ABC):
         return self.when_running(timeout, begin)
 
 
-def open_packets(pump: Pump, port: int, address: IPAddress | None, remote: tuple[str, int] | None) -> PacketPipe:
-    """A UDP endpoint's pipe. remote: the only address it will speak with, if there is one."""
+def open_packets(
+    operation: Operation[T],
+    pump: Pump,
+    port: int,
+    address: IPAddress | None,
+    remote: tuple[str, int] | None,
+    wrap: Callable[[PacketPipe], T],
+) -> None:
+    """Hand over a UDP endpoint. remote: the only address it will speak with, if there is one."""
     endpoint = pump.node.endpoints.open_udp(port, address)
-    if remote is not None:
-        endpoint.connect(ip_address(remote[0]), remote[1])
-    local = (str(address if address is not None else pump.node.addresses[0]), endpoint.port)
-    pipe = PacketPipe(endpoint, pump, local, remote)
-    pump.own(endpoint, pipe)
-    return pipe
+    try:
+        if remote is not None:
+            endpoint.connect(ip_address(remote[0]), remote[1])
+        local = (str(address if address is not None else pump.node.addresses[0]), endpoint.port)
+        pipe = PacketPipe(endpoint, pump, local, remote)
+        pump.own(endpoint, pipe)
+        hand_over(operation, pipe, wrap)
+    except BaseException:
+        pump.forget(endpoint)
+        endpoint.close()
+        raise
 
 
 def hand_over(operation: Operation[T], pipe: P, wrap: Callable[[P], T]) -> None:
-    """Give the application what it will hold. If nobody takes it, or it cannot be made, the pipe is let go."""
-    try:
-        held = wrap(pipe)
-    except BaseException:
-        let_go(pipe)
-        raise
+    """Give the application what it will hold. If nobody takes it any more, it is let go."""
+    held = wrap(pipe)
     operation.on_waste = let_go
     operation.resolve(held)
 

@@ -5,6 +5,7 @@ Not here: how far a node is, and which error fits (`engine.lifecycle`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -47,8 +48,7 @@ class Waiting:
         """Wait for `release` until that instant; then the operation fails with what `too_late` says."""
 
         def give_up() -> None:
-            del self._waiters[operation]
-            operation.fail(too_late())
+            self._go_on(operation, lambda: operation.fail(too_late()))
 
         self._waiters[operation] = _Waiter(go, self._loop.at(until, give_up))
         operation.on_cancel = lambda: self._loop.call(lambda: self._forget(operation))
@@ -56,25 +56,23 @@ class Waiting:
             self._forget(operation)
 
     def release(self) -> None:
-        """Everybody may go on."""
-        for operation, waiter in self._take():
-            if operation.done or operation.cancelled:
-                continue
-            try:
-                waiter.go()
-            except Exception as error:
-                operation.fail(error)
+        """Everybody may go on. Who begins to wait meanwhile waits."""
+        for operation, waiter in tuple(self._waiters.items()):
+            self._go_on(operation, waiter.go)
 
     def fail(self, error: Error) -> None:
         """Nobody can go on."""
-        for operation, _waiter in self._take():
-            operation.fail(error)
+        for operation in tuple(self._waiters):
+            self._go_on(operation, functools.partial(operation.fail, error))
 
-    def _take(self) -> list[tuple[Operation[Any], _Waiter]]:
-        taken, self._waiters = self._waiters, {}
-        for waiter in taken.values():
-            waiter.alarm.cancel()
-        return list(taken.items())
+    def _go_on(self, operation: Operation[Any], go: Callable[[], object]) -> None:
+        """Its wait has an end. What goes wrong with one is that one's end, and nobody else's."""
+        try:
+            self._forget(operation)
+            if not operation.done and not operation.cancelled:
+                go()
+        except Exception as error:
+            operation.fail(error)
 
     def _forget(self, operation: Operation[Any]) -> None:
         waiter = self._waiters.pop(operation, None)
