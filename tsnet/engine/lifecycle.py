@@ -131,6 +131,11 @@ class Lifecycle:
         return self.state is State.FAILED
 
     @property
+    def may_be_outdated(self) -> bool:
+        """Whether control may think otherwise by now, so that somebody who wants it up makes it ask again."""
+        return self.state in (State.EXPIRED, State.NEEDS_LOGIN)
+
+    @property
     def can_start(self) -> bool:
         """Whether somebody who wants it up makes it begin, or begin again."""
         return News.STARTED in TABLE[self.state]

@@ -166,6 +166,9 @@ class Node:
         thing = self._saves.answered(ticket, error, now)
         if error is not None:
             self._facts.append(facts.Problem(error, fatal=False))
+            self._complain("state", [str(error)])
+        elif self._saves.is_idle:
+            self._complain("state", ())
         if isinstance(thing, Identity):
             self._identity_saved(thing, now)
 

@@ -33,7 +33,7 @@ class _Write:
     """A value that waits, and who is told when it has been written."""
 
     key: str
-    value: bytes
+    value: bytes = attrs.field(repr=False)
     told: list[Done] = attrs.Factory(list)
 
 

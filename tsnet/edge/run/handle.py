@@ -102,8 +102,13 @@ class Handle(Verbs):
     def _await_running(
         self, operation: Operation[T], limit: float, begin: Callable[[Operation[T], float], object]
     ) -> None:
+        if not self._life.is_over:
+            self.host.acquire(self)  # a failure may have let the loop go since this was asked
         if self._life.can_start:
             self._start()
+        elif self._life.may_be_outdated and self._pump is not None:
+            self._pump.node.retry(self._pump.now())
+            self._pump.mark()
         world = self.world
         until = world.clock() + limit
         self._joining.add(
@@ -198,15 +203,18 @@ class Handle(Verbs):
 
     def _begin_close(self, operation: Operation[None], limit: float) -> None:
         self._closing.append(operation)
+        by = self.world.clock() + limit
         if self._life.is_over:
+            self._close_by = min(self._close_by, by)  # the shortest patience counts
+            self.host.at(by, self._check_closed)
             self._check_closed()
             return
         try:
             self._life.told(News.CLOSING)
             self._settle()
             self.attempts.fail(NotUp("the node is closing"))
-            self._close_by = self.world.clock() + limit
-            self._close_alarm = self.host.at(self._close_by, self._check_closed)
+            self._close_by = by
+            self._close_alarm = self.host.at(by, self._check_closed)
             if self._pump is not None:
                 self._end_in_order(self._pump, limit)
             self._check_closed()

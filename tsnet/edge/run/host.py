@@ -227,8 +227,9 @@ class Host:
         """The driver is gone, with its loop or with the last tenant."""
         if not self._tenants:
             _fail(self._take_open(), _over())
-            if self.ends_world:
-                self.world.close()
+            if self.ends_world and self._world is not None:
+                self._world.close()
+                self._world = None  # whoever begins again gets another
 
     # --- the loop -------------------------------------------------------------------------------------------
 
@@ -295,11 +296,9 @@ class Host:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return True
-            if self._tenants:
+            if self._tenants or self._open:  # what was asked a moment ago may want it again
                 return False
             self._thread = None
-            unheard = self._take_open()
-        _fail(unheard, _over())
         return True
 
     def _take_open(self) -> Iterable[Operation[Any]]:
