@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.interrupts import interrupted
+from tsnet.edge.io import reactor as reactor_module
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
 
 
@@ -257,3 +259,57 @@ def test_after_its_end_nothing_can_be_removed_twice(end: Callable[[Reactor], Non
     end(reactor)
     assert reactor.is_closed
     reactor.remove(pair[0])
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+def is_awake(reactor: Reactor) -> bool:
+    """Whether a `wait` would end at once."""
+    return bool(select.select([reactor.fileno()], [], [], 0)[0])
+
+
+def test_an_interrupted_call_loses_no_wake(clock: HandClock) -> None:
+    seen: list[str] = []
+
+    def call(reactor: Reactor) -> None:
+        reactor.call_soon(lambda: seen.append("interrupted"))
+
+    for reactor in interrupted(lambda: Reactor(clock), call, reactor_module):
+        assert is_awake(reactor) or not reactor._calls
+        seen.clear()
+        reactor.call_soon(lambda: seen.append("later"))
+        assert is_awake(reactor)
+        reactor.wait(math.inf)
+        assert seen[-1] == "later"
+        reactor.close()
+
+
+class Collecting(Reactor):
+    """A reactor in whose lock the collector runs a finalizer that has something to say."""
+
+    finalizers: tuple[Callable[[], None], ...] = ()
+
+    @property
+    def _closed(self) -> bool:
+        finalizers, self.finalizers = self.finalizers, ()
+        for finalizer in finalizers:
+            self.call_soon(finalizer)
+        return self._is_closed
+
+    @_closed.setter
+    def _closed(self, value: bool) -> None:
+        self._is_closed = value
+
+
+def test_a_finalizer_may_call_in_the_middle_of_a_call(clock: HandClock) -> None:
+    seen: list[str] = []
+    reactor = Collecting(clock)
+    reactor.finalizers = (lambda: seen.append("finalizer"),)
+    thread = threading.Thread(target=reactor.call_soon, args=(lambda: seen.append("call"),), daemon=True)
+    thread.start()
+    thread.join(1)
+    assert not thread.is_alive()
+    reactor.wait(math.inf)
+    assert sorted(seen) == ["call", "finalizer"]
+    reactor.close()

@@ -60,7 +60,7 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: inside it, the collector may run a __del__ that calls `call_soon`
         self._closed = False
         self._woken = False
         self._wake_end, self._waiting_end = socket.socketpair()
@@ -84,16 +84,24 @@ class Reactor:
     # --- calls and timers ---------------------------------------------------------------------------------------
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        """Run function in the next (or the present) `wait`. From any thread; after `close` nothing happens."""
-        self._calls.append(function)
-        if self._woken:
-            return
+        """Run function in the next (or the present) `wait`. From any thread; after `close` nothing happens.
+
+        A call that is interrupted (Ctrl-C) may still run, and wakes the waiter all the same.
+        """
+        try:
+            self._calls.append(function)
+            if not self._woken:
+                self._ring()
+        except BaseException:  # with the flag set and no byte sent, no later call would wake anybody
+            self._ring()
+            raise
+
+    def _ring(self) -> None:
         with self._lock:
-            if self._closed or self._woken:
-                return
-            self._woken = True
-            with contextlib.suppress(BlockingIOError):
-                self._wake_end.send(b"\0")
+            if not self._closed:
+                self._woken = True
+                with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
+                    self._wake_end.send(b"\0")
 
     def call_at(self, when: float, function: Callable[[], None]) -> Timer:
         timer = Timer(when, function)
@@ -134,8 +142,8 @@ class Reactor:
             if self._closed:
                 return
             self._closed = True
+            self._wake_end.close()
         self._selector.close()
-        self._wake_end.close()
         self._waiting_end.close()
         self._timers.clear()
         self._calls.clear()
