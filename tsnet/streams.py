@@ -38,7 +38,7 @@ class Stream(ByteStream):
     def __init__(self, pipe: Pipe, make_socket: Callable[[Pipe], socket.socket]) -> None:
         self._pipe = pipe
         self._make_socket = make_socket
-        self._closed = self._finished = False
+        self._closed = self._finished = self._moved = False  # moved: into a socket
         self._receiving = self._sending = False
         self.local_address: Address = pipe.local
         self.remote_address: Address = pipe.remote
@@ -112,12 +112,13 @@ class Stream(ByteStream):
 
     async def aclose(self) -> None:
         """Orderly close: what was sent is still delivered, what arrives is no longer wanted."""
-        if not self._closed:
-            self._closed = True
-            self._pipe.close()
+        self._closed = True
+        if not self._moved:
+            self._pipe.close()  # also a second time: the first call may have been interrupted
         await checkpoint()
 
     def abort(self) -> None:
+        """Reset the connection; what is queued either way is lost."""
         self._closed = True
         self._pipe.abort()
 
@@ -126,7 +127,7 @@ class Stream(ByteStream):
         return self._pipe.connection.info()
 
     def to_socket(self) -> socket.socket:
-        self._closed = True
+        self._closed = self._moved = True
         return self._make_socket(self._pipe)
 
     async def __aenter__(self) -> Stream:
@@ -151,7 +152,7 @@ class Listener(StreamListener):
         self._pipe = pipe
         self._wrap = wrap
         self._make_socket = make_socket
-        self._closed = False
+        self._closed = self._moved = False  # moved: into a socket
         self.port = pipe.port
         self.addresses: tuple[Address, ...] = tuple((address, pipe.port) for address in pipe.addresses)
 
@@ -167,12 +168,12 @@ class Listener(StreamListener):
             if pipe is not None:
                 return self._wrap(pipe)
             event, wake = async_event()
-            if self._pipe.when_acceptable(wake):
-                try:
+            try:
+                if self._pipe.when_acceptable(wake):
                     await event.wait()
-                except BaseException:
-                    self._pipe.forget(wake)
-                    raise
+            except BaseException:
+                self._pipe.forget(wake)
+                raise
 
     async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
         """Run `handler(stream)` in a task for each connection, until the listener or the node is closed."""
@@ -186,10 +187,10 @@ class Listener(StreamListener):
                 group.start_soon(_handle, handler, stream)
 
     async def aclose(self) -> None:
-        """Free the port. Accepted streams live on; those that nobody accepted are reset."""
-        if not self._closed:
-            self._closed = True
-            self._pipe.close()
+        """Free the port, at once. Accepted streams live on; those that nobody accepted are reset."""
+        self._closed = True
+        if not self._moved:
+            self._pipe.close()  # also a second time: the first call may have been interrupted
         await checkpoint()
 
     @property
@@ -200,7 +201,7 @@ class Listener(StreamListener):
         }
 
     def to_socket(self) -> socket.socket:
-        self._closed = True
+        self._closed = self._moved = True
         return self._make_socket(self._pipe)
 
     def __aiter__(self) -> AsyncIterator[Stream]:
@@ -230,7 +231,7 @@ class PacketConn:
     def __init__(self, pipe: PacketPipe, make_socket: Callable[[PacketPipe], socket.socket]) -> None:
         self._pipe = pipe
         self._make_socket = make_socket
-        self._closed = self._receiving = False
+        self._closed = self._receiving = self._moved = False  # moved: into a socket
         self.local_address: Address = pipe.local
         self.remote_address: Address | None = pipe.remote
 
@@ -278,14 +279,15 @@ class PacketConn:
         return (await self.receive_from())[0]
 
     async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._pipe.close()
+        """Free the port, at once. What was queued is still sent."""
+        self._closed = True
+        if not self._moved:
+            self._pipe.close()  # also a second time: the first call may have been interrupted
         await checkpoint()
 
     def to_socket(self) -> socket.socket:
         """A SOCK_DGRAM descriptor in place of this object."""
-        self._closed = True
+        self._closed = self._moved = True
         return self._make_socket(self._pipe)
 
     def __aiter__(self) -> PacketConn:

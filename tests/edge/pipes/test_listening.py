@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.turns import Turns
+from tests.interrupts import interrupted
 from tests.netstack.pair import B4
+from tsnet.edge.pipes import listening as module
+from tsnet.edge.pipes import waiters
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.errors import NotUp, StreamReset
 
@@ -79,7 +82,7 @@ def test_close_frees_the_port_resets_who_waits_and_wakes_everybody() -> None:
     listening = Listening()
     (waiting,) = listening.dial()
     for name in ("one", "two"):
-        listening.pipe._wakes.append(listening.wake(name))
+        listening.pipe._acceptors._wakes.append(listening.wake(name))
     listening.pipe.close()
     listening.settle()
     assert listening.woken == ["one", "two"]
@@ -115,3 +118,64 @@ def test_a_bridge_is_called_for_each_change() -> None:
     listening.pipe.close()
     listening.settle()
     assert calls[-1] is None
+
+
+def test_a_request_to_close_is_under_way_when_close_returns() -> None:
+    listening = Listening()
+    listening.pipe.close()
+    listening.pipe.close()
+    assert listening.scheduled == [listening.pipe]
+    listening.scheduled.pop().service(listening.pair.now)
+    listening.pair.b.listen(PORT)
+
+
+def test_an_interrupted_close_frees_the_port() -> None:
+    for moment, listening in enumerate(interrupted(Listening, lambda one: one.pipe.close(), module, waiters)):
+        if moment == 0:  # it had not begun: a second call does it
+            listening.pipe.close()
+        listening.settle()
+        listening.pair.b.listen(PORT)
+
+
+def test_an_interrupted_waiter_uses_up_no_wake() -> None:
+    def enter(listening: Listening) -> None:
+        listening.pipe.when_acceptable(listening.wake("first"))
+
+    for listening in interrupted(Listening, enter, module, waiters):
+        assert listening.pipe.when_acceptable(listening.wake("second"))
+        listening.dial(2)
+        assert "second" in listening.woken
+        assert listening.pipe.accept_nowait() is not None
+
+
+def test_whoever_accepts_after_an_interrupt_still_asks_for_what_did_not_fit() -> None:
+    def full() -> Listening:
+        listening = Listening(backlog=1)
+        listening.dial(3)
+        return listening
+
+    for listening in interrupted(full, lambda one: one.pipe.accept_nowait(), module, waiters):
+        found = 0
+        for _ in range(5):
+            found += listening.pipe.accept_nowait() is not None
+            listening.settle()
+        assert found >= 2
+
+
+def test_room_that_is_made_while_the_queue_is_found_full_is_seen() -> None:
+    listening = Listening(backlog=1)
+    queue = listening.pipe._queue
+
+    class Shrinking:
+        """A queue of which somebody accepts between the two looks."""
+
+        looks = 0
+
+        def __len__(self) -> int:
+            self.looks += 1
+            return 1 if self.looks == 1 else 0
+
+    listening.pipe._queue = Shrinking()  # type: ignore[assignment]
+    assert listening.pipe._has_room()
+    listening.pipe._queue = queue
+    assert not listening.pipe._is_full

@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.turns import Turns
+from tests.interrupts import interrupted
 from tests.netstack.pair import A4, B4, B6
+from tsnet.edge.pipes import packets as module
+from tsnet.edge.pipes import waiters
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, QUEUE_BYTES, PacketPipe
 from tsnet.errors import DialRefused, NotUp
 
@@ -153,3 +156,64 @@ def test_a_bridge_is_called_when_something_came() -> None:
     packets.a.give(b"x", THERE)
     packets.settle()
     assert calls == [(b"x", HERE)]
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_take_loses_at_most_the_one_that_it_took_and_counts_it() -> None:
+    def received() -> Packets:
+        packets = Packets()
+        packets.b.give(b"one", HERE)
+        packets.b.give(b"two", HERE)
+        packets.settle()
+        return packets
+
+    for packets in interrupted(received, lambda packets: packets.a.take(), module):
+        left = []
+        while (datagram := packets.a.take()) is not None:
+            left.append(datagram[0])
+        assert left in ([b"one", b"two"], [b"two"])
+        assert packets.a._produced == packets.a._consumed
+
+
+def test_an_interrupted_give_gives_all_or_nothing_and_is_heard() -> None:
+    for packets in interrupted(Packets, lambda packets: packets.a.give(b"hello", THERE), module, waiters):
+        assert packets.a in packets.scheduled or not packets.a._outbox
+        packets.settle()
+        assert packets.b.take() in (None, (b"hello", HERE))
+        assert packets.a.has_room
+        assert packets.a.give(bytes(MAX_PAYLOAD), THERE)
+        assert packets.a._given - packets.a._taken == MAX_PAYLOAD
+
+
+def test_an_interrupted_close_frees_the_port() -> None:
+    for moment, packets in enumerate(interrupted(Packets, lambda packets: packets.a.close(), module, waiters)):
+        if moment == 0:  # it had not begun: a second call does it
+            packets.a.close()
+        packets.settle()
+        packets.pair.a.open_udp(1000)
+
+
+# --- bridges ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bridge_hands_over_what_its_application_sent_before_it_closed() -> None:
+    packets = Packets()
+
+    def hand_over() -> None:
+        packets.a.give(b"last words", THERE)
+
+    packets.a.direct = hand_over
+    packets.a.close()
+    packets.settle()
+    assert packets.b.take() == (b"last words", HERE)
+    packets.pair.a.open_udp(1000)
+
+
+def test_a_node_that_closes_takes_what_a_bridge_holds_and_one_that_fails_calls_it() -> None:
+    packets, errors = Packets(), []
+    packets.a.direct = lambda: errors.append(packets.a.error)
+    packets.a.end(packets.pair.now)
+    assert errors[0] is None
+    assert isinstance(errors[1], NotUp)

@@ -3,10 +3,13 @@ from __future__ import annotations
 import random
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
 from tests.edge.turns import Turns
+from tests.interrupts import interrupted
+from tsnet.edge.pipes import pipes, waiters
 from tsnet.edge.pipes.pipes import INBOX_LIMIT, OUTBOX_LIMIT, READ_SIZE, Pipe, stream_error
 from tsnet.errors import DialTimeout, HostUnreachable, NotUp, StreamReset
 
@@ -338,3 +341,91 @@ def test_every_end_has_an_error_that_names_the_peer(code: str, kind: type, built
     assert isinstance(error, kind)
     assert isinstance(error, builtin)
     assert "100.64.0.1:80" in str(error)
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+class Both(Turns):
+    """A connected pair of pipes."""
+
+    def __init__(self, received: bytes = b"") -> None:
+        super().__init__()
+        self.left, self.right = self.connected()
+        if received:
+            self.right.give(received)
+            self.settle()
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_an_interrupted_take_loses_at_most_what_it_took_and_counts_it(size: int) -> None:
+    for both in interrupted(lambda: Both(b"abcdefgh"), lambda both: both.left.take(size), pipes):
+        rest = drain(both.left)
+        assert rest in (b"abcdefgh", b"abcdefgh"[size:])
+        assert both.left._produced == both.left._consumed
+        both.right.give(b"more")
+        both.settle()
+        assert drain(both.left) == b"more"
+
+
+def test_an_interrupted_take_still_asks_for_what_waits_in_the_connection() -> None:
+    def starved() -> Both:
+        both = Both(b"all of it")
+        both.left._starved = True
+        return both
+
+    for both in interrupted(starved, lambda both: both.left.take(100), pipes, waiters):
+        both.left.take(100)
+        assert both.left.take(100) == b""
+        assert both.left in both.scheduled
+
+
+def test_an_interrupted_give_gives_all_or_nothing_and_is_heard() -> None:
+    for both in interrupted(Both, lambda both: both.left.give(b"hello"), pipes, waiters):
+        assert both.left in both.scheduled or not both.left._outbox
+        both.settle()
+        assert drain(both.right) in (b"", b"hello")
+        assert both.left.give(bytes(OUTBOX_LIMIT)) == OUTBOX_LIMIT
+
+
+def test_room_that_an_interrupt_took_comes_back() -> None:
+    both = Both()
+    both.left.give(b"x")
+    both.left._given += OUTBOX_LIMIT  # an interrupt came between the two steps of `give`
+    assert both.left.give(b"y") == 0
+    assert both.left.when_writable(both.wake("writer"))
+    both.settle()
+    assert both.woken == ["writer"]
+    assert both.left.has_room
+    assert both.left.give(bytes(OUTBOX_LIMIT)) == OUTBOX_LIMIT
+
+
+@pytest.mark.parametrize("end", [Pipe.close, Pipe.finish, Pipe.abort])
+def test_an_interrupted_end_ends_all_the_same(end: Callable[[Pipe], None]) -> None:
+    for moment, both in enumerate(interrupted(Both, lambda both: end(both.left), pipes, waiters)):
+        if moment == 0:  # it had not begun: a second call does it
+            end(both.left)
+        both.left.when_readable(both.wake("reader"))
+        both.settle()
+        if end is Pipe.abort:
+            with pytest.raises(StreamReset):
+                both.right.take(1)
+        else:
+            assert both.right.take(1) is None
+        both.right.close()
+        both.settle(60)
+        end(both.left)  # once more than needed
+
+
+# --- a node that is gone ----------------------------------------------------------------------------------------
+
+
+def test_when_the_node_is_gone_a_bridge_is_called_at_once_and_says_why() -> None:
+    both, calls = Both(b"arrived"), []
+    both.left.direct = lambda: calls.append(both.left.gone)
+    both.left.fail(NotUp("the node is gone"))
+    assert calls == [True]
+    assert isinstance(both.left.write_error, NotUp)
+    assert both.left.take(100) == b"arrived"
+    with pytest.raises(NotUp):
+        both.left.take(100)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
-from tsnet.edge.pipes.waiters import Waiters
+from tests.interrupts import interrupted
+from tsnet.edge.pipes import waiters
+from tsnet.edge.pipes.waiters import Waiters, Wake, WakeQueue, completed
 from tsnet.errors import Error, NotUp
 
 
@@ -112,3 +115,139 @@ def test_in_a_forked_child_nobody_is_woken() -> None:
 
 def test_what_each_stream_has_one_of_has_no_dictionary() -> None:
     assert not hasattr(Door(), "__dict__")
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_request_leaves_the_next_one_heard() -> None:
+    for door in interrupted(Door, Door._request, waiters):
+        assert door.happened or not door.scheduled
+        door._request()
+        assert "scheduled" in door.happened
+
+
+def test_an_interrupted_wake_wakes() -> None:
+    def waiting() -> Door:
+        door = Door()
+        door.when_readable(door.wake("read"))
+        door.when_writable(door.wake("write"))
+        return door
+
+    for door in interrupted(waiting, Door.wake_all, waiters):
+        door.wake_all()
+        assert set(door.happened) == {"read", "write"}
+
+
+def test_an_interrupted_wait_leaves_the_next_one_whole() -> None:
+    for wait in (Door.when_readable, Door.when_writable):
+        for door in interrupted(Door, lambda door, wait=wait: wait(door, door.wake("first")), waiters):  # type: ignore[misc]
+            assert wait(door, door.wake("second"))
+            door.wake_all()
+            assert door.happened == ["second"]
+
+
+class Calls:
+    """What a call that may run twice does. made: its steps, in order."""
+
+    def __init__(self) -> None:
+        self.made: list[int] = []
+
+    @completed
+    def call(self) -> None:
+        """A call of two steps."""
+        self.made.append(1)
+        self.made.append(2)
+
+
+def test_what_is_to_be_completed_is_done_to_its_end() -> None:
+    for moment, calls in enumerate(interrupted(Calls, Calls.call, waiters, sys.modules[__name__])):
+        assert calls.made[-2:] == [1, 2] or moment == 0  # then it had not begun
+    assert calls.made == [1, 2]
+    assert Calls.call.__doc__ == "A call of two steps."
+
+
+# --- several waiters --------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """A queue of wakes, whether there are news, and whom it has woken."""
+
+    def __init__(self, *names: str) -> None:
+        self.queue = WakeQueue()
+        self.news = False
+        self.woken: list[str] = []
+        self.wakes = {name: self.wake(name) for name in names}
+        for wake in self.wakes.values():
+            assert self.queue.enter(wake, self.has_news)
+
+    def wake(self, name: str) -> Wake:
+        return lambda: self.woken.append(name)
+
+    def has_news(self) -> bool:
+        return self.news
+
+
+def test_each_piece_of_news_wakes_the_one_that_has_waited_longest() -> None:
+    crowd = Crowd("one", "two", "three")
+    crowd.queue.wake_one()
+    assert crowd.woken == ["one"]
+    crowd.queue.wake_all()
+    crowd.queue.wake_all()
+    crowd.queue.wake_one()
+    assert crowd.woken == ["one", "two", "three"]
+
+
+def test_who_finds_news_does_not_wait() -> None:
+    crowd = Crowd("one")
+    crowd.news = True
+    assert not crowd.queue.enter(crowd.wake("two"), crowd.has_news)
+    crowd.queue.wake_all()
+    assert crowd.woken == ["one"]
+
+
+def test_who_leaves_after_a_wake_hands_it_on() -> None:
+    crowd = Crowd("one", "two", "three")
+    crowd.queue.leave(crowd.wakes["two"], crowd.has_news)
+    crowd.news = True
+    crowd.queue.wake_one()
+    crowd.queue.leave(crowd.wakes["one"], crowd.has_news)
+    assert crowd.woken == ["one", "three"]
+
+
+def test_forgotten_waiters_are_not_called() -> None:
+    crowd = Crowd("one", "two")
+    crowd.queue.clear()
+    crowd.queue.wake_all()
+    assert crowd.woken == []
+
+
+def test_an_interrupted_waiter_uses_up_no_wake() -> None:
+    def enter(crowd: Crowd) -> None:
+        crowd.queue.enter(crowd.wake("interrupted"), crowd.has_news)
+
+    last = False
+    for crowd in interrupted(Crowd, enter, waiters):
+        last = len(crowd.queue._wakes) == 1
+        assert last or not crowd.queue._wakes
+    assert last
+
+
+def test_an_interrupted_farewell_hands_the_wake_on() -> None:
+    def woken() -> Crowd:
+        crowd = Crowd("one", "two")
+        crowd.news = True
+        crowd.queue.wake_one()
+        return crowd
+
+    def leave(crowd: Crowd) -> None:
+        crowd.queue.leave(crowd.wakes["one"], crowd.has_news)
+
+    for moment, crowd in enumerate(interrupted(woken, leave, waiters)):
+        assert "two" in crowd.woken or moment == 0  # then the waiter had not begun to leave
+
+
+def test_an_interrupted_wake_of_many_loses_nobody() -> None:
+    for crowd in interrupted(lambda: Crowd("one", "two"), lambda crowd: crowd.queue.wake_all(), waiters):
+        crowd.queue.wake_all()
+        assert set(crowd.woken) == {"one", "two"}

@@ -5,13 +5,12 @@ The queue is as long as the backlog; what does not fit waits in netstack's own b
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
 from tsnet.edge.pipes.pipes import Pipe
-from tsnet.edge.pipes.waiters import Requests, Runner, Wake
+from tsnet.edge.pipes.waiters import Requests, Runner, Wake, WakeQueue, completed
 from tsnet.errors import Error, NotUp
 
 
@@ -22,10 +21,16 @@ class Adopter(Runner, Protocol):
 
 
 class ListenPipe(Requests):
+    """A TCP port of the node as its application holds it. Any number of tasks may wait for connections.
+
+    closed: no more connections come. error: why, if the node ended it.
+    """
+
     __slots__ = (
+        "_acceptors",
         "_backlog",
+        "_is_full",
         "_queue",
-        "_wakes",
         "addresses",
         "closed",
         "error",
@@ -43,40 +48,39 @@ class ListenPipe(Requests):
         self.closed = False
         self.error: Error | None = None
         self._backlog = backlog
+        self._is_full = False
         self._queue: deque[Pipe] = deque()
-        self._wakes: deque[Wake] = deque()
+        self._acceptors = WakeQueue()
 
     # --- the application's side -----------------------------------------------------------------------------
 
     def accept_nowait(self) -> Pipe | None:
         """The oldest connection that waits, or None."""
         try:
-            pipe = self._queue.popleft()
+            return self._queue.popleft()
         except IndexError:
             return None
-        if len(self._queue) == self._backlog - 1:
-            self._request()
-        return pipe
+        finally:
+            if self._is_full:
+                self._request()
 
     def when_acceptable(self, wake: Wake) -> bool:
-        """As `Pipe.when_readable`; several tasks may wait, each wake is for one of them."""
-        self._wakes.append(wake)
-        if self._queue or self.closed:
-            with contextlib.suppress(ValueError):  # woken meanwhile: "ready" says the same
-                self._wakes.remove(wake)
-            return False
-        return True
+        """Call `wake` once there may be a connection or the end; returns False, and does not call, if there is now."""
+        return self._acceptors.enter(wake, self._has_news)
 
     def forget(self, wake: Wake) -> None:
         """A waiter was cancelled. If it had been woken already, the next one is woken instead."""
-        try:
-            self._wakes.remove(wake)
-        except ValueError:
-            if self._queue:
-                self._wake_one()
+        self._acceptors.leave(wake, self._has_news)
 
+    def _has_news(self) -> bool:
+        return bool(self._queue) or self.closed
+
+    @completed
     def close(self) -> None:
-        """Free the port; connections that nobody accepted are reset."""
+        """Free the port; connections that nobody accepted are reset.
+
+        A `listen` on the same port that comes after this call finds it free.
+        """
         self.closed = True
         self._request()
 
@@ -87,14 +91,21 @@ class ListenPipe(Requests):
         if self.closed:
             self._shut(now)
             return
-        while len(self._queue) < self._backlog:
+        while self._has_room():
             connection = self.listener.accept()
             if connection is None:
                 break
             self._queue.append(self._runner.adopt(connection))
-            self._wake_one()
+            self._acceptors.wake_one()
         if self.direct is not None:
             self.direct()
+
+    def _has_room(self) -> bool:
+        """If not, whoever accepts next sees `_is_full` and asks; the flag is set before the look that counts."""
+        self._is_full = len(self._queue) >= self._backlog
+        if self._is_full and len(self._queue) < self._backlog:
+            self._is_full = False
+        return not self._is_full
 
     def _shut(self, now: float) -> None:
         self.closed = True
@@ -110,23 +121,18 @@ class ListenPipe(Requests):
         self._shut(now)
 
     def fail(self, error: Error) -> None:
-        """The node goes away: whoever waits in accept is told so."""
+        """The node is gone: whoever waits for a connection is told so."""
         self.error = error
         self.closed = True
         self._wake_all()
 
     def orphan(self, error: Error) -> None:
         """In a forked child: as `fail`, but nobody is woken."""
-        self._wakes.clear()
+        self._acceptors.clear()
         self.direct = None
         self.fail(error)
 
     def _wake_all(self) -> None:
-        while self._wakes:
-            self._wake_one()
+        self._acceptors.wake_all()
         if self.direct is not None:
             self.direct()
-
-    def _wake_one(self) -> None:
-        with contextlib.suppress(IndexError):  # forgotten by its waiter a moment ago
-            self._wakes.popleft()()

@@ -1,6 +1,7 @@
 """Between an application and a UDP endpoint: two bounded deques of whole datagrams.
 
-Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; a full outbox makes `send` say so.
+Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; a full outbox makes `give` say so.
+Interrupts are as harmless as to a stream's pipe (`edge.pipes.pipes`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import deque
 from ipaddress import ip_address
 
 from netstack import NetstackError, UdpEndpoint
-from tsnet.edge.pipes.waiters import Runner, Waiters
+from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialRefused, Error, NotUp
 
 QUEUE_BYTES = 1024 * 1024
@@ -44,7 +45,7 @@ class PacketPipe(Waiters):
         self.error: Error | None = None
         self.dropped = 0
         self._icmp: Error | None = None
-        self._inbox: deque[tuple[bytes, Address]] = deque()
+        self._inbox: deque[tuple[bytes, Address] | None] = deque()  # None: taken by a call that was interrupted
         self._outbox: deque[tuple[bytes, Address]] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
 
@@ -52,29 +53,47 @@ class PacketPipe(Waiters):
 
     def take(self) -> tuple[bytes, Address] | None:
         """The oldest datagram and its sender, or None when there is none yet. Raises what ICMP said, once."""
-        if not self._inbox:
+        inbox = self._inbox
+        if inbox and inbox[0] is None:
+            del inbox[0]
+        if not inbox:
             said, self._icmp = self._icmp, None
             error = said or self.error
             if error is not None:
                 raise error
             return None
-        datagram = self._inbox.popleft()
-        self._consumed += len(datagram[0])
+        datagram = inbox[0]
+        assert datagram is not None, "one reader at a time"
+        consumed = self._consumed + len(datagram[0])
+        inbox[0], self._consumed = None, consumed  # one step: an interrupt comes before both or after both
+        del inbox[0]
         return datagram
 
     def give(self, data: bytes, address: Address) -> bool:
         """Queue one datagram; False when the outbox is full."""
         if self.error is not None:
             raise self.error
-        if self._given - self._taken + len(data) > QUEUE_BYTES:
+        if not self._outbox:
+            self._given = self._taken  # they differ if an interrupt came between the two steps below
+        size = len(data)
+        if self._given - self._taken + size > QUEUE_BYTES:
             return False
-        self._outbox.append((bytes(data), address))
-        self._given += len(data)
-        self._request()
+        datagram = (bytes(data), address)
+        try:
+            self._given += size
+            self._outbox.append(datagram)
+            self._request()
+        except BaseException:
+            self._request()
+            raise
         return True
 
+    @completed
     def close(self) -> None:
-        """Free the port. What is queued is still sent."""
+        """Free the port. What is queued is still sent.
+
+        A `listen_packet` on the same port that comes after this call finds it free.
+        """
         self.closed = True
         self._request()
         self.wake_all()
@@ -87,7 +106,7 @@ class PacketPipe(Waiters):
     @property
     def has_room(self) -> bool:
         """Whether `give` would take a datagram of any size, or nothing more is to be given."""
-        return self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
+        return not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
 
     # --- the node's side ------------------------------------------------------------------------------------
 
@@ -95,8 +114,11 @@ class PacketPipe(Waiters):
         self.scheduled = False
         if self.endpoint.is_closed:
             return
+        closed = self.closed
+        if closed and self.direct is not None:
+            self.direct()  # the bridge hands over what its application had sent before
         self._push(now)
-        if self.closed:
+        if closed:
             self.endpoint.close()
             self._runner.forget(self.endpoint)
         else:
@@ -113,7 +135,7 @@ class PacketPipe(Waiters):
                 self.dropped += 1
             self._outbox.popleft()
             self._taken += len(data)
-        if self.writer_waits and self._given - self._taken <= QUEUE_BYTES // 2:
+        if self.writer_waits and (not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2):
             self.wake_writer()
 
     def _pull(self) -> None:
@@ -138,6 +160,7 @@ class PacketPipe(Waiters):
         self.fail(NotUp("the node was closed"))
 
     def fail(self, error: Error) -> None:
+        """The node is gone: what has arrived can still be taken, then the error; a bridge ends now."""
         self.error = error
         self.closed = True
         self.wake_all()

@@ -4,12 +4,15 @@
     give(data) ── outbox ──►                  service(): outbox -> connection.write
     take()     ◄── inbox ──                              connection.read -> inbox, wake whoever waits
 
-`append` and `popleft` of a deque are atomic, each counter has one writer: no locks. A full inbox leaves the bytes in
+Each step on a deque is atomic and each counter has one writer, so there are no locks. A full inbox leaves the bytes in
 the connection, whose window then closes; a full outbox makes `give` take nothing. Waiters are woken once a turn, and
 only those who wait.
 
 A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers: it sets `direct`, is called
 in each service, and speaks with the connection itself (`edge.pipes.unbuffered`).
+
+An interrupted `take` (Ctrl-C) takes nothing, or takes what it then cannot return, as an interrupted `recv` does; an
+interrupted `give` gives nothing or all that it would have. The counters are right either way.
 
 Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
 """
@@ -19,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 
 from netstack import TcpConnection, errors
-from tsnet.edge.pipes.waiters import Runner, Waiters
+from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 INBOX_LIMIT = 512 * 1024
@@ -32,6 +35,7 @@ class Pipe(Waiters):
 
     error: how reading ends instead of the end of stream. write_error: why nothing more is taken.
     refused: a bridge holds bytes that the connection had no room for.
+    gone: the node is, and nothing services this pipe any more.
     """
 
     __slots__ = (
@@ -49,6 +53,7 @@ class Pipe(Waiters):
         "ended",
         "error",
         "finishing",
+        "gone",
         "local",
         "refused",
         "remote",
@@ -65,6 +70,7 @@ class Pipe(Waiters):
         self.finishing = False
         self.abort_requested = False
         self.refused = False
+        self.gone = False
         self.error: Error | None = None
         self.write_error: Error | None = None
         self._inbox: deque[bytes] = deque()
@@ -77,44 +83,59 @@ class Pipe(Waiters):
     def take(self, max_bytes: int) -> bytes | None:
         """At most max_bytes of what has arrived; b"" when there is nothing yet, None at the end of the stream."""
         inbox = self._inbox
+        if inbox and not inbox[0]:
+            del inbox[0]  # an interrupted call has taken this chunk and left its place
         if not inbox:
+            if self._starved:
+                self._request()  # an interrupted call has not asked for more
             if self.error is not None and not inbox:
                 raise self.error
             return None if (self.ended or self._closing) and not inbox else b""
-        chunk = inbox.popleft()
-        if len(chunk) > max_bytes:
-            inbox.appendleft(chunk[max_bytes:])
-            chunk = chunk[:max_bytes]
-        self._consumed += len(chunk)
-        if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
-            self._starved = False
+        chunk = inbox[0]
+        rest = chunk[max_bytes:]
+        taken = chunk[:max_bytes] if rest else chunk
+        consumed = self._consumed + len(taken)
+        inbox[0], self._consumed = rest, consumed  # one step: an interrupt comes before both or after both
+        if not rest:
+            del inbox[0]
+        if self._starved and self._produced - consumed <= INBOX_LIMIT // 2:
             self._request()
-        return chunk
+        return taken
 
     def give(self, data: bytes | memoryview) -> int:
         """Queue some of the data; returns how many bytes were taken, 0 when the outbox is full."""
         if self.write_error is not None:
             raise self.write_error
+        if not self._outbox:
+            self._given = self._taken  # they differ if an interrupt came between the two steps below
         room = OUTBOX_LIMIT - (self._given - self._taken)
         if room <= 0 or not data:
             return 0
         piece = bytes(data[:room])
-        self._outbox.append(piece)
-        self._given += len(piece)
-        self._request()
-        return len(piece)
+        size = len(piece)
+        try:
+            self._given += size
+            self._outbox.append(piece)
+            self._request()
+        except BaseException:
+            self._request()
+            raise
+        return size
 
+    @completed
     def finish(self) -> None:
         """No more data from us: FIN follows what is queued."""
         self.finishing = True
         self._request()
         self.wake_writer()
 
+    @completed
     def abort(self) -> None:
         """Reset the connection; what is queued either way is lost."""
         self.abort_requested = True
         self.close()
 
+    @completed
     def close(self) -> None:
         """Let the connection go: what is queued is still sent; what arrives is not wanted any more."""
         self._closing = True
@@ -130,7 +151,7 @@ class Pipe(Waiters):
     def has_room(self) -> bool:
         """Whether `give` would take something or raise, or nothing more is to be given."""
         is_over = self.write_error is not None or self.finishing or self._closing
-        return is_over or self._given - self._taken < OUTBOX_LIMIT
+        return is_over or not self._outbox or self._given - self._taken < OUTBOX_LIMIT
 
     # --- the node's side ------------------------------------------------------------------------------------
 
@@ -180,7 +201,7 @@ class Pipe(Waiters):
                 outbox[0] = chunk[accepted:]
                 break
             outbox.popleft()
-        if self.writer_waits and self._given - self._taken <= OUTBOX_LIMIT // 2:
+        if self.writer_waits and (not outbox or self._given - self._taken <= OUTBOX_LIMIT // 2):
             self.wake_writer()
 
     def _pull(self) -> None:
@@ -225,7 +246,8 @@ class Pipe(Waiters):
         self.wake_all()
 
     def fail(self, error: Error) -> None:
-        """The node goes away under the connection."""
+        """The node goes away under the connection; a bridge ends now, for nobody will call it again."""
+        self.gone = True
         if self.error is None:
             self._fail(error)
         if self.direct is not None:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from tsnet.edge.pipes.pipes import Pipe, stream_error
 from tsnet.edge.pipes.waiters import Turn
+from tsnet.errors import Error
 
 
 class UnbufferedPipe:
-    """All methods in the node's thread (`sockets.bridge.NodeStream`)."""
+    """All methods in the node's thread, but `on_change` in any (`sockets.bridge.NodeStream`)."""
 
     def __init__(self, pipe: Pipe, turn: Turn) -> None:
         self.local_address, self.remote_address = pipe.local, pipe.remote
@@ -50,6 +51,11 @@ class UnbufferedPipe:
         if self._pipe.error is not None:
             raise self._pipe.error
 
+    @property
+    def gone(self) -> Error | None:
+        """Why nobody will service the pipe any more, once the node is gone."""
+        return (self._pipe.error or self._pipe.write_error) if self._pipe.gone else None
+
     def send_eof(self) -> None:
         self._pipe.finish()
 
@@ -62,4 +68,7 @@ class UnbufferedPipe:
         self._pipe.abort()
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
+        """Call back in each service of the pipe, and when the node is gone: here and now if it already is."""
         self._pipe.direct = callback
+        if callback is not None and self._pipe.gone:
+            callback()

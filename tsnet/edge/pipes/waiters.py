@@ -5,22 +5,45 @@
     when_readable(wake)  ◄── wake_reader() ──    once, for whoever waits
     when_writable(wake)  ◄── wake_writer() ──
 
-A waiter leaves its wake first and looks again after that, so that no news falls in between; at worst it is woken for
+A waiter leaves its wake first and looks for news after that, so that no news falls in between; at worst it is woken for
 nothing. Each wake may be called from either side.
 
-Not here: what is queued between the two (`pipes`, `packets`, `listening`).
+An application's call may be interrupted anywhere (Ctrl-C raises KeyboardInterrupt in the main thread). A request or a
+wake that was begun is then made once more before the interrupt goes on: made twice it does no harm, and lost it would
+leave somebody waiting. So a wake must work when an earlier call of it was interrupted. `threading.Event.set` does not:
+an interrupt in it can leave its lock locked, and the next call would wait for that lock for ever.
+
+Not here: what is queued between the two sides (`pipes`, `packets`, `listening`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from netstack.stack import Endpoint
 from tsnet.errors import Error
 
+S = TypeVar("S")
 Wake = Callable[[], None]
+
+
+def completed(method: Callable[[S], None]) -> Callable[[S], None]:
+    """An interrupted call runs once more before the interrupt goes on. For methods that may run twice."""
+
+    @functools.wraps(method)
+    def run(self: S) -> None:
+        try:
+            method(self)
+        except BaseException:
+            method(self)
+            raise
+
+    return run
 
 
 class Serviced(Protocol):
@@ -38,7 +61,7 @@ class Serviced(Protocol):
 
     @abstractmethod
     def fail(self, error: Error) -> None:
-        """The node is gone."""
+        """The node is gone. Called in the node's thread, or in any other one once that thread is dead."""
 
     @abstractmethod
     def orphan(self, error: Error) -> None:
@@ -68,7 +91,8 @@ class Turn(Protocol):
 class Requests(Serviced):
     """What an application holds and the node's thread services.
 
-    scheduled: a request is under way; `service` takes it back. direct: a bridge to call in each service, or None.
+    scheduled: a request is under way; `service` takes it back.
+    direct: the step of a bridge to a descriptor, or None. Each service calls it, and so does `fail`, in any thread.
     """
 
     __slots__ = ("__weakref__", "_runner", "direct", "scheduled")
@@ -80,8 +104,66 @@ class Requests(Serviced):
 
     def _request(self) -> None:
         if not self.scheduled:
-            self.scheduled = True
-            self._runner.schedule(self)
+            try:
+                self.scheduled = True
+                self._runner.schedule(self)
+            except BaseException:  # with the flag set and nothing scheduled, no later request would be heard
+                self._runner.schedule(self)
+                raise
+
+
+class WakeQueue:
+    """Any number of waiters. Each piece of news is for one of them, and wakes the one that has waited longest."""
+
+    __slots__ = ("_wakes",)
+
+    def __init__(self) -> None:
+        self._wakes: deque[Wake] = deque()
+
+    def enter(self, wake: Wake, has_news: Callable[[], object]) -> bool:
+        """Call `wake` once there may be news; returns False, and does not call, if there are some already."""
+        try:
+            self._wakes.append(wake)
+            if not has_news():
+                return True
+            with contextlib.suppress(ValueError):  # the waiter was woken meanwhile, which says the same as False
+                self._wakes.remove(wake)
+            return False
+        except BaseException:
+            self.leave(wake, has_news)
+            raise
+
+    def leave(self, wake: Wake, has_news: Callable[[], object]) -> None:
+        """A waiter gave up. If it had been woken already, the next one is woken instead."""
+        try:
+            with contextlib.suppress(ValueError):
+                self._wakes.remove(wake)
+                return
+            if has_news():
+                self.wake_one()
+        except BaseException:
+            self.wake_all()
+            raise
+
+    def wake_one(self) -> None:
+        """The waiter is called before it is taken out: an interrupt in between calls it twice and loses nobody."""
+        while self._wakes:
+            try:
+                wake = self._wakes[0]
+            except IndexError:  # another thread has just taken the last one out
+                return
+            wake()
+            with contextlib.suppress(ValueError):  # another thread has woken this one for other news: try the next
+                self._wakes.remove(wake)
+                return
+
+    def wake_all(self) -> None:
+        while self._wakes:
+            self.wake_one()
+
+    def clear(self) -> None:
+        """Forget every waiter without a call."""
+        self._wakes.clear()
 
 
 class Waiters(Requests):
@@ -129,14 +211,26 @@ class Waiters(Requests):
         return self._write_wake is not None
 
     def wake_reader(self) -> None:
-        wake, self._read_wake = self._read_wake, None
-        if wake is not None:
-            wake()
+        wake = None
+        try:
+            wake, self._read_wake = self._read_wake, None
+            if wake is not None:
+                wake()
+        except BaseException:
+            if wake is not None:
+                wake()
+            raise
 
     def wake_writer(self) -> None:
-        wake, self._write_wake = self._write_wake, None
-        if wake is not None:
-            wake()
+        wake = None
+        try:
+            wake, self._write_wake = self._write_wake, None
+            if wake is not None:
+                wake()
+        except BaseException:
+            if wake is not None:
+                wake()
+            raise
 
     def wake_all(self) -> None:
         self.wake_reader()
