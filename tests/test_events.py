@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -42,6 +45,76 @@ def test_what_nobody_reads_is_counted() -> None:
     read = Events(source)
     assert read.missed == 3
     assert next(read) == events.HomeChanged(3)
+
+
+def test_close_ends_a_reader_in_another_thread() -> None:
+    read = Events(subscription())
+    waiting = threading.Event()
+    heard: list[object] = []
+    when_ready = read._subscription.when_ready
+
+    def told(wake: Callable[[], None]) -> bool:
+        waits = when_ready(wake)
+        waiting.set()
+        return waits
+
+    read._subscription.when_ready = told  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: heard.extend(read))
+    thread.start()
+    assert waiting.wait(10)
+    read.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert heard == []
+
+
+@pytest.mark.parametrize("kind", [Events, AsyncEvents])
+def test_a_dropped_reader_lets_the_subscription_go(kind: Callable[[Subscription], object]) -> None:
+    source = subscription()
+    reference = weakref.ref(source)
+    read = kind(source)
+    gc.disable()
+    try:
+        del source, read
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_an_interrupted_read_leaves_no_waiter() -> None:
+    class Interrupting(Subscription):
+        """A subscription whose reader is interrupted as soon as it waits."""
+
+        def when_ready(self, wake: Callable[[], None]) -> bool:
+            super().when_ready(wake)
+            raise KeyboardInterrupt
+
+    source = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        next(Events(source))
+    assert not source._readers._wakes
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_read_hands_its_event_on_to_another_task() -> None:
+    source = subscription()
+    seen: list[object] = []
+    scopes: list[anyio.CancelScope] = []
+
+    async def read() -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            seen.append(await anext(AsyncEvents(source), None))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        source.put(events.Reachable(900))
+        scopes[0].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert seen == [events.Reachable(900)]
+        source.end()
 
 
 @pytest.mark.anyio

@@ -3,15 +3,16 @@
     with node.events() as events:           async with node.events() as events:
         for event in events: …                  async for event in events: …
 
-They count from the call of `events()` on, not from the first read, and end with the node. When nobody reads, the
-oldest of 1,024 give way and `missed` counts them.
+Events are kept from the call of `events()` on, not from the first read, and end with the node. When nobody reads, the
+oldest of 1,024 give way, and `missed` counts them. An object that is dropped without `close` is forgotten.
 
 Not here: when an event happens (`engine.node`).
 """
 
 from __future__ import annotations
 
-import threading
+from functools import partial
+from queue import SimpleQueue
 
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.subscriptions import Subscription
@@ -53,7 +54,7 @@ __all__ = [
 
 
 class AsyncEvents:
-    """Events for one task of an asyncio or trio loop."""
+    """Events for the tasks of an asyncio or trio loop; each event goes to one of those that wait."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -73,11 +74,20 @@ class AsyncEvents:
                 return event
             if self._subscription.ended:
                 raise StopAsyncIteration
-            news, wake = async_event()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until there is an event or the end."""
+        news, wake = async_event()
+        try:
             if self._subscription.when_ready(wake):
                 await news.wait()
+        except BaseException:
+            self._subscription.forget(wake)
+            raise
 
     async def aclose(self) -> None:
+        """Want no more events; a task that waits for one is told the end."""
         self._subscription.close()
 
     async def __aenter__(self) -> AsyncEvents:
@@ -88,7 +98,7 @@ class AsyncEvents:
 
 
 class Events:
-    """Events for one thread."""
+    """Events for threads; each event goes to one of those that wait."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -108,11 +118,21 @@ class Events:
                 return event
             if self._subscription.ended:
                 raise StopIteration
-            news = threading.Event()
-            if self._subscription.when_ready(news.set):
-                news.wait()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until there is an event or the end."""
+        news: SimpleQueue[None] = SimpleQueue()  # not threading.Event, whose lock an interrupt can leave locked
+        wake = partial(news.put, None)
+        try:
+            if self._subscription.when_ready(wake):
+                news.get()
+        except BaseException:
+            self._subscription.forget(wake)
+            raise
 
     def close(self) -> None:
+        """Want no more events; a thread that waits for one is told the end."""
         self._subscription.close()
 
     def __enter__(self) -> Events:
