@@ -24,7 +24,7 @@ from anyio.abc import SocketAttribute
 from tests.sockets.node import NodeThread
 from tsnet.adapters.forward import End
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
-from tsnet.errors import DialRefused, NotOnTailnet
+from tsnet.errors import DialRefused, Error, NotOnTailnet
 from tsnet.netmap.whois import Peer
 from tsnet.protocols import Address, ByteStream, StreamListener
 from tsnet.sockets import Backlog, ListeningSocket, listening
@@ -186,6 +186,7 @@ class TcpPipe:
 
     def __init__(self, sock: socket.socket, reactor: Reactor, local: Address, remote: Address) -> None:
         self.local_address, self.remote_address = local, remote
+        self.gone: Error | None = None
         self._sock, self._reactor = sock, reactor
         self._callback: Callable[[], None] | None = None
         self._interest = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import os
 import socket
 import threading
 import time
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tsnet.edge.io.reactor import Reactor
+from tsnet.errors import Error
 from tsnet.protocols import Address
 from tsnet.sockets import TailnetSocket, bridge
 
@@ -29,6 +33,7 @@ class MemoryPipe:
         self.outgoing = bytearray()
         self.peer_ended = False
         self.error: OSError | None = None
+        self.gone: Error | None = None
         self.log: list[str] = []
         self.written = 0
         self._callback: Callable[[], None] | None = None
@@ -62,6 +67,8 @@ class MemoryPipe:
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
         self._callback = callback
+        if self.gone is not None:
+            self.changed()
 
     def changed(self) -> None:
         if self._callback is not None:
@@ -148,12 +155,12 @@ def connect(
     return pipe, application
 
 
-def fill(sock: socket.socket) -> int:
+def fill(sock: socket.socket, size: int = 16_384) -> int:
     """Write to a socket that does not block until it refuses; how much it took."""
     written = 0
     while True:
         try:
-            written += sock.send(bytes(16_384))
+            written += sock.send(bytes(size))
         except BlockingIOError:
             return written
 
@@ -165,3 +172,37 @@ def node_thread() -> Iterator[NodeThread]:
         yield node
     finally:
         node.stop()
+
+
+def open_descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+def is_nothing_left(before: int) -> bool:
+    """Whether no more descriptors are open than before; what is garbage does not count."""
+    if open_descriptors() > before:
+        gc.collect()
+    return open_descriptors() <= before
+
+
+class Idle:
+    """A reactor that only the test turns, and how many descriptors were open before what it tries."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor(time.monotonic)
+        self.pipe = MemoryPipe()
+        self.before = open_descriptors()
+        self.made: list[socket.socket] = []
+
+    def turn(self) -> None:
+        for _ in range(4):
+            self.reactor.wait(-math.inf)
+
+    def close(self) -> None:
+        """Whatever was made is closed: nothing is left."""
+        while self.made:
+            self.made.pop().close()
+        self.turn()
+        assert is_nothing_left(self.before)
+        self.reactor.close()

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import math
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import pytest
 
 import tsnet
+from tests.edge.turns import Turns
+from tests.interrupts import interrupted
+from tests.netstack.pair import B4
+from tests.sockets.node import is_nothing_left, open_descriptors
 from tests.test_server import server
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.packets import PacketPipe
+from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.pipes.unbuffered import UnbufferedPipe
+from tsnet.errors import NotUp, StreamReset
+from tsnet.sockets import attach
+from tsnet.sockets.attach import listening_socket, packet_socket, stream_socket
 from tsnet.testing.tailnet import Tailnet
+
+MODULES = [attach, *(sys.modules[f"tsnet.sockets.{name}"] for name in ("bridge", "listening", "datagrams"))]
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +131,202 @@ def test_streams_listeners_and_packets_become_sockets(tailnet: Tailnet, backend:
                 one.close()
 
     anyio.run(main, backend=backend)
+
+
+# --- the port is free when close returns ------------------------------------------------------------------------
+
+
+def close(sock: socket.socket) -> None:
+    sock.close()
+
+
+def leave(sock: socket.socket) -> None:
+    with sock:
+        pass
+
+
+def close_in_another_thread(sock: socket.socket) -> None:
+    thread = threading.Thread(target=sock.close)
+    thread.start()
+    thread.join(10)
+
+
+def close_a_copy_after_it(sock: socket.socket) -> None:
+    copy = sock.dup()
+    sock.close()
+    copy.close()
+
+
+@pytest.mark.parametrize("end", [close, leave, close_in_another_thread, close_a_copy_after_it])
+def test_a_port_can_be_listened_on_again_at_once(
+    nodes: tuple[tsnet.Server, tsnet.Server], end: Callable[[socket.socket], None]
+) -> None:
+    for _ in range(200):
+        end(nodes[0].listen(83))
+
+
+@pytest.mark.parametrize("end", [close, leave, close_in_another_thread])
+def test_a_datagram_port_can_be_listened_on_again_at_once(
+    nodes: tuple[tsnet.Server, tsnet.Server], end: Callable[[socket.socket], None]
+) -> None:
+    for _ in range(200):
+        sock = nodes[0].listen_packet(83)
+        sock.sendto(b"x", (str(nodes[1].addresses[0]), 9))
+        end(sock)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("verb", ["listen", "listen_packet"])
+def test_so_it_can_when_the_socket_was_collected(nodes: tuple[tsnet.Server, tsnet.Server], verb: str) -> None:
+    for _ in range(100):
+        assert getattr(nodes[0], verb)(84).fileno() >= 0
+
+
+def test_so_it_can_with_connections_that_nobody_accepted(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    for _ in range(20):
+        listener = a.listen(85)
+        with b.dial("a", 85) as client:
+            listener.close()
+            client.settimeout(5)
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_so_it_can_after_aclose(tailnet: Tailnet, backend: str) -> None:
+    async def main() -> None:
+        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        from tsnet.edge.io.store import MemoryStore
+
+        async with tsnet.AsyncServer("z", state=MemoryStore(), **options) as node:  # type: ignore[arg-type]
+            for _ in range(100):
+                await (await node.listen(80)).aclose()
+                await (await node.listen_packet(80)).aclose()
+
+    anyio.run(main, backend=backend)
+
+
+# --- a node that nobody turns -----------------------------------------------------------------------------------
+
+
+class Still:
+    """A handle whose node has a listener, a datagram port and a connection, and a reactor that only the test turns."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        pair = self.turns.pair
+        self.turns.pair.on_turn = self.turns.service
+        self.reactor = Reactor(time.monotonic)
+        self.host = self
+        self.call = self.reactor.call_soon
+        listener, endpoint = pair.b.listen(80), pair.b.open_udp(53)
+        self.listener = ListenPipe(listener, self.turns, (str(B4),), 4)
+        self.packets = PacketPipe(endpoint, self.turns, (str(B4), 53), None)
+        self.turns.owners |= {listener: self.listener, endpoint: self.packets}
+        self.stream = self.turns.adopt(pair.a.connect(B4, 80, pair.now, link="b"))
+        self.turns.settle()
+        self.before = open_descriptors()
+        self.made: list[socket.socket] = []
+
+    def unbuffered(self, pipe: Pipe) -> UnbufferedPipe:
+        return UnbufferedPipe(pipe, self)
+
+    def now(self) -> float:
+        return self.turns.pair.now
+
+    def mark(self) -> None:
+        """A turn is wanted; the test decides when."""
+
+    def attach(self, kind: str) -> socket.socket:
+        attach: Any = {"stream": stream_socket, "listener": listening_socket, "packets": packet_socket}[kind]
+        sock: socket.socket = attach(self, getattr(self, kind))
+        self.made.append(sock)
+        return sock
+
+    def turn(self) -> None:
+        for _ in range(4):
+            self.reactor.wait(-math.inf)
+            self.turns.settle(0.1)
+
+    def close(self) -> None:
+        """Whatever was made is closed: no descriptor, no connection and no port is left."""
+        while self.made:
+            self.made.pop().close()
+        self.turn()
+        assert is_nothing_left(self.before)
+        self.reactor.close()
+
+
+def use(sock: socket.socket, kind: str, failures: list[OSError]) -> None:
+    try:
+        while True:
+            sock.accept()[0].close() if kind == "listener" else sock.recv(100)
+    except OSError as error:
+        failures.append(error)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("stream", errno.ECONNABORTED), ("listener", errno.EINVAL), ("packets", errno.ECONNABORTED)],
+)
+def test_who_is_blocked_is_told_when_the_node_fails(kind: str, number: int, turned: bool) -> None:
+    """turned: the node has turned since the socket was made. It never will again."""
+    still = Still()
+    sock = still.attach(kind)
+    sock.settimeout(10)
+    if turned:
+        still.turn()
+    failures: list[OSError] = []
+    thread = threading.Thread(target=use, args=(sock, kind, failures))
+    thread.start()
+    getattr(still, kind).fail(NotUp("the node ended by an internal error"))
+    thread.join(10)
+    assert [error.errno for error in failures] == [number]
+    still.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("stream", errno.ECONNABORTED), ("listener", errno.EINVAL), ("packets", errno.ECONNABORTED)],
+)
+def test_a_socket_of_a_node_that_failed_before_is_told_at_once(kind: str, number: int) -> None:
+    still = Still()
+    getattr(still, kind).fail(NotUp("the node ended by an internal error"))
+    failures: list[OSError] = []
+    use(still.attach(kind), kind, failures)
+    assert [error.errno for error in failures] == [number]
+    still.close()
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_stream_socket_ends_the_connection() -> None:
+    for moment, still in enumerate(interrupted(Still, lambda still: still.attach("stream"), *MODULES)):
+        if moment == 0:  # it had not begun: the pipe is still the caller's
+            still.stream.abort()
+        still.close()
+        assert still.stream.connection not in still.turns.owners
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_listening_socket_frees_the_port_and_resets_who_waits() -> None:
+    for moment, still in enumerate(interrupted(Still, lambda still: still.attach("listener"), *MODULES)):
+        if moment == 0:  # it had not begun: the pipe is still the caller's
+            still.listener.close()
+        still.close()
+        still.turns.pair.b.listen(80)
+        with pytest.raises(StreamReset):
+            still.stream.take(1)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_packet_socket_frees_the_port() -> None:
+    for moment, still in enumerate(interrupted(Still, lambda still: still.attach("packets"), *MODULES)):
+        if moment == 0:  # it had not begun: the pipe is still the caller's
+            still.packets.close()
+        still.close()
+        still.turns.pair.b.open_udp(53)

@@ -7,15 +7,20 @@ import hashlib
 import random
 import socket
 import struct
+import sys
 import threading
+import warnings
 
 import pytest
 
-from tests.sockets.node import MemoryPipe, NodeThread, connect, fill
-from tsnet.sockets import bridge
+from tests.interrupts import interrupted
+from tests.sockets.node import Idle, MemoryPipe, NodeThread, connect, fill
+from tsnet.errors import NotUp
+from tsnet.sockets import bridge, connected, handover, pairs
 
 pytestmark = pytest.mark.usefixtures("kind")
 
+module = sys.modules["tsnet.sockets.bridge"]
 RESET = ConnectionResetError(errno.ECONNRESET, "the peer reset the connection")
 
 
@@ -211,3 +216,118 @@ def test_an_ended_bridge_leaves_nothing_in_the_reactor(node: NodeThread) -> None
         application.close()
         node.until(lambda pipe=pipe: "close" in pipe.log)  # type: ignore[misc]
     assert node.call(registered) == before
+
+
+# --- a node that is gone: nobody turns the reactor --------------------------------------------------------------
+
+GONE = NotUp("the node ended by an internal error")
+
+
+def idle_bridge() -> tuple[Idle, socket.socket]:
+    idle = Idle()
+    application = bridge(idle.pipe, idle.reactor)
+    application.settimeout(10)
+    idle.made.append(application)
+    return idle, application
+
+
+def fails(idle: Idle) -> None:
+    """What whoever finds the node's thread dead does to a pipe."""
+    idle.pipe.gone = idle.pipe.error = GONE  # type: ignore[assignment]
+    idle.pipe.changed()
+
+
+def test_a_reader_blocked_in_the_kernel_is_told_when_the_node_is_gone() -> None:
+    idle, application = idle_bridge()
+    idle.turn()
+    failures: list[OSError] = []
+
+    def read() -> None:
+        try:
+            application.recv(100)
+        except OSError as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    fails(idle)
+    reader.join(10)
+    assert [(error.errno, error.__cause__) for error in failures] == [(errno.ECONNABORTED, GONE)]
+    with pytest.raises(ConnectionAbortedError, match="internal error"):
+        application.send(b"x")
+    assert idle.pipe.log == ["close"]
+    idle.close()
+
+
+def test_what_had_arrived_and_fits_is_read_before_the_error() -> None:
+    idle, application = idle_bridge()
+    idle.turn()
+    idle.pipe.incoming += bytes(3_000_000)  # more than fits: nobody will send the rest
+    fails(idle)
+    received = bytearray()
+    with pytest.raises(ConnectionAbortedError):
+        read_all(application, received)
+    assert 0 < len(received) < 3_000_000
+    idle.close()
+
+
+def read_all(application: socket.socket, received: bytearray) -> None:
+    while data := application.recv(100_000):
+        received += data
+
+
+def test_a_node_gone_before_the_first_turn_and_one_gone_before_the_bridge() -> None:
+    idle, application = idle_bridge()
+    fails(idle)
+    late = Idle()
+    late.pipe.incoming += b"arrived"
+    late.pipe.gone = late.pipe.error = GONE  # type: ignore[assignment]
+    application_of_late = bridge(late.pipe, late.reactor)
+    late.made.append(application_of_late)
+    assert application_of_late.recv(100) == b"arrived"
+    for sock in (application, application_of_late):
+        with pytest.raises(ConnectionAbortedError):
+            sock.recv(100)
+    late.close()
+    idle.close()
+
+
+def test_an_end_that_was_read_stays_an_end_when_the_node_is_gone() -> None:
+    idle, application = idle_bridge()
+    idle.pipe.peer_ended = True
+    idle.turn()
+    assert application.recv(100) == b""
+    fails(idle)
+    assert application.recv(100) == b""
+    idle.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_bridge_leaves_nothing(kind: str) -> None:
+    if kind != "unix":
+        pytest.skip("a loopback pair does not tell its other end that a socket was collected")
+
+    def call(idle: Idle) -> None:
+        idle.made.append(bridge(idle.pipe, idle.reactor))
+
+    for idle in interrupted(Idle, call, module, handover, pairs, connected):
+        idle.turn()
+        idle.close()
+
+
+def test_an_interrupted_close_may_be_said_again() -> None:
+    for idle in interrupted(lambda: idle_bridge()[0], lambda idle: idle.made[0].close(), connected, module):
+        idle.turn()
+        idle.close()
+        assert idle.pipe.log[-1] == "close"
+
+
+def test_an_interrupted_copy_leaves_nothing() -> None:
+    def call(idle: Idle) -> None:
+        idle.made.append(idle.made[0].dup())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for idle in interrupted(lambda: idle_bridge()[0], call, connected, handover):
+            idle.turn()
+            idle.close()

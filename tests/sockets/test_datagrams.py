@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import os
 import select
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -13,11 +16,17 @@ from typing import Any
 import pytest
 
 from tests.edge.pipes.test_packets import HERE, THERE, Packets
+from tests.interrupts import interrupted
+from tests.sockets.node import Idle, is_nothing_left, open_descriptors
 from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.pipes import waiters
 from tsnet.edge.pipes.packets import MAX_PAYLOAD
 from tsnet.errors import MessageTooLong, NotUp
-from tsnet.sockets import pairs
+from tsnet.sockets import handover, inner_end, pairs
 from tsnet.sockets.datagrams import DatagramSocket, datagram_socket, decode, encode
+from tsnet.sockets.inner_end import FAREWELLS
+
+module = sys.modules["tsnet.sockets.datagrams"]
 
 
 class Bridged:
@@ -136,6 +145,7 @@ def test_what_was_written_to_the_bare_descriptor_is_dropped() -> None:
     for garbage in (b"\x05abc", b"\x04", b"\xff" * 40, encode(b"x", THERE)):
         os.write(bridged.socket.fileno(), garbage)
     bridged.run()
+    assert bridged.socket._bridge is not None
     assert bridged.socket._bridge.dropped == 3
     assert bridged.packets.b.take() == (b"x", HERE)
     bridged.close()
@@ -158,9 +168,16 @@ def test_the_node_is_gone() -> None:
     bridged = Bridged()
     bridged.packets.a.fail(NotUp("the node was closed"))
     bridged.run()
-    for _ in range(2):
+    with pytest.raises(OSError, match="closed"):
+        bridged.socket.recv(100)
+    with pytest.raises(BlockingIOError):  # so that a loop that polls comes to rest
+        bridged.socket.recv(100)
+    bridged.socket.settimeout(10)
+    for _ in range(100):
         with pytest.raises(OSError, match="closed"):
             bridged.socket.recv(100)
+        with pytest.raises(OSError, match="closed"):
+            bridged.socket.sendto(b"x", THERE)
     bridged.close()
 
 
@@ -170,3 +187,248 @@ def test_the_header_both_ways(host: str, data: bytes) -> None:
     message = encode(data, (host, 53))
     assert decode(message) == (data, (host, 53))
     assert message[0] == len(ip_address(host).packed)
+
+
+# --- the port is free when close returns ------------------------------------------------------------------------
+
+
+def serviced(bridged: Bridged) -> None:
+    """What a node does before it listens: it services whoever has asked for something."""
+    bridged.packets.service(bridged.packets.pair.now)
+
+
+def test_close_says_so_before_it_returns(bridged: Bridged) -> None:
+    for number in range(100):
+        bridged.socket.sendto(b"parting %d" % number, THERE)
+    bridged.packets.b.give(b"never read", HERE)
+    bridged.run()
+    bridged.socket.sendto(b"last", THERE)
+    bridged.socket.close()
+    serviced(bridged)
+    bridged.packets.pair.a.open_udp(1000)
+    bridged.run()
+    received = []
+    while (datagram := bridged.packets.b.take()) is not None:
+        received.append(datagram[0])
+    assert received == [*(b"parting %d" % number for number in range(100)), b"last"]
+
+
+def test_a_collected_socket_says_so_too() -> None:
+    bridged = Bridged()
+    with pytest.warns(ResourceWarning, match="DatagramSocket"):
+        del bridged.socket
+    serviced(bridged)
+    bridged.packets.pair.a.open_udp(1000)
+    bridged.reactor.close()
+
+
+def test_closed_with_datagrams_unread_what_it_sent_still_goes() -> None:
+    if not pairs.HAVE_UNIX:
+        pytest.skip("the pair is loopback UDP here")
+    bridged = Bridged()
+    bridged.packets.b.give(b"never read", HERE)
+    bridged.run()
+    bridged.socket.sendto(b"parting", THERE)
+    os.close(bridged.socket.detach())
+    bridged.run()
+    assert bridged.packets.b.take() == (b"parting", HERE)
+    bridged.packets.pair.a.open_udp(1000)
+    bridged.reactor.close()
+
+
+def test_close_wakes_who_is_blocked_in_recv_in_another_thread() -> None:
+    if not pairs.HAVE_UNIX:
+        pytest.skip("a loopback pair does not tell its other end")
+    bridged = Bridged()
+    bridged.socket.settimeout(10)
+    failures: list[int | None] = []
+    reader = threading.Thread(target=receive_until_it_fails, args=(bridged.socket, failures))
+    reader.start()
+    bridged.socket.close()
+    bridged.run()
+    reader.join(10)
+    assert failures == [errno.EBADF]
+    bridged.close()
+
+
+def receive_until_it_fails(sock: socket.socket, failures: list[int | None]) -> None:
+    try:
+        while True:
+            sock.recv(100)
+    except OSError as error:
+        failures.append(error.errno)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_closes_its_own_copy_alone(bridged: Bridged) -> None:
+    child = os.fork()
+    if child == 0:
+        bridged.socket.close()
+        os._exit(bridged.packets.a.closed)
+    assert os.waitpid(child, 0)[1] == 0
+    bridged.run()
+    bridged.socket.sendto(b"still here", THERE)
+    bridged.run()
+    assert bridged.packets.b.take() == (b"still here", HERE)
+
+
+# --- the node is gone -------------------------------------------------------------------------------------------
+
+GONE = NotUp("the node was closed")
+
+
+def test_a_reader_blocked_in_the_kernel_is_told_though_nobody_turns_the_reactor(bridged: Bridged) -> None:
+    bridged.socket.settimeout(10)
+    failures: list[OSError] = []
+
+    def read() -> None:
+        try:
+            bridged.socket.recv(100)
+        except OSError as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    bridged.packets.a.fail(GONE)
+    reader.join(10)
+    assert [(error.errno, error.__cause__) for error in failures] == [(errno.ECONNABORTED, GONE)]
+
+
+@pytest.mark.parametrize("when", ["before the bridge", "before the first turn"])
+def test_a_node_that_is_gone_early_is_told_too(when: str) -> None:
+    packets, reactor = Packets(), Reactor(time.monotonic)
+    packets.b.give(b"arrived", HERE)
+    packets.settle()
+    if when == "before the bridge":
+        packets.a.fail(GONE)
+    sock = datagram_socket(packets.a, reactor)
+    packets.a.fail(GONE)
+    assert sock.recv(100) == b"arrived"
+    with pytest.raises(OSError, match="closed"):
+        sock.recv(100)
+    sock.close()
+    reactor.close()
+
+
+def test_a_node_that_closes_sends_what_it_had_been_given(bridged: Bridged) -> None:
+    for number in range(100):
+        bridged.socket.sendto(b"%d" % number, THERE)
+    bridged.packets.a.end(bridged.packets.pair.now)
+    with pytest.raises(OSError, match="closed"):
+        bridged.socket.sendto(b"too late", THERE)
+    bridged.run()
+    received = []
+    while (datagram := bridged.packets.b.take()) is not None:
+        received.append(datagram[0])
+    assert received == [b"%d" % number for number in range(100)]
+
+
+def test_the_last_datagrams_come_before_the_end(bridged: Bridged) -> None:
+    bridged.socket.settimeout(10)
+    bridged.packets.b.give(b"last", HERE)
+    bridged.packets.settle()
+    bridged.packets.a.fail(GONE)
+    assert bridged.socket.recv(100) == b"last"
+    with pytest.raises(OSError, match="closed"):
+        bridged.socket.recv(100)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_loop_that_polls_is_told_once_and_comes_to_rest(bridged: Bridged, blocks: bool) -> None:
+    """blocks: as socketserver does, which polls and then receives from a socket that would block."""
+    bridged.packets.a.fail(GONE)
+    bridged.socket.setblocking(blocks)
+    told = rounds = 0
+    while select.select([bridged.socket], [], [], 0)[0]:
+        rounds += 1
+        assert rounds <= 2 * FAREWELLS
+        try:
+            bridged.socket.recvfrom(100)
+        except BlockingIOError:
+            pass
+        except OSError:
+            told += 1
+    assert told == (rounds if blocks else 1)
+
+
+def test_asyncio_is_told_once_and_comes_to_rest(bridged: Bridged) -> None:
+    heard: list[object] = []
+
+    class Hearing(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            heard.append(data)
+
+        def error_received(self, exc: Exception) -> None:
+            heard.append(exc.__cause__)
+
+    async def receive() -> None:
+        loop = asyncio.get_running_loop()
+        bridged.packets.b.give(b"last", HERE)
+        bridged.run()
+        transport, _ = await loop.create_datagram_endpoint(Hearing, sock=bridged.socket)
+        bridged.packets.a.fail(GONE)
+        for _ in range(3 * FAREWELLS):
+            await asyncio.sleep(0)
+        assert not pairs.is_readable(bridged.socket)
+        transport.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(receive())
+    assert heard == [b"last", GONE]
+
+
+def test_its_descriptors_are_freed_by_the_application_s_close() -> None:
+    before = open_descriptors()
+    bridged = Bridged()
+    bridged.packets.a.fail(GONE)
+    bridged.close()
+    assert is_nothing_left(before)
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+class IdlePackets(Idle):
+    """A pipe of a node that only the test turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets = Packets()
+
+    def bridge(self) -> None:
+        self.made.append(datagram_socket(self.packets.a, self.reactor))
+
+    def close(self) -> None:
+        for sock in self.made:
+            sock.close()
+        self.turn()
+        self.packets.settle(0.1)
+        super().close()
+
+
+def idle_packets() -> IdlePackets:
+    idle = IdlePackets()
+    idle.bridge()
+    idle.turn()
+    return idle
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_bridge_leaves_nothing() -> None:
+    for idle in interrupted(IdlePackets, IdlePackets.bridge, module, handover, inner_end):
+        idle.turn()
+        if not idle.made:
+            idle.packets.a.close()  # as whoever called does
+        idle.close()
+        idle.packets.pair.a.open_udp(1000)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("collected", [False, True])
+def test_an_interrupted_close_may_be_said_again_or_left_to_the_collector(collected: bool) -> None:
+    for idle in interrupted(idle_packets, lambda idle: idle.made[0].close(), module, inner_end, waiters):
+        if collected:
+            idle.made.clear()
+        idle.close()
+        idle.packets.pair.a.open_udp(1000)

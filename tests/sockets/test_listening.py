@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import select
 import socket
 import socketserver
+import sys
 import threading
+import time
+from typing import Any
 
 import pytest
 
-from tests.sockets.node import LOCAL, MemoryPipe, NodeThread
-from tsnet.sockets import Backlog, ListeningSocket, TailnetSocket, listening
+from tests.interrupts import interrupted
+from tests.sockets.node import LOCAL, Idle, MemoryPipe, NodeThread, is_nothing_left, open_descriptors
+from tsnet.sockets import Backlog, ListeningSocket, TailnetSocket, connected, handover, inner_end, listening, pairs
+from tsnet.sockets.inner_end import FAREWELLS
 
+module = sys.modules["tsnet.sockets.listening"]
 pytestmark = pytest.mark.usefixtures("kind")
 
 
@@ -255,3 +262,274 @@ def test_children_of_a_prefork_server_accept_and_leave_the_listener_open(node: N
         connection, address = application.accept()
         connection.close()
         assert address[1] == 8
+
+
+# --- the port is free when close returns ------------------------------------------------------------------------
+
+
+def test_close_says_so_before_it_returns_and_its_last_copy_alone(listener: Listener) -> None:
+    copy = listener.application.dup()
+    listener.application.close()
+    listener.application.close()
+    assert not listener.closed.is_set()
+    copy.close()
+    assert listener.closed.is_set()
+
+
+def test_a_collected_listener_says_so_too(listener: Listener) -> None:
+    with pytest.warns(ResourceWarning, match="ListeningSocket"):
+        del listener.application
+    assert listener.closed.is_set()
+
+
+def test_a_detached_descriptor_tells_the_node_itself_when_it_is_closed(listener: Listener, kind: str) -> None:
+    descriptor = listener.application.detach()
+    listener.application.close()
+    del listener.application
+    assert not listener.closed.is_set()
+    plain = socket.socket(fileno=descriptor)
+    assert listener.offer() is not None
+    plain.close()
+    assert listener.closed.wait(10)
+    listener.node.until(lambda: listener.backlog._inner.fileno() < 0)
+
+
+# --- the node is closed under it --------------------------------------------------------------------------------
+
+
+def under_a_closed_node(node: NodeThread, waiting: int = 0) -> Listener:
+    listener = Listener(node)
+    for number in range(waiting):
+        assert listener.offer(number) is not None
+    node.call(listener.backlog.close)
+    return listener
+
+
+def test_what_waits_is_accepted_and_then_the_end_is_told(node: NodeThread) -> None:
+    with under_a_closed_node(node, waiting=2).application as application:
+        for number in range(2):
+            connection, address = application.accept()
+            connection.close()
+            assert address[1] == number
+        with pytest.raises(OSError, match="closed") as failure:
+            application.accept()
+        assert failure.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+def test_a_blocking_accept_ends_at_once_as_often_as_it_is_tried(node: NodeThread, timeout: float | None) -> None:
+    with under_a_closed_node(node).application as application:
+        application.settimeout(timeout)
+        for _ in range(3 * FAREWELLS):
+            with pytest.raises(OSError, match="closed"):
+                application.accept()
+
+
+def test_every_thread_that_is_blocked_in_accept_is_told(listener: Listener) -> None:
+    failures: list[int | None] = []
+    threads = [threading.Thread(target=accept_until_it_fails, args=(listener.application, failures)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    listener.node.call(listener.backlog.close)
+    for thread in threads:
+        thread.join(10)
+    assert failures == [errno.EINVAL] * 20
+    listener.application.close()
+
+
+def accept_until_it_fails(application: socket.socket, failures: list[int | None]) -> None:
+    try:
+        while True:
+            application.accept()[0].close()
+    except OSError as error:
+        failures.append(error.errno)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_loop_that_polls_is_told_once_and_comes_to_rest(node: NodeThread, blocks: bool) -> None:
+    """blocks: as socketserver does, which polls and then accepts from a socket that would block."""
+    with under_a_closed_node(node).application as application:
+        application.setblocking(blocks)
+        told = rounds = 0
+        while select.select([application], [], [], 0)[0]:
+            rounds += 1
+            assert rounds <= 2 * FAREWELLS
+            try:
+                application.accept()
+            except BlockingIOError:
+                pass
+            except OSError:
+                told += 1
+        assert told == (rounds if blocks else 1)
+        application.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            application.accept()
+
+
+def test_its_descriptors_are_freed_by_the_application_s_close(node: NodeThread) -> None:
+    node.call(lambda: None)
+    before = open_descriptors()
+    for waiting in (0, 3):
+        under_a_closed_node(node, waiting).application.close()
+    node.until(lambda: is_nothing_left(before))
+    with pytest.warns(ResourceWarning, match="ListeningSocket"):
+        under_a_closed_node(node)
+    assert is_nothing_left(before)
+    os.close(under_a_closed_node(node).application.detach())
+    assert is_nothing_left(before)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_children_blocked_in_accept_are_told(node: NodeThread, kind: str) -> None:
+    if kind != "unix" or not hasattr(os, "fork"):
+        pytest.skip("descriptors cannot travel here")
+    listener = Listener(node)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            failures: list[int | None] = []
+            try:
+                accept_until_it_fails(listener.application, failures)
+            finally:
+                os._exit(0 if failures == [errno.EINVAL] else 1)
+        children.append(child)
+    node.call(listener.backlog.close)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    listener.application.close()
+
+
+def test_asyncio_logs_the_end_once_and_comes_to_rest(listener: Listener) -> None:
+    problems: list[object] = []
+
+    async def serve() -> float:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: problems.append(context.get("exception")))
+        listener.application.setblocking(False)
+        server = await asyncio.start_server(lambda reader, writer: None, sock=listener.application)
+        async with server:
+            await asyncio.to_thread(listener.node.call, listener.backlog.close)
+            for _ in range(3 * FAREWELLS):
+                await asyncio.sleep(0)
+            assert not pairs.is_readable(listener.application)
+            began = time.process_time()
+            await asyncio.sleep(0.1)
+            return time.process_time() - began
+
+    logger = logging.getLogger("asyncio")
+    seen: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.addFilter(lambda record: seen.append(record) or False)  # type: ignore[func-returns-value]
+    logger.addHandler(handler)
+    try:
+        assert asyncio.run(serve()) < 0.05
+    finally:
+        logger.removeHandler(handler)
+    assert len(problems) + len(seen) == 1
+
+
+class Quiet(socketserver.TCPServer):
+    """A server of the standard library on our socket. calls: how often it was asked to accept."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind_and_activate=False)
+        self.socket.close()
+        self.socket, self.calls = listening, 0
+
+    def get_request(self) -> Any:
+        self.calls += 1
+        return super().get_request()
+
+
+def test_socketserver_comes_to_rest(listener: Listener) -> None:
+    server = Quiet(listener.application)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    listener.node.call(listener.backlog.close)
+    limit = time.monotonic() + 10
+    while not server.calls or pairs.is_readable(listener.application):
+        assert time.monotonic() < limit
+    assert 1 <= server.calls <= 2 * FAREWELLS
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_waitress_logs_the_end_once_and_comes_to_rest(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    waitress = pytest.importorskip("waitress.server")
+    served: dict[int, Any] = {}
+    server = waitress.create_server(lambda environ, start: [], sockets=[listener.application], map=served)
+    listener.node.call(listener.backlog.close)
+    for _ in range(3 * FAREWELLS):
+        server.asyncore.loop(timeout=0, map=served, count=1)
+    assert not pairs.is_readable(listener.application)
+    assert caplog.text.count("accept() threw an exception") == 1
+    server.task_dispatcher.shutdown()
+    server.asyncore.close_all(served)
+
+
+# --- interrupts -------------------------------------------------------------------------------------------------
+
+
+class IdleListener(Idle):
+    """A listener of a node that only the test turns. said: how often the application's end was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = 0
+
+    def listen(self) -> None:
+        application, self.backlog = listening(LOCAL, self.reactor, self.close_was_said)
+        self.made.append(application)
+
+    def close_was_said(self) -> None:
+        self.said += 1
+
+    def accept(self) -> None:
+        application = self.made[0]
+        assert isinstance(application, ListeningSocket)
+        self.made.append(application.accept()[0])
+
+
+def listening_idle(*, waiting: bool = False) -> IdleListener:
+    idle = IdleListener()
+    idle.listen()
+    idle.turn()
+    if waiting:
+        assert idle.backlog.offer(idle.pipe, lambda: None)
+    return idle
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_listen_leaves_nothing() -> None:
+    for idle in interrupted(IdleListener, IdleListener.listen, module, handover, inner_end):
+        idle.turn()
+        idle.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_accept_leaves_the_connection_or_ends_it(kind: str) -> None:
+    if kind != "unix":
+        pytest.skip("where descriptors cannot travel, the connection may wait for the next one")
+    for idle in interrupted(lambda: listening_idle(waiting=True), IdleListener.accept, module, handover, connected):
+        if len(idle.made) == 1 and pairs.is_readable(idle.made[0]):
+            idle.accept()
+            idle.made[1].send(b"x")
+            idle.turn()
+            assert idle.pipe.outgoing == b"x"
+        idle.close()
+        assert "close" in idle.pipe.log or "abort" in idle.pipe.log
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_close_may_be_said_again_or_left_to_the_collector(kind: str) -> None:
+    if kind != "unix":
+        pytest.skip("a loopback pair does not tell its other end that a socket was collected")
+    for collected in (False, True):
+        for idle in interrupted(
+            lambda: listening_idle(waiting=True), lambda idle: idle.made[0].close(), module, inner_end
+        ):
+            if collected:
+                idle.made.clear()
+            idle.close()
+            assert idle.said

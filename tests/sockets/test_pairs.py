@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from tests.sockets.node import fill
+from tests.interrupts import interrupted
+from tests.sockets.node import fill, is_nothing_left, open_descriptors
 from tsnet.sockets import pairs
 
 
@@ -44,3 +45,34 @@ def test_message_pair_keeps_borders_and_ends_with_an_empty_message() -> None:
         assert [outer.recv(100), outer.recv(100)] == [b"one", b"two"]
         inner.close()
         assert outer.recv(100) == b""
+
+
+def test_readable_is_what_a_recv_would_find(kind: str) -> None:
+    inner, outer = pairs.stream_pair()
+    with inner, outer:
+        outer.settimeout(10)
+        assert not pairs.is_readable(outer)
+        inner.send(b"x")
+        assert pairs.is_readable(outer)
+        assert outer.recv(1, pairs.DONT_WAIT) == b"x"
+
+
+def test_what_ends_a_block_early_closes_its_sockets() -> None:
+    inner, outer = pairs.stream_pair()
+    with pytest.raises(KeyboardInterrupt), pairs.closed_on_error(inner, outer):
+        raise KeyboardInterrupt
+    assert (inner.fileno(), outer.fileno()) == (-1, -1)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("make", ["stream_pair", "datagram_pair"])
+def test_an_interrupted_pair_leaves_no_descriptor(kind: str, make: str) -> None:
+    def call(made: list[pairs.Pair]) -> None:
+        made.append(getattr(pairs, make)())
+
+    before = open_descriptors()
+    for made in interrupted(list[pairs.Pair], call, pairs):
+        for pair in made:
+            for end in pair:
+                end.close()
+        assert is_nothing_left(before)

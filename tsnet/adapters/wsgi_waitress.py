@@ -8,6 +8,7 @@ Not here: who calls (`wsgi.IdentityMiddleware`).
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import socket
@@ -38,7 +39,8 @@ class WaitressEngine:
             log_socket_errors=False,
             ident=None,
         )
-        self._server.handle_close = self._listener_closed
+        self._accept = self._server.accept
+        self._server.accept = self._accept_or_end
         self._deadline = math.inf
         self._accepting = True
         self._ended = threading.Event()
@@ -77,9 +79,13 @@ class WaitressEngine:
                 channel.handle_close()
         return not self._server.active_channels or time.monotonic() >= self._deadline
 
-    def _listener_closed(self) -> None:
-        """The node was closed under the listener."""
-        self._deadline = min(self._deadline, time.monotonic())
+    def _accept_or_end(self) -> Any:
+        try:
+            return self._accept()
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the node was closed under the listener
+                self._deadline = min(self._deadline, time.monotonic())
+            raise
 
 
 def _nothing() -> None:

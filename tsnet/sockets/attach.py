@@ -1,7 +1,11 @@
-"""A node's pipes as sockets: where the descriptors of this room meet the pipes of the node's thread."""
+"""A node's pipes as sockets: where the descriptors of this room meet the pipes of the node's thread.
+
+Each function takes the pipe over. One that fails or is interrupted ends the pipe: nobody else would.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 from tsnet.edge.pipes.listening import ListenPipe
@@ -10,41 +14,67 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.sockets.bridge import bridge
 from tsnet.sockets.datagrams import datagram_socket
-from tsnet.sockets.listening import listening
+from tsnet.sockets.listening import Backlog, listening
+from tsnet.sockets.pairs import closed_on_error
 
 
 def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
     """A connected socket in place of the pipe."""
-    return bridge(handle.unbuffered(pipe), handle.reactor)
+    try:
+        return bridge(handle.unbuffered(pipe), handle.reactor)
+    except BaseException:
+        pipe.abort()
+        raise
 
 
 def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
-    """A listening socket in place of the pipe; closing it frees the port."""
-    outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
+    """A listening socket in place of the pipe. The port is free again when its `close` returns."""
+    try:
+        outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
+        with closed_on_error(outer):
+            reception = Reception(handle, pipe, backlog)
+            pipe.direct = reception.step
+            if pipe.closed:
+                reception.step()  # the node has ended meanwhile, and might not call it any more
+            else:
+                handle.host.call(reception.step)
+        return outer
+    except BaseException:
+        pipe.close()
+        raise
 
-    def hand_over() -> None:
+
+def packet_socket(handle: Handle, pipe: PacketPipe) -> socket.socket:
+    """A datagram socket in place of the pipe. The port is free again when its `close` returns."""
+    try:
+        return datagram_socket(pipe, handle.reactor)
+    except BaseException:
+        pipe.close()
+        raise
+
+
+class Reception:
+    """Hands the connections of a listening pipe on to its socket, as long as there is room."""
+
+    def __init__(self, handle: Handle, pipe: ListenPipe, backlog: Backlog) -> None:
+        self._handle, self._pipe, self._backlog = handle, pipe, backlog
+        self._waiting: list[Pipe] = []  # the one for which there was no room
+
+    def step(self) -> None:
+        """Called in each service of the pipe, when there is room, and when the node is gone."""
+        pipe, waiting = self._pipe, self._waiting
         if pipe.closed:
-            backlog.close()
-            while waiting:
-                waiting.pop().abort()
+            self._end()
             return
-        while not waiting or backlog.offer(handle.unbuffered(waiting[0]), hand_over):
-            if waiting:
-                waiting.pop()
+        while not waiting or self._backlog.offer(self._handle.unbuffered(waiting[0]), self.step):
+            waiting.clear()
             accepted = pipe.accept_nowait()
             if accepted is None:
                 return
             waiting.append(accepted)
 
-    def start() -> None:
-        pipe.direct = hand_over
-        hand_over()
-
-    waiting: list[Pipe] = []
-    handle.host.call(start)
-    return outer
-
-
-def packet_socket(handle: Handle, pipe: PacketPipe) -> socket.socket:
-    """A datagram socket in place of the pipe."""
-    return datagram_socket(pipe, handle.reactor)
+    def _end(self) -> None:
+        self._pipe.direct = None
+        self._backlog.close()
+        with contextlib.suppress(IndexError):
+            self._waiting.pop().abort()

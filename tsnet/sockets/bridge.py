@@ -5,6 +5,7 @@
 
     application closes        what it sent is delivered, then NodeStream.close; with SO_LINGER (1, 0): NodeStream.abort
     peer resets               what came before is delivered, then the descriptor ends and SideChannel.error tells why
+    node is gone              what came before and fits is delivered, then as above; in the thread that finds it out
 
 One step moves all that both sides can take, so a bridge is never pumped per segment. Each direction holds at most one
 chunk that the other side refused.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,7 +25,8 @@ from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.errors import Error
 from tsnet.protocols import Address
 from tsnet.sockets.connected import SideChannel, TailnetSocket, os_error
-from tsnet.sockets.pairs import stream_pair
+from tsnet.sockets.handover import release_of
+from tsnet.sockets.pairs import closed_on_error, stream_pair
 
 CHUNK = 64 * 1024
 
@@ -33,6 +36,11 @@ class NodeStream(Protocol):
 
     local_address: Address
     remote_address: Address
+
+    @property
+    def gone(self) -> Error | None:
+        """Why the node is gone, if it is: then `on_change` has called back for the last time."""
+        ...
 
     def read_available(self, max_bytes: int) -> bytes | None:
         """What has come: b"" for nothing yet, None at the end; once all else is read, the error that broke it."""
@@ -55,26 +63,40 @@ class NodeStream(Protocol):
         ...
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
-        """Call back on the node's thread whenever the answer of `read_available` or `write_some` may be new."""
+        """Call back on the node's thread whenever the answer of `read_available` or `write_some` may be new.
+
+        Once more when the node is gone, in any thread; here and now if it already is. May be said in any thread.
+        """
         ...
 
 
 def bridge(pipe: NodeStream, reactor: Reactor) -> TailnetSocket:
-    """A socket in place of the pipe, from any thread; the pipe belongs to the bridge from now on."""
+    """A socket in place of the pipe, from any thread; the pipe belongs to the bridge from now on.
+
+    If that fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
+    """
     inner, outer = stream_pair()
-    node_end = Bridge(pipe, inner, reactor)
-    reactor.call_soon(node_end.start)
-    return TailnetSocket(outer.detach(), pipe.local_address, pipe.remote_address, node_end.link)
+    with closed_on_error(inner, outer):
+        node_end = Bridge(pipe, inner, reactor)
+        application = TailnetSocket(release_of(outer), pipe.local_address, pipe.remote_address, node_end.link)
+    with closed_on_error(application):  # and not `inner`, which the node's thread may use from now on
+        pipe.on_change(node_end.step)
+        reactor.call_soon(node_end.step)
+    return application
 
 
 class Bridge:
-    """One connection's two directions. All but the constructor belongs to the node's thread."""
+    """One connection's two directions.
+
+    The node's thread calls `step`; once it is dead, whoever finds that out does. The lock is for the moment in between.
+    """
 
     __slots__ = (
         "_from_application_done",
         "_incoming",
         "_inner",
         "_interest",
+        "_lock",
         "_on_end",
         "_outgoing",
         "_pipe",
@@ -92,6 +114,7 @@ class Bridge:
         self._outgoing = b""  # read from the descriptor, refused by the pipe
         self._to_application_done = self._from_application_done = False
         self._interest = 0
+        self._lock = threading.RLock()
         self.ended = False
         self.link = SideChannel(self._closed_elsewhere)
 
@@ -101,15 +124,23 @@ class Bridge:
 
     def step(self, mask: int = 0) -> None:
         """Move what can be moved, then wait for what cannot."""
-        if self.ended:
-            return
-        self._from_application()
-        self._to_application()
-        if self._from_application_done and not self._to_application_done and self._application_closed():
-            self._to_application_done = True
-        if not self.ended and self._from_application_done and self._to_application_done:
+        with self._lock:
+            if self.ended:
+                return
+            self._from_application()
+            self._to_application()
+            if self._from_application_done and not self._to_application_done and self._application_closed():
+                self._to_application_done = True
+            if not self.ended:
+                self._end_or_wait()
+
+    def _end_or_wait(self) -> None:
+        gone = self._pipe.gone
+        if gone is not None:
+            self._fail(gone)
+        elif self._from_application_done and self._to_application_done:
             self._end()
-        if not self.ended:
+        else:
             self._watch()
 
     # --- the application writes ---------------------------------------------------------------------------------
@@ -120,10 +151,8 @@ class Bridge:
                 return
             try:
                 taken = self._pipe.write_some(self._outgoing)
-            except (
-                OSError,
-                Error,
-            ):  # what the peer sent before it broke may still be unread: `_to_application` finds the end
+            except (OSError, Error):
+                # what the peer sent before the stream broke may still be unread: `_to_application` finds the end
                 self._outgoing, self._from_application_done = b"", True
                 return
             if not taken:
@@ -180,8 +209,7 @@ class Bridge:
         try:
             data = self._pipe.read_available(CHUNK)
         except (OSError, Error) as error:
-            self.link.error = os_error(error)
-            self._end()
+            self._fail(error)
             return False
         if data is None:
             self._to_application_done = True
@@ -208,6 +236,11 @@ class Bridge:
 
     def _closed_elsewhere(self) -> None:
         self._reactor.call_soon(self.step)
+
+    def _fail(self, error: OSError | Error) -> None:
+        if not self._to_application_done:
+            self.link.error = os_error(error)
+        self._end()
 
     def _end(self) -> None:
         """Both directions are over, or the stream is broken: let go of both sides."""

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.protocols import Address, family_of
+from tsnet.sockets.handover import Release, adopt, copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -49,19 +50,22 @@ class SideChannel:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """The application's end was closed. A forked child closes only its own copy."""
-        if os.getpid() == self._process and not self.closed:
+        """The application's end was closed; may be said again. A forked child closes only its own copy."""
+        if os.getpid() == self._process:
             self.closed = True
             self._on_close()
 
 
 class TailnetSocket(socket.socket):
-    """One end of a bridged connection; made by `bridge` and by `ListeningSocket.accept`."""
+    """One end of a bridged connection; made by `bridge` and by `ListeningSocket.accept`.
 
-    def __init__(self, fileno: int, local: Address, remote: Address, link: SideChannel | None = None) -> None:
-        super().__init__(fileno=fileno)
+    release: gives the descriptor away to this socket (`handover`).
+    """
+
+    def __init__(self, release: Release, local: Address, remote: Address, link: SideChannel | None = None) -> None:
         self._local, self._remote, self._link = local, remote, link
         self._options: dict[tuple[int, int], Any] = {}
+        adopt(self, release)
 
     # --- what TCP would say -------------------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class TailnetSocket(socket.socket):
     # --- copies and the end -------------------------------------------------------------------------------------
 
     def dup(self) -> TailnetSocket:
-        copy = TailnetSocket(socket.dup(self.fileno()), self._local, self._remote, self._link)
+        copy = TailnetSocket(copy_of(self), self._local, self._remote, self._link)
         copy.settimeout(self.gettimeout())
         return copy
 

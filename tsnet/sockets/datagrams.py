@@ -7,6 +7,10 @@
 The header travels in the pair only, so the descriptor can be polled like any other; `recvfrom` and `sendto` hide it. A
 full pair drops the newest datagram, as a full socket buffer does.
 
+    application closes    what it sent before is sent; the port is free when `close` returns
+    node is gone          what has come can still be received; then receiving raises the error once, and sending always
+                          does; from then on a blocking `recv` raises it at once, and one that polls finds nothing
+
 Not here: the queues of the node's side (`edge.pipes.packets`).
 """
 
@@ -14,38 +18,55 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
 
 from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
+from tsnet.edge.pipes.waiters import completed
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
 from tsnet.sockets.connected import os_error, sockaddr
+from tsnet.sockets.handover import Release, adopt, release_of
+from tsnet.sockets.inner_end import InnerEnd
 
 MAX_HEADER = 19
 MAX_MESSAGE = MAX_HEADER + MAX_PAYLOAD
 BATCH = 64
+_LAST_BATCH = 4096
+"""More messages than a pair's buffer holds."""
 
 
 def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
-    """A socket in place of the pipe, from any thread; the pipe belongs to it from now on."""
+    """A socket in place of the pipe, from any thread; the pipe belongs to it from now on.
+
+    If that fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
+    """
     inner, outer = pairs.datagram_pair()
-    bridge = DatagramBridge(pipe, inner, reactor)
-    reactor.call_soon(bridge.start)
-    return DatagramSocket(outer.detach(), pipe.local, pipe.remote, bridge)
+    with pairs.closed_on_error(inner, outer):
+        bridge = DatagramBridge(pipe, inner, reactor)
+        application = DatagramSocket(release_of(outer), pipe.local, pipe.remote, bridge)
+    with pairs.closed_on_error(application):
+        bridge.attach()
+    return application
 
 
 class DatagramSocket(socket.socket):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
-    def __init__(self, fileno: int, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
-        super().__init__(fileno=fileno)
-        self._local, self._remote, self._bridge = local, remote, bridge
+    _bridge: DatagramBridge | None = None
+    """None before there is a descriptor, and after it was detached."""
+
+    def __init__(self, release: Release, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
+        self._local, self._remote = local, remote
+        self._was_told = False  # that the node is gone
+        self._bridge = bridge
+        adopt(self, release)
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -87,19 +108,47 @@ class DatagramSocket(socket.socket):
         size = len(memoryview(data).cast("B"))
         if size > MAX_PAYLOAD:
             raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {size}")
+        if self._bridge is not None and self._bridge.over is not None:
+            raise again(self._bridge.over)
         super().send(encode(bytes(data), address))
         return size
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         while True:
-            message = super().recv(MAX_MESSAGE, flags)
-            if not message:
-                raise self._bridge.error or OSError(errno.EBADF, "the node's side of this socket is closed")
-            data, sender = decode(message)
+            data, sender = decode(self._receive(flags))
             if not data and sender == ERROR:
-                raise self._bridge.take_error()
+                self._raise_error()
             if self._remote is None or sender == self._remote:
                 return data[:bufsize], sockaddr(sender)
+
+    def _receive(self, flags: int) -> bytes:
+        """The next message; it does not block once the node is gone."""
+        over = None if self._bridge is None else self._bridge.over
+        if over is not None and self.gettimeout() != 0:
+            return self._receive_last(over, flags)
+        message = super().recv(MAX_MESSAGE, flags)
+        if not message:
+            raise again(over) if over is not None else OSError(errno.EBADF, "the node's side of this socket is closed")
+        return message
+
+    def _receive_last(self, over: OSError, flags: int) -> bytes:
+        """What still waits once the node is gone. It takes farewells away, too: a loop that polls comes to rest."""
+        if pairs.is_readable(self):
+            with contextlib.suppress(BlockingIOError):
+                message = super().recv(MAX_MESSAGE, flags | pairs.DONT_WAIT)
+                if message:
+                    return message
+        raise again(over)
+
+    def _raise_error(self) -> NoReturn:
+        """What the node has to say: an ICMP error, or that it is gone. A loop that polls is told of the end once."""
+        bridge = self._bridge
+        if bridge is None or bridge.over is None:
+            raise bridge.take_error() if bridge is not None else ConnectionRefusedError(*NOBODY_LISTENS)
+        was_told, self._was_told = self._was_told, True
+        if was_told and self.gettimeout() == 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise again(bridge.over)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         return self.recvfrom(bufsize, flags)[0]
@@ -117,91 +166,156 @@ class DatagramSocket(socket.socket):
         data, sender = self.recvfrom(bufsize, flags)
         return data, [], 0, sender
 
+    def detach(self) -> int:
+        """From here on the node learns from the descriptor alone when it is closed."""
+        bridge, self._bridge = self._bridge, None
+        if bridge is not None:
+            bridge.lose_sight()
+        return super().detach()
+
     def _real_close(self, *args: Any) -> None:
+        self._let_go()
         super()._real_close(*args)  # type: ignore[misc]
-        if not pairs.HAVE_UNIX:  # a loopback pair does not tell its other end
+
+    def __del__(self) -> None:
+        try:
+            self._let_go()
+        finally:  # an interrupt here goes nowhere, and must not keep the descriptor open
+            super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
+
+    @completed
+    def _let_go(self) -> None:
+        if self._bridge is not None:
             self._bridge.application_closed()
 
 
 class DatagramBridge:
-    """The node's end. All but the constructor belongs to the node's thread. dropped: datagrams that found no room."""
+    """The node's end. dropped: datagrams that found no room. over: why the node is gone, if it is.
+
+    The constructor and the first group of methods may be called in any thread, the others in the node's.
+    """
 
     def __init__(self, pipe: PacketPipe, inner: socket.socket, reactor: Reactor) -> None:
-        self.error: OSError | None = None
+        self.error: OSError | None = None  # what ICMP said, once
+        self.over: OSError | None = None
         self.dropped = 0
         self._pipe, self._inner, self._reactor = pipe, inner, reactor
+        self._inner_end = InnerEnd(inner)
+        self._application_is_closed = self._ended = False
+        self._process = os.getpid()
 
-    def start(self) -> None:
-        self._pipe.direct = self._to_application
-        self._reactor.add(self._inner, READ, self._from_application)
-        self._to_application()
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Begin. If the node is gone meanwhile, nobody else will call `step`."""
+        self._pipe.direct = self.step
+        if self._pipe.error is not None:
+            self.step()
+        else:
+            self._reactor.call_soon(self.start)
 
     def application_closed(self) -> None:
-        """From any thread: nothing more comes from the application but what is under way."""
+        """What is under way is still sent. May be said again. A forked child closes only its own copy."""
+        if os.getpid() == self._process:
+            self._application_is_closed = True
+            self._pipe.close()
+            self._inner_end.release()
 
-        def end() -> None:
-            if self._inner.fileno() >= 0:
-                self._from_application(READ)
-                self._end()
-
-        self._reactor.call_soon(end)
+    def lose_sight(self) -> None:
+        """The descriptor belongs to somebody who will not tell when he closes it."""
+        self._inner_end.release()
 
     def take_error(self) -> OSError:
+        """What ICMP said last, once."""
         error, self.error = self.error, None
-        return error or ConnectionRefusedError(errno.ECONNREFUSED, "nothing listens there")
+        return error or ConnectionRefusedError(*NOBODY_LISTENS)
 
-    def _from_application(self, mask: int) -> None:
-        for _ in range(BATCH):
+    # --- in the node's thread -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if not self._ended:
+            self._reactor.add(self._inner, READ, self._on_readable)
+            self.step()
+
+    def step(self) -> None:
+        """Called in each service of the pipe, and once more, in any thread, when the node is gone."""
+        if self._ended:
+            return
+        if self._pipe.closed and self._pipe.error is None:
+            self._from_application(_LAST_BATCH)
+            if self._application_is_closed:
+                self._end()
+            return
+        self._to_application()
+        if self._pipe.error is not None:
+            self.over = os_error(self._pipe.error)
+            self._end()
+
+    def _on_readable(self, mask: int) -> None:
+        if self._from_application(BATCH):
+            self._inner_end.release()
+            self._end()
+            self._pipe.close()
+
+    def _from_application(self, limit: int) -> bool:
+        """Returns whether the application's end is closed and empty."""
+        for _ in range(limit):
             try:
                 message = self._inner.recv(MAX_MESSAGE)
             except BlockingIOError:
-                return
+                return False
+            except ConnectionResetError:  # it was closed with datagrams unread; those that it sent still come
+                continue
             except OSError:
                 message = b""
             if not message:
-                self._end()
-                return
+                return True
             try:
                 if not self._pipe.give(*decode(message)):
                     self.dropped += 1
             except (ValueError, IndexError):  # written to the bare descriptor
                 self.dropped += 1
-            except Error:  # the node is gone, and says so below
-                return
+            except Error:  # the node is gone, and says so in `step`
+                return False
+        return False
 
     def _to_application(self) -> None:
         while True:
             try:
                 datagram = self._pipe.take()
             except Error as error:  # what ICMP said, as the builtin that fits
+                if error is self._pipe.error:
+                    return
                 self.error = os_error(error)
-                if self._pipe.error is not None:
-                    break
                 datagram = (b"", ERROR)
             if datagram is None:
-                break
+                return
             try:
                 self._inner.send(encode(*datagram))
             except BlockingIOError:
                 self.dropped += 1
             except OSError:
-                break
-        if self._pipe.closed:
-            self._end()
+                return
 
     def _end(self) -> None:
-        if self._inner.fileno() < 0:
-            return
+        self._ended = True
         self._reactor.remove(self._inner)
-        with contextlib.suppress(OSError):
-            self._inner.shutdown(socket.SHUT_RDWR)
-        self._inner.close()
         self._pipe.direct = None
-        self._pipe.close()
+        self._inner_end.end(encode(b"", ERROR))
 
 
 ERROR: Address = ("0.0.0.0", 0)
 """Sender of an empty message that stands for an error."""
+
+
+NOBODY_LISTENS = (errno.ECONNREFUSED, "nothing listens there")
+
+
+def again(error: OSError) -> OSError:
+    """A new exception that says the same: one that is raised twice would collect tracebacks."""
+    new = OSError(error.errno, error.strerror)
+    new.__cause__ = error.__cause__
+    return new
 
 
 def encode(data: bytes, address: Address) -> bytes:

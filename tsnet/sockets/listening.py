@@ -7,7 +7,11 @@ The descriptors travel as messages over an AF_UNIX pair, so `select`, timeouts, 
 children need nothing from us: whoever receives the message has accepted the connection. Where descriptors cannot
 travel (Windows), the sockets wait in a queue and one byte each rings for them; then only this process can accept.
 
-Not here: netstack's own backlog, from which a full `offer` leaves connections where they are.
+    application closes    the port is free when `close` returns, and connections that nobody accepted are reset
+    node closes           `accept` raises OSError (EINVAL) once, as it does under a closed listener; from then on a
+                          blocking `accept` raises it at once, and one that polls finds nothing, so that no loop spins
+
+Not here: netstack's own backlog, in which connections stay while `offer` finds no room.
 """
 
 from __future__ import annotations
@@ -23,12 +27,18 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
+from tsnet.edge.pipes.waiters import completed
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
 from tsnet.sockets.bridge import Bridge, NodeStream
 from tsnet.sockets.connected import SideChannel, TailnetSocket, sockaddr
+from tsnet.sockets.handover import Parcel, Release, adopt, copy_of, release_of
+from tsnet.sockets.inner_end import FAREWELLS, InnerEnd
 
 RESET = struct.pack("ii", 1, 0)
+FAREWELL = b"\0"
+"""The message, or with a queue the byte, that stands for the end of the listener."""
+
 _MAX_MESSAGE = 256
 _BACKLOG = 128
 
@@ -37,30 +47,61 @@ _tickets = itertools.count()
 
 
 def listening(local: Address, reactor: Reactor, on_close: Callable[[], None]) -> tuple[ListeningSocket, Backlog]:
-    """The two ends, from any thread. `on_close` runs on the node's thread when the application has closed its end."""
+    """The two ends, from any thread.
+
+    `on_close` runs once the application has closed its end: before `close` returns, in the thread that closes, or in
+    the node's thread if it learns of it from the descriptor alone. It may run twice.
+    """
     inner, outer = pairs.message_pair() if pairs.HAVE_UNIX else pairs.stream_pair()
-    queue = None if pairs.HAVE_UNIX else Queue()
-    backlog = Backlog(inner, reactor, on_close, queue)
-    reactor.call_soon(backlog.start)
-    return ListeningSocket(outer.detach(), local, queue), backlog
+    with pairs.closed_on_error(inner, outer):
+        shared = Shared(InnerEnd(inner), on_close, None if pairs.HAVE_UNIX else Queue())
+        application = ListeningSocket(release_of(outer), local, shared)
+    with pairs.closed_on_error(application):
+        backlog = Backlog(shared, reactor)
+        reactor.call_soon(backlog.start)
+    return application, backlog
 
 
 class Queue:
-    """Connections on their way where descriptors cannot travel; one byte over the pair rings for each."""
+    """Connections on their way where descriptors cannot travel; one byte over the pair rings for each.
+
+    waiting: None stands for the end.
+    """
 
     def __init__(self) -> None:
-        self.waiting: deque[TailnetSocket] = deque()
+        self.waiting: deque[TailnetSocket | None] = deque()
         self.on_taken: Callable[[], None] = lambda: None
 
 
-class ListeningSocket(socket.socket):
-    """The application's end. `close` wakes a blocked `accept`, which then raises OSError."""
+class Shared:
+    """What the two ends of a listener share beside the messages.
 
-    def __init__(self, fileno: int, local: Address, queue: Queue | None = None) -> None:
-        super().__init__(fileno=fileno)
-        self._local, self._queue = local, queue
-        self._copies = [1]
-        self._process = os.getpid()
+    copies: one object for each copy of the application's end in this process. closed: the last one is.
+    over: the node's end is.
+    """
+
+    def __init__(self, inner: InnerEnd, on_close: Callable[[], None], queue: Queue | None) -> None:
+        self.inner, self.on_close, self.queue = inner, on_close, queue
+        self.copies: set[object] = set()
+        self.closed = self.over = False
+        self.process = os.getpid()
+
+
+class ListeningSocket(socket.socket):
+    """The application's end. `close` wakes a blocked `accept`, which then raises OSError.
+
+    Its last copy in this process that is closed, or collected, ends the listener.
+    """
+
+    _copy: object | None = None
+    """What stands for this object among the copies; None before there is a descriptor and after it was detached."""
+
+    def __init__(self, release: Release, local: Address, shared: Shared) -> None:
+        self._local, self._shared = local, shared
+        self._was_told = False  # an `accept` has raised because the listener is over
+        self._copy = object()
+        shared.copies.add(self._copy)
+        adopt(self, release)
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -72,25 +113,46 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[TailnetSocket, Any]:
         """The next connection and its peer's tailnet address."""
-        connection = self._take_queued() if self._queue is not None else self._take_message()
+        is_over = self._was_told or self._shared.over
+        connection = self._take_last() if is_over and self.gettimeout() != 0 else self._take(0)
         connection.settimeout(socket.getdefaulttimeout())
         return connection, connection.getpeername()
 
-    def _take_message(self) -> TailnetSocket:
-        message, descriptors, _, _ = socket.recv_fds(self, _MAX_MESSAGE, 1)
-        if not descriptors:
-            self._raise_closed()
-        os.set_inheritable(descriptors[0], False)
-        ticket, local, remote = _decode(message)
-        return TailnetSocket(descriptors[0], local, remote, _links.get(ticket))
+    def _take(self, flags: int) -> TailnetSocket:
+        queue = self._shared.queue
+        return self._take_message(flags) if queue is None else self._take_queued(queue, flags)
 
-    def _take_queued(self) -> TailnetSocket:
-        assert self._queue is not None
-        if not self.recv(1):
-            self._raise_closed()
-        connection = self._queue.waiting.popleft()
-        self._queue.on_taken()
+    def _take_last(self) -> TailnetSocket:
+        """What still waits when the listener is over. It takes farewells away, too: a loop that polls comes to rest."""
+        if pairs.is_readable(self):
+            with contextlib.suppress(BlockingIOError):
+                return self._take(pairs.DONT_WAIT)
+        return self._raise_closed()
+
+    def _take_message(self, flags: int) -> TailnetSocket:
+        with Parcel() as parcel:
+            message = parcel.receive(self, _MAX_MESSAGE, flags)
+            if message in (b"", FAREWELL):
+                self._end(message)
+            if parcel.is_empty:
+                raise OSError(errno.EMFILE, "too many descriptors are open: a connection to this listener was lost")
+            ticket, local, remote = _decode(message)
+            return TailnetSocket(parcel.release, local, remote, _links.get(ticket))
+
+    def _take_queued(self, queue: Queue, flags: int) -> TailnetSocket:
+        byte = self.recv(1, flags)
+        connection = queue.waiting.popleft() if byte else None
+        if connection is None:
+            self._end(byte)
+        queue.on_taken()
         return connection
+
+    def _end(self, message: bytes) -> NoReturn:
+        """The listener is over. Once it was told so, a loop that polls is to find nothing any more."""
+        was_told, self._was_told = self._was_told, True
+        if was_told and message and self.gettimeout() == 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._raise_closed()
 
     def _raise_closed(self) -> NoReturn:
         raise OSError(errno.EINVAL, "this tailnet listener was closed")
@@ -118,20 +180,44 @@ class ListeningSocket(socket.socket):
         return answers[optname] if optname in answers else super().getsockopt(level, optname)
 
     def dup(self) -> ListeningSocket:
-        copy = ListeningSocket(socket.dup(self.fileno()), self._local, self._queue)
-        copy._copies = self._copies
-        copy._copies[0] += 1
+        copy = ListeningSocket(copy_of(self), self._local, self._shared)
         copy.settimeout(self.gettimeout())
         return copy
 
+    def detach(self) -> int:
+        """From here on the node learns from the descriptor alone when it is closed."""
+        self._copy = None
+        self._shared.inner.release()
+        return super().detach()
+
     def _real_close(self, *args: Any) -> None:
-        self._copies[0] -= 1
-        # the last copy wakes who is blocked in `accept`; a prefork server's child must not do so to its siblings
-        if not self._copies[0] and os.getpid() == self._process:
-            self._reset_waiting()
-            with contextlib.suppress(OSError):
-                self.shutdown(socket.SHUT_RDWR)
+        self._let_go()
         super()._real_close(*args)  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        try:
+            self._let_go()
+        finally:  # an interrupt here goes nowhere, and must not keep the descriptor open
+            super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
+
+    @completed
+    def _let_go(self) -> None:
+        """The last copy frees the port. A prefork server's child does not: its siblings accept there."""
+        if self._copy is None:
+            return
+        shared = self._shared
+        if shared.closed or os.getpid() != shared.process:
+            return
+        shared.copies.discard(self._copy)
+        if shared.copies:
+            return
+        shared.on_close()
+        if self.fileno() >= 0:
+            self._reset_waiting()
+            with contextlib.suppress(OSError):  # this wakes who is blocked in `accept`
+                self.shutdown(socket.SHUT_RDWR)
+        shared.inner.release()
+        shared.closed = True  # the last step: a call that was interrupted before may be repeated
 
     def _reset_waiting(self) -> None:
         """Nobody will accept what waits: its peers see a reset, as from any listener."""
@@ -144,29 +230,38 @@ class ListeningSocket(socket.socket):
 
 
 class Backlog:
-    """The node's end: connections that the application has not accepted yet. On the node's thread only."""
+    """The node's end: connections that the application has not accepted yet. On the node's thread only.
 
-    def __init__(
-        self,
-        inner: socket.socket,
-        reactor: Reactor,
-        on_close: Callable[[], None],
-        queue: Queue | None,
-    ) -> None:
-        self._inner, self._reactor, self._on_close, self._queue = inner, reactor, on_close, queue
+    But `close` may come from another thread once the node's is dead.
+    """
+
+    def __init__(self, shared: Shared, reactor: Reactor) -> None:
+        self._shared, self._reactor = shared, reactor
+        self._inner, self._queue = shared.inner.socket, shared.queue
         self._on_room: Callable[[], None] | None = None
-        if queue is not None:
-            queue.on_taken = lambda: reactor.call_soon(self._has_room)
+        if self._queue is not None:
+            self._queue.on_taken = lambda: reactor.call_soon(self._has_room)
+        self._started = False
         self.closed = False
 
     def start(self) -> None:
         if not self.closed:
             self._reactor.add(self._inner, READ, self._on_ready)
+            self._started = True
+            self._has_room()
 
     def offer(self, pipe: NodeStream, on_room: Callable[[], None]) -> bool:
         """Hand a connection over. False: no room, the pipe is still the caller's, and `on_room` follows once."""
-        if self.closed:
+        if self.closed or not self._shared.copies:
             return False
+        if self._started and self._offer(pipe):
+            return True
+        self._on_room = on_room
+        if self._started and self._queue is None:
+            self._reactor.change(self._inner, READ | WRITE)
+        return False
+
+    def _offer(self, pipe: NodeStream) -> bool:
         ticket = next(_tickets)
         inner, outer = pairs.stream_pair()
         node_end = Bridge(pipe, inner, self._reactor, on_end=lambda: _forget(ticket))
@@ -177,9 +272,6 @@ class Backlog:
                 return True
         inner.close()
         _forget(ticket)
-        self._on_room = on_room
-        if self._queue is None:
-            self._reactor.change(self._inner, READ | WRITE)
         return False
 
     def _hand_over(self, outer: socket.socket, ticket: int, pipe: NodeStream, link: SideChannel) -> bool:
@@ -190,16 +282,18 @@ class Backlog:
                 return True
             if len(self._queue.waiting) >= _BACKLOG:
                 return False
-            self._queue.waiting.append(TailnetSocket(outer.detach(), pipe.local_address, pipe.remote_address, link))
-            self._inner.send(b"\0")
+            connection = TailnetSocket(release_of(outer), pipe.local_address, pipe.remote_address, link)
+            self._queue.waiting.append(connection)
+            self._inner.send(b"+")
         except OSError:  # full, too many descriptors under way, or closed a moment ago
             return False
         return True
 
     def _on_ready(self, mask: int) -> None:
         if mask & READ:  # the application never writes: this is its end
+            self._shared.inner.release()
             self.close()
-            self._on_close()
+            self._shared.on_close()
             return
         self._reactor.change(self._inner, READ)
         self._has_room()
@@ -210,16 +304,18 @@ class Backlog:
             on_room()
 
     def close(self) -> None:
-        """End it; a blocked `accept` wakes and raises."""
+        """End it: what waits can still be accepted; then `accept` raises, also where it is blocked."""
         if self.closed:
             return
-        self.closed = True
+        self.closed = self._shared.over = True
         self._reactor.remove(self._inner)
-        with contextlib.suppress(OSError):
-            self._inner.shutdown(socket.SHUT_RDWR)
-        self._inner.close()
-        while self._queue is not None and self._queue.waiting:
-            self._queue.waiting.popleft().close()
+        if self._queue is not None:
+            self._queue.waiting.extend([None] * FAREWELLS)
+        self._shared.inner.end(FAREWELL)
+        while self._shared.inner.released and self._queue is not None and self._queue.waiting:
+            connection = self._queue.waiting.popleft()
+            if connection is not None:
+                connection.close()
 
 
 def _forget(ticket: int) -> None:

@@ -10,63 +10,93 @@ Not here: who uses which end.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sys
+from collections.abc import Iterator
 
 BUFFER = 64 * 1024
 """Bytes each kernel buffer is asked to hold. The default (208 KiB) would hide that nobody reads."""
 
 DATAGRAM_BUFFER = 512 * 1024
 
+_HEADROOM = 32 * 1024
+"""Bytes that a datagram pair's inner end does without, so that there is room for its farewell (`inner_end`)."""
+
 HAVE_UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 """A switch: False forces the loopback pairs, so that they are tested where AF_UNIX exists."""
+
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+"""A flag of `recv`; 0 where there is none (Windows)."""
 
 Pair = tuple[socket.socket, socket.socket]
 
 
 def stream_pair() -> Pair:
     """(inner, outer): the inner end does not block."""
-    inner, outer = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) if HAVE_UNIX else _loopback_pair()
-    _shrink(inner, outer)
-    inner.setblocking(False)
-    return inner, outer
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) if HAVE_UNIX else _loopback_pair()
+    with closed_on_error(*pair):
+        _resize(pair, BUFFER)
+    return pair
 
 
 def message_pair() -> Pair:
     """(inner, outer): the inner end does not block. A closed end reads as an empty message at the other."""
     # macOS has no AF_UNIX SOCK_SEQPACKET; its datagram pairs report a closed end as well
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
-    inner, outer = socket.socketpair(socket.AF_UNIX, kind)
-    _shrink(inner, outer)
-    inner.setblocking(False)
-    return inner, outer
+    pair = socket.socketpair(socket.AF_UNIX, kind)
+    with closed_on_error(*pair):
+        _resize(pair, BUFFER)
+    return pair
 
 
 def datagram_pair() -> Pair:
     """(inner, outer): the inner end does not block."""
-    inner, outer = message_pair() if HAVE_UNIX else _loopback_datagram_pair()
-    for end in (inner, outer):
+    pair = message_pair() if HAVE_UNIX else _loopback_datagram_pair()
+    with closed_on_error(*pair):
+        _resize(pair, DATAGRAM_BUFFER)
+        if sys.platform == "linux":  # which doubles what it is asked for, up to a limit of its own
+            room = pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room // 2 - _HEADROOM)
+    return pair
+
+
+def is_readable(sock: socket.socket) -> bool:
+    """Whether a `recv` with DONT_WAIT would find something. The flag alone does not do: a timeout overrules it."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextlib.contextmanager
+def closed_on_error(*sockets: socket.socket) -> Iterator[None]:
+    """Whatever ends the block early, an interrupt included, closes the sockets."""
+    try:
+        yield
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+
+
+def _resize(pair: Pair, size: int) -> None:
+    for end in pair:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, option, DATAGRAM_BUFFER)
-    return inner, outer
+                end.setsockopt(socket.SOL_SOCKET, option, size)
+    pair[0].setblocking(False)
 
 
 def _loopback_datagram_pair() -> Pair:
     inner, outer = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    for end in (inner, outer):
-        end.bind(("127.0.0.1", 0))
-    inner.connect(outer.getsockname())
-    outer.connect(inner.getsockname())
-    inner.setblocking(False)
+    with closed_on_error(inner, outer):
+        for end in (inner, outer):
+            end.bind(("127.0.0.1", 0))
+        inner.connect(outer.getsockname())
+        outer.connect(inner.getsockname())
     return inner, outer
-
-
-def _shrink(*ends: socket.socket) -> None:
-    for end in ends:
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, option, BUFFER)
 
 
 def _loopback_pair() -> Pair:
