@@ -39,6 +39,12 @@ from tsnet.testing.tailnet import Tailnet
 FILE = "tsnet.tailnet"
 
 
+def end(house: House) -> None:
+    ending = house.tailnet._end()
+    assert ending is not None
+    house.finish(ending)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "tailnet"
@@ -376,7 +382,7 @@ def test_restarts_in_virtual_time(place: Path) -> None:
     a, b = house.up("a"), house.up("b", ephemeral=False)
     nodes = house.tailnet.nodes()
     dialled, accepted, _ = house.connect(b, a)
-    house.finish(house.tailnet._end())
+    end(house)
     house.run(20)
     house.finish(house.tailnet._begin(house.tailnet._open))
     assert house.tailnet.nodes() == nodes
@@ -392,7 +398,7 @@ def test_an_ephemeral_node_that_does_not_come_back_is_forgotten(place: Path) -> 
     house.up("lasting", ephemeral=False)
     gone = house.up("gone")
     house.up("back")
-    house.finish(house.tailnet._end())
+    end(house)
     house.host.remove(gone.pump)  # its process has died
     house.finish(house.tailnet._begin(house.tailnet._open))
     house.run(OFFLINE_AFTER + EPHEMERAL_AFTER - 5)
@@ -406,7 +412,7 @@ def test_a_login_that_waits_is_asked_for_again(place: Path) -> None:
     handle = house.handle("a", auth_key="")
     failure = house.failure(handle.up(5))
     assert isinstance(failure, NeedsLogin)
-    house.finish(house.tailnet._end())
+    end(house)
     house.finish(house.tailnet._begin(house.tailnet._open))
     house.until(lambda: house.tailnet._state.logins)
     (login,) = house.tailnet._state.logins

@@ -202,8 +202,11 @@ def test_a_host_for_one_node_closes_its_world_with_it() -> None:
     guest = Guest()
     host.acquire(guest)
     host.ended()
-    assert host.world.fileno() >= 0
+    world = host.world
+    assert world.fileno() >= 0
     host.release(guest)
     host.ended()
     with pytest.raises((ValueError, OSError)):
-        host.world.fileno()
+        world.fileno()
+    assert host.world is not world  # who begins again gets another
+    host.world.close()
