@@ -213,6 +213,21 @@ def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
     assert some.engine.device.public_key == identity.public
 
 
+def test_after_a_logout_another_key_is_remembered_and_none_of_it_is_used() -> None:
+    some = running()
+    before = some.identity
+    some._told(told.LoggedOut(), NOW)
+    (fact,) = some.take_facts()
+    identity = saved_identity(fact)
+    assert identity.node_key != before.node_key
+    assert identity.machine_key == before.machine_key
+    assert not identity.is_known
+    assert isinstance(fact, facts.Save)
+    some.saved(fact.ticket, None, NOW)
+    assert some.engine.device.public_key == before.public
+    assert some.take_facts() == []
+
+
 def initiations(some: Node) -> list[bytes]:
     """What the next turn sends of them."""
     runs, _ = some.transmit(NOW, 1 << 20)

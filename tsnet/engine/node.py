@@ -80,7 +80,8 @@ class Node:
         self._known_home = 0  # what control was told last of where peers find us
         self._was_reachable = False
         self._control_at = -math.inf  # when control must be asked again: after every call, and when its time comes
-        self._key_in_use = identity.node_key
+        self._next_key: NodePrivateKey | None = None  # control knows it, or will: it is used once it is saved
+        self._entropy = entropy
         disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
         self.engine = Engine(
             identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
@@ -173,7 +174,7 @@ class Node:
             self._identity_saved(thing, now)
 
     def _identity_saved(self, identity: Identity, now: float) -> None:
-        if identity.node_key != self._key_in_use:
+        if identity.node_key == self._next_key:
             self._use_key(identity.node_key, now)
         if identity.timestamp_mark is not None:
             self.engine.mark_saved(identity.timestamp_mark)
@@ -405,9 +406,11 @@ class Node:
                 self._facts.append(facts.LoggedIn(user))
             case told.LoggedOut():
                 self._left = True
-                self._remember(registered=False, old_node_key=None, stable_id="", login_name="")
+                fresh = NodePrivateKey(self._entropy(32))  # for whoever logs in next, which is another node
+                self._remember(node_key=fresh, registered=False, old_node_key=None, stable_id="", login_name="")
             case told.NodeKeyRotated(private, old):
-                self._remember(node_key=private, old_node_key=old, registered=False)  # it is used once it is saved
+                self._next_key = private
+                self._remember(node_key=private, old_node_key=old, registered=False)
             case told.KeyExpired():
                 self._expired, self._runs = True, False
                 self.endpoints.refusal = error = _expired(self.config)
@@ -456,7 +459,7 @@ class Node:
         self._facts.append(self._saves.want(CONTROL_KEY, encode_control(known), known))
 
     def _use_key(self, private: NodePrivateKey, now: float) -> None:
-        self._key_in_use = private
+        self._next_key = None
         self.engine.set_node_key(private, now)
         self.relays.set_private_key(private)
         self._is_valid_again()
