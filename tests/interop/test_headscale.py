@@ -273,15 +273,19 @@ def test_a_deleted_ephemeral_node_registers_anew_within_5_s(lab: Lab) -> None:
 
 @one_leg
 def test_a_deleted_node_that_is_not_ephemeral_is_told(lab: Lab) -> None:
+    """Whoever asks it for something afterwards has it log in anew, by its auth key."""
     node = lab.node("lasting", auth_key=lab.headscale.auth_key(), ephemeral=False)
     with node:
-        told = follow(node, facts.Problem)
+        told, number = follow(node, facts.Problem), lab.headscale.node("lasting")["id"]
         lab.headscale.delete_node("lasting")
         until(lambda: told, 5)
         assert isinstance(told[0].error, tsnet.NodeRemoved)
+        assert "log in anew" in str(told[0].error)
         assert told[0].fatal
-        with pytest.raises(tsnet.NodeRemoved, match="log in anew"):
-            node.dial("gopeer", 80)
+        assert node.status().state == "failed"
+        node.dial("gopeer", 80, timeout=10).close()
+        assert lab.headscale.node("lasting")["id"] != number
+    lab.headscale.delete_node("lasting")
 
 
 @one_leg
