@@ -38,7 +38,7 @@ from tsnet.testing.tailnet import Tailnet
 AT_ONCE = 2.0
 """Seconds that no call may take here, where nothing is far away."""
 PORT = 7000
-KINDS = {"up": 1, "close node": 1, "dial": 4, "listen": 4, "accept": 4, "recv": 4, "send": 4, "close": 4}
+KINDS = {"up": 2, "close node": 2, "dial": 4, "listen": 4, "accept": 4, "recv": 4, "send": 4, "close": 4}
 """How often each call comes, beside the others: a node's beginning and end take fifty times as long as the rest."""
 COUNTED = (Pipe, ListenPipe, Operation, DialAttempt, Bridge, tsnet.Server)
 BLOCK = b"x" * 65_536

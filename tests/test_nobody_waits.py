@@ -12,6 +12,9 @@ import pytest
 from tests.faults import Kind
 from tests.waits import VERBS, Moment, Scene, Side
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <tsnet:ResourceWarning")
+"""An interrupt that comes right after the answer drops it, as any socket is dropped then."""
+
 ERRORS: dict[tuple[Side, Kind], Callable[[], BaseException]] = {
     ("node", "fault"): lambda: RuntimeError("injected"),
     ("caller", "fault"): lambda: RuntimeError("injected"),

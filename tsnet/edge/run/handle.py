@@ -68,7 +68,7 @@ class Handle(Verbs):
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = 0.0
-        self._close_alarm: Alarm | None = None
+        self._close_alarms: list[Alarm] = []
 
     # --- the way up -----------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Handle(Verbs):
         by = self.world.clock() + limit
         if self._life.is_over:
             self._close_by = min(self._close_by, by)  # the shortest patience counts
-            self.host.at(by, self._check_closed)
+            self._close_alarms.append(self.host.at(by, self._check_closed))
             self._check_closed()
             return
         try:
@@ -214,7 +214,7 @@ class Handle(Verbs):
             self._settle()
             self.attempts.fail(NotUp("the node is closing"))
             self._close_by = by
-            self._close_alarm = self.host.at(by, self._check_closed)
+            self._close_alarms.append(self.host.at(by, self._check_closed))
             if self._pump is not None:
                 self._end_in_order(self._pump, limit)
             self._check_closed()
@@ -286,8 +286,8 @@ class Handle(Verbs):
             held.close()
 
     def _tell_closed(self) -> None:
-        if self._close_alarm is not None:
-            self._close_alarm.cancel()
+        while self._close_alarms:
+            self._close_alarms.pop().cancel()
         while self._closing:
             self._closing.pop().resolve(None)
 

@@ -142,8 +142,13 @@ def open_packets(
 def hand_over(operation: Operation[T], pipe: P, wrap: Callable[[P], T]) -> None:
     """Give the application what it will hold. If nobody takes it any more, it is let go."""
     held = wrap(pipe)
-    operation.on_waste = let_go
-    operation.resolve(held)
+    try:
+        operation.on_waste = let_go
+        operation.resolve(held)
+    except BaseException:
+        if not operation.done:
+            let_go(held)
+        raise
 
 
 def let_go(held: object) -> None:
