@@ -106,6 +106,25 @@ def test_a_lasting_node_is_not_made_ephemeral() -> None:
     assert store.opened == 0
 
 
+class Remote(Counting):
+    def read(self, key: str) -> bytes | None:
+        raise ConnectionRefusedError(111, "refused by redis://user:secret@db")
+
+
+class Wrong(Counting):
+    def open(self) -> None:
+        raise KeyError("secret")
+
+
+@pytest.mark.parametrize("store", [Remote(), Wrong()])
+def test_what_an_applications_store_raises_is_a_state_error_without_secrets(store: Counting) -> None:
+    with pytest.raises(StateError) as raised:
+        open_kept(store, config(), os.urandom)
+    assert type(store).__name__ in str(raised.value)
+    assert raised.value.__suppress_context__
+    assert "secret" not in str(raised.value)
+
+
 # --- ports ------------------------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,8 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def say(self, level: int, message: str, *arguments: object, traceback: bool = False) -> None:
-        """traceback: append that of the exception which is being handled."""
+    def say(self, level: int, message: str, *arguments: object, traceback: bool | BaseException = False) -> None:
+        """traceback: append that of this exception; True, of the one which is being handled."""
         with contextlib.suppress(Exception):
             self._logger.log(level, message, *arguments, exc_info=traceback)
 

@@ -68,5 +68,11 @@ def replace_file(path: Path, data: bytes) -> None:
             os.close(directory)
 
 
+def kind_of(error: Exception) -> str:
+    """What went wrong, in the system's words or the error's name; its own text may hold a secret."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else type(error).__name__
+
+
 def reason_of(error: OSError) -> str:
     return error.strerror or str(error)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from tsnet.edge.io.log import log
-from tsnet.edge.io.private import reason_of
+from tsnet.edge.io.private import kind_of
 from tsnet.edge.io.store import Store
 from tsnet.errors import Error, StateError
 
@@ -152,7 +152,7 @@ class Saver:
         except Error as error:
             return error.with_traceback(None)
         except (Exception, SystemExit) as error:
-            reason = reason_of(error) if isinstance(error, OSError) else type(error).__name__
+            reason = kind_of(error) if isinstance(error, Exception) else type(error).__name__
             return StateError(f"{key} is not saved: the {type(self._store).__name__} failed: {reason}")
         return None
 

@@ -27,8 +27,8 @@ class Store(Protocol):
     be quick. `write` comes from a worker thread (in a simulated world from the node's), and may take its time: the node
     goes on meanwhile, and only what depends on that value waits.
 
-    A failure is best a StateError that says what to do. Whatever else `open`, `read`, `keys` or `close` raise reaches
-    the caller as it is; whatever else `write` raises becomes a StateError without its text, which may hold a secret.
+    A failure is best a StateError that says what to do. Whatever else a store raises becomes a StateError without its
+    text, which may hold a secret.
     """
 
     def open(self) -> None:

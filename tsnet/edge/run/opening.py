@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,7 @@ import attrs
 from tsnet.config import Config
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
-from tsnet.edge.io.private import reason_of
+from tsnet.edge.io.private import kind_of, reason_of
 from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import UdpPort, World
@@ -25,7 +26,7 @@ from tsnet.engine.facts import Fact
 from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
 from tsnet.engine.node import Node
 from tsnet.engine.saved import CONTROL_KEY, IDENTITY, decode_control, decode_identity, encode_identity
-from tsnet.errors import AddressInUse, Error, NotUp
+from tsnet.errors import AddressInUse, Error, NotUp, StateError
 
 if TYPE_CHECKING:
     import ssl
@@ -71,8 +72,18 @@ class PumpOwner(Protocol):
 def open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
     """Open the store and read it; a new identity is written before anybody hears of it. It is closed again on error.
 
-    Blocks as long as the store does. Raises StateError, StateLocked, ConfigError, and what an application's store does.
+    Blocks as long as the store does. Raises StateError, StateLocked, ConfigError. Whatever else an application's store
+    raises becomes a StateError without its text, which may hold a secret.
     """
+    try:
+        return _open_kept(store, config, entropy)
+    except Error:
+        raise
+    except Exception as error:
+        raise StateError(f"the {type(store).__name__} that keeps this node's state failed: {kind_of(error)}") from None
+
+
+def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
     store.open()
     try:
         kept = load(store, IDENTITY, decode_identity)
@@ -191,5 +202,5 @@ def as_error(error: Exception) -> Error:
         return error
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         return NotUp(f"the node cannot begin: {reason_of(error)}; close something, or raise the limit (ulimit -n)")
-    log.exception("a node could not begin")
+    log.say(logging.ERROR, "a node could not begin", traceback=error)
     return NotUp(f"the node could not begin by an internal error, please report it: {error!r}")
