@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 
 from tests.edge.run.tenants import Guest
+from tests.faults import interrupted
 from tsnet.edge.io.system import SystemWorld
-from tsnet.edge.run.host import Host, default_host
-from tsnet.errors import Error
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.run import host as module
+from tsnet.edge.run.host import MAX_STUMBLES, Host, default_host
+from tsnet.errors import Error, NotUp
 
 
 class Worker:
@@ -210,3 +214,244 @@ def test_a_host_for_one_node_closes_its_world_with_it() -> None:
         world.fileno()
     assert host.world is not world  # who begins again gets another
     host.world.close()
+
+
+# --- operations -------------------------------------------------------------------------------------------------
+
+
+def never(operation: Operation[Any]) -> None:
+    """Nobody answers."""
+
+
+def test_an_operation_begins_when_somebody_waits_for_it_and_runs_in_the_loop() -> None:
+    with Running() as running:
+        operation: Operation[str] = running.host.operation(
+            lambda made: made.resolve(threading.current_thread().name), running.guest
+        )
+        running.do(lambda: None)
+        assert not operation.done
+        assert operation.result() == "tsnet"
+        assert not running.host._open
+
+
+def test_a_function_that_raises_is_the_end_of_its_operation() -> None:
+    with Running() as running:
+        operation: Operation[int] = running.host.operation(lambda _: int("x"), running.guest)
+        with pytest.raises(ValueError, match="invalid literal"):
+            operation.result()
+
+
+def test_what_was_begun_for_somebody_who_is_gone_ends_and_what_waits_for_its_turn_does_not() -> None:
+    with Running() as running:
+        other = Guest()
+        begun = [running.host.operation(never, guest).begin() for guest in (running.guest, other)]
+        running.do(lambda: None)
+        late: Operation[int] = running.host.operation(lambda made: made.resolve(1), running.guest)
+
+        def abandon() -> None:
+            late.begin()  # it is asked for, and not yet begun
+            running.host.abandon(running.guest, NotUp("gone"))
+
+        running.do(abandon)
+        with pytest.raises(NotUp, match="gone"):
+            begun[0].result()
+        assert late.result() == 1
+        assert not begun[1].done
+        begun[1].cancel()
+
+
+def test_a_loop_that_has_ended_or_never_began_answers_at_once() -> None:
+    host = Host(SystemWorld, own_thread=True)
+    with pytest.raises(NotUp):
+        host.operation(never, Guest()).result()
+    with Running() as running:
+        pass
+    with pytest.raises(NotUp):
+        running.host.operation(never, running.guest).result()
+
+
+def test_what_is_asked_while_the_last_tenant_leaves_is_answered() -> None:
+    """Between `release` and the end of the thread."""
+    for _ in range(100):
+        host, guest = Host(SystemWorld, own_thread=True), Guest()
+        host.acquire(guest)
+        host.call(lambda host=host, guest=guest: host.release(guest))  # type: ignore[misc]
+        operation: Operation[int] = host.operation(lambda made: made.resolve(1), guest)
+        with contextlib.suppress(NotUp):  # it has ended already
+            assert operation.result() == 1
+        until_ended(host)
+        host.world.close()
+
+
+def until_ended(host: Host) -> None:
+    thread = host._thread
+    if thread is not None:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+# --- a thread that cannot start ---------------------------------------------------------------------------------
+
+
+def test_a_thread_that_cannot_start_is_an_error_and_the_next_one_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, guest = Host(SystemWorld, own_thread=True), Guest()
+    start = threading.Thread.start
+
+    def fail_once(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    operation: Operation[int] = host.operation(lambda made: made.resolve(1), guest, acquire=True)
+    with pytest.raises(NotUp, match="no thread can be started"):
+        operation.result()
+    assert (host.users, host._open, host._thread) == (0, {}, None)
+    operation = host.operation(lambda made: made.resolve(1), guest, acquire=True)
+    assert operation.result() == 1
+    host.call(lambda: host.release(guest))
+    until_ended(host)
+    host.world.close()
+
+
+def test_an_interrupt_at_any_moment_of_beginning_leaves_nobody_who_waits() -> None:
+    host = Host(SystemWorld, own_thread=True)
+    host.world  # noqa: B018  # made before
+    operations: list[Operation[int]] = []
+
+    def call(guest: Guest) -> None:
+        operations.append(host.operation(lambda made: made.resolve(1), guest, acquire=True))
+        operations[-1].result()
+
+    for guest, came in interrupted(Guest, call, module):
+        again: Operation[int] = host.operation(lambda made: made.resolve(2), guest, acquire=True)
+        assert again.result() == 2
+        released: Operation[None] = host.operation(
+            lambda made, guest=guest: made.resolve(host.release(guest)),  # type: ignore[misc, func-returns-value]
+            guest,
+        )
+        released.result()
+        until_ended(host)
+        assert (host.users, host._open) == (0, {})
+        assert came or operations[-1].outcome() == 1
+    host.world.close()
+
+
+# --- a loop that dies -------------------------------------------------------------------------------------------
+
+
+class Silent(logging.Handler):
+    """What an application has installed, and what cannot be told anything."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def broken_log() -> Any:
+    handler = Silent(RuntimeError("the disk is full"))
+    logging.getLogger("tsnet").addHandler(handler)
+    yield handler
+    logging.getLogger("tsnet").removeHandler(handler)
+
+
+def test_a_log_that_raises_ends_nothing(broken_log: Silent) -> None:
+    with Running() as running:
+        thread = running.host._thread
+        running.host.call(lambda: int("x"))  # type: ignore[arg-type]
+        running.do(lambda: None)
+        running.worker.error = ValueError("a bug")
+        running.make_due()
+        assert running.worker.turned.wait(5)
+        running.do(lambda: None)
+        assert [str(error) for error in running.worker.crashes] == ["a bug"]
+        assert running.host._thread is thread
+
+
+def fatal() -> None:
+    raise SystemExit("of an application's callback")
+
+
+@pytest.mark.parametrize("log_ends", [False, True])
+def test_when_the_loop_dies_everybody_is_told_and_the_next_tenant_gets_a_new_one(
+    log_ends: bool, broken_log: Silent
+) -> None:
+    broken_log.error = SystemExit("a log that ends its caller") if log_ends else broken_log.error
+    with Running() as running:
+        host, thread = running.host, running.host._thread
+        other = Worker()
+        running.do(lambda: host.add(other))
+        waiting: Operation[int] = host.operation(never, running.guest).begin()
+        running.do(lambda: None)
+        host.call(fatal)
+        with pytest.raises(NotUp, match="of an application's callback"):
+            waiting.result()
+        assert thread is not None
+        thread.join(5)
+        assert not thread.is_alive()
+        assert len(running.worker.crashes) == len(other.crashes) == len(running.guest.told) == 1
+        assert (host.users, host._open, host._pumps) == (0, {}, [])
+        again: Operation[int] = host.operation(lambda made: made.resolve(1), running.guest, acquire=True)
+        assert again.result() == 1
+        assert host._thread is not thread
+
+
+def test_one_that_cannot_be_told_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Guest):
+        def lost(self, error: Error) -> None:
+            raise SystemExit
+
+    class Stuck(Worker):
+        def crash(self, error: Exception) -> None:
+            raise SystemExit
+
+    with Running() as running:
+        host, deaf, stuck = running.host, Deaf(), Stuck()
+        host.acquire(deaf)
+        running.do(lambda: host._pumps.insert(0, stuck))
+        waiting: Operation[int] = host.operation(never, deaf).begin()
+        host.call(fatal)
+        with pytest.raises(NotUp):
+            waiting.result()
+        host.acquire(running.guest)  # waits until the last one was told
+        assert len(running.worker.crashes) == len(running.guest.told) == 1
+
+
+def test_waits_that_fail_again_and_again_end_the_loop(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SystemWorld):
+        def __init__(self) -> None:
+            super().__init__()
+            self.failed = 0
+            wait, self.wait = self.wait, self.fail_or_wait
+            self.really_wait = wait
+
+        def fail_or_wait(self, until: float) -> None:
+            if 0 < self.failed <= MAX_STUMBLES:
+                self.failed += 1
+                raise OSError("no such poll set")
+            self.really_wait(until)
+
+    host, guest, world = Host(Broken, own_thread=True), Guest(), None
+    world = host.world
+    assert isinstance(world, Broken)
+    waiting: Operation[int] = host.operation(lambda made: setattr(world, "failed", 1), guest, acquire=True)
+    with pytest.raises(NotUp, match="in a row"):
+        waiting.result()
+    assert world.failed == MAX_STUMBLES + 1
+    again: Operation[int] = host.operation(lambda made: made.resolve(1), guest, acquire=True)
+    assert again.result() == 1
+    assert len(guest.told) == 1
+    host.call(lambda: host.release(guest))
+    until_ended(host)
+    world.close()
+
+
+def test_the_loops_own_thread_is_known() -> None:
+    with Running() as running:
+        here: list[bool] = []
+        running.do(lambda: here.append(running.host.is_here()))
+        assert here == [True]
+        assert not running.host.is_here()
