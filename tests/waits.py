@@ -106,6 +106,14 @@ class Scene:
             until(lambda host=host: not thread_of(host))  # type: ignore[misc]
             host.world.close()
 
+    @contextlib.contextmanager
+    def peer_asleep(self) -> Iterator[None]:
+        """It answers nothing meanwhile."""
+        others, pump = self._others, self._peer._handle.pump
+        others.call(lambda: others.remove(pump) and None)  # type: ignore[func-returns-value]
+        yield
+        others.call(lambda: others.add(pump))
+
     # --- plays ----------------------------------------------------------------------------------------------
 
     def rehearse(self, verb: str, side: Side, kind: Kind) -> list[Moment]:

@@ -135,9 +135,9 @@ class Tailnet:
         """
         if self._host.is_here():
             raise NotUp("the nodes' own thread cannot wait for a Tailnet: start it in another one")
-        beginning = self._begin(self._open)
+        self._check_it_does_not_run()
         try:
-            beginning.result()
+            self._begin(self._open).result()
         except BaseException:
             self.close()
             raise
@@ -160,9 +160,9 @@ class Tailnet:
         self.close()
 
     async def __aenter__(self) -> Tailnet:
-        beginning = self._begin(self._open)
+        self._check_it_does_not_run()
         try:
-            await self._await(beginning)
+            await self._await(self._begin(self._open))
         except BaseException:
             await self._aclose()
             raise
@@ -179,9 +179,11 @@ class Tailnet:
             with anyio.CancelScope(shield=True):
                 await self._await(closing)
 
-    def _begin(self, function: Callable[[], None]) -> Operation[None]:
+    def _check_it_does_not_run(self) -> None:
         if self._running:
             raise ConfigError("this Tailnet runs already")
+
+    def _begin(self, function: Callable[[], None]) -> Operation[None]:
         try:
             self._running = True
             self._take_state()
