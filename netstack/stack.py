@@ -260,7 +260,10 @@ class Stack:
         self._tcp.path_restored(link, now)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone: its connections and flows end with the error `unreachable`."""
+        """Whoever was behind the link is gone: its connections and flows end with the error `unreachable`.
+
+        Nothing is remembered of the link: one of that name that comes later is not held, and has the MTU of all.
+        """
         self._ip.link_mtus.pop(link, None)
         self._tcp.forget_link(link)
         self._flows.forget_link(link)

@@ -163,7 +163,8 @@ class TcpLayer:
             self.end(tcb, errors.ABORTED)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone: nothing can be sent there, not even a RST."""
+        """Whoever was behind the link is gone: nothing can be sent there, not even a RST. It is no longer held."""
+        self.release(link)
         for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
 

@@ -259,6 +259,27 @@ def test_room_of_another_path_is_another_matter() -> None:
     pair.reach(lambda: server.readable)
 
 
+def test_a_peer_that_goes_while_its_path_is_full_can_be_talked_to_when_it_comes_back() -> None:
+    pair = Pair()
+    connected(pair)
+    pair.b.engine.hold(UDP)
+    pair.b.engine.apply(netmap(pair.nodes[1]), pair.now)
+    pair.b.engine.release(UDP)
+    pair.b.engine.apply(netmap(pair.nodes[1], pair.nodes[0]), pair.now)
+    again, _ = connected(pair, port=81)
+    assert again.connected
+
+
+def test_a_path_that_is_gone_is_not_full() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    pair.b.engine.set_full({UDP})
+    client.write(bytes(5000), pair.now)
+    assert not pair.b.engine.transmit(pair.now, BUDGET)
+    pair.b.engine.set_full({900})
+    pair.reach(lambda: server.readable)
+
+
 # --- the end ----------------------------------------------------------------------------------------------------
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from tests.engine.pair import netmap, node, secret
 from tests.house import House
+from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.config import configure
 from tsnet.control import facts as told
 from tsnet.derp.facts import RelayHealth
 from tsnet.derp.liveness import NO_ANSWER
+from tsnet.derp.outbox import MAX_WAITING
 from tsnet.edge.io.place import load
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine import facts
@@ -33,6 +35,7 @@ from tsnet.errors import (
     NotUp,
     UpTimeout,
 )
+from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 from tsnet.testing.bytestreams import End, SimulatedLinks, SimulatedListener
 
 NOW = 1000.0
@@ -547,6 +550,21 @@ def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(
     back = house.now
     house.finish(dial)
     assert house.now - back < 0.2
+
+
+def test_a_relay_that_was_full_when_it_was_given_up_holds_nobody_back() -> None:
+    some = bare()
+    relay = DerpNode(name="7a", region_id=7, host_name="relay.test")
+    region = DerpRegion(region_id=7, code="r", name="R", nodes=(relay,))
+    derp_map = DerpMap(regions={7: region}, omit_default_regions=True)
+    some._told(told.NetMapChanged(attrs.evolve(netmap(A, B), derp_map=derp_map)), NOW)
+    some.relays.send(DerpAddress(7, B.key), [bytes(100)] * MAX_WAITING, NOW)
+    some._hold_what_is_full()
+    assert some.engine._full == {7}
+    some.relays.apply(DerpMap(regions={}))
+    assert not some.relays.clients
+    some._hold_what_is_full()
+    assert some.engine._full == set()
 
 
 def test_a_home_is_told_to_control_once_it_is_known() -> None:

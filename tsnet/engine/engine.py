@@ -157,6 +157,13 @@ class Engine:
 
     # --- room -----------------------------------------------------------------------------------------------
 
+    def set_full(self, paths: set[int]) -> None:
+        """These paths take no more (`UDP`, regions), and no others: also one that is gone is not full."""
+        for path in self._full - paths:
+            self.release(path)
+        for path in paths - self._full:
+            self.hold(path)
+
     def hold(self, path: int) -> None:
         """A path (`UDP` or a region) takes no more: what its peers have to send stays in the stack."""
         if path not in self._full:

@@ -273,14 +273,10 @@ class Node:
         return self._now
 
     def _hold_what_is_full(self) -> None:
-        for path, has_room in (
-            (UDP, self.udp_room),
-            *((region, client.has_room) for region, client in self.relays.clients.items()),
-        ):
-            if has_room:
-                self.engine.release(path)
-            else:
-                self.engine.hold(path)
+        full = {region for region, client in self.relays.clients.items() if not client.has_room}
+        if not self.udp_room:
+            full.add(UDP)
+        self.engine.set_full(full)
 
     # --- home -----------------------------------------------------------------------------------------------
 

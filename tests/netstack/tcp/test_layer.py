@@ -96,6 +96,14 @@ def test_a_forgotten_link_ends_its_connections_without_a_word() -> None:
     assert drain(pair.a, pair.now) == []
 
 
+def test_a_forgotten_link_is_not_held_when_it_comes_back() -> None:
+    pair = Pair()
+    pair.connected()
+    pair.a.hold("b")
+    pair.a.forget_link("b")
+    assert pair.connected()
+
+
 def test_a_syn_refused_by_other_means() -> None:
     peer = Peer()
     connection = peer.dial()
