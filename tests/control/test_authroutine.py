@@ -68,6 +68,7 @@ def test_a_followup_nobody_answers_is_asked_again_on_a_new_connection() -> None:
     control.wind(301)
     assert len([one for one in control.opens if one.link[1] == "noise"]) == 2
     assert control.find("register").register.followup
+    assert not [fact for fact in control.facts if isinstance(fact, facts.Problem)], "a person takes their time"
 
 
 # --- leaving --------------------------------------------------------------------------------------------------

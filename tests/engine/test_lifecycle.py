@@ -130,9 +130,16 @@ def test_who_waited_too_long_is_told_what_stands_in_the_way() -> None:
     assert made.troubled(trouble)
 
 
-def test_trouble_ends_where_the_node_runs() -> None:
+def test_trouble_ends_where_control_answers_that_a_person_is_wanted() -> None:
     made = life(State.STARTING)
     made.troubled(ControlUnreachable("nothing answers"))
     made.login_wanted(URL, True)
+    assert isinstance(made.too_late(7, ""), NeedsLogin)
+
+
+def test_trouble_ends_where_the_node_runs() -> None:
+    made = life(State.STARTING)
+    made.login_wanted(URL, True)
+    made.troubled(ControlUnreachable("nothing answers"))
     made.told(News.RUNNING)
     assert (made.trouble, made.login_url) == (None, "")

@@ -120,6 +120,11 @@ class AuthRoutine:
         return self._stream is not None and self._sent is not None and not self._sent.waits_for_a_person
 
     @property
+    def awaits_a_person(self) -> bool:
+        """An answer is under way that comes once somebody has visited the login URL."""
+        return self._stream is not None and self._sent is not None and self._sent.waits_for_a_person
+
+    @property
     def has_left(self) -> bool:
         """Control has confirmed all that `leave` asked of it."""
         return self.leaving and not self._logouts and self._logout is None and not self._awaits

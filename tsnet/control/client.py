@@ -261,7 +261,7 @@ class Client:
         if now >= self._map.watchdog_at:
             self._lose("no word from control for two minutes", now)
         elif now >= self._auth.by:
-            self._lose("no answer to the registration", now)
+            self._lose("no answer to the registration", now, is_news=not self._auth.awaits_a_person)
         elif now >= self._publisher.answer_by:
             self._lose("no answer to an update", now)
 
@@ -351,12 +351,15 @@ class Client:
         if fact is not None:
             self._facts.append(fact)
 
-    def _lose(self, reason: str, now: float) -> None:
+    def _lose(self, reason: str, now: float, *, is_news: bool = True) -> None:
         """We give the connection up."""
-        self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now)
+        self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now, is_news=is_news)
 
-    def _lost(self, lost: Lost, now: float) -> None:
-        """Clear away what is left of the connection; connect again after a backoff, or stop."""
+    def _lost(self, lost: Lost, now: float, *, is_news: bool = True) -> None:
+        """Clear away what is left of the connection; connect again after a backoff, or stop.
+
+        is_news: False where nothing is wrong: control is silent for as long as nobody visits a login URL.
+        """
         self._drop_uplink()
         if self._publisher.stream is not None:
             self._publisher.failed(now)
@@ -366,7 +369,7 @@ class Client:
         elif self._connected:
             self._connected = False
             self._facts.append(facts.Disconnected(lost.reason))
-        elif self._server_key.is_news(lost.error):
+        elif is_news and self._server_key.is_news(lost.error):
             self._facts.append(facts.Problem(lost.error, fatal=False))
         self._check_left()
 

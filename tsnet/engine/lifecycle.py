@@ -102,7 +102,7 @@ class Lifecycle:
     def login_wanted(self, url: str, somebody_is_there: bool) -> None:
         """somebody_is_there: a callback or a terminal was shown the URL, so that waiting may help."""
         self.told(News.LOGIN_WANTED)
-        self.login_url, self._somebody_is_there = url, somebody_is_there
+        self.login_url, self._somebody_is_there, self.trouble = url, somebody_is_there, None  # control answers
 
     def troubled(self, error: Error) -> bool:
         """Something stands in the way that may pass. Returns whether it is another trouble than the last one."""
