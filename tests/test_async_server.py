@@ -396,3 +396,17 @@ def test_no_secret_in_logs_reprs_or_pickles_of_a_whole_session(backend: str, cap
     assert len(found) >= 13
     for secret in found:
         assert not [text for text in shown if secret in text]
+
+
+def test_a_close_is_bounded_in_virtual_time_to_the_last_digit() -> None:
+    """Real time, of which it takes a little, is no part of it: the same seed is the same run."""
+
+    async def main() -> None:
+        async with VirtualTailnet() as virtual, virtual.server("a") as a:
+            virtual.kill_relay()
+            virtual.tailnet._stop(virtual.tailnet._control)
+            begun = virtual.world.clock()
+            await a.close(timeout=2)
+            assert virtual.world.clock() == begun + 2.0
+
+    anyio.run(main)

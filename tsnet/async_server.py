@@ -267,14 +267,16 @@ class AsyncServer(BaseServer):
         """Leave: streams end in order, an ephemeral node logs out. Idempotent, never fails, bounded by the timeout."""
         import anyio
 
-        limit, begun = min(seconds(timeout), LONGEST_CLOSE), anyio.current_time()
+        limit, spent = min(seconds(timeout), LONGEST_CLOSE), 0.0
         with anyio.CancelScope(shield=True):
+            begun = anyio.current_time()
             for serving in tuple(self._servings):
                 await serving.aclose(max(0.0, begun + limit / 2 - anyio.current_time()))
                 with contextlib.suppress(ValueError):  # another task closes, too
                     self._servings.remove(serving)
+                spent = anyio.current_time() - begun  # of real time, which a simulated node has not
             with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
-                await self._wait(self._handle.close, max(0.1, begun + limit - anyio.current_time()))
+                await self._wait(self._handle.close, max(0.1, limit - spent))
 
     async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.
