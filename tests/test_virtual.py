@@ -177,6 +177,86 @@ def test_a_relay_that_ends_is_refused_and_a_silent_one_is_not_heard() -> None:
     run(test)
 
 
+def test_control_has_its_key_and_has_forgotten_the_rest() -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        await pair(virtual)
+        key = virtual.tailnet._machine_key
+        await virtual.restart_control(keep_state=False, keep_key=True)
+        assert virtual.tailnet._machine_key == key
+        assert virtual.tailnet.nodes() == {}
+
+    run(test)
+
+
+def test_control_is_as_it_was_when_it_was_backed_up() -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        await pair(virtual)
+        backup, key = virtual.backup(), virtual.tailnet._machine_key
+        await virtual.join("late")
+        await virtual.restart_control(keep_state=False)
+        await virtual.restart_control(backup=backup)
+        assert virtual.tailnet._machine_key == key
+        assert set(virtual.tailnet.nodes()) == {"a", "b"}
+
+    run(test)
+
+
+def test_control_asks_for_patience() -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        await pair(virtual)
+        await virtual.restart_control(down=60, retry_after=100)
+        assert online(virtual) == set()
+        await virtual.sleep(30)
+        assert online(virtual) == set(), "which they have"
+        await virtual.until(lambda: online(virtual) == {"a", "b"})
+
+    run(test)
+
+
+@pytest.mark.parametrize("seconds", [30.0, 7200.0])
+def test_a_machine_sleeps(seconds: float) -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        await pair(virtual)
+        pump = virtual.nodes["b"]._handle.pump
+        turns, begun = pump.turns, virtual.world.clock()
+        async with anyio.create_task_group() as group:
+            group.start_soon(virtual.suspend, "b", seconds)
+            await virtual.sleep(seconds - 1)
+            assert pump.turns <= turns + 1
+            assert online(virtual) == ({"a", "b"} if seconds < 900 else {"a"})
+        assert virtual.world.clock() - begun == pytest.approx(seconds)
+        await virtual.until(lambda: online(virtual) == {"a", "b"}, 30)
+        await talk(virtual, "a", "b")
+
+    run(test)
+
+
+def test_a_clock_is_wrong_and_right_again() -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        await pair(virtual)
+        machine = virtual.world.machine("a")
+        for error in (-86_400.0, 0.0):
+            virtual.set_clock("a", error)
+            await virtual.sleep(60)
+            assert machine.wall() == virtual.world.wall() + error
+            assert machine.clock() == virtual.world.clock()
+            await talk(virtual, "a", "b")
+
+    run(test)
+
+
+def test_a_disk_is_full() -> None:
+    async def test(virtual: VirtualTailnet) -> None:
+        virtual.make("a")
+        virtual.stores["a"].fails = True
+        with pytest.raises(tsnet.StateError, match="no space"):
+            await virtual.nodes["a"].up()
+        virtual.stores["a"].fails = False
+        await virtual.nodes["a"].up()
+
+    run(test)
+
+
 def test_keys_expire_and_are_extended() -> None:
     async def test(virtual: VirtualTailnet) -> None:
         await pair(virtual)
