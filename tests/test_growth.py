@@ -8,9 +8,10 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+from tsnet.engine.complaints import Complaints
+
 from tests.growth import CAPPED, growth, measure
 from tsnet.edge.run.alarms import Alarms
-from tsnet.engine.health import Health
 from tsnet.engine.saves import Saves
 from tsnet.netcheck.home import Home
 
@@ -70,8 +71,8 @@ def test_an_object_counts_once_and_circles_end() -> None:
 
 
 def test_real_machines_have_containers() -> None:
-    sizes = measure(Home(bytes), Health(), Saves())
-    assert {"Home ×", "Health ×", "Saves ×"} <= sizes.keys()
+    sizes = measure(Home(bytes), Complaints(), Saves())
+    assert {"Home ×", "Complaints ×", "Saves ×"} <= sizes.keys()
     assert [name for name in sizes if name.startswith("Saves._")]
 
 

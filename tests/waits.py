@@ -110,7 +110,11 @@ class Scene:
     def peer_asleep(self) -> Iterator[None]:
         """It answers nothing meanwhile."""
         others, pump = self._others, self._peer._handle.pump
-        others.call(lambda: others.remove(pump) and None)  # type: ignore[func-returns-value]
+
+        def remove() -> None:
+            others.remove(pump)
+
+        others.call(remove)
         yield
         others.call(lambda: others.add(pump))
 
