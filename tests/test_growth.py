@@ -8,10 +8,9 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
-from tsnet.engine.complaints import Complaints
-
 from tests.growth import CAPPED, growth, measure
 from tsnet.edge.run.alarms import Alarms
+from tsnet.engine.complaints import Complaints
 from tsnet.engine.saves import Saves
 from tsnet.netcheck.home import Home
 
