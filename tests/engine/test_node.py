@@ -590,7 +590,7 @@ def test_the_timestamp_mark_is_saved_ahead_of_the_first_handshake() -> None:
     house.up("a")
     dialler = house.up("b")
     house.finish(dialler.ping("a", "icmp", 10))
-    saved = load(dialler._store, IDENTITY, decode_identity)
+    saved = load(dialler._kept._store, IDENTITY, decode_identity)
     assert saved is not None
     assert saved.timestamp_mark is not None
     assert saved.timestamp_mark > house.world.wall()

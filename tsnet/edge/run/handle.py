@@ -14,42 +14,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tsnet.config import Config, seconds
-from tsnet.edge.io.reactor import Reactor
-from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
-from tsnet.edge.io.workers import run_job
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation
-from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.subscriptions import Subscription
-from tsnet.edge.pipes.unbuffered import UnbufferedPipe
 from tsnet.edge.run import process_end
 from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
-from tsnet.edge.run.opening import Beginning, Kept, Options, as_error, open_pump
+from tsnet.edge.run.kept import Beginning, KeptState
+from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.verbs import Verbs
+from tsnet.edge.run.visible import Visible
 from tsnet.edge.run.waiting import Waiting
 from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News
-from tsnet.engine.node import Node
-from tsnet.errors import ConfigError, Error, NotUp, UpTimeout
-
-if TYPE_CHECKING:
-    from tsnet.netmap.model import NetMap
-    from tsnet.netmap.names import Names
-    from tsnet.netmap.whois import Whois
+from tsnet.errors import Error, NotUp, UpTimeout
 
 T = TypeVar("T")
 
 
-class Handle(Verbs):
+class Handle(Visible, Verbs):
     """world: the machine it runs on, if not the host's own (simulated machines share a host)."""
 
     def __init__(self, config: Config, host: Host, store: Store, options: Options, world: World | None = None) -> None:
@@ -57,13 +48,10 @@ class Handle(Verbs):
         self.host = host
         self.attempts = Attempts()
         self._world = world
-        self._store = store
+        self._kept = KeptState(store, config)
         self._options = options
         self._life = Lifecycle(config.hostname, config.control_url)
         self._pump: Pump | None = None
-        self._saver: Saver | None = None
-        self._last: Saver | Beginning | None = None
-        self._beginning: Beginning | None = None
         self.reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
@@ -125,21 +113,19 @@ class Handle(Verbs):
             if self._pump is not None:  # it is there, and control has refused it: perhaps no longer
                 self._pump.node.retry(self._pump.now())
                 self._pump.mark()
-            elif self._beginning is None:
-                self._beginning = Beginning(self._store, self.config, self.world.entropy, self._last)
-                run_job(self.world, self._beginning.open, functools.partial(self._opened, self._beginning))
+            else:
+                self._kept.begin(self.world, self._opened)
         except Exception as error:
             self._gone(as_error(error))
 
     def _opened(self, beginning: Beginning, kept: Kept | Exception) -> None:
         """The store was read, in a thread of its own, or could not be."""
-        if self._beginning is not beginning:
-            return  # it was dropped, and sees to the store itself
+        if not self._kept.is_beginning(beginning):
+            return
         try:
             if isinstance(kept, Exception):
                 raise kept
-            self._saver = Saver(self._store, self._call, in_thread=not self.world.is_virtual)
-            self._beginning = None  # from here on the saver closes the store
+            self._kept.opened(self._call, in_thread=not self.world.is_virtual)
             if self._life.is_over or not self.host.holds(self):
                 raise NotUp("the node was closed")
             self._pump = open_pump(self.config, kept, self.world, self._options, self)
@@ -230,8 +216,8 @@ class Handle(Verbs):
         pump.mark()
 
     def _check_closed(self) -> None:
-        pump, saver = self._pump, self._saver
-        is_done = (pump is None or pump.node.is_closed) and (saver is None or saver.is_idle) and self._beginning is None
+        pump = self._pump
+        is_done = (pump is None or pump.node.is_closed) and self._kept.is_idle
         if not is_done and self.world.clock() < self._close_by:
             return
         if pump is not None:
@@ -266,7 +252,7 @@ class Handle(Verbs):
             self.config.hostname,
             (
                 *drop_pump,
-                self._drop_store,
+                self._kept.drop,
                 functools.partial(self.attempts.fail, error),
                 self._settle,
                 self.reports.end,
@@ -276,14 +262,6 @@ class Handle(Verbs):
                 functools.partial(self.host.abandon, self, error),
             ),
         )
-
-    def _drop_store(self) -> None:
-        """It is closed as soon as nobody opens or writes it; the next beginning waits for that."""
-        held = self._saver or self._beginning
-        self._saver = self._beginning = None
-        if held is not None:
-            self._last = held
-            held.close()
 
     def _tell_closed(self) -> None:
         while self._close_alarms:
@@ -298,64 +276,9 @@ class Handle(Verbs):
 
     def on_facts(self, found: list[facts.Fact]) -> None:
         """What the node tells after a turn."""
-        if self._pump is not None and self._saver is not None:
-            self.reports.take(found, self._pump, self._saver)
+        if self._pump is not None and self._kept.saver is not None:
+            self.reports.take(found, self._pump, self._kept.saver)
             self._settle()
-
-    # --- what it looks like from outside --------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """As `Lifecycle.state`: "stopped", "starting", "needs-login", "running", "expired", "failed", …"""
-        return self._life.state.value
-
-    @property
-    def home_region(self) -> int:
-        return self.reports.home_region
-
-    @property
-    def health(self) -> tuple[str, ...]:
-        return self.reports.health
-
-    @property
-    def login_url(self) -> str:
-        return self._life.login_url
-
-    @property
-    def reactor(self) -> Reactor:
-        reactor = self.world.reactor
-        if reactor is None:
-            raise ConfigError("a simulated world has no descriptors: use streams")
-        return reactor
-
-    def unbuffered(self, pipe: Pipe) -> UnbufferedPipe:
-        return UnbufferedPipe(pipe, self.pump)
-
-    @property
-    def world(self) -> World:
-        return self._world or self.host.world
-
-    @property
-    def netmap(self) -> NetMap | None:
-        return None if self._pump is None else self._pump.node.netmap
-
-    @property
-    def names(self) -> Names | None:
-        return None if self._pump is None else self._pump.node.endpoints.names
-
-    @property
-    def whois(self) -> Whois | None:
-        return None if self._pump is None else self._pump.node.whois
-
-    @property
-    def pump(self) -> Pump:
-        if self._pump is None:
-            raise NotUp("the node is not running")
-        return self._pump
-
-    @property
-    def node(self) -> Node:
-        return self.pump.node
 
     def _check_caller(self) -> None:
         """Raise NotUp where nobody could answer: in a forked child, and in the thread that would have to."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +17,6 @@ from tsnet.config import Config
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
 from tsnet.edge.io.private import kind_of, reason_of
-from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import UdpPort, World
 from tsnet.edge.run.pump import Pump
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 
     from tsnet.base.keys import MachineKey
 
-STORE_TIMEOUT = 10.0
-"""Seconds that a beginning waits for what is still being written since the last one."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -98,52 +94,6 @@ def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) ->
         with contextlib.suppress(Exception):
             store.close()
         raise
-
-
-class Beginning:
-    """A store on its way to be open. After `close` it is closed as soon as it is.
-
-    last: what had the same store before, and may still be at it.
-    """
-
-    def __init__(
-        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | Beginning | None
-    ) -> None:
-        self._store, self._config, self._entropy, self._last = store, config, entropy, last
-        self._lock = threading.Lock()
-        self._is_wanted = True
-        self._is_open = False
-        self._ended = threading.Event()
-        self._ended.set()
-
-    def open(self) -> Kept:
-        """In a worker. Raises as `open_kept` does."""
-        with self._lock:
-            if not self._is_wanted:
-                raise NotUp("the node was closed")
-            self._ended.clear()
-        try:
-            if self._last is not None:
-                self._last.close(STORE_TIMEOUT)
-                self._last = None
-            kept = open_kept(self._store, self._config, self._entropy)
-            with self._lock:
-                self._is_open = True
-                is_wanted = self._is_wanted
-            if not is_wanted:
-                self.close()
-            return kept
-        finally:
-            self._ended.set()
-
-    def close(self, timeout: float = 0.0) -> bool:
-        """It is not wanted any more; from any thread. Waits at most that long; returns whether nobody is at it."""
-        with self._lock:
-            self._is_wanted = False
-            was_open, self._is_open = self._is_open, False
-        if was_open:
-            self._store.close()
-        return self._ended.wait(timeout)
 
 
 def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:

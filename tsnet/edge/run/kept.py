@@ -1,0 +1,109 @@
+"""The store of a node while the node is there: opened and read by a worker, written by another, closed once.
+
+    stopped ─► Beginning: open, read ─► Saver: write, write, … ─► closed, as soon as nobody is at it
+
+A node that begins anew waits for the one before to let go of the store: both have the same.
+
+Not here: what is read (`opening.open_kept`), one write after another (`io.saver`).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+
+from tsnet.config import Config
+from tsnet.edge.io.saver import Saver
+from tsnet.edge.io.store import Store
+from tsnet.edge.io.workers import run_job
+from tsnet.edge.io.world import World
+from tsnet.edge.run.opening import Kept, open_kept
+from tsnet.errors import NotUp
+
+STORE_TIMEOUT = 10.0
+"""Seconds that a beginning waits for what is still being written since the last one."""
+
+
+class Beginning:
+    """A store on its way to be open. After `close` it is closed as soon as it is.
+
+    last: what had the same store before, and may still be at it.
+    """
+
+    def __init__(
+        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | Beginning | None
+    ) -> None:
+        self._store, self._config, self._entropy, self._last = store, config, entropy, last
+        self._lock = threading.Lock()
+        self._is_wanted = True
+        self._is_open = False
+        self._ended = threading.Event()
+        self._ended.set()
+
+    def open(self) -> Kept:
+        """In a worker. Raises as `open_kept` does."""
+        with self._lock:
+            if not self._is_wanted:
+                raise NotUp("the node was closed")
+            self._ended.clear()
+        try:
+            if self._last is not None:
+                self._last.close(STORE_TIMEOUT)
+                self._last = None
+            kept = open_kept(self._store, self._config, self._entropy)
+            with self._lock:
+                self._is_open = True
+                is_wanted = self._is_wanted
+            if not is_wanted:
+                self.close()
+            return kept
+        finally:
+            self._ended.set()
+
+    def close(self, timeout: float = 0.0) -> bool:
+        """It is not wanted any more; from any thread. Waits at most that long; returns whether nobody is at it."""
+        with self._lock:
+            self._is_wanted = False
+            was_open, self._is_open = self._is_open, False
+        if was_open:
+            self._store.close()
+        return self._ended.wait(timeout)
+
+
+class KeptState:
+    """saver: what writes, once the store is open. All methods in the node's thread."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self.saver: Saver | None = None
+        self._store, self._config = store, config
+        self._beginning: Beginning | None = None
+        self._last: Saver | Beginning | None = None
+
+    def begin(self, world: World, done: Callable[[Beginning, Kept | Exception], None]) -> None:
+        """Open the store and read it, unless that is under way. Raises RuntimeError where no thread can start."""
+        if self._beginning is None:
+            beginning = self._beginning = Beginning(self._store, self._config, world.entropy, self._last)
+            run_job(world, beginning.open, functools.partial(done, beginning))
+
+    def is_beginning(self, beginning: Beginning) -> bool:
+        """Whether this is the one under way; another one was dropped, and sees to the store itself."""
+        return self._beginning is beginning
+
+    def opened(self, call: Callable[[Callable[[], None]], None], *, in_thread: bool) -> None:
+        """The store is open and read: from here on the saver closes it. call: runs a function in the node's thread."""
+        self.saver = Saver(self._store, call, in_thread=in_thread)
+        self._beginning = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody opens the store, and everything has been written."""
+        return self._beginning is None and (self.saver is None or self.saver.is_idle)
+
+    def drop(self) -> None:
+        """The store is closed as soon as nobody opens or writes it."""
+        held = self.saver or self._beginning
+        self.saver = self._beginning = None
+        if held is not None:
+            self._last = held
+            held.close()

@@ -1,0 +1,89 @@
+"""What any thread may see of a node: its state, its netmap and what follows from it. Nothing here waits.
+
+Not here: what a node does (`handle`), what is asked of it (`verbs`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsnet.edge.io.reactor import Reactor
+from tsnet.edge.io.world import World
+from tsnet.edge.pipes.pipes import Pipe
+from tsnet.edge.pipes.unbuffered import UnbufferedPipe
+from tsnet.edge.run.host import Host
+from tsnet.edge.run.pump import Pump
+from tsnet.edge.run.reports import Reports
+from tsnet.engine.lifecycle import Lifecycle
+from tsnet.engine.node import Node
+from tsnet.errors import ConfigError, NotUp
+
+if TYPE_CHECKING:
+    from tsnet.netmap.model import NetMap
+    from tsnet.netmap.names import Names
+    from tsnet.netmap.whois import Whois
+
+
+class Visible:
+    """The part of a `Handle` that only looks."""
+
+    host: Host
+    reports: Reports
+    _world: World | None
+    _life: Lifecycle
+    _pump: Pump | None
+
+    @property
+    def state(self) -> str:
+        """As `Lifecycle.state`: "stopped", "starting", "needs-login", "running", "expired", "failed", …"""
+        return self._life.state.value
+
+    @property
+    def login_url(self) -> str:
+        return self._life.login_url
+
+    @property
+    def home_region(self) -> int:
+        return self.reports.home_region
+
+    @property
+    def health(self) -> tuple[str, ...]:
+        return self.reports.health
+
+    @property
+    def netmap(self) -> NetMap | None:
+        return None if self._pump is None else self._pump.node.netmap
+
+    @property
+    def names(self) -> Names | None:
+        return None if self._pump is None else self._pump.node.endpoints.names
+
+    @property
+    def whois(self) -> Whois | None:
+        return None if self._pump is None else self._pump.node.whois
+
+    @property
+    def world(self) -> World:
+        return self._world or self.host.world
+
+    @property
+    def reactor(self) -> Reactor:
+        """For descriptors of the application's side. Raises ConfigError in a simulated world, which has none."""
+        reactor = self.world.reactor
+        if reactor is None:
+            raise ConfigError("a simulated world has no descriptors: use streams")
+        return reactor
+
+    @property
+    def pump(self) -> Pump:
+        """Raises NotUp where there is none."""
+        if self._pump is None:
+            raise NotUp("the node is not running")
+        return self._pump
+
+    @property
+    def node(self) -> Node:
+        return self.pump.node
+
+    def unbuffered(self, pipe: Pipe) -> UnbufferedPipe:
+        return UnbufferedPipe(pipe, self.pump)
