@@ -71,8 +71,16 @@ class Server(BaseServer):
                 with contextlib.suppress(ValueError):  # another thread closes, too
                     self._servings.remove(serving)
         finally:
-            closing = self._handle.close(max(0.1, begun + limit - time.monotonic())).begin()
+            closing = self._begin_close(max(0.1, begun + limit - time.monotonic()))
         closing.wait()
+
+    def _begin_close(self, timeout: float) -> Operation[None]:
+        """An interrupt at this very moment does not keep it from beginning."""
+        try:
+            return self._handle.close(timeout).begin()
+        except BaseException:
+            self._handle.close(timeout).begin()
+            raise
 
     def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""

@@ -167,6 +167,9 @@ class Host:
                 self.call(functools.partial(self._begin, operation, function, tenant))
             except Exception as error:
                 operation.fail(error)
+            except BaseException:  # an interrupt: the function may never be called
+                operation.cancel()
+                raise
 
         return Operation(start=start)
 
@@ -296,8 +299,8 @@ class Host:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return True
-            if self._tenants or self._open:  # what was asked a moment ago may want it again
-                return False
+            if self._tenants or not all(operation.done for operation in self._open.copy()):
+                return False  # what was asked a moment ago may want it again
             self._thread = None
         return True
 
