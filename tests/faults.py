@@ -25,7 +25,7 @@ Kind = Literal["fault", "interrupt"]
 Place = tuple[str, int, str, str]
 """Where a moment was: file, line, the function that is running, and what is called there."""
 
-GIVE_BACK = ("__exit__", "release", "close", "_close", "_end_if_done", "_drop_store", "set")
+GIVE_BACK = ("__exit__", "release", "close", "_close", "_end_if_done", "drop", "set")
 """Functions that give back what was taken: they, and what they do for that, are taken not to fail."""
 
 

@@ -21,8 +21,8 @@ ERRORS: dict[tuple[Side, Kind], Callable[[], BaseException]] = {
     ("caller", "fault"): lambda: RuntimeError("injected"),
     ("caller", "interrupt"): KeyboardInterrupt,
 }
-STARTS = {"up": 4, "reachable": 3, "close": 5, "ping": 6}
-"""How many moments of those that begin a node anew are tried in `make test`; of the others 12."""
+STARTS = {"up": 4, "reachable": 3, "close": 5, "ping": 6, "dial": 8}
+"""How many moments of the calls that take longest are tried in `make test`; of the others 12."""
 
 
 @pytest.fixture(scope="module")

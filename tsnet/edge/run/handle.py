@@ -120,9 +120,9 @@ class Handle(Visible, Verbs):
 
     def _opened(self, beginning: Beginning, kept: Kept | Exception) -> None:
         """The store was read, in a thread of its own, or could not be."""
-        if not self._kept.is_beginning(beginning):
-            return
         try:
+            if not self._kept.is_beginning(beginning):
+                return
             if isinstance(kept, Exception):
                 raise kept
             self._kept.opened(self._call, in_thread=not self.world.is_virtual)
