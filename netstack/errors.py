@@ -1,4 +1,4 @@
-"""What a program can do wrong, and how a connection can end.
+"""The exceptions of netstack, and the codes that say how a connection ended.
 
     NetstackError
     ├─ AddressInUse          the port is bound already
@@ -6,8 +6,8 @@
     ├─ MessageTooLong        a datagram that UDP cannot carry
     └─ EndpointClosed        sending after `shutdown_write` or `close`
 
-These are raised at once, by the call that is wrong. What the network does to a connection raises nothing: it is a
-code in `TcpConnection.error` (or `UdpEndpoint.error`), from this table:
+The call that is wrong raises one of these at once. What the network does to a connection raises nothing:
+`TcpConnection.error` (or `UdpEndpoint.error`) then holds a code from this table:
 
 | code          | what happened                                                                              |
 |---------------|--------------------------------------------------------------------------------------------|
@@ -16,7 +16,7 @@ code in `TcpConnection.error` (or `UdpEndpoint.error`), from this table:
 | `timeout`     | the peer did not answer: SYN, retransmissions, probes or keepalives ran out; a forwarded   |
 |               | flow of UDP was silent                                                                     |
 | `unreachable` | ICMP said so while connecting, or before retransmissions ran out                           |
-| `aborted`     | ended from this side: `abort`, the stack closed, the local address was taken away          |
+| `aborted`     | this side ended it: `abort`, the stack was closed, or the local address was taken away     |
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ABORTED: Final = "aborted"
 
 
 class NetstackError(Exception):
-    """The base of everything that netstack raises on purpose."""
+    """The base of the errors above. An argument that makes no sense raises ValueError instead."""
 
 
 class AddressInUse(NetstackError, OSError):

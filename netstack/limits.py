@@ -1,4 +1,4 @@
-"""What is bounded for the whole stack: answers unasked, buffers' bytes, what one peer may take, the length of a run."""
+"""Limits of the whole stack: unasked answers a second, bytes in buffers, one peer's share, the length of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class TokenBucket:
-    """`rate` a second, at most `burst` at once."""
+    """Allows `rate` events a second, and at most `burst` of them at once."""
 
     __slots__ = ("_burst", "_rate", "_refilled", "_tokens")
 
@@ -27,10 +27,10 @@ class TokenBucket:
 
 
 class RunLimits(NamedTuple):
-    """How much one run may carry: what whoever sends it can take in one call.
+    """How much one run may carry, so that the owner of the stack can send it in one call.
 
-    packets: so many. size: bytes of all of them, with `overhead` more for each, which is what is put around a packet
-    below the stack. The defaults are those of a send with UDP_SEGMENT in Linux, over IPv4.
+    packets: the most packets. size: the most bytes of all packets together. overhead: bytes that the layers below put
+    around each packet; they count for `size`. The defaults are those of a Linux send with UDP_SEGMENT over IPv4.
     """
 
     packets: int = 64
@@ -38,12 +38,12 @@ class RunLimits(NamedTuple):
     overhead: int = 0
 
     def count(self, length: int) -> int:
-        """Packets of that length in one run: one at least, however long it is."""
+        """How many packets of that length one run carries: at least one, however long it is."""
         return max(min(self.packets, self.size // (length + self.overhead)), 1)
 
 
 class Shares:
-    """`total` of something, of which no single holder has more than two thirds."""
+    """A stock of `total`, of which no single holder has more than two thirds."""
 
     __slots__ = ("_of", "taken", "total")
 
@@ -53,7 +53,7 @@ class Shares:
         self._of: Counter[Hashable] = Counter()
 
     def take(self, holder: Hashable, amount: int = 1) -> bool:
-        """Give the holder so much, or nothing: False."""
+        """Give the holder the whole amount, or nothing; False if nothing."""
         if self.taken + amount > self.total or self._of[holder] + amount > max(self.total * 2 // 3, 1):
             return False
         self.taken += amount
@@ -68,10 +68,10 @@ class Shares:
 
 
 class Memory:
-    """Bytes that all connections hold together, either way.
+    """The bytes that all connections buffer together, for sending and receiving.
 
-    From three quarters of the ceiling on, windows stop growing and buffers take little; at the ceiling what arrives is
-    dropped. Each connection keeps a small share even then, so that none starves.
+    Above three quarters of the ceiling, windows stop growing and buffers take little. At the ceiling, arriving data is
+    dropped. Each connection may still hold 64 KiB (LEAST_LIMIT), so that none starves.
     """
 
     __slots__ = ("ceiling", "held", "plenty")

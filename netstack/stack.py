@@ -4,13 +4,13 @@
     transmit()     <- TCP connections whose turn it is, and the outbox of single packets
     an own address -> turns round inside: what transmit makes for it is received at the next transmit
 
-Runs are `(link, [packets])` coming in and `(destination address, [packets])` going out: packets of one destination,
-equal in length but for the last, as many as the owner of the stack can send in one call. A link is whatever the caller
-likes, hashable; connections remember theirs, and `hold` keeps what belongs to one from being made while there is no
-room below.
+A run is `(link, [packets])` coming in, and `(destination address, [packets])` going out. An outgoing run has one
+destination; its packets are equal in length but for the last, and as many as the owner of the stack can send in one
+call. A link is any hashable value that the caller chooses. Connections remember theirs, and after `hold(link)` the
+stack makes no packets for its connections until `release(link)`.
 
-No packet makes `receive` raise: what is wrong is dropped and counted in `dropped`, by reason ("protocol: reason").
-Nothing calls back: `take_ready` tells which endpoints have changed.
+No packet makes `receive` raise: a bad one is dropped and counted in `dropped`, by reason ("protocol: reason").
+The stack never calls the application back: `take_ready` tells which endpoints have changed.
 
 Source: RFC 1122, RFC 8200, RFC 9293.
 Not here: routes and neighbours. The caller knows where a destination is.
@@ -70,19 +70,19 @@ class Stack:
         run_overhead: int = DEFAULT_RUNS.overhead,
     ) -> None:
         """
-        entropy: as many random bytes as asked for. mtu: of every link, 1280 at least. nodelay: new connections are
-        without Nagle's algorithm. congestion: of new connections, "cubic" or "reno". memory: the ceiling of what
-        all connections buffer together.
+        entropy: returns as many random bytes as it is asked for. mtu: of every link, at least 1280. nodelay: whether
+        new connections do without Nagle's algorithm. congestion: "cubic" or "reno", for new connections. memory: the
+        most bytes that all connections buffer together.
 
-        max_run_packets, max_run_bytes: of one run that `transmit` gives; a single packet may be longer. run_overhead:
-        bytes that are put around each packet below, which count for max_run_bytes.
+        max_run_packets, max_run_bytes: the limits of one run that `transmit` gives; a single packet may be longer.
+        run_overhead: bytes that the layers below put around each packet; they count for max_run_bytes.
         """
         self._ip = IpLayer(entropy, max(mtu, ipv6.MIN_MTU))
         if congestion not in CONGESTION:
             raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
         runs = RunLimits(max_run_packets, max_run_bytes, run_overhead)
         self.options = Settings(nodelay=nodelay, congestion=congestion, runs=runs)
-        """What may be set for all TCP connections."""
+        """The settings of all TCP connections; the caller may change them."""
         self._tcp = TcpLayer(self._ip, self.options, memory=memory)
         self._udp = UdpLayer(self._ip)
         self._flows = FlowTable(self._ip)
@@ -108,15 +108,14 @@ class Stack:
 
     @property
     def connections(self) -> Counter[str]:
-        """How many of what the tables hold: TCP connections by state, half-reassembled datagrams, bound endpoints,
-        forwarded flows of UDP."""
+        """The sizes of the tables: TCP connections by state, datagrams in reassembly, bound endpoints, UDP flows."""
         counts = Counter(states.NAMES[tcb.state] for tcb in self._tcp.connections.values())
         counts.update({states.NAMES[states.TIME_WAIT]: len(self._tcp.time_wait), FRAGMENTS: len(self._fragments)})
         counts.update({UDP: len(self._udp), FLOWS: len(self._flows), ICMP: len(self._icmp)})
         return +counts
 
     def set_addresses(self, addresses: Iterable[IPAddress], now: float) -> None:
-        """Replace the own addresses. Connections of one that is gone end with the error `aborted`."""
+        """Replace the own addresses. Connections of one that is gone end with `aborted`; forwarded ones go on."""
         self._ip.set_addresses(addresses)
         self._tcp.addresses_changed()
 
@@ -130,23 +129,26 @@ class Stack:
         link: Hashable = None,
         max_segment: int | None = None,
     ) -> TcpConnection:
-        """Begin to connect; the connection is ready when it is established or has failed.
+        """Begin to connect; the connection becomes ready when it is established or has failed.
 
-        Raises AddressNotAvailable without an own address of that family, or when every port is taken.
+        Raises AddressNotAvailable if there is no own address of that family, or if every port is taken.
         """
         return self._tcp.connect(address, port, now, local, link, max_segment)
 
     def listen(
         self, port: int, *, address: IPAddress | None = None, backlog: int = 128, max_segment: int | None = None
     ) -> TcpListener:
-        """Accept connections to a port (0: any free one), at one own address or at all. Raises AddressInUse."""
+        """Accept connections to a port (0: any free one), at one own address or at all of them.
+
+        Raises AddressInUse, or AddressNotAvailable if the address is not our own or no port is free.
+        """
         return self._tcp.listen(port, address, backlog, max_segment)
 
     def forward_tcp(self, *, max_in_flight: int = 1024, unbound: bool = False) -> TcpForwarder:
-        """Take TCP connections to any destination: a subnet router's or an exit node's half. Raises AddressInUse.
+        """Take TCP connections to any destination, as a subnet router or an exit node does. Raises AddressInUse.
 
-        max_in_flight: SYNs that may wait for `accept` or `refuse`, at most two thirds of them of one peer.
-        unbound: also those to own addresses, where nobody listens at their port.
+        max_in_flight: the most SYNs that may wait for `accept` or `refuse`; one peer has at most two thirds of them.
+        unbound: whether to take connections to own addresses, too, at ports where nobody listens.
         """
         forwarder = TcpForwarder(
             max_in_flight,
@@ -161,10 +163,10 @@ class Stack:
         return forwarder
 
     def forward_udp(self, *, max_flows: int = MAX_FLOWS, unbound: bool = False) -> UdpForwarder:
-        """Take UDP to any destination, flow by flow: a subnet router's or an exit node's half. Raises AddressInUse.
+        """Take UDP to any destination, flow by flow, as a subnet router or an exit node does. Raises AddressInUse.
 
-        max_flows: that may wait for `accept` or `refuse` or are open, at most two thirds of them of one peer.
-        unbound: also those to own addresses, where no endpoint is bound to their port.
+        max_flows: the most flows that wait or are open; one peer has at most two thirds of them.
+        unbound: whether to take flows to own addresses, too, at ports where no endpoint is bound.
         """
         if self._udp.forwarder is not None and not self._udp.forwarder.is_closed:
             raise errors.AddressInUse("this stack has a forwarder of UDP already")
@@ -174,7 +176,7 @@ class Stack:
         return forwarder
 
     def open_udp(self, port: int = 0, *, address: IPAddress | None = None) -> UdpEndpoint:
-        """Bind a UDP port (0: any free one), at one own address or at all. Raises AddressInUse."""
+        """Bind a UDP port (0: any free one), at one own address or at all of them. Raises AddressInUse."""
         return self._udp.open(port, address)
 
     def ping(self, address: IPAddress, *, local: IPAddress | None = None) -> IcmpEndpoint:
@@ -182,7 +184,7 @@ class Stack:
         return self._icmp.open(address, local)
 
     def take_ready(self) -> list[Endpoint]:
-        """Each endpoint whose readiness has changed since the last call, once, in the order of the first change."""
+        """The endpoints whose readiness has changed since the last call, each once, in the order of first change."""
         ready = list(self._ip.ready)
         self._ip.ready.clear()
         return ready
@@ -197,9 +199,9 @@ class Stack:
     # from below -------------------------------------------------------------------------------------------------
 
     def receive(self, runs: Iterable[tuple[Hashable, Sequence[bytes]]], now: float, *, verified: bool = False) -> None:
-        """Take whole IP packets, padding behind them allowed.
+        """Take whole IP packets, which may have padding behind them.
 
-        verified: the packets came authenticated from who made them; checksums need no second look.
+        verified: the packets are authenticated end to end, so that checksums need not be checked again.
         """
         self._now = now
         take_run = self._tcp.take_run
@@ -214,9 +216,10 @@ class Stack:
                     index += 1
 
     def transmit(self, now: float, budget: int = DEFAULT_BUDGET) -> list[tuple[bytes, list[bytes]]]:
-        """What must go out now; call again while `deadline() <= now`.
+        """The runs that must go out now; call again while `deadline() <= now`.
 
-        budget: bytes of IP that TCP may fill the turn up to. Single packets that wait (at most 1 MiB) all go.
+        budget: TCP stops making packets when the result has this many bytes. The single packets in the outbox (at most
+        1 MiB) all go out, whatever the budget.
         """
         self._now = now
         self._expire(now)
@@ -238,57 +241,60 @@ class Stack:
         return min(self._tcp.deadline(), self._fragments.deadline(), self._flows.deadline())
 
     def hold(self, link: Hashable) -> None:
-        """There is no room below for this link: make nothing for its connections."""
+        """The layer below has no room for this link: make nothing for its connections."""
         self._tcp.hold(link)
 
     def release(self, link: Hashable) -> None:
-        """There is room again."""
+        """The layer below has room for this link again."""
         self._tcp.release(link)
 
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
-        """Packets of this link may be `mtu` bytes long (1280 at least): its path was measured below, or has changed."""
+        """Packets of this link may be `mtu` bytes long (at least 1280): its path was measured, or has changed."""
         mtu = self._ip.link_mtus[link] = max(mtu, ipv6.MIN_MTU)
         self._tcp.set_link_mtu(link, mtu, now)
 
     def path_restored(self, link: Hashable, now: float) -> None:
-        """The path of this link was gone and is there again: what was lost meanwhile need not wait any more.
+        """The path of this link is back after an outage: what was lost meanwhile need not wait any longer.
 
-        Each connection of the link whose retransmissions or probes of a closed window have backed off sends one
-        segment at once, or a retransmission timeout after its last; its backoff begins anew.
+        Each connection of the link whose retransmissions or window probes have backed off sends one segment: now, or
+        one retransmission timeout after its last one if that is later. Its backoff begins anew.
         """
         self._now = now
         self._tcp.path_restored(link, now)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone: its connections and flows end with the error `unreachable`.
+        """The peer behind the link is gone: its connections and flows end with the error `unreachable`.
 
-        Nothing is remembered of the link: one of that name that comes later is not held, and has the MTU of all.
+        The link is forgotten: a later one of the same name is not held, and has the stack's MTU.
         """
         self._ip.link_mtus.pop(link, None)
         self._tcp.forget_link(link)
         self._flows.forget_link(link)
 
     def refuse(self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int) -> None:
-        """A SYN of ours was turned down by other means than TCP's: the connection ends with the error `refused`."""
+        """The peer turned our SYN down by other means than TCP: the connection ends with the error `refused`.
+
+        A connection that has got further than SYN_SENT goes on.
+        """
         self._tcp.refuse(local.packed, local_port, remote.packed, remote_port)
 
     # inside -----------------------------------------------------------------------------------------------------
 
     def _is_forwarded(self, protocol: int, destination: bytes) -> bool:
-        """Whether a forwarder takes it, or it may be an error about what one has sent in the destination's name."""
+        """Whether a packet to an address of others is taken: by a forwarder, or as an ICMP error about its packets."""
         about = icmp.V4_PROTOCOL if len(destination) == 4 else icmp.V6_PROTOCOL
         if protocol not in self._ip.takes_any and not (protocol == about and self._ip.takes_any):
             return False
         return not (ipv4.is_martian(destination) if len(destination) == 4 else ipv6.is_martian(destination))
 
     def _refuse_by_icmp(self, source: bytes, destination: bytes, segment: bytes, now: float) -> None:
-        """As a router that has no way to the destination."""
+        """Answer as a router that has no way to the destination."""
         packet = tcp.ip_header(source, destination, len(segment)) + segment
         own = self._ip.source_for(source)
         self._icmp.no_route(packet, source, own if own is not None else destination, now)
 
     def _refuse_datagram(self, source: bytes, destination: bytes, datagram: bytes, now: float) -> None:
-        """As the destination itself, where nobody has that port."""
+        """Answer as the destination would if nobody had that port."""
         packet = build_packet(source, destination, udp.PROTOCOL, datagram)
         self._icmp.unreachable(packet, source, destination, protocol=False, now=now)
 
@@ -300,7 +306,7 @@ class Stack:
             self._icmp.reassembly_time_exceeded(first_fragment(*key, first), key[0], key[1], now)
 
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
-        """Keep back what goes to an own address."""
+        """Keep back the runs to an own address, for the next `transmit` to receive."""
         own = self._ip.addresses
         if not any(destination in own for destination, _ in runs):
             return runs
@@ -400,7 +406,7 @@ class Stack:
 
 
 def _append(runs: list[tuple[bytes, list[bytes]]], destination: bytes, packet: bytes, limits: RunLimits) -> None:
-    """Add a single packet, to the last run if it fits there."""
+    """Add a single packet: to the last run if it fits there, else as a run of its own."""
     if runs and runs[-1][0] == destination:
         packets = runs[-1][1]
         first = len(packets[0])

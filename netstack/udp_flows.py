@@ -1,13 +1,13 @@
-"""Flows of UDP that the stack stands in for: who is in one, what it has queued, and when it has been silent too long.
+"""UDP flows to other hosts' addresses: their ends, what each has queued, and when one has been silent for too long.
 
     key      (remote address, local address, remote port, local port), as a peer's datagram has them
-    idle     two minutes without a datagram either way, 30 s where the local port is DNS's: then the flow ends with the
-             error `timeout`; as long from its first datagram if nobody has decided about it
-    bounds   so many flows, and 16 MiB queued by all of them; no peer has more than two thirds of either
+    idle     after two minutes without a datagram either way (30 s if the local port is DNS's) the flow ends with the
+             error `timeout`; a flow that nobody has decided about ends as long after its first datagram
+    bounds   `max_flows` flows, and 16 MiB queued by all of them; no peer has more than two thirds of either
 
-The peer is the link, which cannot be forged, or the source address where there is none.
+The peer is the link, which cannot be forged, or the source address where there is no link.
 
-Source: RFC 4787 §4.3 for the two minutes, and for a shorter time where a port's protocol is known to need no more.
+Source: RFC 4787 §4.3 for the two minutes, and for a shorter time where a port's protocol needs no more.
 Not here: the decision (`udp_forward`), endpoints at ports of our own (`udp`).
 """
 
@@ -26,11 +26,11 @@ IDLE, DNS_IDLE = 120.0, 30.0
 DNS_PORT = 53
 MAX_FLOWS = 4096
 MAX_FLOW_BYTES = 16 * 1024 * 1024
-"""Queued by all flows together."""
+"""The most bytes that all flows queue together."""
 
 
 class UdpFlow(UdpEndpoint):
-    """A connected endpoint whose own end is what the peer has asked for. `send` takes no other address."""
+    """A connected endpoint whose local end is the destination that the peer asked for. It sends to that peer only."""
 
     __slots__ = ("_flows", "accepted", "active_time", "began_time", "idle", "key", "link", "peer", "remote")
 
@@ -76,13 +76,13 @@ class UdpFlow(UdpEndpoint):
         return reason
 
     def end(self, error: str | None) -> None:
-        """Close it from below, and tell the application why."""
+        """Close the flow from below, with the code of an error."""
         self.close()
         self._error = error
 
 
 class FlowTable:
-    """All flows of one stack: of its forwarder, and of earlier ones that were closed."""
+    """All flows of one stack: those of its forwarder, and those of earlier forwarders that were closed."""
 
     __slots__ = ("_flows", "_ip", "_silent", "places", "room", "unseen")
 
@@ -93,7 +93,7 @@ class FlowTable:
         self.places = Shares(MAX_FLOWS)
         self.room = Shares(MAX_FLOW_BYTES)
         self.unseen: OrderedDict[UdpFlow, None] = OrderedDict()
-        """Flows that wait for the forwarder's `accept`."""
+        """The flows that wait for the forwarder's `accept`."""
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -105,7 +105,7 @@ class FlowTable:
         return self._flows.get(key)
 
     def open(self, flow: UdpFlow) -> bool:
-        """Enter a new flow; False if there are too many, of all or of its peer."""
+        """Enter a new flow; False if there are too many in all, or too many of its peer."""
         if not self.places.take(flow.peer):
             return False
         self._flows[flow.key] = flow
@@ -114,12 +114,12 @@ class FlowTable:
         return True
 
     def touch(self, flow: UdpFlow, now: float) -> None:
-        """A datagram went either way."""
+        """Note that a datagram went either way."""
         flow.active_time = now
         self._silent[flow.idle].move_to_end(flow)
 
     def deadline(self) -> float:
-        """When the first flow has been silent too long."""
+        """When the first flow will have been silent for too long."""
         first = (next(iter(flows)) for flows in self._silent.values() if flows)
         return min((flow.active_time + flow.idle for flow in first), default=math.inf)
 
@@ -131,7 +131,7 @@ class FlowTable:
                 self._end(flow, errors.TIMEOUT)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone."""
+        """End the link's flows: the peer behind it is gone."""
         for flow in self:
             if flow.link == link:
                 self._end(flow, errors.UNREACHABLE)
@@ -164,5 +164,5 @@ class FlowTable:
 
 
 def flow_key(remote: bytes, remote_port: int, local: bytes, local_port: int) -> bytes:
-    """A flow's name, from the peer's side as a TCP connection's."""
+    """The key of a flow, with the fields in the order of a TCP connection's key."""
     return remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")

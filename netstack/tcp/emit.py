@@ -1,9 +1,9 @@
-"""What a connection sends when it is its turn: `output` once, for at most one super-segment and its acknowledgements.
+"""What a connection sends in its turn: one call of `output` makes at most one super-segment, and acknowledgements.
 
     a tail probe that is due -> what is lost -> new data, FIN -> acknowledgements that no data has carried
 
-A super-segment is one stretch as long as a run may be; it is cut into packets here and nowhere earlier. They share all
-of their header but sequence number and checksum, so a packet costs one `pack`, one `join` and its checksum:
+A super-segment is one stretch of data, as long as a run may be; `_cut` makes packets of it. These differ only in
+sequence number, checksum and payload, so a packet costs one `pack`, one `join` and its checksum:
 
     | prefix: IP header, ports | seq, ack, offset, flags, window, checksum | tail: urgent, options | payload |
 
@@ -32,7 +32,7 @@ Runs = list[tuple[bytes, list[bytes]]]
 
 
 def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
-    """Append what the connection may send now to runs; the bytes of it. Sets `tcb.more` if there may be more."""
+    """Append what the connection may send now to `runs`, and return its bytes. Sets `tcb.more` if more may follow."""
     tcb.more = False
     if tcb.state <= states.SYN_RECEIVED:
         return _handshake(tcb, now, runs)
@@ -52,7 +52,7 @@ def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
 
 
 def advertise(tcb: Tcb) -> int:
-    """The window field to send now; moves the advertised right edge. The edge never moves left."""
+    """The window field to send now. Moves the advertised right edge, which never moves left."""
     scale = tcb.rcv_wscale
     edge = tcb.rcv_nxt + (_free(tcb) >> scale << scale)
     if edge - tcb.rcv_adv >= _least_update(tcb) or tcb.rcv_adv <= tcb.rcv_nxt + tcb.rcv_mss < edge:
@@ -63,7 +63,7 @@ def advertise(tcb: Tcb) -> int:
 
 
 def wants_window_update(tcb: Tcb) -> bool:
-    """Whether the application has read so much that the peer should hear of it."""
+    """Whether the application has read so much that the peer should be told of the larger window."""
     opened = tcb.rcv_nxt + _free(tcb) - tcb.rcv_adv
     if tcb.rcv_adv - tcb.rcv_nxt < tcb.rcv_mss:
         return opened >= min(tcb.receive_limit // 2, tcb.rcv_mss)
@@ -81,12 +81,12 @@ def _free(tcb: Tcb) -> int:
 
 
 def _least_update(tcb: Tcb) -> int:
-    """Receiver's silly window avoidance: no smaller step of the right edge is announced."""
+    """The smallest step of the right edge that is announced (the receiver's silly window avoidance)."""
     return min(tcb.receive_limit // 2, 2 * tcb.rcv_mss)
 
 
 def _handshake(tcb: Tcb, now: float, runs: Runs) -> int:
-    """SYN or SYN-ACK, the first time, after a timeout, or because the peer asked again."""
+    """Send the SYN or SYN-ACK: the first time, after a timeout, or because the peer asked again."""
     if tcb.state == states.CLOSED:
         return 0
     lost = tcb.scoreboard.first_lost()
@@ -127,18 +127,18 @@ def _syn(tcb: Tcb, now: float) -> bytes:
 
 
 def _repair(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
-    """What is lost, but where F-RTO asks for it new data first."""
+    """Send what is lost; where F-RTO asks for new data, that goes first."""
     frto = tcb.recovery.frto
     if frto.wants_new:
         frto.wants_new = False
         return _send_new(tcb, now, budget, runs) or _resend(tcb, now, budget, runs)
     if frto.is_on and tcb.snd_nxt > tcb.recovery.high_seq:
-        return 0  # the question is out
+        return 0  # F-RTO's new data is out: its acknowledgement decides
     return _resend(tcb, now, budget, runs)
 
 
 def _probe_tail(tcb: Tcb, now: float, runs: Runs) -> int:
-    """One new segment whatever cwnd says, or the last one again (RFC 8985 §7.3)."""
+    """Send one new segment, whatever cwnd says; without new data, the last one again (RFC 8985 §7.3)."""
     board, probe = tcb.scoreboard, tcb.recovery.tlp
     tcb.tail_due = False
     if not board.segments or probe.is_out:
@@ -160,7 +160,7 @@ def _probe_tail(tcb: Tcb, now: float, runs: Runs) -> int:
 
 
 def _resend(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
-    """The first lost stretch, as much of it as the window lets out."""
+    """Send the first lost stretch again, as much of it as cwnd lets out."""
     board, recovery = tcb.scoreboard, tcb.recovery
     in_flight = board.in_flight
     room = int(tcb.congestion.cwnd) - in_flight
@@ -184,7 +184,7 @@ def _resend(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
 
 
 def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
-    """New data and the FIN, within both windows."""
+    """Send new data and the FIN, within the peer's window and cwnd."""
     board, congestion = tcb.scoreboard, tcb.congestion
     start, end = tcb.snd_nxt, tcb.send_buffer.end
     if start > end:
@@ -209,13 +209,13 @@ def _send_new(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
             tcb.activity.change(WINDOW, now)
         return 0
     spent = _send_stretch(tcb, start, start + size + finishes, now, runs)
-    # limited: by cwnd, and not by the data, the peer's window or the caller's budget
+    # the second argument: cwnd was the limit, and not the data, the peer's window or the caller's budget
     _note_usage(tcb, by_cwnd - size < tcb.mss, now)
     return spent
 
 
 def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:
-    """[start, stop) of the stream for the first time."""
+    """Send [start, stop) of the stream for the first time."""
     board = tcb.scoreboard
     if not board.segments:
         tcb.stalled_time = now
@@ -236,7 +236,7 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
         tcb.small_end = stop
     tcb.bytes_sent += size
     if tcb.tail_at == math.inf:
-        acknowledge.schedule_probe(tcb, now)  # what is set already moves on when it is due
+        acknowledge.schedule_probe(tcb, now)  # a timer that is set already moves on when it fires
     return _emit(tcb, start, stop, now, runs)
 
 
@@ -248,9 +248,9 @@ def _note_usage(tcb: Tcb, limited: bool, now: float) -> None:
 
 
 def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
-    """Silly window avoidance and Nagle's algorithm: full segments, or the rest of the data.
+    """How much of `size` to send: full segments, or the rest of the data (silly window avoidance, and Nagle).
 
-    Nagle in Minshall's form, as in Linux: a small segment waits only while another small one is out.
+    Nagle's algorithm has Minshall's form, as in Linux: a small segment waits only while another small one is out.
     """
     if size <= 0:
         return 0
@@ -266,13 +266,13 @@ def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
 
 
 def _run_limit(tcb: Tcb, budget: int) -> int:
-    """Payload of one run: whole segments, one at least."""
+    """The most payload of one run: whole segments, at least one."""
     packet = tcb.mss + tcb.header_size
     return min(tcb.settings.runs.count(packet), max(budget // packet, 1)) * tcb.mss
 
 
 def _emit(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:
-    """[start, stop) as one run of packets that carry the current acknowledgement."""
+    """Append [start, stop) as one run of packets that carry the current acknowledgement."""
     end = tcb.send_buffer.end
     flags = ACK
     if stop > end:
@@ -290,7 +290,7 @@ def _emit(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:
 
 
 def _cut(tcb: Tcb, seq: int, data: bytes, last_flags: int, now: float) -> list[bytes]:
-    """Data as packets of one full segment each, and the last with its flags and what is left."""
+    """Cut data into packets of one full segment each; the last one has what is left, and `last_flags`."""
     size = tcb.mss
     full = max((len(data) - 1) // size, 0) * size
     options = tcp.timestamp_options(tcb.stamp(now), tcb.ts_recent) if tcb.ts_ok else b""
@@ -303,7 +303,7 @@ def _cut(tcb: Tcb, seq: int, data: bytes, last_flags: int, now: float) -> list[b
 
 
 def _cut_full(tcb: Tcb, seq: int, data: bytes, full: int, layout: Struct, window: int, options: bytes) -> list[bytes]:
-    """The hot loop: full segments that differ in sequence number, payload and checksum."""
+    """Make the full segments, which differ in sequence number, payload and checksum. This is the hot loop."""
     size = tcb.mss
     segment = tcp.HEADER_SIZE + len(options) + size
     if tcb.prefix[0] != segment:
@@ -336,7 +336,7 @@ def _cut_full(tcb: Tcb, seq: int, data: bytes, full: int, layout: Struct, window
 
 
 def _packet(tcb: Tcb, seq: int, ack: int, flags: int, window: int, options: bytes, payload: bytes) -> bytes:
-    """One packet of any kind but SYN. seq and ack as on the wire."""
+    """One packet of any kind but SYN. seq and ack are 32-bit, as on the wire."""
     segment = tcp.HEADER_SIZE + len(options) + len(payload)
     offset_flags = (tcp.HEADER_SIZE + len(options)) << 10 | flags
     total = tcb.pseudo + segment + seq + ack + offset_flags + window
@@ -351,7 +351,7 @@ def _bare(tcb: Tcb, seq: int, ack: int, sack: bytes, now: float) -> bytes:
 
 
 def _send_acks(tcb: Tcb, now: float, runs: Runs) -> int:
-    """Those that were due inside the batch, then the one that says all."""
+    """Send the acknowledgements that were due inside the batch, then the one for everything received."""
     seq = acceptable_seq(tcb)
     packets = [_bare(tcb, seq, ack, sack, now) for ack, sack in tcb.acks]
     packets.append(_bare(tcb, seq, tcb.rcv_nxt, sack_blocks(tcb), now))
@@ -362,17 +362,17 @@ def _send_acks(tcb: Tcb, now: float, runs: Runs) -> int:
 
 
 def acceptable_seq(tcb: Tcb) -> int:
-    """The number of a segment without data: snd_nxt, but never beyond a window that the peer has taken back.
+    """The sequence number of a segment without data: snd_nxt, or the window's end if the peer has shrunk it.
 
-    It would drop such a segment, with the acknowledgement that it may be waiting for. Less than the window's scale is
-    only rounding.
+    The peer drops a segment beyond its window, with the acknowledgement that it may be waiting for. A difference below
+    one unit of the window scale is only rounding.
     """
     window_end = tcb.snd_una + tcb.snd_wnd
     return window_end if tcb.snd_nxt - window_end >= 1 << tcb.snd_wscale else tcb.snd_nxt
 
 
 def sack_blocks(tcb: Tcb) -> bytes:
-    """The SACK option of an acknowledgement made now: a duplicate first (D-SACK), then what is out of order."""
+    """The SACK option of an acknowledgement made now: first a duplicate (D-SACK), then what is out of order."""
     if not tcb.sack_ok or (tcb.out_of_order is None and tcb.dsack is None):
         return b""
     blocks = [tcb.dsack] if tcb.dsack is not None else []
@@ -383,7 +383,7 @@ def sack_blocks(tcb: Tcb) -> bytes:
 
 
 def _acknowledged(tcb: Tcb) -> None:
-    """An acknowledgement of everything is out."""
+    """Note that everything received has been acknowledged."""
     tcb.last_ack_sent = tcb.rcv_nxt
     tcb.ack_now = False
     tcb.ack_pending = 0

@@ -1,14 +1,14 @@
-"""TCP to any destination: a SYN is held until the application has dialled on, then answered or refused.
+"""TCP to any destination: a SYN is held until the application has dialled the destination, then answered or refused.
 
     SYN -> PendingConnection (max_in_flight, two thirds of them of one peer) -> accept() | refuse("reset" | "icmp")
 
-Destinations are addresses that are not the stack's own, and with `unbound` its own ports that nobody listens on, too.
+Destinations are addresses that are not the stack's own, and with `unbound` also its own ports that nobody listens on.
 
-The peer sends its SYN again meanwhile; that changes nothing. What nobody decides within 75 seconds is forgotten.
-Over the limit a SYN is dropped, and counted.
+While a SYN is held, the peer sends it again, which changes nothing. One that has been held for 75 seconds without a
+decision is forgotten when the next new one arrives. A SYN over the limit is dropped and counted.
 
 Source: gVisor's tcp.Forwarder, for the shape.
-Not here: the connection beyond, and copying between the two; each side's window closes when its buffer is full.
+Not here: the application's connection to the destination, and copying between the two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RefuseByIcmp = Callable[[bytes, bytes, bytes, float], None]
 
 
 class PendingConnection:
-    """A peer's wish to connect to `local`, which is whatever it has asked for."""
+    """A SYN that is held. `local` is the destination that the peer has asked for."""
 
     __slots__ = ("_destination", "_forwarder", "_header", "_segment", "_source", "arrived_time", "link")
 
@@ -59,19 +59,19 @@ class PendingConnection:
 
     @property
     def is_decided(self) -> bool:
-        """Accepted, refused, or forgotten."""
+        """Whether it was accepted, refused or forgotten."""
         return not self._forwarder.holds(self)
 
     def accept(self, now: float) -> TcpConnection:
-        """Answer the SYN; the connection is ready when the handshake is over.
+        """Answer the SYN; the connection becomes ready when the handshake is over.
 
-        Raises EndpointClosed if decided, or if a listener that was opened since has taken it.
+        Raises EndpointClosed if it was decided before, or if a listener or `connect` has opened the same connection.
         """
         self._decide()
         return self._forwarder.on_accept(self.link, self._source, self._destination, self._header, self._segment, now)
 
     def refuse(self, now: float, how: Literal["reset", "icmp"] = "reset") -> None:
-        """Turn the SYN down, as a host without that port or as a router without a way."""
+        """Turn the SYN down: with "reset" as a host without that port, with "icmp" as a router without a way there."""
         self._decide()
         if how == "icmp":
             self._forwarder.on_refuse_by_icmp(self._source, self._destination, self._segment, now)
@@ -90,12 +90,12 @@ class PendingConnection:
 
     @property
     def peer(self) -> Hashable:
-        """Who is behind it: the link, which cannot be forged, or the address where there is none."""
+        """Who sent the SYN: the link, which cannot be forged, or the source address where there is no link."""
         return self._source if self.link is None else self.link
 
 
 class TcpForwarder:
-    """Of one stack. Made by `Stack.forward_tcp`."""
+    """The SYNs that one stack holds. `Stack.forward_tcp` makes it."""
 
     __slots__ = (
         "_dropped",
@@ -130,7 +130,7 @@ class TcpForwarder:
         self.is_closed = False
 
     def __len__(self) -> int:
-        """SYNs that are held."""
+        """How many SYNs are held."""
         return len(self._pending)
 
     @property
@@ -139,15 +139,15 @@ class TcpForwarder:
 
     @property
     def readable(self) -> bool:
-        """Whether `accept` would return one."""
+        """Whether `accept` would return a connection."""
         return bool(self._unseen)
 
     def accept(self) -> PendingConnection | None:
-        """The oldest that nobody has looked at; None if there is none."""
+        """The oldest one that `accept` has not returned yet; None if there is none."""
         return self._unseen.popitem(last=False)[1] if self._unseen else None
 
     def close(self, now: float) -> None:
-        """Refuse all that wait; from now on destinations of others are not taken. Open connections go on."""
+        """Refuse all that are held, and take no more. Open connections go on."""
         if not self.is_closed:
             self.is_closed = True
             for pending in list(self._pending.values()):
@@ -158,7 +158,7 @@ class TcpForwarder:
     def arrives(
         self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
     ) -> bool:
-        """A segment of no connection and no listener; False if it is to be reset."""
+        """Take a segment of no connection and no listener; False if the layer is to answer it with RST."""
         if self.is_closed or header.flags & (SYN | ACK | RST) != SYN or not header.source_port:
             return False
         self._forget_old(now)
@@ -176,7 +176,7 @@ class TcpForwarder:
         return self._pending.get(pending.key) is pending
 
     def release(self, pending: PendingConnection) -> bool:
-        """No longer held; False if it was not."""
+        """Stop holding it; False if it was not held."""
         if not self.holds(pending):
             return False
         del self._pending[pending.key]

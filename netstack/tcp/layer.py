@@ -1,10 +1,10 @@
-"""All connections of a stack: which one a segment belongs to, which one's turn it is, whose timer is next.
+"""All TCP connections of a stack: which one a segment belongs to, which one's turn it is, whose timer is next.
 
     receive    key -> connection (`arrive`) | TIME_WAIT record | listener | RST
-    transmit   due timers (`timers`), then every connection that something happened to (`dirty`) in turn (`emit`)
-    deadline   the top of a heap with one entry a connection; an entry may be early, never late
+    transmit   due timers (`timers`), then every connection that something happened to (`_dirty`) in turn (`emit`)
+    deadline   the top of a heap with one valid entry a connection; an entry may be early, never late
 
-A connection that nothing happens to is in no list that a turn walks. Connections of a held link wait in `_held`.
+A turn costs nothing for a connection to which nothing happens. Connections of a held link wait in `_held`.
 
 Source: RFC 9293 §3.10.7, RFC 6528 (initial sequence numbers).
 Not here: what segments mean (`arrive`), IP (`netstack.stack`).
@@ -36,7 +36,7 @@ from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
 RESETS_PER_SECOND = 1000.0
 RESET_BURST = 200.0
 _ISN_STEP = 250_000
-"""The initial sequence number's clock: four microseconds a step (RFC 6528)."""
+"""Steps a second of the clock of initial sequence numbers: one in four microseconds (RFC 6528)."""
 
 
 class TcpLayer:
@@ -88,7 +88,7 @@ class TcpLayer:
         link: Hashable,
         max_segment: int | None,
     ) -> TcpConnection:
-        """Begin a handshake. Raises AddressNotAvailable without an own address of the family or a free port."""
+        """Begin a handshake. Raises AddressNotAvailable if there is no own address of the family, or no free port."""
         there = remote.packed
         here = self._ip.source_for(there) if local is None else local.packed
         if here is None or here not in self._ip.addresses or len(here) != len(there):
@@ -106,7 +106,8 @@ class TcpLayer:
         return connection
 
     def listen(self, port: int, address: IPAddress | None, backlog: int, max_segment: int | None) -> TcpListener:
-        """Raises AddressInUse if another listener is in the way, AddressNotAvailable if the address is not ours."""
+        """Raises AddressInUse if another listener has the port, AddressNotAvailable if the address is not ours or no
+        port is free."""
         bound = ANY if address is None else address.packed
         if bound != ANY and bound not in self._ip.addresses:
             raise errors.AddressNotAvailable(f"{address} is not an address of this stack")
@@ -132,22 +133,22 @@ class TcpLayer:
     def _close_listener(self, listener: TcpListener, bound: bytes) -> None:
         self._ports.release(bound, listener.port)
         for tcb in [tcb for tcb, at in self._opening.items() if at is listener]:
-            self.end(tcb, None)  # whatever its peer sends next is refused
+            self.end(tcb, None)  # what its peer sends next is answered with RST
 
     def queue_fin(self, tcb: Tcb) -> None:
-        """Our stream ends behind what is buffered."""
+        """End our stream behind the data that is buffered."""
         tcb.fin_queued = True
         tcb.state = states.CLOSING_HANDSHAKE.get(tcb.state, {}).get(states.CLOSE, tcb.state)
         self.touch(tcb)
 
     def abort(self, tcb: Tcb, error: str | None, now: float) -> None:
-        """End the connection from this side, with a RST to the peer unless it has not answered yet."""
+        """End the connection from this side; send RST unless the peer has not answered our SYN yet."""
         if tcb.state in states.SYNCHRONIZED or tcb.state == states.SYN_RECEIVED:
             self._reset(tcb, tcb.snd_nxt & MASK, RST | ACK, now)
         self.end(tcb, error)
 
     def close(self, now: float) -> None:
-        """Reset everything."""
+        """Abort every connection, and close the listeners and the forwarder."""
         for tcb in list(self.connections.values()):
             self.abort(tcb, errors.ABORTED, now)
         for listener in self._ports.holders():
@@ -157,26 +158,26 @@ class TcpLayer:
         self.time_wait.clear()
 
     def addresses_changed(self) -> None:
-        """Connections of an address that is not ours any more have no way to be answered."""
+        """End the connections of addresses that are no longer ours: no answer can reach them."""
         own = self._ip.addresses
         for tcb in [tcb for tcb in self.connections.values() if tcb.local not in own and not tcb.forwarded]:
             self.end(tcb, errors.ABORTED)
 
     def forget_link(self, link: Hashable) -> None:
-        """Whoever was behind the link is gone: nothing can be sent there, not even a RST. It is no longer held."""
+        """End the link's connections without RST, since the peer behind it is gone. The link is no longer held."""
         self.release(link)
         for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
 
     def path_restored(self, link: Hashable, now: float) -> None:
-        """The path was gone and is there again: what waited for it is due, and no packet was too long for it."""
+        """The path is back: undo the connections' backoff, and an MTU that was lowered because of the outage."""
         for tcb in self._links.get(link, ()):
             if timers.path_restored(tcb, now):
                 self.set_mtu(tcb, self._ip.path_mtu(tcb.remote, now, link))
                 self._arm(tcb)
 
     def refuse(self, local: bytes, local_port: int, remote: bytes, remote_port: int) -> None:
-        """Somebody with authority over the peer turned our SYN down; an open connection is not theirs to end."""
+        """End a connection in SYN_SENT, because the peer's filter said no. Connections in other states go on."""
         key = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
         tcb = self.connections.get(key)
         if tcb is not None and tcb.state == states.SYN_SENT:
@@ -185,7 +186,7 @@ class TcpLayer:
     # from below -------------------------------------------------------------------------------------------------
 
     def take_run(self, packets: Sequence[bytes], index: int, now: float, verified: bool) -> int:
-        """How many packets from `index` on a connection took as exactly what it expected; often none."""
+        """How many packets from `index` on were exactly what their connection expected, and were taken; often 0."""
         packet = packets[index]
         if len(packet) < 40:
             return 0
@@ -237,7 +238,7 @@ class TcpLayer:
     def icmp_error(
         self, local: bytes, remote: bytes, quoted: bytes, error: str | None, mtu: int | None, now: float
     ) -> None:
-        """ICMP answers the segment that begins with `quoted`: `error`, or a new `mtu` of the path."""
+        """Take an ICMP answer to the segment that begins with `quoted`: an `error`, or a new `mtu` of the path."""
         tcb = self.connections.get(remote + local + quoted[2:4] + quoted[:2]) if len(quoted) >= 8 else None
         if tcb is None:
             self._ip.dropped["icmp: for no connection"] += 1
@@ -250,10 +251,10 @@ class TcpLayer:
         elif tcb.state == states.SYN_SENT:
             self.end(tcb, error)
         else:
-            tcb.soft_error = errors.UNREACHABLE  # RFC 5927: an established connection does not die of it
+            tcb.soft_error = errors.UNREACHABLE  # RFC 5927: this does not end an established connection
 
     def set_mtu(self, tcb: Tcb, mtu: int) -> None:
-        """The path carries packets of `mtu` bytes from now on. What is out and longer is sent again, unpunished."""
+        """Send packets of at most `mtu` bytes from now on. Longer ones in flight are sent again; cwnd is kept."""
         shrinks = mtu < tcb.mtu
         tcb.mtu = mtu
         tcb.set_mss()
@@ -262,7 +263,7 @@ class TcpLayer:
         self._resend_unpunished(tcb)
 
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
-        """The link carries packets of `mtu` bytes from now on."""
+        """Send packets of at most `mtu` bytes on this link from now on."""
         for tcb in self._links.get(link, ()):
             tcb.interface_mtu = mtu
             self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
@@ -282,7 +283,7 @@ class TcpLayer:
     # turns ------------------------------------------------------------------------------------------------------
 
     def transmit(self, now: float, budget: int, runs: emit.Runs) -> None:
-        """Append what must go out, at most `budget` bytes or one packet."""
+        """Append what must go out to `runs`: at most `budget` bytes, but at least one packet if `runs` is empty."""
         self._expire(now)
         dirty, held, left, packet = self._dirty, self._held, budget, self._ip.mtu
         while dirty and (left >= packet or not runs):
@@ -312,7 +313,7 @@ class TcpLayer:
         self._dirty.update(self._held.pop(link, {}))
 
     def _arm(self, tcb: Tcb) -> None:
-        """See to it that the heap has the connection in time; a later deadline is found when the entry is due."""
+        """Put the connection on the heap if its deadline is earlier than its entry. A later one waits until then."""
         deadline = tcb.deadline()
         if deadline < tcb.armed_for and tcb.state not in (states.CLOSED, states.TIME_WAIT):
             self._serial += 1
@@ -337,11 +338,11 @@ class TcpLayer:
     # for arrive and timers --------------------------------------------------------------------------------------
 
     def touch(self, tcb: Tcb) -> None:
-        """Something happened to the connection: it gets its turn."""
+        """Give the connection a turn: something happened to it."""
         self._dirty[tcb] = None
 
     def ready(self, tcb: Tcb) -> None:
-        """Something changed that the application can see."""
+        """Tell the application that something changed which it can see."""
         if tcb.face is not None and not tcb.orphaned:
             self._ip.ready[tcb.face] = None
 
@@ -352,7 +353,10 @@ class TcpLayer:
         self._ip.dropped[reason] += 1
 
     def establish(self, tcb: Tcb, now: float, *, is_bare: bool = False) -> bool:
-        """The handshake is over. False if its listener does not take it: then it is not, yet."""
+        """The handshake's last segment came. False if the listener does not take it yet: it stays half-open.
+
+        is_bare: the segment carries no data, so that a listener with `defer` may wait for some.
+        """
         listener = self._opening.get(tcb)
         if listener is not None:
             if is_bare and now < tcb.opened_time + listener.defer:
@@ -380,7 +384,7 @@ class TcpLayer:
         return True
 
     def end(self, tcb: Tcb, error: str | None) -> None:
-        """The connection is over."""
+        """End the connection, with an error code or None."""
         self.ready(tcb)
         self._forget(tcb)
         tcb.state = states.CLOSED
@@ -394,12 +398,12 @@ class TcpLayer:
         self.time_wait.add(TimeWait(tcb, now))
 
     def linger(self, tcb: Tcb, now: float) -> None:
-        """Nobody waits for the peer's FIN but the stack, and it not for ever."""
+        """Wait for the peer's FIN for a limited time: the application has closed."""
         tcb.linger_at = now + (self.settings.fin_timeout if tcb.fin_timeout is None else tcb.fin_timeout)
         self.touch(tcb)
 
     def send_reset(self, tcb: Tcb, *, seq: int, now: float) -> None:
-        """A RST at a sequence number that the peer has acknowledged without reason."""
+        """Send RST at `seq`, which the peer has acknowledged although we never sent it."""
         if self._resets.take(now):
             self._reset(tcb, seq, RST, now)
 
@@ -411,7 +415,7 @@ class TcpLayer:
             listener.settled(tcb)
         self.memory.held -= tcb.charged
         tcb.charged = 0
-        tcb.memory = Memory()  # what is still unread counts no more
+        tcb.memory = Memory()  # data that is still unread no longer counts
         tcb.armed_for = math.inf
         for name in TIMERS:
             setattr(tcb, name, math.inf)
@@ -478,7 +482,7 @@ class TcpLayer:
         after: int | None,
         now: float,
     ) -> bool:
-        """Whether a listener takes care of this segment."""
+        """Give the segment to a listener; False if none takes it."""
         listener = self._ports.lookup(destination, header.destination_port)
         if listener is None or header.flags & (ACK | RST) or not header.source_port:
             return False
@@ -506,7 +510,7 @@ class TcpLayer:
     def accept_held(
         self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
     ) -> TcpConnection:
-        """A SYN that the forwarder has held is answered. Raises EndpointClosed if something else has answered it."""
+        """Answer a SYN that the forwarder has held. Raises EndpointClosed if something else has answered it."""
         if source + destination + segment[:4] in self.connections:  # a listener or `connect`, since it was held
             raise errors.EndpointClosed("the same connection has been opened by other means")
         tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
@@ -531,7 +535,7 @@ class TcpLayer:
                 self.time_wait.restarted(record)
 
     def _refuse(self, source: bytes, destination: bytes, header: Header, length: int, now: float) -> None:
-        """Nobody is here: RST, but never in answer to one (RFC 9293 §3.10.7.1)."""
+        """Answer a segment of no connection with RST, unless it is one itself (RFC 9293 §3.10.7.1)."""
         self.count("tcp: for no connection")
         if header.flags & RST or not self._resets.take(now):
             return

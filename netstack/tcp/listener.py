@@ -1,10 +1,11 @@
-"""A listening port: SYNs become half-open connections, those become established ones, which wait to be accepted.
+"""A listening port: a SYN makes a half-open connection; once established, it waits in a queue to be accepted.
 
     SYN -> half-open (at most max(backlog, 128)) -> queue (backlog) -> accept()
 
-Nobody can lock others out. One remote address has at most two thirds of the half-open places, and when all are taken,
-a new SYN pushes out the oldest of whoever has most, unless that is its own sender: then it is dropped. The last
-acknowledgement of a handshake that finds the queue full is dropped too. The peer tries again.
+No remote address can lock the others out. Each has at most two thirds of the half-open places. When all places are
+taken, a new SYN pushes out the oldest connection of the address that has most of them, if that has at least two more
+than the sender; otherwise the SYN is dropped. A handshake's last acknowledgement that finds the queue full is dropped,
+too. The peer tries again.
 
 Source: RFC 9293 §3.10.7.2, RFC 4987 §3.4 (recycling the oldest half-open one).
 """
@@ -21,11 +22,11 @@ from netstack.tcp.tcb import Tcb
 
 MIN_HALF_OPEN = 128
 KEEPALIVE = (300.0, 75.0, 9)
-"""Accepted connections: a peer that vanished is noticed after a quarter of an hour."""
+"""Of accepted connections: idle seconds, interval, probes. A vanished peer is noticed after about 16 minutes."""
 
 
 class TcpListener:
-    """`address` None: all own addresses, of both families, now and later."""
+    """address: None means all own addresses of both families, including later ones."""
 
     __slots__ = (
         "_bound",
@@ -58,10 +59,10 @@ class TcpListener:
         self.keepalive: tuple[float, float, int] | None = KEEPALIVE
         self.nodelay = nodelay
         self.defer = 0.0
-        """Seconds that a connection has to send its first data, before it is accepted without."""
+        """Seconds to wait for a connection's first data before it is accepted without any."""
         self.max_segment = 65_535
         self.receive_buffer: int | None = None
-        """What `TcpConnection.set_receive_buffer` is to be given, already for the window in the SYN-ACK."""
+        """The receive buffer of new connections, from the SYN-ACK on; see `TcpConnection.set_receive_buffer`."""
         self.is_closed = False
 
     def __repr__(self) -> str:
@@ -78,11 +79,11 @@ class TcpListener:
         return bool(self._queue)
 
     def accept(self) -> TcpConnection | None:
-        """The connection that has waited longest; None if there is none. It may have ended meanwhile."""
+        """The connection that has waited longest, which may have ended meanwhile; None if there is none."""
         return self._queue.popleft() if self._queue else None
 
     def close(self, now: float) -> None:
-        """Free the port; reset what nobody has accepted, forget what is half-open."""
+        """Free the port, reset the connections that nobody has accepted, and forget the half-open ones."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -96,7 +97,7 @@ class TcpListener:
         return len(self._queue) < self.backlog
 
     def make_room(self, remote: bytes) -> tuple[bool, Tcb | None]:
-        """Whether one more half-open connection of this peer fits, and which other one must go for it."""
+        """Whether one more half-open connection of this peer fits, and which other one must make way for it."""
         most = max(self.backlog, MIN_HALF_OPEN)
         own = len(self.half_open.get(remote, ()))
         if own >= most * 2 // 3:
@@ -110,7 +111,7 @@ class TcpListener:
         self.half_open.setdefault(tcb.remote, {})[tcb] = None
 
     def settled(self, tcb: Tcb) -> None:
-        """A half-open connection is established or gone."""
+        """Free the place of a half-open connection that is established or gone."""
         of_peer = self.half_open[tcb.remote]
         del of_peer[tcb]
         if not of_peer:

@@ -1,6 +1,6 @@
-"""Reno: one segment more a round trip, half as much after a loss.
+"""Reno: the congestion window grows by one segment a round trip, and halves after a loss.
 
-Source: RFC 5681 as it stands. The slow, obvious twin in tests.
+Source: RFC 5681.
 """
 
 from __future__ import annotations
@@ -9,6 +9,6 @@ from netstack.tcp.congestion import Congestion
 
 
 class Reno(Congestion):
-    """Everything is in the base: beta is 1/2, avoidance is additive."""
+    """The base class is Reno already: beta is 1/2, and congestion avoidance is additive."""
 
     __slots__ = ()

@@ -1,8 +1,6 @@
 """What the owner of a stack may set for all its TCP connections.
 
-New connections look at it when they begin, timers whenever they fire.
-
-Defaults are those of Linux, but for Nagle and the strategy, which `Stack` is given.
+A connection reads them when it begins, and its timers whenever they fire. The defaults are those of Linux.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ _DEFAULT_RUNS = RunLimits()
 
 
 class Settings:
-    """One instance a stack."""
+    """One stack's settings. Times are seconds."""
 
     __slots__ = (
         "congestion",
@@ -41,15 +39,15 @@ class Settings:
         self.timestamps = self.sack = self.dsack = self.window_scaling = True
         self.syn_retries, self.synack_retries = 6, 5
         self.retries = 15
-        """Of data, before the peer counts as gone."""
+        """How often data is sent again before the peer counts as gone."""
         self.orphan_retries = 8
-        """Of probes of a closed window, when the application has closed. Data that it has written is worth more."""
+        """How often a closed window is probed once the application has closed. Data is still sent `retries` times."""
         self.fin_timeout = 60.0
-        """Seconds that a closed connection waits for the peer's FIN."""
+        """How long a connection that the application has closed waits for the peer's FIN."""
         self.reordering = 3
-        """Duplicates, or segments sacked, that mean a loss."""
+        """How many duplicate acknowledgements, or segments sacked beyond it, make a segment count as lost."""
         self.frto = self.tail_loss_probe = self.slow_start_after_idle = True
 
 
 DEFAULTS = Settings()
-"""Of a control block that no stack has made."""
+"""The settings of a control block that no stack has made."""

@@ -1,4 +1,4 @@
-"""What happens when one of a connection's timers has passed.
+"""What happens when one of a connection's timers fires.
 
 | slot          | set                                          | when it fires                               |
 |---------------|----------------------------------------------|---------------------------------------------|
@@ -8,14 +8,15 @@
 | delack_at     | data came, too little to acknowledge at once | acknowledge                                 |
 | persist_at    | the peer's window is closed, nothing is out  | probe, ever more rarely                     |
 | keepalive_at  | keepalive is on                              | probe after `idle`, then each `interval`    |
-| linger_at     | FIN_WAIT_2 and closed by the application     | forget the connection                       |
+| linger_at     | closed: in FIN_WAIT_2, or with `linger` set  | forget it in FIN_WAIT_2, else abort it      |
 
-Probes are empty segments at snd_una - 1: the peer must answer, whatever its window.
+Probes of a closed window and keepalives are empty segments at snd_una - 1, which the peer must answer whatever its
+window.
 
-Retransmissions and probes of a closed window back off, because silence may mean congestion. Where the owner knows that
-it meant a path that was gone, `path_restored` takes that back.
+Retransmissions and window probes back off, because silence may mean congestion. If the owner knows that the path was
+down instead, `path_restored` undoes the backoff.
 
-Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), RFC 1122 §4.2.3.5; counts of Linux;
+Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), RFC 1122 §4.2.3.5; Linux for the counts;
 RFC 6069 for what follows when a path comes back.
 """
 
@@ -31,11 +32,11 @@ from netstack.tcp.tcb import Tcb
 
 BLACK_HOLE_RETRIES = 4
 BLACK_HOLE_MTUS = (1280, 1024)
-"""What to try when full segments vanish without a word from a router; IPv6 guarantees the first."""
+"""MTUs to try when full segments vanish and no router says why; IPv6 guarantees the first."""
 
 
 def expire(layer: Owner, tcb: Tcb, now: float) -> None:
-    """Act on every timer of this connection that has passed."""
+    """Act on every timer of this connection that is due."""
     layer.touch(tcb)
     if tcb.delack_at <= now:
         tcb.delack_at = math.inf
@@ -63,13 +64,13 @@ def start_keepalive(tcb: Tcb, now: float) -> None:
 
 
 def path_restored(tcb: Tcb, now: float) -> bool:
-    """The path was gone and is there again. Whether that has moved a timer.
+    """The path is back after an outage: begin the backoff anew. True if that has moved a timer.
 
-    What was sent meanwhile was lost without any congestion, so that neither its timer's backoff nor the count of its
-    retries says anything about the path that is there now. Both begin anew: what has waited for one RTO since it was
-    sent last is due now, one segment of each connection, and the rest of what is lost follows its acknowledgement, in
-    slow start. The user's timeout goes on. A connection that nobody waits for (closed by the application, or half
-    open) keeps its count, lest paths that come and go keep it for ever.
+    What was sent during the outage was lost without congestion, so neither the backoff nor the count of retries says
+    anything about the path that is there now. Both are reset. The connection sends one segment: now, or one RTO after
+    it was last sent. The rest of what is lost follows its acknowledgement, in slow start. The user's timeout goes on.
+    A connection that nobody waits for (closed by the application, or half-open) keeps its count; otherwise a path
+    that comes and goes could keep it for ever.
     """
     awaited = not tcb.orphaned and tcb.state != states.SYN_RECEIVED
     if tcb.retries and tcb.scoreboard.segments:
@@ -89,7 +90,7 @@ def path_restored(tcb: Tcb, now: float) -> bool:
 def _probe_tail(tcb: Tcb, now: float) -> None:
     acknowledge.schedule_probe(tcb, tcb.sent_time)
     if tcb.tail_at > now:
-        return  # more was sent meanwhile
+        return  # more was sent since, so the probe is due later
     tcb.tail_at = math.inf
     if not tcb.scoreboard.segments:
         return
@@ -105,7 +106,7 @@ def _retransmission(layer: Owner, tcb: Tcb, now: float) -> None:
         if tcb.retries == BLACK_HOLE_RETRIES:
             _suspect_black_hole(tcb)
         acknowledge.on_timeout(tcb, now)
-    else:  # a SYN: nothing is known of congestion
+    else:  # a lost SYN says nothing about congestion
         tcb.scoreboard.mark_all_lost()
         tcb.rtt.timed_out()
         tcb.arm_rto(now)
@@ -116,7 +117,8 @@ def _is_out_of_patience(tcb: Tcb, now: float) -> bool:
 
 
 def _suspect_black_hole(tcb: Tcb) -> None:
-    """Full segments are not acknowledged, and nobody says that they are too long (RFC 4821 §7.7, RFC 2923)."""
+    """Lower the MTU if full segments stay unacknowledged and no router says that they are too long (RFC 4821 §7.7,
+    RFC 2923)."""
     first = tcb.scoreboard.segments[0] if tcb.scoreboard.segments else None
     if first is None or first.end - first.start < tcb.mss:
         return
@@ -144,7 +146,7 @@ def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
         return
     window = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
     if window > 0 and not tcb.persist_backoff:
-        tcb.force = True  # what fits, however little: corked, or a window too small to be worth it
+        tcb.force = True  # send what fits, although the data is corked or the window is too small to be worth it
         tcb.persist_at = math.inf
         return
     if tcb.probes >= (tcb.settings.orphan_retries if tcb.orphaned else tcb.settings.retries):
@@ -159,7 +161,7 @@ def _persist(layer: Owner, tcb: Tcb, now: float) -> None:
 
 
 def _persist_interval(tcb: Tcb) -> float:
-    """From one probe of a closed window to the next."""
+    """Seconds from one probe of a closed window to the next."""
     return min(tcb.rtt.rto * (1 << min(tcb.persist_backoff, 16)), MAX_RTO)
 
 
