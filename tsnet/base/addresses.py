@@ -1,7 +1,8 @@
-"""Where a datagram goes or comes from, runs of them, and the address ranges of a tailnet.
+"""Where a datagram goes or comes from, runs of datagrams, and the address ranges of a tailnet.
 
-A *run* is `(destination, [packets])`: one destination, equal lengths but the last, at most 64 KiB. It is what
-every room hands to the next, both ways; `into_runs` is the one function that decides where a run ends.
+A *run* is `(destination, [packets])`: one destination, and packets of equal length but for the last, at most 64 KiB
+together. The rooms hand runs to each other in both directions. `into_runs` cuts datagrams into runs; netstack cuts its
+own.
 
 Source: Go net/tsaddr/tsaddr.go for the ranges.
 """
@@ -22,17 +23,17 @@ ULA = IPv6Network("fd7a:115c:a1e0::/48")
 SERVICE_ADDRESSES = (IPv4Address("100.100.100.100"), IPv6Address("fd7a:115c:a1e0::53"))
 
 MAX_RUN_BYTES = 65_535
-"""What one UDP_SEGMENT send and one TCP super-segment can carry."""
+"""The most bytes that one UDP_SEGMENT send or one TCP super-segment can carry."""
 
 MAX_RUN_PAYLOAD = MAX_RUN_BYTES - 28
-"""The datagrams of one run together: less the headers of UDP and IPv4, which a send has once."""
+"""The most bytes that the datagrams of one run have together: MAX_RUN_BYTES less one header of UDP and one of IPv4."""
 
 MAX_RUN_PACKETS = 49
-"""Datagrams of one run: 49 x 1312 bytes stay below the 65,507 of a UDP payload; the kernel's limit is 64."""
+"""The most datagrams in one run: 49 x 1312 bytes stay below the 65,507 of a UDP payload; the kernel's limit is 64."""
 
 
 class UdpAddress(NamedTuple):
-    """An address of the underlay, in the form a socket takes. v4-mapped v6 is unmapped before it gets here."""
+    """An address of the underlay, in the form that a socket takes. A v4-mapped v6 address is unmapped before."""
 
     host: str
     port: int
@@ -49,7 +50,7 @@ Destination = UdpAddress | DerpAddress
 
 
 def owner_of(host: str) -> Hashable:
-    """Who answers for an address of the underlay: of v4 itself, of v6 its /64, all of which one site can use."""
+    """Who is counted for an address of the underlay: a v4 address itself, of v6 its /64, which one site has whole."""
     return host if ":" not in host else IPv6Address(host.partition("%")[0]).packed[:8]
 
 
@@ -58,7 +59,7 @@ Run = tuple[T, Sequence[bytes]]
 
 
 def into_runs(destination: T, packets: Iterable[bytes]) -> list[tuple[T, list[bytes]]]:
-    """Cut packets of one destination, in order, into runs."""
+    """Cut packets of one destination into runs, keeping their order."""
     runs: list[tuple[T, list[bytes]]] = []
     run: list[bytes] = []
     size = total = 0

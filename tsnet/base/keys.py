@@ -1,4 +1,4 @@
-"""Typed keys: the text forms of Tailscale, redacted private halves.
+"""Typed keys, with Tailscale's text forms and redacted private halves.
 
 | key       | curve   | private text | public text  | lifetime                               |
 |-----------|---------|--------------|--------------|----------------------------------------|
@@ -8,11 +8,11 @@
 | challenge | X25519  | none         | `chalpub:`   | one control connection                 |
 | lock      | Ed25519 | `nlpriv:`    | `nlpub:`     | the installation; Tailnet Lock         |
 
-Text is prefix + lower-case hex. Public keys are `bytes`, so that they are dictionary keys at C speed; private
-keys are opaque: no `bytes()`, no pickle, a redacted `repr`, constant-time comparison.
+The text is the prefix and lower-case hex. Public keys are `bytes`, so that they are dictionary keys at C speed.
+Private keys are opaque: they have no `bytes()`, cannot be pickled, and compare in constant time; `repr` shows nothing.
 
 Source: Go types/key/{machine,node,disco,nl,chal,util}.go.
-Not here: what is done with a key (`crypto`), where it rests (`tsnet.edge.io`).
+Not here: what is done with a key (`crypto`), where it is saved (`tsnet.edge.io`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEY_SIZE = 32
 
 
 class PublicKey(bytes):
-    """32 bytes with a type and a text prefix. Equality and hash are those of the bytes."""
+    """32 bytes with a type and a text prefix. Equality and hash are those of bytes."""
 
     __slots__ = ()
     prefix: ClassVar[str] = ""
@@ -38,7 +38,7 @@ class PublicKey(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `prefix` + 64 hex digits; raises MalformedError on anything else."""
+        """Read `prefix` and 64 hex digits; raises MalformedError for anything else."""
         return cls(_parse(cls.prefix, text, KEY_SIZE))
 
     @classmethod
@@ -60,28 +60,28 @@ class PublicKey(bytes):
 
 
 class MachineKey(PublicKey):
-    """Names an installation to control; also the type of control's own Noise key."""
+    """Identifies an installation to control. Control's own Noise key has this type, too."""
 
     __slots__ = ()
     prefix = "mkey:"
 
 
 class NodeKey(PublicKey):
-    """Names a node: WireGuard static key and DERP identity."""
+    """Identifies a node: it is the WireGuard static key and the DERP identity."""
 
     __slots__ = ()
     prefix = "nodekey:"
 
 
 class DiscoKey(PublicKey):
-    """Names a process to its peers' path discovery."""
+    """Identifies a process to the path discovery of its peers."""
 
     __slots__ = ()
     prefix = "discokey:"
 
 
 class ChallengeKey(PublicKey):
-    """Control's key for one connection (early Noise payload)."""
+    """Control's key for one connection, sent in the early Noise payload."""
 
     __slots__ = ()
     prefix = "chalpub:"
@@ -95,7 +95,7 @@ class LockKey(PublicKey):
 
 
 class PrivateKey:
-    """A secret of `size` bytes. Only `reveal()` gives the bytes, and only crypto and the state file call it."""
+    """A secret of `size` bytes. Only `reveal` and `reveal_text` give it; crypto and what encodes state call them."""
 
     __slots__ = ("_secret",)
     prefix: ClassVar[str] = "privkey:"

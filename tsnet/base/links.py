@@ -1,18 +1,18 @@
-"""Byte streams as effects and events: how a machine below the edge owns a connection without touching a socket.
+"""Byte streams as effects and events, so that a machine below the edge owns a connection without touching a socket.
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
     edge -> machine   Opened(link, server_key)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
                       Computed(link, value)  Accepted(link, remote)
 
-A link is named by its opener: the room ("control", "derp", …), a name within it, and a generation number that is never
-used twice, so that what arrives late for an old generation is dropped.
+A link is named by its opener: the room ("control", "derp", …), a name within the room, and a generation number that is
+never used twice. A machine can therefore drop what arrives late for an old generation.
 
-- A listener's edge names the links it takes in, and tells the server machine of each with `Accepted`.
+- A listener's edge names the links that it accepts, and tells the server machine of each one with `Accepted`.
 - `Open` is answered by `Opened` or `Closed`. The hosts are dialled in order, 250 ms apart; the first to answer wins.
-- `Closed(reason)` is the last event of a link. A machine that said `Close` gets none.
-- `Full` says that the edge's write buffer for the link (1 MiB) has no room; the machine sends no bulk data until
-  `Room`. Data already handed over is never lost.
-- `Compute` runs a pure function off the node's thread (a large netmap) and is answered by `Computed`.
+- `Closed(reason)` is the last event of a link. A machine that has sent `Close` gets no `Closed`.
+- `Full` says that the edge's write buffer for the link (1 MiB) is full. The machine sends no bulk data until `Room`;
+  what it has handed over already is still sent.
+- `Compute` runs a pure function off the node's thread, such as decoding a large netmap. The answer is `Computed`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import attrs
 
 
 class Link(NamedTuple):
-    """The name of one byte stream. A tuple, since every event of every link is looked up by it.
+    """The name of one byte stream. It is a tuple because every event is looked up by it, and tuples hash fast.
 
-    room: who opened it. name: what for: a region's number, a port, "noise". generation: unique within the room.
+    room: who opened it. name: its purpose: a region's number, a port, "noise". generation: unique within the room.
     """
 
     room: str
@@ -38,9 +38,9 @@ class Link(NamedTuple):
 class Tls:
     """How a link's certificate is judged. `server_name` goes out as SNI.
 
-    cert_name: "" checks `server_name` against the roots; a plain name is checked instead of `server_name`;
-        "sha256-raw:<64 hex>" pins the one certificate that may be presented.
-    insecure: no verification at all (DERPNode.InsecureForTests); a cert_name brings its own check back.
+    cert_name: with "", the certificate must be valid for `server_name`; with a plain name, for that name instead;
+        with "sha256-raw:<64 hex>", it must be the one that has this hash.
+    insecure: nothing is verified (DERPNode.InsecureForTests), except what a cert_name asks for.
     """
 
     server_name: str
@@ -77,9 +77,9 @@ class Compute:
 
 @attrs.frozen
 class Opened:
-    """server_key: the 32 bytes that the other end names as its own key, in a certificate that it sends along for that
-    alone (`derpkey`, over TLS 1.3); empty if it names none. Nothing vouches for it: only its owner can open what is
-    sealed to it.
+    """server_key: the 32-byte key that the other end claims as its own, in an extra certificate that it sends for this
+    (`derpkey`, over TLS 1.3); empty if there is none. The claim is not verified, but only the key's owner can open what
+    is sealed to it.
     """
 
     link: Link
@@ -88,7 +88,7 @@ class Opened:
 
 @attrs.frozen
 class Accepted:
-    """A listener took a connection in (its TLS is up already). remote: the other end, as a socket names it."""
+    """A listener accepted a connection, and its TLS handshake is over. remote: the other end, as a socket names it."""
 
     link: Link
     remote: tuple[str, int]
@@ -115,8 +115,8 @@ class Closed:
     """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "proxy: …", "tls: …",
     "certificate: …".
 
-    A certificate that is not yet valid or has expired says "certificate: expired" / "certificate: not yet valid",
-    so that control can tell a wrong clock from a wrong server.
+    The reason for a certificate out of its time is "certificate: expired" or "certificate: not yet valid", so that
+    control can tell a wrong clock from a wrong server.
     """
 
     link: Link
@@ -125,7 +125,7 @@ class Closed:
 
 @attrs.frozen
 class Computed:
-    """value: what the function returned, or the exception it raised."""
+    """value: what the function returned, or the exception that it raised."""
 
     link: Link
     value: Any = attrs.field(repr=False)
