@@ -1,11 +1,11 @@
 """Which node of a region is dialled next, how long it may take, and when the next round begins.
 
     a round       every node once, in the region's order; those that last kept us waiting come last
-    a node        5 s while others are left, twice that in each further round; the last one 25 s
-    a pause       0.1 s, twice as long after each round in vain: up to 5 s, or 30 s if waiting alone cannot help
+    a node        5 s while others are left, doubled in each further round, at most 25 s; the last one 25 s
+    a pause       0.1 s, doubled after each round in vain: up to 5 s, or 30 s if waiting alone cannot help
 
-25 s are six round trips of 3 s (name, TCP, two of TLS 1.2, the request, the login) and 7 s for what gets lost. Pauses
-are shortened by up to a half at random, so that clients of one relay do not march in step.
+25 s are six round trips of 3 s (name, TCP, two of TLS 1.2, the request, the login) and 7 s for lost packets. Each
+pause is shortened by up to a half at random, so that the clients of one relay do not all return at once.
 
 Source: Go derp/derphttp/derphttp_client.go (dialRegion), wgengine/magicsock/derp.go (back-off).
 Not here: the dialling (`client`).
@@ -24,7 +24,7 @@ BACKOFF_MIN, BACKOFF_MAX, BACKOFF_HOPELESS = 0.1, 5.0, 30.0
 
 
 class Attempts:
-    """Nodes that serve STUN alone, or have no address, are never dialled."""
+    """The attempts to reach one region. Nodes that serve only STUN, or have no address, are never dialled."""
 
     __slots__ = ("_entropy", "_left", "_nodes", "_order", "_rounds")
 
@@ -41,7 +41,7 @@ class Attempts:
         return bool(self._left)
 
     def begin(self) -> None:
-        """A new round."""
+        """Begin a new round."""
         self._left = list(self._order)
 
     def take(self) -> tuple[DerpNode, float] | None:
@@ -54,17 +54,17 @@ class Attempts:
         return node, min(CONNECT_TIMEOUT, FAILOVER_TIMEOUT * 2.0**self._rounds)
 
     def put_last(self, node: DerpNode) -> None:
-        """It kept us waiting: others come before it, until a connection has lasted."""
+        """Dial this node after all others, because it kept us waiting; `lasted` ends that."""
         self._order.remove(node)
         self._order.append(node)
 
     def lasted(self) -> None:
-        """A connection was a good one: what came before it is forgotten."""
+        """Forget earlier failures: a connection has lasted."""
         self._rounds = 0
         self._order = list(self._nodes)
 
     def pause(self, *, hopeless: bool) -> float:
-        """The round is over, in vain or by the end of its connection; seconds until the next."""
+        """End the round, which failed or whose connection ended. Returns the seconds until the next round."""
         self._left = []
         longest = BACKOFF_HOPELESS if hopeless else BACKOFF_MAX
         delay = min(longest, BACKOFF_MIN * 2.0**self._rounds)
@@ -73,7 +73,8 @@ class Attempts:
 
 
 def dial_hosts(node: DerpNode) -> tuple[str, ...]:
-    """What to dial, in order: each family's literal, its name if that is empty, nothing if it is no address."""
+    """What to dial, in order. For each family: its address, or the host name if none is given; nothing if that field
+    holds no address, which is how control switches a family off."""
     hosts: list[str] = []
     for address, version in ((node.ipv4, 4), (node.ipv6, 6)):
         host = node.host_name if not address else address if _is_literal(address, version) else ""

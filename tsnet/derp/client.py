@@ -1,4 +1,4 @@
-"""Our side of one DERP region: dial, log in, keep alive, come back, as a machine over links.
+"""The client of one DERP region: it dials, logs in, stays alive and comes back, as a machine over links.
 
               transmit             Opened              101           ServerKey            ServerInfo
     WAITING ────────────► DIALLING ──────► UPGRADING ──────► GREETING ─────────► LOGGING_IN ─────────► CONNECTED
@@ -6,13 +6,13 @@
        │                      └────────────── Opened with the server's key: fast start ──────┘
        └───────────────────────── Closed, too late, dead, broken frame: the next node, else back off ──────┘
 
-Packets may leave right behind ClientInfo. In a fast start ClientInfo itself leaves right behind the request, sealed to
-the key that the relay's meta certificate names: one round trip less, and the relay sends no 101. A connection that
-ended is never revived: the next one has a new generation in its link.
+Packets may leave right behind ClientInfo. In a fast start, ClientInfo itself leaves right behind the request, sealed
+to the key that the relay's meta certificate names; that saves a round trip, and the relay sends no 101. Each new
+connection is a new link with a new generation.
 
 Source: Go derp/derp_client.go, derp/derphttp/derphttp_client.go.
-Not here: TLS and sockets (the edge), which regions to hold (`disco.paths`, `netcheck.home`), the order of nodes and the
-back-off (`attempts`), what makes a relay dead (`liveness`).
+Not here: TLS and sockets (the edge), which regions to connect to (`disco.paths`, `netcheck.home`), the order of nodes
+and the back-off (`attempts`), when a relay counts as dead (`liveness`).
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ from tsnet.derp.outbox import MAX_QUEUED, MAX_WAITING, Outbox
 from tsnet.derp.upgrade import HeadReader, encode_request, parse_status
 from tsnet.netmap.model import DerpNode, DerpRegion
 
-MAX_HEALTH = 1024  # bytes of what a relay says of itself
-MAX_REASON = 200  # characters: some are a proxy's own
+MAX_HEALTH = 1024  # bytes of a relay's report on itself
+MAX_REASON = 200  # characters: a proxy writes some of them
 HEALTH_RATE, HEALTH_BURST = 0.1, 4.0
-"""How often a relay may change what it says of itself; a relay that does so all the time says nothing."""
+"""How many changed reports on itself a relay may send, a second and at once. Further ones are dropped and counted."""
 
 MAX_FACTS = 4096
-"""Facts that wait to be taken, of those that a relay causes as often as it likes: more than one turn can bring, so
-only a caller that never looks loses any."""
+"""How many facts may wait to be taken when another one comes that the relay can cause at will; that one is dropped
+and counted."""
 
 STABLE_AFTER = 10.0
-"""A connection that lived this long was a good one: the next back-off starts small again."""
+"""Seconds. After a connection that lasted this long, the back-off starts small again."""
 
 DUE_NOW = -math.inf
 TIMERS = ("retry_at", "connect_by")
@@ -84,12 +84,12 @@ class Stage(Enum):
 
 
 class Client:
-    """One region's connection.
+    """The connection to one region.
 
-    generations: numbers for links, shared by clients that may follow each other for one region.
-    dropped: "stale" (event of an old link), "queue" (waited too long for a login), "rate" (the server's limit),
-        "oversize" (packets above 64 KiB), "short", "unknown" (frames), "control" (pongs nobody reads), "facts" (told
-        faster than they are taken), "health" (the relay changes its mind too often).
+    generations: numbers for links, shared by the clients that follow each other for one region.
+    dropped: "stale" (an event of an old link), "queue" (packets above the queue's limit), "rate" (the server's limit),
+        "oversize" (packets above 64 KiB), "short", "unknown" (frames), "control" (frames for a server that reads
+        none), "facts" (nobody took them), "health" (reports above HEALTH_RATE).
     """
 
     def __init__(
@@ -140,26 +140,26 @@ class Client:
 
     @property
     def is_ready(self) -> bool:
-        """Whether packets may leave: ClientInfo has gone, or goes in front of them."""
+        """Whether packets may leave: ClientInfo has left, or leaves before them."""
         return self.stage is Stage.LOGGING_IN or self.stage is Stage.CONNECTED
 
     @property
     def host(self) -> str:
-        """The name of the node that is connected, or was dialled last; empty before the first."""
+        """The name of the node that is connected, or was dialled last; empty if none was."""
         return "" if self._node is None else self._node.host_name
 
     def is_suspect(self, now: float) -> bool:
-        """Whether packets have left, and nothing has come for longer than a round trip ever takes."""
+        """Whether the relay has left packets unanswered for SUSPECT_AFTER seconds."""
         return self._liveness.is_suspect(now)
 
     @property
     def has_room(self) -> bool:
-        """Whether bulk is welcome: the link is not full, or the queue for the login is not."""
+        """Whether to send bulk data now: the link is not full; before the login, the queue is not."""
         return not self._out.full if self.is_ready else len(self._out) < MAX_WAITING
 
     def send(self, key: NodeKey, packets: Sequence[bytes], now: float) -> None:
-        """Queue packets for a peer at this relay. Before the login the oldest give way; after it nothing is lost
-        but by the server's rate limit."""
+        """Queue packets for a peer at this relay. Packets over 64 KiB or above the server's rate limit are dropped, and
+        the oldest of the queue: above MAX_WAITING before the login, above MAX_QUEUED after it."""
         if self.stage is Stage.CLOSED or not packets:
             return
         if max(map(len, packets)) > frames.MAX_PACKET_SIZE:
@@ -172,22 +172,22 @@ class Client:
             self._liveness.wrote(now)
 
     def set_preferred(self, preferred: bool, now: float) -> None:
-        """Whether this region is our home."""
+        """Set whether this region is our home."""
         if preferred != self._preferred:
             self._preferred = preferred
             if self.is_ready:
                 self._out.control(_note_preferred(preferred))
 
     def ping(self, now: float) -> None:
-        """Ask the relay for a sign of life: `Measured`, or, if nothing at all comes for 7 s, the end of this
-        connection."""
+        """Ask the relay for a sign of life. The answer becomes `Measured`; if nothing at all comes for 7 s, the
+        connection ends."""
         if self.is_connected and self._liveness.answer_by == math.inf:
             self._ping = self._entropy(8), now
             self._out.control(frames.encode(frames.PING, self._ping[0]))
             self._liveness.asked(now)
 
     def close(self) -> None:
-        """The link is closed at the next `transmit`; nothing follows."""
+        """End for good: the next `transmit` closes the link."""
         if self.is_connected:
             self._facts.append(Left(self.region.region_id))
         self._drop_link()
@@ -207,7 +207,7 @@ class Client:
     # --- from below ---------------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
-        """Take an event of our link. Returns the packets that came, in order, grouped by source."""
+        """Take an event of our link. Returns the packets that came, grouped by source, each group in order."""
         if event.link != self.link:
             self.dropped["stale"] += 1
             return []
@@ -268,7 +268,7 @@ class Client:
         return [(DerpAddress(region, NodeKey(source)), packets) for source, packets in by_source.items()]
 
     def _frame(self, frame_type: int, payload: bytes, now: float) -> None:
-        """Any frame but a packet. MalformedError ends the connection."""
+        """Take any frame but a packet. Raises MalformedError, which ends the connection."""
         region = self.region.region_id
         if self.stage is Stage.GREETING:
             self._greeted(frame_type, payload, now)
@@ -290,7 +290,7 @@ class Client:
             self.dropped["short" if known else "unknown"] += 1
 
     def _says(self, text: str, now: float) -> None:
-        """The relay's own complaint."""
+        """Tell what the relay reports on itself, if it is new."""
         if text == self._health:
             return
         if self._health_bucket.take(1, now):
@@ -300,7 +300,7 @@ class Client:
             self.dropped["health"] += 1
 
     def _tell(self, fact: Fact) -> None:
-        """Keep a fact that the relay causes as often as it likes."""
+        """Tell a fact that the relay can cause as often as it likes."""
         if len(self._facts) < MAX_FACTS:
             self._facts.append(fact)
         else:
@@ -309,7 +309,7 @@ class Client:
     # --- one connection's life ----------------------------------------------------------------------------------
 
     def _dial(self, now: float) -> list[Effect]:
-        """Open a link to the next node of this round, or of a new one."""
+        """Open a link to the next node of this round, or to the first of a new round."""
         if not self._attempts.has_more:
             self._attempts.begin()
         attempt = self._attempts.take()
@@ -329,7 +329,7 @@ class Client:
         return None if self._use_http else Tls(node.host_name, node.cert_name, node.insecure_for_tests)
 
     def _opened(self, server_key: bytes, now: float) -> None:
-        """The link is there: ask for DERP, and if the relay's key is known already, log in behind the request."""
+        """The link is open: ask for DERP. If the relay's key is known already, log in right behind the request."""
         assert self._node is not None
         first = self.region.nodes[0]
         ideal_node = "" if self._node is first else first.name
@@ -372,7 +372,7 @@ class Client:
             self._ping = None
 
     def _lose(self, reason: str, now: float) -> None:
-        """This attempt or connection is over: the next node if one is left, else wait."""
+        """This attempt or connection is over: dial the next node if one is left, else wait."""
         was_connected = self.is_connected
         if was_connected and now - self._ready_at >= STABLE_AFTER:
             self._attempts.lasted()
@@ -401,7 +401,7 @@ class Client:
     # --- to the wire --------------------------------------------------------------------------------------------
 
     def transmit(self, now: float, budget: int) -> list[Effect]:
-        """What must go out: links to open and close, and at most `budget` bytes in one piece."""
+        """The effects that are due: links to open and close, and at most `budget` bytes in one piece."""
         if now >= self.connect_by:
             self._lose(f"{TIMEOUT}{self.stage.value}", now)
         elif verdict := self._liveness.verdict(now):
@@ -424,7 +424,7 @@ class Client:
 
 
 def _line(text: str) -> str:
-    """Others' words on one line, whatever they hold."""
+    """Foreign text on one line: every character that does not print becomes a space."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -1,4 +1,4 @@
-"""What a DERP client learnt and the node acts on, in the order it happened (`Client.take_facts`)."""
+"""What a DERP client has learnt and the node acts on, in the order in which it happened (`Client.take_facts`)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Connected:
 
 @attrs.frozen
 class Disconnected:
-    """An attempt failed or a connection ended; the client tries again by itself. Learnt routes are void.
+    """All nodes of a round failed, or a connection ended. The client tries again by itself. Learnt routes are void.
 
-    reason: as in `Closed`, or what was wrong with the answer. host: the name of the region's node that it was.
+    reason: as in `Closed`, or what was wrong with the last node's answer. host: the name of that node.
     """
 
     region: int
@@ -32,25 +32,26 @@ class Disconnected:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether somebody must mend something first: the relay was reached, and is not what we look for."""
+        """Whether somebody must mend something first, as in `is_hopeless`."""
         return is_hopeless(self.reason)
 
 
 def is_hopeless(reason: str) -> bool:
-    """Networks and restarts pass by themselves; a bad certificate or an answer that is no relay's does not."""
+    """Whether waiting alone cannot help: a bad certificate, or an answer that is not a relay's. Troubles of the network
+    and restarts pass by themselves."""
     return reason not in _PASSING and not reason.startswith(TIMEOUT)
 
 
 @attrs.frozen
 class Left:
-    """A connection that was up was closed by `Client.close`. Every `Connected` ends in this or in `Disconnected`."""
+    """`Client.close` closed a connection that was up. Each `Connected` is followed by this or by `Disconnected`."""
 
     region: int
 
 
 @attrs.frozen
 class PeerGone:
-    """The peer is not (or no longer) at this relay: reason `PEER_GONE_DISCONNECTED` or `PEER_GONE_NOT_HERE`."""
+    """The peer is not, or no longer, at this relay. reason: PEER_GONE_DISCONNECTED, PEER_GONE_NOT_HERE, or another."""
 
     region: int
     key: NodeKey
@@ -59,7 +60,7 @@ class PeerGone:
 
 @attrs.frozen
 class RelayHealth:
-    """The relay's own complaint, for people; empty when it is well again."""
+    """What the relay reports to be wrong with itself, for people to read; empty when it is well again."""
 
     region: int
     text: str
@@ -67,7 +68,7 @@ class RelayHealth:
 
 @attrs.frozen
 class Restarting:
-    """The relay is about to go: seconds until to come back, and for how long to try."""
+    """The relay is about to restart. reconnect_in: seconds to wait. try_for: seconds to keep trying."""
 
     region: int
     reconnect_in: float
@@ -76,7 +77,7 @@ class Restarting:
 
 @attrs.frozen
 class Measured:
-    """A `Client.ping` came back after that many seconds."""
+    """The answer to a `Client.ping` came. latency: seconds."""
 
     region: int
     latency: float

@@ -4,12 +4,11 @@
       ▲                           │                    │                   │
       └────── any byte comes, or the full link has room again ─────────────┘    120 s without a byte ──► dead
 
-A connection that nobody uses is left alone: there is no probe without packets, and the relay's own keepalives (one a
-minute) are enough. Packets that want no answer cost at most one Ping in four seconds. Room on a full link is a sign of
-life, because the relay's machine has taken half a mebibyte since; without it a long upload would starve the Ping
-behind it, and a slow link would look like a dead one.
+A connection without packets is not probed: the relay's own keepalives, one a minute, are enough. Packets that want no
+answer cost at most one Ping in four seconds. Room on a full link is a sign of life, because the relay's machine has
+taken half a mebibyte since. Otherwise a long upload would delay the Ping behind it, and a slow link would look dead.
 
-The two limits are those of a path with 3 s of round-trip time, on which one lost segment is sent again.
+Both limits suit a path with a round-trip time of 3 s on which one lost segment is sent again.
 
 Source: Go derp/derphttp/derphttp_client.go (Ping), wgengine/magicsock/derp.go (120 s).
 Not here: what follows from the verdict (`client`).
@@ -32,7 +31,7 @@ _timers = attrgetter(*TIMERS)
 
 
 class Liveness:
-    """unanswered_since: when packets left that nothing has followed yet; inf if there are none."""
+    """unanswered_since: when the first packets left that nothing has followed; inf if there are none."""
 
     __slots__ = ("answer_by", "probe_at", "silent_at", "unanswered_since")
 
@@ -40,7 +39,7 @@ class Liveness:
         self.stop()
 
     def stop(self) -> None:
-        """There is no connection to watch."""
+        """Watch no connection."""
         self.unanswered_since = self.probe_at = self.answer_by = self.silent_at = math.inf
 
     def heard(self, now: float) -> None:
@@ -53,7 +52,7 @@ class Liveness:
         self.unanswered_since = self.probe_at = self.answer_by = math.inf
 
     def wrote(self, now: float) -> None:
-        """Packets leave, or wait to."""
+        """Packets leave, or wait to leave."""
         if self.unanswered_since == math.inf:
             self.unanswered_since, self.probe_at = now, now + PROBE_AFTER
 
@@ -63,11 +62,11 @@ class Liveness:
         self.probe_at, self.answer_by = math.inf, now + PONG_TIMEOUT
 
     def is_suspect(self, now: float) -> bool:
-        """Whether people may be told that it has stopped answering: a relay that is well has answered the Ping."""
+        """Whether the relay seems to have stopped answering: a healthy one would have answered the Ping by now."""
         return now >= self.unanswered_since + SUSPECT_AFTER
 
     def verdict(self, now: float) -> str:
-        """Why the connection is dead; empty while it may live."""
+        """Why the connection is dead; "" while it is not."""
         if now >= self.answer_by:
             return NO_ANSWER
         return SILENCE if now >= self.silent_at else ""

@@ -1,11 +1,11 @@
-"""The HTTP/1.1 around a DERP connection: a request head, a response head, and no byte lost behind either.
+"""The HTTP/1.1 around a DERP connection: a request head and a response head. The bytes behind each are DERP's.
 
     GET /derp HTTP/1.1                        HTTP/1.1 101 Switching Protocols
     Host: derp.example                        Upgrade: DERP
     Upgrade: DERP                             Connection: Upgrade
     Connection: Upgrade                       Derp-Version: 2
     Ideal-Node: 1a        (second choice)     Derp-Public-Key: <64 hex>
-    Derp-Fast-Start: 1    (no 101, please)
+    Derp-Fast-Start: 1    (send no 101)
     <blank line>                              <blank line>
     ClientInfo … (fast start)                 ServerKey …
 
@@ -18,7 +18,8 @@
 | else                             | 404                                                               |
 
 Source: Go derp/derphttp/derphttp_client.go, derp/derpserver/handler.go.
-Not here: WebSockets (browsers only): "websocket" without the `derp` subprotocol means raw DERP, with it 426.
+Not here: WebSockets, which only browsers use. "Upgrade: websocket" without the `derp` subprotocol means raw DERP; with
+it, the answer is 426.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class HeadReader:
         self._buffer = b""
 
     def feed(self, data: bytes) -> tuple[str, bytes] | None:
-        """The head and what came behind it, or None while it is not whole. Raises MalformedError above 16 KiB."""
+        """The head and the bytes behind it, or None while the head is not whole. Raises MalformedError above 16 KiB."""
         self._buffer += data
         head, blank_line, rest = self._buffer.partition(_END)
         if len(head) > MAX_HEAD_SIZE:
@@ -64,7 +65,7 @@ class HeadReader:
 
 @attrs.frozen
 class Request:
-    """headers: names in lower case; of a repeated name the last counts."""
+    """headers: names are in lower case; of a repeated name the last value counts."""
 
     method: str
     path: str
@@ -73,7 +74,7 @@ class Request:
 
     @property
     def may_be_followed(self) -> bool:
-        """A probe: latency is measured by the second on a connection."""
+        """Whether the connection stays open for another request: clients measure latency by their second probe."""
         ends = "close" in self.headers.get("connection", "").lower() or self.version != "HTTP/1.1"
         has_body = "content-length" in self.headers or "transfer-encoding" in self.headers
         return self.path in PROBES and self.method in ("GET", "HEAD") and not ends and not has_body
@@ -91,8 +92,8 @@ class Request:
 
 
 def encode_request(host: str, ideal_node: str = "", *, fast_start: bool = False) -> bytes:
-    """host: the node's HostName, without a port, as Go sends it. ideal_node: the region's first node, if not this.
-    fast_start: no response is wanted, and ClientInfo follows the blank line.
+    """host: the node's HostName, without a port, as Go sends it. ideal_node: the region's first node, if it is another.
+    fast_start: ask the relay to send no response, since ClientInfo follows the blank line.
     """
     lines = ["GET /derp HTTP/1.1", f"Host: {f'[{host}]' if ':' in host else host}"]
     if ideal_node:
@@ -136,7 +137,7 @@ def encode_switching(server_key: NodeKey) -> bytes:
 
 
 def answer(request: Request, *, last: bool = True) -> bytes:
-    """The whole response to a request that does not become a DERP connection. last: the link is closed after it."""
+    """The whole response to a request that does not become a DERP connection. last: we close the link after it."""
     response = _answer(request, last)
     return response[: response.index(_END) + len(_END)] if request.method == "HEAD" else response
 
