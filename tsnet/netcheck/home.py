@@ -1,20 +1,20 @@
-"""Which region is our home: the first that answers, corrected by what is measured, never waited for.
+"""Which region is our home: at once the first that answers, later a better one if measurements show one.
 
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
     answered ─► the first becomes home at once; a better one later, if it is better by enough
-    failed, lost ─► another region is home when the old one stays away for 8 s
-    nothing answers ─► all are tried again: after 1 s, and after twice as long each time, up to 5 s, or up to 30 s where
-                       waiting alone cannot help
+    failed ─► another region becomes home if the old one stays away for 8 s
+    nothing answers ─► all are tried again: after 1 s, doubled each time up to 5 s, or up to 30 s where waiting alone
+                       cannot help
 
 A better region takes over when all of this holds (Go keeps reports for five minutes and calls a home alive that was
 heard within 8 s):
 
     best(new) < best(old)       best = lowest latency of the last 5 min 5 s, times its RegionScore
-    the old home has been away for 8 s, or it answers, but in 10 ms more than best(new) and half as much again
-    control is listening, or peers could not learn of it
+    the old home has been away for 8 s; or it answers, but takes 10 ms longer than best(new), and 1.5 times as long
+    control is listening: otherwise peers could not learn of the new home
 
 Source: Go net/netcheck/netcheck.go (addReportHistoryAndSetPreferredDERP), wgengine/magicsock/derp.go.
-Not here: how a region is measured (the engine feeds latencies), held connections (`disco.paths`).
+Not here: how a region is measured (the engine passes latencies in), other connections to regions (`disco.paths`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ MAX_RATIO = 2 / 3
 
 
 def may_be_home(region: DerpRegion) -> bool:
-    """Not if control says so, and not without a relay. Others may still be used to reach peers at home there."""
+    """Whether the region may be our home: it has a relay, and control does not exclude it. A region that may not be
+    home still serves to reach peers at home there."""
     return not region.no_measure_no_home and not region.avoid and any(not node.stun_only for node in region.nodes)
 
 
 class Home:
-    """region: our home, 0 while nothing answered."""
+    """region: our home; 0 while none has answered."""
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self.region = 0
@@ -58,7 +59,7 @@ class Home:
     # --- in -------------------------------------------------------------------------------------------------------
 
     def set_map(self, derp_map: DerpMap, now: float) -> None:
-        """New regions are measured; one whose definition changed or went is forgotten, even if it was home."""
+        """Measure new and changed regions; forget those that changed or are gone, even the home."""
         if derp_map.regions != self._regions:
             self._begin_anew()
         old, self._regions, self._scores = self._regions, derp_map.regions, derp_map.region_score
@@ -73,12 +74,12 @@ class Home:
         self._retry_if_lost(now)
 
     def measure_all(self, now: float) -> None:
-        """Begin again: the network has changed."""
+        """Measure every region again: the network has changed."""
         self._begin_anew()
         self._measure(self._eligible())
 
     def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
-        """A connection or a probe of that region completed in so many seconds."""
+        """A connection to that region, or a probe of it, succeeded. latency: seconds."""
         known = self._regions.get(region)
         if known is None or not may_be_home(known):
             return
@@ -102,7 +103,7 @@ class Home:
         self._retry_if_lost(now)
 
     def control_listens(self, listens: bool, now: float) -> None:
-        """Whether control's map poll is connected: without it a home does not move, for peers would not learn."""
+        """Whether control's map poll is connected. Without it the home stays: peers could not learn of another."""
         self._may_move = listens
         if self.region:
             self._choose(now)
@@ -110,11 +111,11 @@ class Home:
     # --- out ------------------------------------------------------------------------------------------------------
 
     def regions_wanted(self) -> set[int]:
-        """The regions to be connected to: our home, and those being measured."""
+        """The regions to be connected to: our home, and those that are being measured."""
         return self._probing | {self.region} if self.region else set(self._probing)
 
     def transmit(self, now: float) -> None:
-        """Run what is due: a home that stays away is replaced; if nothing answers, all are tried again."""
+        """Do what is due: replace a home that stays away; if nothing answers, try all regions again."""
         if now >= self.away_at + HEARD_WITHIN:
             self._history.pop(self.region, None)
             self.away_at = math.inf
@@ -128,7 +129,7 @@ class Home:
         return min(self.away_at + HEARD_WITHIN, self.retry_at)
 
     def net_info(self) -> dict[str, Any]:
-        """What control is told (tailcfg.NetInfo). Latencies alone are no reason to tell it again."""
+        """What control is told (tailcfg.NetInfo). New latencies alone are no reason to tell it again."""
         latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}
         return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self._udp_answered}
 
@@ -136,11 +137,11 @@ class Home:
 
     @property
     def _is_lost(self) -> bool:
-        """Whether no home has answered lately."""
+        """Whether we have no home that answers."""
         return self.region not in self._history
 
     def _begin_anew(self) -> None:
-        """What has failed so far says nothing about what comes."""
+        """Forget the failures so far: they say nothing about the new map, network or connection."""
         self._rounds, self._hopeless, self.retry_at = 0, True, math.inf
 
     def _retry_if_lost(self, now: float) -> None:
@@ -156,7 +157,7 @@ class Home:
     # --- the choice -----------------------------------------------------------------------------------------------
 
     def _eligible(self) -> list[int]:
-        """Regions that may be home, the favoured first."""
+        """The regions that may be home, in order of RegionScore: the lowest, which control favours, first."""
         fit = (number for number, region in self._regions.items() if may_be_home(region))
         return sorted(fit, key=self._score)
 

@@ -1,9 +1,9 @@
-"""Keys that have expired by control's clock: such peers are marked and cannot be reached.
+"""Key expiry by control's clock: peers whose key has expired are marked, and no handshake with them can succeed.
 
-Control's clock is its ControlTime at the last map message, carried on by ours; a difference below a minute is not
-believed, nor a ControlTime that would put us before this protocol was written (test servers send a fixed date). Our
-own key is judged by it as well (Go judges that by the wall clock): a machine whose clock is a day ahead has a key that
-is as good as before.
+Control's clock is the ControlTime of the last map message, carried on by our clock. A difference of a minute or less
+counts as none, and a ControlTime from before this protocol was written is ignored (test servers send a fixed date).
+Our own key is judged by control's clock as well, where Go takes the wall clock: as long as control tells the time, a
+wrong clock on this machine expires no key.
 
 Source: Go ipn/ipnlocal/expiry.go.
 Not here: what an expired key of our own means (`tsnet.control.mapsession`).
@@ -21,11 +21,11 @@ from tsnet.netmap.model import NetMap, Node
 BELIEVABLE_SINCE = 1_673_373_066.0
 MIN_DIFFERENCE = 60.0
 SPOILED = bytes((109, 167, 116, 213, 215, 116))
-"""Written over the front of an expired peer's key, so that no handshake with it can succeed."""
+"""These bytes replace the front of an expired peer's key, so that no handshake with it can succeed."""
 
 
 def control_clock_offset(control_time: float | None, unix_now: float) -> float:
-    """Control's clock minus ours, 0 where that is not worth believing."""
+    """Control's clock minus ours, in seconds; 0 where it is unknown, implausible or small."""
     if control_time is None or control_time < BELIEVABLE_SINCE:
         return 0.0
     difference = control_time - unix_now
@@ -37,7 +37,7 @@ def has_expired(node: Node, control_now: float) -> bool:
 
 
 def expire(netmap: NetMap, control_now: float) -> tuple[NetMap, float]:
-    """The netmap with expired peers marked, and when (by control's clock) the next one will; inf if never."""
+    """The netmap with expired peers marked, and when the next peer expires (by control's clock; inf if never)."""
     next_at = math.inf
     expired: dict[int, Node] = {}
     for peer in netmap.peers.values():

@@ -1,4 +1,4 @@
-"""One map message applied to the netmap: values in, a new value out.
+"""How one map message changes the netmap: values in, a new value out.
 
 | step | field                         | rule                                                                     |
 |------|-------------------------------|--------------------------------------------------------------------------|
@@ -10,20 +10,20 @@
 | 6    | derp_map                      | regions, unless there are none, replace all; scores likewise             |
 | 7    | the rest                      | absent is unchanged; users and display messages are added by id          |
 
-The first message of a stream (`begin`) should hold everything. What it leaves out, Go forgets; here a control server
-that has just been restarted does not take away what a node needs in order to be reached:
+The first message of a stream (`begin`) should hold everything. Go forgets what it leaves out. Here a control server
+that has just restarted does not take away what a node needs in order to be reached:
 
 | left out of a first message       | then                                                                            |
 |-----------------------------------|---------------------------------------------------------------------------------|
 | node                              | the message is refused                                                          |
-| peers, packet_filter(s)           | none, as in Go: who may reach whom holds only as long as control says so        |
-| health, display_messages          | none, as in Go: they are about the state of things now                          |
+| peers, packet_filter(s)           | none, as in Go: nobody may reach anybody unless control still says so           |
+| health, display_messages          | none, as in Go: they describe the present state                                 |
 | derp_map, or one without regions  | the last one: without a relay the node is gone                                  |
 | dns, domain, users                | the last ones, if this is still the same node; of users those that a node names |
 | control_time                      | the last one                                                                    |
 
 Source: Go tailcfg.MapResponse; control/controlclient/map.go handleNonKeepAliveMapResponse, updateStateFromResponse;
-ipn/ipnlocal/local.go, which hands a missing DERPMap on to magicsock, and so closes every relay.
+ipn/ipnlocal/local.go, which passes a missing DERPMap on to magicsock and so closes every relay.
 Not here: JSON (`tsnet.control.messages`), what expires with time (`expiry`).
 """
 
@@ -38,7 +38,7 @@ from tsnet.base.malformed import MalformedError
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
 
 BASE_FILTER = "base"
-"""The name that the unnamed PacketFilter goes by."""
+"""The name under which the unnamed PacketFilter is kept."""
 
 CLEAR_ALL = "*"
 
@@ -47,7 +47,7 @@ FilterRules = tuple[FilterRule, ...]
 
 @attrs.frozen
 class PeerChange:
-    """A patch of one peer: `fields` are fields of Node, by name, and their new values."""
+    """A patch of one peer. fields: the new values of Node's fields, by name."""
 
     node_id: int
     fields: Mapping[str, Any]
@@ -55,7 +55,7 @@ class PeerChange:
 
 @attrs.frozen
 class DerpMapUpdate:
-    """None keeps what was there."""
+    """A change of the DERP map. A field that is None keeps what was there, and so do empty regions."""
 
     regions: Mapping[int, DerpRegion] | None = None
     region_score: Mapping[int, float] | None = None
@@ -64,7 +64,8 @@ class DerpMapUpdate:
 
 @attrs.frozen
 class MapUpdate:
-    """The state that one map message carries. None, and an empty collection but for the filters, mean unchanged."""
+    """The state that one map message carries. None means unchanged; so does an empty value, except for `packet_filter`
+    and `health`, where it means none."""
 
     node: Node | None = None
     peers: tuple[Node, ...] = ()
@@ -85,7 +86,7 @@ class MapUpdate:
 
 
 def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
-    """The netmap after the first message of a stream. `last`: what the stream before had come to, if there was one.
+    """The netmap after the first message of a stream. last: the netmap of the stream before, if there was one.
 
     Raises MalformedError if the message lacks our own node.
     """
@@ -149,7 +150,7 @@ def _patch(peers: dict[int, Node], node_id: int, **fields: Any) -> None:
 
 
 def _filters(old: Mapping[str, FilterRules] | None, update: MapUpdate) -> Mapping[str, FilterRules] | None:
-    """None as long as control has said nothing about the filter."""
+    """The filters by name; None as long as control has said nothing about them."""
     if update.packet_filter is None and not update.packet_filters:
         return old
     filters = dict(old or {})
@@ -174,7 +175,7 @@ def _derp_map(old: DerpMap, update: DerpMapUpdate | None) -> DerpMap:
 
 
 def _upserted(old: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rule of named filters and display messages: "*" first, whatever its place in the message."""
+    """Apply changes to named filters or display messages: "*" first, wherever it stands in the message."""
     if not changes:
         return old
     merged: dict[str, Any] = {} if CLEAR_ALL in changes and changes[CLEAR_ALL] is None else dict(old)

@@ -1,12 +1,12 @@
-"""Names of a tailnet, to addresses and back: what MagicDNS would say, without asking it.
+"""The names of a tailnet, to addresses and back, as MagicDNS would answer, but without DNS.
 
 | name                      | belongs to                                                             |
 |---------------------------|------------------------------------------------------------------------|
-| shop.tail1234.ts.net      | the node of that name, ourselves among them; a trailing dot is fine    |
-| shop                      | the same, for nodes of our own tailnet: the suffix of our own name     |
+| shop.tail1234.ts.net      | the node of that name, which may be ourselves; a trailing dot is fine  |
+| shop                      | the same, for nodes whose name has the suffix of our own name          |
 | db.example.com            | an extra record of the tailnet's DNS, when no node has the name        |
 
-Names are compared without case. They hold whether or not the tailnet has MagicDNS switched on, as in Go's tsnet.
+Names are compared without case. They resolve whether or not the tailnet has MagicDNS switched on, as in Go's tsnet.
 
 Source: Go net/tsdial/dnsmap_state.go, tsdial.go UserDial; ipn/ipnlocal/node_backend.go dnsConfigForNetmap.
 Not here: DNS messages and resolvers (`tsnet.dns`), identities (`whois`).
@@ -22,7 +22,7 @@ from tsnet.netmap.model import DnsRecord, NetMap, Node
 
 
 class Names:
-    """One netmap's names; immutable, rebuilt with the netmap. `suffix` is our tailnet's, without dots around it."""
+    """The names of one netmap; immutable, rebuilt with the netmap. suffix: our tailnet's, without dots around it."""
 
     def __init__(self, netmap: NetMap) -> None:
         self.suffix = canonical(netmap.self_node.name).partition(".")[2]
@@ -33,11 +33,11 @@ class Names:
             self._addresses.setdefault(name, addresses)
 
     def resolve(self, name: str) -> tuple[IPAddress, ...]:
-        """All addresses of that name, v4 first as control sends them; empty if it is none of the tailnet's."""
+        """All addresses of that name, in the order in which control sends them; empty if nobody has the name."""
         return self._addresses.get(canonical(name), ())
 
     def name_of(self, node: Node) -> str:
-        """As short as it resolves: one label within our tailnet, the full name for a node shared into it."""
+        """The shortest name that resolves: one label within our tailnet, the full name for a node shared into it."""
         return self._short(canonical(node.name)) or canonical(node.name)
 
     def _add(self, node: Node) -> None:
@@ -58,7 +58,7 @@ def canonical(name: str) -> str:
 
 
 def _records(records: Iterable[DnsRecord]) -> dict[str, tuple[IPAddress, ...]]:
-    """Those that hold an address, by name; other types are for a resolver."""
+    """The records that hold an address, by name. Other types are left to a resolver."""
     found: dict[str, tuple[IPAddress, ...]] = {}
     for record in records:
         address = parse_address(record.value)

@@ -1,10 +1,10 @@
-"""Who is behind a tailnet address: the node, its user, and what the filter's grants let it do.
+"""Who is behind a tailnet address: the node, its user, and the capabilities that the packet filter grants it.
 
     address --> node (exactly one of its own addresses, never a subnet route) --> user profile
             --> capabilities towards our address of the same family
 
-A tagged node belongs to its tags, not to the person who set it up; control gives it the placeholder user
-"tagged-devices", and so do we when control does not.
+A tagged node belongs to its tags and not to the person who set it up. Its user is the placeholder "tagged-devices",
+whether control says so or not.
 
 Source: Go ipn/ipnlocal/local.go WhoIs, node_backend.go; ipn/localapi serveWhoIs.
 Not here: names to addresses (`names`), proxied connections (the adapters).
@@ -25,15 +25,15 @@ from tsnet.netmap.model import NetMap, Node, UserProfile
 
 TAGGED_DEVICES = UserProfile(2_147_455_555, "tagged-devices", "Tagged Devices")
 INGRESS = "https://tailscale.com/cap/ingress"
-"""All that a peer outside the Tailnet Lock keeps of its capabilities."""
+"""The only capability that a peer whose key Tailnet Lock has not signed can have."""
 
 
 @attrs.frozen
 class Peer:
     """Another node of the tailnet, as an application sees it.
 
-    name: its MagicDNS name: one label within our own tailnet, a full name for nodes shared into it.
-    user_login: "tagged-devices" for a tagged node, which belongs to no person; "" if control did not say.
+    name: its MagicDNS name: one label within our own tailnet, the full name for a node shared into it.
+    user_login: "tagged-devices" for a tagged node, which belongs to no person; "" if control has not said.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Peer:
 
 @attrs.frozen
 class WhoisAnswer:
-    """All that is known of a node: Go's WhoIs response."""
+    """A node, its user and its capabilities, as in Go's WhoIs response."""
 
     node: Node
     user: UserProfile
@@ -53,7 +53,7 @@ class WhoisAnswer:
 
 
 class Whois:
-    """One netmap's answers; immutable, rebuilt with the netmap. `rules` are those of its packet filter."""
+    """The answers from one netmap; immutable, rebuilt with the netmap. rules: those of its packet filter."""
 
     def __init__(self, netmap: NetMap, rules: FilterRules = NOTHING_ALLOWED) -> None:
         self._netmap, self._rules = netmap, rules
@@ -63,7 +63,7 @@ class Whois:
         self._by_key = {node.key: node for node in nodes}
 
     def node(self, address: IPAddress | bytes | NodeKey) -> Node | None:
-        """address: an IP, raw or not (a v4-mapped one counts as v4), or a node key."""
+        """The node that has this address. address: an IP or its bytes (v4-mapped counts as v4), or a node key."""
         if isinstance(address, NodeKey):
             return self._by_key.get(address)
         ip = ip_address(address) if isinstance(address, bytes) else address
@@ -74,9 +74,9 @@ class Whois:
     def identify(
         self, address: IPAddress | bytes | NodeKey, *, destination: IPAddress | None = None
     ) -> WhoisAnswer | None:
-        """None for an address of no node, and for a node whose user control never introduced.
+        """Who has this address. None if no node has it, or if control has not told who the node's user is.
 
-        destination: the address of ours that was called, if not the node's own of the same family.
+        destination: the address that the node called; without one, our own address of the family of its first address.
         """
         node = self.node(address)
         if node is None:
@@ -85,7 +85,7 @@ class Whois:
         return None if user is None else WhoisAnswer(node, user, self._capabilities(node, destination))
 
     def peer(self, address: IPAddress | bytes | NodeKey) -> Peer | None:
-        """As `identify`, in the application's words; a user that control never introduced is ""."""
+        """The node as an application sees it; None if no node has the address. An unknown user's names are ""."""
         node = self.node(address)
         if node is None:
             return None
@@ -93,7 +93,7 @@ class Whois:
         return Peer(self.name(node), node.ips, user.login_name, user.display_name, node.tags)
 
     def name(self, node: Node) -> str:
-        """The shortest name MagicDNS knows for it: one label within our suffix, else the whole name."""
+        """The shortest name that MagicDNS knows for the node: one label within our suffix, else the whole name."""
         label, _, suffix = node.name.partition(".")
         return label if suffix == self._suffix else node.name
 
