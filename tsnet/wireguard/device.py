@@ -1,17 +1,17 @@
-"""The device: all peers behind one key. What the engine holds; everything else in this room hangs below it.
+"""The device: all WireGuard peers behind one key. The engine uses this room through it.
 
     receive   transport ─► session by its first eight bytes ─► packets, up
               initiation, response ─► mac1 ─► staged          cookie reply ─► peer by index
     send      peer ─► sealed into the outbox, or staged until there is a session
     transmit  staged handshakes, HANDSHAKES_PER_TURN of them ─► peers whose timers have come ─► outbox, down
 
-`deadline()` is not after the last call's `now` while datagrams or handshakes wait.
+While datagrams or handshakes wait, `deadline()` is not later than the `now` of the last call.
 
 | `dropped`               | what                                                                                    |
 |-------------------------|-----------------------------------------------------------------------------------------|
 | malformed               | not a WireGuard message: unknown type, reserved bytes, wrong length                     |
 | mac1                    | handshake message not addressed to our key                                              |
-| mac2                    | under load and without a valid cookie: answered with one                                |
+| mac2                    | under load, without a valid cookie: a cookie reply answers it                           |
 | rate limit              | under load and too often from one source                                                |
 | handshake queue full    | more than MAX_STAGED_HANDSHAKES                                                         |
 | unknown receiver        | no handshake or session of ours has that index (any more); by relay: see `session_lost` |
@@ -23,9 +23,9 @@
 | forged                  | transport message that does not open                                                    |
 | replayed                | its counter was received before, or is too old to tell                                  |
 | expired session         | older than REJECT_AFTER_TIME                                                            |
-| staged queue full, no answer | packets that no session came for: pushed out by newer ones, given up               |
-| unusable key, own key   | a peer's key of low order; ourselves as a peer                                          |
-| outbox full             | sealed, and never transmitted                                                           |
+| staged queue full, no answer | packets that waited for a session: newer ones pushed them out, or we gave up       |
+| unusable key, own key   | a peer's key of low order; our own key as a peer's                                      |
+| outbox full             | sealed, but not transmitted                                                             |
 
 Source: WireGuard §5-6; wireguard-go device/device.go, receive.go.
 Not here: paths, AllowedIPs, IP (the engine's).
@@ -72,10 +72,10 @@ Down = tuple[Recipient, list[bytes]]
 class Device:
     """entropy: n -> n random bytes. wall_offset: Unix time = now + wall_offset.
 
-    timestamp_mark: the mark that this key's previous life saved last, or None. mtu: of the packets inside.
+    timestamp_mark: the mark that the last process with this key saved, or None. mtu: of the packets inside.
 
-    No initiation leaves that is stamped above the saved mark: whoever drives the device answers each `MarkMoved` fact
-    by saving it, then calls `mark_saved`. One that has nothing to save to calls it at once.
+    Every initiation is stamped below the saved mark. The owner therefore saves the mark of each `MarkMoved` fact, then
+    calls `mark_saved`. An owner without storage calls it at once.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Device:
         return self._peers.keys()
 
     def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
-        """Cheap; a peer that is there stays as it is. persistent_keepalive: seconds; its first one is due at once."""
+        """Add a peer unless it is there already; this is cheap. persistent_keepalive: seconds; the first is due now."""
         if key == self.public_key:
             self.dropped["own key"] += 1
         elif key not in self._peers:
@@ -126,15 +126,16 @@ class Device:
             self._outbox.forget(key)
 
     def set_peers(self, keys: Iterable[NodeKey]) -> None:
-        """Add those that are missing, remove those that are not named."""
-        wanted = dict.fromkeys(keys)  # in the order given: the same run makes the same trace
+        """Add the peers that are missing, and remove those that are not named."""
+        wanted = dict.fromkeys(keys)  # keeps the order, so that the same input makes the same trace
         for key in [key for key in self._peers if key not in wanted]:
             self.remove_peer(key)
         for key in wanted:
             self.add_peer(key)
 
     def reset_peer(self, key: NodeKey, now: float) -> None:
-        """The peer has restarted: its sessions are gone, its clock may be another. What is staged stays so."""
+        """Start over with a peer that has restarted: its sessions are gone, and its clock may differ. Staged packets
+        are kept."""
         old = self._peers.get(key)
         if old is None:
             return
@@ -144,15 +145,15 @@ class Device:
             self.send([(key, old.staged)], now)
 
     def path_gained(self, key: NodeKey, now: float) -> None:
-        """The peer can be reached now (at all, or anew): a handshake that waits goes out at once."""
+        """The peer has a path now, or another one: send a waiting handshake as soon as the responder takes it."""
         self._call(key, Peer.path_gained, now)
 
     def path_restored(self, key: NodeKey, now: float) -> None:
-        """The way to the peer was gone and is there again: as `path_gained`, but behind what may wait below."""
+        """The peer's path is back after an outage: as `path_gained`, but after the initiations that may wait below."""
         self._call(key, Peer.path_restored, now)
 
     def send_keepalive(self, key: NodeKey, now: float) -> None:
-        """An empty packet; a handshake if there is no session."""
+        """Send an empty packet, or begin a handshake if there is no session."""
         self._call(key, Peer.send_keepalive, now)
 
     def status(self, key: NodeKey) -> SessionStatus | None:
@@ -162,7 +163,7 @@ class Device:
     # --- ourselves ------------------------------------------------------------------------------------------
 
     def set_private_key(self, private_key: NodePrivateKey, now: float) -> None:
-        """Key rotation: no session sends any more, each next packet makes a handshake with the new key."""
+        """Change our key: no session sends any longer, and the next packet to each peer begins a handshake."""
         self._now = now
         self._local.identity = StaticKeys.of(private_key)
         self._admission.replace_checker(CookieChecker(self.public_key, self._local.entropy))
@@ -172,25 +173,25 @@ class Device:
             self._alarms.arm(peer)
 
     def mark_saved(self, mark: float) -> None:
-        """The mark of a `MarkMoved` fact rests where the next start finds it: what waits for it is due."""
+        """The mark of a `MarkMoved` fact is saved for the next start: initiations that wait for it are due."""
         self._local.timestamps.mark_saved(mark)
         self._release_initiations()
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set: Unix time = now + wall_offset. Stamps follow it, but never back."""
+        """The wall clock was set: Unix time = now + wall_offset. Stamps follow it, but never go back."""
         self._now = now
         self._local.wall_offset = wall_offset
         self._release_initiations()
 
     def suspended(self, now: float) -> None:
-        """The clock has jumped (suspend, cloned machine): no key that may have been used elsewhere sends again."""
+        """The clock has jumped (suspend, cloned machine): no session sends again, as its key may be used elsewhere."""
         self._now = now
         for peer in self._peers.values():
             peer.expire_sending(now)
             self._alarms.arm(peer)
 
     def take_facts(self) -> list[Fact]:
-        """What happened since the last call, in order. Ask after `transmit`, before routing what it returned."""
+        """What happened since the last call, in order. Call it after `transmit`, before routing what that returned."""
         facts, self._local.facts = self._local.facts, []
         return facts
 
@@ -200,10 +201,10 @@ class Device:
     # --- the verbs ------------------------------------------------------------------------------------------
 
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> list[Up]:
-        """Datagrams from below, by where they came from.
+        """Take datagrams from below, by source.
 
-        Returns (peer, source, packets) for every batch that was authentic: padding kept, keepalives left out, so
-        that the list may be empty. The peer may have moved to that source (roaming); handshakes say so by `Heard`.
+        Returns (peer, source, packets) for every authentic batch. Padding is kept. Keepalives are left out, so the list
+        may be empty. The peer may have moved to that source (roaming); for handshakes, a `Heard` fact says so.
         """
         self._now = now
         up: list[Up] = []
@@ -224,7 +225,7 @@ class Device:
         return up
 
     def send(self, runs: Iterable[tuple[NodeKey, Sequence[bytes]]], now: float) -> None:
-        """Packets from above, by peer. Sealed at once if there is a session; else 128 wait for one, the newest."""
+        """Take packets from above, by peer. A session seals them at once; without one, the newest 128 wait for it."""
         self._now = now
         for key, packets in runs:
             peer = self._peers.get(key)
@@ -235,7 +236,7 @@ class Device:
                 self._alarms.arm(peer)
 
     def transmit(self, now: float, budget: int) -> list[Down]:
-        """At most `budget` bytes, as runs for a peer or, for cookie replies, for a destination."""
+        """At most `budget` bytes, or one datagram, as runs: for a peer or, with cookie replies, for a destination."""
         self._now = now
         for _ in range(HANDSHAKES_PER_TURN):
             admitted = self._admission.next(now)
@@ -251,7 +252,7 @@ class Device:
         return self._alarms.deadline()
 
     def why(self) -> str:
-        """What `deadline` is about, for a person."""
+        """What `deadline` is for, in words."""
         if self._outbox:
             return f"{len(self._outbox)} datagrams to send"
         if self._admission:
@@ -272,7 +273,7 @@ class Device:
             up.append((peer.key, source, packets))
 
     def _receive_message(self, source: Destination, datagram: bytes, now: float) -> None:
-        """Anything but a transport message of a session."""
+        """Take any datagram but a transport message of a session."""
         kind, size = message_type(datagram), len(datagram)
         if kind == INITIATION and size == INITIATION_SIZE:
             self._admission.stage(source, datagram, now)
@@ -285,13 +286,13 @@ class Device:
                 peer.receive_cookie(CookieReply.decode(datagram), now)
         elif kind == TRANSPORT and size >= TRANSPORT_OVERHEAD:
             self.dropped["unknown receiver"] += 1
-            if isinstance(source, DerpAddress):  # a relay vouches for who sent it
+            if isinstance(source, DerpAddress):  # the relay has authenticated the sender
                 self._call(source.key, Peer.session_lost, now)
         else:
             self.dropped["malformed"] += 1
 
     def _receive_handshake(self, source: Destination, datagram: bytes, now: float) -> None:
-        """An admitted initiation or response."""
+        """Take an admitted initiation or response."""
         if message_type(datagram) == RESPONSE:
             peer = self._owner(datagram[8:12])
             if peer is not None:

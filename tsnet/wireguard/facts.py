@@ -10,9 +10,9 @@ from tsnet.base.keys import NodeKey
 
 @attrs.frozen
 class Heard:
-    """A handshake message of this peer came from there, and was authentic: roaming, and first contact.
+    """An authentic handshake message of this peer came from `source`, where it may have moved.
 
-    Take it before routing what the same `transmit` returned: the response is to go back the same way.
+    Take this before routing what the same `transmit` returned, so that the response goes back the same way.
     """
 
     key: NodeKey
@@ -21,7 +21,7 @@ class Heard:
 
 @attrs.frozen
 class Established:
-    """A new session with this peer can carry data, both ways."""
+    """A new session with this peer can carry data in both directions."""
 
     key: NodeKey
     is_initiator: bool
@@ -29,16 +29,17 @@ class Established:
 
 @attrs.frozen
 class GaveUp:
-    """This peer did not answer for REKEY_ATTEMPT_TIME; what was staged is dropped. New traffic starts again."""
+    """This peer did not answer for REKEY_ATTEMPT_TIME, or its key is unusable. What was staged is dropped; new traffic
+    begins a new attempt."""
 
     key: NodeKey
 
 
 @attrs.frozen
 class MarkMoved:
-    """Initiations wait until this is saved as the next start's `timestamp_mark`, and `Device.mark_saved` has said so.
+    """Save this as the next start's `timestamp_mark`, then call `Device.mark_saved`: initiations wait for that.
 
-    It comes again every REKEY_TIMEOUT for as long as they wait.
+    The fact comes again every REKEY_TIMEOUT for as long as they wait.
     """
 
     timestamp_mark: float

@@ -1,21 +1,21 @@
-"""Noise_IKpsk2 as immutable states: what was sent or received so far, and what follows from the next message.
+"""The Noise_IKpsk2 handshake as immutable states, and functions from a state and a message to the next state.
 
     initiator                                              responder
     Idle -- create_initiation -->  Initiated
-                                        e, es, s, ss, {timestamp}  -->  open_static (who is it?)  -> Opened
-                                                                        open_timestamp (is it they?) -> Consumed
+                                        e, es, s, ss, {timestamp}  -->  open_static (claimed key) -> Opened
+                                                                        open_timestamp (proof)    -> Consumed
                                    <--  e, ee, se, psk, {}              create_response        -> Responded
     Initiated -- consume_response --> Keys                                                      with Keys
 
-Every function computes on copies and returns the next state, or None for a message that does not open; whoever
-holds a state replaces it in one assignment, so that a forged message leaves no trace.
+Every function works on copies and returns the next state, or None for a message that does not open. The holder of a
+state replaces it in one assignment, so that a forged message changes nothing.
 
-An `Initiated` survives while its owner answers the other side's initiation: when both initiate at once, both
-handshakes complete and the later session is used. (wireguard-go has one slot for both roles, loses both and waits
-out REKEY_TIMEOUT.)
+An `Initiated` stays valid while its owner answers the other side's initiation: when both initiate at once, both
+handshakes complete and the later session is used. (wireguard-go has one slot for both roles, loses both handshakes
+and waits for REKEY_TIMEOUT.)
 
 Source: WireGuard §5.4.2-5.4.5; Noise revision 34 §5.3, §7.5, §9; wireguard-go device/noise-protocol.go.
-Not here: MACs (`cookie`), time stamps' order and retries (`peer`), transport (`session`).
+Not here: MACs (`cookie`), the order of time stamps and retries (`peer`), transport (`session`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _INITIAL.mix_hash(IDENTIFIER)
 
 @attrs.frozen
 class StaticKeys:
-    """Our side of every handshake."""
+    """Our static keys, which every handshake uses."""
 
     private: NodePrivateKey
     public: NodeKey
@@ -52,7 +52,7 @@ class StaticKeys:
 
 @attrs.frozen
 class Remote:
-    """Their side: static key, pre-shared key, and the static-static secret, computed once for a pair of keys."""
+    """A peer's static key and pre-shared key, and the static-static secret, computed once for a pair of keys."""
 
     public: NodeKey
     static_static: bytes = attrs.field(repr=False)
@@ -85,7 +85,7 @@ class Initiated:
 
 @attrs.frozen
 class Opened:
-    """An initiation whose static key could be read. Not yet proof: anyone can encrypt a public key to us."""
+    """An initiation whose static key could be read. That proves nothing yet: anyone can encrypt a public key to us."""
 
     static: NodeKey
     message: Initiation
@@ -94,7 +94,7 @@ class Opened:
 
 @attrs.frozen
 class Consumed:
-    """An initiation that only the owner of `static` can have made, though perhaps long ago: mind the time stamp."""
+    """An initiation that only the owner of `static` can have made. It may be a replay: check the time stamp."""
 
     static: NodeKey
     sender: int
@@ -105,7 +105,7 @@ class Consumed:
 
 @attrs.frozen
 class Responded:
-    """A response goes out; its keys wait for the initiator's first packet."""
+    """The response to send, and its keys, which the initiator's first packet confirms."""
 
     response: Response
     keys: Keys
@@ -121,7 +121,7 @@ IDLE = Idle()
 def create_initiation(
     us: StaticKeys, them: Remote, sender: int, ephemeral: PrivateKey, timestamp: bytes
 ) -> tuple[Initiated, Initiation]:
-    """Raises MalformedError for a peer key of low order."""
+    """The next state and the message to send. Raises MalformedError if the peer's key is of low order."""
     noise = _begin(them.public)
     ephemeral_public = public_of(ephemeral, PublicKey)
     noise.mix_hash(ephemeral_public)  # e
@@ -154,7 +154,7 @@ def consume_response(us: StaticKeys, them: Remote, initiated: Initiated, respons
 
 
 def open_static(us: StaticKeys, message: Initiation) -> Opened | None:
-    """Who says to be calling: one Diffie-Hellman."""
+    """Read who claims to call, at the cost of one Diffie-Hellman; None if it does not open."""
     noise = _begin(us.public)
     noise.mix_hash(message.ephemeral)  # e
     noise.mix_chaining_key(message.ephemeral)
@@ -167,7 +167,7 @@ def open_static(us: StaticKeys, message: Initiation) -> Opened | None:
 
 
 def open_timestamp(opened: Opened, them: Remote) -> Consumed | None:
-    """Whether it is they: only with the static-static secret does the time stamp open."""
+    """Prove who calls: the time stamp opens only with the static-static secret. None if it does not open."""
     noise = opened.noise.copy()
     noise.mix_key(them.static_static)  # ss
     try:
@@ -178,7 +178,7 @@ def open_timestamp(opened: Opened, them: Remote) -> Consumed | None:
 
 
 def create_response(consumed: Consumed, them: Remote, sender: int, ephemeral: PrivateKey) -> Responded:
-    """Raises MalformedError if the initiator's ephemeral key is of low order."""
+    """The response, and the keys of its session. Raises MalformedError if the initiator's ephemeral is of low order."""
     noise = consumed.noise.copy()
     ephemeral_public = public_of(ephemeral, PublicKey)
     _mix_response(

@@ -1,4 +1,4 @@
-"""The sessions with one peer, and how they move up. We send with `current` only, and receive with all of them.
+"""The sessions with one peer, and how they change places. We send with `current` only, and receive with all of them.
 
 | event                                 | next | current | previous, the newest first |
 |---------------------------------------|------|---------|----------------------------|
@@ -6,16 +6,16 @@
 | the first packet came through `next`  | -    | next    | current, previous          |
 | we initiated, the response came       | -    | new     | next, current, previous    |
 
-An empty cell says that the slot stays as it is. Until the initiator's first packet the responder cannot know that
-its response arrived, so it goes on with `current`.
+An empty cell means that the slot stays as it is. Until the initiator's first packet comes, the responder cannot know
+that its response arrived, so it still sends with `current`.
 
-The paper keeps one previous session, we keep MAX_PREVIOUS as long as they may be received with. When both sides
-initiate at once, each derives two sessions while the other one still sends with an old session, until the first
-packet of a new one confirms it; and if they have done so before, the two old sessions are two as well, one for each
-direction. All four are kept, so that nothing which is under way is lost, whatever the order in which it arrives.
-(Go and Linux forget the old session at the second derivation, and lose what comes by it.)
+The paper keeps one previous session. We keep up to MAX_PREVIOUS, each until it expires. When both sides initiate at
+once, each derives two sessions while the other still sends with an old one, until a packet of a new session confirms
+it. If they initiated at once before, there are two old sessions as well, one for each direction. All four are kept, so
+that no packet in flight is lost, in whatever order packets arrive. (Go and Linux forget the old session at the second
+derivation, and lose what comes by it.)
 
-Each method returns the sessions that fell out, whose indices the caller releases.
+Each method returns the sessions that are no longer kept, whose indices the caller releases.
 
 Source: WireGuard §6; wireguard-go device/noise-protocol.go BeginSymmetricSession, ReceivedWithKeypair.
 """
@@ -36,11 +36,11 @@ class Keypairs:
         self.previous: list[Session] = []
 
     def all(self) -> list[Session]:
-        """The newest first."""
+        """All sessions: `next`, `current`, then the previous ones, the newest first."""
         return [*_present(self.next, self.current), *self.previous]
 
     def responded(self, session: Session, now: float) -> list[Session]:
-        """A `next` that was never confirmed falls out: the initiator has begun anew."""
+        """A `next` that was never confirmed is not kept: the initiator has begun anew."""
         out = _present(self.next)
         self.next = session
         return out + self._retire([], now)
@@ -62,7 +62,7 @@ class Keypairs:
         return out
 
     def _retire(self, sessions: list[Session], now: float) -> list[Session]:
-        """They are previous ones from now on. Returns those that have expired, or have no place any more."""
+        """Make them previous sessions. Returns those that have expired, or for which there is no place."""
         held = [*sessions, *self.previous]
         self.previous = [session for session in held if now < session.expires_at][:MAX_PREVIOUS]
         return [session for session in held if session not in self.previous]

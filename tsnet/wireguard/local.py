@@ -1,7 +1,4 @@
-"""Our side of all peers: what one device's peers share.
-
-Peers write to `outbox`, `facts` and `dropped`; nothing here calls back.
-"""
+"""What the peers of one device share: our keys, time stamps, indices, and the outbox, facts and counts they fill."""
 
 from __future__ import annotations
 
@@ -52,7 +49,7 @@ class Local(Generic[Owner]):
         self.mtu = mtu
         self.wall_offset = wall_offset
         self.timestamps = Timestamps(timestamp_mark)
-        self._asked = 0  # the last mark that was asked for, and when
+        self._asked = 0  # the last mark that `MarkMoved` asked for; `_asked_at` says when
         self._asked_at = -math.inf
         self.indices: IndexTable[Owner] = IndexTable(entropy)
         self.dropped: Counter[str] = Counter()
@@ -60,7 +57,8 @@ class Local(Generic[Owner]):
         self.facts: list[Fact] = []
 
     def timestamp(self, now: float) -> bytes | None:
-        """None: a mark must be saved before. It is asked for, again if that was REKEY_TIMEOUT ago."""
+        """A stamp for an initiation; None if a mark must be saved first. `MarkMoved` then asks for the mark, but for
+        the same one only after REKEY_TIMEOUT again."""
         stamp = self.timestamps.next(now + self.wall_offset)
         wanted = self.timestamps.wanted
         if stamp is None and (wanted > self._asked or now >= self._asked_at + REKEY_TIMEOUT):

@@ -1,7 +1,7 @@
-"""Sealed datagrams in the order in which they go out, each run under who it is for.
+"""Sealed datagrams in the order in which they go out, each run with its recipient.
 
-Bounded: beyond MAX_DATAGRAMS a new run is refused and counted. That takes an engine that sends without ever
-transmitting; losing the newest keeps the order.
+A run that would make the outbox longer than MAX_DATAGRAMS is dropped and counted. Only an engine that seals much more
+than it transmits gets there. Dropping the newest run keeps the order of the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tsnet.base.keys import NodeKey
 MAX_DATAGRAMS = 16_384
 
 Recipient = NodeKey | Destination
-"""A peer, by whichever path it has; or, for a cookie reply, just the source of what is answered."""
+"""A peer, whatever its path; for a cookie reply, the source of the message that it answers."""
 
 
 class Outbox:
@@ -27,11 +27,11 @@ class Outbox:
         self._dropped = dropped
 
     def __len__(self) -> int:
-        """Datagrams that wait."""
+        """How many datagrams wait."""
         return self._datagrams
 
     def put(self, recipient: Recipient, run: list[bytes]) -> None:
-        """run: the sealed form of a run; it is cut again if sealing made it longer than one send can carry."""
+        """Queue a sealed run. It is cut again if sealing made it longer than one send can carry."""
         if self._datagrams + len(run) > MAX_DATAGRAMS:
             self._dropped["outbox full"] += len(run)
             return
@@ -42,12 +42,12 @@ class Outbox:
             self._runs.extend(into_runs(recipient, run))
 
     def put_mixed(self, recipient: Recipient, datagrams: Sequence[bytes]) -> None:
-        """datagrams of any lengths, which were no run before."""
+        """Queue datagrams of any lengths, as runs."""
         for _, run in into_runs(recipient, datagrams):
             self.put(recipient, run)
 
     def take(self, budget: int) -> list[tuple[Recipient, list[bytes]]]:
-        """At most `budget` bytes, but at least one datagram if there is any; a run may be cut in two."""
+        """At most `budget` bytes, which may cut a run in two; with any budget, at least one datagram if any waits."""
         taken: list[tuple[Recipient, list[bytes]]] = []
         runs = self._runs
         while runs and budget > 0:

@@ -1,18 +1,18 @@
 """One peer: its handshake, its sessions, its timers, and the packets that wait for a session.
 
     send ──► current session? ── yes ──► seal ──► outbox          stale afterwards? ──► initiate
-                 └─ no ──► staged (128, the oldest out first) ──► initiate ──► response ──► staged, sealed
+                 └─ no ──► staged (128, the newest) ──► initiate ──► response ──► staged packets are sealed
 
     receive_initiation  ─► next session, response                 receive_transport ─► packets
     receive_response    ─► current session, staged or keepalive        └ first one of `next` ─► current, staged
 
-Whatever asks for a handshake gets at most one initiation at a time: `request_initiation` does nothing while one is
-out, and waits until REKEY_TIMEOUT after the last handshake message, a response included (towards a peer that
-never answered: until the first of EARLY_RETRIES). An initiation whose time stamp no saved mark covers is held until
-there is such a mark; everything else goes on meanwhile.
+At most one initiation is under way: `request_initiation` sends none while one is out, and waits until REKEY_TIMEOUT
+after the last handshake message of ours, which may be a response (with a peer that never answered: until the first of
+EARLY_RETRIES). An initiation waits for the saved mark if its time stamp would not lie below it; everything else goes
+on meanwhile.
 
 Source: WireGuard §6; wireguard-go device/send.go, receive.go, timers.go.
-Not here: who the message is from (`device`), when the timers come (`timers`), the keys' order (`keypairs`).
+Not here: which peer a message is from (`device`), when timers are due (`timers`), the order of sessions (`keypairs`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tsnet.wireguard.timers import TIMERS, Timers
 
 _KEEPALIVE = (b"",)
 _NEXT_INITIATION = INITIATION_GAP + 0.005
-"""After the one before: as soon as the responder takes it."""
+"""Seconds from one initiation to the next: the least that the responder accepts, and a little more."""
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class Peer:
     def __init__(
         self, local: Local[Peer], key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None
     ) -> None:
-        """Cheap: whatever needs a hash or a Diffie-Hellman is made at first use."""
+        """This is cheap: what needs a hash or a Diffie-Hellman is made at first use."""
         self._local = local
         self.key = key
         self.psk = psk or NO_PSK
@@ -96,7 +96,7 @@ class Peer:
         self.timers = Timers(self.interval)
         self.staged: list[bytes] = []
         self.answered = False
-        """Whether a handshake with it ever completed."""
+        """Whether a handshake with this peer ever completed."""
         self.latest_timestamp = b""
         self.initiation_consumed_at = -math.inf
         self.handshake_sent_at = -math.inf
@@ -134,7 +134,7 @@ class Peer:
             self.request_initiation(now)
 
     def receive_transport(self, session: Session, datagrams: Sequence[bytes], now: float) -> list[bytes] | None:
-        """The packets, keepalives left out; None if nothing was authentic."""
+        """The packets without keepalives; None if nothing was authentic."""
         if now >= session.expires_at:
             self._local.dropped["expired session"] += len(datagrams)
             return None
@@ -165,7 +165,7 @@ class Peer:
             self.request_initiation(now)
 
     def _stage(self, packets: Sequence[bytes]) -> None:
-        """The oldest go out before the new run comes in."""
+        """Let packets wait for a session; the oldest above MAX_STAGED_PACKETS are dropped."""
         staged = self.staged
         excess = len(staged) + len(packets) - MAX_STAGED_PACKETS
         if excess > 0:
@@ -174,7 +174,7 @@ class Peer:
         staged.extend(packets[-MAX_STAGED_PACKETS:])
 
     def _send_staged(self, now: float) -> None:
-        """In runs again; without any, a keepalive, which tells the responder that its response arrived."""
+        """Seal what is staged; if nothing is, a keepalive, which tells the responder that its response arrived."""
         packets, self.staged = self.staged, []
         session = self.keypairs.current
         if not packets or session is None:
@@ -189,10 +189,10 @@ class Peer:
     # --- handshakes: initiator ------------------------------------------------------------------------------
 
     def request_initiation(self, now: float) -> None:
-        """A session is wanted: in this turn, or as soon as the last handshake message is old enough.
+        """Plan an initiation: for this turn, or for when the last handshake message is old enough.
 
-        The initiation itself is made when timers run, after the turn's handshakes have been read: if one of them is
-        the peer's initiation, ours is put off. (Both in one burst make wireguard-go mix up the two sessions.)
+        The initiation itself is made when timers run, after the turn's handshakes have been read. If one of those is
+        the peer's initiation, ours is put off, because both in one burst make wireguard-go mix up the two sessions.
         """
         self.timers.handshake_wanted(now)
         if self.timers.is_initiating:
@@ -201,27 +201,27 @@ class Peer:
         self.timers.retransmit_at = now if now >= earliest else earliest + self._local.jitter()
 
     def release_initiation(self, now: float) -> None:
-        """The time stamps' mark is saved, or the wall clock was set: what waits for that is stamped."""
+        """Try again to stamp an initiation that waits for the mark: it is saved, or the wall clock was set."""
         self.timers.initiation_released(now)
 
     def path_gained(self, now: float) -> None:
-        """What was sent before went nowhere: a handshake that waits starts over."""
+        """Begin a handshake that is under way anew: what was sent before this path has not arrived."""
         if self.timers.is_initiating:
             self.timers.series_ended()
             self.timers.retransmit_at = max(now, self.handshake_sent_at + _NEXT_INITIATION)
 
     def path_restored(self, now: float) -> None:
-        """Initiations may have waited below, and go out before ours: the responder answers the first, which we have
-        forgotten, and refuses what comes right behind it."""
+        """As `path_gained`, but leave a gap. Older initiations may have waited below and go out first: the responder
+        answers the first of them, which we have forgotten, and drops one that comes right behind it."""
         self.path_gained(now)
         if self.timers.is_initiating:
             self.timers.retransmit_at = max(self.timers.retransmit_at, now + _NEXT_INITIATION)
 
     def session_lost(self, now: float) -> None:
-        """It sends by a session that we do not have: we have restarted under our key, and it does not know.
+        """The peer sends by a session that we do not have: it does not know that we have restarted.
 
-        A handshake tells it so. Left alone, it would find out after NEW_HANDSHAKE_TIME. It may be just about to make
-        one itself, so ours waits a little.
+        A handshake tells it. Without one it would find out after NEW_HANDSHAKE_TIME. The peer may be about to initiate
+        by itself, so ours waits for LOST_SESSION_WAIT.
         """
         if not self.keypairs.all() and not self.timers.is_initiating:
             self.timers.handshake_wanted(now)
@@ -244,7 +244,7 @@ class Peer:
         self._completed(source, now, is_initiator=True)
 
     def receive_cookie(self, message: CookieReply, now: float) -> None:
-        """The next retry carries the proof; it is not sent sooner for that."""
+        """Keep the cookie for the next retry, which is not sent any sooner."""
         if not self._cookie_maker().consume_reply(message, now):
             self._local.dropped["forged cookie"] += 1
 
@@ -260,7 +260,7 @@ class Peer:
             initiated, message = handshake.create_initiation(
                 local.identity, self.remote(), sender, local.ephemeral(), stamp
             )
-        except MalformedError:  # a key of low order: no handshake with it can ever succeed
+        except MalformedError:  # a key of low order: no handshake with this peer can succeed
             local.indices.release(sender)
             local.dropped["unusable key"] += 1
             self._give_up(now)
@@ -313,7 +313,7 @@ class Peer:
     # --- handshakes: both -----------------------------------------------------------------------------------
 
     def remote(self) -> Remote:
-        """Raises MalformedError for a key of low order."""
+        """The peer's side of handshakes, made once. Raises MalformedError for a key of low order."""
         if self._remote is None:
             self._remote = Remote(self.key, x25519(self._local.identity.private, self.key), self.psk)
         return self._remote
@@ -341,7 +341,7 @@ class Peer:
         return session
 
     def _confirm(self, now: float) -> None:
-        """Key confirmation: with the first packet of `next` the responder may send, too."""
+        """The first packet of `next` confirms its keys: as responder we may send by it from now on."""
         self._release(self.keypairs.confirmed(now))
         self._completed(None, now, is_initiator=False)
 
@@ -361,7 +361,7 @@ class Peer:
     # --- time -----------------------------------------------------------------------------------------------
 
     def run_timers(self, now: float) -> None:
-        """Serve every timer that has come; afterwards `deadline()` lies ahead."""
+        """Serve every timer that is due. One that is served may make another one due now."""
         timers = self.timers
         for name in TIMERS:
             if getattr(timers, name) <= now:
@@ -369,7 +369,7 @@ class Peer:
                 _ON_TIMER[name](self, now)
 
     def expire_sending(self, now: float) -> None:
-        """What we would send may never be opened (suspend, cloned machine, new key of ours): handshake first."""
+        """Send no more by the present sessions (suspend, cloned machine, new key of ours): a handshake comes first."""
         for session in self.keypairs.all():
             session.stop_sending()
         self.handshake_sent_at = -math.inf
@@ -378,13 +378,13 @@ class Peer:
             self.timers.retransmit_at = now
 
     def identity_changed(self, now: float) -> None:
-        """Our static key is another: what was computed with the old one is void."""
+        """Our static key has changed: forget what was computed with the old one."""
         self._remote = None
         self._abandon_initiation()
         self.expire_sending(now)
 
     def forget(self) -> None:
-        """Release every index, so that late packets find nothing. Staged packets stay with the object."""
+        """Release every index, so that late packets find no session. Staged packets stay with this object."""
         self._abandon_initiation()
         self._release(self.keypairs.clear())
 

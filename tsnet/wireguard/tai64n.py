@@ -1,12 +1,11 @@
-"""TAI64N time stamps that never go back, not even over a restart with a clock that did.
+"""TAI64N time stamps that never go back, even if the clock does during a restart.
 
     12 bytes, big-endian:  u64 seconds = 2^62 + 10 + unix seconds  |  u32 nanoseconds, the low 24 bits zero
 
-A responder drops an initiation whose stamp is not above the last one it accepted. Hence
+A responder drops an initiation whose stamp is not above the last one that it accepted. Hence
 - each stamp is at least one tick (16.777216 ms, the step of the whitened nanoseconds) after the previous one;
-- all stamps lie below a *mark* that has been saved before. A stamp that would reach it is not given out, and asks for a
-  mark ten minutes ahead, which is the only time anything is saved; a process starts at its mark or at the wall clock,
-  whichever is later.
+- all stamps lie below a *mark* that has been saved before. A stamp that would reach the mark is not given out; instead
+  a mark ten minutes ahead of it is to be saved. A process starts at its mark or at the wall clock, whichever is later.
 
 Source: wireguard-go tai64n/tai64n.go; https://cr.yp.to/libtai/tai64.html.
 Not here: the wall clock, and the disk.
@@ -19,10 +18,10 @@ from struct import Struct
 
 STAMP_SIZE = 12
 TICK = 1 << 24
-"""Nanoseconds; finer ones would tell the world our clock's phase."""
+"""Nanoseconds. A finer step would reveal the phase of our clock."""
 
 MARK_AHEAD = 600
-"""Seconds."""
+"""Seconds from a stamp that reached the mark to the next mark."""
 
 _BASE = (1 << 62) + 10
 _SECOND = 1_000_000_000
@@ -37,7 +36,7 @@ def encode(unix_nanoseconds: int) -> bytes:
 class Timestamps:
     """The source of our stamps.
 
-    mark: Unix seconds, the last one that was saved, or None in a new installation.
+    mark: the last one that was saved, in Unix seconds, or None in a new installation.
     """
 
     __slots__ = ("_latest", "_saved", "wanted")
@@ -46,7 +45,7 @@ class Timestamps:
         self._saved = 0 if mark is None else math.ceil(mark)
         self._latest = self._saved * _SECOND - TICK
         self.wanted = self._saved
-        """The mark to be saved, Unix seconds: above the saved one after `next` has returned None."""
+        """The mark to be saved, in Unix seconds; above the saved one once `next` has returned None."""
 
     def next(self, unix_time: float) -> bytes | None:
         """A stamp for this moment, later than every one before. None if it would not lie below the saved mark."""
@@ -59,12 +58,12 @@ class Timestamps:
         return None
 
     def mark_saved(self, mark: float) -> None:
-        """Stamps below this mark may be given out. One below an earlier mark takes nothing back."""
+        """Allow stamps below this mark. A mark below an earlier one changes nothing."""
         self._saved = max(self._saved, math.floor(mark))
 
 
 def _floor(unix_nanoseconds: int) -> int:
-    """Clear the bits that do not travel; the ticks start anew with each second."""
+    """The last tick at or before this time. Ticks start anew with each second."""
     seconds, nanoseconds = divmod(max(unix_nanoseconds, 0), _SECOND)
     return seconds * _SECOND + (nanoseconds & -TICK)
 

@@ -1,19 +1,19 @@
 """The timers of one peer: a table of instants, and the events that move them.
 
-| slot             | armed by                      | after                            | when it comes             |
+| slot             | armed by                      | after                            | when it is due            |
 |------------------|-------------------------------|----------------------------------|---------------------------|
 | retransmit_at    | initiation sent               | EARLY_RETRIES, else 5 s + jitter | initiate again            |
 |                  | initiation held for the mark  | REKEY_TIMEOUT; `mark_saved`      | initiate                  |
 | give_up_at       | a handshake is wanted         | REKEY_ATTEMPT_TIME               | stop, drop what is staged |
 | keepalive_at     | data received                 | KEEPALIVE_TIMEOUT                | answer with a keepalive   |
-| new_handshake_at | data sent                     | NEW_HANDSHAKE_TIME + jitter      | nobody there: initiate    |
+| new_handshake_at | data sent                     | NEW_HANDSHAKE_TIME + jitter      | no answer came: initiate  |
 | persistent_at    | anything authentic, both ways | the interval; at once if new     | keepalive, unasked        |
 | wipe_at          | session derived               | WIPE_TIME                        | forget all keys           |
 
-A slot is inf when it is not armed. `deadline()` is the least of them; nothing here acts.
+A slot is inf when it is not armed. `deadline()` is the earliest of them.
 
 Source: WireGuard §6.2-6.5; wireguard-go device/timers.go.
-Not here: what happens when one comes (`peer`).
+Not here: what happens when a timer is due (`peer`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tsnet.wireguard.constants import (
 )
 
 TIMERS = ("wipe_at", "give_up_at", "retransmit_at", "new_handshake_at", "keepalive_at", "persistent_at")
-"""In the order in which those that come at once are served."""
+"""The order in which timers are served that are due at once."""
 
 
 class Timers:
@@ -43,7 +43,7 @@ class Timers:
         self.interval = math.inf if interval is None else interval
         self.persistent_at = math.inf if interval is None else -math.inf  # the first one makes the session
         self._keepalive_again = False
-        self._is_held = False  # `retransmit_at` is about an initiation that waits for the time stamps' mark
+        self._is_held = False  # whether `retransmit_at` is for an initiation that waits for the time stamps' mark
         self._series_from = -math.inf  # when the first initiation of the present series went out
 
     def deadline(self) -> float:
@@ -57,7 +57,7 @@ class Timers:
         )
 
     def why(self) -> str:
-        """The name of the slot that `deadline` is about; "" if none is armed."""
+        """The name of the slot that is due first; "" if none is armed."""
         name = min(TIMERS, key=lambda slot: getattr(self, slot))
         return name if getattr(self, name) < math.inf else ""
 
@@ -65,15 +65,15 @@ class Timers:
 
     @property
     def is_initiating(self) -> bool:
-        """An initiation is out, or waits for its time."""
+        """Whether an initiation is out, or waits for its time."""
         return self.retransmit_at < math.inf
 
     def handshake_wanted(self, now: float) -> None:
-        """There is traffic for the peer, or a reason for a new session: patience starts anew."""
+        """There is traffic for the peer, or a reason for a new session: REKEY_ATTEMPT_TIME starts anew."""
         self.give_up_at = now + REKEY_ATTEMPT_TIME
 
     def initiation_sent(self, now: float, jitter: float, *, early: bool) -> None:
-        """early: the peer never answered, so that the first retries come soon."""
+        """Plan the next retry. early: the peer has never answered, so the first retries come soon."""
         self._is_held = False
         if not self.is_in_series:
             self._series_from = now
@@ -84,17 +84,17 @@ class Timers:
         self.retransmit_at = now + REKEY_TIMEOUT + jitter
 
     def initiation_held(self, now: float) -> None:
-        """It may not be stamped before a mark is saved; after REKEY_TIMEOUT the mark is asked for again."""
+        """Hold an initiation until a mark is saved; after REKEY_TIMEOUT the mark is asked for again."""
         self._is_held = True
         self.retransmit_at = now + REKEY_TIMEOUT
 
     def initiation_released(self, now: float) -> None:
-        """What was held for the mark is due."""
+        """Make an initiation that was held for the mark due now."""
         if self._is_held:
             self.retransmit_at = min(self.retransmit_at, now)
 
     def initiation_put_off(self, until: float) -> None:
-        """The peer's handshake is as good as ours, so that ours has time."""
+        """Put our initiation off: the peer's handshake, which we have answered, will do as well."""
         self._is_held = False
         self.retransmit_at = max(self.retransmit_at, until)
 
@@ -103,13 +103,13 @@ class Timers:
         return self._series_from > -math.inf
 
     def series_ended(self) -> None:
-        """A handshake completed, was given up, or is to start over: the next initiation is a first one."""
+        """A handshake completed, was given up, or is to start over: the next initiation begins a series."""
         self.retransmit_at = math.inf
         self._is_held = False
         self._series_from = -math.inf
 
     def handshake_completed(self) -> None:
-        """As initiator by the response, as responder by the first packet."""
+        """A handshake is complete: for the initiator with the response, for the responder with the first packet."""
         self.series_ended()
         self.give_up_at = math.inf
 
@@ -119,28 +119,28 @@ class Timers:
     # --- traffic --------------------------------------------------------------------------------------------
 
     def data_sent(self, now: float, jitter: float) -> None:
-        """Something that the peer owes an answer to; call after `authenticated_sent`."""
+        """We sent data, which the peer must answer. Call this after `authenticated_sent`."""
         if self.new_handshake_at == math.inf:
             self.new_handshake_at = now + NEW_HANDSHAKE_TIME + jitter
 
     def data_received(self, now: float) -> None:
-        """Something that we owe an answer to. While the timer runs a flag is set, so that a stream costs nothing."""
+        """The peer sent data, which we must answer. While the timer runs, only a flag is set: a stream costs little."""
         if self.keepalive_at == math.inf:
             self.keepalive_at = now + KEEPALIVE_TIMEOUT
         else:
             self._keepalive_again = True
 
     def keepalive_came(self, now: float) -> None:
-        """`keepalive_at` was due. More data came meanwhile: once more."""
+        """`keepalive_at` was due. It is armed again if more data came meanwhile."""
         self.keepalive_at = now + KEEPALIVE_TIMEOUT if self._keepalive_again else math.inf
         self._keepalive_again = False
 
     def authenticated_sent(self, now: float) -> None:
-        """Any message that the peer can authenticate: data, keepalive, handshake."""
+        """We sent a message that the peer can authenticate: data, keepalive or handshake."""
         self.keepalive_at = math.inf
         self.persistent_at = now + self.interval
 
     def authenticated_received(self, now: float) -> None:
-        """Any message that we have authenticated."""
+        """We have authenticated a message of the peer."""
         self.new_handshake_at = math.inf
         self.persistent_at = now + self.interval
