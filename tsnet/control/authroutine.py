@@ -1,21 +1,22 @@
-"""Registrations, one attempt after the other until control accepts one; then, some day, the logout.
+"""Registrations, one attempt after the other until control accepts one; and in the end the logout.
 
 | answer to a registration     | what follows                                                                        |
 |------------------------------|-------------------------------------------------------------------------------------|
-| what `login` makes of it     | Accepted, Again, Waiting; `Refused` for Denied. A URL to wait at is told, once      |
-| HTTP 401, 403, other 4xx     | `Refused`, if this server has never served us; else Problem, again after a backoff  |
+| one that `login` understands | Accepted, Again, Waiting; `Refused` for Denied. A URL to wait at is told, once      |
+| HTTP 4xx but 408 and 429     | `Refused`, if this server has never served us; else Problem, again after a backoff  |
 | HTTP 429, 503                | Problem, again when it says (`backoff`)                                             |
 | anything else, and no answer | Problem, again after a backoff                                                      |
 
-The first URL is waited at at once; a server that hands out another each time is asked less and less.
+The next request, with the first URL, leaves at once. A server that hands out another URL each time is asked less and
+less often.
 
-`leave` gives the node up. What control may know of it by then is logged out, key by key, each until control has
-answered: the node's own key, and that of a registration which has left and was not answered. Such an answer is waited
-for first, as long as the caller allows, since a logout could overtake it. A registration that waits for a person is not
-waited for.
+`leave` gives the node up. It logs out every key that control may know by then: the node's own key, and that of a
+registration which was sent and not answered. Each logout is repeated until control has answered. A logout could
+overtake a registration that is under way, so `leave` waits for its answer first, as long as the caller allows, unless
+that registration waits for a person.
 
-`recheck` asks whether control takes the node's own key again, beside an attempt with another one: the way to learn of
-an extended key from a server that does not serve the map of an expired one.
+`recheck` asks whether control accepts the node's own key again, while an attempt with another key goes on. That is how
+we learn of an extended key from a server that does not serve the map of an expired one.
 
 Source: Go control/controlclient/auto.go authRoutine, direct.go doLogin, TryLogout.
 Not here: keys (`login`), connections and the map (`client`).
@@ -45,19 +46,19 @@ from tsnet.netmap.model import UserProfile
 
 REGISTER_TIMEOUT = 60.0
 FOLLOWUP_TIMEOUT = 300.0
-"""A person takes their time, but a link that died silently must not wait for ever."""
+"""Seconds. A person may take their time, but a link that died silently must not be waited for without end."""
 
 
 @attrs.frozen
 class Refused:
-    """Trying again cannot help."""
+    """Control refuses the registration, and trying again cannot help."""
 
     error: Error
 
 
 @attrs.frozen
 class Welcome:
-    """Control takes the node's own key."""
+    """Control accepts the node's own key."""
 
     user: UserProfile
 
@@ -69,7 +70,7 @@ class Unknown:
 
 @attrs.define
 class _Sent:
-    """A registration that has left. stream: None once no answer to it can come any more."""
+    """A registration that was sent. stream: None once no answer to it can come."""
 
     key: NodePrivateKey
     waits_for_a_person: bool
@@ -77,10 +78,10 @@ class _Sent:
 
 
 class AuthRoutine:
-    """halted: no attempt is made until `renew` or `restart`. What is told goes to `told`.
+    """halted: no attempt is made until `renew` or `restart`. told: the list that facts are added to.
 
-    key_is_saved: whether the node's key rests where a new process will find it. Until then nothing is registered: a
-    crash would leave a node behind that nobody is.
+    key_is_saved: whether the node's key is saved for the next process. Until then nothing is registered, because after
+    a crash nobody would have the key of the registered node.
     """
 
     def __init__(
@@ -111,26 +112,26 @@ class AuthRoutine:
 
     @property
     def by(self) -> float:
-        """When an answer that is under way must have come."""
+        """When the answer to a registration or logout must have come."""
         return self._by
 
     @property
     def is_asking(self) -> bool:
-        """An answer is under way that settles the attempt by itself: nobody else has to act."""
+        """Whether a registration is under way that is answered without a person."""
         return self._stream is not None and self._sent is not None and not self._sent.waits_for_a_person
 
     @property
     def awaits_a_person(self) -> bool:
-        """An answer is under way that comes once somebody has visited the login URL."""
+        """Whether a registration is under way that is answered once somebody has visited the login URL."""
         return self._stream is not None and self._sent is not None and self._sent.waits_for_a_person
 
     @property
     def has_left(self) -> bool:
-        """Control has confirmed all that `leave` asked of it."""
+        """Whether control has answered every logout that `leave` asked for."""
         return self.leaving and not self._logouts and self._logout is None and not self._awaits
 
     def timers(self) -> Iterable[tuple[float, str]]:
-        """Of what a usable connection lets us do."""
+        """When there is something to ask over a usable connection, and what."""
         if self.leaving:
             if self._awaits:
                 yield self._await_until, "leave_by"
@@ -174,23 +175,23 @@ class AuthRoutine:
     # --- what the owner decides ---------------------------------------------------------------------------------
 
     def renew(self, now: float, auth_key: str) -> None:
-        """Log in anew, with a new node key in place of one that control knows."""
+        """Log in anew: with a new node key, if control knows the present one."""
         self.login.renew(auth_key)
         self._begin(now)
 
     def restart(self, now: float) -> None:
-        """Begin from scratch, as a new process would."""
+        """Register from the beginning, as a new process would."""
         self.login.restart()
         self._begin(now)
 
     def start_over(self, now: float) -> None:
-        """Register as another node, after this while."""
+        """Register as another node, from `now` on."""
         self.abandon()
         self.login.start_over()
         self._at = now
 
     def resume(self) -> None:
-        """Control takes the key that had expired: the attempt to replace it is over."""
+        """End the attempt to replace the expired key: control accepts that key again."""
         self.abandon()
         self.login.resume()
 
@@ -203,14 +204,14 @@ class AuthRoutine:
         self._recheck_wanted = self.login.known
 
     def abandon(self) -> None:
-        """No answer of those under way is wanted any more."""
+        """Cancel the registration and the recheck that are under way."""
         for stream in (self._stream, self._recheck):
             if stream is not None and self._uplink is not None:
                 self._uplink.cancel(stream)
         self._lose_answers()
 
     def lost(self) -> None:
-        """The connection is gone, with whatever was under way."""
+        """The connection is gone, and the requests on it with it."""
         self._uplink = None
         awaited = self.leaving and self._awaits
         self._lose_answers()
@@ -221,9 +222,9 @@ class AuthRoutine:
             self._plan()
 
     def leave(self, now: float, by: float, *, connected: bool) -> None:
-        """Give the node up; `has_left` follows, at once where control knows nothing of it.
+        """Give the node up. `has_left` becomes true, at once if control knows nothing of the node.
 
-        by: until then an answer that is under way is waited for. connected: control can be asked right now.
+        by: how long to wait for the answer to a registration. connected: whether control can be asked now.
         """
         self.leaving, self.halted = True, False
         self._await_until, self._logout_at = by, now
@@ -235,7 +236,7 @@ class AuthRoutine:
             self._plan()
 
     def has_logged_out(self) -> None:
-        """Whoever logs in after this is another node."""
+        """End the logout. A later login is another node's."""
         self.leaving, self.halted = False, True
         self.abandon()
         self._sent = None
@@ -247,7 +248,7 @@ class AuthRoutine:
         self._at = max(now, self._held_until)
 
     def _lose_answers(self) -> None:
-        """What was sent may have been heard all the same."""
+        """No answer will come. `_sent` is kept: control may have got the registration all the same."""
         if self._sent is not None:
             self._sent.stream = None
         self._recheck, self._by = None, math.inf
@@ -255,7 +256,7 @@ class AuthRoutine:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(self, exchange: Exchange, *, met: bool, now: float) -> Outcome | Refused | None:
-        """The answer to a registration; None if there is nothing to do but wait. met: this server has served us."""
+        """Take the answer to a registration; None if there is nothing to do but wait. met: the server has served us."""
         sent, self._sent, self._by = self._sent, None, math.inf
         is_first = sent is None or not sent.waits_for_a_person
         outcome = self._outcome(exchange, met, is_first, now)
@@ -267,7 +268,7 @@ class AuthRoutine:
         return outcome
 
     def recheck_answer(self, exchange: Exchange) -> Welcome | Unknown | None:
-        """None: still expired, or nothing that one could build on."""
+        """Take the answer to a recheck; None if the key is still expired, or the answer says nothing."""
         self._recheck = None
         if exchange.status in (404, 410):
             return Unknown()
@@ -282,7 +283,7 @@ class AuthRoutine:
         return Welcome(response.user)
 
     def logout_answer(self, exchange: Exchange, now: float) -> None:
-        """A node that control does not know is as good as logged out."""
+        """Take the answer to a logout. A refusal counts as done: control does not know the node."""
         logout, self._logout = self._logout, None
         assert logout is not None
         if self._stream is None:
@@ -329,11 +330,11 @@ class AuthRoutine:
 
     @property
     def _awaits(self) -> bool:
-        """A registration is under way whose answer says what has to be logged out."""
+        """Whether `leave` waits for the answer to a registration, which says what has to be logged out."""
         return self._stream is not None and self._await_until > -math.inf
 
     def _plan(self) -> None:
-        """What control may know of us. The key that is less certain comes first: it may be on its way still."""
+        """Plan the logout of every key that control may know. The unanswered registration's key comes first."""
         keys = [self._sent.key] if self._sent is not None else []
         if self.login.known and self.login.private not in keys:
             keys.append(self.login.private)
@@ -352,7 +353,8 @@ class AuthRoutine:
 
 
 def _refusal(exchange: Exchange) -> str:
-    """Headscale 0.23 refuses by a whole RegisterResponse, whose Error is mostly empty; others by a line of text."""
+    """The text of a refusal. Headscale 0.23 sends a whole RegisterResponse, mostly with an empty Error; others send a
+    line of text."""
     if exchange.text.startswith("{"):
         with contextlib.suppress(MalformedError):
             return RegisterResponse.decode(bytes(exchange.body)).error

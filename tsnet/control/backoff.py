@@ -8,8 +8,8 @@
 | a status 429 that does not                  | 5 to 10 s, or the first line if that is more                       |
 | a refusal that only somebody else can lift  | 30 to 60 s, doubled each time up to 5 min (`refused`)              |
 
-Failures are in a row until a success has lasted for ten seconds: a server that takes us in and breaks off at once is
-asked less and less, as one that does not take us in.
+Failures count as in a row until a success has lasted for ten seconds. A server that accepts us and breaks off at once
+is therefore asked less and less often, like one that does not accept us.
 
 Source: Go util/backoff/backoff.go, control/controlclient/direct.go parseRateLimitError; RFC 9110 §5.6.7, §10.2.3.
 """
@@ -28,7 +28,7 @@ MAX_RETRY_AFTER = 300.0
 REFUSED_AT_LEAST = 30.0
 
 PEACE = 10.0
-"""How long a success must last before the failures before it are forgotten."""
+"""Seconds that a success must last before the earlier failures are forgotten."""
 
 _LIMITED, _UNAVAILABLE = 429, 503
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -36,7 +36,7 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}:
 
 
 class Answered(Protocol):
-    """An HTTP answer; header names are lower case."""
+    """An HTTP answer. Header names are in lower case."""
 
     @property
     def status(self) -> int: ...
@@ -45,7 +45,7 @@ class Answered(Protocol):
 
 
 class Backoff:
-    """`failures`: how many in a row."""
+    """failures: how many in a row."""
 
     __slots__ = ("_entropy", "_refusals", "_well_since", "failures")
 
@@ -56,7 +56,7 @@ class Backoff:
         self.failures = 0
 
     def failed(self, now: float, answer: Answered | None = None) -> float:
-        """Count a failure; how long to wait now, as the table says."""
+        """Count a failure. Returns the seconds to wait now, as in the table."""
         if now - self._well_since >= PEACE:
             self.failures = self._refusals = 0
         self._well_since = math.inf
@@ -65,18 +65,18 @@ class Backoff:
         return max(wait, self._limited(answer)) if answer is not None and is_limited(answer) else wait
 
     def refused(self, now: float) -> float:
-        """Count a failure that asking again does not mend; how long to wait before we look whether somebody has."""
+        """Count a failure that only somebody else can mend. Returns the seconds to wait before asking again."""
         self.failed(now)
         longest = min(2 * REFUSED_AT_LEAST * 2 ** min(self._refusals, 8), MAX_RETRY_AFTER)
         self._refusals += 1
         return self.between(max(REFUSED_AT_LEAST, longest / 2), longest)
 
     def succeeded(self, now: float) -> None:
-        """All is well from now on, until the next failure. A success that goes on may be told again."""
+        """A success begins now. It lasts until the next failure, and may be reported again meanwhile."""
         self._well_since = min(self._well_since, now)
 
     def between(self, low: float, high: float) -> float:
-        """A random instant of that span, so that clients of one server do not march in step."""
+        """A random number of that span, so that the clients of one server do not all return at once."""
         return low + (high - low) * int.from_bytes(self._entropy(2)) / 65_536
 
     def _limited(self, answer: Answered) -> float:
@@ -89,14 +89,14 @@ class Backoff:
 
 
 def is_limited(answer: Answered) -> bool:
-    """Whether the server has said that it has had enough for now: no news of ours is a reason to ask sooner."""
+    """Whether the server wants to be left alone for now, so that not even news of ours may be sent sooner."""
     return answer.status in (_LIMITED, _UNAVAILABLE)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that Retry-After asks for; 0 where it does not, or makes no sense.
+    """The seconds that Retry-After asks for; 0 if it is missing or makes no sense.
 
-    A date is compared with the server's own Date: our clock may be wrong, which is often why we are here.
+    A date is compared with the server's own Date, because our clock may be wrong.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
@@ -106,7 +106,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def _unix_time(http_date: str) -> float | None:
-    """Of an IMF-fixdate, the one form that servers may send; None for anything else."""
+    """The Unix time of an IMF-fixdate, the only form that servers may send; None for anything else."""
     match = _HTTP_DATE.fullmatch(http_date.strip())
     if match is None or match[2] not in _MONTHS:
         return None

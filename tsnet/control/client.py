@@ -1,4 +1,4 @@
-"""The node's side of control, whole: find the server, log in, publish ourselves, follow the netmap.
+"""The node's side of the control protocol: find the server, log in, publish ourselves, follow the netmap.
 
     /key (TLS verified) ─┐
     link opened ─────────┴─> channel ready ─> register ─┬─> map poll ........ NetMapChanged, again and again
@@ -6,7 +6,7 @@
 
 | what ends                    | what follows                                                                      |
 |------------------------------|-----------------------------------------------------------------------------------|
-| the link, the watchdog       | Disconnected, a new channel after a backoff; after 3 failures the key is asked anew |
+| the link, the watchdog       | Disconnected, a new channel after a backoff; after 3 failures we ask /key again   |
 | the map stream alone         | a new poll on the same channel after a backoff (`maproutine`)                     |
 | the node, deleted: HTTP 404  | an ephemeral one with a key registers anew as a new node; others NodeRemoved      |
 | the node key, expired        | the map of the old key is followed while a login waits: once it is extended,      |
@@ -16,13 +16,13 @@
 | another server key, met      | Problem, once (`serverkey`); the netmap stays; again until the old one answers    |
 | HTTP 429 and 503             | again after Retry-After (`backoff`)                                               |
 
-Only a logout is for good: `retry` begins anew after any fatal Problem.
+`retry` begins anew after any fatal Problem; after a logout only `login` does.
 
-Everything that leaves is an effect on links of the room "control"; `transmit` hands them out.
+`transmit` returns everything that leaves, as effects on links of the room "control".
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
 
 Source: Go control/controlclient/{auto,direct}.go.
-Not here: what the pieces do in themselves (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`).
+Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`).
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ from tsnet.control.uplink import Exchange, Lost, Piece, Uplink
 from tsnet.netmap.model import UserProfile
 
 ACCEPTED_FOR = 3.0
-"""So long a key that has just been accepted is a node, though a map or an update says that it is not: not every part of
-Headscale knows at once whom another has accepted."""
+"""Seconds after control has accepted a key in which "no such node" is not believed: not every part of Headscale knows
+at once whom another part has accepted."""
 
 
 class Client:
-    """One node at one control server. Speaks from the first `transmit` on.
+    """One node at one control server. It connects with the first `transmit`.
 
-    wall_offset: unix time = now + wall_offset. enrolled: the node key has been accepted before, so the auth key is
-    shown only if control asks for it. hostinfo: tailcfg.Hostinfo by JSON names, tags to ask for among it (RequestTags).
+    wall_offset: Unix time = now + wall_offset. enrolled: the node key has been accepted before, so the auth key is
+    shown only if control asks for it. hostinfo: tailcfg.Hostinfo by JSON names; RequestTags are the tags to ask for.
 
-    control_key: the only server key to trust. known_control_key: the one that was told as ControlKey or NewControlKey
-    for this URL, in this process or an earlier one. tls_verified: whether certificates of links are checked.
+    control_key: the only server key to trust. known_control_key: the key that was told last as ControlKey or
+    NewControlKey for this URL, here or in an earlier process. tls_verified: whether certificates of links are checked.
     key_is_saved: False holds back the first registration until `key_saved`.
     """
 
@@ -115,9 +115,9 @@ class Client:
         self._connect_at = -math.inf
         self._registered = self._connected = self._met = self._logged_out = False
         self._unserved_until = -math.inf
-        """ACCEPTED_FOR from the last acceptance, or less: until control has served the key."""
+        """Until then "no such node" is not believed: ACCEPTED_FOR after an acceptance, or less if control serves it."""
         self._lapsed = False
-        """Control says that the key has expired; its map is followed, in the hope that somebody extends it."""
+        """Control says that the key has expired. We still follow its map, in case somebody extends the key."""
 
     def __repr__(self) -> str:
         return f"<control.Client of {self._address.url}>"
@@ -138,27 +138,28 @@ class Client:
         self._advance(now)
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set: what has expired is judged anew."""
+        """The wall clock was set: judge anew what has expired."""
         self._map.session.set_wall_offset(wall_offset, now)
         self._advance(now)
 
     def key_saved(self, now: float) -> None:
-        """The node's key, told as NodeKeyRotated or given to us unsaved, rests safely: it may be used."""
+        """The node's key is saved, after NodeKeyRotated or an unsaved start: use it from now on."""
         self._auth.key_is_saved = True
         self._advance(now)
 
     def login(self, now: float, auth_key: str = "") -> None:
-        """Log in anew (the key has expired, or something fatal has been put right), with a new node key."""
+        """Log in anew: the key has expired, or the cause of a fatal Problem is mended. A key that control knows is
+        replaced by a new one."""
         self._login.expired = self._login.expired or self._map.session.expired
         self._logged_out = False
         self._auth.renew(now, auth_key)
         self._advance(now)
 
     def retry(self, now: float) -> None:
-        """Somebody wants this node up: after a fatal Problem begin from scratch, as a new process would.
+        """Somebody wants this node up: after a fatal Problem begin from the beginning, as a new process would.
 
-        It also looks at once whether an expired key is extended. What control asked to wait for is waited for all the
-        same. While something is under way, and after a logout, it does nothing.
+        It also looks at once whether an expired key has been extended. A wait that control asked for goes on all the
+        same. While an attempt is under way, and during and after a logout, it does nothing.
         """
         if self._logged_out or self._auth.leaving:
             return
@@ -171,16 +172,16 @@ class Client:
         self._advance(now)
 
     def logout(self, now: float, by: float = math.inf) -> None:
-        """Give the node up; LoggedOut follows when control has confirmed it, at once if control never knew the node.
+        """Give the node up; LoggedOut follows when control has answered, at once if control never knew the node.
 
-        A registration under way is waited for until `by`; then its key is logged out unheard.
+        We wait for a registration under way until `by`; then its key is logged out without its answer.
         """
         self._auth.leave(now, by, connected=self._uplink is not None and self._uplink.usable)
         self._check_left()
         self._advance(now)
 
     def answer_ping(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
-        """The result of a PingRequested, with the fields of tailcfg.PingResponse."""
+        """Send the result of a PingRequested, with the fields of tailcfg.PingResponse."""
         self._pings.answer(ping, response, now)
         self._advance(now)
 
@@ -218,7 +219,7 @@ class Client:
         return min(at for at, _reason in self._timers())
 
     def why(self) -> str:
-        """What the deadline is for."""
+        """What the deadline is for, in a word."""
         return min(self._timers())[1]
 
     def take_facts(self) -> list[Fact]:
@@ -230,7 +231,7 @@ class Client:
         return taken
 
     def _timers(self) -> Iterable[tuple[float, str]]:
-        """Every instant at which time alone makes a difference, given what is under way."""
+        """When something is due without any event, and what it is."""
         yield math.inf, "nothing"
         yield self._pings.deadline(), "ping"
         yield from self._map.timers()
@@ -252,7 +253,7 @@ class Client:
     # --- what is due --------------------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
-        """What has taken too long."""
+        """Give up what has taken too long."""
         self._pings.tick(now)
         self._map.session.tick(now)
         if self._uplink is None:
@@ -266,7 +267,7 @@ class Client:
             self._lose("no answer to an update", now)
 
     def _advance(self, now: float) -> None:
-        """Do everything that can be done now, and collect what the parts have for the outside."""
+        """Do everything that can be done now, and collect the effects and facts of the parts."""
         if self._uplink is not None and self._uplink.lost is not None:
             self._lost(self._uplink.lost, now)
         if self._uplink is None and self._is_wanted and now >= self._connect_at:
@@ -309,12 +310,12 @@ class Client:
 
     @property
     def _is_wanted(self) -> bool:
-        """A connection is."""
+        """Whether a connection is wanted."""
         return not self._auth.halted or self._follows
 
     @property
     def _follows(self) -> bool:
-        """There is a key whose map control serves, or may serve again."""
+        """Whether there is a key whose map control serves, or may serve again."""
         return self._registered or self._lapsed
 
     @property
@@ -346,19 +347,19 @@ class Client:
         )
 
     def _taken_in(self) -> None:
-        """The server has accepted us, or serves us."""
+        """The server has accepted us, or serves us: tell its key if it is new."""
         fact = self._server_key.taken_in()
         if fact is not None:
             self._facts.append(fact)
 
     def _lose(self, reason: str, now: float, *, is_news: bool = True) -> None:
-        """We give the connection up."""
+        """Give the connection up."""
         self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now, is_news=is_news)
 
     def _lost(self, lost: Lost, now: float, *, is_news: bool = True) -> None:
         """Clear away what is left of the connection; connect again after a backoff, or stop.
 
-        is_news: False where nothing is wrong: control is silent for as long as nobody visits a login URL.
+        is_news: False if nothing is wrong, since control is silent for as long as nobody visits a login URL.
         """
         self._drop_uplink()
         if self._publisher.stream is not None:
@@ -414,14 +415,14 @@ class Client:
         self._go_on(outcome.user, now)
 
     def _go_on(self, user: UserProfile, now: float) -> None:
-        """Control takes our key."""
+        """Control accepts our key: poll and publish."""
         self._facts.append(facts.LoggedIn(user))
         self._registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
         self._map.go(now)
         self._publisher.change(now)
 
     def _refused(self, outcome: Refused) -> None:
-        """The attempt is over. A key that is followed is followed on; whoever leaves does not mind."""
+        """The attempt is over. We still follow the map of a key that we followed. While leaving it does not matter."""
         if self._auth.leaving:
             return
         if self._follows or (self._login.expired and self._login.known):
@@ -440,9 +441,9 @@ class Client:
     # --- an expired key -----------------------------------------------------------------------------------------
 
     def _look_for_an_extension(self, now: float) -> None:
-        """The key had expired, and the map says that it has not: no login is needed.
+        """If the expired key is good again by the map, no login is needed.
 
-        One that is being answered is let be: its answer may bring a new key, which the old one could not outlive.
+        A registration that is under way is not cancelled: control may have put its new key in the old one's place.
         """
         if self._login.expired and self._map.is_heard and not self._map.session.expired and not self._auth.is_asking:
             self._resume(None, now)
@@ -476,7 +477,7 @@ class Client:
             self._look_for_an_extension(now)
 
     def _reached(self) -> None:
-        """The first message with state: the server is what we think it is, and all is well."""
+        """A stream's first message with state has come: the server serves us."""
         self._met, self._unserved_until = True, -math.inf
         self._taken_in()
         if not self._connected:
@@ -491,9 +492,9 @@ class Client:
             self._auth.recheck()
 
     def _node_removed(self, text: str, now: float) -> None:
-        """Control does not know our key: the node was deleted, unless a login is just replacing that key.
+        """Control does not know our key: the node was deleted, unless a login is just replacing the key.
 
-        When we are leaving it is as it should be, and the answer to the logout says so.
+        While we leave this is to be expected, and the answer to the logout decides.
         """
         if not self._registered or self._login.wanted or self._auth.leaving or now < self._unserved_until:
             return
@@ -502,7 +503,7 @@ class Client:
         self._end_update(now)
         if self._login.ephemeral and self._login.auth_key:
             self._map.session.forget()
-            self._auth.start_over(now + self._map.delay(now))  # a control that forgets each new one is not besieged
+            self._auth.start_over(now + self._map.delay(now))  # a backoff, in case control forgets each new node
             return
         self._login.known = False
         self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
@@ -510,7 +511,7 @@ class Client:
     # --- publishing ---------------------------------------------------------------------------------------------
 
     def _end_update(self, now: float) -> None:
-        """It was about a key that is no more: its answer must not be taken for one about the next."""
+        """Cancel the update under way: it is about a key that is gone, and its answer says nothing about the next."""
         if self._publisher.stream is not None and self._uplink is not None:
             self._uplink.cancel(self._publisher.stream)
             self._publisher.failed(now)

@@ -7,11 +7,11 @@
 | LoggedIn         | control has accepted the node key                       |                                      |
 | LoggedOut        | control has confirmed the logout                        | forget the node key                  |
 | Connected        | a map stream runs                                       |                                      |
-| Disconnected     | it does not; the client tries again by itself           | go on with the last netmap           |
+| Disconnected     | it has ended; the client tries again by itself          | go on with the last netmap           |
 | NetMapChanged    | control sent something new                              | apply it                             |
 | Published        | control has stored what this node last said of itself   | peers can learn our home from now on |
-| ControlKey       | the server's key has proved itself, none was known      | keep it, with control's URL          |
-| NewControlKey    | another one has: over https that verifies, or pinned    | the same, and tell the user          |
+| ControlKey       | the server has accepted us; no key of it was known      | keep it, with control's URL          |
+| NewControlKey    | the same with another key, by verified https or pinned  | the same, and tell the user          |
 | KeyExpired       | the node key has expired; told before the netmap        | stop the data plane; log in again    |
 | KeyExtended      | control gave the expired key more time                  | start it again                       |
 | DuplicateNode    | another process uses this node's key                    | tell the user                        |
@@ -50,7 +50,7 @@ class LoggedOut:
 
 @attrs.frozen
 class NodeKeyRotated:
-    """`old` is the key it replaces, if control should connect the two; a node that was deleted starts without."""
+    """old: the key that it replaces; None if control is not to connect the two, as after a deletion."""
 
     private: NodePrivateKey
     old: NodePrivateKey | None
@@ -58,14 +58,14 @@ class NodeKeyRotated:
 
 @attrs.frozen
 class ControlKey:
-    """`key` is told when control has taken us in with it, by an accepted registration or by a first map."""
+    """key: the server's Noise key. It is told once the server has accepted a registration or sent a first map."""
 
     key: MachineKey
 
 
 @attrs.frozen
 class NewControlKey:
-    """Likewise; `before` is the key that was known until then."""
+    """As ControlKey. before: the key that was known until then."""
 
     key: MachineKey
     before: MachineKey
@@ -83,14 +83,14 @@ class Disconnected:
 
 @attrs.frozen
 class NetMapChanged:
-    """`netmap` is whole; peers whose key has expired are marked and cannot be reached."""
+    """netmap: the whole of it. Peers whose key has expired are marked and cannot be reached."""
 
     netmap: NetMap
 
 
 @attrs.frozen
 class Published:
-    """home_region: the one that control now knows, 0 if none."""
+    """home_region: the one that control knows now; 0 if none."""
 
     home_region: int
 
@@ -112,7 +112,7 @@ class DuplicateNode:
 
 @attrs.frozen
 class ControlHealth:
-    """Each a sentence; empty when all is well. What control itself says about the node is in the netmap."""
+    """messages: sentences; none when all is well. What control itself says about the node is in the netmap."""
 
     messages: tuple[str, ...]
 

@@ -6,10 +6,10 @@
      │ ──> AuthURL or expired, auth key held back > Again   with the auth key: a known node shows it only if it has to
      └──── Error, or an expired new key > Denied
 
-A new key is committed only when control has accepted it; until then the old one stays the node's. A request with a
-new key leaves before that key is saved anywhere. A crash between control's acceptance and the save costs one login more
-(and an auth key that is good for one use), no ghost: the machine key, which is saved, tells control that the next one
-to come is the same node.
+A new key becomes the node's key only when control has accepted it; until then the old one is. A request with a new key
+leaves before that key is saved anywhere. A crash between control's acceptance and the save costs another login (and an
+auth key that is good for one use), but leaves no second node behind: by the machine key, which is saved, control knows
+that the next login is the same node's.
 
 Source: Go control/controlclient/direct.go doLogin; tsnet/tsnet.go (an enrolled node does not use its auth key).
 Not here: timing, HTTP statuses, connections (`client`).
@@ -30,7 +30,7 @@ from tsnet.netmap.model import UserProfile
 
 @attrs.frozen
 class Accepted:
-    """rotated: the node's key is another one than before."""
+    """rotated: whether the node has a new key. old: the key that the request named as the old one."""
 
     user: UserProfile
     rotated: bool
@@ -39,7 +39,7 @@ class Accepted:
 
 @attrs.frozen
 class Waiting:
-    """repeated: this URL is the one we already waited for."""
+    """repeated: whether we have waited at this URL already."""
 
     url: str
     repeated: bool
@@ -60,9 +60,9 @@ Outcome = Accepted | Waiting | Again | Denied
 
 
 class Login:
-    """wanted: an attempt is due. private: the node's key. known: control has accepted that key, as far as we know.
+    """wanted: whether an attempt goes on. private: the node's key. known: whether control has accepted that key.
 
-    attempt: the key that the attempt asks for. expired: control has said that the node's key has expired.
+    attempt: the key that the attempt asks for. expired: whether control has said that the node's key has expired.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Login:
         self._shows_auth_key = bool(auth_key) and not enrolled
 
     def renew(self, auth_key: str = "") -> None:
-        """Log in anew; a key that control knows is replaced, and stays in use until the new one is accepted."""
+        """Log in anew. A key that control knows is to be replaced; it stays in use until the new one is accepted."""
         self.auth_key = auth_key or self.auth_key
         self._shows_auth_key = bool(self.auth_key)
         if self.known:
@@ -94,22 +94,22 @@ class Login:
             self._begin(self.attempt, None)
 
     def restart(self) -> None:
-        """From the beginning, as a new process with this key would: an enrolled node holds its auth key back."""
+        """Begin as a new process with this key would: a node that control knows holds its auth key back."""
         self._shows_auth_key = bool(self.auth_key) and not self.known
         self._begin(self.private, None)
 
     def give_up(self) -> None:
-        """No attempt is wanted any more; the node's key stays what it was."""
+        """End the attempt. The node's key stays what it was."""
         self.wanted, self.followup = False, ""
         self.attempt, self._old = self.private, None
 
     def resume(self) -> None:
-        """Control takes the key that had expired: no other one is needed."""
+        """End the attempt: control accepts the expired key again."""
         self.give_up()
         self.expired = False
 
     def start_over(self) -> None:
-        """Control has forgotten the node: another one, with nothing in common with it but the machine."""
+        """Begin as another node, with a new key that names no old one: control has forgotten this one."""
         self.known = self.expired = False
         self._shows_auth_key = bool(self.auth_key)
         self._begin(NodePrivateKey(self._entropy(32)), None)
@@ -126,7 +126,7 @@ class Login:
         )
 
     def recheck_request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
-        """Whether control takes the node's own key again; asks for nothing else, and shows nothing."""
+        """Ask whether control accepts the node's own key again. It shows no auth key."""
         return RegisterRequest(node_key=node_public(self.private), lock_key=self._lock_key, hostinfo=hostinfo)
 
     def logout_request(self, key: NodePrivateKey, hostinfo: Mapping[str, Any]) -> RegisterRequest:

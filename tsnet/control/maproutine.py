@@ -1,4 +1,4 @@
-"""The life of the map polls: one after the other for as long as the node's key is followed.
+"""The map polls, one after the other for as long as we follow the map of the node's key.
 
     begin ─► messages ─► the session's netmap           ended by control, refused, or broken: again after a backoff
       ▲                                                 told to sleep: again after that
@@ -6,10 +6,10 @@
 
 | a poll that ends with           | is followed by                                                          |
 |---------------------------------|-------------------------------------------------------------------------|
-| the third end within a minute   | DuplicateNode: somebody else polls with our key; we slow down           |
+| the third end within a minute   | DuplicateNode: another process polls with our key; we slow down         |
 | a message that is malformed     | Problem, counted as "map-refused"; a new stream begins with a whole map |
 | HTTP 404                        | `Ended.REMOVED`, if the key has not expired                             |
-| HTTP 400, 401, 403, 404         | `Ended.REFUSED`, if it has: waits for somebody to extend it, slowly     |
+| HTTP 400, 401, 403, 404         | `Ended.REFUSED`, if it has: polled rarely, until somebody extends it    |
 | anything else                   | Problem, unless the answer was only cut short                           |
 
 Source: Go control/controlclient/auto.go mapRoutine, direct.go sendMapRequest.
@@ -39,7 +39,7 @@ from tsnet.control.uplink import Exchange, Piece, Uplink
 
 MAX_SLEEP = 300.0
 DUPLICATE_ENDS, DUPLICATE_SPAN = 3, 60.0
-"""Our map stream ended this often within this span: somebody else polls with our key."""
+"""If control ends our map stream this often within this many seconds, another process polls with our key."""
 
 DUPLICATE_PAUSE = 15.0
 REFUSALS = frozenset({400, 401, 403, 404})
@@ -47,7 +47,7 @@ REFUSALS = frozenset({400, 401, 403, 404})
 
 @attrs.frozen
 class Heard:
-    """A message, already in the netmap. is_first: the first with state of its stream."""
+    """A message that the netmap has already taken in. is_first: whether it is the first with state in its stream."""
 
     response: MapResponse
     is_first: bool = False
@@ -60,7 +60,7 @@ class Ended(enum.Enum):
 
 
 class MapRoutine:
-    """at: when the next poll is due, if one is wanted. What is told goes to `told`."""
+    """at: when the next poll is due, if one is wanted. told: the list that facts are added to."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class MapRoutine:
 
     @property
     def is_heard(self) -> bool:
-        """The poll under way has brought a netmap."""
+        """Whether the poll under way has brought a netmap."""
         return self._poll is not None and self._poll.got_map
 
     @property
@@ -106,31 +106,31 @@ class MapRoutine:
     # --- beginning and ending -----------------------------------------------------------------------------------
 
     def begin(self, uplink: Uplink, request: MapRequest, link: Link, now: float) -> None:
-        """link: names what is computed for this poll."""
+        """Begin a poll. link: the name under which its messages are decoded off the node's thread."""
         self._uplink, self._is_slow = uplink, False
         self._poll = MapPoll(uplink.request("poll", "POST", MAP_PATH, request.encode()), link, now)
 
     def end(self) -> None:
-        """By our own will."""
+        """End the poll ourselves."""
         if self._poll is not None and self._uplink is not None:
             self._uplink.cancel(self._poll.stream)
         self._poll = None
 
     def lost(self) -> None:
-        """The connection is gone. A wait that has begun goes on; a poll that was under way is due with the next one."""
+        """The connection is gone. A wait that has begun goes on; a poll that was under way is due on the next one."""
         self._poll = self._uplink = None
         self._ends.clear()
 
     def delay(self, now: float) -> float:
-        """Count a failure that shows elsewhere; how long to wait."""
+        """Count a failure that was seen elsewhere. Returns the seconds to wait."""
         return self._backoff.failed(now)
 
     def go(self, now: float) -> None:
-        """Control has accepted the key: poll now, unless control itself asked for a while."""
+        """Poll now, since control has accepted the key, or once the wait is over that control asked for."""
         self.at = max(now, self._held_until)
 
     def hurry(self, now: float) -> None:
-        """Somebody waits: look now whether the key that has expired is extended, not in some minutes."""
+        """Somebody waits: look now whether the expired key has been extended, and not in some minutes."""
         if self._is_slow and self._poll is None:
             self.go(now)
 
@@ -160,7 +160,7 @@ class MapRoutine:
         return heard
 
     def ended(self, exchange: Exchange, *, expired: bool, now: float) -> Ended:
-        """expired: control has said that the key has; the session may know it, too."""
+        """The poll has ended. expired: whether control has said that the key has; the session may know it, too."""
         poll, self._poll = self._poll, None
         if exchange.status in REFUSALS and (expired or self.session.expired):
             self.at, self._is_slow = now + self._backoff.refused(now), True
@@ -178,7 +178,7 @@ class MapRoutine:
         return Ended.AGAIN
 
     def _take(self, poll: MapPoll, responses: list[MapResponse], heard: list[Heard], now: float) -> None:
-        """Each message in its turn, until one ends the poll or is refused; those before it have been heard."""
+        """Apply the messages in order, until one ends the poll or is refused. Those before it count as heard."""
         self._effects += poll.effects
         poll.effects.clear()
         for response in responses:
@@ -201,7 +201,7 @@ class MapRoutine:
         return Heard(response, is_first)
 
     def _refuse(self, error: MalformedError, now: float) -> None:
-        """A message that cannot be used leaves the netmap behind: a new stream begins with a whole one."""
+        """End the stream: without this message the netmap is out of date. A new stream begins with a whole netmap."""
         self._dropped["map-refused"] += 1
         problem = remedies.not_control(self._address, f"a map message is refused ({error})")
         self._told.append(facts.Problem(problem, fatal=False))

@@ -1,16 +1,16 @@
-"""The netmap as the map streams tell it, and what follows from it with time.
+"""The netmap as the map streams tell it, and the facts that follow from messages and from time.
 
 | event                                | fact                                                              |
 |--------------------------------------|-------------------------------------------------------------------|
 | a message with state                 | NetMapChanged (expired peers marked)                              |
-| our KeyExpiry passes, by control's   | KeyExpired, once, before the netmap that says so; KeyExtended     |
-| clock                                | if control moves it, or the wall clock is set and says otherwise  |
+| our KeyExpiry passes, by control's   | KeyExpired, once, before the netmap that shows it; KeyExtended if |
+| clock                                | control moves it, or the wall clock is set and it is not past     |
 | a peer's KeyExpiry passes            | NetMapChanged                                                     |
 | our Node comes back with a disco key | DuplicateNode: this process has one disco key, and control had    |
 | that is not ours, after ours         | stored it                                                         |
 | ControlTime differs by over a minute | ControlHealth                                                     |
 
-Netmaps that nobody has taken yet are one, the newest.
+A NetMapChanged that nobody has taken yet gives way to the next one, unless another fact has come in between.
 
 Source: Go control/controlclient/map.go; ipn/ipnlocal/expiry.go.
 Not here: merging, and what a new stream takes over from the last one (`tsnet.netmap.merge`); bytes and streams
@@ -29,14 +29,14 @@ from tsnet.netmap.merge import MapUpdate, begin, merge
 from tsnet.netmap.model import NetMap, Node, UserProfile
 
 EXPIRY_SLACK = 10.0
-"""Peers' expiry is looked at again this long after the next one falls due, as Go does."""
+"""Seconds after a peer's expiry at which we look at it, as Go does."""
 
 MAX_FACTS = 64
-"""That nobody has taken yet. Only a control server that changes its mind with every message gets there."""
+"""How many facts may wait to be taken. Only a control server that changes its mind with every message gets there."""
 
 
 class MapSession:
-    """wall_offset: unix time = now + wall_offset. Its owner calls `tick` at `expiry_at`."""
+    """wall_offset: Unix time = now + wall_offset. expiry_at: when the owner must call `tick`."""
 
     def __init__(self, disco_key: DiscoKey, wall_offset: float) -> None:
         self._facts: list[Fact] = []
@@ -47,7 +47,7 @@ class MapSession:
         self._is_first = True
         self._control_time: float | None = None
         self._heard_at = 0.0
-        """When the last ControlTime came, by our own clock that nobody sets."""
+        """When the last ControlTime came, by our monotonic clock."""
         self._expired = False
         self._control_knows_us = False
         self._duplicate = False
@@ -55,29 +55,29 @@ class MapSession:
 
     @property
     def expired(self) -> bool:
-        """Whether our key has, as far as the map and the clocks say."""
+        """Whether our key has expired, as far as the map and the clocks say."""
         return self._expired
 
     @property
     def own_user(self) -> UserProfile:
-        """Whose node this is, as far as the map says."""
+        """The user whose node this is, as far as the map says."""
         if self._netmap is None:
             return UserProfile(0, "")
         number = self._netmap.self_node.user
         return self._netmap.users.get(number, UserProfile(number, ""))
 
     def begin(self) -> None:
-        """A new stream: its first message is complete, or as good as."""
+        """A new stream begins: its first message should hold everything."""
         self._is_first = True
         self._control_knows_us = False
 
     def forget(self) -> None:
-        """This was the last of that node: what comes next has nothing to do with it."""
+        """Forget the netmap: the next stream is another node's."""
         self.begin()
         self._netmap, self.expiry_at, self._expired = None, math.inf, False
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set: everything is judged anew."""
+        """The wall clock was set: judge anew what has expired."""
         if wall_offset == self._wall_offset:
             return
         self._wall_offset = wall_offset
@@ -86,7 +86,7 @@ class MapSession:
             self._publish(self._netmap, now)
 
     def apply(self, update: MapUpdate, now: float) -> None:
-        """Raises MalformedError if the first message of a stream has no Node."""
+        """Apply a message. Raises MalformedError if a stream's first message has no Node, or too many facts wait."""
         if len(self._facts) > MAX_FACTS:
             raise MalformedError("map messages change their mind faster than anybody can listen")
         unix_now = now + self._wall_offset
@@ -119,7 +119,7 @@ class MapSession:
         self._facts.append(NetMapChanged(marked))
 
     def _own_expiry(self, node: Node, control_now: float) -> float:
-        """Tell a change; when the expiry that is still to come will be, by control's clock."""
+        """Tell if our key has expired or been extended. Returns when it will expire, by control's clock, or inf."""
         expired = has_expired(node, control_now)
         if expired != self._expired:
             self._expired = expired
@@ -136,7 +136,7 @@ class MapSession:
             self._facts.append(DuplicateNode("control has stored the disco key of another process for this node"))
 
     def _control_now(self, now: float) -> float | None:
-        """Control's ControlTime, carried on by our clock; setting the wall clock does not change it."""
+        """The last ControlTime, carried on by our monotonic clock: setting the wall clock does not change it."""
         return None if self._control_time is None else self._control_time + now - self._heard_at
 
     def _compare_clocks(self, now: float) -> None:

@@ -1,7 +1,7 @@
-"""One machine's membership in an embedded tailnet, and what a name and an address may be.
+"""A node of an embedded tailnet as control keeps it, and how it gets its name and its addresses.
 
     hostname   "Bob's Laptop.local" --> "bobs-laptop"; taken already --> "bobs-laptop-1", "bobs-laptop-2", …
-    number 7   --> 100.64.0.7 and fd7a:115c:a1e0::7; numbers that belong to services are passed over
+    number 7   --> 100.64.0.7 and fd7a:115c:a1e0::7; numbers whose addresses no node may have are skipped
 
 Source: Go util/dnsname SanitizeHostname, net/tsaddr (ranges no node may have).
 Not here: what happens to a member (`tailnet`).
@@ -21,7 +21,7 @@ from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 
 CHROME_OS_VM = IPv4Network("100.115.92.0/23")
 MAX_HOST = CGNAT.num_addresses - 1
-"""The last number whose addresses exist."""
+"""The last number that has an IPv4 address."""
 
 MAX_LABEL = 63
 NAMELESS = "node"
@@ -31,10 +31,10 @@ _UNFIT = re.compile(r"[^a-z0-9-]+")
 
 @attrs.define(eq=False)
 class Member:
-    """A node as control keeps it. `id`, `stable_id` and `addresses` outlive every change of key.
+    """A node as control keeps it. `id`, `stable_id` and `addresses` stay when its key changes.
 
-    user: the owner's id, or that of "tagged-devices". hostinfo: as last received, NetInfo kept when one lacks it.
-    routes: the subnet routes it may carry. name: one label, unique in the tailnet.
+    user: the owner's id, or that of "tagged-devices". hostinfo: the last one received; if it lacks NetInfo, with that
+    of the one before. routes: the subnet routes that it may carry. name: one label, unique in the tailnet.
     """
 
     id: int
@@ -54,7 +54,7 @@ class Member:
     routes: tuple[IPPrefix, ...] = ()
     capabilities: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
     key_expiry: float | None = None
-    was_expired: bool = False  # by hand or logout, whatever the clock says
+    was_expired: bool = False  # somebody expired it, or it logged out: it is expired whatever the clock says
     is_online: bool = False
     last_seen: float | None = None
     is_wireguard_only: bool = False
@@ -65,7 +65,7 @@ class Member:
 
     @property
     def hostname(self) -> str:
-        """The name it asked for."""
+        """The name that it asked for."""
         wanted = self.hostinfo.get("Hostname")
         return wanted if isinstance(wanted, str) else ""
 
@@ -74,13 +74,13 @@ class Member:
 
 
 def label_of(hostname: str) -> str:
-    """The DNS label closest to a hostname: what is before its first dot, lower case, a hyphen for what may not be."""
+    """The DNS label for a hostname: the part before its first dot, in lower case, with hyphens for unfit characters."""
     label = hostname.lower().partition(".")[0].replace("'", "").replace("’", "")
     return _UNFIT.sub("-", label)[:MAX_LABEL].strip("-") or NAMELESS
 
 
 def free_name(hostname: str, taken: Collection[str]) -> str:
-    """`label_of`, with the least number behind it that makes it unique."""
+    """The hostname's label, with the lowest number behind it that makes it unique."""
     label = name = label_of(hostname)
     number = 0
     while name in taken:
@@ -91,7 +91,7 @@ def free_name(hostname: str, taken: Collection[str]) -> str:
 
 
 def addresses_of(number: int) -> tuple[IPPrefix, ...] | None:
-    """Both addresses of the host with this number; None if one of them is not for nodes."""
+    """Both addresses of the host with this number; None if no node may have one of them."""
     v4 = IPv4Address(int(CGNAT.network_address) + number)
     v6 = IPv6Address(int(ULA.network_address) + number)
     if v4 in SERVICE_ADDRESSES or v6 in SERVICE_ADDRESSES or v4 in CHROME_OS_VM or v4 not in CGNAT:
@@ -100,14 +100,14 @@ def addresses_of(number: int) -> tuple[IPPrefix, ...] | None:
 
 
 def host_of(address: IPPrefix) -> int:
-    """The number behind an address that `addresses_of` gave; 0 for another one."""
+    """The number from which `addresses_of` makes this address; 0 for an address outside those ranges."""
     net = CGNAT if address.version == 4 else ULA
     number = int(address.network_address) - int(net.network_address)
     return number if 0 <= number <= MAX_HOST else 0
 
 
 def usable_endpoints(endpoints: Collection[UdpAddress]) -> tuple[UdpAddress, ...]:
-    """Without those that mean nothing on another machine: IPv6 link-local, or with a zone."""
+    """The endpoints without those that mean nothing on another machine: IPv6 link-local ones, and any with a zone."""
     return tuple(where for where in endpoints if "%" not in where.host and not _is_link_local_v6(where.host))
 
 

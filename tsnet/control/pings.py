@@ -1,14 +1,14 @@
-"""Control's pings: whether this node lives, and what it can reach.
+"""Control's pings: whether this node is alive, and what it can reach.
 
 | Types  | done here                                                    | over                              |
 |--------|--------------------------------------------------------------|-----------------------------------|
-| ""     | HEAD URL, the answer does not matter                         | the channel if URLIsNoise, else a |
+| ""     | HEAD URL; the answer is ignored                              | the channel if URLIsNoise, else a |
 |        |                                                              | link of its own to control's URL  |
 | "c2n"  | `c2n.answer(Payload)`, POST URL                              | always the channel                |
 | others | a fact: the engine pings `ip`, then `answer` posts its reply | as for ""                         |
 
-A URL on another host than control's is never visited: nobody makes this process talk to strangers. A URL seen last
-is not answered twice.
+Requests go to control only. The channel takes just the path of a URL; elsewhere a URL on another host is dropped and
+counted. A ping with the same URL as the one before it is ignored.
 
 Source: Go control/controlclient/direct.go answerPing; tailcfg.PingRequest, PingResponse.
 Not here: the pings themselves.
@@ -34,7 +34,7 @@ from tsnet.control.upgrade import Asking
 
 MAX_LINKS = 4
 MAX_UNTAKEN = 16
-"""Pings to do that nobody has taken yet."""
+"""How many PingRequested facts may wait to be taken."""
 
 ANSWER_TIMEOUT = 15.0
 
@@ -49,7 +49,7 @@ class Post:
 
 
 class Pings:
-    """What is to be done is taken by the owner after each call. Counts in `dropped`, by reasons "ping-…"."""
+    """The owner takes effects, posts and facts after each call. dropped: counts pings, by reasons "ping-…"."""
 
     def __init__(self, address: ControlAddress, new_link: Callable[[str], Link], dropped: Counter[str]) -> None:
         self._effects: list[Effect] = []
@@ -87,11 +87,11 @@ class Pings:
             self._call("HEAD", ping, b"", now)
 
     def answer(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
-        """Post the result of a ping that was handed out; `response` has the fields of PingResponse."""
+        """Post the result of a PingRequested. response: the fields of PingResponse."""
         self._call("POST", ping, jsonobject.encode(response), now)
 
     def receive(self, event: Event, now: float) -> None:
-        """Events of our own links; what control answers does not matter."""
+        """Take an event of our own links. Whatever control answers ends the link."""
         if event.link not in self._links:
             return
         if isinstance(event, Opened):
@@ -133,7 +133,7 @@ class Pings:
 
 
 def _is_url(url: str) -> bool:
-    """Whether it is one, and can go into a request line: printable ASCII, nothing that urlsplit refuses."""
+    """Whether it is a URL that fits into a request line: printable ASCII without spaces."""
     try:
         ControlAddress.parse(url)
     except MalformedError:

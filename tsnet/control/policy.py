@@ -1,4 +1,4 @@
-"""Who may reach whom in an embedded tailnet: simple accept rules, compiled into each node's packet filter.
+"""Who may reach whom in an embedded tailnet: accept rules, which are compiled into each node's packet filter.
 
     Policy.parse([{"src": ["alice@example.com"], "dst": ["tag:web:80,443", "shop:*"], "proto": "tcp"}])
 
@@ -10,11 +10,11 @@
 | 100.64.0.0/24, ::1  | addresses, and the subnet routes that overlap them  |
 | shop                | the node of that name                               |
 
-A destination adds ports: `:*`, `:80`, `:80,443`, `:8000-8999`. Rules only allow. A node sees as peers those that some
-rule lets it reach or be reached by: WireGuard needs both sides to know each other even where traffic goes one way.
+A destination adds ports: `:*`, `:80`, `:80,443`, `:8000-8999`. A rule can only allow. Two nodes are peers if some rule
+lets either reach the other: WireGuard needs both sides to know each other even where traffic goes one way.
 
-Source: Go tailcfg.FilterRule for what comes out; the shape of a rule is that of a tailnet policy file's "acls".
-Not here: the state these rules are applied to (`tailnet`), the filter that obeys them (`tsnet.netmap.packetfilter`).
+Source: Go tailcfg.FilterRule for the result; a tailnet policy file's "acls" for the shape of a rule.
+Not here: the state that rules are applied to (`tailnet`), the filter that obeys them (`tsnet.netmap.packetfilter`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ALL_PORTS = PortRange(0, 65535)
 
 @attrs.frozen
 class Subject:
-    """What a policy looks at in a node. login: "" for a tagged node."""
+    """What a policy sees of a node. login: "" for a tagged node."""
 
     name: str
     login: str
@@ -46,7 +46,7 @@ class Subject:
 
 @attrs.frozen
 class Selector:
-    """`text` as in the table above; `prefix` if it is one."""
+    """text: as in the table above. prefix: the text as a prefix, if it is one."""
 
     text: str
     prefix: IPPrefix | None = None
@@ -71,13 +71,13 @@ class Selector:
         return subject.login == self.text if "@" in self.text else subject.name == self.text
 
     def sources(self, everyone: Iterable[Subject]) -> list[str]:
-        """As FilterRule.SrcIPs writes them."""
+        """What this selects, as in FilterRule.SrcIPs."""
         if self.text == "*" or self.prefix is not None:
             return [self.text if self.prefix is None else str(self.prefix)]
         return [str(address) for subject in everyone if self.selects(subject) for address in _hosts(subject)]
 
     def destinations(self, subject: Subject) -> list[str]:
-        """The part of this selector that lies at one node, as FilterRule.DstPorts writes it."""
+        """What this selects at one node, as in FilterRule.DstPorts; nothing if it does not select that node."""
         if not self.selects(subject):
             return []
         if self.text == "*" or self.prefix is not None:
@@ -87,7 +87,8 @@ class Selector:
 
 @attrs.frozen
 class Accept:
-    """One rule. No protocol means TCP, UDP and ICMP. `capabilities` are granted, and let no packet pass."""
+    """One rule. protocols: none means TCP, UDP and ICMP. capabilities: with any, the rule grants them to its sources
+    and lets no packet pass."""
 
     sources: tuple[Selector, ...]
     destinations: tuple[tuple[Selector, tuple[PortRange, ...]], ...] = ()
@@ -96,7 +97,7 @@ class Accept:
 
     @classmethod
     def parse(cls, rule: Mapping[str, Any]) -> Accept:
-        """From {"src": […], "dst": […], "proto": …, "app": {capability: [values]}}; the last two may be missing."""
+        """From {"src": […], "dst": […], "proto": …, "app": {capability: [values]}}; a field may be missing."""
         if unknown := set(rule) - {"src", "dst", "proto", "app"}:
             raise ConfigError(f"policy: a rule has no {', '.join(sorted(unknown))}")
         capabilities = {name: tuple(values) for name, values in rule.get("app", {}).items()}
@@ -108,7 +109,7 @@ class Accept:
         )
 
     def written(self) -> dict[str, Any]:
-        """The rule that `parse` makes this of."""
+        """The rule from which `parse` makes this one."""
         rule: dict[str, Any] = {
             "src": [selector.text for selector in self.sources],
             "dst": [f"{selector.text}:{_ports(spans)}" for selector, spans in self.destinations],
@@ -125,7 +126,7 @@ class Accept:
         )
 
     def at(self, subject: Subject, everyone: Sequence[Subject]) -> FilterRule | None:
-        """What this rule says to one node; None if it is no destination, or nobody is a source."""
+        """This rule in one node's packet filter; None if the node is no destination, or nobody is a source."""
         sources = dict.fromkeys(text for selector in self.sources for text in selector.sources(everyone))
         places = [(text, ports) for selector, ports in self.destinations for text in selector.destinations(subject)]
         if not sources or not places:
@@ -139,23 +140,23 @@ class Accept:
 
 @attrs.frozen
 class Policy:
-    """tag_owners: which users may give a tag to a node of theirs; an auth key may always give its own."""
+    """tag_owners: which users may give a tag to their nodes. An auth key may always give its own tags."""
 
     rules: tuple[Accept, ...] = ()
     tag_owners: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     @classmethod
     def parse(cls, rules: Iterable[Mapping[str, Any]], tag_owners: Mapping[str, Iterable[str]] | None = None) -> Policy:
-        """Raises ConfigError for a rule that means nothing."""
+        """Read the rules. Raises ConfigError for one that means nothing."""
         owners = {tag: tuple(logins) for tag, logins in (tag_owners or {}).items()}
         return cls(tuple(Accept.parse(rule) for rule in rules), owners)
 
     def written(self) -> list[dict[str, Any]]:
-        """The rules that `parse` makes this of, beside its tag_owners."""
+        """The rules from which `parse` makes this policy, without tag_owners."""
         return [accept.written() for accept in self.rules]
 
     def rules_for(self, subject: Subject, everyone: Sequence[Subject]) -> tuple[FilterRule, ...]:
-        """The packet filter of one node: only rules that lead to it."""
+        """The packet filter of one node: only the rules that lead to it."""
         return tuple(rule for accept in self.rules if (rule := accept.at(subject, everyone)) is not None)
 
     def are_peers(self, one: Subject, other: Subject) -> bool:
@@ -166,7 +167,7 @@ class Policy:
 
 
 def _destination(text: str) -> tuple[Selector, tuple[PortRange, ...]]:
-    """`selector:ports`; the selector may hold colons itself."""
+    """Read `selector:ports`. The selector may contain colons itself."""
     selector, colon, ports = text.rpartition(":")
     if not colon or not selector:
         raise ConfigError(f"policy: destination {text!r} names no ports; write {text}:* or {text}:80,443")
@@ -187,7 +188,7 @@ def _port_range(part: str, text: str) -> PortRange:
 
 
 def _ports(spans: Iterable[PortRange]) -> str:
-    """As `_port_range` reads them."""
+    """The ports as `_destination` reads them."""
     return ",".join(str(span.first) if span.first == span.last else f"{span.first}-{span.last}" for span in spans)
 
 

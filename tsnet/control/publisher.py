@@ -1,10 +1,10 @@
-"""What this node says of itself, and whether control knows it yet.
+"""What this node tells control about itself, and whether control knows it yet.
 
-Every change goes out in a lite update: at once, one at a time, changes meanwhile joined into the next one. Only what
-matters counts as a change: the order of endpoints and fresh latencies do not.
+Every change goes out in a lite update, at once unless control has asked for a wait. One update is under way at a time;
+changes meanwhile are joined into the next one. A new order of endpoints and new latencies do not count as changes.
 
 Source: Go control/controlclient/auto.go updateRoutine; tailcfg.NetInfo.BasicallyEqual.
-Not here: the request's way (`client`).
+Not here: how the request is sent (`client`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tsnet.control.messages import MapRequest
 
 ANSWER_TIMEOUT = 30.0
 ASK_AGAIN_AFTER = 3.0
-"""At most this often do we ask control, without news of our own, whether it still knows us."""
+"""Seconds. Without news of our own, we ask control at most this often whether it still knows us."""
 
 Endpoint = tuple[UdpAddress, int]
 """An address and its kind: 0 unknown, 1 local, 2 STUN, 3 port-mapped, 4 STUN with local port, 5 explicit."""
 
 
 class Publisher:
-    """`at`: when the next lite update is due (inf: control knows all, or one is under way)."""
+    """at: when the next lite update is due; inf if control knows everything, or an update is under way."""
 
     def __init__(self, disco_key: DiscoKey, hostinfo: Mapping[str, Any], entropy: Callable[[int], bytes]) -> None:
         self.at = math.inf
@@ -45,7 +45,7 @@ class Publisher:
 
     @property
     def hostinfo(self) -> dict[str, Any]:
-        """As it goes out: NetInfo is where control learns the home region."""
+        """Hostinfo as it is sent, with NetInfo, from which control learns the home region."""
         return {**self._hostinfo, "NetInfo": dict(self._net_info)} if self._net_info else dict(self._hostinfo)
 
     def set_hostinfo(self, hostinfo: Mapping[str, Any], now: float) -> None:
@@ -66,19 +66,19 @@ class Publisher:
             self.change(now)
 
     def change(self, now: float) -> None:
-        """Something is new, or control may have forgotten: tell it."""
+        """Plan an update: something is new, or control may have forgotten it."""
         self._changed = True
         if self.stream is None:
             self.at = max(now, self._held_until)
 
     def doubt(self, now: float) -> None:
-        """Control may have deleted this node without a word: an update, though nothing is new, brings it to light."""
+        """Plan an update although nothing is new: it shows whether control has deleted this node without a word."""
         self._doubtful = True
         if self.stream is None:
             self.at = min(self.at, max(now, self._sent_at + ASK_AGAIN_AFTER, self._held_until))
 
     def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
-        """A lite update, or the long poll: both carry everything, since servers differ in which one they believe."""
+        """A lite update, or the map poll. Both carry everything, since servers differ in which one they use."""
         return MapRequest(
             node_key=node_key,
             disco_key=self._disco_key,
@@ -96,7 +96,7 @@ class Publisher:
         self._sent_home = integer(self._net_info.get("PreferredDERP"))
 
     def succeeded(self, now: float) -> int:
-        """Control has stored what was sent; the home region that it thereby knows."""
+        """Control has stored what was sent. Returns the home region that it knows by it."""
         self._backoff.succeeded(now)
         later = self._sent_at + ASK_AGAIN_AFTER if self._doubtful else math.inf
         self._done(now if self._changed else later)

@@ -1,22 +1,22 @@
-"""What control answers to /machine/register: one decision table.
+"""What control answers to /machine/register, as one decision table.
 
 | the node key is  | and the request                          | answer                                     |
 |------------------|------------------------------------------|--------------------------------------------|
 | another machine's |                                         | Error                                      |
 | known            | has an Expiry in the past                | logged out: expired, or gone if ephemeral  |
-| known, expired   |                                          | NodeKeyExpired: come back with a new key   |
+| known, expired   |                                          | NodeKeyExpired: ask with a new key         |
 | known            |                                          | welcome; a spent auth key does not matter  |
-| new              | brings an auth key that is good          | welcome                                    |
-| new              | brings one that is not                   | Error                                      |
+| new              | brings a good auth key                   | welcome                                    |
+| new              | brings a bad auth key                    | Error                                      |
 | new              | waits at an AuthURL: approved, rejected  | welcome, Error                             |
-| new              | waits at an AuthURL: nobody came yet     | nothing yet                                |
+| new              | waits at an AuthURL: undecided           | nothing yet                                |
 | new              | otherwise                                | AuthURL                                    |
 
-A welcome to a new key is a rotation when the machine already is a node of the same owner: the node keeps its id,
-its name and its addresses. With another owner it becomes another node.
+Requested tags that the owner may not give make an Error of any welcome. If the machine has a node of the same owner
+already, a new key is a rotation: the node keeps its id and its addresses. With another owner it becomes another node.
 
 Source: Go tailcfg.RegisterRequest, control/controlclient/direct.go doLogin; Headscale's order of the checks.
-Not here: the state (`tailnet`), the request's way here (`server`).
+Not here: the state (`tailnet`), how the request gets here (`server`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tsnet.netmap.whois import TAGGED_DEVICES
 
 @attrs.frozen
 class _Grant:
-    """Who a new node key is to belong to, and by what right."""
+    """The owner of a new node key, and the auth key or login that allows it."""
 
     user: int
     tags: tuple[str, ...]
@@ -50,7 +50,10 @@ def register(
     auth_url: Callable[[str], str],
     unix_now: float,
 ) -> RegisterResponse | None:
-    """auth_url: from the id of a login to the page a person goes to. None: ask again when the tailnet has changed."""
+    """The answer; None if there is none yet: then ask again when the tailnet has changed.
+
+    auth_url: makes the URL of the page that a person visits, from the id of a login.
+    """
     try:
         return _decide(tailnet, machine, request, auth_url, unix_now)
     except Refusal as refusal:
@@ -104,7 +107,7 @@ def _welcome_back(tailnet: TailnetState, member: Member, request: RegisterReques
         tailnet.change(member, tags=wanted, user=TAGGED_DEVICES.id)
     tailnet.refresh(member, request.hostinfo, request.version)
     if request.expiry is not None and (member.key_expiry is None or request.expiry < member.key_expiry):
-        tailnet.change(member, key_expiry=request.expiry)  # sooner, never later
+        tailnet.change(member, key_expiry=request.expiry)  # a node may bring its expiry forward, but not put it off
     return _welcome(tailnet, member)
 
 
@@ -126,7 +129,7 @@ def _by_person(tailnet: TailnetState, login: PendingLogin, request: RegisterRequ
 def _login_of(
     tailnet: TailnetState, machine: MachineKey, request: RegisterRequest, unix_now: float
 ) -> PendingLogin | None:
-    """The login this very key began: at the page it names, or, if it names none, the page it was sent to before."""
+    """The login that this key began: the one that the request names; if it names none, the one of the last answer."""
     for login in tailnet.logins.values():
         if (login.machine, login.key) == (machine, request.node_key):
             named = not request.followup or request.followup.rstrip("/").endswith(f"/{login.auth_id}")

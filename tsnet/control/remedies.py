@@ -1,9 +1,9 @@
-"""What went wrong between this node and control, as the error an application sees, with what to do about it.
+"""The errors between this node and control, as an application sees them, with what to do about each.
 
-Links break with a reason (`tsnet.base.links.Closed`); HTTP answers with a status. *Hopeless* means that waiting
-cannot help: nobody at that address speaks ts2021, or its certificate does not verify.
+A link breaks with a reason (`tsnet.base.links.Closed`), and an HTTP answer has a status. *Hopeless* means that waiting
+cannot help: for example, nobody at that address speaks ts2021, or the certificate does not verify.
 
-Not here: when a hopeless error counts as fatal (`client`: not once the server has been seen at its best).
+Not here: when a hopeless error is fatal (`client`: only while the server has never served us).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def link_error(address: ControlAddress, reason: str) -> tuple[Error, bool]:
 
 
 def answer_error(address: ControlAddress, what: str, response: Response) -> tuple[Error, bool]:
-    """The error for an answer to `what` that no control server gives, and whether it is hopeless."""
+    """The error for an answer to `what` that is not the expected one, and whether it is hopeless."""
     status = response.status
     if status >= 500 or status in (408, 429):
         return unreachable(address, f"it answers {what} with HTTP status {status}"), False

@@ -1,23 +1,23 @@
-"""A control server as a byte machine over accepted links: what real clients ask of one, and no more.
+"""A control server as a byte machine over accepted links. It serves what real clients need.
 
 | outside           | answer                      | inside ts2021           | answer                          |
 |-------------------|-----------------------------|-------------------------|---------------------------------|
 | GET /key?v=N      | our Noise key               | POST /machine/register  | `registration`; held for a login |
 | POST /ts2021      | 101, then Noise and HTTP/2  | POST /machine/map       | stream: `streams`               |
-| GET /generate_204 | 204                         |   lite update           | 200, nothing; its state is taken |
+| GET /generate_204 | 204                         |   lite update           | 200, empty; its state is stored |
 | GET /health       | 200                         |   one-shot              | one whole map                   |
 | GET /a/<id>       | a page: how to approve      | POST /c2n/<token>       | 200; the answer to a `c2n`      |
 | other             | 404                         | other /machine/…        | 204, 501 or 404                 |
 
-Who calls is the machine key of the Noise handshake; a node key of another machine is refused. Nothing is kept by
-connection but what is being answered on it: Go opens a second one with the same machine key.
+The Noise handshake proves the caller's machine key; a node key of another machine is refused. A connection has no
+state but the requests that are open on it, since Go opens a second one with the same machine key.
 
     POST /machine/register ─► decided ─► the tailnet `is_kept`? ─ yes ─► answered
                                           └ no: promised ─► `kept` has come that far ─► answered
                                                           └ `break_promises` ─► 503, ask again
 
-A node that was told it is in is in, whatever happens to this process a moment later; its one-off key is spent with it.
-What else a node tells or is told may be lost in a crash: it says it again when it is back.
+A tailnet that is saved survives a crash with every node that was told it is accepted, and with the one-off keys that
+they spent. What else a node tells or is told may be lost in a crash; the node says it again when it reconnects.
 
 Source: Go tstest/integration/testcontrol; Headscale hscontrol/noise.go for what may stay unanswered.
 Not here: state (`tailnet`), TLS and listeners (the edge).
@@ -56,13 +56,13 @@ from tsnet.control.tailnet import TailnetState
 from tsnet.control.view import first, view
 
 PAGE_TIMEOUT = 10.0
-"""How long a link may stay without an upgrade."""
+"""Seconds that a link may stay open without an upgrade."""
 
 WRITE_TIMEOUT = 30.0
-"""How long a link may stay full."""
+"""Seconds that a link may stay full."""
 
 MAX_HELD, MAX_HELD_BYTES = 1024, 16 << 20
-"""Of register requests that wait for a person. Whoever is one too many asks again after a while."""
+"""How many register requests may wait for a person, and their bytes. Another one is answered with 429."""
 
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
 
@@ -79,7 +79,7 @@ NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/id-token", "/machine/
 
 @attrs.frozen
 class _Held:
-    """A register request that waits for a person. size: of its encoding."""
+    """A register request that waits for a person. size: bytes of its encoding."""
 
     connection: Connection
     stream: int
@@ -89,7 +89,7 @@ class _Held:
 
 @attrs.frozen
 class _Promise:
-    """An answer to a register request that waits until what it says is at rest."""
+    """An answer to a register request, which waits until the tailnet is saved at `revision`."""
 
     connection: Connection
     stream: int
@@ -98,10 +98,10 @@ class _Promise:
 
 
 class Server:
-    """base_url: how nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
-    modify_first_map: for tests of clients, see `streams`.
+    """base_url: where nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
+    modify_first_map: for tests of clients; see `streams`.
 
-    dropped: connections by what they did wrong. replies: raw HTTP responses to `c2n`, by token.
+    dropped: counts connections by what they did wrong. replies: raw HTTP responses to `c2n`, by token.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Server:
         self._held: list[_Held] = []
         self._promised: list[_Promise] = []  # by revision
         self._held_at = tailnet.generation
-        self._pending: dict[Connection, None] = {}  # may have something to send
+        self._pending: dict[Connection, None] = {}  # those that may have something to send
         self._closing: list[Effect] = []
-        self._limits: list[tuple[float, int, Link, str]] = []  # by link: a limit keeps no connection
+        self._limits: list[tuple[float, int, Link, str]] = []  # the link, so that a limit keeps no connection alive
         self._order = itertools.count()
 
     @property
@@ -141,7 +141,7 @@ class Server:
     # --- from below -----------------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> None:
-        """Take an event of a listener's links; those of links that ended already are ignored."""
+        """Take an event of a listener's link. Events of links that have ended are ignored."""
         if isinstance(event, Accepted):
             connection = self._connections[event.link] = Connection(event.link)
             self._limit(now + PAGE_TIMEOUT, connection, PAGES_TOO_LONG)
@@ -217,7 +217,8 @@ class Server:
             connection.respond(400, f"{error}\n".encode(), PLAIN)
 
     def _auth_page(self, auth_id: str) -> tuple[int, bytes]:
-        """Whoever sees it learns how to approve; seeing it approves nothing, for the node itself knows the URL."""
+        """The page behind an AuthURL. It says how to approve; visiting it approves nothing, since the node itself can
+        visit it."""
         login = self.tailnet.logins.get(auth_id)
         if login is None:
             return 404, b"This login is over, or never was.\n"
@@ -249,7 +250,7 @@ class Server:
             connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
 
     def _register(self, held: _Held, now: float) -> bool:
-        """Whether there is an answer, which may still have to wait until it is true for good."""
+        """Decide a register request; False if it waits for a person. The answer may still wait for the save."""
         connection = held.connection
         assert connection.machine is not None, "calls come after the handshake"
         response = register(self.tailnet, connection.machine, held.request, self._auth_url, now + self._wall_offset)
@@ -275,14 +276,14 @@ class Server:
         return bool(self._promised) and self._promised[0].revision <= self.tailnet.kept
 
     def break_promises(self) -> None:
-        """The tailnet could not be brought to rest: who waits for that is sent away, to ask again."""
+        """The tailnet could not be saved: answer those who wait for that with 503, so that they ask again."""
         promised, self._promised = self._promised, []
         for promise in promised:
             promise.connection.calls.respond(promise.stream, 503, b"the tailnet cannot be saved now\n", PLAIN)
             self._pending[promise.connection] = None
 
     def _hold(self, held: _Held) -> None:
-        """For strangers, too, who may make as many as they like."""
+        """Hold a request until a person decides. It is bounded, since strangers can make as many as they like."""
         if len(self._held) >= MAX_HELD or sum(one.size for one in self._held) + held.size > MAX_HELD_BYTES:
             held.connection.calls.respond(held.stream, 429, b"too many wait for a person\n", PLAIN)
         else:
@@ -312,9 +313,9 @@ class Server:
     # --- what whoever runs the tailnet asks of nodes ----------------------------------------------------------------
 
     def c2n(self, member: Member, request: bytes, now: float) -> str | None:
-        """Ask a node something: a raw HTTP/1.1 request.
+        """Send a node a raw HTTP/1.1 request. Returns a token, or None if the node has no stream.
 
-        The answer appears in `replies` under the token returned; None if the node has no stream.
+        The answer appears in `replies` under the token.
         """
         token = self._entropy(16).hex()
         ping = PingRequest(f"{self.base_url}{C2N_PATH}{token}", url_is_noise=True, types="c2n", payload=request)
@@ -332,7 +333,7 @@ class Server:
     # --- to the wire ----------------------------------------------------------------------------------------------
 
     def transmit(self, now: float, budget: int) -> list[Effect]:
-        """Run what is due, answer who waits, then at most `budget` bytes, one piece a link."""
+        """Do what is due, answer requests that waited, then send at most `budget` bytes, in one piece a link."""
         self._expire(now)
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
@@ -359,7 +360,7 @@ class Server:
         return effects
 
     def deadline(self) -> float:
-        """May be early by a limit that no longer matters; never late."""
+        """When `transmit` must be called. It may be early, for a limit that no longer matters, but is never late."""
         if self._closing or self._pending or self._is_promise_due():
             return DUE_NOW
         if self._held and self._held_at != self.tailnet.generation:
@@ -367,7 +368,7 @@ class Server:
         return min(self._streams.deadline(), self._limits[0][0] if self._limits else math.inf)
 
     def close(self) -> None:
-        """End every connection; the tailnet stays, for another server to go on with."""
+        """End every connection. The tailnet stays, so that another server can go on with it."""
         self._closing += [Close(link) for link in self._connections]
         self._connections.clear()
         self._pending.clear()

@@ -1,17 +1,17 @@
-"""Which key of the control server is trusted: the Noise key that its handshakes prove.
+"""Which Noise key of the control server is trusted.
 
     pinned by the user, or known from before, or the first one met
-      ─► trusted: proved in a handshake, the only one to see anything of us from then on
-      ─► known: the server has taken us in with it, so it is told, and kept from run to run
+      ─► trusted: proved in a handshake; from then on no other key sees anything of us
+      ─► known: the server has accepted us with it; it is told as a fact, and kept from run to run
 
 | another key at /key                       | then                                                    |
 |-------------------------------------------|---------------------------------------------------------|
 | that is not the pinned one                | NotAControlServer                                       |
-| over TLS with a certificate that verified | taken, once it is proved; told as NewControlKey         |
-| over plain http, or TLS that proves nobody | ControlKeyChanged: no handshake is begun with it        |
+| over TLS with a certificate that verified | trusted, once it is proved; told as NewControlKey       |
+| over http, or TLS that is not verified    | ControlKeyChanged: no handshake is begun with it        |
 
 Source: ours; Go trusts whatever /key says over verified TLS, and asks once a process.
-Not here: asking (`uplink`), keeping (whoever runs the client).
+Not here: asking for the key (`uplink`), keeping it (the owner of the client).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tsnet.control.facts import ControlKey, NewControlKey
 from tsnet.errors import ControlKeyChanged, Error
 
 ASK_AFTER = 3
-"""Connections in a row that prove nothing: the server may have another key."""
+"""After this many connections in a row without a proof we ask for the key: the server may have another one."""
 
 
 class ServerKey:
-    """known: the key told last, by this process or an earlier one. verified: whether /key comes over verified TLS."""
+    """known: the key that was told last, by this process or an earlier one. verified: whether /key has verified TLS."""
 
     def __init__(self, *, pinned: MachineKey | None, known: MachineKey | None, verified: bool) -> None:
         self.pinned, self.known, self.verified = pinned, known, verified
@@ -34,7 +34,7 @@ class ServerKey:
         self._strange = ""
 
     def connecting(self, *, met: bool) -> MachineKey | None:
-        """The key to begin with, None to ask for it. met: the server has served us in this process."""
+        """The key to begin a connection with; None to ask for it. met: whether the server has served this process."""
         asks = not met or self._unproven >= ASK_AFTER
         self._unproven += 1
         return None if asks else self.trusted
@@ -43,7 +43,7 @@ class ServerKey:
         self.trusted, self._unproven = key, 0
 
     def taken_in(self) -> ControlKey | NewControlKey | None:
-        """The server has accepted or served us; what there is to tell of its key."""
+        """The server has accepted or served us. Returns the fact about its key, if the key is new."""
         key, before = self.trusted, self.known
         self._strange = ""
         if key is None or key == before:
@@ -52,11 +52,11 @@ class ServerKey:
         return ControlKey(key) if before is None else NewControlKey(key, before)
 
     def from_scratch(self) -> None:
-        """What was never taken in is forgotten, as by a new process."""
+        """Forget a key that the server has never accepted us with, as a new process would."""
         self.trusted, self._strange = self.pinned or self.known, ""
 
     def is_news(self, error: Error) -> bool:
-        """That the key has changed is said once, not at each attempt."""
+        """Whether to tell this error. A changed key is told once, although each attempt meets it."""
         if not isinstance(error, ControlKeyChanged):
             return True
         before, self._strange = self._strange, str(error)

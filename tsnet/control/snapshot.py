@@ -1,16 +1,16 @@
-"""An embedded tailnet at rest: all that must be the same after a restart, as one JSON document.
+"""A saved embedded tailnet: everything that must be the same after a restart, as one JSON document.
 
     {"version": 1, "kind": "tsnet-py tailnet", "control_key": "privkey:…", "relay_key": "privkey:…",
      "certificate": "-----BEGIN …", "ports": {"control": 41000, "relay": 41001, "stun": 41002},
      "auth_key": "tskey-auth-…", "last_id": 2, "last_host": 2,
      "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
 
-One document and not several, so that a one-off key is spent if, and only if, the node that it let in is there. All of
-it is secret. What is read is read strictly: a field that is missing or of another kind is damage. A tailnet that came
-back without one of its nodes, or gave an address twice, would be worse than one that does not start.
+There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
+All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
+without one of its nodes, or gave an address twice, would be worse than one that does not start.
 
 Source: none; the format is this library's own.
-Not here: what the contents are (`tailnet`), files (the edge).
+Not here: what the contents mean (`tailnet`), files (the edge).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERSION = 1
 KIND = "tsnet-py tailnet"
 MAX_ID = 1 << 31
 MAX_TIME = 1 << 40
-"""Unix seconds that no clock reaches, and that can still be written as a date."""
+"""Unix seconds: a time that no clock reaches, but that can still be written as a date."""
 
 T = TypeVar("T")
 Secret = TypeVar("Secret", bound=PrivateKey)
@@ -45,10 +45,10 @@ Public = TypeVar("Public", bound=PublicKey)
 
 @attrs.frozen(eq=False)
 class Snapshot:
-    """The keys and places of the servers, and the tailnet's contents.
+    """The servers' keys and ports, and the tailnet's contents.
 
-    certificate: the relay's, with its key, in PEM; "" where it has none. ports: what control, the relay and STUN
-    listened on. auth_key: the text of the key that the tailnet shows to whoever runs it.
+    certificate: the relay's, with its key, in PEM; "" if it has none. ports: on which control, the relay and STUN
+    listened. auth_key: the text of the tailnet's own auth key, which it shows to whoever runs it.
     """
 
     control_key: MachinePrivateKey
@@ -81,7 +81,7 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(document: bytes) -> Snapshot:
-    """Raises MalformedError, which completes "the state …" and quotes nothing of the document."""
+    """Raises MalformedError, whose text completes "the state …" and quotes no value of the document but its version."""
     fields = _Fields(_envelope(document))
     ports = fields.child("ports")
     return Snapshot(
@@ -239,7 +239,7 @@ def _check_unique(what: str, values: Iterable[object]) -> None:
 
 
 class _Fields(Mapping[str, Any]):
-    """A JSON object whose fields are what they ought to be, or damage that is named by the field."""
+    """A JSON object that checks its fields when they are read. A wrong one raises MalformedError with its name."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -268,7 +268,7 @@ class _Fields(Mapping[str, Any]):
         return _Fields(self._of(dict, name))
 
     def integer(self, name: str, last: int) -> int:
-        """At least 0, and at most `last`."""
+        """An integer from 0 to `last`."""
         value = self._of(int, name)
         if not 0 <= value <= last:
             raise _damage(name)
@@ -287,7 +287,7 @@ class _Fields(Mapping[str, Any]):
         return self.each(name, lambda item: _Fields(item) if isinstance(item, dict) else None)
 
     def each(self, name: str, read: Callable[[Any], T | None]) -> list[T]:
-        """read: None for what it cannot read."""
+        """The elements as `read` returns them; None from it means damage."""
         found = [read(item) for item in self.elements(name)]
         if any(item is None for item in found):
             raise _damage(name)

@@ -1,10 +1,10 @@
-"""The open map streams: everything at first, then what changed, and a sign of life when nothing did.
+"""The open map streams: first everything, then what has changed, and a keep-alive when nothing has.
 
     open ─► first map ─► delta … delta ─► keep-alive (55 s of silence) …     a newer stream of the node ends this one
     last stream of a node ends ─► 5 s ─► offline ─► 60 s ─► an ephemeral node is deleted
 
-A stream is told the difference between what it was told last and what is true now, so one that does not read is
-left alone until it does, and then hears of it all at once.
+A stream is told the difference between what it was told last and what is true now. A client that does not read is sent
+nothing until it does, and then gets all changes in one message.
 
 Source: Go control/controlclient/direct.go (watchdog of 120 s), tstest/integration/testcontrol serveMap.
 Not here: requests (`server`), what a node may know (`tailnet`, `view`).
@@ -30,10 +30,10 @@ from tsnet.control.view import View, difference, first, view
 
 KEEP_ALIVE = 55.0
 BACKLOG = 256 * 1024
-"""Bytes a stream may have waiting before deltas are withheld from it."""
+"""A stream with this many bytes waiting is sent no deltas."""
 
 OFFLINE_AFTER = 5.0
-"""How long a node may be without a stream (it reconnects) before the others hear that it is offline."""
+"""Seconds without a stream after which a node counts as offline. Until then it may be just reconnecting."""
 
 EPHEMERAL_AFTER = 60.0
 
@@ -62,10 +62,9 @@ class MapStream:
 
 
 class MapStreams:
-    """At most one a node. `take_touched` names the connections that have something to send.
+    """The streams, at most one a node. `take_touched` names the connections that have something to send.
 
-    modify_first: what becomes of a stream's first message on its way, for tests of clients (testcontrol's
-    ModifyFirstMapResponse).
+    modify_first: changes each stream's first message, for tests of clients (testcontrol's ModifyFirstMapResponse).
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class MapStreams:
         return frozenset(self._streams)
 
     def open(self, connection: Connection, number: int, member: Member, request: MapRequest, now: float) -> None:
-        """Answer a streaming map request with the whole map, and go on with what changes."""
+        """Answer a streaming map request: with the whole map now, and with changes later."""
         self._end(self._streams.get(member.id))
         self._offline_at.pop(member.id, None)
         self._tailnet.set_online(member, True, now + self._wall_offset)
@@ -106,7 +105,7 @@ class MapStreams:
             self._at(stream.keep_alive_at, self._keep_alive, weakref.ref(stream))
 
     def closed(self, connection: Connection, number: int | None, now: float) -> None:
-        """A stream of this connection is gone; all of them, if no number is given."""
+        """A stream of this connection is gone; if number is None, all of them are."""
         for stream in [one for one in self._streams.values() if one.connection is connection]:
             if number is None or stream.number == number:
                 stream.is_open = False
@@ -124,7 +123,7 @@ class MapStreams:
         return True
 
     def run(self, now: float) -> None:
-        """Run what is due, and tell every stream that listens what it has not heard."""
+        """Do what is due, and tell every stream that reads what has changed for it."""
         while self._timers and self._timers[0][0] <= now:
             _at, _order, action, subject = heapq.heappop(self._timers)
             action(subject, now)
@@ -159,7 +158,7 @@ class MapStreams:
             self._touched[stream.connection] = None
 
     def _end(self, stream: MapStream | None) -> None:
-        """End it in an orderly way: the client opens another, or learns that it is no node any more."""
+        """End a stream in an orderly way. The client opens another, or learns that its node is gone."""
         if stream is None:
             return
         stream.is_open = False
@@ -187,14 +186,14 @@ class MapStreams:
             self._tailnet.delete(member)
 
     def _overdue(self, node_id: int, now: float) -> Member | None:
-        """The member, if it has been without a stream for as long as the timer that now fires was set for."""
+        """The member, if it has been without a stream ever since the timer that fires now was set."""
         if now < self._offline_at.get(node_id, math.inf):
             return None
         del self._offline_at[node_id]
         return self._tailnet.members.get(node_id)
 
     def _keep_alive(self, reference: weakref.ref[MapStream], now: float) -> None:
-        """By reference: a timer keeps no stream that has ended."""
+        """Send a keep-alive if it is due. The reference is weak, so that a timer keeps no ended stream alive."""
         stream = reference()
         if stream is None or not stream.is_open:
             return

@@ -1,19 +1,19 @@
-"""An embedded tailnet's state: users, auth keys, members, policy, DERP map, DNS. Data and operations, no protocol.
+"""The state of an embedded tailnet: users, auth keys, members, policy, DERP map and DNS, without any protocol.
 
     create_auth_key ─► redeem ─► admit ─► update … set_online … expire ─► rekey … ─► delete
     begin_login ─► approve | reject          (interactive: a person looks at an AuthURL)
 
-`generation` grows with everything a node could be told, so that whoever serves nodes knows when to look again;
-`revision` with everything that must outlive a restart. All state is here: a control server can be thrown away and
-another put over the same tailnet. Times are Unix seconds.
+`generation` grows with everything that a node could be told, so that a server knows when to look again; `revision`
+grows with everything that must outlive a restart. A control server adds no state of its own: another one can go on
+with the same tailnet. Times are Unix seconds.
 
-    revision 7 ─► contents() ─► at rest ─► kept = 7      a promise made at revision 7 may be given (`is_kept`)
+    revision 7 ─► contents() ─► saved ─► kept = 7      an answer that relies on revision 7 may leave (`is_kept`)
 
-Without a place to rest `kept` is infinite, and nobody waits.
+If the tailnet is not saved at all, `kept` is infinite, and no answer waits.
 
-Source: Go tstest/integration/testcontrol for what suffices real clients; Headscale's state for keys and rotation.
-Not here: the decisions of /machine/register (`registration`), what one node sees (`view`), links (`server`), bytes at
-rest (`snapshot`).
+Source: Go tstest/integration/testcontrol for what real clients need; Headscale's state for keys and rotation.
+Not here: the decisions of /machine/register (`registration`), what one node sees (`view`), links (`server`), the saved
+form (`snapshot`).
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
 from tsnet.netmap.whois import TAGGED_DEVICES
 
 LOGIN_LIFETIME = 15 * 60.0
-"""How long an AuthURL can be used."""
+"""Seconds for which an AuthURL can be used."""
 
 MAX_LOGINS = 1024
-"""AuthURLs that wait at once: anyone can ask for one. The oldest gives way."""
+"""How many AuthURLs may wait at once, since anyone can ask for one. The oldest gives way."""
 
 AUTH_ID_BYTES = 16
 KEY_ID_BYTES, KEY_SECRET_BYTES = 6, 32
 
 
 class Refusal(Exception):
-    """Control says no. The text is for the person who asked."""
+    """Control refuses a request. The text is for the person who asked."""
 
 
 @attrs.define(eq=False)
 class AuthKey:
-    """Opaque text that lets nodes in without a person. A reusable one is never used up."""
+    """An opaque text that lets nodes in without a person: one node, or any number if it is reusable."""
 
     text: str = attrs.field(repr=False)
     user: int
@@ -63,7 +63,7 @@ class AuthKey:
 
 @attrs.define(eq=False)
 class PendingLogin:
-    """An AuthURL somebody has to go to. `user`: who approved. `refused`: why not, once somebody said no."""
+    """An AuthURL that a person has to visit. user: whose node it becomes, once approved. refused: why, if rejected."""
 
     auth_id: str
     machine: MachineKey
@@ -76,10 +76,10 @@ class PendingLogin:
 
 @attrs.frozen
 class Contents:
-    """What of a tailnet outlives a restart. A copy: what happens to the tailnet later does not change it.
+    """The part of a tailnet that outlives a restart. It is a copy, which later events do not change.
 
-    Left out are the logins that wait (their nodes ask for another), and the DERP map and DNS, which whoever starts the
-    tailnet sets. last_id, last_host: the last number given to a node, and to its addresses.
+    It leaves out the logins that wait, for which their nodes ask again, and the DERP map and DNS, which whoever starts
+    the tailnet sets. last_id, last_host: the last number given to a node, and to its addresses.
     """
 
     users: tuple[UserProfile, ...] = ()
@@ -91,7 +91,7 @@ class Contents:
 
 
 class TailnetState:
-    """base_domain: the MagicDNS suffix. derp_map: must have a region before Go clients join, or they wait forever."""
+    """base_domain: the MagicDNS suffix. derp_map: Go clients that join while it has no region wait for ever."""
 
     def __init__(
         self,
@@ -105,9 +105,9 @@ class TailnetState:
         self.base_domain = base_domain
         self.generation = self.revision = 0
         self.kept: float = math.inf
-        """The last revision that is at rest."""
+        """The last revision that is saved."""
         self.awaited: float = -math.inf
-        """The last revision that somebody waits for."""
+        """The last revision whose save somebody waits for."""
         self.users: dict[int, UserProfile] = {TAGGED_DEVICES.id: TAGGED_DEVICES}
         self.auth_keys: dict[str, AuthKey] = {}
         self.members: dict[int, Member] = {}
@@ -153,7 +153,7 @@ class TailnetState:
         self.generation += 1
 
     def add_user(self, login: str, display_name: str = "") -> UserProfile:
-        """The user of that login; made if there is none."""
+        """The user with that login, who is made if there is none."""
         for user in self.users.values():
             if user.login_name == login:
                 return user
@@ -167,16 +167,16 @@ class TailnetState:
 
     @property
     def is_kept(self) -> bool:
-        """Whether what has happened until now would outlive a restart."""
+        """Whether everything until now would outlive a restart."""
         return self.revision <= self.kept
 
     def await_kept(self) -> int:
-        """Have what has happened until now brought to rest soon; the revision to wait for."""
+        """Ask for a save of everything until now. Returns the revision to wait for."""
         self.awaited = self.revision
         return self.revision
 
     def contents(self, unix_now: float) -> Contents:
-        """What there is to keep. Of who is online now, it says that it was seen now: after a restart nobody is."""
+        """What is to be saved. A node that is online counts as offline in it, last seen now: no stream outlives us."""
         return Contents(
             users=tuple(user for user in self.users.values() if user.id != TAGGED_DEVICES.id),
             auth_keys=tuple(attrs.evolve(key) for key in self.auth_keys.values()),
@@ -187,7 +187,7 @@ class TailnetState:
         )
 
     def restore(self, contents: Contents) -> None:
-        """Be the tailnet that had these contents; for one in which nothing has happened yet."""
+        """Take on these contents. Call it before anything has happened in this tailnet."""
         self.users = {user.id: user for user in (TAGGED_DEVICES, *contents.users)}
         self.auth_keys = {key.text: attrs.evolve(key) for key in contents.auth_keys}
         self.members = {member.id: attrs.evolve(member) for member in contents.members}
@@ -207,7 +207,7 @@ class TailnetState:
         tags: Iterable[str] = (),
         expires_at: float | None = None,
     ) -> AuthKey:
-        """user: a login; without one the tailnet's own "user@<base domain>"."""
+        """Make an auth key. user: the login of the owner; "" means the tailnet's own "user@<base domain>"."""
         owner = self.add_user(user or f"user@{self.base_domain}")
         text = f"tskey-auth-{self._entropy(KEY_ID_BYTES).hex()}-{self._entropy(KEY_SECRET_BYTES).hex()}"
         key = AuthKey(text, owner.id, reusable, ephemeral, tuple(tags), expires_at)
@@ -216,7 +216,7 @@ class TailnetState:
         return key
 
     def redeem(self, text: str, unix_now: float) -> AuthKey:
-        """The key of this text, if it still lets somebody in; raises Refusal. Whoever it lets in calls `use`."""
+        """The key with this text. Raises Refusal if it lets nobody in. Call `use` once it has let a node in."""
         key = self.auth_keys.get(text)
         if key is None:
             raise Refusal("invalid auth key")
@@ -227,12 +227,12 @@ class TailnetState:
         return key
 
     def use(self, key: AuthKey) -> None:
-        """It has let somebody in."""
+        """The key has let a node in."""
         key.is_used = True
         self.revision += 1
 
     def begin_login(self, machine: MachineKey, key: NodeKey, hostname: str, unix_now: float) -> PendingLogin:
-        """A new AuthURL; those that grew old are forgotten."""
+        """Make an AuthURL. Old ones are forgotten, and an earlier one of the same key."""
         self.logins = {
             auth_id: login
             for auth_id, login in self.logins.items()
@@ -245,7 +245,7 @@ class TailnetState:
         return login
 
     def approve(self, auth_id: str, user: str) -> None:
-        """Let the node that waits at this AuthURL in, as a node of this login. Raises KeyError for no such login."""
+        """Let the node that waits at this AuthURL in, as this user's. Raises KeyError if no node waits there."""
         self.logins[auth_id].user = self.add_user(user).id
         self.generation += 1
 
@@ -259,12 +259,12 @@ class TailnetState:
         return None if key is None else self._by_key.get(key)
 
     def named(self, name: str) -> Member | None:
-        """By its label or its full name."""
+        """The member with this name: its label, or its full name."""
         label = name.rstrip(".").removesuffix(f".{self.base_domain}")
         return next((member for member in self.members.values() if member.name == label), None)
 
     def of_machine(self, machine: MachineKey, user: int) -> Member | None:
-        """The node that this machine had as one of this user's, though its key is forgotten."""
+        """The node that this machine has as one of this user's, whatever its key."""
         found = (member for member in self.members.values() if (member.machine, member.user) == (machine, user))
         return next(found, None)
 
@@ -277,7 +277,7 @@ class TailnetState:
         unix_now: float,
         **fields: Any,
     ) -> Member:
-        """A new member, with a name and addresses of its own. fields: further ones of Member."""
+        """Make a member, with a name and addresses of its own. fields: further fields of Member."""
         self._last_id += 1
         wanted = hostinfo.get("Hostname")
         member = Member(
@@ -297,14 +297,14 @@ class TailnetState:
         return member
 
     def rekey(self, member: Member, key: NodeKey) -> None:
-        """The member logged in anew: another node key, the same node; an expired one lives again."""
+        """The member has logged in with another node key. It is the same node, and no longer expired."""
         del self._by_key[member.key]
         self._by_key[key] = member
         member.key, member.key_expiry, member.was_expired = key, None, False
         self._changed(member)
 
     def update(self, member: Member, request: MapRequest) -> None:
-        """What a node says of itself in a lite update. A home is not forgotten because one message lacks it."""
+        """Store what a node says of itself in a map request. A home region stays when a message lacks it."""
         before = attrs.asdict(member, recurse=False)
         member.disco_key = request.disco_key or member.disco_key
         member.endpoints = usable_endpoints(request.endpoints)
@@ -312,7 +312,7 @@ class TailnetState:
         self._compare(member, before)
 
     def refresh(self, member: Member, hostinfo: Mapping[str, Any], version: int) -> None:
-        """What a node says of itself when it registers again."""
+        """Store what a node says of itself when it registers again."""
         before = attrs.asdict(member, recurse=False)
         self._take_hostinfo(member, hostinfo, version)
         self._compare(member, before)
@@ -336,17 +336,17 @@ class TailnetState:
             self._changed(member)
 
     def expire(self, member: Member, unix_now: float) -> None:
-        """Its key is good for nothing from now on; it has to log in again."""
+        """Expire the member's key: it has to log in again."""
         member.key_expiry, member.was_expired = unix_now, True
         self._changed(member)
 
     def extend(self, member: Member, key_expiry: float | None = None) -> None:
-        """Its key is good again, until then or for ever; it need not log in."""
+        """Make the member's key valid again without a login. key_expiry: None means for ever."""
         member.key_expiry, member.was_expired = key_expiry, False
         self._changed(member)
 
     def delete(self, member: Member) -> None:
-        """As if it had never been; its machine may come back as a new node."""
+        """Remove the member. Its machine may come back as a new node."""
         del self.members[member.id]
         self._by_key.pop(member.key, None)
         self._nodes.pop(member.id, None)
@@ -355,7 +355,7 @@ class TailnetState:
     def add_wireguard_peer(
         self, name: str, key: NodeKey, endpoint: UdpAddress, *, user: str = "", unix_now: float = 0.0
     ) -> Member:
-        """A plain WireGuard node at a fixed address: no disco, no DERP, nothing of control."""
+        """Add a plain WireGuard node at a fixed address. It has no disco and no DERP, and does not know control."""
         owner = self.add_user(user or f"user@{self.base_domain}")
         fields = {"endpoints": (endpoint,), "is_wireguard_only": True, "is_online": True}
         return self.admit(MachineKey.zero(), key, owner.id, {"Hostname": name}, unix_now, **fields)
@@ -367,7 +367,8 @@ class TailnetState:
         return self._both_nodes(member)[0]
 
     def peers_of(self, member: Member) -> dict[int, Node]:
-        """The others this member may reach or be reached by, by id; only those that can be reached at all."""
+        """The other nodes that this member may reach or be reached by, by id. Nodes without a disco key are left out,
+        unless they are plain WireGuard."""
         if member.id not in self._peers:
             subjects = self._all_subjects()
             own = subjects[member.id]
@@ -410,7 +411,7 @@ class TailnetState:
         self.revision += 1
 
     def _subjects_changed(self) -> None:
-        """Something that a policy looks at."""
+        """Something has changed that a policy looks at."""
         self._subjects = None
         self._rules.clear()
         self._peers.clear()
@@ -438,7 +439,7 @@ class TailnetState:
         return Subject(member.name, login, member.tags, member.addresses, member.routes)
 
     def _both_nodes(self, member: Member) -> tuple[Node, Node]:
-        """As shown to itself, and to others."""
+        """The member as it is shown to itself, and to others."""
         if member.id not in self._nodes:
             own = self._node(member)
             self._nodes[member.id] = own, attrs.evolve(own, hostinfo=for_peers(member.hostinfo), machine=None)
@@ -472,7 +473,7 @@ class TailnetState:
 
 
 def _at_rest(member: Member, unix_now: float) -> Member:
-    """A copy. A plain WireGuard node has no stream that could come or go: it stays as it is."""
+    """A copy of the member, offline. A plain WireGuard node stays online, since it never has a stream."""
     if not member.is_online or member.is_wireguard_only:
         return attrs.evolve(member)
     return attrs.evolve(member, is_online=False, last_seen=unix_now)

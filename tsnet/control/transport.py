@@ -1,4 +1,4 @@
-"""ts2021: the encrypted byte stream between a node and its control server, both sides, without IO.
+"""ts2021: both sides of the encrypted byte stream between a node and its control server, without IO.
 
     client                                                     server
     Initiator(...).initiation --- in the upgrade header --->   respond(initiation)
@@ -13,15 +13,15 @@
 | error      | u8 type=3, u16be length, text (in the clear, not authenticated)                     | 3+n   |
 | record     | u8 type=4, u16be length, ciphertext                                                 | 3+n   |
 
-Noise_IK_25519_ChaChaPoly_BLAKE2s; the prologue carries the capability version, so both must name the same one.
-A record's nonce is four zero bytes and a *big-endian* counter (Noise itself and WireGuard count little-endian), its
-associated data is empty, a frame is at most 4096 bytes. Record boundaries mean nothing; an empty record is legal.
+The handshake is Noise_IK_25519_ChaChaPoly_BLAKE2s. Its prologue contains the capability version, so both sides must
+name the same one. A record's nonce is four zero bytes and a *big-endian* counter (Noise itself and WireGuard count
+little-endian); its associated data is empty, and a frame has at most 4096 bytes. Record boundaries mean nothing; an
+empty record is legal.
 
-The server may speak first inside the records: nine bytes `ff ff ff "TS"`, u32be length, then JSON with a node key
-challenge. Whoever sends none begins with HTTP/2, whose first nine bytes can never look like that.
+Inside the records the server may begin with an early payload: nine bytes `ff ff ff "TS"`, u32be length, then JSON with
+a node key challenge. A server without one begins with HTTP/2, whose first nine bytes can never look like that.
 
-Every `receive` here raises MalformedError when the stream can only be torn down; the machine that owns the link
-catches it.
+Every `receive` here raises MalformedError when the stream is unusable; the machine that owns the link catches it.
 
 Source: Go control/controlbase/{handshake,messages,conn}.go, control/ts2021/conn.go; Noise revision 34 §7.5 (IK).
 Not here: the HTTP/1.1 upgrade around it (`upgrade`), the HTTP/2 inside it (`http`).
@@ -69,7 +69,7 @@ class Records:
         self._buffer = bytearray()
 
     def seal(self, plaintext: bytes) -> bytes:
-        """As many records as the plaintext needs; none for no bytes."""
+        """The plaintext as records; none for no bytes."""
         frames = bytearray()
         for start in range(0, len(plaintext), MAX_PLAINTEXT):
             sealed = self._seal(_NONCE.pack(self._send_counter), plaintext[start : start + MAX_PLAINTEXT], None)
@@ -78,7 +78,7 @@ class Records:
         return bytes(frames)
 
     def receive(self, data: bytes) -> bytes:
-        """The plaintext of every record that is now whole. Raises MalformedError: the stream is dead."""
+        """The plaintext of every record that is whole now. Raises MalformedError if the stream is unusable."""
         buffer = self._buffer
         buffer += data
         plaintext = bytearray()
@@ -109,7 +109,7 @@ class Records:
 class Initiator:
     """The node's side. `initiation` goes into the upgrade request; what follows the 101 goes into `receive`.
 
-    early: what the server said before HTTP/2, once known ({} if it said nothing); None until then.
+    early: what the server said before HTTP/2 ({} if nothing); None until that is known.
     """
 
     def __init__(self, private: MachinePrivateKey, control: MachineKey, version: int, entropy: Entropy) -> None:
@@ -123,7 +123,7 @@ class Initiator:
 
     @property
     def established(self) -> bool:
-        """The server has proved its key; `seal` may be called."""
+        """Whether the server has proved its key, so that `seal` may be called."""
         return self._records is not None
 
     def seal(self, plaintext: bytes) -> bytes:
@@ -131,7 +131,7 @@ class Initiator:
         return self._records.seal(plaintext)
 
     def receive(self, data: bytes) -> bytes:
-        """What came behind the 101; returns HTTP/2 bytes. Raises MalformedError: the connection is dead."""
+        """Take the bytes behind the 101; returns HTTP/2 bytes. Raises MalformedError if the stream is unusable."""
         if self._records is None:
             self._buffer += data
             data = self._consume_response()
@@ -177,7 +177,7 @@ class Initiator:
         return rest
 
     def _consume_early(self, plaintext: bytes) -> bytes:
-        """Take the early payload off the front, however many records it spans."""
+        """Take the early payload off the front; it may span several records. Returns the bytes behind it."""
         buffer = self._buffer
         buffer += plaintext
         if len(buffer) < EARLY_HEADER.size:
@@ -203,13 +203,13 @@ class Initiator:
 
 
 class Responder:
-    """The server's side. Made from an initiation; `response` must be the first bytes behind the 101.
+    """The server's side, made from an initiation. `response` must be the first bytes behind the 101.
 
-    peer: the machine key that the client has proved to own. version: the capability version it speaks.
+    peer: the machine key that the client has proved to own. version: the client's capability version.
     """
 
     def __init__(self, private: MachinePrivateKey, initiation: bytes, entropy: Entropy) -> None:
-        """Raises MalformedError when the initiation is not for this key or not well formed."""
+        """Raises MalformedError if the initiation is not for this key or not well formed."""
         if len(initiation) != INITIATION_SIZE:
             raise MalformedError(f"initiation is {len(initiation)} bytes, not {INITIATION_SIZE}")
         version, kind, length, e, static, tag = _INITIATION.unpack(initiation)
@@ -240,12 +240,12 @@ class Responder:
         return self._records.seal(plaintext)
 
     def receive(self, data: bytes) -> bytes:
-        """HTTP/2 bytes. Raises MalformedError: the connection is dead."""
+        """Take record bytes; returns HTTP/2 bytes. Raises MalformedError if the stream is unusable."""
         return self._records.receive(data)
 
 
 def early_payload(challenge: ChallengeKey) -> bytes:
-    """The plaintext a server may put before HTTP/2: `responder.seal(early_payload(key))`."""
+    """The plaintext that a server may send before HTTP/2: `responder.seal(early_payload(key))`."""
     document = json.dumps({"nodeKeyChallenge": challenge.text()}).encode()
     return EARLY_HEADER.pack(EARLY_MAGIC, len(document)) + document
 
@@ -258,6 +258,6 @@ def _begin(version: int, control: MachineKey) -> SymmetricState:
 
 
 def _error_text(data: bytes | bytearray) -> str:
-    """Printable and short: these bytes are not authenticated."""
+    """The text of an error, made printable and short, since it is not authenticated in the handshake."""
     text = bytes(data[:200]).decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,12 +1,11 @@
-"""One connection to control: the server's key, a channel with it, and the requests on that channel.
+"""One connection to control: the server's key, a channel, and the requests on that channel.
 
     key link    Open ── GET /key ── 200 ── close        not when the key is known already
     noise link  Open ───────────────────── upgrade ──── requests and answers
 
-Both links open at once, so that a join costs one round trip less. The key link's certificate is what names the
-server. A key that is not the one we trust is taken only if that certificate was verified; otherwise not a byte of a
-handshake goes to whoever has it. Whatever breaks before a request can be made ends in `lost`, with the error an
-application would see.
+Both links open at once, so that a join costs one round trip less. The key link's certificate identifies the server. A
+key other than the one we trust is accepted only if that certificate was verified; otherwise no byte of a handshake
+goes to its owner. Whatever breaks the connection sets `lost`, with the error that an application would see.
 
 Source: Go control/controlclient/direct.go loadServerPubKeys, control/ts2021/client.go.
 Not here: what is asked, and when to connect again (`client`).
@@ -39,7 +38,7 @@ Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping"]
 
 @attrs.frozen
 class Lost:
-    """hopeless: waiting cannot help, as far as this connection could see. answer: the HTTP answer that lost it."""
+    """hopeless: whether waiting cannot help, as far as this connection could see. answer: the HTTP answer behind it."""
 
     reason: str
     error: Error
@@ -49,7 +48,7 @@ class Lost:
 
 @attrs.define
 class Exchange:
-    """A request and the answer so far. `status` is 0 if the server broke it off."""
+    """A request, and its answer so far. status: 0 if the server broke the answer off."""
 
     purpose: Purpose
     stream: int
@@ -59,24 +58,24 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """The start of an error's body, printable."""
+        """The start of an error's body, made printable."""
         text = bytes(self.body[:200]).decode("utf-8", "replace").strip()
         return "".join(char if char.isprintable() else " " for char in text)
 
 
 @attrs.frozen
 class Piece:
-    """A piece of an answer that streams: the map poll's, once its status is 200."""
+    """A piece of the map poll's answer, which streams once its status is 200."""
 
     exchange: Exchange
     data: bytes = attrs.field(repr=False)
 
 
 class Uplink:
-    """lost: set once, when nothing more can come of it. control_key: the server's, once known.
+    """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
 
-    control_key given: the server is not asked for it. Otherwise its answer must be `pinned`, and be `trusted` unless it
-    came `verified`, over TLS with a certificate that was checked.
+    If control_key is given, the server is not asked for it. Otherwise its answer must be `pinned`, if that is given,
+    or `trusted`, unless it is `verified`: it came over TLS with a certificate that was checked.
     """
 
     def __init__(
@@ -111,12 +110,12 @@ class Uplink:
 
     @property
     def ready(self) -> bool:
-        """The server has proved that it has `control_key`."""
+        """Whether the server has proved that it has `control_key`."""
         return self._channel.ready
 
     @property
     def usable(self) -> bool:
-        """A request can be made now."""
+        """Whether a request can be made now."""
         return self.lost is None and self._channel.usable
 
     def owns(self, link: Link) -> bool:
@@ -129,12 +128,12 @@ class Uplink:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """No answer to this request is wanted any more, and none will come."""
+        """Cancel a request; no answer to it will come."""
         if self._exchanges.pop(stream, None) is not None:
             self._channel.cancel(stream)
 
     def receive(self, event: Event) -> list[Exchange | Piece]:
-        """Answers that are whole now, and pieces of the one that streams."""
+        """Take an event of our links. Returns the answers that are whole now, and pieces of the map poll's."""
         if self.lost is not None:
             return []
         if event.link == self._key_link:
@@ -156,7 +155,7 @@ class Uplink:
         return effects + self._channel.transmit()
 
     def close(self) -> list[Effect]:
-        """What is still to be sent, then the end of both links."""
+        """The effects that send what is left, and then close both links."""
         effects = self.transmit()
         self._close_key_link()
         return [*effects, *self.transmit(), Close(self._channel.link)]

@@ -1,15 +1,15 @@
-"""What one node is told of the tailnet, whole; and the least message that turns one telling into the next.
+"""What one node may know of the tailnet, and the smallest message that brings it from one view to the next.
 
-    stream opens    first(view)              everything, Node included
+    stream opens    first(view)              everything, including Node
     later           difference(old, new)     None if there is nothing to tell
 
 | what changed in a peer                                        | goes out as        |
 |---------------------------------------------------------------|--------------------|
 | endpoints, home, disco key, key expiry, online, last seen      | PeersChangedPatch  |
-| anything else, or one of these became nothing                 | PeersChanged, whole |
+| anything else, or one of these was removed                    | PeersChanged, whole |
 
-A stream that fell behind skips what came between: only what it was told last and what is true now matter. An empty
-peer list cannot be said with Peers (Go reads it as "no change"), so `difference` says PeersRemoved.
+A stream that fell behind skips the states in between: only what it was told last and what is true now matter. An empty
+Peers cannot say that no peer is left, since Go reads it as "no change"; `difference` uses PeersRemoved.
 
 Source: Go tailcfg.MapResponse, tailcfg.PeerChange; control/controlclient/map.go for how they are read.
 Not here: who may see whom (`policy`), bytes (`messages`).
@@ -29,7 +29,7 @@ from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
 
 PATCHABLE = frozenset({"endpoints", "home_region", "disco_key", "key_expiry", "online", "last_seen"})
 NO_NEWS_TO_ITSELF = frozenset({"endpoints", "home_region", "hostinfo", "capability_version", "online", "last_seen"})
-"""A node knows these of itself; its own node is not sent again for them."""
+"""A node knows these about itself, so its own Node is not sent again for them."""
 
 _NODE_FIELDS = tuple(field.name for field in attrs.fields(Node))
 
@@ -100,7 +100,7 @@ def _differing(old: Node, now: Node) -> dict[str, Any]:
 
 
 def _amounts(fields: Mapping[str, Any]) -> list[Any]:
-    """The values for which "nothing" cannot be said in a patch; a flag that is off and an empty list can."""
+    """The values that a patch cannot remove. It can set a flag to false, and a list to an empty one."""
     return [value for name, value in fields.items() if name not in ("online", "endpoints")]
 
 
