@@ -54,7 +54,7 @@ Endpoint = TcpConnection | TcpListener | TcpForwarder | UdpEndpoint | UdpForward
 
 
 class Stack:
-    """One host's TCP/IP."""
+    """The TCP/IP stack of one host."""
 
     def __init__(
         self,

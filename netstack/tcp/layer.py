@@ -40,7 +40,7 @@ _ISN_STEP = 250_000
 
 
 class TcpLayer:
-    """One instance a stack."""
+    """The TCP connections, listeners and forwarder of one stack."""
 
     __slots__ = (
         "_dirty",

@@ -129,7 +129,7 @@ class Client:
         self._advance(now)
 
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
-        """tailcfg.NetInfo by JSON names: PreferredDERP is our home. Goes out with the next `transmit`."""
+        """Publish tailcfg.NetInfo by JSON names, as soon as control may be told. PreferredDERP is our home."""
         self._publisher.set_net_info(net_info, now)
         self._advance(now)
 

@@ -31,7 +31,7 @@ _timers = attrgetter(*TIMERS)
 
 
 class Liveness:
-    """unanswered_since: when the first packets left that nothing has followed; inf if there are none."""
+    """unanswered_since: when the first packets left after which nothing has come; inf if there are none."""
 
     __slots__ = ("answer_by", "probe_at", "silent_at", "unanswered_since")
 
