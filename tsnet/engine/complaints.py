@@ -1,10 +1,10 @@
-"""What is wrong now: the messages of everybody who may complain, by who it is, in one place.
+"""What is wrong now: the messages of every source that may complain, in one place.
 
     control ─┐                                              ┌─► facts.Health, whenever the whole has changed
     relays ──┼─► set(source, messages) replaces the source's ┤
     clock ───┘                                              └─► messages: Server.status().health
 
-A source that is well again says so with no message, and takes nobody else's away.
+A source that is well again sets no messages; those of the other sources stay.
 
 Not here: what the messages say (`control`, `engine.relays`).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MAX_MESSAGES = 8
-"""Of one source; there are as many sources as regions in use, and a few."""
+"""How many messages of one source are kept. Sources are the relay regions in use, and a few more."""
 
 
 class Complaints:
@@ -22,9 +22,9 @@ class Complaints:
         self._by_source: dict[str, tuple[str, ...]] = {}
 
     def set(self, source: str, messages: Iterable[str]) -> bool:
-        """What this source complains of now, each a sentence; whether anything has changed.
+        """Replace the source's messages (each a sentence). Returns whether anything has changed.
 
-        Of more than MAX_MESSAGES the first are kept, and the last says how many there are besides.
+        Of more than MAX_MESSAGES, the first MAX_MESSAGES - 1 are kept, and one more says how many were left out.
         """
         found = tuple(messages)
         if len(found) > MAX_MESSAGES:
@@ -39,5 +39,5 @@ class Complaints:
 
     @property
     def messages(self) -> tuple[str, ...]:
-        """All of them, by source."""
+        """All messages, ordered by the name of their source."""
         return tuple(message for source in sorted(self._by_source) for message in self._by_source[source])

@@ -1,8 +1,8 @@
 """What an application may open on a node that runs: connections, listeners, datagram endpoints, pings.
 
-The stack's errors become those that an application can catch, with what to do about them.
+An error of the stack becomes a `tsnet.Error`, which says what to do about it where something can be done.
 
-Not here: whether the node runs (`node`), bytes (`engine`).
+Not here: whether the node runs (`node`), the bytes that flow (`engine`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tsnet.netmap.names import Names
 
 
 class Endpoints:
-    """names: those of the tailnet, None before the first netmap. refusal: why nothing may be opened now, or None."""
+    """names: the tailnet's names, None before the first netmap. refusal: why nothing may be opened now, or None."""
 
     def __init__(self, engine: Engine, entropy: Callable[[int], bytes]) -> None:
         self.names: Names | None = None
@@ -26,7 +26,10 @@ class Endpoints:
         self._engine, self._entropy = engine, entropy
 
     def resolve(self, host: str) -> IPAddress:
-        """The address of a tailnet name or address; v4 first. Raises NotOnTailnet for anything no node owns."""
+        """The address that a tailnet name or an address stands for. A name's v4 address is preferred.
+
+        Raises NotOnTailnet for what no node owns, and `refusal` or NotUp when nothing may be opened.
+        """
         names = self._check_ready()
         literal = parse_address(host)
         if literal is not None:
@@ -43,7 +46,7 @@ class Endpoints:
         )
 
     def address_towards(self, remote: IPAddress) -> IPAddress:
-        """Our own address of the same family."""
+        """Our own address of the same family as `remote`. Raises AddressNotAvailable if there is none."""
         for address in self._engine.stack.addresses:
             if address.version == remote.version:
                 return address

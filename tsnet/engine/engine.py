@@ -1,10 +1,10 @@
-"""The data path: datagrams of any path in, streams out, and back. The one object that knows all rooms it crosses.
+"""The data path, from datagrams to the TCP/IP stack and back. `Engine` is the one object that knows all its rooms.
 
     in    classify -> Device.receive -> Ingress.admit -> Stack.receive
                    -> Paths.receive (disco)
     out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.route -> (Destination, datagrams)
 
-What comes down from control arrives through `apply`, whole: peers, routes, filter and addresses change in one call.
+A netmap comes down through `apply`: peers, routes, filter and addresses change in one call.
 
 Source: Go wgengine/magicsock/magicsock.go, net/tstun/wrap.go; tailscale-rs ts_dataplane.
 Not here: control, relay connections, choosing a home (`node`).
@@ -44,7 +44,7 @@ from tsnet.wireguard.messages import TRANSPORT_OVERHEAD
 
 MTU = 1280
 SEALING_OVERHEAD = TRANSPORT_OVERHEAD + PADDING
-"""What WireGuard adds to a packet at most."""
+"""The most bytes that WireGuard adds to a packet."""
 
 ENDED = frozenset(
     {
@@ -54,14 +54,14 @@ ENDED = frozenset(
         stack.ICMP,
     }
 )
-"""What need not end before the node does: connections whose peer has acknowledged all, and what nobody waits for."""
+"""What a closing node does not wait for: connections whose peer has acknowledged everything, UDP, ICMP, fragments."""
 
 UDP = 0
-"""The path all UDP shares, beside the relay regions, which have their own numbers from 1 on."""
+"""The number of the path that all UDP shares. A relay region's path has the region's number, which is at least 1."""
 
 
 class Engine:
-    """dropped: "stun" (nobody asked for it). Each room beneath counts its own."""
+    """dropped: "stun" (STUN that nobody asked for). Each room beneath counts its own drops."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Engine:
         self.ingress = Ingress(Routes(), self.packet_filter)
         self.egress = Egress(Routes(), self.packet_filter)
         self.timestamp_mark = timestamp_mark
-        """The one to be saved: `take_mark` says when, `mark_saved` is the answer."""
+        """The mark to be saved. `take_mark` gives it out when it must be; `mark_saved` tells that it was."""
         self._mark_moved = False
         self._now = now
         self._peers: dict[NodeKey, Node] = {}
@@ -101,7 +101,7 @@ class Engine:
     # --- control's word -------------------------------------------------------------------------------------
 
     def apply(self, netmap: NetMap, now: float) -> None:
-        """Peers first, then the ways to them, then who may pass, then our own addresses."""
+        """Bring every room to this netmap: the peers, then paths and routes, then the filter, then our addresses."""
         peers = {peer.key: peer for peer in netmap.peers.values() if not peer.expired}
         for key in self._peers.keys() - peers.keys():
             self.device.remove_peer(key)
@@ -128,24 +128,24 @@ class Engine:
         self.device.set_private_key(node_key, now)
 
     def sessions_lost(self, now: float) -> None:
-        """Peers have dropped our sessions while our key was expired: the next packet to each makes a new one."""
+        """Give up all sessions: the peers dropped theirs while our key was expired. The next packet makes a new one."""
         self.device.suspended(now)
 
     def take_mark(self) -> float | None:
-        """The time stamps' mark, each time that it must be saved; None otherwise. Ask after `transmit`."""
+        """The time stamps' mark if it has moved since the last call and must be saved. Ask after `transmit`."""
         moved, self._mark_moved = self._mark_moved, False
         return self.timestamp_mark if moved else None
 
     def mark_saved(self, mark: float) -> None:
-        """That mark rests where the next start finds it: handshakes that wait for it are due."""
+        """The store has this mark: handshakes that waited for it may leave."""
         self.device.mark_saved(mark)
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set: Unix time = now + wall_offset."""
+        """The wall clock was set. Unix time is now + wall_offset, in seconds."""
         self.device.set_wall_offset(wall_offset, now)
 
     def relay_connected(self, region: int, now: float) -> None:
-        """Peers behind that relay can be reached: what waits for them is sent now, and not when its timer comes."""
+        """The relay of that region can be used: send what waits for peers behind it now, not when its timer comes."""
         for key in self.paths.connected(region, now):
             self.device.path_gained(key, now)
             self.stack.path_restored(key, now)
@@ -165,7 +165,7 @@ class Engine:
             self.hold(path)
 
     def hold(self, path: int) -> None:
-        """A path (`UDP` or a region) takes no more: what its peers have to send stays in the stack."""
+        """A path (`UDP` or a region) takes no more: what goes to its peers stays in the stack until `release`."""
         if path not in self._full:
             self._full.add(path)
             for key, used in self._talking.items():
@@ -210,7 +210,7 @@ class Engine:
             self.stack.receive(entering, now, verified=True)
 
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
-        """At most about `budget` bytes of datagrams, each run for one destination."""
+        """About `budget` bytes of datagrams at most, each run for one destination."""
         self._now = now
         device = self.device
         replies = self.ingress.take_replies()
@@ -240,7 +240,7 @@ class Engine:
                 self.paths.authenticated(fact.key, fact.source, now)
             elif type(fact) is Established:
                 self._advertise(fact.key, now)
-                self.stack.path_restored(fact.key, now)  # it may have lost its path, or itself, until now
+                self.stack.path_restored(fact.key, now)  # until now the peer may have been away, or without a path
             elif type(fact) is MarkMoved:
                 self.timestamp_mark, self._mark_moved = fact.timestamp_mark, True
 
@@ -250,12 +250,12 @@ class Engine:
         return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
 
     def suspended(self, now: float) -> None:
-        """The clock jumped (suspend, a cloned machine): no key from before may seal anything."""
+        """The clock jumped (the machine slept or was cloned): no session key from before may seal anything."""
         self.device.suspended(now)
 
     @property
     def is_quiet(self) -> bool:
-        """Whether every connection has ended in order, and nothing waits to be sent."""
+        """Whether every connection has ended (see ENDED) and nothing was due at the last `transmit`."""
         return not self.stack.connections.keys() - ENDED and self.deadline() > self._now
 
     # --- TSMP -----------------------------------------------------------------------------------------------
@@ -270,10 +270,11 @@ class Engine:
         return True
 
     def _advertise(self, key: NodeKey, now: float) -> None:
-        """Open the session with our disco key, as Go does from 1.102 on.
+        """Send our disco key first in a new session, as Go does from 1.102 on.
 
-        A peer that control tells of a new disco key takes us for restarted and drops its sessions with us: also the
-        one that we have just made after our restart, when we were faster than control. Told inside it, it does not.
+        A peer that learns a new disco key of ours from control concludes that we restarted, and drops its sessions with
+        us. It would also drop the one made since the restart, if we reached it before control's word did. It keeps a
+        session in which we told it that key ourselves.
         """
         for address in self._peers[key].ips if key in self._peers else ():
             source = self.own_address(len(address.packed))
@@ -283,13 +284,13 @@ class Engine:
                 return
 
     def own_address(self, size: int) -> bytes | None:
-        """Our address of that length in bytes."""
+        """Our address that is `size` bytes long (4 or 16), or None."""
         return next((packed for address in self.stack.addresses if len(packed := address.packed) == size), None)
 
     def take_messages(self) -> list[tuple[NodeKey, bytes, tsmp.Message]]:
-        """TSMP that concerns more than the data path. A rejection ends the dial that it answers.
+        """(peer, its address, message) of each pong and rejection since the last call. A rejection ends its dial.
 
-        A disco key goes no further: when control reports it too, the session that it came in is known to be good.
+        A disco key is only noted: when control reports the same key later, the peer's session is kept.
         """
         messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []
         for key, address, message in self.ingress.take_messages():
@@ -306,14 +307,14 @@ class Engine:
 
 
 def own_prefixes(peer: Node) -> list[IPPrefix]:
-    """What the peer itself is: its addresses that are also allowed. Routes through it carry nothing yet."""
+    """The peer's own addresses, so far as they are among its allowed IPs. Subnet routes through it are not used yet."""
     return [prefix for prefix in peer.addresses if prefix in peer.allowed_ips]
 
 
 def udp_runs(
     down: Iterable[tuple[Destination, list[bytes]]],
 ) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[tuple[DerpAddress, list[bytes]]]]:
-    """Split what goes down by the kind of its path."""
+    """Split the runs by the kind of their path: (UDP, relayed)."""
     udp: list[tuple[UdpAddress, list[bytes]]] = []
     relayed: list[tuple[DerpAddress, list[bytes]]] = []
     for destination, datagrams in down:

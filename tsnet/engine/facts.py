@@ -1,6 +1,6 @@
 """What a node tells whoever runs it: one ordered list, so that "peer gone" precedes the reset of its streams.
 
-Those marked (event) are also what `Server.events()` gives an application.
+A fact that is marked (event) is also an event of `Server.events()`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tsnet.netmap.model import NetMap, Node, UserProfile
 
 @attrs.frozen
 class LoginUrl:
-    """(event) A person must visit this URL; the node goes on by itself when that is done."""
+    """(event) A person must visit this URL. The node goes on by itself when that has been done."""
 
     url: str
 
@@ -28,28 +28,31 @@ class LoggedIn:
 
 @attrs.frozen
 class Running:
-    """(event) A netmap is there and the key is valid: names, addresses and peers are known. Again after an expiry."""
+    """(event) A netmap is there and the key is valid: names, addresses and peers are known.
+
+    It is told again when the node runs again after an expiry or a refusal.
+    """
 
     netmap: NetMap
 
 
 @attrs.frozen
 class NetMapChanged:
-    """(event) Control sent something new; `netmap` is whole."""
+    """(event) Control sent something new. `netmap` is the whole netmap, not the difference."""
 
     netmap: NetMap
 
 
 @attrs.frozen
 class PeerAppeared:
-    """(event)"""
+    """(event) A peer is new in the netmap."""
 
     peer: Node
 
 
 @attrs.frozen
 class PeerChanged:
-    """(event) Something about the peer is new; `online` and `last_seen` among it."""
+    """(event) Something about the peer has changed. That includes `online` and `last_seen`."""
 
     peer: Node
     before: Node
@@ -64,14 +67,14 @@ class PeerLeft:
 
 @attrs.frozen
 class HomeChanged:
-    """(event) The relay region at which peers reach this node; 0 when there is none."""
+    """(event) Peers reach this node at another relay region now; 0 when there is none."""
 
     region: int
 
 
 @attrs.frozen
 class RelayChanged:
-    """(event) A relay connection came up, went down, or cannot be made: once for each reason, not with each attempt."""
+    """(event) A relay connection came up, went down or cannot be made. A reason is told once, not with each retry."""
 
     region: int
     connected: bool
@@ -80,7 +83,7 @@ class RelayChanged:
 
 @attrs.frozen
 class Health:
-    """(event) All that is wrong now, by control's word and by ours, each a sentence; empty when all is well."""
+    """(event) All that is wrong now, as control says and as this node finds, each a sentence. Empty if all is well."""
 
     messages: tuple[str, ...]
 
@@ -94,7 +97,7 @@ class DuplicateNode:
 
 @attrs.frozen
 class Problem:
-    """(event) Something stands in the way. fatal: it cannot pass by waiting."""
+    """(event) Something keeps the node from working. fatal: waiting cannot help."""
 
     error: Error
     fatal: bool
@@ -102,7 +105,7 @@ class Problem:
 
 @attrs.frozen
 class Save:
-    """A value to be written under a key; `Node.saved(ticket, …)` is told when it was, or why not."""
+    """A value to be written under a key. The edge answers with `Node.saved`, and an error if writing failed."""
 
     ticket: int
     key: str
@@ -111,21 +114,21 @@ class Save:
 
 @attrs.frozen
 class Expired:
-    """The node key has expired; Running follows when somebody has extended it. `error` says what to do."""
+    """The node key has expired. `error` says what to do; Running follows when somebody has extended the key."""
 
     error: Error
 
 
 @attrs.frozen
 class Notice:
-    """A sentence that somebody who reads the log should find there, once."""
+    """A sentence for the log."""
 
     text: str
 
 
 @attrs.frozen
 class PingAnswered:
-    """A TSMP pong: the 8 bytes of our ping, and who answered."""
+    """A TSMP pong: the 8 bytes of our ping, and the address that answered."""
 
     data: bytes
     address: IPAddress
@@ -135,7 +138,7 @@ class PingAnswered:
 class Reachable:
     """(event) The home relay is up and control knows of it: peers can reach this node from now on.
 
-    Told again each time that this has been otherwise.
+    It is told again each time that the node becomes reachable after it was not.
     """
 
     region: int

@@ -1,7 +1,7 @@
 """Who this node is between runs: the keys and marks that the state keeps.
 
-Source: Go types/persist/persist.go Persist; the machine key is beside it there, here they are one value.
-Not here: its bytes (`saved`), where they rest (`tsnet.edge.io`).
+Source: Go types/persist/persist.go Persist. Go keeps the machine key beside that value; here it is part of it.
+Not here: its bytes (`saved`), where they are kept (`tsnet.edge.io`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tsnet.errors import ConfigError
 class Identity:
     """registered: control has accepted the node key once, so an auth key is not needed again.
 
-    timestamp_mark: Unix seconds. The next start stamps no WireGuard handshake below it; all that were made lie below.
+    timestamp_mark: Unix seconds. The time stamps of all WireGuard handshakes so far lie below it, those of the next
+    run do not. None: no mark was ever saved.
     ephemeral: whether control was asked to remove the node when it goes offline. None: the store did not keep that.
     """
 
@@ -53,7 +54,8 @@ def new_identity(entropy: Callable[[int], bytes]) -> Identity:
 
 
 def for_control(identity: Identity, control_url: str) -> Identity:
-    """The identity for that control server. Another one than before does not know the node: it enrols anew there."""
+    """The identity for that control server. A control server other than the last one does not know the node, which
+    enrols there anew."""
     if identity.control_url == control_url:
         return identity
     if not identity.control_url:
@@ -70,9 +72,9 @@ def for_control(identity: Identity, control_url: str) -> Identity:
 
 
 def check_ephemeral(identity: Identity, wanted: bool) -> bool:
-    """Whether the node is ephemeral. What control was told of a node that it knows holds, whatever is wanted now.
+    """Whether the node is ephemeral. A node that control knows stays what control was told, whatever is wanted now.
 
-    Raises ConfigError for a lasting node that is wanted ephemeral: closing it would delete it from the tailnet.
+    Raises ConfigError if a lasting node is wanted ephemeral: closing it would delete it from the tailnet.
     """
     if not identity.is_known or identity.ephemeral is None:
         return wanted

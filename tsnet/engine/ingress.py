@@ -1,11 +1,11 @@
-"""From WireGuard to the stack: what a peer's decrypted packets must pass, in this order.
+"""From WireGuard to the stack: the checks that a peer's decrypted packets must pass, in this order.
 
-1. the IP length, which cuts WireGuard's padding off;
-2. the source, which must be an address of the very peer that sealed the packet (cryptokey routing);
-3. TSMP, which is answered or noted here and goes no further;
-4. the packet filter; a TCP SYN that it drops is answered with a TSMP rejection, so that the dialler need not wait.
+1. The IP length cuts WireGuard's padding off.
+2. The source must be an address of the peer that sealed the packet (cryptokey routing).
+3. TSMP is answered or noted here and goes no further.
+4. The packet filter. A TCP SYN that it drops is answered with a TSMP rejection, so that the dialler need not wait.
 
-What passes is `verified`: authentic from the owner of its source, so the stack need not check checksums again.
+A packet that passes comes from the owner of its source and was not changed on the way, so the stack checks no checksum.
 
 Source: WireGuard §3; Go net/tstun/wrap.go filterPacketInboundFromWireGuard.
 """
@@ -23,7 +23,7 @@ from tsnet.netmap.routes import Routes
 
 
 class Ingress:
-    """`admit` is the door. Reasons in `dropped`: empty, version, length, source, tsmp; the filter counts its own."""
+    """dropped: by reason (empty, version, length, source, tsmp). The packet filter counts its own drops."""
 
     __slots__ = ("dropped", "jailed", "messages", "packet_filter", "replies", "routes")
 
@@ -49,7 +49,7 @@ class Ingress:
         return admitted
 
     def _owned(self, key: NodeKey, packets: Sequence[bytes]) -> list[bytes]:
-        """Steps 1 to 3. The last good source is remembered: a run has one."""
+        """Steps 1 to 3. The packets of a run have one source, so the last good one is not looked up again."""
         lookup, known = self.routes.lookup, b""
         owned: list[bytes] = []
         for packet in packets:

@@ -1,19 +1,19 @@
-"""A node's life: the states, what moves a node from one to another, and what whoever waits for it is told.
+"""A node's life: its states, what moves it from one to another, and what those who wait for it are told.
 
-| state       | what it means                                    | whoever waits                  | a new `up()`    |
+| state       | what it means                                    | those who wait                 | a new `up()`    |
 |-------------|--------------------------------------------------|--------------------------------|-----------------|
 | stopped     | nobody has asked for it yet                      | -                              | starts it       |
-| starting    | on the way to its first netmap                   | goes on waiting                | waits           |
-| needs-login | a person must visit `login_url`                  | NeedsLogin, unless somebody is | the same        |
-|             |                                                  | there who will visit it        |                 |
-| running     | names, addresses and peers are known             | may go on                      | returns at once |
+| starting    | on the way to its first netmap                   | wait on                        | waits           |
+| needs-login | a person must visit `login_url`                  | NeedsLogin, unless somebody    | the same        |
+|             |                                                  | was shown the URL              |                 |
+| running     | names, addresses and peers are known             | go on                          | returns at once |
 | expired     | control says that the key has expired            | KeyExpired                     | the same        |
 | failed      | control has refused it, or it broke              | the error that says why        | tries again     |
 | closing     | streams end, an ephemeral node logs out          | NotUp                          | NotUp           |
 | closed      | it is over                                       | NotUp                          | NotUp           |
 
-An error is never kept for longer than its state: a node that was expired, refused or broken runs again when the cause
-has gone, and only `closed` is for ever.
+An error is kept no longer than its state. A node that was expired, refused or broken runs again when the cause has
+gone; only `closed` is for ever.
 
 Not here: threads and ports (`edge.run.handle`), what control says (`control.client`).
 """
@@ -62,22 +62,22 @@ _ALIVE = {
 TABLE: dict[State, dict[News, State]] = {
     State.STOPPED: {News.STARTED: State.STARTING, **_ANYWHERE},
     State.STARTING: _ALIVE,
-    State.NEEDS_LOGIN: {**_ALIVE, News.EXPIRED: State.NEEDS_LOGIN},  # the login that waits is the way out of it
+    State.NEEDS_LOGIN: {**_ALIVE, News.EXPIRED: State.NEEDS_LOGIN},  # a login is the way out of an expiry
     State.RUNNING: _ALIVE,
     State.EXPIRED: _ALIVE,
     State.FAILED: {**_ALIVE, News.STARTED: State.STARTING},
     State.CLOSING: {News.CLOSED: State.CLOSED, News.LOST: State.CLOSED},
     State.CLOSED: {},
 }
-"""The next state; news that a state does not name changes nothing in it."""
+"""The next state, by state and news. News that a state does not list leaves the node in that state."""
 
 OVER = frozenset({State.CLOSING, State.CLOSED})
 
 
 class Lifecycle:
-    """The life of one node, as its owner tells it.
+    """The life of one node. Its owner reports what happens, and asks what follows from it.
 
-    state: now. login_url: where a person must go, "" if nowhere. trouble: what stands in the way at present.
+    login_url: where a person must go, "" if nowhere. trouble: what keeps the node from starting now, if it may pass.
     """
 
     def __init__(self, hostname: str, control_url: str) -> None:
@@ -91,7 +91,7 @@ class Lifecycle:
     # --- what happens ---------------------------------------------------------------------------------------
 
     def told(self, news: News, error: Error | None = None) -> None:
-        """error: why, for REFUSED, EXPIRED and LOST."""
+        """Move to the state that this news leads to. error: the reason, with REFUSED, EXPIRED and LOST."""
         before = self.state
         self.state = TABLE[before].get(news, before)
         if error is not None:
@@ -100,18 +100,18 @@ class Lifecycle:
             self.login_url, self._failure, self.trouble = "", None, None
 
     def login_wanted(self, url: str, somebody_is_there: bool) -> None:
-        """somebody_is_there: a callback or a terminal was shown the URL, so that waiting may help."""
+        """A person must visit `url`. somebody_is_there: a callback or a terminal was shown it, so waiting may help."""
         self.told(News.LOGIN_WANTED)
         self.login_url, self._somebody_is_there, self.trouble = url, somebody_is_there, None  # control answers
 
     def troubled(self, error: Error) -> bool:
-        """Something stands in the way that may pass. Returns whether it is another trouble than the last one."""
+        """Note a trouble that may pass. Returns whether it differs from the last one."""
         is_new = str(error) != str(self.trouble)
         self.trouble = error
         return is_new
 
     def is_well(self) -> None:
-        """What stood in the way has passed."""
+        """The trouble has passed."""
         self.trouble = None
 
     # --- what that means ------------------------------------------------------------------------------------
@@ -122,26 +122,26 @@ class Lifecycle:
 
     @property
     def is_over(self) -> bool:
-        """Whether the application has let it go: nothing brings it back."""
+        """Whether the application has closed the node. Nothing brings it back."""
         return self.state in OVER
 
     @property
     def has_failed(self) -> bool:
-        """Whether nothing happens any more until somebody wants it up again."""
+        """Whether the node does nothing more until somebody wants it up again."""
         return self.state is State.FAILED
 
     @property
     def may_be_outdated(self) -> bool:
-        """Whether control may think otherwise by now, so that somebody who wants it up makes it ask again."""
+        """Whether control may have changed its mind: somebody who wants the node up makes it ask control again."""
         return self.state in (State.EXPIRED, State.NEEDS_LOGIN)
 
     @property
     def can_start(self) -> bool:
-        """Whether somebody who wants it up makes it begin, or begin again."""
+        """Whether a wish to have the node up makes it begin, or begin again."""
         return News.STARTED in TABLE[self.state]
 
     def refusal(self) -> Error | None:
-        """What whoever waits is told at once. None: it runs, or waiting may still help."""
+        """The error that those who wait get at once. None: the node runs, or waiting may still help."""
         match self.state:
             case State.NEEDS_LOGIN if not self._somebody_is_there:
                 return self._needs_login()
@@ -156,7 +156,7 @@ class Lifecycle:
         return None
 
     def too_late(self, timeout: float, waiting_for: str) -> Error:
-        """What whoever has waited for as long as they would is told."""
+        """The error for somebody whose `timeout` (seconds) has passed. waiting_for: `Node.waiting_for`."""
         if self.trouble is not None:
             return self.trouble
         if self.login_url:

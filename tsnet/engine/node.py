@@ -1,11 +1,11 @@
-"""The whole node as one synchronous object: what control says goes down, what it learns comes up.
+"""The whole node as one synchronous object: control's netmaps go down, and what the node learns comes up as facts.
 
     receive   link events ─► control, relays          datagrams, relayed or not ─► Engine
     transmit  control's facts ─► Engine.apply, home   Engine ─► UDP runs, relays ─► effects
-    facts     one ordered list for whoever runs it
+    facts     one ordered list for the owner, the edge
 
 Joining: register ─► first netmap: Running ─► a relay answers: it is home, control is told at once ─► Reachable.
-Nothing waits for anything that is not needed: a dial works from the first netmap on.
+A dial may begin with the first netmap; it does not wait for Reachable.
 
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
@@ -44,7 +44,7 @@ from tsnet.netmap.names import Names
 from tsnet.netmap.whois import Whois
 
 SUSPENDED_AFTER = 30.0
-"""A turn this much later than it was due: the machine slept, or was copied."""
+"""Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
 
 
 class Node:
@@ -60,9 +60,9 @@ class Node:
         control_key: MachineKey | None = None,
         verifies_tls: bool = True,
     ) -> None:
-        """identity: at rest already. control_key: the one remembered of this control server.
+        """identity: the store has it already. control_key: the key that was remembered of this control server.
 
-        verifies_tls: whether a certificate that the ports accept says who the server is.
+        verifies_tls: whether a certificate that the edge accepts proves who the server is.
         """
         self.config = config
         self.identity = identity
@@ -114,7 +114,7 @@ class Node:
 
     @property
     def waiting_for(self) -> str:
-        """Where the way up has stopped, for people."""
+        """What a node that is not up yet waits for, as words for an error."""
         if self.netmap is not None:
             return "waiting for its peers"
         return "waiting for control's first netmap" if self.identity.registered else "waiting for control to accept it"
@@ -127,13 +127,14 @@ class Node:
 
     @property
     def unreachable_because(self) -> str:
-        """What keeps peers from reaching this node, for people."""
+        """What keeps peers from reaching this node, as words for an error."""
         return self.relay_trouble() or "control does not know its relay yet"
 
     def relay_trouble(self, address: IPAddress | None = None) -> str:
-        """What is wrong with the relays between this node and the peer that owns the address; without one, with ours.
+        """What is wrong with the relays between this node and the peer that owns the address, or with our home's if
+        there is no address: "relay region 1 (derp.example.com) cannot be reached: certificate: self-signed".
 
-        "relay region 1 (derp.example.com) cannot be reached: certificate: self-signed"; empty when all is well.
+        Empty if all is well.
         """
         if address is not None:
             key = self.engine.egress.routes.lookup(address.packed)
@@ -148,22 +149,22 @@ class Node:
         return self.relays.troubles.worst or "no relay has answered yet"
 
     def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
-        """8 bytes of `Endpoints.ping_data`; a PingAnswered with them follows, perhaps."""
+        """Send a TSMP ping with these 8 bytes (`Endpoints.ping_data`). PingAnswered follows if the peer answers."""
         self.engine.ping_tsmp(address.packed, data, now)
 
     # --- its life -------------------------------------------------------------------------------------------
 
     def retry(self, now: float) -> None:
-        """Somebody wants the node up after control had refused it: ask again, as a new process would."""
+        """Ask control again, as a new process would: somebody wants the node up after control had refused it."""
         self._to_control().retry(now)
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set: Unix time = now + wall_offset."""
+        """The wall clock was set. Unix time is now + wall_offset, in seconds."""
         self.engine.set_wall_offset(wall_offset, now)
         self._to_control().set_wall_offset(wall_offset, now)
 
     def saved(self, ticket: int, error: Error | None, now: float) -> None:
-        """The answer to a Save. What depends on the value may leave now; after an error it waits for the next try."""
+        """The answer to a Save. If error is None, what depends on the value may leave; else it waits for the retry."""
         thing = self._saves.answered(ticket, error, now)
         if error is not None:
             self._facts.append(facts.Problem(error, fatal=False))
@@ -182,9 +183,9 @@ class Node:
     # --- the end --------------------------------------------------------------------------------------------
 
     def begin_close(self, now: float, patience: float) -> None:
-        """No new streams. Once those there are have ended, or patience has, an ephemeral node gives itself up.
+        """Open no new streams. An ephemeral node logs out when its streams have ended, at the latest after `patience`.
 
-        patience: half of the time there is.
+        patience: seconds, half of the time that closing may take.
         """
         self._closing = True
         self.endpoints.refusal = NotUp("the node is closing")
@@ -193,7 +194,7 @@ class Node:
         self._left = not self.config.ephemeral
 
     def _leave(self, now: float) -> None:
-        """Logging out makes the peers forget us, so their last acknowledgements come first."""
+        """Log out once it is time. Logging out makes the peers forget us, so streams must end before it."""
         if self._closing and not self._left and (now >= self._leave_at or self.engine.is_quiet):
             self._leave_at = math.inf
             if not self._logging_out:
@@ -202,11 +203,11 @@ class Node:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing is left to wait for: every stream has ended, and control has let an ephemeral node go."""
+        """Whether nothing is left to wait for: every stream has ended, and an ephemeral node's logout is over."""
         return self._closing and self._left and self.engine.is_quiet
 
     def shut(self, now: float) -> None:
-        """Time is up: what is still open is reset."""
+        """Reset what is still open: the time for closing is up."""
         self.engine.stack.close(now)
 
     # --- the verbs ------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class Node:
             self._take_messages()
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
-        """What must go out now: datagrams by destination, and what is to be done with links."""
+        """What must go out now: datagrams by destination, and effects on links."""
         now = self._clamp(now)
         self._take_control_facts(now)
         self._hold_what_is_full()
@@ -257,7 +258,7 @@ class Node:
         )
 
     def take_facts(self) -> list[facts.Fact]:
-        """News, in order."""
+        """The facts since the last call, in order."""
         found, self._facts = self._facts, []
         return found
 
@@ -265,7 +266,7 @@ class Node:
         return self.engine.stack.take_ready()
 
     def _clamp(self, now: float) -> float:
-        """Time never goes back here; a gap in it is a suspension."""
+        """`now`, but never earlier than before. A gap of SUSPENDED_AFTER is taken for a suspension of the machine."""
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
             self.engine.suspended(now)
             self.home.measure_all(now)
@@ -281,7 +282,7 @@ class Node:
     # --- home -----------------------------------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
-        """Connect to the regions that somebody wants; tell control where home is the moment it is known."""
+        """Connect to the regions that somebody wants, and tell control of a new home at once."""
         self.relays.want(self._regions_wanted(now), now)
         if self.relays.troubles:
             self._tell_troubles(now)
@@ -322,7 +323,7 @@ class Node:
                 case relay.RelayHealth(region, text):
                     self._complain(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
                 case relay.Measured() | relay.Restarting():
-                    pass  # a Ping behind queued packets measures no distance; a relay that goes is dialled again anyhow
+                    pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
         if found:
             self._tell_troubles(now)
             self._tell_if_reachable()
@@ -333,7 +334,7 @@ class Node:
         self._complain(f"relay {region}", [])
 
     def _tell_troubles(self, now: float) -> None:
-        """Those of relays that somebody needs; without a home that is each of them, also between two attempts."""
+        """Report the troubles of relays that are needed. Without a home all are needed, also between two attempts."""
         troubles = self.relays.troubles
         if self.home.region:
             troubles.keep(self._regions_wanted(now))
@@ -344,7 +345,7 @@ class Node:
             self._facts.append(facts.Health(self.health.messages))
 
     def _tell_if_reachable(self) -> None:
-        """Each time that it becomes true."""
+        """Tell Reachable each time that `is_reachable` becomes true."""
         before, self._was_reachable = self._was_reachable, self.is_reachable
         if self._was_reachable and not before:
             self._facts.append(facts.Reachable(self.home.region))
@@ -352,12 +353,12 @@ class Node:
     # --- control --------------------------------------------------------------------------------------------
 
     def _to_control(self) -> Client:
-        """For a call that may make it due."""
+        """Control's client, for a call after which it may have something to send."""
         self._control_at = -math.inf
         return self.control
 
     def _from_control(self, now: float, budget: int) -> list[Effect]:
-        """What it has to send. Most turns have nothing to do with it, and do not ask."""
+        """What control's client has to send. It is asked only when it is due: in most turns it is not."""
         if now < self._control_at:
             return []
         effects = self.control.transmit(now, budget)
@@ -406,7 +407,7 @@ class Node:
                 self._remember(node_key=fresh, registered=False, old_node_key=None, stable_id="", login_name="")
             case told.NodeKeyRotated(private, old):
                 self._next_key = private
-                self._remember(node_key=private, old_node_key=old, registered=False)
+                self._remember(node_key=private, old_node_key=old, registered=False)  # `saved` puts the key to use
             case told.KeyExpired():
                 self._expired, self._runs = True, False
                 self.endpoints.refusal = error = _expired(self.config)
@@ -421,7 +422,7 @@ class Node:
                 self._facts.append(facts.Notice(_new_control_key(self.config, key, before)))
 
     def _apply(self, netmap: NetMap, now: float) -> None:
-        """All rooms get the new netmap, or none: nothing in here fails."""
+        """Give all rooms the new netmap. Nothing in here raises, so none of them is left with the old one."""
         before, self.netmap = self.netmap, netmap
         self.endpoints.names, self.whois = Names(netmap), None
         self.engine.apply(netmap, now)
@@ -441,11 +442,11 @@ class Node:
         self._expired = self._is_refused = False
         if not self._closing:
             self.endpoints.refusal = None
-        if self._has_run:  # else with the netmap that follows
+        if self._has_run:  # else the netmap that follows tells it
             self._tell_if_running()
 
     def _tell_if_running(self) -> None:
-        """Once, until an expiry or a refusal makes it news again."""
+        """Tell Running once, and again after an expiry or a refusal."""
         if self.netmap is not None and not (self._runs or self._expired or self._is_refused):
             self._runs = self._has_run = True
             self._facts.append(facts.Running(self.netmap))
@@ -489,7 +490,7 @@ def _new_control_key(config: Config, key: MachineKey, before: MachineKey) -> str
 
 
 def _differences(before: NetMap, after: NetMap) -> list[facts.Fact]:
-    """What an application may want to know, peers that left first."""
+    """The facts that tell the two netmaps apart. Peers that left come first."""
     found: list[facts.Fact] = []
     found += [facts.PeerLeft(peer) for number, peer in before.peers.items() if number not in after.peers]
     for number, peer in after.peers.items():

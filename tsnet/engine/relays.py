@@ -1,10 +1,10 @@
 """The relay connections of this node: one client for each region in use, all behind the four verbs.
 
-What is wrong with them, and since when, is kept beside them (`troubles`) for health and for errors.
-Which regions are wanted is said by the others: home and its candidates by `netcheck.home`, the rest by `disco.paths`.
-A region whose definition changed in the netmap is closed and dialled anew.
+`troubles` keeps what is wrong with them, and since when, for health and for errors. A region whose definition changed
+in the netmap is closed and dialled anew.
 
 Source: Go wgengine/magicsock/derp.go.
+Not here: which regions are wanted (`netcheck.home` for home and its candidates, `disco.paths` for the others).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tsnet.netmap.model import DerpMap, DerpRegion
 
 
 class Relays:
-    """dropped: "no-region" (packets for a region that the map does not know), "closed" (events of a closed one)."""
+    """dropped: "no-region" (packets for a region that is not in the map), "closed" (events of a closed connection)."""
 
     def __init__(self, private_key: NodePrivateKey, *, entropy: Callable[[int], bytes], over_http: bool) -> None:
         self.clients: dict[int, Client] = {}
@@ -47,7 +47,7 @@ class Relays:
         self.troubles.keep({number for number, region in self._regions.items() if before.get(number) == region})
 
     def set_private_key(self, private_key: NodePrivateKey) -> None:
-        """The node has a new identity: every connection logs in again."""
+        """The node has a new key: every connection is closed, and logs in anew when it is dialled again."""
         self._private_key = private_key
         for number in list(self.clients):
             self._close(number)
@@ -98,7 +98,7 @@ class Relays:
         return client is not None and client.is_connected
 
     def trouble(self, region: int, now: float) -> str:
-        """Why packets for that region may be lost, for people; empty when all is well there."""
+        """Why packets for that region may be lost, as words for an error. Empty if all is well there."""
         client = self.clients.get(region)
         if region not in self._regions:
             return f"relay region {region} is in no map that control has sent"

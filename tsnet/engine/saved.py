@@ -1,17 +1,17 @@
-"""What a node saves: under which key, and in which bytes.
+"""What a node saves: the keys, and the bytes of their values.
 
 | key           | value                                                                                              |
 |---------------|----------------------------------------------------------------------------------------------------|
 | `identity`    | {"version": 1, "kind": "tsnet-py", "machine_key": "privkey:…", "node_key": "privkey:…", "lock_key": |
 |               | "nlpriv:…", "old_node_key": null, "control_url": "…", "stable_id": "…", "login_name": "…",         |
 |               | "registered": true, "timestamp_mark": 1700000000.0}                                                |
-|               | "ephemeral": true of an ephemeral node, null if that is not known, missing of a lasting one        |
+|               | "ephemeral" is true for an ephemeral node, null if that is not known, missing for a lasting one    |
 | `control-key` | {"version": 1, "kind": "tsnet-py", "control_url": "https://…", "control_key": "mkey:…"}            |
 
-These are on users' disks. A field that is added later is optional, and readers pass over those they do not know, so
-that older and newer versions of this library read each other's state.
+These values are on users' disks. A field that is added later is optional, and a reader ignores the fields that it does
+not know, so that older and newer versions of this library read each other's state.
 
-Errors complete "the state file …", and quote nothing of the file but its version.
+The text of an error completes "the state file …", and quotes nothing of the file but its version.
 Not here: who keeps the bytes (`tsnet.edge.io`).
 """
 
@@ -33,14 +33,14 @@ CONTROL_KEY = "control-key"
 VERSION = 1
 KIND = "tsnet-py"
 MAX_MARK = 1 << 40
-"""Unix seconds that no clock reaches, and that still fit a time stamp."""
+"""Unix seconds. No clock reaches it, and it still fits a time stamp."""
 
 K = TypeVar("K")
 
 
 @attrs.frozen
 class KnownControl:
-    """The key by which the control server at that URL was known when this node enrolled there."""
+    """The key by which this node knows the control server at that URL."""
 
     control_url: str
     key: MachineKey
@@ -50,7 +50,7 @@ class KnownControl:
 
 
 def encode_identity(identity: Identity) -> bytes:
-    """A lasting node's bytes are those of the first version, to the letter."""
+    """The bytes of a lasting node have the fields of the first version and no others."""
     old = identity.old_node_key
     fields: dict[str, Any] = {
         "machine_key": identity.machine_key.reveal_text(),

@@ -1,9 +1,9 @@
-"""What must be at rest before something that depends on it may leave: what to save, what was saved, what to try again.
+"""What is to be saved, what was saved, and what to try again: some messages may leave only when a value is saved.
 
     want ─► Save (a fact) ─► the edge's worker ─► answered ─► the thing itself: what depends on it may go on
                                                      └ error ─► the newest of that key again, after a while
 
-Only the newest thing of a key is ever tried again: it holds what the older ones held.
+Only the newest thing of a key is tried again: it holds what the older ones held.
 
 Not here: the bytes (`saved`), the store and its thread (`edge.io`), what depends on a thing (`node`).
 """
@@ -19,6 +19,7 @@ from tsnet.engine.facts import Save
 from tsnet.errors import Error
 
 RETRY_FIRST, RETRY_LAST = 1.0, 60.0
+"""Seconds. The pause doubles with each failure, from the first to the last."""
 
 
 @attrs.frozen(eq=False)
@@ -28,7 +29,7 @@ class _Wanted:
 
 
 class Saves:
-    """retry_at: when what could not be saved is tried again."""
+    """retry_at: when to try again what could not be saved; inf if there is nothing."""
 
     def __init__(self) -> None:
         self.retry_at = math.inf
@@ -38,12 +39,12 @@ class Saves:
         self._pause = RETRY_FIRST
 
     def want(self, key: str, value: bytes, thing: object) -> Save:
-        """thing: what the value says, handed back by `answered` once it is at rest."""
+        """The Save of this value. thing: what the value encodes, which `answered` hands back once it is saved."""
         self._newest[key] = _Wanted(value, thing)
         return self._ask(key)
 
     def answered(self, ticket: int, error: Error | None, now: float) -> object | None:
-        """The thing that is at rest now; None if that failed, or if nobody asked."""
+        """The thing that is saved now; None if saving failed, or if the ticket is unknown."""
         key, wanted = self._asked.pop(ticket, ("", None))
         if wanted is None:
             return None
@@ -59,7 +60,7 @@ class Saves:
         return None
 
     def tick(self, now: float) -> list[Save]:
-        """What is to be tried again now."""
+        """The Saves to try again now."""
         if now < self.retry_at:
             return []
         self.retry_at = math.inf
@@ -68,7 +69,7 @@ class Saves:
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything is at rest."""
+        """Whether the newest thing of every key has been saved."""
         return not self._newest
 
     def _ask(self, key: str) -> Save:

@@ -1,13 +1,13 @@
-"""What is wrong with the relays: which regions cannot be reached, since when and why, for people.
+"""What is wrong with the relays: which regions cannot be reached, since when and why, in words for people.
 
     an attempt fails, a connection ends ─► failed: True if that is news      it is up again ─► mended
     it has lasted 2 s, or waiting alone cannot mend it ─► messages (health)
     somebody asks, at any time ─► text (errors)
 
-A relay that restarts is back within those 2 s, and its restart is no trouble. What is told is told once: that a network
-which refused before now times out is no news, another fault that somebody must mend is.
+A relay that restarts is back within those 2 s, so that its restart never reaches health. A failure after the first is
+news only if waiting cannot mend it, or could not mend the one told before: a refusal that becomes a timeout is no news.
 
-Not here: when to try again (`derp.attempts`, `netcheck.home`), who may be told (`node`).
+Not here: when to try again (`derp.attempts`, `netcheck.home`), who is told (`node`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import attrs
 from tsnet.derp.facts import Disconnected
 
 LASTING = 2.0
+"""Seconds. A failure that comes this long after the first one makes the trouble a matter of health."""
 
 
 @attrs.frozen
 class Trouble:
-    """latest: what errors speak of. told: the one that was news, for events and health. since: of the first."""
+    """latest: the last failure, for errors. told: the last one that was news, for events and health.
+
+    since: when the first one happened.
+    """
 
     latest: Disconnected
     told: Disconnected
@@ -39,7 +43,7 @@ class Troubles:
         return bool(self._found)
 
     def failed(self, failure: Disconnected, now: float) -> bool:
-        """A region's attempt failed or its connection ended; whether that is anything new."""
+        """Note that a region's attempt failed or its connection ended. Returns whether that is news."""
         before = self._found.get(failure.region)
         if before is None:
             self._found[failure.region] = Trouble(failure, failure, now, failure.is_hopeless)
@@ -54,24 +58,27 @@ class Troubles:
         self._found.pop(region, None)
 
     def keep(self, regions: Container[int]) -> None:
-        """Forget the others: nobody asks for them any more."""
+        """Forget the troubles of all other regions."""
         for region in [region for region in self._found if region not in regions]:
             del self._found[region]
 
     def text(self, region: int) -> str:
-        """What is wrong there; empty if nothing is known to be."""
+        """What is wrong there, as a sentence without its full stop; empty if nothing is known to be."""
         trouble = self._found.get(region)
         return "" if trouble is None else sentence(trouble.latest)
 
     @property
     def worst(self) -> str:
-        """The text of the region whose trouble will not pass by itself, else of the first; empty if all are well."""
+        """The text of a region whose trouble cannot pass by waiting, else of any; empty if there is no trouble.
+
+        Of several, it is the one with the lowest number.
+        """
         order = sorted(self._found, key=lambda region: (not self._found[region].latest.is_hopeless, region))
         return self.text(order[0]) if order else ""
 
     @property
     def messages(self) -> list[str]:
-        """What has lasted, by region."""
+        """The troubles that have lasted, ordered by region."""
         return [sentence(trouble.told) for _region, trouble in sorted(self._found.items()) if trouble.has_lasted]
 
 

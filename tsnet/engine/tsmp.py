@@ -7,8 +7,8 @@
 | `o` (0x6f) | pong             | the same 8 bytes, PeerAPI port                                             |
 | `a` (0x61) | disco key        | 32 bytes                                                                   |
 
-Ports are big-endian. Since 1.102 Go opens each WireGuard session with `a`, so protocol 99 never reaches netstack: it
-would answer "protocol unreachable" at every rekey.
+Ports are big-endian. Go from 1.102 on opens each WireGuard session with `a`. Protocol 99 must therefore not reach
+netstack, which would answer "protocol unreachable" at every rekey.
 
 Source: Go net/packet/tsmp.go, net/tstun/wrap.go.
 Not here: when to send them (`ingress`, `node`).
@@ -31,7 +31,7 @@ _PONG = Struct("!c8sH")
 
 @attrs.frozen
 class Rejected:
-    """The peer will not take this flow. `reason`: A (packet filter), S (shields up), F, W, T; ports as we sent them."""
+    """The peer refuses this flow. reason: A (packet filter), S (shields up), F, W or T. Ports are as we sent them."""
 
     protocol: int
     reason: str
@@ -59,7 +59,7 @@ Message = Rejected | TsmpPing | TsmpPong | DiscoAdvertisement
 
 
 def decode(payload: bytes) -> Message:
-    """Raises MalformedError for what is short or unknown; trailing bytes are ignored."""
+    """Raises MalformedError for a message that is short or unknown. Trailing bytes are ignored."""
     kind = payload[:1]
     if kind == b"p" and len(payload) >= 9:
         return TsmpPing(payload[1:9])
@@ -94,7 +94,7 @@ def packet(source: bytes, destination: bytes, message: Message) -> bytes:
 
 
 def reject_of(syn: bytes, reason: str) -> bytes | None:
-    """The rejection that answers a TCP SYN which the filter dropped; None for what is too short to name its ports."""
+    """The rejection that answers a TCP SYN which the filter dropped; None for a packet too short to hold its ports."""
     if syn[0] >> 4 == 6:
         source, destination, transport = syn[8:24], syn[24:40], syn[40:44]
     else:
