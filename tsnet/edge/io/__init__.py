@@ -1,1 +1,1 @@
-"""Sockets, TLS, files, clocks: what speaks to the kernel, and what a node calls the world."""
+"""Sockets, TLS, files, clocks: the part that speaks to the kernel, and the `World` that a node runs in."""

@@ -1,4 +1,4 @@
-"""Judging a server's certificate where OpenSSL cannot: another name than the SNI, a pin, and why it said no.
+"""Judging a server's certificate where OpenSSL cannot (a name other than the SNI, a pin), and its reasons in words.
 
 | rule             | chain            | dates   | name                                                     |
 |------------------|------------------|---------|----------------------------------------------------------|
@@ -7,11 +7,11 @@
 | sha256-raw: pin  | the one hash     | here    | `check_name`, the SNI's; none if that is an address      |
 | insecure         | none             | none    | none                                                     |
 
-A DERP server appends a certificate to its chain whose subject is `derpkey` and its key, and whose serial number is the
-version of the protocol: a message to fast-start clients (`server_key_of`), which vouches for nothing and is left out
-of every judgement. Never in first place: the first certificate is the one whose key
-the session has proved, and only that one may satisfy a pin. (Go's loop lets a leaf that calls itself `derpkey` pass, if
-a copy of the pinned certificate follows.)
+A DERP server appends a meta certificate to its chain. Its subject is `derpkey` and the server's key, and its serial
+number is the version of the protocol: a message to fast-start clients (`server_key_of`). It vouches for nothing, so the
+check of a pin leaves it out, but never in first place: the session has proved the key of the first certificate, and
+only that one may satisfy a pin. (Go's loop lets a leaf that calls itself `derpkey` pass, if a copy of the pinned
+certificate follows.)
 
 Source: Go net/tlsdial/tlsdial.go (SetConfigExpectedCert, SetConfigExpectedCertHash), derp/derphttp/derphttp_client.go
 (parseMetaCert); RFC 6125.
@@ -34,7 +34,7 @@ PIN_PREFIX = "sha256-raw:"
 
 _DER = 2  # _ssl.ENCODING_DER
 _META = re.compile(rb"\x06\x03\x55\x04\x03[\x0c\x13].derpkey", re.DOTALL)
-"""A commonName that begins so. Looked for in the DER: the name is longer than X.509 allows, and a parser warns."""
+"""A commonName that begins with `derpkey`. It is searched for in the DER, because a parser warns of its length."""
 
 _META_KEY = re.compile(rb"\x06\x03\x55\x04\x03[\x0c\x13]\x47derpkey([0-9a-fA-F]{64})")
 _LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
@@ -57,7 +57,7 @@ _REASONS = {
 
 
 class CertificateRefused(Exception):
-    """The reason, as `Closed` says it after "certificate: "."""
+    """str() is the reason, as `Closed` gives it after "certificate: "."""
 
 
 def reason_of(error: ssl.SSLCertVerificationError) -> str:
@@ -69,7 +69,7 @@ def reason_of(error: ssl.SSLCertVerificationError) -> str:
 
 
 def presented_chain(session: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
-    """The certificates the other end sent, DER, leaf first, unverified. (Public from Python 3.13 on.)"""
+    """The certificates that the other end sent, unverified: DER, leaf first. (Public in Python from 3.13 on.)"""
     public = getattr(session, "get_unverified_chain", None)
     if public is not None:
         return cast(list[bytes], public())
@@ -80,7 +80,7 @@ def presented_chain(session: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
 def server_key_of(chain: Sequence[bytes]) -> bytes:
     """The 32 bytes that the chain's meta certificate names as the DERP server's key; empty if there is none.
 
-    Nobody vouches for it. It need not be proven: what is sealed to it, only its owner opens.
+    The key is not proven, and need not be: a message that is sealed to it can only be opened by its owner.
     """
     for der in chain:
         found = _META_KEY.search(der)
@@ -90,7 +90,7 @@ def server_key_of(chain: Sequence[bytes]) -> bytes:
 
 
 def check_name(leaf: bytes, name: str) -> None:
-    """Whether the leaf is for `name` (a DNS name or an address). The chain is somebody else's to check."""
+    """Raises CertificateRefused unless the leaf is for `name` (a DNS name or an address). Does not check the chain."""
     from cryptography import x509
     from cryptography.x509 import verification
 
@@ -112,9 +112,10 @@ def check_name(leaf: bytes, name: str) -> None:
 
 
 def check_pin(chain: Sequence[bytes], pin: str, server_name: str, unix_time: float) -> None:
-    """Whether exactly the pinned certificate was presented, is in date, and is for `server_name`.
+    """Raises CertificateRefused unless exactly the pinned certificate was presented, in date and for `server_name`.
 
-    chain: as presented; its first certificate is the one whose owner is at the other end.
+    chain: as presented; the other end has proved the key of its first certificate. A `server_name` that is an address
+    is not checked.
     """
     from cryptography import x509
 

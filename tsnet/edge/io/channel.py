@@ -1,9 +1,9 @@
-"""One TCP connection that is there: a bounded write buffer, and what must happen before it carries a link's bytes.
+"""One connected TCP socket: its write buffer, and the steps before it carries a link's bytes.
 
     connected ──> proxy's answer? ──> first byte looked at? ──> TLS handshake? ──> open ──> ended
 
-Reading takes what one `recv` gives, up to 256 KiB. Writing is joined: `write` queues, `flush` seals and sends. What
-the socket refuses waits, and the owner is told by `wants_to_write`.
+Reading takes what one `recv` gives, up to 256 KiB. `write` queues; `flush` joins what is queued, seals it and sends it.
+Bytes that the socket refuses wait, and `wants_to_write` is then true. The owner bounds the buffer (WRITE_LIMIT).
 
 Not here: the table of links, their events, their end (`links`, `listeners`).
 """
@@ -27,15 +27,15 @@ TLS_HANDSHAKE = 0x16
 
 
 class Ended(Exception):
-    """The connection is over; str() is the reason for `Closed`."""
+    """The connection is over. str() is the reason for `Closed`."""
 
 
 class Channel:
-    """start_tls: opens the session, when its turn comes; None for plain bytes.
+    """start_tls: opens the TLS session when its turn comes; None for plain bytes.
 
-    proxy_request: what to ask the proxy at the other end; its answer comes before anything else.
+    proxy_request: the request to the proxy at the other end, whose answer comes before anything else.
     sniff_tls: the first byte decides whether the other end speaks TLS.
-    buffer: what `receive` reads into; its owner's channels share one, for nothing in it outlives the call.
+    buffer: `receive` reads into it. All channels of an owner share one, because nothing in it outlives the call.
     """
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Channel:
 
     @property
     def pending(self) -> int:
-        """Bytes handed over and not yet with the kernel."""
+        """Bytes that were written and that the kernel has not taken yet."""
         return self._queued_size + len(self._unsent)
 
     @property
@@ -100,7 +100,7 @@ class Channel:
     # --- in -----------------------------------------------------------------------------------------------------
 
     def receive(self) -> bytes:
-        """The link's bytes that have come, perhaps none. Raises Ended."""
+        """The link's bytes that have come, perhaps none. Raises Ended when the connection is over."""
         try:
             size = self.socket.recv_into(self._buffer)
         except BlockingIOError:
@@ -168,7 +168,7 @@ class Channel:
         self._queued_size += len(data)
 
     def flush(self) -> None:
-        """Send what can be sent. An error here is reported by `receive`, after what had still arrived."""
+        """Send what can be sent. `receive` reports an error of this, once it has given out what had arrived before."""
         if self._unsent:
             self._send(self._unsent)
         while not self._unsent:
@@ -178,7 +178,7 @@ class Channel:
             self._send(data)
 
     def end(self) -> None:
-        """Say that nothing more will be written; only when everything is."""
+        """Tell the other end that nothing more will be written. Call it only when everything is."""
         if self.session is not None:
             self.session.end()
             self.flush()
@@ -203,7 +203,7 @@ class Channel:
         except TlsFailed as failed:
             self._write_error = str(failed)
             with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RD)  # so that `receive` comes to say so
+                self.socket.shutdown(socket.SHUT_RD)  # makes the socket readable, so that `receive` reports the error
 
     def _take_queued(self) -> bytes:
         if not self._queued:

@@ -3,8 +3,8 @@
     hosts ─┬─ an address ─────────────────────────┬─> targets, in the hosts' order ──> attempts, 250 ms apart ──> one
            └─ a name ──> lookup in a worker ──────┘   (v6 and v4 in turn)              or at once after a failure
 
-All names are looked up at once, so a slow lookup holds up only its own host. The first attempt that connects wins
-and the others are closed.
+All names are looked up at once, so a slow lookup holds up only its own host. The first attempt that connects wins, and
+the others are closed.
 
 Source: RFC 8305 (Happy Eyeballs).
 Not here: the time limit, the proxy, TLS (`links`).
@@ -32,13 +32,13 @@ _REASONS = {
     errno.ETIMEDOUT: "timeout",
 }
 _TELLING = ("refused", "reset", "timeout", "unreachable", "dns")
-"""What a failed dial reports: the most telling of its attempts' reasons."""
+"""Reasons, the most telling first. A failed dial reports the first of these that one of its attempts failed with."""
 
 Lookup = Callable[[str], list[str]]
 
 
 class Dial:
-    """`done` is called once, from `wait`: with a connected socket or with a reason. Never after `cancel`."""
+    """Calls `done` once, from the reactor's `wait`, with a connected socket or with a reason; never after `cancel`."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Dial:
             self._next()
 
     def _next(self) -> None:
-        """Start the next attempt, and the clock for the one after it."""
+        """Start the next attempt, and the timer for the one after it."""
         if self._done is None:
             return
         if self._timer is not None:
@@ -107,7 +107,7 @@ class Dial:
         self._next()
 
     def _start(self, host: str) -> bool:
-        """False if it failed at once."""
+        """Start an attempt. Returns False if it failed at once."""
         try:
             sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         except OSError as error:
@@ -150,13 +150,13 @@ class Dial:
 
 
 def look_up(host: str) -> list[str]:
-    """A name's addresses as the system orders them, but v6 and v4 in turn. Blocks; raises OSError, ValueError."""
+    """A name's addresses in the system's order, but with v6 and v4 in turn. Blocks; raises OSError, ValueError."""
     found = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     return in_turn([address for text in dict.fromkeys(found) if (address := parse_address(text)) is not None])
 
 
 def in_turn(addresses: Sequence[IPAddress]) -> list[str]:
-    """One of each family in turn, beginning with the first one's."""
+    """The addresses as text, one of each family in turn, beginning with the family of the first."""
     first = [str(address) for address in addresses if address.version == addresses[0].version]
     second = [str(address) for address in addresses if address.version != addresses[0].version]
     pairs = itertools.zip_longest(first, second)

@@ -1,11 +1,11 @@
 """A directory that keeps one file for each key.
 
     <directory>/               0700
-        tsnet.state            0600   the value of `identity`, as since the first version
+        tsnet.state            0600   the value of `identity`, under the name it had in the first version
         tsnet.<key>            0600   the value of any other key
         tsnet.lock             0600   held while the store is open
 
-A file that cannot be read is a StateError that names it and the way out, and is left as it is.
+A file that cannot be read raises a StateError that names the file and says what to do. The file is left as it is.
 
 Not here: how files are replaced (`private`), the lock (`lock`), what the values mean (`tsnet.engine.saved`).
 """
@@ -27,9 +27,9 @@ LOCK_FILE = "tsnet.lock"
 
 
 class DirectoryStore:
-    """A store in a directory, which `open` makes and locks. Reading needs no lock, writing does.
+    """A store in a directory. `open` makes the directory and locks it. Writing needs the lock, reading does not.
 
-    use_flock: False where the kernel has no flock: the lock file's pid is then believed while that process lives.
+    use_flock: as of `Lock`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, use_flock: bool = fcntl is not None) -> None:
@@ -37,7 +37,7 @@ class DirectoryStore:
         self._lock = Lock(self.path / LOCK_FILE, use_flock=use_flock)
 
     def file(self, key: str) -> Path:
-        """Where the value rests. Raises ConfigError for what is no key, or one whose file has another meaning."""
+        """The file of that key. Raises ConfigError if it is no key, or if its file has another meaning here."""
         name = IDENTITY_FILE if check_key(key) == IDENTITY else PREFIX + key
         if name == LOCK_FILE or (name == IDENTITY_FILE and key != IDENTITY):
             raise ConfigError(f"{key!r} is no key of a directory: its file {name} has another meaning")
@@ -80,7 +80,7 @@ class DirectoryStore:
             ) from None
 
     def keys(self) -> tuple[str, ...]:
-        """In alphabetical order. Files that are no value of ours do not count."""
+        """The keys that have a file, in alphabetical order. Other files are ignored."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:

@@ -1,12 +1,12 @@
-"""How many links a listener keeps, in all and of one source: nobody takes every descriptor, nor all that others need.
+"""How many links a listener keeps, in all and of one source, so that no source takes every descriptor.
 
-    enter(link, host)  ->  ""         it is counted until it leaves
-                       ->  a reason   it is to be closed at once, and counts in `refused`
+    enter(link, host)  ->  ""         the link is counted until it leaves
+                       ->  a reason   the link is to be closed at once, and counts in `refused`
     leave(link)
 
-A source is a v4 address or a v6 /64 (`base.addresses.owner_of`). Loopback is none: from there come all nodes of a test,
-and whatever a proxy in front passes on, so that it counts in the total alone. A link counts from `accept` on, before
-TLS and before anybody has proved a key, and until its descriptor is closed.
+A source is a v4 address or a v6 /64 (`base.addresses.owner_of`). Loopback is no source: all nodes of a test come from
+there, and all clients of a proxy in front, so it counts in the total alone. A link counts from `accept` on, before TLS
+and before anybody has proved a key, until its descriptor is closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tsnet.errors import ConfigError
 
 MAX_LINKS = 4096
 MAX_LINKS_OF_A_SOURCE = 256
-"""A node has one to its relay and one to control, for a moment two. Of 1,024 descriptors half are left for others."""
+"""A node has one link to its relay and one to control, for a moment two. One source takes this many of each listener:
+of a relay's and control's together at most half of 1,024 descriptors."""
 
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -30,9 +31,9 @@ UNOPENED = "too many handshakes at once"
 
 
 class LinkLimits:
-    """Outlives a listener: what its successor takes in counts with what is still there.
+    """The counts outlive a listener: the links of its successor count together with those that are still there.
 
-    refused: connections turned away, by reason; the listener's own reason, UNOPENED, among them.
+    refused: connections turned away, by reason. That includes the listener's own reason, UNOPENED.
     """
 
     def __init__(self, most: int = MAX_LINKS, most_of_a_source: int = MAX_LINKS_OF_A_SOURCE) -> None:
@@ -61,7 +62,7 @@ class LinkLimits:
         return refusal
 
     def leave(self, link: Link) -> None:
-        """One that is not there is no error."""
+        """Stop counting the link. An unknown link is no error."""
         source = self._source_of.pop(link, None)
         if source is None:
             return

@@ -1,4 +1,4 @@
-"""The byte streams of one node: effects in, events out, sockets between.
+"""The byte streams of one node: effects come in, events go out, and sockets do the work.
 
 | effect  | what happens                                        | events                              |
 |---------|-----------------------------------------------------|-------------------------------------|
@@ -7,10 +7,10 @@
 | Close   | what is queued is still written, then the link ends | none                                |
 | Compute | the function runs in a worker                       | Computed                            |
 
-A closed link lingers, out of sight, for at most LINGER seconds: until its data is written and the other end has
-closed too, since a socket closed with unread bytes resets the connection and takes what it had sent with it.
+A closed link lingers without events for at most LINGER seconds, until its data is written and the other end has closed
+too. A socket that is closed with unread bytes resets the connection, and data that it had sent is lost.
 
-`Channels` is what dialled and accepted links share; `Links` adds the dialling.
+`Channels` is the part that dialled and accepted links share; `Links` adds the dialling.
 
 Not here: accepting (`listeners`), one connection (`channel`), the race of the hosts (`dial`).
 """
@@ -53,7 +53,7 @@ LINGER = 2.0
 
 
 class Channels:
-    """Links with a connection, by name; their reading, writing and ending."""
+    """The connections of links, by link: how they are read, written and ended."""
 
     def __init__(self, reactor: Reactor, on_ready: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -98,7 +98,7 @@ class Channels:
         for timer in (*self._limits.values(), *self._lingering.values()):
             timer.cancel()
         for channel in (*self._channels.values(), *self._lingering):
-            if not self._reactor.is_closed:  # else the world was abandoned: the connection is another process's
+            if not self._reactor.is_closed:  # else the world was abandoned: the connection is the parent process's
                 channel.flush()
             self._drop(channel)
         for table in (self._channels, self._limits, self._lingering, self._readable, self._unflushed):
@@ -111,7 +111,7 @@ class Channels:
         raise ValueError(f"a listener cannot open {effect.link!r}")
 
     def _opened(self, channel: Channel) -> None:
-        """Tell that the link is open."""
+        """Queue the event that tells that the link is open."""
 
     # --- beginning ----------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Channels:
             self._end(link, "eof")
 
     def _tell(self, event: Event) -> None:
-        """Keep an event for `receive`. on_ready is called by `wait` alone, never from within apply or flush."""
+        """Keep an event for `receive`. Only `wait` calls on_ready, never `apply` or `flush`."""
         self._events.append(event)
         self._reactor.call_soon(self._announce)
 
@@ -206,7 +206,7 @@ class Channels:
     # --- ending -------------------------------------------------------------------------------------------------
 
     def _end(self, link: Link, reason: str) -> None:
-        """The link is over by the network's doing."""
+        """The network has ended the link: tell the machine."""
         timer = self._limits.pop(link, None)
         if timer is not None:
             timer.cancel()
@@ -216,7 +216,7 @@ class Channels:
         self._tell(Closed(link, reason))
 
     def _close(self, link: Link) -> None:
-        """The link is over by the machine's."""
+        """The machine has ended the link: its events so far, but for `Computed`, are dropped."""
         timer = self._limits.pop(link, None)
         if timer is not None:
             timer.cancel()
@@ -258,7 +258,7 @@ class Channels:
 
 
 class Links(Channels):
-    """The `LinkPort` of the system. Raises ConfigError for a proxy that is none."""
+    """The `LinkPort` of the system. Raises ConfigError if `proxy` is not an http:// URL with a host."""
 
     def __init__(
         self,

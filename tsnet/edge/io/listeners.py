@@ -1,12 +1,12 @@
-"""A listening TCP socket and the links it takes in, named here: ("listen", port, number).
+"""A listening TCP socket and the links that it takes in. It names them ("listen", port, number).
 
     accept ──> first byte, if plain and TLS share the port ──> TLS handshake ──> Accepted(link, remote)
 
-What has not come that far within OPEN_TIMEOUT is dropped without a word, and no more than MAX_UNOPENED may be on
-their way at once. How many there may be at all, and of one source, is the limits's to say: who is too many is closed
+A link that is not accepted within OPEN_TIMEOUT is dropped without an event, and at most MAX_UNOPENED may be on their
+way at once. `LinkLimits` says how many links there may be in all, and of one source. A link above a limit is closed
 before it costs a handshake.
 
-Not here: what the links carry; everything after `Accepted` is `links.Channels`.
+Not here: what the links carry, and all that follows `Accepted` (`links.Channels`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     from tsnet.edge.io.tls import TlsSession
 
-OPEN_TIMEOUT = 10.0
+OPEN_TIMEOUT = 10.0  # seconds
 MAX_UNOPENED = 512  # twice what one source may have
 MAX_ACCEPTS = 64
 BACKLOG = 256
 PAUSE = 0.1
-"""Without descriptors or memory to accept with."""
+"""Seconds without accepting, when there are no descriptors or no memory for another connection."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -78,7 +78,7 @@ class LinkListener(Channels):
         for _ in range(MAX_ACCEPTS):
             try:
                 sock, remote = self._socket.accept()
-            except OSError as error:  # nobody left, or it has gone again
+            except OSError as error:  # nobody is waiting, or the connection has gone again
                 if error.errno in _EXHAUSTED:
                     self._pause()
                 return
@@ -104,7 +104,7 @@ class LinkListener(Channels):
         self._adopt(link, sock, start_tls=start_tls, sniff_tls=self._sniff)
 
     def _pause(self) -> None:
-        """The backlog keeps who comes; to be told of them all the time would help nobody."""
+        """Stop polling the socket for a while. The backlog keeps new connections, and polling would spin until then."""
         self._reactor.remove(self._socket)
         self._reactor.call_at(self._reactor.clock() + PAUSE, self._resume)
 
@@ -121,12 +121,12 @@ class LinkListener(Channels):
         self._tell(Accepted(channel.link, self._remotes.pop(channel.link)))
 
     def _end(self, link: Link, reason: str) -> None:
-        """A link of which nobody has heard ends unheard."""
+        """Drop a link that closed before `Accepted` was sent for it: no `Closed` may come without one."""
         if self._remotes.pop(link, None) is None:
             super()._end(link, reason)
         else:
             self._close(link)
-            self._link_limits.leave(link)  # also the one that no channel came of
+            self._link_limits.leave(link)  # `_drop` does that only for a link that got a channel
 
     def _drop(self, channel: Channel) -> None:
         super()._drop(channel)

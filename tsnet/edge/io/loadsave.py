@@ -1,12 +1,12 @@
-"""A store of the first shape, which keeps an `Identity` and nothing else, seen as a store of keys and values.
+"""The first interface of a store, `load` and `save` of an `Identity`, wrapped as a store of keys and values.
 
-    read("identity")    ─► load      None is None
+    read("identity")    ─► load      None if `load` gives None
     write("identity")   ─► save
     any other key       ─► memory: forgotten when the node ends
 
-So control's key, which a node remembers beside its identity, is learnt anew at each start.
+A node with such a store learns control's key, which is under another key, anew at each start.
 
-Not here: the shape that takes every key (`store`).
+Not here: the interface that takes every key (`store`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tsnet.engine.saved import IDENTITY, decode_identity, encode_identity
 
 
 class IdentityStore(Protocol):
-    """Where an application keeps an identity. Errors are StateError; what `save` was given, `load` gives back.
+    """Where an application keeps an identity. Errors are StateError. `load` gives back what `save` was given last.
 
-    A store that keeps the fields one by one should keep `ephemeral`, too: without it nothing stops `ephemeral=True`
-    from taking over, and at its end deleting, a lasting node.
+    A store that keeps the fields one by one should keep `ephemeral`, too. Without it, nothing stops a node that is made
+    with `ephemeral=True` from taking over a lasting node, and deleting it when it closes.
     """
 
     def open(self) -> None:
-        """Take it for this node alone, or raise StateLocked."""
+        """Take the store for this node alone, or raise StateLocked."""
 
     def load(self) -> Identity | None:
-        """None: there is nothing yet. Never None for what is there and cannot be read."""
+        """The identity; None if there is none yet. Raises, and does not give None, if it cannot be read."""
 
     def save(self, identity: Identity) -> None: ...
 

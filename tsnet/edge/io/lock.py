@@ -1,12 +1,12 @@
-"""A lock file: one node at a time uses a directory, whichever process it is in.
+"""A lock file: only one node at a time uses a directory, in whichever process.
 
     tsnet.lock   0600   the pid of the process that holds it; the lock itself is the kernel's (flock)
 
-The kernel's lock belongs to the open file, not to the process, and a forked child has the parent's open file: as long
-as any copy of the descriptor is open, the directory is locked. So the child closes its copy at once. It does not
-unlock: that would unlock the parent's.
+The kernel's lock belongs to the open file, not to the process, and a forked child shares the parent's open file. The
+directory stays locked as long as any copy of the descriptor is open, so the child closes its copy at once. It does not
+unlock the file: that would take the lock from the parent.
 
-Where there is no flock, the pid in the file is believed while that process lives.
+Where there is no flock, the directory counts as locked while the process whose pid is in the file lives.
 
 Not here: what the lock is for (`directory`).
 """
@@ -32,7 +32,7 @@ except ImportError:  # not a POSIX system
 
 
 class Lock:
-    """Open when made; `take` takes it, `release` gives it back, as does the end of the process.
+    """Nobody holds a new lock. `take` takes it; `release`, or the end of the process, gives it back.
 
     use_flock: False where the kernel has no flock.
     """
@@ -80,7 +80,7 @@ class Lock:
         self._close()
 
     def orphan(self) -> None:
-        """In a forked child: the lock stays the parent's, and ends with it."""
+        """Close this copy of the descriptor in a forked child. The lock stays the parent's, and ends with it."""
         self._close()
 
     def _close(self) -> None:
@@ -121,7 +121,7 @@ def is_alive(pid: int) -> bool:
 
 _open: weakref.WeakSet[Lock] = weakref.WeakSet()
 _opening = threading.RLock()
-"""Nobody forks while a descriptor is open that its Lock does not know of yet: the child could not close it."""
+"""Held while a descriptor is opened: a fork before the Lock knows the descriptor would leave the child's copy open."""
 
 
 def _after_fork() -> None:

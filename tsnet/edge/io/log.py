@@ -1,9 +1,9 @@
-"""What the library says to whoever reads its log: the logger "tsnet", which cannot end who speaks to it.
+"""The logger "tsnet", whose methods never raise.
 
-A handler that an application has installed may raise. It would then raise in the node's thread, and end every node of
-the process with it.
+A log handler of the application may raise. Its exception would otherwise end the node's thread, and every node of the
+process with it.
 
-Not here: what is said, and how often.
+Not here: what is logged, and how often.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import logging
 
 
 class Log:
-    """A logger whose methods never raise an Exception."""
+    """A logger whose methods swallow every Exception of a handler."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
     def say(self, level: int, message: str, *arguments: object, traceback: bool | BaseException = False) -> None:
-        """traceback: append that of this exception; True, of the one which is being handled."""
+        """Log a message. traceback: append the traceback of this exception; True, of the one that is being handled."""
         with contextlib.suppress(Exception):
             self._logger.log(level, message, *arguments, exc_info=traceback)
 
@@ -33,7 +33,7 @@ class Log:
         self.say(logging.ERROR, message, *arguments)
 
     def exception(self, message: str, *arguments: object) -> None:
-        """An error, with the traceback of the exception which is being handled."""
+        """Log an error with the traceback of the exception that is being handled."""
         self.say(logging.ERROR, message, *arguments, traceback=True)
 
 

@@ -1,7 +1,7 @@
 """This machine's own addresses, and whether they have changed.
 
-Source of the addresses: an rtnetlink dump on Linux (RTM_GETADDR, 100 us); elsewhere what `connect` on a UDP socket
-would send from, which sends nothing.
+On Linux the addresses come from an rtnetlink dump (RTM_GETADDR, 100 us). Elsewhere they are those that a connected UDP
+socket would send from; connecting one sends nothing.
 
 | address                                         | kept                                   |
 |-------------------------------------------------|----------------------------------------|
@@ -61,7 +61,7 @@ def local_addresses() -> list[IPAddress]:
 
 
 def choose(found: Iterable[InterfaceAddress]) -> list[IPAddress]:
-    """The table above."""
+    """The addresses that the table above keeps, in their order."""
     good: list[IPAddress] = []
     poor: list[IPAddress] = []
     loopback: list[IPAddress] = []
@@ -82,7 +82,7 @@ def choose(found: Iterable[InterfaceAddress]) -> list[IPAddress]:
 
 
 def default_source(version: int) -> IPAddress | None:
-    """What this machine would send from to the internet. Nothing is sent."""
+    """The address that this machine would send from to the internet, or None. Nothing is sent."""
     family, target = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -93,7 +93,7 @@ def default_source(version: int) -> IPAddress | None:
 
 
 def interface_addresses() -> Iterator[InterfaceAddress]:
-    """Every address of an interface that is up, in the kernel's order. Nothing where there is no rtnetlink."""
+    """Every address of an interface that is up, in the kernel's order. Yields nothing where there is no rtnetlink."""
     if sys.platform != "linux":
         return
     names = {index: name for index, name in socket.if_nameindex() if is_up(name)}
@@ -108,7 +108,7 @@ def is_up(name: str) -> bool:
         with open(f"/sys/class/net/{name}/flags") as file:
             return bool(int(file.read(), 16) & _IFF_UP)
     except (OSError, ValueError):
-        return True  # no sysfs here: rather one address too many
+        return True  # there is no sysfs: one address too many is better than one too few
 
 
 def dump_addresses() -> Iterator[bytes]:
@@ -156,7 +156,7 @@ def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Monitor:
-    """Polls the addresses every POLL_INTERVAL and says when they have changed."""
+    """Reads the addresses at most every POLL_INTERVAL seconds, and tells when they have changed."""
 
     def __init__(self, read: Callable[[], list[IPAddress]] = local_addresses) -> None:
         self._read = read
@@ -164,7 +164,7 @@ class Monitor:
         self.addresses: list[IPAddress] = []
 
     def poll(self, now: float) -> bool:
-        """Whether the set is another than before; the first poll always says so."""
+        """Read the addresses if it is time. Returns whether they have changed; the first time it is always True."""
         if now < self._poll_at:
             return False
         is_first, before = not self._poll_at, self.addresses

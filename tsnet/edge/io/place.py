@@ -1,15 +1,15 @@
-"""Where a node's state rests: what `state=` means, and what is read from there.
+"""Where a node's state is kept: what `state=` means, and how a value is read from there.
 
-| `state=`                  | `ephemeral=` | rests in                                                            |
+| `state=`                  | `ephemeral=` | kept in                                                             |
 |---------------------------|--------------|---------------------------------------------------------------------|
 | a path                    | either       | that directory                                                      |
-| a store                   | either       | whatever it does                                                    |
+| a store                   | either       | that store                                                          |
 | None                      | True         | memory                                                              |
 | None                      | False        | $XDG_STATE_HOME/tsnet/<hostname>, else ~/.local/state/tsnet/<hostname> |
 | None, no place to write   | False        | StateError                                                          |
 
-What is empty, damaged, foreign or of a later version is a StateError that names it and the way out: never a new
-identity in silence, for that would be a new machine in the tailnet.
+A value that is empty, damaged, foreign or of a later version raises a StateError that names it and says what to do. It
+is never replaced by a new identity in silence: that would be a new machine in the tailnet.
 
 Not here: the stores themselves (`directory`, `store`, `loadsave`), what the bytes mean (`tsnet.engine.saved`).
 """
@@ -34,7 +34,7 @@ _IDENTITY_STORE = ("open", "load", "save", "close")
 
 
 def store_for(state: State, hostname: str, *, environ: Mapping[str, str], ephemeral: bool) -> Store:
-    """The store for `state=`. Nothing is touched yet. Raises ConfigError, and StateError where there is no place."""
+    """The store for `state=`, not yet opened. Writes nothing. Raises ConfigError; StateError if there is no place."""
     if state is None:
         return MemoryStore() if ephemeral else default_store(hostname, environ)
     if isinstance(state, (str, os.PathLike)):
@@ -51,12 +51,12 @@ def store_for(state: State, hostname: str, *, environ: Mapping[str, str], epheme
 
 
 def _has(store: object, verbs: tuple[str, ...]) -> bool:
-    """Whether it is an object with those methods. A class is none: somebody forgot to call it."""
+    """Whether it is an object with those methods. A class does not count: somebody forgot to call it."""
     return not isinstance(store, type) and all(callable(getattr(store, verb, None)) for verb in verbs)
 
 
 def default_store(hostname: str, environ: Mapping[str, str]) -> DirectoryStore:
-    """The user's own directory for a node of that name."""
+    """The user's own directory for a node of that name. Raises StateError if there is none, or it is not writable."""
     path = default_directory(hostname, environ)
     if path is not None and is_writable(path):
         return DirectoryStore(path)
@@ -68,7 +68,7 @@ def default_store(hostname: str, environ: Mapping[str, str]) -> DirectoryStore:
 
 
 def default_directory(hostname: str, environ: Mapping[str, str]) -> Path | None:
-    """None without a home. A relative XDG_STATE_HOME does not count, as its specification says."""
+    """The default directory; None without a home. A relative XDG_STATE_HOME is ignored, as its specification says."""
     base = environ.get("XDG_STATE_HOME", "")
     if os.path.isabs(base):
         return Path(base) / "tsnet" / hostname
@@ -77,7 +77,7 @@ def default_directory(hostname: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether the directory could be made, or can be written to; nothing is made."""
+    """Whether the directory can be written to, or could be made. Makes nothing."""
     for existing in (path, *path.parents):
         if existing.exists():
             return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
@@ -85,7 +85,7 @@ def is_writable(path: Path) -> bool:
 
 
 def load(store: Store, key: str, decode: Callable[[bytes], T]) -> T | None:
-    """What the store has under that key, decoded; None if nothing. Raises StateError, and what `store.read` does."""
+    """The store's value of that key, decoded; None if it has none. Raises StateError, and what `store.read` raises."""
     value = store.read(key)
     if value is None:
         return None

@@ -1,8 +1,8 @@
-"""Files that belong to this user alone: opened, read whole, replaced whole.
+"""Files that only this user may read: how they are opened, read whole and replaced whole.
 
     replace_file   <name>.new, mode 0600 ─► fsync ─► rename over <name> ─► fsync of the directory
 
-Only regular files are opened: a pipe of that name could be waited on for ever.
+Only regular files are opened: reading a pipe of that name could wait for ever.
 
 Source: Go ipn/store/stores.go (FileStore) and atomicfile for the modes and the replacement.
 Not here: what the files mean (`directory`, `lock`).
@@ -18,11 +18,11 @@ from pathlib import Path
 
 MODE = 0o600
 MAX_SIZE = 64 << 20
-"""Bytes of the largest file that is read: far more than any state has."""
+"""Bytes of the largest file that is read. No state comes near it."""
 
 
 def open_file(path: Path, flags: int) -> int:
-    """A descriptor of the regular file, which no program that this one starts inherits. Raises OSError."""
+    """A descriptor of the regular file. Programs that this one starts do not inherit it. Raises OSError."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), MODE)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -34,7 +34,7 @@ def open_file(path: Path, flags: int) -> int:
 
 
 def read_file(path: Path) -> bytes:
-    """What it holds. Modes that let others read it are taken back, where we may (a copy, a restored backup)."""
+    """The file's bytes. If others may read it (a copy, a restored backup), its mode becomes 0600, where that can be."""
     with open(open_file(path, os.O_RDONLY), "rb") as file:
         if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
             with contextlib.suppress(OSError):
@@ -46,10 +46,10 @@ def read_file(path: Path) -> bytes:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """The whole new file or the whole old one, whatever happens in between. Only one process may do so at a time."""
+    """Replace the file. Whatever happens, it has all of the new data or all of the old. One process at a time only."""
     temporary = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)  # an earlier death's, with who knows what modes, or a link to elsewhere
+        os.unlink(temporary)  # a process that died may have left it, with any mode; it may be a link to elsewhere
     try:
         with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(data)
@@ -60,7 +60,7 @@ def replace_file(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    with contextlib.suppress(OSError):  # the rename itself, where a directory can be synced
+    with contextlib.suppress(OSError):  # this makes the rename itself last, where a directory can be synced
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -4,7 +4,7 @@
     > Host: derp.example.com:443
     > Proxy-Authorization: Basic …          when the proxy's URL has a user
     < HTTP/1.1 200 Connection established
-    then the link's own bytes, both ways
+    then the link's own bytes flow, both ways
 
 Source: RFC 9110 9.3.6, RFC 7617.
 Not here: which proxy (`tsnet.config`), TLS to the proxy itself (an https:// proxy is refused when it is set).
@@ -30,11 +30,11 @@ class Proxy:
 
 
 class ProxyRefused(Exception):
-    """The proxy said no, or is none; str() is for `Closed`."""
+    """The proxy refused, or is no proxy. str() is the reason for `Closed`."""
 
 
 def parse_proxy(url: str) -> Proxy:
-    """From "http://[user:password@]host[:port]"; port 80 if none is given. Raises ConfigError."""
+    """The proxy of "http://[user:password@]host[:port]"; port 80 if none is given. Raises ConfigError."""
     try:
         parts = urlsplit(url)
         port = parts.port or 80

@@ -1,11 +1,11 @@
-"""Persistent readiness: one selector, one wake-up, one heap of timers, all in the thread that waits.
+"""One selector, one wake-up and one heap of timers, all for the thread that waits.
 
     add(socket, interest, callback)   level-triggered; stays until `remove`
     call_soon(function)               from any thread; wakes the waiter, one wake-up for any number of calls
     call_at(when, function)           the edge's own timers (a dial's timeout), few and short
     wait(until)                       poll once, then run what is ready, due and called
 
-The selector's descriptor is readable when a socket is ready or a call waits, so a foreign loop can hold it.
+The selector's descriptor is readable when a socket is ready or a call waits, so a foreign loop can wait on it.
 
 Not here: the nodes' timers, which are `deadline()` and reach `wait` as `until`.
 """
@@ -26,13 +26,13 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 MAX_WAIT = 60.0
-"""No wait is longer: the kernel's timeout does not count suspension, our clock does."""
+"""Seconds. No wait is longer: our clock counts the time that the machine sleeps, the kernel's timeout does not."""
 
 Callback = Callable[[int], None]
 
 
 class Timer:
-    """One `call_at`. `cancel` makes it do nothing; its heap entry goes when its time comes."""
+    """One `call_at`. After `cancel` it does nothing; its heap entry is removed when its time comes."""
 
     __slots__ = ("function", "when")
 
@@ -45,7 +45,7 @@ class Timer:
 
 
 class Watch:
-    """What the selector holds for a socket: `remove` empties it, also for a poll that has already reported it."""
+    """What the selector keeps for a socket. `remove` empties it, so that a poll which has reported it calls nobody."""
 
     __slots__ = ("callback",)
 
@@ -77,22 +77,22 @@ class Reactor:
         self._selector.modify(sock, interest, self._selector.get_key(sock).data)
 
     def remove(self, sock: socket.socket) -> None:
-        """Forget a socket; to be said before it is closed. One that is not there is no error."""
+        """Forget a socket. Call this before the socket is closed. An unknown socket is no error."""
         with contextlib.suppress(KeyError, ValueError, RuntimeError):
             self._selector.unregister(sock).data.callback = None
 
     # --- calls and timers ---------------------------------------------------------------------------------------
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        """Run function in the next (or the present) `wait`. From any thread; after `close` nothing happens.
+        """Run the function in the next (or the present) `wait`. From any thread; after `close` it is not run.
 
-        A call that is interrupted (Ctrl-C) may still run, and wakes the waiter all the same.
+        If this call is interrupted (Ctrl-C), the function may run or not, but the waiter is woken.
         """
         try:
             self._calls.append(function)
             if not self._woken:
                 self._ring()
-        except BaseException:  # with the flag set and no byte sent, no later call would wake anybody
+        except BaseException:  # if the flag were set and no byte sent, no later call would wake anybody
             self._ring()
             raise
 
@@ -100,7 +100,7 @@ class Reactor:
         with self._lock:
             if not self._closed:
                 self._woken = True
-                with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
+                with contextlib.suppress(BlockingIOError):  # the socket is full of wake-ups already
                     self._wake_end.send(b"\0")
 
     def call_at(self, when: float, function: Callable[[], None]) -> Timer:
@@ -117,7 +117,7 @@ class Reactor:
     # --- waiting ------------------------------------------------------------------------------------------------
 
     def wait(self, until: float) -> None:
-        """Block until something is ready, called or due, or the clock passes `until`; at most a minute."""
+        """Block until something is ready, called or due, or the clock passes `until`; at most MAX_WAIT. Then run it."""
         timeout = min(until, self.next_event()) - self.clock()
         timeout = 0.0 if self._calls or timeout <= 0 else min(timeout, MAX_WAIT)
         for key, mask in self._selector.select(timeout):
@@ -149,9 +149,9 @@ class Reactor:
         self._calls.clear()
 
     def orphan(self) -> None:
-        """In a forked child: close its copies of every descriptor, without a word to anybody and without a lock.
+        """Close every descriptor's copy in a forked child. Takes no lock, calls nobody, sends nothing.
 
-        The kernel's poll set is shared with the parent, so nothing may be unregistered: the parent would lose it.
+        Nothing may be unregistered: the kernel's poll set is shared with the parent, which would lose the socket.
         """
         if self._closed:
             return
@@ -167,10 +167,10 @@ class Reactor:
     def _on_wake(self, mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
             self._waiting_end.recv(4096)
-        self._woken = False  # before the calls are taken: a later append then wakes again, at worst for nothing
+        self._woken = False  # before the calls are taken, so that a later call wakes again, at worst for nothing
 
     def _run_calls(self) -> None:
-        for _ in range(len(self._calls)):  # what they add in turn waits for the next round
+        for _ in range(len(self._calls)):  # calls that these add wait for the next round
             self._calls.popleft()()
 
     def _run_timers(self) -> None:

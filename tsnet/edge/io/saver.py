@@ -1,12 +1,12 @@
-"""The one who writes: values are handed over in the node's thread, and a worker gives them to the store.
+"""Writing to a store: the node's thread hands values over, and a worker writes them.
 
     save(key, value, done)   node's thread ─► waits ─► worker: store.write(key, value) ─► node's thread: done(error)
 
-One write at a time, keys in the order in which they began to wait. A value that still waits when a newer one of its key
-comes is not written: the newer one takes its place, and both are told when that has been written. So at most one value
-of each key waits; how many wait to be told is bounded, too.
+There is one write at a time, and keys are written in the order in which they began to wait. A newer value of a key that
+still waits takes the older one's place, and both callers are told when it has been written. So at most one value of
+each key waits. MAX_UNANSWERED bounds how many callers wait.
 
-A store that hangs costs a thread and nothing else: the node goes on, and `close` does not wait for it.
+A store that hangs costs a thread and nothing else: the node goes on, and `close` waits no longer than its timeout.
 
 Not here: what depends on a value being saved, and what a failure means (`tsnet.engine`), the stores (`store`).
 """
@@ -25,12 +25,12 @@ from tsnet.errors import Error, StateError
 
 Done = Callable[[Error | None], None]
 MAX_UNANSWERED = 64
-"""How many `save` may be without an answer. A node saves a few times an hour: the store has then hung for long."""
+"""How many `save` may be without an answer. A node saves a few times an hour, so the store has then hung for long."""
 
 
 @attrs.define(eq=False)
 class _Write:
-    """A value that waits, and who is told when it has been written."""
+    """A value that waits, and the callbacks for when it has been written."""
 
     key: str
     value: bytes = attrs.field(repr=False)
@@ -38,10 +38,10 @@ class _Write:
 
 
 class Saver:
-    """Writes to one open store, until `close`. All methods but that belong to the node's thread.
+    """Writes to one open store, until `close`. All public methods but `close` belong to the node's thread.
 
-    call_soon: runs a function in the node's thread; every `done` comes that way, never from within `save`.
-    in_thread: False writes at once and in the caller's thread, as a virtual world wants it.
+    call_soon: runs a function in the node's thread. Every `done` is called that way, never from within `save`.
+    in_thread: False writes at once and in the caller's thread, for a virtual world.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Saver:
         self._in_thread = in_thread
         self._unanswered = 0
         self._ended = threading.Event()
-        self._lock = threading.Lock()  # guards what follows, which the worker sees, too
+        self._lock = threading.Lock()  # guards the attributes below, which the worker uses, too
         self._waiting: dict[str, _Write] = {}
         self._worker: threading.Thread | None = None
         self._is_open = True
@@ -64,9 +64,9 @@ class Saver:
         return self._unanswered == 0
 
     def save(self, key: str, value: bytes, done: Done) -> None:
-        """Write it, soon. `done` hears once of success (None) or failure, as long as the node's thread runs.
+        """Write the value soon. `done` is called once, with None or an error, if the node's thread still runs.
 
-        With too many unanswered it hears of a failure at once, though the value still takes its place.
+        If MAX_UNANSWERED are without an answer, `done` gets an error, although the value still waits to be written.
         """
         is_full = self._unanswered >= MAX_UNANSWERED
         self._unanswered += 1
@@ -80,9 +80,9 @@ class Saver:
                 self._answer([done], StateError(f"{key} is not saved: its store has not answered for long"))
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Take no more; from any thread. What waits is still written, then the store is closed, by the worker if any.
+        """Take no more values; from any thread. Those that wait are still written, and then the store is closed.
 
-        Returns whether all that has happened; waits for it at most that long. Where `is_idle`, it has.
+        Waits at most `timeout` seconds for that, and returns whether it has happened. If `is_idle`, it happens here.
         """
         with self._lock:
             self._is_open = False
@@ -111,13 +111,13 @@ class Saver:
     # --- in the worker --------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        """A fault of this library is told to whoever waits: what depends on the value would wait for ever."""
+        """Write until nothing waits. After a fault of this library every caller gets an error: none waits for ever."""
         write: _Write | None = None
         try:
             write = self._next()
             while write is not None:
                 error = self._write(write.key, write.value)
-                written, write = write, self._next()  # first: whoever hears of the last one finds no worker any more
+                written, write = write, self._next()  # first, so that no worker is left when the last `done` is called
                 self._answer(written.told, error)
         except BaseException as fault:
             log.error("a thread that writes the state has ended, please report it: %s", type(fault).__name__)
@@ -137,7 +137,7 @@ class Saver:
     # --- in either ------------------------------------------------------------------------------------------
 
     def _give_up(self, why: str, *more: _Write | None) -> None:
-        """Nobody writes what waits."""
+        """Answer everybody who waits with an error: nobody will write the values."""
         with self._lock:
             self._worker = None
             waiting, self._waiting = self._waiting, {}
@@ -146,7 +146,7 @@ class Saver:
                 self._answer(write.told, StateError(f"{write.key} is not saved: {why}"))
 
     def _write(self, key: str, value: bytes) -> Error | None:
-        """The traceback of a failure is dropped: its frames hold the value, which reporters of errors would show."""
+        """Write a value. An error loses its traceback, whose frames hold the value: error reporters would show it."""
         try:
             self._store.write(key, value)
         except Error as error:
@@ -161,7 +161,7 @@ class Saver:
             self._call_soon(lambda done=done: self._deliver(done, error))  # type: ignore[misc]
 
     def _end_if_done(self) -> None:
-        """Close the store, once, when nobody writes any more."""
+        """Close the store once, if `close` was called and no worker is left."""
         with self._lock:
             if self._is_open or self._has_worker() or self._is_ending:
                 return

@@ -1,4 +1,4 @@
-"""A store: where a node keeps bytes by key from one run to the next. An application may bring its own.
+"""A store: a node keeps bytes there by key, from one run to the next. An application may bring its own.
 
     open ─► read, read, … ─► write, write, … ─► close
 
@@ -23,25 +23,26 @@ _KEY = re.compile(r"[a-z0-9-]{1,64}")
 class Store(Protocol):
     """Where a node keeps its identity, and what else it must remember.
 
-    One call at a time. `open`, `read`, `keys` and `close` come from the thread that starts or ends the node, and should
-    be quick. `write` comes from a worker thread (in a simulated world from the node's), and may take its time: the node
-    goes on meanwhile, and only what depends on that value waits.
+    The calls come one at a time. `open`, `read` and `write` come from worker threads (in a simulated world from the
+    node's), and may take their time: `up` waits for the first two and the node goes on while it writes; only what
+    depends on the value waits. `close` may come from the node's own thread, and should be quick. A node does not call
+    `keys`.
 
-    A failure is best a StateError that says what to do. Whatever else a store raises becomes a StateError without its
-    text, which may hold a secret.
+    A failure is best a StateError that says what to do. Any other exception becomes a StateError without its text, which
+    may hold a secret.
     """
 
     def open(self) -> None:
-        """Take it for this node alone: raise StateLocked while another one uses it."""
+        """Take the store for this node alone. Raise StateLocked while another one uses it."""
 
     def read(self, key: str) -> bytes | None:
         """What `write` was given last, in this run or an earlier one; None if there is nothing yet.
 
-        Never None for what is there and cannot be read: the node would then join as a new machine.
+        Raise an error for a value that cannot be read: after None the node would join as a new machine.
         """
 
     def write(self, key: str, value: bytes) -> None:
-        """Keep the value in place of an earlier one. After the return it outlasts the end of the process."""
+        """Keep the value in place of an earlier one. Once this returns, the value must outlast the process."""
 
     def keys(self) -> Iterable[str]:
         """Every key that has a value, in any order."""
@@ -51,10 +52,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A store that ends with its process.
-
-    values: what it holds at first.
-    """
+    """A store that ends with its process. values: its contents at first."""
 
     def __init__(self, values: Mapping[str, bytes] | None = None) -> None:
         self.values = dict(values or {})
@@ -74,7 +72,7 @@ class MemoryStore:
 
 
 def check_key(key: str) -> str:
-    """The key itself. Raises ConfigError for what is none: a path, for instance, could leave its directory."""
+    """The key itself. Raises ConfigError if it is none: a path, for instance, could lead out of the directory."""
     if not _KEY.fullmatch(key):
         raise ConfigError(f"{key!r} is no key of a store: use 1 to 64 of a-z, 0-9 and the hyphen")
     return key

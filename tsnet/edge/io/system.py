@@ -1,6 +1,6 @@
-"""The real world: this machine's clocks, entropy, sockets and addresses, and what it says of itself to control.
+"""The real world: this machine's clocks, entropy, sockets and addresses, and what control is told of it.
 
-Not here: the protocol it keeps (`world`).
+Not here: the protocol that it implements (`world`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "i686
 
 
 class SystemWorld:
-    """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT and UDP_GRO."""
+    """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT or UDP_GRO."""
 
     is_virtual = False
 
@@ -81,7 +81,7 @@ class SystemWorld:
 
 
 def hostinfo() -> dict[str, Any]:
-    """What control is told of this machine (tailcfg.Hostinfo, the part that only the edge can know)."""
+    """What control is told of this machine: the part of tailcfg.Hostinfo that only the edge can know."""
     machine = platform.machine()
     return {
         "OS": _OS_NAMES.get(sys.platform, sys.platform),
@@ -92,7 +92,7 @@ def hostinfo() -> dict[str, Any]:
 
 
 def _boot_clock() -> Callable[[], float]:
-    """CLOCK_BOOTTIME counts suspension; where it is missing, time spent suspended is not seen."""
+    """CLOCK_BOOTTIME, which counts the time that the machine sleeps. Where it is missing, that time is not counted."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     return time.monotonic

@@ -1,16 +1,16 @@
-"""TLS as a byte machine: ciphertext in, plaintext out, and the other way round.
+"""TLS without a socket: ciphertext in and plaintext out, and the other way round.
 
     receive(ciphertext) -> plaintext       take() -> ciphertext that must go out
     send(plaintext)                        end(): close_notify
 
-OpenSSL works on memory, the connection on the socket: one `recv` and one `send` move 256 KiB whatever the size of
-the records, and a link may begin TLS behind a proxy's answer or after its first byte has been looked at.
-No ALPN is offered: everything that speaks here upgrades from HTTP/1.1.
+OpenSSL works on memory, and the channel on the socket. So one `recv` or one `send` moves many records, and a link may
+begin TLS behind a proxy's answer, or after its first byte has been looked at.
+Our own contexts offer no ALPN: every protocol here upgrades from HTTP/1.1.
 
-`connect` picks the context and the rule by which the certificate is judged (the table of `certificates`). The roots
+`connect` picks the context, and the rule by which the certificate is judged (the table of `certificates`). The roots
 are the user's `ssl_context`, or the system's, where OpenSSL honours SSL_CERT_FILE and SSL_CERT_DIR.
 
-Not here: sockets (`connections`). This module imports `ssl` and is itself imported by the first link that needs it.
+Not here: sockets (`channel`). This module imports `ssl`, and is itself imported by the first link that needs it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from tsnet.edge.io.certificates import (
 )
 
 READ_SIZE = 16_384
-"""A record's largest plaintext: OpenSSL returns no more at once."""
+"""The largest plaintext of a record. OpenSSL returns no more at once."""
 
 Check = Callable[[ssl.SSLObject], None]
 
 
 class TlsFailed(Exception):
-    """The session is over; str() is the reason as `Closed` says it: "tls: …" or "certificate: …"."""
+    """The session is over. str() is the reason for `Closed`: "tls: …" or "certificate: …"."""
 
 
 class TlsSession:
-    """One end of one TLS connection. After TlsFailed only `take` is of use: it may hold an alert."""
+    """One end of one TLS connection. After TlsFailed only `take` may be called: it may hold an alert to send."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class TlsSession:
         self._check = check
         self.is_up = False
         self.has_ended = False
-        """The other end has said close_notify."""
+        """The other end has sent close_notify."""
         if not server_side:
             self._handshake()
 
     def receive(self, ciphertext: bytes | memoryview) -> bytes:
-        """Raises TlsFailed. No plaintext comes out before the certificate has been judged."""
+        """The plaintext of this ciphertext. Raises TlsFailed. None comes out before the certificate has been judged."""
         self._incoming.write(ciphertext)
         if not self.is_up:
             self._handshake()
@@ -87,7 +87,7 @@ class TlsSession:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def send(self, plaintext: bytes) -> None:
-        """Seal; only when `is_up`."""
+        """Seal the plaintext, for `take`. Only when `is_up`. Raises TlsFailed."""
         try:
             self._object.write(plaintext)
         except ssl.SSLError as error:
@@ -95,9 +95,9 @@ class TlsSession:
 
     @property
     def server_key(self) -> bytes:
-        """The key that the other end names in a certificate of its chain, for `Opened`; only when `is_up`.
+        """The key that a certificate of the other end's chain names, for `Opened`. Only when `is_up`.
 
-        Before TLS 1.3 the chain goes over the wire in the clear, and Go's clients do not look either.
+        It is empty before TLS 1.3: there the chain goes over the wire in the clear, and Go's clients ignore it, too.
         """
         return server_key_of(presented_chain(self._object)) if self._object.version() == "TLSv1.3" else b""
 
@@ -105,7 +105,7 @@ class TlsSession:
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def end(self) -> None:
-        """Queue a close_notify; what the other end answers does not matter."""
+        """Queue a close_notify. The other end's answer is not waited for."""
         if self.is_up:
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()
@@ -129,7 +129,7 @@ class TlsSession:
 
 
 def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -> TlsSession:
-    """A client's session under the rules of `tls`. roots: the user's context, used as it is."""
+    """A client's session under the rules of `tls`. Raises TlsFailed. roots: the user's context, or None."""
     name, cert_name = tls.server_name, tls.cert_name
     if cert_name.startswith(PIN_PREFIX):
 
@@ -150,7 +150,7 @@ def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -
 
 @functools.lru_cache(maxsize=4)
 def system_context(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    """The system's roots and every check. Kept by the paths they come from: reading them takes 15 ms and more."""
+    """A context with the system's roots and every check. It is cached by their paths: reading takes 15 ms and more."""
     context = default_context()
     context.hostname_checks_common_name = False
     return context
@@ -165,8 +165,11 @@ def unverified_context() -> ssl.SSLContext:
 
 
 def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
-    """The roots' authorities without the check of the name. A context cannot be copied, and the user's is left alone:
-    the authorities it has loaded are taken over, its other settings are not."""
+    """A context with the roots' authorities that does not check the name.
+
+    A context cannot be copied, and the user's must not change. So its loaded authorities and its verify flags are taken
+    over, and its other settings are not.
+    """
     if roots is None:
         context = default_context()
     else:
@@ -181,13 +184,15 @@ def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
 
 
 def default_context() -> ssl.SSLContext:
-    """Without the strict reading of RFC 5280 that Python asks for from 3.13 on: it refuses private authorities that
-    every other program of the tailnet, Go's above all, accepts."""
+    """Python's default context without VERIFY_X509_STRICT, which Python sets from 3.13 on.
+
+    That strict reading of RFC 5280 refuses private authorities that Go's programs accept.
+    """
     context = ssl.create_default_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 def name_of(error: ssl.SSLError) -> str:
-    """OpenSSL's own name of an error in plain words: "wrong version number"."""
+    """OpenSSL's own name of an error, in lower case with spaces: "wrong version number"."""
     return (error.reason or str(error.args[-1])).replace("_", " ").lower()

@@ -1,15 +1,15 @@
-"""One UDP port number on v4 and, where it exists, v6: drained in batches, sent in runs.
+"""One UDP port number on v4 and, where it exists, v6. It is drained in batches and sends runs.
 
 | direction | kernel offers     | one call carries                  | us a datagram | without it |
 |-----------|-------------------|-----------------------------------|---------------|------------|
 | in        | UDP_GRO           | up to 64 KiB of equal datagrams   | 0.2           | 2          |
 | out       | UDP_SEGMENT (GSO) | one run                           | 0.2           | 4.7        |
 
-Both are probed when the socket opens. EIO on a send turns segmentation off for good (a network card without it);
-EINVAL or EMSGSIZE only for that host (a path whose MTU is below the segment's size).
+Both are probed when the socket opens. EIO on a send turns segmentation off for good (the network card lacks it); EINVAL
+or EMSGSIZE turn it off for that host (the MTU of its path is below the segment's size).
 
-A socket that would block keeps the refused run and whatever is sent after it, in order and bounded; ICMP errors of
-some earlier datagram, which a later call may raise, are counted and ignored.
+When the socket would block, the refused run and all that is sent after it are kept in order, up to MAX_BACKLOG_BYTES. A
+call may raise the ICMP error of an earlier datagram: a send is then tried once more, a receive counts it and goes on.
 
 Source: Linux udp(7); Go tailscale net/batching/conn_linux.go, net/sockopts for the sizes.
 Not here: what a datagram is (`tsnet.engine.classify`), where it goes (`tsnet.disco`).
@@ -37,9 +37,9 @@ SO_RCVBUFFORCE = 33
 BUFFER_SIZE = 7 << 20
 MAX_DATAGRAM = 65_535
 MAX_READS = 64
-"""Calls of one `receive`, each a datagram or what GRO joined."""
+"""How many calls one `receive` makes. Each yields a datagram, or those that GRO has joined."""
 MAX_READ_BYTES = 1 << 20
-"""What one `receive` takes, give or take the last call, so that replies are not late behind a flood."""
+"""How much one `receive` takes, up to the call that passes it, so that a flood does not delay replies."""
 MAX_BACKLOG_BYTES = 4 << 20
 MAX_PLAIN_HOSTS = 64
 SAME_NUMBER_TRIES = 8
@@ -102,7 +102,7 @@ class Half:
     # --- in -----------------------------------------------------------------------------------------------------
 
     def receive(self, runs: Runs) -> None:
-        """Append what has arrived: a GRO batch keeps its shape, single datagrams of one source become runs."""
+        """Append what has arrived. What GRO joined is one run; single datagrams of one source are made into runs."""
         read, view, buffer, ancillary_size = self._socket.recvmsg_into, self._view, self._buffer, self._ancillary_size
         source: tuple[str, int] | None = None
         singles: list[bytes] = []
@@ -150,7 +150,7 @@ class Half:
         return False
 
     def _write(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> Sequence[bytes]:
-        """Returns what the socket had no room for."""
+        """Send datagrams. Returns those that the socket had no room for."""
         if len(datagrams) <= 1 or not self.gso or destination.host in self._plain_hosts:
             return self._write_each(destination, datagrams)
         if is_run(datagrams):
@@ -213,9 +213,9 @@ class Half:
 
 
 class UdpSockets:
-    """The `UdpPort` of the system. `dropped` counts datagrams that could not be sent or read, by reason.
+    """The `UdpPort` of the system. dropped: datagrams that could not be sent or read, by reason.
 
-    gso, gro: False does without the kernel's segmentation and joining, as on a system that lacks them.
+    gso, gro: False does without the kernel's segmentation or joining, as on a system that lacks it.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class UdpSockets:
 
 
 def bind_both(port: int, socket_type: SocketType = socket.socket) -> list[socket.socket]:
-    """[v4, v6] on one number, or [v4]: v6 may be missing, or a stranger may have its number."""
+    """[v4, v6] on one number. Only [v4] if there is no v6, or if another program has its port of that number."""
     for _ in range(SAME_NUMBER_TRIES):
         v4 = bind(socket_type, socket.AF_INET, "0.0.0.0", port)
         try:
@@ -292,7 +292,7 @@ def bind(socket_type: SocketType, family: socket.AddressFamily, host: str, port:
 
 
 def try_option(sock: socket.socket, level: int, option: int, value: int) -> bool:
-    """Set an option that only Linux has under this number."""
+    """Set an option that only Linux has under this number. Returns whether it is set."""
     if sys.platform != "linux":
         return False
     try:
@@ -303,7 +303,10 @@ def try_option(sock: socket.socket, level: int, option: int, value: int) -> bool
 
 
 def segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The length of each datagram in what GRO joined (a native int of 2 or 4 bytes)."""
+    """The length of the datagrams that GRO joined, all but the last (a native int of 2 or 4 bytes).
+
+    MAX_DATAGRAM if the kernel joined none.
+    """
     for level, kind, data in ancillary:
         if level == SOL_UDP and kind == UDP_GRO:
             return int.from_bytes(data, sys.byteorder)
@@ -311,7 +314,7 @@ def segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def is_run(datagrams: Sequence[bytes]) -> bool:
-    """Whether one UDP_SEGMENT call carries these: equal sizes but a shorter last, at most 64 and 65,507 bytes."""
+    """Whether one UDP_SEGMENT call carries these: at most 64, 65,507 bytes in all, equal but for a shorter last."""
     sizes = list(map(len, datagrams))
     size, count = sizes[0], len(sizes)
     equal = sizes.count(size)
@@ -319,7 +322,7 @@ def is_run(datagrams: Sequence[bytes]) -> bool:
 
 
 def as_address(address: tuple[str, int] | UdpAddress) -> UdpAddress:
-    """From what a socket names a source; v4-mapped v6 becomes v4."""
+    """The address as a UdpAddress. A v4-mapped v6 address becomes v4."""
     host, port = address[0], address[1]
     return UdpAddress(host[7:] if host.startswith("::ffff:") and "." in host else host, port)
 

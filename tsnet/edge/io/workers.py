@@ -1,9 +1,9 @@
-"""What would block the node's thread runs in one of its own: name lookups and large pure functions.
+"""Jobs that would block the node's thread run in threads of their own: lookups, large pure functions, opening a store.
 
     run(function, done)    thread: result = function()    ->    node's thread: done(result or the exception)
 
-One daemon thread a job: jobs are rare (a lookup a dial, a netmap above 256 KiB), and a lookup that hangs in the C
-library then neither holds up another job nor the end of the process.
+Each job has a daemon thread. Jobs are rare (a lookup for a dial, a netmap above 256 KiB), and a lookup that hangs in
+the C library must hold up neither another job nor the end of the process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 class Workers:
-    """After `close` no `done` is called any more; running jobs end by themselves, unheard."""
+    """Jobs of one owner. After `close` no `done` is called; jobs that still run end by themselves."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._is_open = True
 
     def run(self, function: Callable[[], Any], done: Done) -> None:
-        """Where no thread can start, `done` is called with that error, later as ever."""
+        """Run the function in a thread, then `done` from `Reactor.wait`: also with the error if no thread can start."""
         finish = self._reactor.call_soon
         try:
             _start(function, lambda result: finish(functools.partial(self._finish, done, result)))
@@ -44,9 +44,9 @@ class Workers:
 
 
 def run_job(world: World, function: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
-    """Run the function in a thread of its own, and `done` with what came of it in the node's thread.
+    """Run the function in a thread of its own, then `done` with its value or exception in the node's thread.
 
-    In a virtual world, which has no threads, both run here and now. Raises RuntimeError where no thread can start.
+    In a virtual world, which has no threads, both run here and now. Raises RuntimeError if no thread can start.
     """
     if world.is_virtual:
         done(_outcome(function))
@@ -61,12 +61,12 @@ def _start(function: Callable[[], T], report: Callable[[T | Exception], None]) -
 def _work(function: Callable[[], T], report: Callable[[T | Exception], None]) -> None:
     try:
         report(_outcome(function))
-    except BaseException as error:  # whoever waits for the job hears of it, whatever goes wrong here
+    except BaseException as error:  # whoever waits for the job is told, whatever goes wrong here
         report(RuntimeError(f"its end could not be told: {error!r}"))
 
 
 def _outcome(function: Callable[[], T]) -> T | Exception:
-    """What would end the thread in silence (SystemExit of an application's store) is a failure like any other."""
+    """The function's value or exception. One that would end the thread in silence (SystemExit) becomes RuntimeError."""
     try:
         return function()
     except Exception as error:

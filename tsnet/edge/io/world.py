@@ -5,9 +5,8 @@
          ── listen ────────> ListenPort  the same, and Accepted
          ── wait(until) ───> blocks; runs on_ready callbacks and call_soon functions in this thread
 
-A port reports what came and sends what it is given. `on_ready` says that `receive` has something
-to return or that there is room again; a port that is not then received from says so again at the next `wait`.
-Everything but `call_soon` belongs to the one thread that calls `wait`.
+A port reports what came, and sends what it is given. It calls `on_ready` when `receive` has something to return, or
+when there is room again. Everything but `call_soon` belongs to the one thread that calls `wait`.
 
 Not here: the real one (`tsnet.edge.io.system`) and the simulated one (`tsnet.testing.simulated`), what is sent and when
 (`tsnet.engine`), the turn (`tsnet.edge.run.pump`), the threads (`tsnet.edge.run.host`).
@@ -37,13 +36,13 @@ class UdpPort(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """False while a refused batch waits for the socket; on_ready follows when there is room again."""
+        """False while a refused run waits for the socket. `on_ready` is called when there is room again."""
 
     def receive(self) -> list[tuple[UdpAddress, list[bytes]]]:
-        """Runs that have arrived, a bounded batch of them; [] when there is nothing."""
+        """A bounded batch of the runs that have arrived; [] when there is nothing."""
 
     def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
-        """Send one run. False: the socket would block, and the port has kept what is left of it for later."""
+        """Send one run. Returns False if the socket would block; the port then sends what is left of the run later."""
 
     def close(self) -> None: ...
 
@@ -54,40 +53,40 @@ class LinkPort(Protocol):
     def apply(self, effect: Effect) -> None: ...
 
     def receive(self) -> list[Event]:
-        """What has happened since, a bounded part of it, in order for each link."""
+        """The events since the last call, in order for each link."""
 
     def flush(self) -> None:
-        """Write what `apply(Data)` has queued since the last flush, joined, once for each link. Once a turn."""
+        """Write what `Data` has queued since the last flush, joined for each link. To be called once a turn."""
 
     def close(self) -> None:
-        """End every link at once, after one last attempt to write. No event follows."""
+        """End every link at once, after one last attempt to write. No more events come."""
 
 
 class ListenPort(LinkPort, Protocol):
-    """A listening address and the links it has accepted. It names them itself: `Accepted(link, remote)`."""
+    """A listening address and the links that it has accepted. It names the links itself: `Accepted(link, remote)`."""
 
     @property
     def address(self) -> tuple[str, int]: ...
 
 
 class World(Protocol):
-    """host: the loop that runs this world's nodes, once there is one (`tsnet.edge.run.host` keeps it here)."""
+    """host: the loop that runs this world's nodes, once there is one (set by `tsnet.edge.run.host`)."""
 
     host: object
 
     @property
     def is_virtual(self) -> bool:
-        """Whether `wait` makes the time pass instead of letting it."""
+        """Whether `wait` moves a virtual clock forward instead of waiting for the real one."""
 
     @property
     def reactor(self) -> Reactor | None:
-        """For descriptors of the application's side; None where there are none."""
+        """The reactor for descriptors of the application's side; None in a world without descriptors."""
 
     def clock(self) -> float:
-        """Seconds that only grow and count suspension, from an arbitrary start."""
+        """Seconds from an arbitrary start. They only grow, and count the time that the machine sleeps if they can."""
 
     def wall(self) -> float:
-        """Unix time, which may jump."""
+        """Unix time in seconds, which may jump."""
 
     def entropy(self, size: int) -> bytes: ...
 
@@ -97,7 +96,7 @@ class World(Protocol):
     def open_links(
         self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
     ) -> LinkPort:
-        """proxy: "http://[user:password@]host:port", which is asked to CONNECT. ConfigError on anything else."""
+        """proxy: "http://[user:password@]host:port", which is asked to CONNECT. Raises ConfigError for other forms."""
 
     def listen(
         self,
@@ -109,31 +108,36 @@ class World(Protocol):
         sniff_tls: bool = False,
         limits: LinkLimits | None = None,
     ) -> ListenPort:
-        """With a context every link speaks TLS; with sniff_tls as well, only those whose first byte is 0x16.
+        """ssl_context: every link speaks TLS. sniff_tls: with a context, only links whose first byte is 0x16 do.
 
-        limits: counts and bounds the links; without one the listener has its own.
+        limits: counts and bounds the links. Without it, the listener has limits of its own.
         Raises OSError if the address cannot be bound.
         """
 
     def interfaces(self) -> list[IPAddress]:
-        """This machine's own addresses that another one may reach, best first; no tailnet addresses."""
+        """This machine's own addresses that another machine may reach, best first, without tailnet addresses."""
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        """Run function in the thread of `wait`, which wakes. From any thread; nothing happens once closed."""
+        """Run the function in the thread of `wait`, and wake it. From any thread; after `close` it is not run."""
 
     def wait(self, until: float) -> None:
-        """Block until a port is ready, a call_soon, or the clock passes `until`. It may return early."""
+        """Block until a port is ready, `call_soon` is called or the clock passes `until`. It may return early."""
 
     def next_event(self) -> float:
-        """When the world itself has something to do (a dial's timeout); inf if never. `wait` sees to it by itself:
-        this is for a foreign loop that waits on `fileno`, and for the driver of a virtual clock."""
+        """When the world itself has something to do (a dial's timeout); inf if never.
+
+        `wait` takes it into account itself. A foreign loop that waits on `fileno` needs it, and so does the driver of a
+        virtual clock.
+        """
 
     def fileno(self) -> int:
-        """Readable when `wait` would not block."""
+        """A descriptor, readable when a port is ready or `call_soon` was called. Raises OSError if there is none."""
 
     def close(self) -> None:
-        """After its ports."""
+        """Close the world, after its ports."""
 
     def abandon(self) -> None:
-        """In the child of a fork, instead of `close`, and before its ports: they then close without a word, and the
-        parent's go on."""
+        """Give the world up in the child of a fork, instead of `close`. Its ports are closed after it.
+
+        They then send nothing, and the parent's ports go on.
+        """
