@@ -1,1 +1,1 @@
-"""What an application's side and the node's thread share: bounded queues, waits and wakes."""
+"""What the application's side and the node's thread share: bounded queues, waits and wakes."""

@@ -1,6 +1,7 @@
 """Between an application and a TCP listener: a bounded queue of accepted pipes.
 
-The queue is as long as the backlog; what does not fit waits in netstack's own backlog, whose cap turns SYNs away.
+The queue is as long as the backlog. More connections wait in netstack's own backlog. When that is full, too, netstack
+completes no handshake, and the peer tries again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ class Adopter(Runner, Protocol):
 
 
 class ListenPipe(Requests):
-    """A TCP port of the node as its application holds it. Any number of tasks may wait for connections.
+    """A TCP port of the node, as its application holds it. Any number of tasks and threads may wait for connections.
 
-    closed: no more connections come. error: why, if the node ended it.
+    closed: no more connections come. error: the reason, if the node ended it.
     """
 
     __slots__ = (
@@ -65,11 +66,11 @@ class ListenPipe(Requests):
                 self._request()
 
     def when_acceptable(self, wake: Wake) -> bool:
-        """Call `wake` once there may be a connection or the end; returns False, and does not call, if there is now."""
+        """Call `wake` when there may be a connection or the end. If there is one now, return False and do not call."""
         return self._acceptors.enter(wake, self._has_news)
 
     def forget(self, wake: Wake) -> None:
-        """A waiter was cancelled. If it had been woken already, the next one is woken instead."""
+        """Forget a waiter that was cancelled. If it had been woken already, the next one is woken instead."""
         self._acceptors.leave(wake, self._has_news)
 
     def _has_news(self) -> bool:
@@ -77,7 +78,7 @@ class ListenPipe(Requests):
 
     @completed
     def close(self) -> None:
-        """Free the port; connections that nobody accepted are reset.
+        """Free the port. Connections that nobody accepted are reset.
 
         A `listen` on the same port that comes after this call finds it free.
         """
@@ -101,7 +102,10 @@ class ListenPipe(Requests):
             self.direct()
 
     def _has_room(self) -> bool:
-        """If not, whoever accepts next sees `_is_full` and asks; the flag is set before the look that counts."""
+        """Whether the queue has room. If not, the next `accept_nowait` sees `_is_full` and requests a service.
+
+        The queue is looked at again after the flag is set, so that no request is missed in between.
+        """
         self._is_full = len(self._queue) >= self._backlog
         if self._is_full and len(self._queue) < self._backlog:
             self._is_full = False
@@ -116,18 +120,18 @@ class ListenPipe(Requests):
         self._wake_all()
 
     def end(self, now: float) -> None:
-        """The node closes."""
+        """The node closes: free the port, and wake those who wait."""
         self.error = NotUp("the node is closing")
         self._shut(now)
 
     def fail(self, error: Error) -> None:
-        """The node is gone: whoever waits for a connection is told so."""
+        """The node is gone: wake those who wait for a connection, so that they find the error."""
         self.error = error
         self.closed = True
         self._wake_all()
 
     def orphan(self, error: Error) -> None:
-        """In a forked child: as `fail`, but nobody is woken."""
+        """Do as `fail`, in a forked child, but wake nobody."""
         self._acceptors.clear()
         self.direct = None
         self.fail(error)

@@ -1,14 +1,14 @@
-"""What the node's thread will finish: a value or an error, once, for waiters of any colour.
+"""A result that the node's thread sets once. Blocking code, asyncio and trio can all wait for it.
 
     node's thread   resolve(value) | fail(error)
     any thread      begin · result() begins and blocks · add_done_callback · cancel
     any async task  await wait(operation), which begins it: asyncio or trio, cancellation-safe
 
-An operation does nothing until somebody begins it or waits for it. So there is no moment at which something has begun
-and an interrupt (Ctrl-C) would leave nobody who can undo it: whoever waits cancels it then. A cancelled operation calls
-`on_cancel`, which undoes what was begun; a value that has come all the same is given to `on_waste`.
+An operation does nothing until somebody begins it or waits for it. Whoever waits cancels it when an interrupt (Ctrl-C)
+comes, so that nothing that has begun is left without an owner. Cancelling calls `on_cancel`, which undoes what was
+begun. A value that comes all the same, or had come, is given to `on_waste`.
 
-Not here: who makes operations, and ends those whose thread has died (`edge.run.host`).
+Not here: who makes operations, and who ends those whose thread has died (`edge.run.host`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ T = TypeVar("T")
 
 
 class Operation(Generic[T]):
-    """One result to come. Whoever comes second, `resolve` or `fail` or `cancel`, has no effect.
+    """One result to come. `resolve` and `fail` have no effect if one of them, or `cancel`, came first.
 
-    start: what beginning means. on_over: called once it is done and everybody was told, or was cancelled.
+    start: called when the operation begins. on_over: called once, when the operation was cancelled, or is done and
+    everybody was told. on_waste: takes a value that nobody will see.
     """
 
     __slots__ = (
@@ -64,7 +65,7 @@ class Operation(Generic[T]):
     # --- who finishes it ------------------------------------------------------------------------------------
 
     def resolve(self, value: T) -> bool:
-        """Returns whether anybody may see the value; if not, it has gone to `on_waste`."""
+        """Set the value. Returns whether anybody may see it; if not, `on_waste` was called with it."""
         if self._finish(value, None):
             return True
         if self.on_waste is not None:
@@ -79,12 +80,12 @@ class Operation(Generic[T]):
             is_first = not self.done and not self.cancelled
             if is_first:
                 self._value, self._error, self.done = value, error, True
-                self.on_cancel = None  # it holds this operation, which must go when nobody is left
+                self.on_cancel = None  # it refers to this operation, which must be freed when nobody holds it
         self._tell()  # also when it is not the first: an earlier call may have failed here
         return is_first
 
     def _tell(self) -> None:
-        """Call who waits. What one raises keeps nobody else waiting."""
+        """Call those who wait. An exception of one does not keep the others waiting."""
         ended: BaseException | None = None
         while self._callbacks or self.on_over is not None:
             try:
@@ -96,7 +97,7 @@ class Operation(Generic[T]):
                         over(self)
             except Exception:
                 log.exception("a waiter cannot be told; please report it")
-            except BaseException as error:  # it ends the thread, when the others know
+            except BaseException as error:  # it ends the thread, once the others were called
                 ended = error
         if ended is not None:
             raise ended
@@ -104,14 +105,14 @@ class Operation(Generic[T]):
     # --- who waits ------------------------------------------------------------------------------------------
 
     def begin(self) -> Operation[T]:
-        """Let it begin, if it has not. Whoever waits need not call this."""
+        """Begin, unless that has happened. `result` and `wait(operation)` do it themselves."""
         start, self._start = self._start, None
         if start is not None:
             start(self)
         return self
 
     def cancel(self) -> None:
-        """Give the result up, even one that has come. Safe from any thread; the first call counts."""
+        """Give the result up, even one that has come. Safe from any thread. Only the first call has an effect."""
         with self._lock:
             if self.cancelled:
                 return
@@ -129,7 +130,7 @@ class Operation(Generic[T]):
             over(self)
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
-        """Called once, in the thread that finishes the operation, or here if that has happened."""
+        """Call back once, in the thread that finishes the operation, or at once if it is done. Not after `cancel`."""
         with self._lock:
             if not self.done:
                 self._callbacks.append(callback)
@@ -137,13 +138,16 @@ class Operation(Generic[T]):
         callback()
 
     def outcome(self) -> T:
-        """The value, or raises the error. Only once `done`."""
+        """The value; raises the error if it failed. Only once `done`."""
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # done without an error: the value is there
 
     def result(self) -> T:
-        """Begin, and block until done. The operation bounds its own time; an interrupt (Ctrl-C) cancels it."""
+        """Begin, block until done, and return the value or raise the error. An interrupt (Ctrl-C) cancels.
+
+        There is no timeout here: whoever made the operation bounds its time.
+        """
         try:
             self.begin()
             self.wait()
@@ -153,9 +157,9 @@ class Operation(Generic[T]):
             raise
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until done or until the time is up; returns whether it is done.
+        """Block until done, at most `timeout` seconds. Returns whether it is done.
 
-        By a bare lock: an interrupt inside `threading.Event.wait` may come out as "release unlocked lock".
+        It waits for a bare lock: an interrupt in `threading.Event.wait` may raise "release unlocked lock" instead.
         """
         finished = threading.Lock()
         finished.acquire()
@@ -164,7 +168,7 @@ class Operation(Generic[T]):
 
 
 async def wait(operation: Operation[T]) -> T:
-    """Begin the operation and await it, in asyncio or trio; cancellation cancels it."""
+    """Begin the operation and await it, in asyncio or trio. Cancelling the task cancels the operation."""
     event, wake = async_event()
     try:
         operation.begin()
@@ -178,7 +182,7 @@ async def wait(operation: Operation[T]) -> T:
 
 
 class AsyncEvent:
-    """The little of `anyio.Event` that is needed here, typed."""
+    """The typed part of `anyio.Event` that is needed here. `anyio` is imported only when an event is made."""
 
     __slots__ = ("_event", "wait")
 
@@ -208,13 +212,13 @@ def async_event() -> tuple[AsyncEvent, Callable[[], None]]:
 
 
 def in_trio() -> bool:
-    """Whether the running loop is trio's; without importing it."""
+    """Whether the running loop is trio's. Does not import trio."""
     trio = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_run()
 
 
 def scheduler() -> Callable[[Callable[[], object]], None]:
-    """How a foreign thread runs a function in the caller's loop. A loop that has ended is no error: nobody waits."""
+    """A function by which any thread runs another one in the caller's loop. If the loop has ended, it does nothing."""
     if in_trio():
         import trio
 

@@ -1,7 +1,7 @@
 """Between an application and a UDP endpoint: two bounded deques of whole datagrams.
 
-Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; a full outbox makes `give` say so.
-Interrupts are as harmless as to a stream's pipe (`edge.pipes.pipes`).
+Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; with a full outbox `give` returns
+False. An interrupted call leaves the counters right, as in a stream's pipe (`edge.pipes.pipes`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ Address = tuple[str, int]
 
 
 class PacketPipe(Waiters):
-    """remote: for a dialled one, the only address it speaks with. error: why the node took the endpoint away."""
+    """One UDP endpoint, as its application holds it.
+
+    remote: the only address that a dialled one speaks with, else None. error: why the node took the endpoint away.
+    dropped: how many datagrams were lost here. One reader at a time.
+    """
 
     __slots__ = (
         "_consumed",
@@ -52,7 +56,10 @@ class PacketPipe(Waiters):
     # --- the application's side -----------------------------------------------------------------------------
 
     def take(self) -> tuple[bytes, Address] | None:
-        """The oldest datagram and its sender, or None when there is none yet. Raises what ICMP said, once."""
+        """The oldest datagram and its sender, or None if there is none yet.
+
+        When none is left, raises DialRefused once for an ICMP error, and `error` once the node has ended the endpoint.
+        """
         inbox = self._inbox
         if inbox and inbox[0] is None:
             del inbox[0]
@@ -70,7 +77,7 @@ class PacketPipe(Waiters):
         return datagram
 
     def give(self, data: bytes, address: Address) -> bool:
-        """Queue one datagram; False when the outbox is full."""
+        """Queue one datagram. Returns False if the outbox is full. Raises `error`."""
         if self.error is not None:
             raise self.error
         if not self._outbox:
@@ -90,7 +97,7 @@ class PacketPipe(Waiters):
 
     @completed
     def close(self) -> None:
-        """Free the port. What is queued is still sent.
+        """Free the port. Queued datagrams are still sent.
 
         A `listen_packet` on the same port that comes after this call finds it free.
         """
@@ -100,12 +107,12 @@ class PacketPipe(Waiters):
 
     @property
     def has_news(self) -> bool:
-        """Whether `take` would say something now, or the pipe was closed."""
+        """Whether `take` would return a datagram or raise now, or the pipe was closed."""
         return bool(self._inbox) or self.closed or self._icmp is not None
 
     @property
     def has_room(self) -> bool:
-        """Whether `give` would take a datagram of any size, or nothing more is to be given."""
+        """Whether `give` would take a datagram of any size, or the pipe was closed."""
         return not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2 or self.closed
 
     # --- the node's side ------------------------------------------------------------------------------------
@@ -116,7 +123,7 @@ class PacketPipe(Waiters):
             return
         closed = self.closed
         if closed and self.direct is not None:
-            self.direct()  # the bridge hands over what its application had sent before
+            self.direct()  # the bridge hands over what its application sent before the close
         self._push(now)
         if closed:
             self.endpoint.close()
@@ -131,7 +138,7 @@ class PacketPipe(Waiters):
                 if not self.endpoint.send(data, now, ip_address(host), port):
                     self._request()  # the next transmit makes room
                     break
-            except NetstackError:  # no address of that family any more: as lost as on any network
+            except NetstackError:  # the node has no address of that family any more: the datagram is lost
                 self.dropped += 1
             self._outbox.popleft()
             self._taken += len(data)
@@ -154,13 +161,13 @@ class PacketPipe(Waiters):
                 self.direct()
 
     def end(self, now: float) -> None:
-        """The node closes: what is queued is still sent."""
+        """The node closes: queued datagrams are still sent."""
         self.closed = True
         self.service(now)
         self.fail(NotUp("the node was closed"))
 
     def fail(self, error: Error) -> None:
-        """The node is gone: what has arrived can still be taken, then the error; a bridge ends now."""
+        """The node is gone. What has arrived can still be taken, then `take` raises the error. A bridge ends now."""
         self.error = error
         self.closed = True
         self.wake_all()

@@ -2,17 +2,17 @@
 
     application's side (any thread)          node's side (the node's thread, once a turn)
     give(data) ── outbox ──►                  service(): outbox -> connection.write
-    take()     ◄── inbox ──                              connection.read -> inbox, wake whoever waits
+    take()     ◄── inbox ──                              connection.read -> inbox, wake the waiter
 
-Each step on a deque is atomic and each counter has one writer, so there are no locks. A full inbox leaves the bytes in
-the connection, whose window then closes; a full outbox makes `give` take nothing. Waiters are woken once a turn, and
-only those who wait.
+Each step on a deque is atomic and each counter has one writer, so there are no locks. When the inbox is full, bytes
+stay in the connection, whose window then closes; when the outbox is full, `give` takes nothing. Waiters are woken once
+a turn.
 
-A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers: it sets `direct`, is called
-in each service, and speaks with the connection itself (`edge.pipes.unbuffered`).
+A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers. It sets `direct`, which
+each service calls, and uses the connection itself (`edge.pipes.unbuffered`).
 
-An interrupted `take` (Ctrl-C) takes nothing, or takes what it then cannot return, as an interrupted `recv` does; an
-interrupted `give` gives nothing or all that it would have. The counters are right either way.
+An interrupted `take` (Ctrl-C) takes nothing, or takes data that it then cannot return, as an interrupted `recv` does.
+An interrupted `give` queues nothing, or all that it would have queued. The counters are right either way.
 
 Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
 """
@@ -31,11 +31,12 @@ READ_SIZE = 256 * 1024
 
 
 class Pipe(Waiters):
-    """One TCP connection as its application holds it. The connection itself is touched in the node's thread only.
+    """One TCP connection, as its application holds it. Only the node's thread uses the connection itself.
 
-    error: how reading ends instead of the end of stream. write_error: why nothing more is taken.
+    error: reading ends with it instead of the end of stream. write_error: why `give` takes nothing more.
+    ended: the end of stream has come. finishing: FIN follows what is queued.
     refused: a bridge holds bytes that the connection had no room for.
-    gone: the node is, and nothing services this pipe any more.
+    gone: the node is gone, and nothing services this pipe any more.
     """
 
     __slots__ = (
@@ -81,13 +82,13 @@ class Pipe(Waiters):
     # --- the application's side -----------------------------------------------------------------------------
 
     def take(self, max_bytes: int) -> bytes | None:
-        """At most max_bytes of what has arrived; b"" when there is nothing yet, None at the end of the stream."""
+        """At most max_bytes of what has arrived: b"" if there is nothing yet, None at the end. Raises `error`."""
         inbox = self._inbox
         if inbox and not inbox[0]:
-            del inbox[0]  # an interrupted call has taken this chunk and left its place
+            del inbox[0]  # an interrupted call has taken this chunk and left the empty rest
         if not inbox:
             if self._starved:
-                self._request()  # an interrupted call has not asked for more
+                self._request()  # an interrupted call may not have asked for more
             if self.error is not None and not inbox:
                 raise self.error
             return None if (self.ended or self._closing) and not inbox else b""
@@ -103,7 +104,7 @@ class Pipe(Waiters):
         return taken
 
     def give(self, data: bytes | memoryview) -> int:
-        """Queue some of the data; returns how many bytes were taken, 0 when the outbox is full."""
+        """Queue as much of the data as there is room for. Returns how many bytes. Raises `write_error`."""
         if self.write_error is not None:
             raise self.write_error
         if not self._outbox:
@@ -124,48 +125,48 @@ class Pipe(Waiters):
 
     @completed
     def finish(self) -> None:
-        """No more data from us: FIN follows what is queued."""
+        """Give no more data: FIN follows what is queued."""
         self.finishing = True
         self._request()
         self.wake_writer()
 
     @completed
     def abort(self) -> None:
-        """Reset the connection; what is queued either way is lost."""
+        """Reset the connection. What is queued in either direction is lost."""
         self.abort_requested = True
         self.close()
 
     @completed
     def close(self) -> None:
-        """Let the connection go: what is queued is still sent; what arrives is not wanted any more."""
+        """Close the connection. What is queued is still sent; what arrives is dropped."""
         self._closing = True
         self._request()
         self.wake_all()
 
     @property
     def has_news(self) -> bool:
-        """Whether `take` would say something now, or the pipe was closed."""
+        """Whether `take` would return data or the end, or raise, or the pipe was closed."""
         return bool(self._inbox) or self.ended or self.error is not None or self._closing
 
     @property
     def has_room(self) -> bool:
-        """Whether `give` would take something or raise, or nothing more is to be given."""
+        """Whether `give` would take something or raise, or the pipe was closed or finished."""
         is_over = self.write_error is not None or self.finishing or self._closing
         return is_over or not self._outbox or self._given - self._taken < OUTBOX_LIMIT
 
     # --- the node's side ------------------------------------------------------------------------------------
 
     def take_queued(self, max_bytes: int) -> bytes:
-        """What had arrived before a bridge took over, without the end or the error behind it."""
+        """Bytes that had arrived before a bridge took over; b"" if there are none left. Never the end or an error."""
         return self.take(max_bytes) or b"" if self._inbox else b""
 
     @property
     def has_queued(self) -> bool:
-        """Whether what was given before a bridge took over still waits for room."""
+        """Whether bytes that were given before a bridge took over still wait for room."""
         return bool(self._outbox)
 
     def service(self, now: float) -> None:
-        """Move what can move, notice what has ended, wake who can go on."""
+        """Move what can be moved, see what has ended, and wake those who can go on."""
         self.scheduled = False
         connection = self.connection
         self._push(now)
@@ -173,7 +174,7 @@ class Pipe(Waiters):
             self.direct()
         else:
             self._pull()
-        if self.abort_requested:  # after the bridge, which may just have asked for it: a FIN must not come first
+        if self.abort_requested:  # after the bridge, which may just have asked for it. It comes before any FIN
             connection.abort(now)
         if self.finishing and not self._eof_sent and not self._outbox and not self.refused:
             self._eof_sent = True
@@ -190,7 +191,7 @@ class Pipe(Waiters):
     def _push(self, now: float) -> None:
         outbox, write = self._outbox, self.connection.write
         if self._eof_sent:
-            outbox.clear()  # given a moment after the node began to close
+            outbox.clear()  # this was given just after the node began to close
         while outbox:
             chunk = outbox[0]
             accepted = write(chunk, now)
@@ -220,14 +221,17 @@ class Pipe(Waiters):
             self.wake_reader()
 
     def _has_inbox_room(self) -> bool:
-        """If not, whoever takes next sees `_starved` and asks; it is set before the look that counts."""
+        """Whether the inbox has room. If not, `take` sees `_starved` and requests a service once half is free.
+
+        The counters are looked at again after the flag is set, so that no request is missed in between.
+        """
         self._starved = self._produced - self._consumed >= INBOX_LIMIT
         if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
             self._starved = False
         return not self._starved
 
     def _fail(self, error: Error) -> None:
-        """The connection is gone. What arrived before stays readable; then the error, or the end if it came first."""
+        """The connection is gone. What has arrived can still be read, then the error, or the end if that came first."""
         self.write_error = error
         if not self.ended:
             self.error = error
@@ -235,7 +239,7 @@ class Pipe(Waiters):
         self.wake_all()
 
     def end(self, now: float) -> None:
-        """The node closes: what is queued is still sent, then FIN."""
+        """The node closes: what is queued is still sent, and then FIN."""
         closing = NotUp("the node is closing")
         self.write_error = closing
         self.finishing = True
@@ -246,7 +250,7 @@ class Pipe(Waiters):
         self.wake_all()
 
     def fail(self, error: Error) -> None:
-        """The node goes away under the connection; a bridge ends now, for nobody will call it again."""
+        """The node is gone, and the connection with it. A bridge ends now, because nobody will call it again."""
         self.gone = True
         if self.error is None:
             self._fail(error)
@@ -255,7 +259,7 @@ class Pipe(Waiters):
 
 
 def stream_error(code: str, remote: tuple[str, int]) -> Error:
-    """The stack's error code as the error that a stream raises."""
+    """The error that a stream raises for the stack's error code."""
     peer = f"{remote[0]}:{remote[1]}"
     match code:
         case errors.TIMEOUT:

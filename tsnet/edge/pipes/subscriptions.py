@@ -1,6 +1,6 @@
-"""Events on their way to an application: a bounded queue, filled by the node's thread, emptied by any other.
+"""Events on their way to an application: a bounded queue that the node's thread fills and other threads empty.
 
-A node holds its subscriptions weakly, and only a reader holds one otherwise: a subscription that was dropped is gone.
+A node holds its subscriptions weakly: one that its reader has dropped is freed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ LIMIT = 1024
 
 
 class Subscription:
-    """Any number of readers share the events: each event goes to one of them, the end to all.
+    """A queue of events that any number of readers share: each event goes to one of them, the end to all.
 
-    When nobody reads, the oldest events give way, and `missed` counts them.
+    When the queue is full, the oldest event is dropped, and `missed` counts it.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Subscription:
     # --- the node's side ------------------------------------------------------------------------------------
 
     def put(self, event: object) -> None:
-        """Queue an event; after the end it has no effect."""
+        """Queue an event. After the end this has no effect."""
         if self.ended:
             return
         if len(self._queue) >= LIMIT:
@@ -38,29 +38,29 @@ class Subscription:
         self._readers.wake_one()
 
     def end(self) -> None:
-        """No more events will come; those that wait can still be taken. May be said twice."""
+        """No more events come. Those in the queue can still be taken. May be called twice."""
         self.ended = True
         self._readers.wake_all()
 
     # --- the application's side -----------------------------------------------------------------------------
 
     def take(self) -> Any | None:
-        """The oldest event, or None when there is none."""
+        """The oldest event, or None if there is none."""
         try:
             return self._queue.popleft()
         except IndexError:
             return None
 
     def when_ready(self, wake: Wake) -> bool:
-        """Call `wake` once there is an event or the end; returns False, and does not call, if there already is."""
+        """Call `wake` when there is an event or the end. If there is one now, return False and do not call."""
         return self._readers.enter(wake, self._has_news)
 
     def forget(self, wake: Wake) -> None:
-        """A reader gave up waiting. If it had been woken already, the next one is woken instead."""
+        """Forget a reader that gave up waiting. If it had been woken already, the next one is woken instead."""
         self._readers.leave(wake, self._has_news)
 
     def close(self) -> None:
-        """Nobody wants more events: those that wait are dropped, and readers that wait are told the end."""
+        """Drop the events in the queue, and end: readers that wait find the end."""
         self.end()
         self._queue.clear()
 

@@ -1,6 +1,6 @@
-"""A pipe for whoever runs in the node's thread itself: a bridge to a real descriptor needs no second pair of buffers.
+"""A pipe without buffers, for code that runs in the node's thread itself: a bridge to a real descriptor.
 
-It takes over a `Pipe` whole, with what had already arrived for the application and what it had already given.
+It takes over a `Pipe`, with the bytes that had arrived for the application and those that it had given.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tsnet.errors import Error
 
 
 class UnbufferedPipe:
-    """All methods in the node's thread, but `on_change` in any (`sockets.bridge.NodeStream`)."""
+    """A `sockets.bridge.NodeStream`. All methods belong to the node's thread, but for `on_change`."""
 
     def __init__(self, pipe: Pipe, turn: Turn) -> None:
         self.local_address, self.remote_address = pipe.local, pipe.remote
@@ -27,7 +27,7 @@ class UnbufferedPipe:
             return data
         data = self._connection.read(max_bytes)
         if data:
-            self._turn.mark()  # the window may open
+            self._turn.mark()  # another turn soon: the window may open
             return data
         if self._connection.eof:
             return None
@@ -53,7 +53,7 @@ class UnbufferedPipe:
 
     @property
     def gone(self) -> Error | None:
-        """Why nobody will service the pipe any more, once the node is gone."""
+        """The error with which the node went, once nobody services the pipe any more; else None."""
         return (self._pipe.error or self._pipe.write_error) if self._pipe.gone else None
 
     def send_eof(self) -> None:
@@ -68,7 +68,7 @@ class UnbufferedPipe:
         self._pipe.abort()
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
-        """Call back in each service of the pipe, and when the node is gone: here and now if it already is."""
+        """Call back in each service of the pipe, and when the node is gone (at once if it already is)."""
         self._pipe.direct = callback
         if callback is not None and self._pipe.gone:
             callback()

@@ -1,17 +1,17 @@
-"""How the two sides of a pipe call each other: requests from the application's, wakes from the node's.
+"""How the two sides of a pipe call each other: requests from the application's side, wakes from the node's.
 
     application's side (any thread)              node's side (the node's thread)
     _request()           ── schedule ──────►     service(), in the next turn, once for any number of requests
-    when_readable(wake)  ◄── wake_reader() ──    once, for whoever waits
+    when_readable(wake)  ◄── wake_reader() ──    once, for the waiter
     when_writable(wake)  ◄── wake_writer() ──
 
-A waiter leaves its wake first and looks for news after that, so that no news falls in between; at worst it is woken for
-nothing. Each wake may be called from either side.
+A waiter first leaves its wake and then looks for news, so that no news is missed in between; at worst it is woken for
+nothing. Either side may call a wake.
 
 An application's call may be interrupted anywhere (Ctrl-C raises KeyboardInterrupt in the main thread). A request or a
-wake that was begun is then made once more before the interrupt goes on: made twice it does no harm, and lost it would
-leave somebody waiting. So a wake must work when an earlier call of it was interrupted. `threading.Event.set` does not:
-an interrupt in it can leave its lock locked, and the next call would wait for that lock for ever.
+wake that was begun is then made once more before the interrupt goes on. Twice does no harm; a lost one would leave
+somebody waiting. So a wake must work although an earlier call of it was interrupted. `threading.Event.set` does not: an
+interrupt in it can leave its lock locked, and the next call would wait for that lock for ever.
 
 Not here: what is queued between the two sides (`pipes`, `packets`, `listening`).
 """
@@ -33,7 +33,7 @@ Wake = Callable[[], None]
 
 
 def completed(method: Callable[[S], None]) -> Callable[[S], None]:
-    """An interrupted call runs once more before the interrupt goes on. For methods that may run twice."""
+    """Make an interrupted call run once more before the interrupt goes on. For methods that may run twice."""
 
     @functools.wraps(method)
     def run(self: S) -> None:
@@ -47,7 +47,7 @@ def completed(method: Callable[[S], None]) -> Callable[[S], None]:
 
 
 class Serviced(Protocol):
-    """What belongs to an endpoint of the stack: a pipe, a listener, a dial under way."""
+    """The edge's counterpart of an endpoint of the stack: a pipe, a listener, a dial under way."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class Serviced(Protocol):
 
     @abstractmethod
     def end(self, now: float) -> None:
-        """The node closes: finish in order, if that can be."""
+        """The node closes: finish in order if possible."""
 
     @abstractmethod
     def fail(self, error: Error) -> None:
@@ -65,7 +65,7 @@ class Serviced(Protocol):
 
     @abstractmethod
     def orphan(self, error: Error) -> None:
-        """This is a forked child, and the node is the parent's. Wake nobody: they are the parent's too."""
+        """This is a forked child, and the node is the parent's. Wake nobody: the waiters are the parent's, too."""
 
 
 class Runner(Protocol):
@@ -81,7 +81,7 @@ class Runner(Protocol):
 
 
 class Turn(Protocol):
-    """What a pipe in the node's own thread needs of it: the time of this turn, and another turn soon."""
+    """What a pipe in the node's own thread needs of it. `now`: the time of this turn. `mark`: ask for another soon."""
 
     def now(self) -> float: ...
 
@@ -89,9 +89,9 @@ class Turn(Protocol):
 
 
 class Requests(Serviced):
-    """What an application holds and the node's thread services.
+    """An object that an application holds and the node's thread services.
 
-    scheduled: a request is under way; `service` takes it back.
+    scheduled: a request is under way; `service` resets it.
     direct: the step of a bridge to a descriptor, or None. Each service calls it, and so does `fail`, in any thread.
     """
 
@@ -107,13 +107,13 @@ class Requests(Serviced):
             try:
                 self.scheduled = True
                 self._runner.schedule(self)
-            except BaseException:  # with the flag set and nothing scheduled, no later request would be heard
+            except BaseException:  # if the flag were set and nothing scheduled, no later request would be heard
                 self._runner.schedule(self)
                 raise
 
 
 class WakeQueue:
-    """Any number of waiters. Each piece of news is for one of them, and wakes the one that has waited longest."""
+    """Any number of waiters. Each piece of news is for one of them: `wake_one` wakes the one that waited longest."""
 
     __slots__ = ("_wakes",)
 
@@ -121,12 +121,12 @@ class WakeQueue:
         self._wakes: deque[Wake] = deque()
 
     def enter(self, wake: Wake, has_news: Callable[[], object]) -> bool:
-        """Call `wake` once there may be news; returns False, and does not call, if there are some already."""
+        """Call `wake` when there may be news. If there are some now, return False and do not call."""
         try:
             self._wakes.append(wake)
             if not has_news():
                 return True
-            with contextlib.suppress(ValueError):  # the waiter was woken meanwhile, which says the same as False
+            with contextlib.suppress(ValueError):  # the waiter was woken meanwhile: that does no harm
                 self._wakes.remove(wake)
             return False
         except BaseException:
@@ -134,7 +134,7 @@ class WakeQueue:
             raise
 
     def leave(self, wake: Wake, has_news: Callable[[], object]) -> None:
-        """A waiter gave up. If it had been woken already, the next one is woken instead."""
+        """Forget a waiter that gave up. If it had been woken already, the next one is woken instead."""
         try:
             with contextlib.suppress(ValueError):
                 self._wakes.remove(wake)
@@ -146,14 +146,14 @@ class WakeQueue:
             raise
 
     def wake_one(self) -> None:
-        """The waiter is called before it is taken out: an interrupt in between calls it twice and loses nobody."""
+        """Wake the first waiter. It is called before it is taken out, so that an interrupt in between loses nobody."""
         while self._wakes:
             try:
                 wake = self._wakes[0]
             except IndexError:  # another thread has just taken the last one out
                 return
             wake()
-            with contextlib.suppress(ValueError):  # another thread has woken this one for other news: try the next
+            with contextlib.suppress(ValueError):  # another thread has woken this waiter for other news: try the next
                 self._wakes.remove(wake)
                 return
 
@@ -162,12 +162,12 @@ class WakeQueue:
             self.wake_one()
 
     def clear(self) -> None:
-        """Forget every waiter without a call."""
+        """Forget every waiter, and call none."""
         self._wakes.clear()
 
 
 class Waiters(Requests):
-    """One reader and one writer at a time; the last to wait is the one that is woken."""
+    """A pipe's one reader and one writer. If two wait, the one that came last is woken."""
 
     __slots__ = ("_read_wake", "_write_wake")
 
@@ -181,15 +181,15 @@ class Waiters(Requests):
     @property
     @abstractmethod
     def has_news(self) -> bool:
-        """Whether a reader would be told something now."""
+        """Whether a reader would get data, the end or an error now."""
 
     @property
     @abstractmethod
     def has_room(self) -> bool:
-        """Whether a writer could go on now, or would be told why not."""
+        """Whether a writer could go on now, or would get an error."""
 
     def when_readable(self, wake: Wake) -> bool:
-        """Call `wake` once there may be news; returns False, and does not call, if there are some already."""
+        """Call `wake` when there may be news. If there are some now, return False and do not call."""
         self._read_wake = wake
         if self.has_news:
             self._read_wake = None
@@ -197,7 +197,7 @@ class Waiters(Requests):
         return True
 
     def when_writable(self, wake: Wake) -> bool:
-        """Call `wake` once half the room is free; returns False, and does not call, if there is some now."""
+        """Call `wake` when half the room is free. If there is room now, return False and do not call."""
         self._write_wake = wake
         if self.has_room:
             self._write_wake = None
@@ -237,7 +237,7 @@ class Waiters(Requests):
         self.wake_writer()
 
     def orphan(self, error: Error) -> None:
-        """In a forked child: as `fail`, but nobody is woken."""
+        """Do as `fail`, in a forked child, but wake nobody."""
         self._read_wake = self._write_wake = None
         self.direct = None
         self.fail(error)
