@@ -1,6 +1,6 @@
-"""A node's pipes as sockets: where the descriptors of this room meet the pipes of the node's thread.
+"""A node's pipes as sockets: this joins the descriptors of this room to the pipes of the node's thread.
 
-Each function takes the pipe over. One that fails or is interrupted ends the pipe: nobody else would.
+Each function takes the pipe over. A function that fails or is interrupted ends the pipe, because nobody else would.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
             reception = Reception(handle, pipe, backlog)
             pipe.direct = reception.step
             if pipe.closed:
-                reception.step()  # the node has ended meanwhile, and might not call it any more
+                reception.step()  # the node has ended meanwhile, and may not call it any more
             else:
                 handle.host.call(reception.step)
         return outer
@@ -58,10 +58,10 @@ class Reception:
 
     def __init__(self, handle: Handle, pipe: ListenPipe, backlog: Backlog) -> None:
         self._handle, self._pipe, self._backlog = handle, pipe, backlog
-        self._waiting: list[Pipe] = []  # the one for which there was no room
+        self._waiting: list[Pipe] = []  # the accepted connection for which there was no room, if any
 
     def step(self) -> None:
-        """Called in each service of the pipe, when there is room, and when the node is gone."""
+        """Hand on what there is room for. Called in each service of the pipe, when there is room, and at the end."""
         pipe, waiting = self._pipe, self._waiting
         if pipe.closed:
             self._end()

@@ -5,12 +5,11 @@
 
     application closes        what it sent is delivered, then NodeStream.close; with SO_LINGER (1, 0): NodeStream.abort
     peer resets               what came before is delivered, then the descriptor ends and SideChannel.error tells why
-    node is gone              what came before and fits is delivered, then as above; in the thread that finds it out
+    node is gone              what came before is delivered as far as it fits, then as above; in the thread that notices
 
-One step moves all that both sides can take, so a bridge is never pumped per segment. Each direction holds at most one
-chunk that the other side refused.
+One step moves all that both sides can take. Each direction holds at most one chunk that the other side refused.
 
-Not here: the face the application sees (`connected`), what a pipe is made of (`tsnet.streams`).
+Not here: the socket that the application holds (`connected`), pipes (`tsnet.edge.pipes`).
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ CHUNK = 64 * 1024
 
 
 class NodeStream(Protocol):
-    """A stream as the node's thread sees it. Nothing here blocks."""
+    """A stream as the node's thread uses it. Nothing here blocks."""
 
     local_address: Address
     remote_address: Address
 
     @property
     def gone(self) -> Error | None:
-        """Why the node is gone, if it is: then `on_change` has called back for the last time."""
+        """Why the node is gone, or None. Once it is gone, `on_change` does not call back any more."""
         ...
 
     def read_available(self, max_bytes: int) -> bytes | None:
-        """What has come: b"" for nothing yet, None at the end; once all else is read, the error that broke it."""
+        """The bytes that have come: b"" for none yet, None at the end. After them, raises what broke the stream."""
         ...
 
     def write_some(self, data: bytes) -> int:
-        """Take as much as there is room for and say how much. OSError or `tsnet.Error` if the stream is broken."""
+        """Take as much as there is room for; returns how much. Raises OSError or `tsnet.Error` on a broken stream."""
         ...
 
     def send_eof(self) -> None:
@@ -63,23 +62,24 @@ class NodeStream(Protocol):
         ...
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
-        """Call back on the node's thread whenever the answer of `read_available` or `write_some` may be new.
+        """Call back in the node's thread whenever the answer of `read_available` or `write_some` may be new.
 
-        Once more when the node is gone, in any thread; here and now if it already is. May be said in any thread.
+        It calls back once more, in any thread, when the node is gone, at once if it already is. None: call no more. Any
+        thread may call this.
         """
         ...
 
 
 def bridge(pipe: NodeStream, reactor: Reactor) -> TailnetSocket:
-    """A socket in place of the pipe, from any thread; the pipe belongs to the bridge from now on.
+    """A socket in place of the pipe, which belongs to the bridge from now on. Any thread may call this.
 
-    If that fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
+    If it fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
     """
     inner, outer = stream_pair()
     with closed_on_error(inner, outer):
         node_end = Bridge(pipe, inner, reactor)
         application = TailnetSocket(release_of(outer), pipe.local_address, pipe.remote_address, node_end.link)
-    with closed_on_error(application):  # and not `inner`, which the node's thread may use from now on
+    with closed_on_error(application):  # not `inner`: the node's thread may use it from now on
         pipe.on_change(node_end.step)
         reactor.call_soon(node_end.step)
     return application
@@ -88,7 +88,8 @@ def bridge(pipe: NodeStream, reactor: Reactor) -> TailnetSocket:
 class Bridge:
     """One connection's two directions.
 
-    The node's thread calls `step`; once it is dead, whoever finds that out does. The lock is for the moment in between.
+    The node's thread calls `step`. Once that thread is dead, the one that notices it calls `step`. The lock guards the
+    moment in between.
     """
 
     __slots__ = (
@@ -123,7 +124,7 @@ class Bridge:
         self.step()
 
     def step(self, mask: int = 0) -> None:
-        """Move what can be moved, then wait for what cannot."""
+        """Move what can be moved, then wait until more can."""
         with self._lock:
             if self.ended:
                 return
@@ -164,7 +165,7 @@ class Bridge:
             self._outgoing = self._inner.recv(CHUNK)
         except BlockingIOError:
             return False
-        except OSError:  # it closed its end with data unread
+        except OSError:  # the application closed its end with data unread
             self._outgoing = b""
         if not self._outgoing:
             self._application_ended()
@@ -179,7 +180,10 @@ class Bridge:
             self._pipe.send_eof()
 
     def _application_closed(self) -> bool:
-        """Closed, not only shut down: then nobody will read. (A loopback pair knows it by the Python close alone.)"""
+        """Whether the application's end is closed, not only shut down, so that nobody will read.
+
+        A loopback pair knows that from the Python object's `close` alone.
+        """
         if self.link.closed:
             return True
         try:
@@ -200,7 +204,7 @@ class Bridge:
                 sent = self._inner.send(self._incoming)
             except BlockingIOError:
                 return
-            except OSError:  # nobody reads any more; what it wrote is still delivered
+            except OSError:  # the application reads no more; what it wrote is still delivered
                 self._incoming, self._to_application_done = memoryview(b""), True
                 return
             self._incoming = self._incoming[sent:]
@@ -243,7 +247,7 @@ class Bridge:
         self._end()
 
     def _end(self) -> None:
-        """Both directions are over, or the stream is broken: let go of both sides."""
+        """Close both sides: both directions are over, or the stream is broken."""
         self.ended = self._to_application_done = self._from_application_done = True
         self._pipe.on_change(None)
         self._pipe.close()

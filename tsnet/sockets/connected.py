@@ -1,6 +1,6 @@
-"""A connected socket that shows the tailnet's addresses, and shows a reset as a reset.
+"""A connected socket that has tailnet addresses, and shows a reset as a reset.
 
-The descriptor is one end of a pair, so the kernel knows neither the peer nor TCP. What it cannot say is said here:
+The descriptor is one end of a pair, so the kernel knows neither the peer nor TCP. This object answers in its place:
 
     getpeername getsockname family    the tailnet's
     setsockopt getsockopt of TCP, IP  remembered and otherwise without effect
@@ -35,8 +35,8 @@ _TCP_LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_I
 class SideChannel:
     """What the application's end and the node's end tell each other beside the bytes.
 
-    error        why the stream broke; set by the node's end before it closes
-    reset        the application wants its close to be seen as a reset
+    error        why the stream broke; the node's end sets it before it closes
+    reset        the application wants the peer to see its close as a reset
     closed       the application has closed its end
     """
 
@@ -50,16 +50,16 @@ class SideChannel:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """The application's end was closed; may be said again. A forked child closes only its own copy."""
+        """The application's end was closed. May be called again. Does nothing in a forked child, which has a copy."""
         if os.getpid() == self._process:
             self.closed = True
             self._on_close()
 
 
 class TailnetSocket(socket.socket):
-    """One end of a bridged connection; made by `bridge` and by `ListeningSocket.accept`.
+    """The application's end of a bridged connection. `bridge` and `ListeningSocket.accept` make it.
 
-    release: gives the descriptor away to this socket (`handover`).
+    release: gives this socket its descriptor (`handover`).
     """
 
     def __init__(self, release: Release, local: Address, remote: Address, link: SideChannel | None = None) -> None:
@@ -74,7 +74,7 @@ class TailnetSocket(socket.socket):
         return family_of(self._local)
 
     def getsockname(self) -> Any:
-        super().getsockname()  # a closed socket is an error, as ever
+        super().getsockname()  # raises if the socket is closed
         return sockaddr(self._local)
 
     def getpeername(self) -> Any:
@@ -176,7 +176,7 @@ class TailnetSocket(socket.socket):
 
 
 def os_error(error: Exception) -> OSError:
-    """The failure as the socket module would raise it: with a number, from which Python chooses the class."""
+    """The failure as the socket module would raise it: with an errno, from which Python chooses the class."""
     if isinstance(error, OSError) and error.errno:
         number, text = error.errno, error.strerror or str(error)
     else:
@@ -189,5 +189,5 @@ def os_error(error: Exception) -> OSError:
 
 
 def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
-    """The address as the socket module writes it for that family."""
+    """The address in the form of the socket module for that family."""
     return (*address, 0, 0) if ":" in address[0] else address

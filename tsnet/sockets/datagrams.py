@@ -1,13 +1,13 @@
-"""UDP on the tailnet as a descriptor: one end of a pair that keeps message borders.
+"""UDP on the tailnet as a descriptor: one end of a pair that keeps message boundaries.
 
     application: DatagramSocket   <── messages: header, payload ──>   node's thread: DatagramBridge <──> PacketPipe
 
     header   address length u8 (4 or 16) · address · port u16 be        who sent it, or where it goes
 
-The header travels in the pair only, so the descriptor can be polled like any other; `recvfrom` and `sendto` hide it. A
-full pair drops the newest datagram, as a full socket buffer does.
+The header exists in the pair only; `recvfrom` and `sendto` hide it. The descriptor can be polled like any other. A full
+pair drops the newest datagram, as a full socket buffer does.
 
-    application closes    what it sent before is sent; the port is free when `close` returns
+    application closes    what it sent before is still sent; the port is free when `close` returns
     node is gone          what has come can still be received; then receiving raises the error once, and sending always
                           does; from then on a blocking `recv` raises it at once, and one that polls finds nothing
 
@@ -39,13 +39,13 @@ MAX_HEADER = 19
 MAX_MESSAGE = MAX_HEADER + MAX_PAYLOAD
 BATCH = 64
 _LAST_BATCH = 4096
-"""More messages than a pair's buffer holds."""
+"""How many messages are read at the end: more than a pair's buffer holds."""
 
 
 def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
-    """A socket in place of the pipe, from any thread; the pipe belongs to it from now on.
+    """A socket in place of the pipe, which belongs to it from now on. Any thread may call this.
 
-    If that fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
+    If it fails or is interrupted, no descriptor is left, and the pipe is still the caller's.
     """
     inner, outer = pairs.datagram_pair()
     with pairs.closed_on_error(inner, outer):
@@ -60,11 +60,11 @@ class DatagramSocket(socket.socket):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
     _bridge: DatagramBridge | None = None
-    """None before there is a descriptor, and after it was detached."""
+    """None before the socket has its descriptor, and after `detach`."""
 
     def __init__(self, release: Release, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
         self._local, self._remote = local, remote
-        self._was_told = False  # that the node is gone
+        self._was_told = False  # a receive has raised because the node is gone
         self._bridge = bridge
         adopt(self, release)
 
@@ -122,7 +122,7 @@ class DatagramSocket(socket.socket):
                 return data[:bufsize], sockaddr(sender)
 
     def _receive(self, flags: int) -> bytes:
-        """The next message; it does not block once the node is gone."""
+        """The next message. It does not block once the node is gone."""
         over = None if self._bridge is None else self._bridge.over
         if over is not None and self.gettimeout() != 0:
             return self._receive_last(over, flags)
@@ -132,7 +132,8 @@ class DatagramSocket(socket.socket):
         return message
 
     def _receive_last(self, over: OSError, flags: int) -> bytes:
-        """What still waits once the node is gone. It takes farewells away, too: a loop that polls comes to rest."""
+        """A message that still waits once the node is gone, or the error. Farewells are taken away, too, so that a loop
+        that polls does not spin."""
         if pairs.is_readable(self):
             with contextlib.suppress(BlockingIOError):
                 message = super().recv(MAX_MESSAGE, flags | pairs.DONT_WAIT)
@@ -141,7 +142,7 @@ class DatagramSocket(socket.socket):
         raise again(over)
 
     def _raise_error(self) -> NoReturn:
-        """What the node has to say: an ICMP error, or that it is gone. A loop that polls is told of the end once."""
+        """Raise an ICMP error, or that the node is gone. A loop that polls gets that once, then BlockingIOError."""
         bridge = self._bridge
         if bridge is None or bridge.over is None:
             raise bridge.take_error() if bridge is not None else ConnectionRefusedError(*NOBODY_LISTENS)
@@ -167,7 +168,7 @@ class DatagramSocket(socket.socket):
         return data, [], 0, sender
 
     def detach(self) -> int:
-        """From here on the node learns from the descriptor alone when it is closed."""
+        """Give the descriptor away. From now on the node learns from the descriptor alone that it was closed."""
         bridge, self._bridge = self._bridge, None
         if bridge is not None:
             bridge.lose_sight()
@@ -180,7 +181,7 @@ class DatagramSocket(socket.socket):
     def __del__(self) -> None:
         try:
             self._let_go()
-        finally:  # an interrupt here goes nowhere, and must not keep the descriptor open
+        finally:  # an exception of __del__ is lost, and must not keep the descriptor open
             super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
 
     @completed
@@ -190,13 +191,14 @@ class DatagramSocket(socket.socket):
 
 
 class DatagramBridge:
-    """The node's end. dropped: datagrams that found no room. over: why the node is gone, if it is.
+    """The node's end. dropped: datagrams for which there was no room, or that were malformed.
 
+    error: the last ICMP error that nobody has received yet. over: why the node is gone, if it is.
     The constructor and the first group of methods may be called in any thread, the others in the node's.
     """
 
     def __init__(self, pipe: PacketPipe, inner: socket.socket, reactor: Reactor) -> None:
-        self.error: OSError | None = None  # what ICMP said, once
+        self.error: OSError | None = None
         self.over: OSError | None = None
         self.dropped = 0
         self._pipe, self._inner, self._reactor = pipe, inner, reactor
@@ -207,7 +209,7 @@ class DatagramBridge:
     # --- from any thread ------------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """Begin. If the node is gone meanwhile, nobody else will call `step`."""
+        """Begin to move datagrams. If the node has gone meanwhile, this calls `step`: nobody else would."""
         self._pipe.direct = self.step
         if self._pipe.error is not None:
             self.step()
@@ -215,18 +217,21 @@ class DatagramBridge:
             self._reactor.call_soon(self.start)
 
     def application_closed(self) -> None:
-        """What is under way is still sent. May be said again. A forked child closes only its own copy."""
+        """The application has closed its end: free the port, once what it sent is sent. May be called again.
+
+        In a forked child, which closes a copy, it does nothing.
+        """
         if os.getpid() == self._process:
             self._application_is_closed = True
             self._pipe.close()
             self._inner_end.release()
 
     def lose_sight(self) -> None:
-        """The descriptor belongs to somebody who will not tell when he closes it."""
+        """The descriptor was detached: its new owner will not tell us when it closes it."""
         self._inner_end.release()
 
     def take_error(self) -> OSError:
-        """What ICMP said last, once."""
+        """The last ICMP error, which is forgotten then."""
         error, self.error = self.error, None
         return error or ConnectionRefusedError(*NOBODY_LISTENS)
 
@@ -264,7 +269,7 @@ class DatagramBridge:
                 message = self._inner.recv(MAX_MESSAGE)
             except BlockingIOError:
                 return False
-            except ConnectionResetError:  # it was closed with datagrams unread; those that it sent still come
+            except ConnectionResetError:  # the other end was closed with datagrams unread; what it sent still comes
                 continue
             except OSError:
                 message = b""
@@ -273,9 +278,9 @@ class DatagramBridge:
             try:
                 if not self._pipe.give(*decode(message)):
                     self.dropped += 1
-            except (ValueError, IndexError):  # written to the bare descriptor
+            except (ValueError, IndexError):  # somebody wrote to the bare descriptor
                 self.dropped += 1
-            except Error:  # the node is gone, and says so in `step`
+            except Error:  # the node is gone, and `step` is called for that
                 return False
         return False
 
@@ -283,7 +288,7 @@ class DatagramBridge:
         while True:
             try:
                 datagram = self._pipe.take()
-            except Error as error:  # what ICMP said, as the builtin that fits
+            except Error as error:  # an ICMP error, which becomes an OSError; or the node's end, which `step` handles
                 if error is self._pipe.error:
                     return
                 self.error = os_error(error)
@@ -305,14 +310,14 @@ class DatagramBridge:
 
 
 ERROR: Address = ("0.0.0.0", 0)
-"""Sender of an empty message that stands for an error."""
+"""The sender of an empty message that stands for an error."""
 
 
 NOBODY_LISTENS = (errno.ECONNREFUSED, "nothing listens there")
 
 
 def again(error: OSError) -> OSError:
-    """A new exception that says the same: one that is raised twice would collect tracebacks."""
+    """A copy of the exception: one that is raised twice would collect tracebacks."""
     new = OSError(error.errno, error.strerror)
     new.__cause__ = error.__cause__
     return new
@@ -330,7 +335,7 @@ def decode(message: bytes) -> tuple[bytes, Address]:
 
 
 def _checked(address: Any) -> Address:
-    """(host, port, …) with an IP address: names are the node's to resolve, by dial_packet."""
+    """(host, port), whose host is an IP address. Raises OSError for a name: only the node can resolve names."""
     host = parse_address(address[0])
     if host is None:
         raise OSError(errno.EINVAL, f"{address[0]!r} is no IP address: use resolve() for names")

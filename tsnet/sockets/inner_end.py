@@ -1,11 +1,11 @@
-"""The node's end of a pair whose other end is polled: it outlives the node.
+"""The node's end of a pair whose other end is polled. It outlives the node.
 
-A closed end would be readable at the other for ever, and a server that polls its socket would find an error there in
-each turn of its loop. So the node's end says farewell a bounded number of times, and stays open in silence until the
-application closes its own end.
+If the node's end were closed, the application's would be readable for ever, and a server that polls its socket would
+find an error there in each turn of its loop. So the node's end sends a bounded number of farewells, and stays open
+without another word until the application closes its own end.
 
     end(farewell)     the node's side is over
-    release()         the application's side is over, or is out of our sight
+    release()         the application's side is over, or its owner is unknown
     both              the descriptor is closed
 
 Not here: what the messages mean (`listening`, `datagrams`).
@@ -18,10 +18,10 @@ import socket
 import threading
 
 FAREWELLS = 64
-"""How many reads are told that the node's side is over: threads and processes that wait, each of them once."""
+"""How many reads find out that the node's side is over: one for each thread or process that waits."""
 
 _ROOM = 64 * 1024
-"""Bytes of buffer for the farewells, when all the rest is full of what nobody has read."""
+"""Bytes of buffer for the farewells, if the rest is full of messages that nobody has read."""
 
 
 class InnerEnd:
@@ -33,27 +33,27 @@ class InnerEnd:
         self.socket = inner
         self.released = False
         self._ended = False
-        self._lock = threading.RLock()  # else a farewell could go to a descriptor that has just become another's
+        self._lock = threading.RLock()  # else a farewell could go to a closed descriptor whose number is in use again
 
     def end(self, farewell: bytes) -> None:
-        """The node's side is over: so many reads get the farewell, behind all that was sent, and then nothing comes."""
+        """The node's side is over: FAREWELLS reads get the farewell, after all that was sent; later ones wait."""
         with self._lock:
             if not self._ended:
                 self._ended = True
                 if not self.released and not self._say(farewell):
-                    self.released = True  # whom no farewell reaches finds the end of the stream
+                    self.released = True  # no farewell fits: close the end, so that reads find the end of the stream
             if self.released:
                 self._close()
 
     def release(self) -> None:
-        """Nobody will close the application's side where we see it: the node's end closes the descriptor."""
+        """The application's side is closed, or will be unseen: close the descriptor once the node's side is over."""
         with self._lock:
             self.released = True
             if self._ended:
                 self._close()
 
     def _say(self, farewell: bytes) -> bool:
-        """Returns whether any was taken."""
+        """Send the farewells. Returns whether at least one was taken."""
         said = False
         with contextlib.suppress(OSError):
             room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -62,7 +62,7 @@ class InnerEnd:
                 self.socket.send(farewell)
                 said = True
         with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RD)  # what the application still sends is an error there
+            self.socket.shutdown(socket.SHUT_RD)  # the application's sends now fail
         return said
 
     def _close(self) -> None:

@@ -1,17 +1,18 @@
-"""A listening socket's lookalike: `accept` hands out bridged sockets, and any server that polls can poll it.
+"""A stand-in for a listening socket: `accept` returns bridged sockets, and a server can poll it.
 
     node's thread                                     application's thread
     Backlog.offer(pipe) ── descriptor, addresses ──>  ListeningSocket.accept()
 
-The descriptors travel as messages over an AF_UNIX pair, so `select`, timeouts, several threads and a prefork server's
-children need nothing from us: whoever receives the message has accepted the connection. Where descriptors cannot
-travel (Windows), the sockets wait in a queue and one byte each rings for them; then only this process can accept.
+The descriptors travel as messages over an AF_UNIX pair: whoever receives the message has accepted the connection. So
+`select`, timeouts, several threads and the children of a prefork server work as with any socket. Where descriptors
+cannot travel (Windows), the sockets wait in a queue, and one byte over the pair announces each; then only this process
+can accept.
 
     application closes    the port is free when `close` returns, and connections that nobody accepted are reset
     node closes           `accept` raises OSError (EINVAL) once, as it does under a closed listener; from then on a
                           blocking `accept` raises it at once, and one that polls finds nothing, so that no loop spins
 
-Not here: netstack's own backlog, in which connections stay while `offer` finds no room.
+Not here: netstack's own backlog, in which connections wait while `offer` finds no room.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ from tsnet.sockets.inner_end import FAREWELLS, InnerEnd
 
 RESET = struct.pack("ii", 1, 0)
 FAREWELL = b"\0"
-"""The message, or with a queue the byte, that stands for the end of the listener."""
+"""The message (with a queue, the byte) that stands for the end of the listener."""
 
 _MAX_MESSAGE = 256
 _BACKLOG = 128
 
-_links: dict[int, SideChannel] = {}  # by ticket: what only this process can know of a descriptor on its way
+_links: dict[int, SideChannel] = {}  # by ticket: a side channel cannot travel with its descriptor
 _tickets = itertools.count()
 
 
 def listening(local: Address, reactor: Reactor, on_close: Callable[[], None]) -> tuple[ListeningSocket, Backlog]:
-    """The two ends, from any thread.
+    """The two ends. Any thread may call this.
 
-    `on_close` runs once the application has closed its end: before `close` returns, in the thread that closes, or in
-    the node's thread if it learns of it from the descriptor alone. It may run twice.
+    on_close: runs when the application has closed its end. It runs in the thread that closes, before `close` returns,
+    or in the node's thread if that learns of it from the descriptor alone. It may run twice.
     """
     inner, outer = pairs.message_pair() if pairs.HAVE_UNIX else pairs.stream_pair()
     with pairs.closed_on_error(inner, outer):
@@ -63,9 +64,9 @@ def listening(local: Address, reactor: Reactor, on_close: Callable[[], None]) ->
 
 
 class Queue:
-    """Connections on their way where descriptors cannot travel; one byte over the pair rings for each.
+    """Accepted connections where descriptors cannot travel. One byte over the pair announces each.
 
-    waiting: None stands for the end.
+    waiting: the connections; None stands for the end.
     """
 
     def __init__(self) -> None:
@@ -76,8 +77,8 @@ class Queue:
 class Shared:
     """What the two ends of a listener share beside the messages.
 
-    copies: one object for each copy of the application's end in this process. closed: the last one is.
-    over: the node's end is.
+    copies: one object for each open copy of the application's end in this process.
+    closed: the last copy was closed. over: the node's end is over.
     """
 
     def __init__(self, inner: InnerEnd, on_close: Callable[[], None], queue: Queue | None) -> None:
@@ -90,11 +91,11 @@ class Shared:
 class ListeningSocket(socket.socket):
     """The application's end. `close` wakes a blocked `accept`, which then raises OSError.
 
-    Its last copy in this process that is closed, or collected, ends the listener.
+    The listener ends when the last copy in this process is closed, or freed without `close`.
     """
 
     _copy: object | None = None
-    """What stands for this object among the copies; None before there is a descriptor and after it was detached."""
+    """What stands for this object in `Shared.copies`; None before it has its descriptor, and after `detach`."""
 
     def __init__(self, release: Release, local: Address, shared: Shared) -> None:
         self._local, self._shared = local, shared
@@ -123,7 +124,8 @@ class ListeningSocket(socket.socket):
         return self._take_message(flags) if queue is None else self._take_queued(queue, flags)
 
     def _take_last(self) -> TailnetSocket:
-        """What still waits when the listener is over. It takes farewells away, too: a loop that polls comes to rest."""
+        """A connection that still waits when the listener is over, or the error. Farewells are taken away, too, so that
+        a loop that polls does not spin."""
         if pairs.is_readable(self):
             with contextlib.suppress(BlockingIOError):
                 return self._take(pairs.DONT_WAIT)
@@ -148,7 +150,7 @@ class ListeningSocket(socket.socket):
         return connection
 
     def _end(self, message: bytes) -> NoReturn:
-        """The listener is over. Once it was told so, a loop that polls is to find nothing any more."""
+        """Raise that the listener is over. A loop that polls gets that once, then BlockingIOError."""
         was_told, self._was_told = self._was_told, True
         if was_told and message and self.gettimeout() == 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -158,10 +160,10 @@ class ListeningSocket(socket.socket):
         raise OSError(errno.EINVAL, "this tailnet listener was closed")
 
     def listen(self, backlog: int = _BACKLOG, /) -> None:
-        """It listens already, with a backlog of its own."""
+        """Does nothing: the socket listens already, with a backlog of its own."""
 
     def bind(self, address: Any, /) -> None:
-        """It is bound already."""
+        """Does nothing: the socket is bound already."""
 
     def getsockname(self) -> Any:
         super().getsockname()
@@ -171,7 +173,7 @@ class ListeningSocket(socket.socket):
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
 
     def setsockopt(self, *args: Any) -> None:
-        """Options of a TCP listener have nothing to act on."""
+        """Does nothing: there is no kernel's listener that an option could act on."""
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
         if level != socket.SOL_SOCKET:
@@ -185,7 +187,7 @@ class ListeningSocket(socket.socket):
         return copy
 
     def detach(self) -> int:
-        """From here on the node learns from the descriptor alone when it is closed."""
+        """Give the descriptor away. From now on the node learns from the descriptor alone that it was closed."""
         self._copy = None
         self._shared.inner.release()
         return super().detach()
@@ -197,12 +199,12 @@ class ListeningSocket(socket.socket):
     def __del__(self) -> None:
         try:
             self._let_go()
-        finally:  # an interrupt here goes nowhere, and must not keep the descriptor open
+        finally:  # an exception of __del__ is lost, and must not keep the descriptor open
             super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
 
     @completed
     def _let_go(self) -> None:
-        """The last copy frees the port. A prefork server's child does not: its siblings accept there."""
+        """Free the port if this is the last copy. A forked child does not: its parent and siblings go on accepting."""
         if self._copy is None:
             return
         shared = self._shared
@@ -214,13 +216,13 @@ class ListeningSocket(socket.socket):
         shared.on_close()
         if self.fileno() >= 0:
             self._reset_waiting()
-            with contextlib.suppress(OSError):  # this wakes who is blocked in `accept`
+            with contextlib.suppress(OSError):  # this wakes those who are blocked in `accept`
                 self.shutdown(socket.SHUT_RDWR)
         shared.inner.release()
-        shared.closed = True  # the last step: a call that was interrupted before may be repeated
+        shared.closed = True  # the last step, so that an interrupted call can be repeated
 
     def _reset_waiting(self) -> None:
-        """Nobody will accept what waits: its peers see a reset, as from any listener."""
+        """Reset the connections that wait, as any listener does that is closed."""
         with contextlib.suppress(OSError, IndexError):
             self.settimeout(0)
             while True:
@@ -230,9 +232,9 @@ class ListeningSocket(socket.socket):
 
 
 class Backlog:
-    """The node's end: connections that the application has not accepted yet. On the node's thread only.
+    """The node's end: connections that the application has not accepted yet.
 
-    But `close` may come from another thread once the node's is dead.
+    Only the node's thread uses it; once that thread is dead, another one may call `close`.
     """
 
     def __init__(self, shared: Shared, reactor: Reactor) -> None:
@@ -251,7 +253,8 @@ class Backlog:
             self._has_room()
 
     def offer(self, pipe: NodeStream, on_room: Callable[[], None]) -> bool:
-        """Hand a connection over. False: no room, the pipe is still the caller's, and `on_room` follows once."""
+        """Hand a connection over. Returns False if there is no room: the pipe is still the caller's, and `on_room` is
+        called once when there is, unless the listener is closed."""
         if self.closed or not self._shared.copies:
             return False
         if self._started and self._offer(pipe):
@@ -290,7 +293,7 @@ class Backlog:
         return True
 
     def _on_ready(self, mask: int) -> None:
-        if mask & READ:  # the application never writes: this is its end
+        if mask & READ:  # the application never writes: it has closed its end
             self._shared.inner.release()
             self.close()
             self._shared.on_close()
@@ -304,7 +307,7 @@ class Backlog:
             on_room()
 
     def close(self) -> None:
-        """End it: what waits can still be accepted; then `accept` raises, also where it is blocked."""
+        """End the listener. What waits can still be accepted, then `accept` raises, also one that is blocked."""
         if self.closed:
             return
         self.closed = self._shared.over = True

@@ -1,10 +1,10 @@
-"""Pairs of connected descriptors, made small so that a slow reader is felt by the sender.
+"""Pairs of connected descriptors, with small buffers so that the sender notices a slow reader.
 
     stream_pair()    two ends of a byte stream: AF_UNIX, or loopback TCP where there is none (Windows)
-    message_pair()   two ends that keep message borders and carry descriptors; AF_UNIX only
-    datagram_pair()  two ends that keep message borders, room for the largest datagram; AF_UNIX, or loopback UDP
+    message_pair()   two ends that keep message boundaries and carry descriptors: AF_UNIX only
+    datagram_pair()  two ends that keep message boundaries, with room for the largest datagram: AF_UNIX, or loopback UDP
 
-Not here: who uses which end.
+Not here: who uses which end (`bridge`, `listening`, `datagrams`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import sys
 from collections.abc import Iterator
 
 BUFFER = 64 * 1024
-"""Bytes each kernel buffer is asked to hold. The default (208 KiB) would hide that nobody reads."""
+"""Bytes that each kernel buffer is asked to hold. The default (208 KiB) would hide that nobody reads."""
 
 DATAGRAM_BUFFER = 512 * 1024
 
 _HEADROOM = 32 * 1024
-"""Bytes that a datagram pair's inner end does without, so that there is room for its farewell (`inner_end`)."""
+"""Bytes that a datagram pair's inner end leaves free in its send buffer, for farewells (`inner_end`)."""
 
 HAVE_UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
-"""A switch: False forces the loopback pairs, so that they are tested where AF_UNIX exists."""
+"""A switch. Tests set it to False, so that the loopback pairs are tested where AF_UNIX exists."""
 
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-"""A flag of `recv`; 0 where there is none (Windows)."""
+"""A flag of `recv`; 0 where the flag is missing (Windows)."""
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -55,14 +55,14 @@ def datagram_pair() -> Pair:
     pair = message_pair() if HAVE_UNIX else _loopback_datagram_pair()
     with closed_on_error(*pair):
         _resize(pair, DATAGRAM_BUFFER)
-        if sys.platform == "linux":  # which doubles what it is asked for, up to a limit of its own
+        if sys.platform == "linux":  # Linux doubles what it is asked for, up to a limit of its own
             room = pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room // 2 - _HEADROOM)
     return pair
 
 
 def is_readable(sock: socket.socket) -> bool:
-    """Whether a `recv` with DONT_WAIT would find something. The flag alone does not do: a timeout overrules it."""
+    """Whether a `recv` with DONT_WAIT would find something. The flag alone is not enough: a timeout overrules it."""
     if not hasattr(select, "poll"):
         return bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()
@@ -72,7 +72,7 @@ def is_readable(sock: socket.socket) -> bool:
 
 @contextlib.contextmanager
 def closed_on_error(*sockets: socket.socket) -> Iterator[None]:
-    """Whatever ends the block early, an interrupt included, closes the sockets."""
+    """Close the sockets if the block ends early, by an interrupt for instance."""
     try:
         yield
     except BaseException:
@@ -103,7 +103,7 @@ def _loopback_pair() -> Pair:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
         outer = socket.create_connection(server.getsockname())
         inner, address = server.accept()
-        while address != outer.getsockname():  # a stranger on this machine was faster
+        while address != outer.getsockname():  # another program of this machine has connected first
             inner.close()
             inner, address = server.accept()
     for end in (inner, outer):
