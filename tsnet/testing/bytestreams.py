@@ -1,6 +1,6 @@
-"""Simulated byte streams: dialled and accepted links, joined by queues with latency, and what a listener does to them.
+"""Simulated byte streams: dialled and accepted links, joined by queues with latency.
 
-Nothing is lost but by a listener's `cut`, and while it `is_silent`.
+Bytes are lost only by a listener's `cut`, and while a listener `is_silent`.
 
     SimulatedLinks ── Open ──(latency)──> SimulatedListener: Accepted ──(latency)──> Opened
                    ── Data, flush ──(latency)──> Received at the other end
@@ -44,7 +44,7 @@ class StreamMachine(Protocol):
     name: str
 
     def source_for(self, host: str) -> str:
-        """The address that the owner of `host` sees the machine by."""
+        """The machine's address as the owner of `host` sees it."""
 
     def route_stream(self, hosts: Sequence[str], port: int) -> SimulatedListener | str:
         """The listener of the first host that has one, or the reason why there is none."""
@@ -63,17 +63,17 @@ class End:
         self.other: End | None = None
         self.queued: list[bytes] = []
         self.pending = 0
-        """Bytes handed over that have not arrived."""
+        """Bytes that were handed over and have not arrived."""
         self.is_full = False
 
     @property
     def is_silenced(self) -> bool:
-        """Whether nothing passes between the two ends, because the listener's does not speak."""
+        """Whether nothing passes between the two ends, because the listener is silent."""
         return self.port.is_silent or (self.other is not None and self.other.port.is_silent)
 
 
 class SimulatedPort:
-    """What dialled and accepted links share."""
+    """The part that dialled and accepted links share."""
 
     def __init__(self, machine: StreamMachine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
         self.machine = machine
@@ -110,7 +110,7 @@ class SimulatedPort:
         self.is_open = False
 
     def tell(self, event: Event, *more: Any) -> None:
-        """An event has come about, in this port's machine."""
+        """Record an event of this port's machine, and queue it for `receive`."""
         if self.is_open:
             self._timeline.record("link", self.machine.name, type(event).__name__, event.link, *more)
             self._events.append(event)
@@ -142,7 +142,7 @@ class SimulatedPort:
 
     def _arrive(self, end: End, other: End, data: bytes) -> None:
         if end.is_silenced:
-            return  # nobody acknowledges it: what was handed over stays pending
+            return  # nobody acknowledges the data: it stays pending
         end.pending -= len(data)
         if other.port.ends.get(other.link) is other:
             other.port.tell(Received(other.link, data), data)
@@ -155,7 +155,7 @@ class SimulatedPort:
             self.tell(event)
 
     def _close(self, link: Link) -> None:
-        """What was handed over still arrives, and then the end."""
+        """Close the link: data that was handed over still arrives, and then the end."""
         end = self.ends.pop(link, None)
         self._events = [event for event in self._events if event.link != link or isinstance(event, Computed)]
         if end is not None:
@@ -165,7 +165,7 @@ class SimulatedPort:
                 self.later(lambda: other.port.end(other, "eof"))
 
     def end(self, end: End, reason: str) -> None:
-        """The network has ended it."""
+        """The network has ended the link."""
         if self.ends.get(end.link) is end:
             del self.ends[end.link]
             self.tell(Closed(end.link, reason), reason)
@@ -210,10 +210,10 @@ class SimulatedLinks(SimulatedPort):
 
 
 class SimulatedListener(SimulatedPort):
-    """The `ListenPort` of a machine. `cut` is what its links see of a restart.
+    """The `ListenPort` of a machine. `cut` does to its links what a restart does.
 
-    is_silent: as if its machine had lost power. What is sent to it or by it is lost, dials run into their timeout, and
-    no end of a link hears of the other's. Whoever sets it back lets `cut` tell the links that they are gone.
+    is_silent: it behaves as if its machine had lost power. Data to it or from it is lost, dials run into their timeout,
+    and no end of a link learns that the other has closed. After setting it back, call `cut`: the links are gone.
     """
 
     def __init__(
@@ -251,7 +251,10 @@ class SimulatedListener(SimulatedPort):
         super().end(end, reason)
 
     def cut(self, down: float = 0.0) -> int:
-        """Reset every link at both ends, lose what was under way, refuse new ones for `down` seconds."""
+        """Reset every link at both ends, lose what is under way, and refuse new links for `down` seconds.
+
+        Returns how many links were cut.
+        """
         self._down_until = self._timeline.now + down
         ends = list(self.ends.values())
         for end in ends:

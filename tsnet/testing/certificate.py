@@ -1,10 +1,10 @@
-"""A self-signed certificate for the embedded relay: made at start, in memory but for the moment OpenSSL reads it.
+"""A self-signed certificate for the embedded relay. It is made at start, and is a file only while OpenSSL reads it.
 
     make_certificate(names) ─► PEM, key and certificate ─► server_context
 
-A tailnet that keeps its state keeps the PEM: a client may have pinned the certificate (CertName `sha256-raw:…`), and a
-new one of the same key would be another to it. Behind it goes the meta certificate of every DERP server: it names the
-relay's key, so that clients may log in without asking for it first (fast start).
+A tailnet that keeps its state keeps the PEM, because a client may have pinned the certificate (CertName
+`sha256-raw:…`). In the chain, the meta certificate of every DERP server follows: it names the relay's key, so that
+clients can log in without asking for it first (fast start).
 
 Source: Go derp/derpserver/derpserver.go (initMetacert).
 """
@@ -29,7 +29,7 @@ from tsnet.base.malformed import MalformedError
 from tsnet.derp.frames import PROTOCOL_VERSION
 
 LIFETIME = datetime.timedelta(days=3650)
-"""Before and after now: nobody renews it, and clocks differ."""
+"""The certificate is valid for so long before and after it is made: nobody renews it, and clocks differ."""
 
 
 def make_certificate(names: Iterable[str]) -> str:
@@ -59,7 +59,7 @@ def make_certificate(names: Iterable[str]) -> str:
 
 
 def is_good_for(pem: str, names: Iterable[str]) -> bool:
-    """Whether the certificate names all of them and has not expired. Raises MalformedError if it is none."""
+    """Whether the certificate is for all these names and has not expired. Raises MalformedError if it is none."""
     try:
         leaf = x509.load_pem_x509_certificate(pem.encode())
         alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -71,7 +71,7 @@ def is_good_for(pem: str, names: Iterable[str]) -> bool:
 
 
 def server_context(pem: str, relay_key: NodeKey | None = None) -> ssl.SSLContext:
-    """A context that shows this certificate. Raises MalformedError if there is none, or not its key."""
+    """A context that presents this certificate. Raises MalformedError if the PEM lacks it or its key."""
     if relay_key is not None:
         now = datetime.datetime.now(datetime.UTC)
         pem += _meta_certificate(relay_key, now).public_bytes(serialization.Encoding.PEM).decode()
@@ -87,10 +87,10 @@ def server_context(pem: str, relay_key: NodeKey | None = None) -> ssl.SSLContext
 
 
 def _meta_certificate(relay_key: NodeKey, now: datetime.datetime) -> x509.Certificate:
-    """Anybody can make one, so its own key is thrown away."""
+    """The meta certificate that names `relay_key`. Its own key is thrown away: it proves nothing."""
     key = ed25519.Ed25519PrivateKey.generate()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the name is longer than X.509 allows, everywhere
+        warnings.simplefilter("ignore")  # the name is longer than X.509 allows, on every DERP server
         name = x509.NameAttribute(x509.NameOID.COMMON_NAME, f"derpkey{relay_key.hex()}", _validate=False)
     return (
         x509.CertificateBuilder()
@@ -106,7 +106,7 @@ def _meta_certificate(relay_key: NodeKey, now: datetime.datetime) -> x509.Certif
 
 
 def _write_private(data: bytes) -> str:
-    """A file of mode 0600: OpenSSL reads keys from files only."""
+    """The path of a new file of mode 0600 with the data: Python's OpenSSL reads keys from files only."""
     descriptor, path = tempfile.mkstemp(prefix="tsnet-")
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

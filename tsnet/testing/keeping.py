@@ -1,11 +1,11 @@
-"""Keeping an embedded tailnet over restarts: when its state has changed, a snapshot of it goes to a store.
+"""Keeping an embedded tailnet over restarts: when its state has changed, a snapshot of it is written to a store.
 
     revision grows ─► at most once a second, at once if somebody waits ─► snapshot (the host's thread)
-                   ─► encoded and written (a worker, one at a time) ─► kept grows ─► whoever waited goes on
+                   ─► encoded and written (a worker, one at a time) ─► kept grows ─► those who waited go on
 
-A snapshot costs what copying the members costs; JSON, the file and its fsync cost the host's thread nothing. A write
-that fails is tried again after a second, and is logged when it fails first and when it succeeds again; whoever waited
-is told no.
+In the host's thread a snapshot costs a copy of the members; encoding and writing it happen in the worker. A write that
+fails is tried again after a second. The first failure and the next success are logged, and those who waited get the
+error.
 
 Not here: what a snapshot is (`tsnet.control.snapshot`), files (`tsnet.edge.io.directory`).
 """
@@ -27,15 +27,15 @@ from tsnet.errors import Error, StateError
 
 KEY = "tailnet"
 EVERY = 1.0
-"""Seconds between writes that nobody waits for, and after one that failed."""
+"""Seconds between two writes that nobody waits for, and before another try after a failure."""
 
 Told = Callable[[StateError | None], object]
 
 
 def load(store: Store, name: str) -> Snapshot | None:
-    """What the open store has of a tailnet; None if there is nothing yet. name: for the error.
+    """The tailnet that the open store has; None if it has none yet. name: what the error calls the file.
 
-    Raises StateError for what is there and cannot be read: never a new tailnet in silence, which no node would know.
+    Raises StateError if it cannot be read. A new tailnet in its place would be unknown to every node.
     """
     document = store.read(KEY)
     if document is None:
@@ -50,9 +50,10 @@ def load(store: Store, name: str) -> Snapshot | None:
 
 
 class Keeper:
-    """What a host runs beside the servers of a tailnet (`Turning`). All but `close`'s end is in the host's thread.
+    """Writes the snapshots of a tailnet. A host runs it beside the tailnet's servers (`Turning`).
 
-    take: a snapshot of now. on_done: called after each attempt, with its error if it failed.
+    Its methods belong to the host's thread; `close` ends in another one. take: returns a snapshot of now.
+    on_done: called after each attempt, with None or its error.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class Keeper:
         self._waiting: list[tuple[int, Told]] = []
         self._at = self._at_once = -math.inf
         self._is_writing = self._is_failing = False
-        self._lock = threading.Lock()  # whoever writes holds it
+        self._lock = threading.Lock()  # held while the store is written
         self._written = -1
         state.kept = -1
 
     # --- what waits -------------------------------------------------------------------------------------------------
 
     def when_kept(self, told: Told) -> None:
-        """Call it once what has happened until now is at rest, or with the error that it cannot be."""
+        """Call `told` when all that has happened until now is saved, or with the error if it cannot be."""
         if self._state.is_kept:
             told(None)
         else:
@@ -106,7 +107,7 @@ class Keeper:
             self._workers.run(lambda: self._write(revision, snapshot), lambda error: self._done(revision, error))
 
     def _write(self, revision: int, snapshot: Snapshot) -> StateError | None:
-        """In any thread. An earlier revision never replaces a later one."""
+        """Write the snapshot, in any thread. An earlier revision never replaces a later one."""
         with self._lock:
             if revision < self._written:
                 return None
@@ -114,7 +115,7 @@ class Keeper:
                 self._store.write(KEY, encode(snapshot))
             except StateError as error:
                 return error
-            except Exception as error:  # its text may quote what it could not write
+            except Exception as error:  # its text may quote the value, which holds private keys
                 return StateError(f"the tailnet's state cannot be written: {type(error).__name__}")
             self._written = revision
             return None
@@ -149,7 +150,7 @@ class Keeper:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def close(self, told: Told) -> None:
-        """Write a last time, close the store, and say so; in another thread, if this world has a reactor."""
+        """Write a last time, close the store, and call `told`; in another thread, if this world has a reactor."""
         revision, snapshot = self._state.revision, self._take()
         waiting, self._waiting = self._waiting, []
 
@@ -171,7 +172,7 @@ class Keeper:
                 finish()
 
     def crash(self, error: Exception) -> None:
-        """A turn failed: nothing more is kept, and nobody may be promised anything."""
+        """A turn failed: nothing more is kept, and all who wait get an error."""
         self._done(-1, StateError("the tailnet's state is not kept any more: keeping it failed, see the log"))
 
     def orphan(self, error: Error) -> None:

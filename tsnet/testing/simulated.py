@@ -5,8 +5,8 @@
     AsyncServer("shop", world=world)        all nodes on one machine, told apart by their ports
     world.machine("laptop")                 a World of its own: other addresses, the same time and wire
 
-Nothing blocks: `wait` jumps to the next event. `next_event` says when that is, for a driver in a task loop. The trace
-hash is that of everything delivered and its time; one seed has one trace.
+Nothing blocks: `wait` jumps to the next event. `next_event` says when that is, for a driver in a task loop. `trace` is
+a hash of all that was delivered, and when. The same program with the same seed has the same trace.
 
 Not here: the faults (`wire`), the streams (`bytestreams`), the clock (`timeline`).
 """
@@ -38,7 +38,7 @@ OnReady = Callable[[], None]
 
 
 class Network:
-    """What the machines of one world share."""
+    """The time, wire and randomness that the machines of one world share."""
 
     def __init__(self, seed: object) -> None:
         self.timeline = Timeline()
@@ -71,7 +71,7 @@ class Machine:
 
     @property
     def host(self) -> object:
-        """One loop runs all machines."""
+        """The loop that runs the nodes of all machines."""
         return self._network.host
 
     @host.setter
@@ -140,12 +140,12 @@ class Machine:
             listener.close()
 
     def abandon(self) -> None:
-        """Nothing here is shared with a parent."""
+        """Does nothing: a simulated world has no descriptors that a forked child would share."""
 
     # --- the way to another machine -----------------------------------------------------------------------------
 
     def source_for(self, host: str) -> str:
-        """The address that the owner of `host` sees us by."""
+        """Our address as the owner of `host` sees it."""
         if host in LOOPBACK:
             return host
         return self.v6 if ":" in host else self.v4
@@ -191,7 +191,7 @@ class Machine:
 
 
 class SimulatedWorld(Machine):
-    """The first machine, named "world", and the face of the whole."""
+    """The first machine, named "world". It also gives access to the others, to the wire and to the trace."""
 
     def __init__(self, seed: int | str = 0) -> None:
         super().__init__(Network(seed), "world")
@@ -202,7 +202,7 @@ class SimulatedWorld(Machine):
 
     @property
     def counts(self) -> Counter[str]:
-        """What the wire has done (see Wire)."""
+        """What the wire has done, counted (see Wire)."""
         return self._network.wire.counts
 
     @property
@@ -210,12 +210,12 @@ class SimulatedWorld(Machine):
         return self._timeline.trace
 
     def machine(self, name: str) -> Machine:
-        """The machine of that name, which is also its host name; made at first mention."""
+        """The machine of that name, which is also its host name. It is made when it is first asked for."""
         return self._network.machines.get(name) or Machine(self._network, name)
 
     def cut(self, port: int, *, down: float = 0.0) -> int:
-        """Restart whoever listens there, on any machine: every link is reset, new ones are refused for `down`
-        seconds. Returns how many links were cut."""
+        """Restart whatever listens on that port, on any machine: every link is reset, and new ones are refused for
+        `down` seconds. Returns how many links were cut."""
         return sum(
             listener.cut(down)
             for machine in self._network.machines.values()

@@ -1,4 +1,4 @@
-"""An embedded tailnet: control, a DERP relay and STUN in this process, on loopback. No account, no network.
+"""An embedded tailnet: control, a DERP relay and STUN in this process, on loopback. It needs no account, no network.
 
     with Tailnet() as tailnet:
         with tsnet.Server("shop", control_url=tailnet.control_url, auth_key=tailnet.auth_key) as node: ...
@@ -7,8 +7,8 @@
 
     with Tailnet(state="tailnet") as tailnet: ...   as it was when that directory was used last: keys, ports, nodes
 
-The machines are `control.server` and `derp.server`, the ones that real Go clients are tested against; they run in the
-same loop as the nodes. The relay's port speaks TLS (self-signed) and plain HTTP, told apart by the first byte.
+The machines are `control.server` and `derp.server`, which real Go clients are tested against. They run in the same loop
+as the nodes. The relay's port speaks TLS (self-signed) and plain HTTP; the first byte tells them apart.
 
 Not here: a simulated world (`simulated`), the pytest fixture (`plugin`), how the state is kept (`keeping`).
 """
@@ -56,17 +56,17 @@ PORTS = ("control", "relay", "stun")
 class Tailnet:
     """A tailnet of one's own.
 
-    state: a directory, in which it is kept: the keys and ports of its servers, users, nodes with their names and
+    state: the directory in which it is kept: the keys and ports of its servers, users, nodes with their names and
     addresses, auth keys, the policy. A restart with the same directory is the same tailnet to its nodes, which come
-    back by themselves. None: each start is a new one. Logins that wait for a person are not kept.
-    policy: rules such as {"src": ["*"], "dst": ["tag:web:80,443"]}; None allows everything, or what `state` says.
-    tag_owners: which users may give a tag to a node of theirs; None likewise.
-    user: the login of who owns nodes that join with `auth_key`.
-    host: the address to listen on; the ports default to those of last time, else to free ones.
-    tls: False leaves the relay plain HTTP (clients then need TS_DEBUG_USE_DERP_HTTP=1).
-    max_connections, max_connections_per_source: how many control and the relay each keep; a node needs one of either,
-    and while it joins two of control's. A source is a v4 address or a v6 /64: all nodes of another machine are one.
-    Those on the loopback of this one are bounded by max_connections alone.
+    back by themselves. None: each start is a new tailnet. Logins that wait for a person are not kept.
+    policy: rules such as {"src": ["*"], "dst": ["tag:web:80,443"]}. None: the rules that were kept, else all may.
+    tag_owners: which users may give a tag to a node of theirs. None: those that were kept, else none.
+    user: the login of the user who owns the nodes that join with `auth_key`.
+    host: the address to listen on. The ports default to those of last time, else to free ones.
+    tls: False makes the relay speak plain HTTP only (clients then need TS_DEBUG_USE_DERP_HTTP=1).
+    max_connections, max_connections_per_source: how many control and the relay each keep. A node needs one to each, and
+    two to control while it joins. A source is a v4 address or a v6 /64, so all nodes of another machine are one source.
+    Nodes on the loopback of this machine are bounded by max_connections alone.
     world: for tests in virtual time; use `async with`.
     """
 
@@ -112,7 +112,7 @@ class Tailnet:
         self._running = False
 
     def _begin_anew(self) -> None:
-        """A tailnet without users or nodes, whose servers have new keys."""
+        """Become a tailnet without users or nodes, whose servers have new keys."""
         entropy = self._host.world.entropy
         self._machine_key = MachinePrivateKey(entropy(32))
         self._derp_key = NodePrivateKey(entropy(32))
@@ -121,7 +121,7 @@ class Tailnet:
         self._state.policy = self._wanted_policy(ALLOW_ALL)
 
     def _wanted_policy(self, otherwise: Policy) -> Policy:
-        """What the options say; what they leave out is as it was."""
+        """The policy of the options. What they leave out is as in `otherwise`."""
         rules = otherwise.rules if self._rules is None else self._rules
         owners = otherwise.tag_owners if self._tag_owners is None else Policy.parse((), self._tag_owners).tag_owners
         return Policy(rules, owners)
@@ -129,9 +129,10 @@ class Tailnet:
     # --- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen. Raises OSError if an address cannot be bound, StateError if `state` cannot be used.
+        """Listen. Raises OSError if an address cannot be bound, StateError if `state` cannot be used, and NotUp in the
+        nodes' own thread, which cannot wait.
 
-        An interrupted call (Ctrl-C) leaves nothing behind. Raises NotUp in the nodes' own thread, which cannot wait.
+        An interrupted call (Ctrl-C) leaves nothing behind.
         """
         if self._host.is_here():
             raise NotUp("the nodes' own thread cannot wait for a Tailnet: start it in another one")
@@ -143,9 +144,9 @@ class Tailnet:
             raise
 
     def close(self) -> None:
-        """End every connection and free the ports. Idempotent. Raises StateError if the state cannot be saved.
+        """End every connection and free the ports. May be called twice. Raises StateError if the state cannot be saved.
 
-        An interrupted call goes on in the background, as does one in the nodes' own thread.
+        An interrupted call goes on in the background, and so does a call in the nodes' own thread.
         """
         closing = self._end()
         if closing is not None and not self._host.is_here():
@@ -214,7 +215,7 @@ class Tailnet:
         self._choose_auth_key()
 
     def _end(self) -> Operation[None] | None:
-        """An end that has begun; None if there is nothing to wait for."""
+        """Begin to end. Returns the operation to wait for, or None if there is none."""
         if not self._running:
             return None
         if not self._host.holds(self._tenant):  # it has not begun, or its thread is gone
@@ -243,7 +244,7 @@ class Tailnet:
         self._leave_state()
 
     def _stop_servers(self) -> None:
-        with ExitStack() as last_comes_first:  # whatever another one raises
+        with ExitStack() as last_comes_first:  # one that raises does not keep the others from being stopped
             for pump in (self._stun, self._relay, self._control, self._keeper):
                 last_comes_first.callback(self._stop, pump)
             self._keeper = self._control = self._relay = self._stun = None
@@ -256,7 +257,7 @@ class Tailnet:
     # --- over a restart -------------------------------------------------------------------------------------
 
     def _take_state(self) -> None:
-        """Open the store and be the tailnet that it has. In the caller's thread: it reads files."""
+        """Open the store and become the tailnet that it has. This reads files, in the caller's thread."""
         if self._store is None:
             return
         self._store.open()
@@ -291,14 +292,14 @@ class Tailnet:
         )
 
     def _kept(self, error: Error | None) -> None:
-        """The keeper has tried: who was promised something now gets it, or hears that it cannot be had."""
+        """The keeper has tried to save: control answers those who waited for it, or breaks its promises to them."""
         if self._control is not None:
             if error is not None and isinstance(self._control.machine, ControlServer):
                 self._control.machine.break_promises()
             self._control.mark()
 
     def _choose_auth_key(self) -> None:
-        """The one of last time, if it still lets nodes of `user` in."""
+        """Take the auth key of last time if it still lets nodes of `user` in, else make one."""
         try:
             key = self._state.redeem(self.auth_key, self._host.world.wall())
         except Refusal:
@@ -333,7 +334,7 @@ class Tailnet:
         )
 
     def _relay_context(self) -> Any:
-        """With the certificate of last time, if there is one and it names where we are."""
+        """A context with the certificate of last time, if it names our address, else with a new one."""
         from tsnet.testing import certificate
 
         names = {self.address, "localhost"}
@@ -353,7 +354,7 @@ class Tailnet:
         self._host.add(stun)
 
     def _listen(self, index: int, make: Callable[[int], Any], ssl_context: Any = None) -> ServerPump:
-        """Bind first: the machine wants to know its port."""
+        """A server that listens. The port is bound first, because the machine must know its number."""
         pump: list[ServerPump] = []
         port: ListenPort = self._bind(
             index,
@@ -373,10 +374,10 @@ class Tailnet:
         return pump[0]
 
     def _bind(self, index: int, bind: Callable[[int], T]) -> T:
-        """The port that was asked for, or that of last time.
+        """Bind the port that was asked for, or that of last time.
 
-        Nodes learn from control where the relay and STUN are: if those of last time are taken, others will do. Where
-        control is they know from their users alone.
+        Nodes learn from control where the relay and STUN are, so if those ports are taken, others will do. They know
+        where control is from their users alone, so its port must be the same.
         """
         number = self._ports[index]
         try:
@@ -416,7 +417,7 @@ class Tailnet:
 
     @property
     def derp_map(self) -> dict[str, Any]:
-        """As control sends it (tailcfg.DERPMap in JSON)."""
+        """The relay map as control sends it (tailcfg.DERPMap in JSON)."""
         regions = self._state.derp_map.regions
         return tailcfg.encode_derp_map(DerpMapUpdate(regions, omit_default_regions=True))
 
@@ -429,7 +430,7 @@ class Tailnet:
         tags: Iterable[str] = (),
         expires_in: float | None = None,
     ) -> str:
-        """Another key, for this user or a new one. expires_in: seconds."""
+        """Another key, for this user, who is made if unknown. expires_in: seconds."""
 
         def create() -> str:
             expiry = None if expires_in is None else self._host.world.wall() + expires_in
@@ -440,7 +441,7 @@ class Tailnet:
         return self._do(create)
 
     def approve(self, url: str, user: str = "") -> None:
-        """Do what a person does at the login URL (the URL, or the id at its end)."""
+        """Do what a person does at the login URL. url: the URL, or the id at its end."""
         self._do(lambda: self._state.approve(url.rpartition("/")[2], user or self.user))
 
     def set_policy(
@@ -498,7 +499,7 @@ class Tailnet:
     # --- threads --------------------------------------------------------------------------------------------
 
     def _do(self, function: Callable[[], T]) -> T:
-        """Run in the loop that owns the servers, and let them act on it at once. What it changes is at rest then."""
+        """Run the function in the loop that owns the servers. On return, what it has changed is saved."""
         if not self._running:
             raise NotUp("this Tailnet does not run: use `with Tailnet() as tailnet`")
 
@@ -512,7 +513,7 @@ class Tailnet:
 
         if not self._host.own_thread or self._host.is_here():
             before = self._state.revision
-            value = act()  # the caller's loop is the one, or its thread
+            value = act()  # the servers are in the caller's loop or thread
             if self._keeper is not None and self._state.revision != before:
                 self._keeper.keep_now()
             self._host.wake()
@@ -525,7 +526,7 @@ class Tailnet:
     def _run_kept(
         self, function: Callable[[], T], done: Callable[[T], object], failed: Callable[[BaseException], object]
     ) -> None:
-        """In the host's thread. `done` follows once what the function has changed is at rest."""
+        """Run the function in the host's thread. `done` is called once what it has changed is saved."""
         before = self._state.revision
         try:
             value = function()
@@ -550,7 +551,7 @@ class Tailnet:
 
 
 class _Tenant:
-    """What a tailnet is to its host."""
+    """A tailnet as its host knows it: what keeps the loop running."""
 
     def __init__(self, tailnet: Tailnet) -> None:
         self._tailnet = tailnet

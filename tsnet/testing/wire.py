@@ -1,4 +1,4 @@
-"""The simulated underlay for datagrams: latency and faults by seed, each fault counted.
+"""The simulated network for datagrams: latency, and faults that a seed decides and that are counted.
 
     SimulatedUdp.send ──> Wire.carry: lost? twice? late? ──(latency)──> the destination's inbox ──> on_ready
 
@@ -16,15 +16,16 @@ from tsnet.base.addresses import UdpAddress, into_runs
 from tsnet.testing.timeline import Timeline
 
 REFUSAL = 0.001
-"""How long a port without room stays so."""
+"""Seconds for which a port that refused a run has no room."""
 MAX_RECEIVE = 64
-"""Runs of one receive, as a system's port bounds it."""
+"""How many queued batches one `receive` takes, as a system's port has a bound, too."""
 
 
 class Wire:
-    """Rates are probabilities for each datagram (no_room: for each run sent) and may be changed at any time.
+    """loss, duplication, reordering, no_room: the probability for each datagram (no_room: for each run that is sent).
 
-    latency: seconds one way, also of byte streams. reordering: delayed by up to `reorder_delay`, past later ones.
+    They may be changed at any time. latency: seconds one way, also for byte streams. reordering delays a datagram by up
+    to `reorder_delay` seconds, so that later ones pass it.
     counts: sent, delivered, lost, duplicated, reordered, no room, unreachable.
     """
 
@@ -43,7 +44,7 @@ class Wire:
         return bool(self.no_room) and self._random.random() < self.no_room
 
     def carry(self, source: UdpAddress, port: SimulatedUdp | None, run: Sequence[bytes]) -> None:
-        """Take a run to a port, or to nobody. Datagrams that share a fate stay together, as GRO would have them."""
+        """Take a run to a port, or to nobody. Datagrams without extra delay stay together, as GRO would join them."""
         self.counts["sent"] += len(run)
         if port is None:
             self.counts["unreachable"] += len(run)
@@ -59,7 +60,7 @@ class Wire:
             self._deliver(0.0, source, port, at_once)
 
     def _fates(self) -> Sequence[float]:
-        """The extra delay of each copy that arrives."""
+        """The extra delay in seconds of each copy that arrives; none if the datagram is lost."""
         draw = self._random.random
         if self.loss and draw() < self.loss:
             self.counts["lost"] += 1
@@ -88,7 +89,7 @@ class DatagramMachine(Protocol):
     name: str
 
     def route_udp(self, port: int, destination: UdpAddress) -> tuple[UdpAddress, SimulatedUdp | None]:
-        """The address that the destination sees our port by, and the port there, if any."""
+        """Our port's address as the destination sees it, and the port there, if any."""
 
     def forget_udp(self, port: SimulatedUdp) -> None: ...
 
