@@ -1,11 +1,11 @@
-"""The command line: which command, with which options, and what its end means for the shell.
+"""The command line: the commands, their options, and their exit codes.
 
     argv ─> parser ─> the command's module, imported now ─> exit code
 
-Each command is a module of this folder with `run(options) -> int`; its arguments stand here, so that `--help` and a
-typing error import nothing else.
+Each command is a module of this folder with `run(options) -> int`. The arguments of all commands are here, so that
+`--help` and a typing error import no command.
 
-Source: none; the names follow Go's `tailscale` command where it has the same.
+Source: the names follow Go's `tailscale` command where it has the same.
 Not here: the options of a node (`joining`), what is printed where (`console`).
 """
 
@@ -21,10 +21,10 @@ Adder = Callable[[argparse.ArgumentParser], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command. Returns its exit code."""
     try:
         return _main(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:  # however early, while modules are still imported, say
+    except KeyboardInterrupt:  # it may come while modules are still imported
         return 130
 
 
@@ -54,7 +54,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options. What follows `run … --` belongs to the command that is run, whatever it looks like."""
+    """The options. All that follows `run … --` belongs to the command that is run."""
     ours, argv = list(arguments), list[str]()
     if ours[:1] == ["run"] and "--" in ours:
         border = ours.index("--")

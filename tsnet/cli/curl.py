@@ -1,6 +1,6 @@
-"""`tsnet curl URL`: an HTTP request over the tailnet; the body goes to stdout, nothing else does.
+"""`tsnet curl URL`: an HTTP request over the tailnet. Only the answer's body goes to stdout.
 
-Exit code 22 for an answer of 400 or more, as curl --fail; its body is written all the same.
+The exit code is 22 if the status is 400 or more, as with curl --fail. The body is written all the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What lies behind httpx's error and httpcore's, which forgets the cause that it had."""
+    """Our own error behind those of httpx and httpcore, if any, else the error itself. httpcore sets no `__cause__`."""
     reason: BaseException | None = error
     while reason is not None and not isinstance(reason, Error):
         reason = reason.__cause__ or reason.__context__

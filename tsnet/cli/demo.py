@@ -1,10 +1,10 @@
-"""`tsnet demo`: two nodes meet on a tailnet in this process, each step with its time. No account, no root, no network.
+"""`tsnet demo`: two nodes talk on a tailnet in this process. Each step is printed with its time.
 
     Tailnet ─ control, relay, STUN on loopback
       shop ─ of bob@…: a web app                  <─ GET http://shop/ ─  laptop ─ of ann@…
 
-Everything is real but the distance: the same control protocol, WireGuard, relay over TLS and TCP as on a tailnet
-across the world. --keep stays up, for nodes of other programs and languages.
+It needs no account, no root and no network. The control protocol, WireGuard, the relay over TLS and TCP are those of
+any tailnet. With --keep it stays up, for nodes of other programs and languages.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(options: Namespace) -> int:
 
 
 class Show:
-    """One line a step: its time, what it was, what came of it."""
+    """Prints a line for each step: its time, its name, its result."""
 
     def __init__(self) -> None:
         self._style = console.Style(sys.stdout)
@@ -59,7 +59,7 @@ class Show:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Hands out a function that takes the step's result; printed with the step's time."""
+        """Time a step. Yields a function that takes the step's result."""
         results: list[str] = []
         begun = time.perf_counter()
         yield results.append
@@ -101,7 +101,7 @@ def _visit(show: Show, shop: Server, laptop: Server) -> None:
 
 
 def web_app() -> tuple[str, Callable[..., Iterable[bytes]]]:
-    """(what it is, a WSGI app that greets who calls): by Flask where it is installed."""
+    """("Flask" or "WSGI", a WSGI app that greets its caller). Uses Flask if it is installed."""
     if importlib.util.find_spec("flask") is None:
         return "WSGI", _plain_app
     import flask
@@ -117,13 +117,13 @@ def _plain_app(environ: dict[str, Any], start_response: Callable[..., object]) -
 
 
 def greeting() -> str:
-    """The caller is known from the tailnet: no password, no header, no cookie."""
+    """A greeting. The caller is known from the tailnet, without a password, header or cookie."""
     peer = current_peer()
     return f"Hello {peer.user_login}, you call from {peer.name}." if peer else "Hello stranger."
 
 
 def _bulk(show: Show, shop: Server, laptop: Server) -> None:
-    """Through the relay and its TLS, both nodes and the relay in this one process."""
+    """Send BULK bytes through the relay and its TLS. Both nodes and the relay share this process."""
     with show.step(f"{BULK >> 20} MiB") as done:
         begun = time.perf_counter()
         with shop.listen(9) as listener, laptop.dial("shop", 9) as out:
@@ -141,7 +141,7 @@ def _pour(listener: Any) -> None:
 
 
 def _keep(tailnet: Tailnet, stack: ExitStack) -> None:
-    """Until Ctrl-C or SIGTERM, with the key in a file, so that no command line need show it."""
+    """Stay up until Ctrl-C or SIGTERM. The key is in a file, so that no command line need show it."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tsnet-demo-"))
     path = os.path.join(folder, "auth-key")
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600), encoding="utf-8") as file:

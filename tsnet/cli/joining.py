@@ -1,8 +1,8 @@
-"""A node as the options say: its name, its key, where its identity rests; joined, and left in order.
+"""A node as the options describe it: its name, its key, where its identity is kept. It joins, and leaves in order.
 
     serve                      keeps its identity in the user's state directory, as the library does
-    nc curl ping run status    are gone afterwards: ephemeral, in memory, unless --state-dir says where to keep them
-    --ephemeral                without --state-dir: in memory
+    nc curl ping run status    ephemeral and in memory, unless --state-dir says where to keep the identity
+    --ephemeral                in memory, unless there is --state-dir
 
 Not here: the options' names (`command`), what they mean (`tsnet.config`).
 """
@@ -27,9 +27,9 @@ CLOSE_TIMEOUT = 5.0
 
 @contextmanager
 def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iterator[Server]:
-    """The node, up; it leaves at the end, whatever brings that about, within `CLOSE_TIMEOUT`.
+    """A node that is up. When the block ends, for whatever reason, it leaves within `CLOSE_TIMEOUT`.
 
-    name: its hostname unless the options or TS_HOSTNAME say. passing: gone afterwards, if nobody says where to keep it.
+    name: its hostname if neither the options nor TS_HOSTNAME give one. passing: it is ephemeral without --state-dir.
     """
     node = server(options, name=name, passing=passing)
     try:
@@ -55,7 +55,7 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
 
 
 def auth_key(text: str | None) -> str | None:
-    """The key that the option names: file:PATH, - for a line of stdin, or itself, which other users could see."""
+    """The key that the option gives: in a file (file:PATH), in a line of stdin (-), or itself, with a warning."""
     if text is None:
         return None
     if text == "-":
@@ -81,7 +81,7 @@ def _checked(text: str, source: str) -> str:
 
 
 def _line_of_stdin() -> str:
-    """Byte by byte: what follows the line belongs to the command."""
+    """A line, read byte by byte, because what follows it belongs to the command."""
     line = bytearray()
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
         line += byte
@@ -89,10 +89,10 @@ def _line_of_stdin() -> str:
 
 
 def label(text: str) -> str:
-    """A text as a hostname; "" if nothing of it can be one."""
+    """The text as a hostname; "" if no part of it can be one."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
 
 
 def forward_name(host: str, port: int) -> str:
-    """The variable in which a command finds its forward: TSNET_FORWARD_DB_5432."""
+    """The environment variable that tells a command its forward: TSNET_FORWARD_DB_5432."""
     return f"TSNET_FORWARD_{re.sub('[^A-Z0-9]+', '_', host.upper()).strip('_')}_{port}"

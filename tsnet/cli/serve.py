@@ -1,7 +1,7 @@
-"""`tsnet serve MODULE:APP | FOLDER | PORT`: something on the tailnet, until Ctrl-C or SIGTERM.
+"""`tsnet serve MODULE:APP | FOLDER | PORT`: an app, files or a local port on the tailnet, until Ctrl-C or SIGTERM.
 
-Two lines on stdout, once peers can reach it: the URL, then the addresses. An app and a folder know the caller from the
-tailnet, and never see a Tailscale-* header; a raw port gets the bytes as they come, and stderr says so.
+Once peers can reach it, stdout gets two lines: the URL, then the addresses. An app and a folder learn the caller from
+the tailnet, and never get a Tailscale-* header. A raw port gets the bytes as they come, and stderr says so.
 """
 
 from __future__ import annotations

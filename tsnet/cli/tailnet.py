@@ -1,4 +1,4 @@
-"""`tsnet tailnet`: an embedded tailnet of one's own, until Ctrl-C or SIGTERM: control, a DERP relay and STUN.
+"""`tsnet tailnet`: run an embedded tailnet (control, a DERP relay and STUN) until Ctrl-C or SIGTERM.
 
 With --json the first line of stdout is one JSON object, printed once nodes are accepted:
 
@@ -7,7 +7,8 @@ With --json the first line of stdout is one JSON object, printed once nodes are 
     derp_map      as control sends it (tailcfg.DERPMap)
     base_domain   of the MagicDNS names
 
-With --state-dir all of it but the ports of the relay is the same at the next start, whatever ended this one.
+With --state-dir they are the same at the next start, however this one ends. Only the ports of the relay and of STUN may
+change, if another program has taken them. base_domain is that of each start's options.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def how_to_join(tailnet: Tailnet) -> dict[str, object]:
 
 
 def invitation(tailnet: Tailnet, key_file: str = "") -> str:
-    """What to paste into another terminal. The two variables are those of Go's tsnet, too."""
+    """Lines to paste into another terminal. Go's tsnet reads the two variables, too."""
     style = console.Style(sys.stdout)
     key = f"$(cat {shlex.quote(key_file)})" if key_file else tailnet.auth_key
     lines = [
