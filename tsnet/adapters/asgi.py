@@ -1,11 +1,11 @@
-"""ASGI apps on tailnet streams: lifespan, streaming bodies, WebSockets, and the caller's identity.
+"""ASGI apps on tailnet streams, with lifespan, streaming bodies, WebSockets and the caller's identity.
 
     Listener.accept ─> uvicorn's protocol classes over StreamTransport     (asyncio)
                     ─> anycorn's TCPServer over the stream                 (trio, or asyncio without uvicorn)
                     ─> IdentityMiddleware ─> app
 
-No descriptor, no loopback bridge, no signal handlers. `scope["client"]` is the tailnet address of the caller,
-`scope["extensions"]["tsnet"]` its `Peer` (None if no node owns the address), `current_peer()` the same.
+There is no descriptor, no loopback bridge and no signal handler. `scope["client"]` is the caller's tailnet address.
+`scope["extensions"]["tsnet"]` and `current_peer()` are its `Peer` (None if no node owns the address).
 
 Source: the ASGI specification 3.0.
 Not here: the two engines (`asgi_uvicorn`, `asgi_anycorn`), WSGI (`wsgi`).
@@ -38,17 +38,17 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class AsgiEngine(Protocol):
-    """An HTTP server's protocol half. `running` covers the app's lifespan and ends connections in order."""
+    """The protocol part of an HTTP server. `running` covers the app's lifespan, and ends connections in order."""
 
     def running(self, grace: float) -> AbstractAsyncContextManager[None]: ...
 
     def serve(self, stream: ByteStream) -> None:
-        """Serve one connection from now on; returns at once."""
+        """Serve one connection in the background; returns at once."""
         ...
 
 
 class AsgiServer:
-    """One app on one listener. `run` serves until `close`; both belong to the same event loop."""
+    """One app on one listener. `run` serves until `close`. Both belong to the same event loop."""
 
     def __init__(
         self, app: App, listener: StreamListener, whois: Whois, *, allow: Allow = None, grace: float = GRACE
@@ -59,7 +59,7 @@ class AsgiServer:
         self._closing = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve. Started once the app's startup is over and connections are accepted."""
+        """Serve until `close`. `task_status` is told when the app's startup is over and connections are accepted."""
         engine = choose_engine(self._app)
         async with self._listener, engine.running(self._grace), anyio.create_task_group() as tasks:
             tasks.start_soon(self._accept, engine)
@@ -72,18 +72,18 @@ class AsgiServer:
         while True:
             try:
                 stream = await self._listener.accept()
-            except (anyio.ClosedResourceError, Error):  # by us, or with the node
+            except (anyio.ClosedResourceError, Error):  # the listener was closed, by us or with the node
                 self.close()
                 return
             engine.serve(stream)
 
     def close(self) -> None:
-        """Accept no more, finish requests under way within the grace, run the app's shutdown."""
+        """Accept no more, let requests under way finish within the grace, and run the app's shutdown."""
         self._closing.set()
 
 
 class IdentityMiddleware:
-    """Tells the app who calls, and keeps out who may not."""
+    """Tells the app who calls, and refuses callers that `allow` does not admit."""
 
     def __init__(self, app: App, whois: Whois, *, allow: Allow = None) -> None:
         self._app, self._whois = app, whois
@@ -121,7 +121,7 @@ async def _refuse(scope: Scope, send: Send, peer: Peer | None) -> None:
 
 
 def choose_engine(app: App) -> AsgiEngine:
-    """uvicorn where asyncio runs, else anycorn."""
+    """uvicorn's engine if asyncio runs and uvicorn is installed, else anycorn's. Raises ConfigError without either."""
     if _runs_asyncio() and importlib.util.find_spec("uvicorn") is not None:
         from tsnet.adapters.asgi_uvicorn import UvicornEngine
 

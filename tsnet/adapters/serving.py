@@ -1,6 +1,6 @@
-"""What a node serves, as a handle: its port, its end, and how to end it.
+"""Handles for what a node serves: its port, how to wait for its end, and how to end it.
 
-                    who runs it                                  who holds it
+                    runs in                                      returned by
     AsyncServing    a task of the caller's loop (asyncio, trio)  AsyncServer.serve_*, .forward_*
     Serving         a thread (`WsgiServer`, `Background`)        Server.serve_*, .forward_*
 
@@ -28,16 +28,16 @@ _log = logging.getLogger("tsnet.serving")
 
 
 class Runner(Protocol):
-    """What runs in threads and can be ended from any: a `WsgiServer`, a `Background`."""
+    """What runs in threads and can be ended from any thread: a `WsgiServer`, a `Background`."""
 
     def wait(self, timeout: float | None = None, /) -> bool: ...
     def close(self, grace: float, /) -> None: ...
 
 
 class Serving:
-    """Something a blocking `Server` serves. `with` closes it; so does closing the node.
+    """Something that a blocking `Server` serves. `with` closes it, and so does closing the node.
 
-    port: the actual one; None for a forward from a Unix socket. address: where it listens, as text.
+    port: the actual port; None for a forward from a Unix socket. address: where it listens, as text.
     """
 
     def __init__(self, runner: Runner, port: int | None, address: str) -> None:
@@ -49,11 +49,11 @@ class Serving:
         return self._runner.wait(0)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it has come. Raises what ended it, if that was a failure."""
+        """Wait for the end. Returns whether it has come. Raises the failure that ended it (not of a WSGI server)."""
         return self._runner.wait(timeout)
 
     def close(self, timeout: float = 2.0) -> None:
-        """Accept no more, finish requests under way within the timeout. From any thread; may be called twice."""
+        """Accept no more, let requests under way finish within the timeout. From any thread; may be called twice."""
         self._runner.close(timeout)
 
     def __enter__(self) -> Serving:
@@ -67,9 +67,9 @@ class Serving:
 
 
 class AsyncServing:
-    """Something an `AsyncServer` serves. `async with` closes it; so does closing the node.
+    """Something that an `AsyncServer` serves. `async with` closes it, and so does closing the node.
 
-    port, address: as of `Serving`. Made in the loop that is to run it; closed and waited for from any.
+    port, address: as of `Serving`. Make it in the loop that is to run it; any loop may close it and wait for it.
     """
 
     def __init__(self, service: Service, port: int | None, address: str) -> None:
@@ -94,7 +94,7 @@ class AsyncServing:
             self._finish(None)
 
     async def start(self) -> None:
-        """Serve in a task of its own; returns once it can be reached. Raises what kept it from starting."""
+        """Serve in a task of its own. Returns once it accepts connections; raises what kept it from starting."""
         if "trio" in sys.modules and sys.modules["trio"].lowlevel.in_trio_run():
             sys.modules["trio"].lowlevel.spawn_system_task(self._alone)
         else:
@@ -103,7 +103,7 @@ class AsyncServing:
         self._started.outcome()
 
     async def _alone(self) -> None:
-        """Nobody may be there to catch what is raised: `wait` raises it, and the log has it."""
+        """Run in a task that nobody awaits: a failure is logged, and `wait` raises it."""
         try:
             await self.run()
         except Exception as error:
@@ -123,12 +123,12 @@ class AsyncServing:
             operation.resolve(None) if error is None else operation.fail(error)
 
     async def wait(self) -> None:
-        """Wait for the end. Raises what ended it, if that was a failure."""
+        """Wait for the end. Raises the failure that ended it, if it was one."""
         await _until(self._ended)
         self._ended.outcome()
 
     async def aclose(self, timeout: float = 2.0) -> None:
-        """Accept no more, finish requests under way, and wait for that at most so long. May be called twice."""
+        """Accept no more, and wait at most `timeout` seconds for requests under way. May be called twice."""
         self._schedule(self._service.close)
         with anyio.move_on_after(timeout, shield=True):
             await _until(self._ended)
@@ -144,7 +144,7 @@ class AsyncServing:
 
 
 class WsgiService:
-    """A WSGI server as a service of an event loop: it runs in a thread, and ends with the task."""
+    """A WSGI server as a service of an event loop. It runs in a thread, and ends with the task."""
 
     def __init__(self, server: WsgiServer) -> None:
         self._server = server
@@ -168,7 +168,7 @@ class WsgiService:
                 await ended.wait()
 
     def close(self) -> None:
-        """Returns at once: waiting for requests under way would block the loop."""
+        """Close in another thread and return at once: waiting for requests under way would block the loop."""
         threading.Thread(target=self._server.close, name="tsnet-wsgi-close", daemon=True).start()
 
 
@@ -181,7 +181,7 @@ class _Started(anyio.abc.TaskStatus[None]):
 
 
 async def _until(operation: Operation[None]) -> None:
-    """Wait until it is done, whoever else waits; a cancelled wait cancels nobody else's."""
+    """Wait until the operation is done. Cancelling this wait does not cancel the operation: others may wait for it."""
     while not operation.done:
         event, wake = async_event()
         operation.add_done_callback(wake)

@@ -1,11 +1,11 @@
-"""WSGI apps on a listening socket of the tailnet, in threads, with the caller's identity.
+"""WSGI apps on a listening socket of the tailnet. They run in threads, and know the caller.
 
     ListeningSocket.accept ─> waitress, else wsgiref with a thread for each connection
                            ─> IdentityMiddleware ─> app
 
-`REMOTE_ADDR` and `REMOTE_PORT` are the caller's on the tailnet, `environ["tsnet.peer"]` its `Peer` (None if no node
-has that address), `current_peer()` the same. Werkzeug's debugger runs code for whoever reaches it: it answers the
-owner of this node alone.
+`REMOTE_ADDR` and `REMOTE_PORT` are the caller's on the tailnet. `environ["tsnet.peer"]` and `current_peer()` are its
+`Peer` (None if no node has that address). Werkzeug's debugger runs code for whoever reaches it, so only the owner of
+this node gets through to it.
 
 Source: PEP 3333.
 Not here: the two engines (`wsgi_waitress`, `wsgi_wsgiref`), ASGI (`asgi`).
@@ -30,7 +30,7 @@ GRACE = 2.0
 """Seconds that requests under way get when the server closes."""
 
 THREADS = 32
-"""Requests handled at once by waitress; more wait their turn."""
+"""How many requests waitress handles at once. More wait their turn."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -46,7 +46,7 @@ class WsgiEngine(Protocol):
         ...
 
     def stop(self, grace: float) -> None:
-        """From another thread: accept no more, let requests under way finish within the grace, end `run`."""
+        """From another thread: accept no more, let requests under way finish within the grace (seconds), end `run`."""
         ...
 
 
@@ -80,11 +80,11 @@ class WsgiServer:
         threading.Thread(target=self.run, name=f"tsnet-wsgi-{self.port}", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it has come."""
+        """Wait for the end. Returns whether it has come."""
         return self._done.wait(timeout)
 
     def close(self, grace: float = GRACE) -> None:
-        """Accept no more, finish requests under way within the grace. May be called twice."""
+        """Accept no more, and let requests under way finish within the grace. May be called twice."""
         if not self._closing:
             self._closing = True
             self._engine.stop(grace)
@@ -97,7 +97,7 @@ class WsgiServer:
 
 
 def choose_engine(app: App, listening: socket.socket, threads: int) -> WsgiEngine:
-    """waitress if it is there, else the standard library."""
+    """waitress's engine if it is installed, else the standard library's."""
     if importlib.util.find_spec("waitress") is not None:
         from tsnet.adapters.wsgi_waitress import WaitressEngine
 
@@ -108,7 +108,7 @@ def choose_engine(app: App, listening: socket.socket, threads: int) -> WsgiEngin
 
 
 class IdentityMiddleware:
-    """Tells the app who calls, and keeps out who may not. `owner` answers for the node that serves."""
+    """Tells the app who calls, and refuses callers that `allow` does not admit. owner: gives the owner of this node."""
 
     def __init__(self, app: App, whois: Whois, *, allow: Allow = None, owner: Owner = lambda: None) -> None:
         self._app, self._whois, self._owner = app, whois, owner
@@ -125,14 +125,14 @@ class IdentityMiddleware:
         context = copy_context()
         context.run(peer_of_request.set, peer)
         body = context.run(self._app, known, start_response)
-        # a list is finished, and a server's own file wrapper must stay recognisable; all else still runs app code
+        # a list is finished, and the server must recognise its own file wrapper; any other body still runs app code
         if isinstance(body, (list, tuple, *_file_wrapper(environ))):
             return body
         return _Body(body, context)
 
 
 class _Body:
-    """A response that is still being computed, in the context of its request."""
+    """A response body that is still being computed. It is computed in the context of its request."""
 
     def __init__(self, body: Iterable[bytes], context: Context) -> None:
         self._body, self._context = body, context
@@ -156,7 +156,7 @@ class _Body:
 
 
 def wants_debugger(environ: Environ) -> bool:
-    """A request for werkzeug's debugger: its commands, or its console where it is loaded in this process."""
+    """Whether the request is for werkzeug's debugger: its commands, or its console if it is loaded in this process."""
     if "__debugger__" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
         return True
     return environ.get("PATH_INFO", "").rstrip("/") == "/console" and "werkzeug.debug" in sys.modules

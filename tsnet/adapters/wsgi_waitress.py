@@ -1,7 +1,7 @@
 """waitress around a listening socket of the tailnet.
 
-Its loop runs in the caller's thread, one turn at a time, so that `stop` can end it in order: no more connections,
-idle ones closed, busy ones after their answer or with the grace.
+waitress's loop runs in the caller's thread, one turn at a time, so that `stop` can end it in order: it accepts no more
+connections and closes idle ones at once, busy ones after their answer or when the grace is over.
 
 Not here: who calls (`wsgi.IdentityMiddleware`).
 """
@@ -20,16 +20,16 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 CONNECTIONS = 1000
-"""Open at once, idle ones included; more wait in the backlog."""
+"""How many may be open at once, idle ones included. More wait in the backlog."""
 
-_TICK = 30.0  # waitress looks for connections that have been idle too long
+_TICK = 30.0  # seconds; waitress must look for connections that have been idle too long
 
 
 class WaitressEngine:
     def __init__(self, app: Any, listening: socket.socket, threads: int) -> None:
         queue_log = logging.getLogger("waitress.queue")
         if queue_log.level == logging.NOTSET:
-            queue_log.setLevel(logging.ERROR)  # else each request that waits its turn is a line on stderr
+            queue_log.setLevel(logging.ERROR)  # else each request that waits its turn makes a line on stderr
         self._server: Any = create_server(
             app,
             sockets=[listening],
@@ -53,7 +53,7 @@ class WaitressEngine:
                 wasyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
         finally:
             self._server.task_dispatcher.shutdown(timeout=0.1)
-            # a thread that is still busy must not write to descriptors that belong to somebody else by then
+            # a thread that is still busy must not write to a descriptor whose number is in use again by then
             self._server.trigger._physical_pull = _nothing
             with self._trigger_lock:
                 wasyncore.close_all(self._server._map, ignore_all=True)
@@ -89,4 +89,4 @@ class WaitressEngine:
 
 
 def _nothing() -> None:
-    """Wake nobody."""
+    """Does nothing, in place of waking the loop."""
