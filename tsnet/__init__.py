@@ -3,8 +3,8 @@
     with tsnet.Server("hello") as node:
         node.serve_wsgi(app)
 
-`Server` blocks, `AsyncServer` is for asyncio and trio; both have the same names. Everything else is imported on first
-use, so that `import tsnet` is cheap.
+`Server` blocks, `AsyncServer` is for asyncio and trio; their methods have the same names. Every public name is imported
+when it is first used, so that `import tsnet` is cheap.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
         stream = await node.dial("db", 5432)
         listener = await node.listen(80)
 
-A thin face of `edge.Handle`: it waits for operations and wraps pipes into streams, and holds the options that `Server`,
-its blocking twin, shares. Methods may be called from any task or thread that runs a loop; `dial` and `listen` start the
-node if need be.
+`AsyncServer` waits for the operations of an `edge.run.handle.Handle`, and wraps pipes into streams. `BaseServer` has
+the options and the immediate answers, which `Server`, the blocking twin, shares. Methods may be called from any task,
+in any thread that runs a loop. `dial` and `listen` start the node if need be.
 
 Source: Go tsnet/tsnet.go Server.
 Not here: what a node does (`engine.node`), how it runs (`edge`).
@@ -62,14 +62,14 @@ UP_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
 LONGEST_CLOSE = 86_400.0
-"""What a close without a time limit may take: threads cannot be waited for without end."""
+"""Seconds that a close without a time limit may take: a wait for a thread must have a limit."""
 
 
 class BaseServer:
-    """The options and the immediate answers of both servers. Options freeze with the first start."""
+    """The options and the immediate answers of both servers. Options are fixed when the object is made."""
 
     _may_share_a_loop = True
-    """Whether the node may run in the caller's loop, or in another world: a caller that blocks cannot turn it."""
+    """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
 
     def __init__(
         self,
@@ -89,9 +89,11 @@ class BaseServer:
         own_thread: bool = True,
         world: World | None = None,
     ) -> None:
-        """Checks every option and touches nothing: no file, no socket, no thread. Raises ConfigError.
+        """Checks every option. Makes no file, no socket and no thread.
 
-        hostname: the name to ask control for; default: the script's.
+        Raises ConfigError, and StateError if there is no `state` and no writable place for one.
+
+        hostname: the name to ask control for; default TS_HOSTNAME, then the script's name.
         auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
         state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
@@ -100,8 +102,8 @@ class BaseServer:
         port: the local UDP port; 0 takes any.
         ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
         proxy: "http://host:port" for control and relays.
-        on_auth_url: is handed the URL where a person logs the node in; without it, `up` prints the URL to a terminal,
-            or raises NeedsLogin where there is none.
+        on_auth_url: is called with the URL where a person logs the node in. Without it, the URL is printed if stderr is
+            a terminal; if not, `up` raises NeedsLogin.
         allow_http: accept a control URL that is plain http to a public host.
         control_key: control's public key ("mkey:…"), to trust no other.
         own_thread: False runs the node in the caller's loop, which must then never block.
@@ -126,7 +128,7 @@ class BaseServer:
         store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
         options = Options(ssl_context=ssl_context, proxy=proxy, on_login_url=self._on_login_url, hostinfo=hostinfo())
         self._handle = Handle(self._config, host, store, options, world)
-        self._servings: list[Any] = []  # Serving or AsyncServing, by the colour of the server
+        self._servings: list[Any] = []  # Serving of a Server, AsyncServing of an AsyncServer
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:
         if world is None and own_thread:
@@ -136,7 +138,7 @@ class BaseServer:
         return private_host() if world is None else host_for(world)
 
     def _on_login_url(self, url: str) -> bool:
-        """In the node's thread. Says whether somebody will see to it."""
+        """Show the URL to a person; in the node's thread. Returns whether somebody was shown it."""
         callback = self._on_auth_url
         if callback is not None:
             self._run_callback(lambda: callback(url))
@@ -169,7 +171,7 @@ class BaseServer:
     # --- what is served -------------------------------------------------------------------------------------
 
     def _keep(self, serving: Any) -> None:
-        """It ends with the node, if not before."""
+        """Remember what is served, so that it ends with the node."""
         self._servings = [serving, *(other for other in self._servings if not other.ended)]
 
     def _where(self, port: int | None) -> str:
@@ -177,14 +179,14 @@ class BaseServer:
         return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
     def _owner(self) -> Peer | None:
-        """Who this node belongs to."""
+        """The owner of this node; None before `up`."""
         return self.whois(str(self.addresses[0])) if self.addresses else None
 
     # --- immediate answers, from the netmap -----------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """The name control granted, one label; "" before `up`. It may differ from the hostname asked for."""
+        """The name that control granted, one label; "" before `up`. It may differ from the hostname asked for."""
         node = self._self_node()
         return "" if node is None else node.name.partition(".")[0]
 
@@ -196,7 +198,7 @@ class BaseServer:
 
     @property
     def url(self) -> str:
-        """Where a web app on port 80 of this node is found; "" before `up`."""
+        """The URL of a web app on port 80 of this node; "" before `up`."""
         return f"http://{self.name}/" if self.name else ""
 
     @property
@@ -210,7 +212,7 @@ class BaseServer:
         return None if netmap is None else netmap.self_node
 
     def whois(self, address: str) -> Peer | None:
-        """Who owns that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
+        """The owner of that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
         whois = self._handle.whois
         ip = parse_address(address) or parse_address(split_address(address)[0])
         return None if whois is None or ip is None else whois.peer(ip)
@@ -223,7 +225,7 @@ class BaseServer:
         return tuple(sorted(names.resolve(name), key=lambda address: address.version))
 
     def status(self) -> Status:
-        """A snapshot of this node and its peers. Asks nobody."""
+        """A snapshot of this node and its peers, from what control has sent. Nobody is asked."""
         handle = self._handle
         netmap, whois = handle.netmap, handle.whois
         status = Status(handle.state, self._config.hostname, self._config.control_url, login_url=handle.login_url)
@@ -252,7 +254,7 @@ class AsyncServer(BaseServer):
     """A tailnet node. `async with` joins and leaves; every method that waits takes a `timeout` in seconds."""
 
     async def up(self, *, timeout: float | None = UP_TIMEOUT) -> None:
-        """Join the tailnet; returns once names, addresses and peers are known.
+        """Join the tailnet. Returns once names, addresses and peers are known.
 
         Raises AuthKeyRejected, NeedsLogin, ControlUnreachable, ControlCertificateError, NotAControlServer, NodeRemoved,
         StateError, StateLocked, ConfigError, UpTimeout.
@@ -260,11 +262,17 @@ class AsyncServer(BaseServer):
         await self._wait(self._handle.up, timeout)
 
     async def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
-        """Wait until peers can reach this node, too: its relay is up and control knows of it."""
+        """Wait until peers can reach this node, too: its relay is up, and control knows of it.
+
+        Raises what `up` raises.
+        """
         await self._wait(self._handle.reachable, timeout)
 
     async def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
-        """Leave: streams end in order, an ephemeral node logs out. Idempotent, never fails, bounded by the timeout."""
+        """Leave the tailnet: streams end in order, an ephemeral node logs out, all within the timeout.
+
+        May be called twice. Raises nothing but ConfigError, for a timeout that is none.
+        """
         import anyio
 
         limit, spent = min(seconds(timeout), LONGEST_CLOSE), 0.0
@@ -275,7 +283,7 @@ class AsyncServer(BaseServer):
                 with contextlib.suppress(ValueError):  # another task closes, too
                     self._servings.remove(serving)
                 spent = anyio.current_time() - begun  # of real time, which a simulated node has not
-            with contextlib.suppress(NotUp):  # its thread died meanwhile: nothing is left to close
+            with contextlib.suppress(NotUp):  # the node's thread died meanwhile: nothing is left to close
                 await self._wait(self._handle.close, max(0.1, limit - spent))
 
     async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
@@ -298,7 +306,7 @@ class AsyncServer(BaseServer):
         return Listener(pipe, self._stream, self._listening_socket)
 
     async def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> PacketConn:
-        """A UDP socket that speaks with one port of another node."""
+        """A UDP socket that speaks with one port of another node. Raises NotOnTailnet, and what `up` raises."""
         from tsnet.streams import PacketConn
 
         check_port(port)
@@ -306,7 +314,7 @@ class AsyncServer(BaseServer):
         return PacketConn(pipe, self._packet_socket)
 
     async def listen_packet(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> PacketConn:
-        """A UDP socket on a port of all own addresses, or of one. Raises as `listen`."""
+        """A UDP socket on a port of all own addresses, or of one. Raises what `listen` raises."""
         from tsnet.streams import PacketConn
 
         port, address = parse_where(where)
@@ -314,13 +322,16 @@ class AsyncServer(BaseServer):
         return PacketConn(pipe, self._packet_socket)
 
     async def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
-        """One echo through the tunnel: "icmp" asks the peer's stack, "tsmp" its data path. Raises DialTimeout."""
+        """Send one echo through the tunnel. "icmp" asks the peer's stack, "tsmp" its data path.
+
+        Raises NotOnTailnet, DialTimeout, and what `up` raises.
+        """
         check_kind(kind)
         result: PingResult = await self._wait(self._handle.ping, host, kind, timeout)
         return result
 
     def events(self) -> AsyncEvents:
-        """What happens to this node from this call on (`tsnet.events`), until it closes."""
+        """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""
         from tsnet.events import AsyncEvents
 
         return AsyncEvents(self._handle.subscribe())
@@ -328,7 +339,7 @@ class AsyncServer(BaseServer):
     # --- adapters -------------------------------------------------------------------------------------------
 
     def httpx_client(self, *, fallback: str | None = None, **options: Any) -> httpx.AsyncClient:
-        """An httpx.AsyncClient that reaches tailnet names. Names outside raise NotOnTailnet, unless fallback="host"."""
+        """An httpx.AsyncClient that reaches tailnet names. Other names raise NotOnTailnet, unless fallback="host"."""
         from tsnet.adapters.httpx import httpx_client
 
         return httpx_client(self, fallback=fallback, **options)
@@ -339,7 +350,7 @@ class AsyncServer(BaseServer):
         """Serve an ASGI app (FastAPI, Starlette, Django, …) on a port of this node, in the caller's loop.
 
         port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
-        block: return once the node or this call is closed or cancelled; False returns a running handle at once.
+        block: return when the node is closed or this call is cancelled; False returns a running handle at once.
         The caller is `current_peer()` and `scope["extensions"]["tsnet"]`, never a header: Tailscale-* are removed.
         """
         server = await self._asgi_server(app, port, allow)
@@ -353,7 +364,10 @@ class AsyncServer(BaseServer):
     async def serve_wsgi(
         self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
     ) -> AsyncServing:
-        """Serve a WSGI app (Flask, Django, …), in threads. As `serve_asgi`; the caller is `environ["tsnet.peer"]`."""
+        """Serve a WSGI app (Flask, Django, …), in threads. Options as of `serve_asgi`.
+
+        The caller is `current_peer()` and `environ["tsnet.peer"]`.
+        """
         from tsnet.adapters.serving import WsgiService
         from tsnet.adapters.wsgi import WsgiServer
 
@@ -362,10 +376,10 @@ class AsyncServer(BaseServer):
         return await self._serve(WsgiService(server), server.port, self._where(server.port), block)
 
     async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:
-        """Listen on this machine, and forward each connection to host:port of the tailnet, for programs that want one.
+        """Listen on this machine, and forward each connection to host:port of the tailnet.
 
         local: a port of 127.0.0.1 (0 takes a free one), "host:port", or the path of a Unix socket.
-        Returns at once; the handle's `port` and `address` tell where. Raises OSError if it cannot listen there.
+        Returns once it listens; the handle's `port` and `address` tell where. Raises OSError if it cannot listen there.
         """
         from tsnet.adapters.forward import forward_local
 
@@ -377,8 +391,8 @@ class AsyncServer(BaseServer):
     async def forward_remote(self, port: int | str, target: Target) -> AsyncServing:
         """Listen on a port of this node, and forward each connection to a target of this machine, byte by byte.
 
-        target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Returns at once. Nothing is removed
-        from HTTP that passes here: the program behind must not trust identity headers.
+        target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Returns once it listens. Headers of HTTP
+        that passes here are not removed: the program behind must not trust those that name the caller.
         """
         from tsnet.adapters.forward import forward_remote
 
@@ -422,7 +436,7 @@ class AsyncServer(BaseServer):
 
     @classmethod
     def _of(cls, server: BaseServer) -> AsyncServer:
-        """The same node for tasks: what a blocking server serves by ASGI runs in a loop of its own."""
+        """The same node for tasks. A blocking server serves ASGI and forwards with it, in a loop of their own."""
         face = cls.__new__(cls)
         face.__dict__.update(server.__dict__)
         return face
@@ -440,7 +454,7 @@ class AsyncServer(BaseServer):
 
 
 def check_objects(ssl_context: object, proxy: str | None, on_auth_url: object, world: object) -> None:
-    """Raise ConfigError for what cannot be used as that option."""
+    """Raise ConfigError for a value that cannot be used as that option."""
     check_types(proxy=proxy)
     if proxy is not None:
         parse_proxy(proxy)
@@ -482,6 +496,6 @@ def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
 
 
 def split_address(text: str) -> tuple[str, str]:
-    """("100.64.0.5", "80"); brackets around a v6 address are taken off."""
+    """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), port

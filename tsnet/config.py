@@ -1,4 +1,4 @@
-"""What an application sets, resolved once: arguments first, then the environment as Go's tsnet reads it, then defaults.
+"""The options of a node, resolved once: arguments first, then the environment as Go's tsnet reads it, then defaults.
 
 | option         | environment                              | default                             |
 |----------------|------------------------------------------|-------------------------------------|
@@ -9,10 +9,10 @@
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
-This module and `cli` alone read the environment. Options freeze here: a `Config` never changes.
+`server` passes the environment in. A `Config` never changes.
 
 Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
-Not here: where the state rests (`edge.io.place`), TLS and proxy objects (`server`).
+Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS and proxy objects (`async_server`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def configure(
     allow_http: bool = False,
     control_key: str | MachineKey | None = None,
 ) -> Config:
-    """Resolve and check every option; raises ConfigError with what to write instead.
+    """Resolve and check these options. Raises ConfigError, which says what to write instead.
 
     environ: the process's environment. script: `sys.argv[0]`, for the default hostname.
     """
@@ -124,8 +124,10 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def check_types(**options: object) -> None:
-    """Raise ConfigError for a value that no option of that name takes. The value itself, which may be secret, is not
-    shown; what is merely true or false is taken as Python does."""
+    """Raise ConfigError for a value of a type that the option of that name does not take.
+
+    The error does not show the value, which may be secret. Options that are not in TYPES are not checked.
+    """
     for name, value in options.items():
         types, what = TYPES.get(name, ((object,), ""))
         if not isinstance(value, types) or (isinstance(value, bool) and int in types):
@@ -133,7 +135,7 @@ def check_types(**options: object) -> None:
 
 
 def seconds(timeout: float | None) -> float:
-    """A time limit as an application gives it: None is no limit, `inf`. Raises ConfigError for what is no time."""
+    """A time limit of an application in seconds. None, no limit, becomes `inf`. Raises ConfigError for others."""
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
@@ -142,7 +144,7 @@ def seconds(timeout: float | None) -> float:
 
 
 def _script_name(script: str) -> str:
-    """The script's stem as a host name; a launcher's name says nothing about the application."""
+    """The script's stem as a host name. It is "tsnet" for a launcher, whose name says nothing about the application."""
     path = PurePath(script)
     stem = path.stem
     if stem == "__main__":
@@ -194,7 +196,7 @@ def _check_scheme(url: str, allowed: bool) -> None:
 
 
 def is_private_host(host: str) -> bool:
-    """Loopback, RFC 1918, ULA and CGNAT addresses, and localhost: where plain http stays in the house."""
+    """Whether plain http stays in the house there: loopback, RFC 1918, ULA and CGNAT addresses, and localhost."""
     address = parse_address(host)
     if address is None:
         return host == "localhost" or host.endswith(".localhost")

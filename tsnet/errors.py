@@ -1,4 +1,4 @@
-"""What an application can catch: by who can act.
+"""The errors that an application can catch, by who can act.
 
     Error
     ├─ LocalError     the program asked for something impossible, or its own machine stands in the way
@@ -15,16 +15,20 @@ from typing import ClassVar
 
 
 class Error(Exception):
-    """The base of everything this library raises on purpose."""
+    """The base of everything that this library raises on purpose."""
 
     code: ClassVar[str] = "error"
 
 
 class LocalError(Error):
+    """The base of errors that the program or its own machine can mend."""
+
     code = "local"
 
 
 class RemoteError(Error):
+    """The base of errors that another party decides."""
+
     code = "remote"
 
 
@@ -38,19 +42,19 @@ class ConfigError(LocalError, ValueError):
 
 
 class NotUp(LocalError, RuntimeError):
-    """The node was closed, or never started in this process (after fork)."""
+    """The node was closed, could not begin, or belongs to the parent of this forked process."""
 
     code = "not-up"
 
 
 class StateError(LocalError, OSError):
-    """The state cannot be read, is not ours, or cannot be written. Never answered with a silent new identity."""
+    """The state cannot be read, is not ours, or cannot be written. It is never replaced in silence."""
 
     code = "state"
 
 
 class StateLocked(StateError, BlockingIOError):
-    """Another process uses this state directory."""
+    """Another node, of this or another process (`pid`), uses this state directory."""
 
     code = "state-locked"
 
@@ -109,7 +113,7 @@ class NeedsLogin(RemoteError, PermissionError):
 
 
 class AuthKeyRejected(RemoteError, PermissionError):
-    """Control does not accept this auth key, or the tags asked for. Retrying cannot help."""
+    """Control does not accept this auth key, or the tags asked for. Retrying with the same does not help."""
 
     code = "auth-key-rejected"
 
@@ -160,7 +164,7 @@ class ControlCertificateError(RemoteError, ConnectionError):
 
 
 class UpTimeout(RemoteError, TimeoutError):
-    """The node did not come up in time; the message says what it was waiting for."""
+    """The node did not come up in time. The message says what it was waiting for."""
 
     code = "up-timeout"
 
@@ -193,7 +197,7 @@ class HostUnreachable(RemoteError, OSError):
 
 
 class StreamReset(RemoteError, ConnectionResetError):
-    """The stream was broken. `ended_by`: peer, policy, timeout, node closed, network, us."""
+    """The stream was reset. ended_by: "peer" or "us"."""
 
     code = "stream-reset"
 

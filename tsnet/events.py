@@ -1,10 +1,11 @@
-"""What happens to a node, as an application sees it: the event classes, and the two ways to read them.
+"""The events of a node: their classes, and the two ways to read them.
 
     with node.events() as events:           async with node.events() as events:
         for event in events: …                  async for event in events: …
 
-Events are kept from the call of `events()` on, not from the first read, and end with the node. When nobody reads, the
-oldest of 1,024 give way, and `missed` counts them. An object that is dropped without `close` is forgotten.
+Events are kept from the call of `events()` on, not from the first read. They end when the node has failed or is closed.
+At most 1,024 wait; the oldest is dropped for one more, and `missed` counts it. An object that is dropped without
+`close` is freed.
 
 Not here: when an event happens (`engine.node`).
 """
@@ -54,7 +55,7 @@ __all__ = [
 
 
 class AsyncEvents:
-    """Events for the tasks of an asyncio or trio loop; each event goes to one of those that wait."""
+    """Events for the tasks of an asyncio or trio loop. If several tasks read, each event goes to one of them."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -87,7 +88,7 @@ class AsyncEvents:
             raise
 
     async def aclose(self) -> None:
-        """Want no more events; a task that waits for one is told the end."""
+        """End the events. A task that waits for one finds the end."""
         self._subscription.close()
 
     async def __aenter__(self) -> AsyncEvents:
@@ -98,7 +99,7 @@ class AsyncEvents:
 
 
 class Events:
-    """Events for threads; each event goes to one of those that wait."""
+    """Events for threads. If several threads read, each event goes to one of them."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -132,7 +133,7 @@ class Events:
             raise
 
     def close(self) -> None:
-        """Want no more events; a thread that waits for one is told the end."""
+        """End the events. A thread that waits for one finds the end."""
         self._subscription.close()
 
     def __enter__(self) -> Events:

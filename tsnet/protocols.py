@@ -1,15 +1,14 @@
-"""What applications plug into: byte streams, a dialer, an acceptor, identities. Shapes only, no node behind them.
+"""The interfaces that adapters use: byte streams, a dialer, an acceptor, identities. There is no node behind them.
 
-    ByteStream   a connection: anyio's ByteStream that knows both tailnet addresses
-    StreamListener     a tailnet port: accept() one connection, or serve() them all
-    Dialer       dial(host, port)     -> ByteStream
-    Acceptor     listen(port)         -> StreamListener
-    Whois        whois(address)       -> Peer | None
+    ByteStream      a connection: anyio's ByteStream that knows both tailnet addresses
+    StreamListener  a tailnet port: accept() one connection, or serve() them all
+    Dialer          dial(host, port)     -> ByteStream
+    Acceptor        listen(port)         -> StreamListener
+    Whois           whois(address)       -> Peer | None
 
-The adapters are written against these alone, so the same adapter runs over a node, over the blocking twin's sockets
-and over loopback TCP in its tests.
+Adapters need nothing else of a node, so an adapter runs over loopback TCP in its tests, too.
 
-Not here: anything that moves a byte (streams), descriptors (sockets).
+Not here: the streams of a node (`streams`), descriptors (`sockets`).
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ Address = tuple[str, int]
 
 
 class ByteStream(anyio.abc.ByteStream):
-    """A connection. EOF is `anyio.EndOfStream`, a reset `anyio.BrokenResourceError` with the cause attached.
+    """A connection. Its end is `anyio.EndOfStream`, a reset is `anyio.BrokenResourceError` with the cause attached.
 
-    `aclose` ends it in order (what was sent is still delivered), `abort` at once and visibly: the peer sees a reset.
+    `aclose` ends it in order: what was sent is still delivered. `abort` ends it at once: the peer sees a reset.
     """
 
     local_address: Address
@@ -41,11 +40,11 @@ class ByteStream(anyio.abc.ByteStream):
     @property
     @abstractmethod
     def readable(self) -> bool:
-        """True when `receive` would answer at once: with data, with the end, or with an error."""
+        """Whether `receive` would return at once: with data, the end or an error."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Reset the connection. Never blocks, never fails, may be called twice."""
+        """Reset the connection. Does not block, raises nothing, and may be called twice."""
 
     @abstractmethod
     def to_socket(self) -> socket.socket:
@@ -91,7 +90,7 @@ class Acceptor(Protocol):
 
 class Whois(Protocol):
     def whois(self, address: str) -> Peer | None:
-        """Who owns that tailnet address now; None if nobody does. Immediate: the netmap is asked, not control."""
+        """The owner of that tailnet address now; None if nobody owns it. It comes from the netmap: nobody is asked."""
         ...
 
 

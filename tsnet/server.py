@@ -4,8 +4,8 @@
         sock = node.dial("db", 5432)          a real socket.socket, with tailnet addresses
         node.serve_wsgi(app)
 
-Not a second machine: every method waits for the same operation as its asynchronous twin. `dial` and `listen` give real
-sockets, so that blocking libraries work unchanged.
+Each method waits for the same operation as its asynchronous twin. `dial` and `listen` return real sockets, so that
+blocking libraries work unchanged.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class Server(BaseServer):
     """A tailnet node for blocking code. `with` joins and leaves. Methods may be called from any thread."""
 
     def up(self, *, timeout: float | None = UP_TIMEOUT) -> None:
-        """Join the tailnet. See AsyncServer.up."""
+        """Join the tailnet. As AsyncServer.up."""
         self._handle.up(timeout).result()
 
     def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
-        """Wait until peers can reach this node, too."""
+        """Wait until peers can reach this node, too. As AsyncServer.reachable."""
         self._handle.reachable(timeout).result()
 
     def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
-        """Leave. Idempotent, never fails, bounded by the timeout.
+        """Leave the tailnet. As AsyncServer.close.
 
-        An interrupted call (Ctrl-C) goes on in the background; another one waits for it. In the node's own thread,
-        where a `__del__` may be run, it begins and is not waited for.
+        An interrupted call (Ctrl-C) goes on in the background, and another call waits for it. In the node's own thread,
+        where a `__del__` may run, it begins to close and does not wait.
         """
         limit, begun = min(seconds(timeout), LONGEST_CLOSE), time.monotonic()
         may_wait = not self._handle.host.is_here()
@@ -89,30 +89,30 @@ class Server(BaseServer):
         return made.result()
 
     def listen(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> socket.socket:
-        """A listening socket: `accept` gives sockets with tailnet addresses. Raises as AsyncServer.listen."""
+        """A listening socket. `accept` returns sockets with tailnet addresses. Raises as AsyncServer.listen."""
         port, address = parse_where(where)
         made: Operation[socket.socket] = self._handle.listen(port, address, timeout, self._listening_socket)
         return made.result()
 
     def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
-        """A connected datagram socket."""
+        """A connected datagram socket. Raises as AsyncServer.dial_packet."""
         check_port(port)
         made: Operation[socket.socket] = self._handle.dial_packet(host, port, timeout, self._packet_socket)
         return made.result()
 
     def listen_packet(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> socket.socket:
-        """A datagram socket: `recvfrom` and `sendto` speak tailnet addresses."""
+        """A datagram socket. `recvfrom` and `sendto` use tailnet addresses. Raises as AsyncServer.listen_packet."""
         port, address = parse_where(where)
         made: Operation[socket.socket] = self._handle.listen_packet(port, address, timeout, self._packet_socket)
         return made.result()
 
     def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
-        """One echo through the tunnel. See AsyncServer.ping."""
+        """Send one echo through the tunnel. As AsyncServer.ping."""
         check_kind(kind)
         return self._handle.ping(host, kind, timeout).result()
 
     def events(self) -> Events:
-        """What happens to this node from this call on (`tsnet.events`), until it closes."""
+        """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""
         from tsnet.events import Events
 
         return Events(self._handle.subscribe())
@@ -120,7 +120,7 @@ class Server(BaseServer):
     # --- adapters -------------------------------------------------------------------------------------------
 
     def httpx_client(self, *, fallback: str | None = None, **options: Any) -> httpx.Client:
-        """An httpx.Client that reaches tailnet names. See AsyncServer.httpx_client."""
+        """An httpx.Client that reaches tailnet names. As AsyncServer.httpx_client."""
         from tsnet.adapters.httpx import sync_httpx_client
 
         return sync_httpx_client(self, fallback=fallback, **options)
@@ -139,13 +139,13 @@ class Server(BaseServer):
         return self._serve(server, server.port, self._where(server.port), block)
 
     def serve_asgi(self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
-        """Serve an ASGI app (FastAPI, Starlette, Django, …), in a loop and thread of its own. As `serve_wsgi`."""
+        """Serve an ASGI app (FastAPI, Starlette, Django, …), in a thread with a loop of its own. As `serve_wsgi`."""
         node = AsyncServer._of(self)
         background = _background(lambda: node._asgi_server(app, port, allow))
         return self._serve(background, background.service.port, self._where(background.service.port), block)
 
     def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
-        """Listen on this machine, and forward each connection to host:port of the tailnet. See AsyncServer's."""
+        """Listen on this machine, and forward connections to host:port of the tailnet. As AsyncServer.forward_local."""
         from tsnet.adapters.forward import forward_local
 
         check_port(port)
@@ -155,7 +155,7 @@ class Server(BaseServer):
         return self._serve(background, background.service.port, background.service.address, block=False)
 
     def forward_remote(self, port: int | str, target: Target) -> Serving:
-        """Listen on a port of this node, and forward each connection to a target of this machine. See AsyncServer's."""
+        """Listen on a port of this node, and forward connections to this machine. As AsyncServer.forward_remote."""
         from tsnet.adapters.forward import forward_remote
 
         node = AsyncServer._of(self)

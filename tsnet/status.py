@@ -1,4 +1,4 @@
-"""What a node says of itself and of its peers: snapshots, made from the netmap without asking anybody."""
+"""The status of a node and of its peers: snapshots of what control has sent. Nobody is asked for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tsnet.netmap.whois import Peer, Whois
 
 @attrs.frozen
 class PeerStatus:
-    """One peer, as control last described it. `online` is None where control does not say."""
+    """One peer, as control last described it. online: None if control does not say."""
 
     name: str
     fqdn: str
@@ -64,5 +64,5 @@ def peer_status(node: Node, whois: Whois) -> PeerStatus:
 
 
 def peers_of(netmap: NetMap, whois: Whois) -> tuple[PeerStatus, ...]:
-    """All peers, by name."""
+    """All peers, ordered by name."""
     return tuple(sorted((peer_status(node, whois) for node in netmap.peers.values()), key=lambda peer: peer.name))

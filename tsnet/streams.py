@@ -1,10 +1,10 @@
 """A node's connections as anyio streams: Stream, Listener, PacketConn.
 
     Stream.receive -> Pipe.take, or wait until the node's thread has put something in
-    Stream.send    -> Pipe.give, or wait until it has taken something out
+    Stream.send    -> Pipe.give, or wait until the node's thread has taken something out
 
-They run under asyncio and trio, may be cancelled at any await, and allow one reader and one writer at a time.
-An end of stream is `anyio.EndOfStream`; a reset is `anyio.BrokenResourceError` from the `tsnet` error that tells more.
+They run under asyncio and trio, and may be cancelled at any await. A stream has one reader and one writer at a time.
+The end of a stream is `anyio.EndOfStream`. A reset is `anyio.BrokenResourceError`, whose cause is the `tsnet` error.
 
 Not here: the deques in between (`edge.pipes.pipes`), real descriptors (`sockets`, which the server hands in).
 """
@@ -76,7 +76,10 @@ class Stream(ByteStream):
         return data
 
     async def send(self, item: bytes) -> None:
-        """Queue all of it, waiting while the node's buffers are full. Delivery is not waited for."""
+        """Queue all of it. Waits while the node's buffers are full, but not for delivery.
+
+        Raises BrokenResourceError, ClosedResourceError, BusyResourceError.
+        """
         await checkpoint()
         if self._sending:
             raise anyio.BusyResourceError("sending to")
@@ -103,7 +106,7 @@ class Stream(ByteStream):
                     await event.wait()
 
     async def send_eof(self) -> None:
-        """Half-close: the peer reads to the end, and may go on sending."""
+        """Half-close: the peer finds the end after what was sent, and may go on sending."""
         await checkpoint()
         if self._closed:
             raise anyio.ClosedResourceError
@@ -111,14 +114,14 @@ class Stream(ByteStream):
         self._pipe.finish()
 
     async def aclose(self) -> None:
-        """Orderly close: what was sent is still delivered, what arrives is no longer wanted."""
+        """Close in order. What was sent is still delivered; what arrives is dropped."""
         self._closed = True
         if not self._moved:
             self._pipe.close()  # also a second time: the first call may have been interrupted
         await checkpoint()
 
     def abort(self) -> None:
-        """Reset the connection; what is queued either way is lost."""
+        """Reset the connection. What is queued in either direction is lost."""
         self._closed = True
         self._pipe.abort()
 
@@ -157,7 +160,7 @@ class Listener(StreamListener):
         self.addresses: tuple[Address, ...] = tuple((address, pipe.port) for address in pipe.addresses)
 
     async def accept(self) -> Stream:
-        """The next connection. Raises ClosedResourceError once the listener is closed, NotUp once the node is."""
+        """The next connection. Raises ClosedResourceError if the listener was closed, NotUp if the node was."""
         await checkpoint()
         while True:
             if self._closed:
@@ -187,7 +190,10 @@ class Listener(StreamListener):
                 group.start_soon(_handle, handler, stream)
 
     async def aclose(self) -> None:
-        """Free the port, at once. Accepted streams live on; those that nobody accepted are reset."""
+        """Free the port. Accepted streams live on; those that nobody accepted are reset.
+
+        A `listen` on the same port that comes after this call finds it free.
+        """
         self._closed = True
         if not self._moved:
             self._pipe.close()  # also a second time: the first call may have been interrupted
@@ -226,7 +232,7 @@ class Listener(StreamListener):
 
 
 class PacketConn:
-    """UDP on the tailnet. One from `dial_packet` has a `remote_address` and hears only that one."""
+    """UDP on the tailnet. One from `dial_packet` has a `remote_address`, and receives from that address alone."""
 
     def __init__(self, pipe: PacketPipe, make_socket: Callable[[PacketPipe], socket.socket]) -> None:
         self._pipe = pipe
@@ -236,7 +242,10 @@ class PacketConn:
         self.remote_address: Address | None = pipe.remote
 
     async def send_to(self, data: bytes, address: Address) -> None:
-        """Queue one datagram of at most 65,507 bytes for `(IP address, port)`. Raises NotUp once the node is closed."""
+        """Queue a datagram of at most 65,507 bytes for `(IP address, port)`. Waits while the node's buffers are full.
+
+        Raises MessageTooLong, ClosedResourceError, and NotUp if the node was closed.
+        """
         await checkpoint()
         if len(data) > MAX_PAYLOAD:
             raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {len(data)}")
@@ -248,15 +257,16 @@ class PacketConn:
             raise anyio.ClosedResourceError
 
     async def send(self, data: bytes) -> None:
-        """To the address that was dialled."""
+        """Queue a datagram for the address that was dialled. Raises what `send_to` raises; ConfigError if none was."""
         if self.remote_address is None:
             raise ConfigError("this PacketConn listens: use send_to(data, address)")
         await self.send_to(data, self.remote_address)
 
     async def receive_from(self) -> tuple[bytes, Address]:
-        """The next datagram and who sent it, to one task at a time.
+        """The next datagram and its sender's address, for one task at a time.
 
-        Raises DialRefused when a dialled peer says that nobody listens there, NotUp once the node is closed.
+        Raises DialRefused if a dialled peer answers that nothing listens there, NotUp if the node was closed,
+        ClosedResourceError, BusyResourceError.
         """
         await checkpoint()
         if self._receiving:
@@ -275,11 +285,14 @@ class PacketConn:
             self._receiving = False
 
     async def receive(self) -> bytes:
-        """The next datagram alone."""
+        """The next datagram without its sender's address. Raises what `receive_from` raises."""
         return (await self.receive_from())[0]
 
     async def aclose(self) -> None:
-        """Free the port, at once. What was queued is still sent."""
+        """Free the port. What was queued is still sent.
+
+        A `listen_packet` on the same port that comes after this call finds it free.
+        """
         self._closed = True
         if not self._moved:
             self._pipe.close()  # also a second time: the first call may have been interrupted
