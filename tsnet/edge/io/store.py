@@ -28,8 +28,8 @@ class Store(Protocol):
     depends on the value waits. `close` may come from the node's own thread, and should be quick. A node does not call
     `keys`.
 
-    A failure is best a StateError that says what to do. Any other exception becomes a StateError without its text, which
-    may hold a secret.
+    A failure is best a StateError that says what to do. Any other exception becomes a StateError without its text,
+    which may hold a secret.
     """
 
     def open(self) -> None:
