@@ -331,3 +331,11 @@ def test_a_flipped_bit_is_damage_or_another_tailnet(bit: int) -> None:
             assert isinstance(member, Member)
             state.self_node(member)
             state.rules_for(member)
+
+
+def test_a_version_that_is_no_number_is_not_quoted() -> None:
+    document = json.loads(encode(snapshot()))
+    document["version"] = "secret" * 99
+    with pytest.raises(MalformedError, match="has no version") as raised:
+        decode(json.dumps(document).encode())
+    assert "secret" not in str(raised.value)

@@ -103,8 +103,10 @@ def _envelope(document: bytes) -> dict[str, Any]:
         raise MalformedError("is damaged: it is not JSON") from None
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
         raise MalformedError("was not written by an embedded tailnet of this library")
-    if fields.get("version") != VERSION:
-        raise MalformedError(f"has version {fields.get('version')!r}, and this library knows version {VERSION}")
+    version = fields.get("version")
+    if version != VERSION:
+        found = f"version {version}" if type(version) is int and 0 <= version < 1 << 16 else "no version"
+        raise MalformedError(f"has {found}, and this library knows version {VERSION}")
     return fields
 
 

@@ -16,7 +16,7 @@ MAX_WAITING = 128
 """Packets that wait for a login. As many as WireGuard stages for a session."""
 
 MAX_QUEUED = 4096
-"""Packets that wait for room: above what one turn can bring, so only a caller that never looks loses any."""
+"""Packets that wait for room. A caller that looks at the room before it sends loses none."""
 
 MAX_CONTROL = 64
 """Control frames that wait for room; further ones (pongs to a server that does not read) are dropped."""

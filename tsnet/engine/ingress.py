@@ -58,7 +58,7 @@ class Ingress:
             if version == 4:
                 length, source, protocol = packet[2] << 8 | packet[3], packet[12:16], packet[9]
                 if length < 20:
-                    size = 0
+                    length = size + 1  # not even its own header
             elif version == 6 and size >= 40:
                 length, source, protocol = (packet[4] << 8 | packet[5]) + 40, packet[8:24], packet[6]
             else:
