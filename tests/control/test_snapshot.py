@@ -222,7 +222,7 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> bytes:
         (b"[]", "was not written by an embedded tailnet"),
         (b'{"kind": "tsnet-py", "version": 1}', "was not written by an embedded tailnet"),
         (json.dumps({"kind": KIND, "version": VERSION + 1}).encode(), "has version 2"),
-        (json.dumps({"kind": KIND}).encode(), "has version None"),
+        (json.dumps({"kind": KIND}).encode(), "has no version"),
     ],
 )
 def test_what_is_no_tailnet_of_this_version(document: bytes, reason: str) -> None:
