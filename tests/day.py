@@ -267,7 +267,7 @@ def _objects() -> dict[str, int]:
     counts: dict[str, int] = {}
     for each in gc.get_objects():
         cls = type(each)
-        if cls.__module__.startswith(("tsnet.", "netstack.")):
+        if str(cls.__module__).startswith(("tsnet.", "netstack.")):  # some classes have a descriptor there
             counts[f"{cls.__name__} in memory"] = counts.get(f"{cls.__name__} in memory", 0) + 1
     return counts
 
