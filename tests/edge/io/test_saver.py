@@ -221,24 +221,26 @@ def test_the_traceback_of_a_state_error_is_dropped_too(saver: Saver, store: Gate
     assert store.failure.__traceback__ is None
 
 
-def test_without_a_thread_whoever_waits_is_told_and_the_next_write_is_tried(
-    saver: Saver, store: Gated, node: NodeThread, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("refusal", [RuntimeError("can't start new thread"), MemoryError()], ids=repr)
+def test_where_no_thread_can_be_had_the_nodes_own_one_writes(
+    saver: Saver, store: Gated, node: NodeThread, monkeypatch: pytest.MonkeyPatch, refusal: Exception
 ) -> None:
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise refusal
 
+    store.gate.set()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         saver.save("a", b"1", node.note("a1"))
+        assert (store.written, store.threads) == ([("a", b"1")], {threading.get_ident()})
+        assert node.told == []
         node.step()
-    name, error = node.told[0]
-    assert (name, type(error)) == ("a1", StateError)
-    assert "can't start new thread" in str(error)
+    assert node.told == [("a1", None)]
     assert saver.is_idle
-    store.gate.set()
     saver.save("a", b"2", node.note("a2"))
     node.until(lambda: saver.is_idle)
-    assert (node.told[-1], store.written) == (("a2", None), [("a", b"2")])
+    assert (node.told[-1], store.written[-1]) == (("a2", None), ("a", b"2"))
+    assert len(store.threads) == 2
 
 
 def test_an_interrupt_while_the_thread_starts_is_no_end(

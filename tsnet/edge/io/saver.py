@@ -7,6 +7,8 @@ still waits takes the older one's place, and both callers are told when it has b
 each key waits. MAX_UNANSWERED bounds how many callers wait.
 
 A store that hangs costs a thread and nothing else: the node goes on, and `close` waits no longer than its timeout.
+Where no thread can be had, the node's own one writes: the process has too many, or the interpreter is ending, which
+from Python 3.12 on allows no new one.
 
 Not here: what depends on a value being saved, and what a failure means (`tsnet.engine`), the stores (`store`).
 """
@@ -101,14 +103,16 @@ class Saver:
             worker = self._worker = threading.Thread(target=self._work, name="tsnet-saver", daemon=True)
         try:
             worker.start()
-        except RuntimeError as error:  # no thread can be had
-            self._give_up(f"no thread can be had: {error}")
+        except (RuntimeError, MemoryError):  # no thread can be had
+            with self._lock:
+                self._worker = threading.current_thread()
+            self._work()
 
     def _deliver(self, done: Done, error: Error | None) -> None:
         self._unanswered -= 1
         done(error)
 
-    # --- in the worker --------------------------------------------------------------------------------------
+    # --- in the worker, or in the node's thread where no worker can start ------------------------------------
 
     def _work(self) -> None:
         """Write until nothing waits. After a fault of this library every caller gets an error: none waits for ever."""
