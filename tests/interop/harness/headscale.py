@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.interop.harness.certificates import PrivateCA
-from tests.interop.harness.process import Process, ProcessError
+from tests.interop.harness.process import Process, ProcessError, can_connect
 from tests.interop.harness.requirements import BIN
 from tests.interop.harness.scene import Scene
 
+LOOPBACK = "127.0.0.1"
 DERP_REGION = 999
 BASE_DOMAIN = "lab.example"
 
@@ -52,6 +53,7 @@ class Headscale:
         self.ca = PrivateCA(self.folder) if tls else None
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self.process: Process | None = None
+        self._port = port
         self._users: dict[str, str] = {}
         self._config = self.folder / "config.json"  # JSON is YAML
         self._policy = self.folder / "policy.json"
@@ -121,10 +123,11 @@ class Headscale:
         return self.folder / "hs.sock"
 
     def start(self) -> None:
-        """Returns when it answers (about half a second)."""
+        """Returns when its command line and its clients are answered (about half a second)."""
         self._socket.unlink(missing_ok=True)
         self.process = self.scene.run(self.folder.name, [BIN / "headscale", "-c", self._config, "serve"])
         self.process.wait_until(self._socket.exists, "listening on its socket")
+        self.process.wait_until(lambda: can_connect(LOOPBACK, self._port), "listening on its port")
 
     def stop(self) -> None:
         if self.process:
