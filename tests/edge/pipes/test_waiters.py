@@ -58,11 +58,11 @@ def test_a_waiter_is_woken_once() -> None:
     door = Door()
     assert door.when_readable(door.wake("read"))
     assert door.when_writable(door.wake("write"))
-    assert door.writer_waits
+    assert door.writer.waiter is not None
     door.wake_all()
     door.wake_all()
     assert door.happened == ["read", "write"]
-    assert not door.writer_waits
+    assert door.writer.waiter is None
 
 
 def test_who_need_not_wait_is_not_woken() -> None:
@@ -88,7 +88,7 @@ def test_the_last_to_wait_is_woken() -> None:
     door = Door()
     door.when_readable(door.wake("gone"))
     door.when_readable(door.wake("here"))
-    door.wake_reader()
+    door.reader.wake()
     assert door.happened == ["here"]
 
 

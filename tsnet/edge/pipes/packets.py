@@ -142,8 +142,8 @@ class PacketPipe(Waiters):
                 self.dropped += 1
             self._outbox.popleft()
             self._taken += len(data)
-        if self.writer_waits and (not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2):
-            self.wake_writer()
+        if self.writer.waiter is not None and (not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2):
+            self.writer.wake()
 
     def _pull(self) -> None:
         while (datagram := self.endpoint.receive()) is not None:
@@ -156,7 +156,7 @@ class PacketPipe(Waiters):
         if self.remote is not None and self.endpoint.take_error() is not None:
             self._icmp = DialRefused(f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port")
         if self.has_news:
-            self.wake_reader()
+            self.reader.wake()
             if self.direct is not None:
                 self.direct()
 

@@ -128,7 +128,7 @@ class Pipe(Waiters):
         """Give no more data: FIN follows what is queued."""
         self.finishing = True
         self._request()
-        self.wake_writer()
+        self.writer.wake()
 
     @completed
     def abort(self) -> None:
@@ -202,8 +202,8 @@ class Pipe(Waiters):
                 outbox[0] = chunk[accepted:]
                 break
             outbox.popleft()
-        if self.writer_waits and (not outbox or self._given - self._taken <= OUTBOX_LIMIT // 2):
-            self.wake_writer()
+        if self.writer.waiter is not None and (not outbox or self._given - self._taken <= OUTBOX_LIMIT // 2):
+            self.writer.wake()
 
     def _pull(self) -> None:
         if self._closing or self.ended:
@@ -218,7 +218,7 @@ class Pipe(Waiters):
         if connection.eof:
             self.ended = True
         if self._inbox or self.ended:
-            self.wake_reader()
+            self.reader.wake()
 
     def _has_inbox_room(self) -> bool:
         """Whether the inbox has room. If not, `take` sees `_starved` and requests a service once half is free.

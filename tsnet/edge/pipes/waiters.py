@@ -2,8 +2,8 @@
 
     application's side (any thread)              node's side (the node's thread)
     _request()           ── schedule ──────►     service(), in the next turn, once for any number of requests
-    when_readable(wake)  ◄── wake_reader() ──    once, for the waiter
-    when_writable(wake)  ◄── wake_writer() ──
+    when_readable(wake)  ◄── reader.wake() ──    once, for the waiter
+    when_writable(wake)  ◄── writer.wake() ──
 
 A waiter first leaves its wake and then looks for news, so that no news is missed in between; at worst it is woken for
 nothing. Either side may call a wake.
@@ -166,15 +166,35 @@ class WakeQueue:
         self._wakes.clear()
 
 
-class Waiters(Requests):
-    """A pipe's one reader and one writer. If two wait, the one that came last is woken."""
+class WakeSlot:
+    """One waiter at a time: waiter, what wakes it. If two wait, the one that came last is woken."""
 
-    __slots__ = ("_read_wake", "_write_wake")
+    __slots__ = ("waiter",)
+
+    def __init__(self) -> None:
+        self.waiter: Wake | None = None
+
+    def wake(self) -> None:
+        """Wake the waiter, if there is one, and forget it."""
+        wake = None
+        try:
+            wake, self.waiter = self.waiter, None
+            if wake is not None:
+                wake()
+        except BaseException:
+            if wake is not None:
+                wake()
+            raise
+
+
+class Waiters(Requests):
+    """A pipe's one reader and one writer."""
+
+    __slots__ = ("reader", "writer")
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner)
-        self._read_wake: Wake | None = None
-        self._write_wake: Wake | None = None
+        self.reader, self.writer = WakeSlot(), WakeSlot()
 
     # --- the application's side -----------------------------------------------------------------------------
 
@@ -190,54 +210,28 @@ class Waiters(Requests):
 
     def when_readable(self, wake: Wake) -> bool:
         """Call `wake` when there may be news. If there are some now, return False and do not call."""
-        self._read_wake = wake
+        self.reader.waiter = wake
         if self.has_news:
-            self._read_wake = None
+            self.reader.waiter = None
             return False
         return True
 
     def when_writable(self, wake: Wake) -> bool:
         """Call `wake` when half the room is free. If there is room now, return False and do not call."""
-        self._write_wake = wake
+        self.writer.waiter = wake
         if self.has_room:
-            self._write_wake = None
+            self.writer.waiter = None
             return False
         return True
 
     # --- the node's side ------------------------------------------------------------------------------------
 
-    @property
-    def writer_waits(self) -> bool:
-        return self._write_wake is not None
-
-    def wake_reader(self) -> None:
-        wake = None
-        try:
-            wake, self._read_wake = self._read_wake, None
-            if wake is not None:
-                wake()
-        except BaseException:
-            if wake is not None:
-                wake()
-            raise
-
-    def wake_writer(self) -> None:
-        wake = None
-        try:
-            wake, self._write_wake = self._write_wake, None
-            if wake is not None:
-                wake()
-        except BaseException:
-            if wake is not None:
-                wake()
-            raise
-
     def wake_all(self) -> None:
-        self.wake_reader()
-        self.wake_writer()
+        self.reader.wake()
+        self.writer.wake()
 
     def orphan(self, error: Error) -> None:
         """Do as `fail`, in a forked child, but wake nobody."""
-        self._read_wake = self._write_wake = None
+        self.reader.waiter = self.writer.waiter = None
         self.direct = None
         self.fail(error)
