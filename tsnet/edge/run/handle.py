@@ -13,6 +13,7 @@ Not here: bytes (`pipes`), the loop (`host`), what is asked of a running node (`
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ class Handle(Visible, Verbs):
         self.reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
-        self._close_by = 0.0
+        self._close_by = math.inf
         self._close_alarms: list[Alarm] = []
 
     # --- the way up -----------------------------------------------------------------------------------------
@@ -94,9 +95,8 @@ class Handle(Visible, Verbs):
             self.host.acquire(self)  # a failure may have let the loop go since this was asked
         if self._life.can_start:
             self._start()
-        elif self._life.may_be_outdated and self._pump is not None:
-            self._pump.node.retry(self._pump.now())
-            self._pump.mark()
+        elif self._life.may_be_outdated:
+            self._retry()
         world = self.world
         until = world.clock() + limit
         self._joining.add(
@@ -110,13 +110,18 @@ class Handle(Visible, Verbs):
     def _start(self) -> None:
         try:
             self._life.told(News.STARTED)
-            if self._pump is not None:  # it is there, and control has refused it: perhaps no longer
-                self._pump.node.retry(self._pump.now())
-                self._pump.mark()
-            else:
+            if self._pump is None:
                 self._kept.begin(self.world, self._opened)
+            else:  # it is there, and control has refused it: perhaps no longer
+                self._retry()
         except Exception as error:
             self._gone(as_error(error))
+
+    def _retry(self) -> None:
+        """Ask control again, if the node is there."""
+        if self._pump is not None:
+            self._pump.node.retry(self._pump.now())
+            self._pump.mark()
 
     def _opened(self, beginning: Beginning, kept: Kept | Exception) -> None:
         """The store was read, in a thread of its own, or could not be."""
@@ -188,32 +193,29 @@ class Handle(Visible, Verbs):
         return done
 
     def _begin_close(self, operation: Operation[None], limit: float) -> None:
-        self._closing.append(operation)
         by = self.world.clock() + limit
-        if self._life.is_over:
-            self._close_by = min(self._close_by, by)  # the shortest patience counts
-            self._close_alarms.append(self.host.at(by, self._check_closed))
-            self._check_closed()
-            return
+        self._closing.append(operation)
+        self._close_by = min(self._close_by, by)  # of several calls, the shortest patience counts
+        self._close_alarms.append(self.host.at(by, self._check_closed))
         try:
-            self._life.told(News.CLOSING)
-            self._settle()
-            self.attempts.fail(NotUp("the node is closing"))
-            self._close_by = by
-            self._close_alarms.append(self.host.at(by, self._check_closed))
-            if self._pump is not None:
-                self._end_in_order(self._pump, limit)
+            if not self._life.is_over:
+                self._end_in_order(limit)
             self._check_closed()
         except Exception as error:
             self.crashed(error)
 
-    def _end_in_order(self, pump: Pump, limit: float) -> None:
-        now = pump.now()
-        for owner in tuple(pump.owners.values()):
-            owner.end(now)
-        pump.node.begin_close(now, limit / 2)
-        pump.after_turn = self._check_closed
-        pump.mark()
+    def _end_in_order(self, limit: float) -> None:
+        self._life.told(News.CLOSING)
+        self._settle()
+        self.attempts.fail(NotUp("the node is closing"))
+        pump = self._pump
+        if pump is not None:
+            now = pump.now()
+            for owner in tuple(pump.owners.values()):
+                owner.end(now)
+            pump.node.begin_close(now, limit / 2)
+            pump.after_turn = self._check_closed
+            pump.mark()
 
     def _check_closed(self) -> None:
         pump = self._pump
@@ -271,7 +273,7 @@ class Handle(Visible, Verbs):
 
     def subscribe(self) -> Subscription:
         """Every event from now on. It ends with the node, and is forgotten when nobody holds it. Raises NotUp."""
-        self._check_process()
+        self.host.check_process()
         return self.reports.subscribe()
 
     def on_facts(self, found: list[facts.Fact]) -> None:
@@ -282,13 +284,9 @@ class Handle(Visible, Verbs):
 
     def _check_caller(self) -> None:
         """Raise NotUp where nobody could answer: in a forked child, and in the thread that would have to."""
-        self._check_process()
+        self.host.check_process()
         if self.host.is_here():
             raise NotUp("the node's own thread cannot wait for the node: call from another thread")
-
-    def _check_process(self) -> None:
-        if self.host.forked:
-            raise NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
 
 
 def _failed(error: Error | None) -> Operation[Any]:

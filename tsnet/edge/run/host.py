@@ -110,6 +110,11 @@ class Host:
         """Whether the caller runs in this host's own thread, where waiting for the host would last for ever."""
         return self.own_thread and threading.current_thread() is self._thread
 
+    def check_process(self) -> None:
+        """Raise NotUp in a forked child."""
+        if self.forked:
+            raise _forked()
+
     def acquire(self, tenant: Tenant) -> None:
         """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
         with self._lock:
@@ -118,9 +123,7 @@ class Host:
             if not self._runs:
                 try:
                     self._start_thread()
-                except (
-                    BaseException
-                ):  # an interrupt, too: a thread that has started all the same sees that it is not it
+                except BaseException:  # also an interrupt: a thread that has begun all the same finds itself replaced
                     self._thread = None
                     if is_new:
                         self._tenants.discard(tenant)
@@ -330,11 +333,10 @@ class Host:
         pumps, self._pumps = self._pumps, []
         self._tenants = set()
         self._open = {}
-        if self._world is not None and self._world.reactor is not None:
-            self._world.reactor.orphan()
-        error = NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
+        if self._world is not None:
+            self._world.abandon()
         for pump in pumps:
-            pump.orphan(error)
+            pump.orphan(_forked())
 
 
 def _fail(operations: Iterable[Operation[Any]], error: Error) -> None:
@@ -343,6 +345,10 @@ def _fail(operations: Iterable[Operation[Any]], error: Error) -> None:
 
 def _crash(pumps: Iterable[Turning], error: Exception) -> None:
     end_all("a failed node", [functools.partial(pump.crash, error) for pump in pumps])
+
+
+def _forked() -> NotUp:
+    return NotUp("this node belongs to the parent process: after fork, create a new Server in the child")
 
 
 def _over() -> NotUp:
