@@ -89,6 +89,17 @@ def test_without_a_word_a_limit_is_some_seconds_and_an_outage_a_failure(text: st
     assert Backoff(middle).failed(0.0, told(503, text)) == pytest.approx(0.01)
 
 
+def test_news_waits_until_a_wait_that_was_asked_for_is_over() -> None:
+    backoff = Backoff(middle)
+    assert backoff.soonest(100.0) == 100.0
+    held = 100.0 + backoff.failed(100.0, told(429, "20"))
+    assert backoff.soonest(101.0) == held > 120.0
+    assert backoff.soonest(held + 1) == held + 1
+    backoff.failed(200.0, told(500, "20"))
+    backoff.failed(200.0)
+    assert backoff.soonest(200.0) == 200.0
+
+
 @pytest.mark.parametrize("status", [0, 200, 401, 404, 500, 502])
 def test_other_answers_have_no_say(status: int) -> None:
     assert Backoff(middle).failed(0.0, told(status, "20")) == pytest.approx(0.01)

@@ -47,11 +47,12 @@ class Answered(Protocol):
 class Backoff:
     """failures: how many in a row."""
 
-    __slots__ = ("_entropy", "_refusals", "_well_since", "failures")
+    __slots__ = ("_entropy", "_held_until", "_refusals", "_well_since", "failures")
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
         self._well_since = math.inf
+        self._held_until = -math.inf
         self._refusals = 0
         self.failures = 0
 
@@ -62,7 +63,14 @@ class Backoff:
         self._well_since = math.inf
         self.failures += 1
         wait = min(self.failures**2 * 0.01, MAX_BACKOFF) * self.between(0.5, 1.5)
-        return max(wait, self._limited(answer)) if answer is not None and is_limited(answer) else wait
+        if answer is not None and is_limited(answer):
+            wait = max(wait, self._limited(answer))
+            self._held_until = now + wait
+        return wait
+
+    def soonest(self, now: float) -> float:
+        """When to ask if there is news: now, or once the wait is over that a server asked for with its last answer."""
+        return max(now, self._held_until)
 
     def refused(self, now: float) -> float:
         """Count a failure that only somebody else can mend. Returns the seconds to wait before asking again."""

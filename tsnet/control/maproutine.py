@@ -30,7 +30,7 @@ from tsnet.base.links import Compute, Computed, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
-from tsnet.control.backoff import Backoff, is_limited
+from tsnet.control.backoff import Backoff
 from tsnet.control.facts import Fact
 from tsnet.control.mappoll import MapPoll
 from tsnet.control.mapsession import MapSession
@@ -73,7 +73,7 @@ class MapRoutine:
         dropped: Counter[str],
     ) -> None:
         self.session = MapSession(disco_key, wall_offset)
-        self.at = self._held_until = -math.inf
+        self.at = -math.inf
         self._effects: list[Compute] = []
         self._address, self._told, self._dropped = address, told, dropped
         self._backoff = Backoff(entropy)
@@ -127,7 +127,7 @@ class MapRoutine:
 
     def go(self, now: float) -> None:
         """Poll now, since control has accepted the key, or once the wait is over that control asked for."""
-        self.at = max(now, self._held_until)
+        self.at = self._backoff.soonest(now)
 
     def hurry(self, now: float) -> None:
         """Somebody waits: look now whether the expired key has been extended, and not in some minutes."""
@@ -140,21 +140,26 @@ class MapRoutine:
         poll = self._poll
         if poll is None or poll.stream != piece.exchange.stream:
             return []
-        heard: list[Heard] = []
-        try:
-            self._take(poll, poll.receive(piece.data, now), heard, now)
-        except MalformedError as error:
-            self._refuse(error, now)
-        return heard
+        return self._hear(poll, lambda: poll.receive(piece.data, now), now)
 
     def computed(self, event: Computed, now: float) -> list[Heard]:
         poll = self._poll
         if poll is None or event.link != poll.link:
             self._dropped["late"] += 1
             return []
+        return self._hear(poll, lambda: poll.computed(event.value, now), now)
+
+    def _hear(self, poll: MapPoll, read: Callable[[], list[MapResponse]], now: float) -> list[Heard]:
+        """Apply the messages in order, until one ends the poll or is refused. Those before it count as heard."""
         heard: list[Heard] = []
         try:
-            self._take(poll, poll.computed(event.value, now), heard, now)
+            responses = read()
+            self._effects += poll.effects
+            poll.effects.clear()
+            for response in responses:
+                if self._poll is not poll:
+                    break
+                heard.append(self._apply(poll, response, now))
         except MalformedError as error:
             self._refuse(error, now)
         return heard
@@ -166,8 +171,6 @@ class MapRoutine:
             self.at, self._is_slow = now + self._backoff.refused(now), True
             return Ended.REFUSED
         self.at = now + self._backoff.failed(now, exchange)
-        if is_limited(exchange):
-            self._held_until = self.at
         if exchange.status == 404:
             return Ended.REMOVED
         if exchange.status == 200 and poll is not None and poll.got_map:
@@ -176,15 +179,6 @@ class MapRoutine:
             detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
             self._told.append(facts.Problem(remedies.unreachable(self._address, detail), fatal=False))
         return Ended.AGAIN
-
-    def _take(self, poll: MapPoll, responses: list[MapResponse], heard: list[Heard], now: float) -> None:
-        """Apply the messages in order, until one ends the poll or is refused. Those before it count as heard."""
-        self._effects += poll.effects
-        poll.effects.clear()
-        for response in responses:
-            if self._poll is not poll:
-                break
-            heard.append(self._apply(poll, response, now))
 
     def _apply(self, poll: MapPoll, response: MapResponse, now: float) -> Heard:
         if response.keep_alive or (response.is_empty and poll.got_map):

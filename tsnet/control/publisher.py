@@ -15,7 +15,7 @@ from typing import Any
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
-from tsnet.control.backoff import Answered, Backoff, is_limited
+from tsnet.control.backoff import Answered, Backoff
 from tsnet.control.gojson import integer
 from tsnet.control.messages import MapRequest
 
@@ -40,7 +40,7 @@ class Publisher:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._backoff = Backoff(entropy)
         self._changed = self._doubtful = False
-        self._sent_at = self._held_until = -math.inf
+        self._sent_at = -math.inf
         self._sent_home = 0
 
     @property
@@ -69,13 +69,13 @@ class Publisher:
         """Plan an update: something is new, or control may have forgotten it."""
         self._changed = True
         if self.stream is None:
-            self.at = max(now, self._held_until)
+            self.at = self._backoff.soonest(now)
 
     def doubt(self, now: float) -> None:
         """Plan an update although nothing is new: it shows whether control has deleted this node without a word."""
         self._doubtful = True
         if self.stream is None:
-            self.at = min(self.at, max(now, self._sent_at + ASK_AGAIN_AFTER, self._held_until))
+            self.at = min(self.at, max(self._backoff.soonest(now), self._sent_at + ASK_AGAIN_AFTER))
 
     def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
         """A lite update, or the map poll. Both carry everything, since servers differ in which one they use."""
@@ -104,10 +104,7 @@ class Publisher:
 
     def failed(self, now: float, answer: Answered | None = None) -> None:
         self._changed = True
-        at = now + self._backoff.failed(now, answer)
-        if answer is not None and is_limited(answer):
-            self._held_until = at
-        self._done(at)
+        self._done(now + self._backoff.failed(now, answer))
 
     def _done(self, at: float) -> None:
         self.stream, self.at, self.answer_by = None, at, math.inf
