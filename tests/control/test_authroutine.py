@@ -381,9 +381,15 @@ def test_a_removed_node_retries_as_a_new_process_would(auth_key: str) -> None:
 # --- a key that is not saved ------------------------------------------------------------------------------------
 
 
-def test_a_first_registration_waits_for_its_key_to_be_saved() -> None:
+def test_a_registration_waits_for_its_key_to_be_saved() -> None:
     control = Scripted()
-    client = control.client(auth_key="key", key_is_saved=False)
+    control.saves = False
+    client = control.join()
+    client.login(control.now, "another")
+    control.run()
+    control.answer("register", WELCOME.encode())
+    assert control.told(facts.NodeKeyRotated)
+    client.login(control.now, "a third")
     control.wind(60)
     assert not control.waits("register")
     assert client.deadline() == math.inf

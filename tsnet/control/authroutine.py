@@ -80,8 +80,8 @@ class _Sent:
 class AuthRoutine:
     """halted: no attempt is made until `renew` or `restart`. told: the list that facts are added to.
 
-    key_is_saved: whether the node's key is saved for the next process. Until then nothing is registered, because after
-    a crash nobody would have the key of the registered node.
+    key_is_saved: whether the node's key is saved for the next process; a rotated one is not yet. Until then nothing is
+    registered, because after a crash nobody would have the key of the registered node.
     """
 
     def __init__(
@@ -89,18 +89,17 @@ class AuthRoutine:
         address: ControlAddress,
         login: Login,
         *,
-        key_is_saved: bool,
         entropy: Callable[[int], bytes],
         told: list[Fact],
     ) -> None:
         self.login = login
-        self.key_is_saved = key_is_saved
+        self.key_is_saved = True
         self.halted = self.leaving = False
         self._address, self._told = address, told
         self._backoff, self._logout_backoff = Backoff(entropy), Backoff(entropy)
         self._uplink: Uplink | None = None
         self._sent: _Sent | None = None
-        self._at = self._held_until = self._logout_at = -math.inf
+        self._at = self._logout_at = -math.inf
         self._by = math.inf
         self._recheck: int | None = None
         self._recheck_wanted = False
@@ -245,7 +244,7 @@ class AuthRoutine:
     def _begin(self, now: float) -> None:
         self.abandon()
         self.halted = False
-        self._at = max(now, self._held_until)
+        self._at = self._backoff.soonest(now)
 
     def _lose_answers(self) -> None:
         """No answer will come. `_sent` is kept: control may have got the registration all the same."""
@@ -321,8 +320,6 @@ class AuthRoutine:
         if hopeless and not met:
             return Refused(error)
         self._at = now + self._backoff.failed(now, exchange)
-        if is_limited(exchange):
-            self._held_until = self._at
         self._told.append(facts.Problem(error, fatal=False))
         return None
 

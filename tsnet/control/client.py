@@ -62,7 +62,6 @@ class Client:
 
     control_key: the only server key to trust. known_control_key: the key that was told last as ControlKey or
     NewControlKey for this URL, here or in an earlier process. tls_verified: whether certificates of links are checked.
-    key_is_saved: False holds back the first registration until `key_saved`.
     """
 
     def __init__(
@@ -82,7 +81,6 @@ class Client:
         control_key: MachineKey | None = None,
         known_control_key: MachineKey | None = None,
         tls_verified: bool = True,
-        key_is_saved: bool = True,
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._address = ControlAddress.parse(control_url)
@@ -100,9 +98,7 @@ class Client:
             lock_key=lock_key,
             entropy=entropy,
         )
-        self._auth = AuthRoutine(
-            self._address, self._login, key_is_saved=key_is_saved, entropy=entropy, told=self._facts
-        )
+        self._auth = AuthRoutine(self._address, self._login, entropy=entropy, told=self._facts)
         self._map = MapRoutine(
             self._address, disco_key, wall_offset, entropy=entropy, told=self._facts, dropped=self.dropped
         )
@@ -143,7 +139,7 @@ class Client:
         self._advance(now)
 
     def key_saved(self, now: float) -> None:
-        """The node's key is saved, after NodeKeyRotated or an unsaved start: use it from now on."""
+        """The key of NodeKeyRotated is saved: use it from now on."""
         self._auth.key_is_saved = True
         self._advance(now)
 
