@@ -15,14 +15,13 @@ Not here: what the contents mean (`tailnet`), files (the edge).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
 from tsnet.base import jsonobject
-from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey, PrivateKey, PublicKey
+from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson
 from tsnet.control.members import MAX_HOST, Member, host_of
@@ -39,8 +38,6 @@ MAX_TIME = 1 << 40
 """Unix seconds: a time that no clock reaches, but that can still be written as a date."""
 
 T = TypeVar("T")
-Secret = TypeVar("Secret", bound=PrivateKey)
-Public = TypeVar("Public", bound=PublicKey)
 
 
 @attrs.frozen(eq=False)
@@ -82,32 +79,16 @@ def encode(snapshot: Snapshot) -> bytes:
 
 def decode(document: bytes) -> Snapshot:
     """Raises MalformedError, whose text completes "the state …" and quotes no value of the document but its version."""
-    fields = _Fields(_envelope(document))
+    fields = _Fields(jsonobject.parse_kept(document, KIND, VERSION, writer="an embedded tailnet of this library"))
     ports = fields.child("ports")
     return Snapshot(
-        control_key=fields.secret(MachinePrivateKey, "control_key"),
-        relay_key=fields.secret(NodePrivateKey, "relay_key"),
+        control_key=fields.key(MachinePrivateKey.parse, "control_key"),
+        relay_key=fields.key(NodePrivateKey.parse, "relay_key"),
         certificate=fields.text("certificate"),
         ports={name: ports.integer(name, 65_535) for name in ports},
         auth_key=fields.text("auth_key"),
         contents=_contents(fields),
     )
-
-
-def _envelope(document: bytes) -> dict[str, Any]:
-    if not document.strip():
-        raise MalformedError("is empty")
-    try:
-        fields = json.loads(document)
-    except (ValueError, RecursionError):
-        raise MalformedError("is damaged: it is not JSON") from None
-    if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        raise MalformedError("was not written by an embedded tailnet of this library")
-    version = fields.get("version")
-    if version != VERSION:
-        found = f"version {version}" if type(version) is int and 0 <= version < 1 << 16 else "no version"
-        raise MalformedError(f"has {found}, and this library knows version {VERSION}")
-    return fields
 
 
 # --- its parts, written -----------------------------------------------------------------------------------------
@@ -202,8 +183,8 @@ def _read_member(fields: _Fields) -> Member:
     is_wireguard_only = fields.flag("wireguard_only")
     return Member(
         id=fields.integer("id", MAX_ID),
-        machine=fields.public(MachineKey, "machine"),
-        key=fields.public(NodeKey, "key"),
+        machine=fields.key(MachineKey.parse, "machine"),
+        key=fields.key(NodeKey.parse, "key"),
         user=fields.integer("user", MAX_ID),
         name=fields.text("name"),
         addresses=tuple(fields.each("addresses", gojson.prefix)),
@@ -212,7 +193,7 @@ def _read_member(fields: _Fields) -> Member:
         is_ephemeral=fields.flag("ephemeral"),
         hostinfo=dict(fields.child("hostinfo").items()),
         capability_version=fields.integer("capability_version", MAX_ID),
-        disco_key=fields.optional("disco_key", lambda name: fields.public(DiscoKey, name)),
+        disco_key=fields.optional("disco_key", lambda name: fields.key(DiscoKey.parse, name)),
         endpoints=tuple(fields.each("endpoints", gojson.endpoint)),
         home_region=fields.integer("home_region", MAX_ID),
         routes=tuple(fields.each("routes", gojson.prefix)),
@@ -298,15 +279,9 @@ class _Fields(Mapping[str, Any]):
     def optional(self, name: str, read: Callable[[str], T]) -> T | None:
         return None if self[name] is None else read(name)
 
-    def public(self, kind: type[Public], name: str) -> Public:
+    def key(self, parse: Callable[[str], T], name: str) -> T:
         try:
-            return kind.parse(self.text(name))
-        except MalformedError:
-            raise _damage(name) from None
-
-    def secret(self, kind: type[Secret], name: str) -> Secret:
-        try:
-            return kind.parse(self.text(name))
+            return parse(self.text(name))
         except MalformedError:
             raise _damage(name) from None
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from tsnet.base import jsonobject
 from tsnet.base.keys import LockPrivateKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.engine.identity import Identity
@@ -110,19 +111,7 @@ def _encode(fields: Mapping[str, Any]) -> bytes:
 
 
 def _decode(text: bytes) -> dict[str, Any]:
-    if not text.strip():
-        raise MalformedError("is empty")
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MalformedError("is damaged: it is not JSON") from None
-    if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        raise MalformedError("was not written by this library")
-    version = fields.get("version")
-    if version != VERSION:
-        found = f"version {version}" if type(version) is int and 0 <= version < 1 << 16 else "no version"
-        raise MalformedError(f"has {found}, and this library knows version {VERSION}")
-    return fields
+    return jsonobject.parse_kept(text, KIND, VERSION, writer="this library")
 
 
 def _key(parse: Callable[[str], K], fields: Mapping[str, Any], name: str) -> K:
