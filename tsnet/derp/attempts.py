@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
+from tsnet.base.pauses import Pauses
 from tsnet.netmap.model import DerpNode
 
 CONNECT_TIMEOUT = 25.0
@@ -26,14 +27,13 @@ BACKOFF_MIN, BACKOFF_MAX, BACKOFF_HOPELESS = 0.1, 5.0, 30.0
 class Attempts:
     """The attempts to reach one region. Nodes that serve only STUN, or have no address, are never dialled."""
 
-    __slots__ = ("_entropy", "_left", "_nodes", "_order", "_rounds")
+    __slots__ = ("_left", "_nodes", "_order", "_pauses")
 
     def __init__(self, nodes: Sequence[DerpNode], entropy: Callable[[int], bytes]) -> None:
-        self._entropy = entropy
         self._nodes = [node for node in nodes if not node.stun_only and dial_hosts(node)]
         self._order = list(self._nodes)
         self._left: list[DerpNode] = []
-        self._rounds = 0
+        self._pauses = Pauses(BACKOFF_MIN, entropy)
 
     @property
     def has_more(self) -> bool:
@@ -51,7 +51,7 @@ class Attempts:
         node = self._left.pop(0)
         if not self._left:
             return node, CONNECT_TIMEOUT
-        return node, min(CONNECT_TIMEOUT, FAILOVER_TIMEOUT * 2.0**self._rounds)
+        return node, min(CONNECT_TIMEOUT, FAILOVER_TIMEOUT * 2.0**self._pauses.rounds)
 
     def put_last(self, node: DerpNode) -> None:
         """Dial this node after all others, because it kept us waiting; `lasted` ends that."""
@@ -60,16 +60,13 @@ class Attempts:
 
     def lasted(self) -> None:
         """Forget earlier failures: a connection has lasted."""
-        self._rounds = 0
+        self._pauses.begin_anew()
         self._order = list(self._nodes)
 
     def pause(self, *, hopeless: bool) -> float:
         """End the round, which failed or whose connection ended. Returns the seconds until the next round."""
         self._left = []
-        longest = BACKOFF_HOPELESS if hopeless else BACKOFF_MAX
-        delay = min(longest, BACKOFF_MIN * 2.0**self._rounds)
-        self._rounds = min(self._rounds + 1, 16)
-        return delay * (0.5 + self._entropy(1)[0] / 510)
+        return self._pauses.next(BACKOFF_HOPELESS if hopeless else BACKOFF_MAX)
 
 
 def dial_hosts(node: DerpNode) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tsnet.base.pauses import Pauses
 from tsnet.netmap.model import DerpMap, DerpRegion
 
 PROBES_AT_ONCE = 3
@@ -44,8 +45,7 @@ class Home:
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self.region = 0
-        self._entropy = entropy
-        self._rounds = 0
+        self._pauses = Pauses(RETRY_AFTER, entropy)
         self._hopeless = True
         self._may_move = True
         self._regions: Mapping[int, DerpRegion] = {}
@@ -142,17 +142,15 @@ class Home:
 
     def _begin_anew(self) -> None:
         """Forget the failures so far: they say nothing about the new map, network or connection."""
-        self._rounds, self._hopeless, self.retry_at = 0, True, math.inf
+        self._pauses.begin_anew()
+        self._hopeless, self.retry_at = True, math.inf
 
     def _retry_if_lost(self, now: float) -> None:
-        """Plan another round when none is under way. The pause doubles, and is shortened by up to a half at random."""
+        """Plan another round when none is under way."""
         under_way = self._waiting or self._probing or self.retry_at != math.inf
         if under_way or not self._is_lost or not self._eligible():
             return
-        longest = RETRY_HOPELESS if self._hopeless else RETRY_MAX
-        pause = min(longest, RETRY_AFTER * 2.0**self._rounds)
-        self._rounds = min(self._rounds + 1, 16)
-        self.retry_at = now + pause * (0.5 + self._entropy(1)[0] / 510)
+        self.retry_at = now + self._pauses.next(RETRY_HOPELESS if self._hopeless else RETRY_MAX)
 
     # --- the choice -----------------------------------------------------------------------------------------------
 
