@@ -42,6 +42,9 @@ class RunLimits(NamedTuple):
         return max(min(self.packets, self.size // (length + self.overhead)), 1)
 
 
+DEFAULT_RUNS = RunLimits()
+
+
 class Shares:
     """A stock of `total`, of which no single holder has more than two thirds."""
 

@@ -25,7 +25,7 @@ from netstack import errors
 from netstack.fragments import Reassembler
 from netstack.icmp import IcmpEndpoint, IcmpLayer
 from netstack.ip import IPAddress, IpLayer
-from netstack.limits import RunLimits
+from netstack.limits import DEFAULT_RUNS, RunLimits
 from netstack.tcp import states
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
@@ -42,7 +42,6 @@ from netstack.wire.packet import build_packet, first_fragment, lacks_headers
 DEFAULT_MTU = 1280
 DEFAULT_BUDGET = 256 * 1024
 DEFAULT_MEMORY = 256 * 1024 * 1024
-DEFAULT_RUNS = RunLimits()
 
 FRAGMENTS, UDP, FLOWS, ICMP = "fragments", "udp", "flows", "icmp"
 """What `Stack.connections` counts beside the states of TCP."""
@@ -226,12 +225,10 @@ class Stack:
         if self._looped:
             looped, self._looped = self._looped, []
             self.receive([(LOOPBACK, looped)], now, verified=True)
-        runs: list[tuple[bytes, list[bytes]]] = []
-        outbox, self._ip.outbox, self._ip.outbox_bytes = self._ip.outbox, [], 0
-        for destination, packet in outbox:
-            _append(runs, destination, packet, self.options.runs)
-            budget -= len(packet)
-        self._tcp.transmit(now, budget, runs)
+        outbox, size = self._ip.outbox, self._ip.outbox_bytes
+        self._ip.outbox, self._ip.outbox_bytes = [], 0
+        runs = _into_runs(outbox, self.options.runs)
+        self._tcp.transmit(now, budget - size, runs)
         return self._turn_round(runs)
 
     def deadline(self) -> float:
@@ -405,12 +402,15 @@ class Stack:
         return None
 
 
-def _append(runs: list[tuple[bytes, list[bytes]]], destination: bytes, packet: bytes, limits: RunLimits) -> None:
-    """Add a single packet: to the last run if it fits there, else as a run of its own."""
-    if runs and runs[-1][0] == destination:
-        packets = runs[-1][1]
-        first = len(packets[0])
-        if len(packets[-1]) == first >= len(packet) and len(packets) < limits.count(first):
+def _into_runs(outbox: Iterable[tuple[bytes, bytes]], limits: RunLimits) -> list[tuple[bytes, list[bytes]]]:
+    """Single packets as runs, in their order: equal in length, but for a shorter last one."""
+    runs: list[tuple[bytes, list[bytes]]] = []
+    at, packets, length, most = b"", [b""], 0, 0
+    for destination, packet in outbox:
+        if destination == at and len(packets[-1]) == length >= len(packet) and len(packets) < most:
             packets.append(packet)
-            return
-    runs.append((destination, [packet]))
+        else:
+            at, packets, length = destination, [packet], len(packet)
+            most = limits.count(length)
+            runs.append((at, packets))
+    return runs

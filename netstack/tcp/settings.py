@@ -5,9 +5,7 @@ A connection reads them when it begins, and its timers whenever they fire. The d
 
 from __future__ import annotations
 
-from netstack.limits import RunLimits
-
-_DEFAULT_RUNS = RunLimits()
+from netstack.limits import DEFAULT_RUNS, RunLimits
 
 
 class Settings:
@@ -32,7 +30,7 @@ class Settings:
         "window_scaling",
     )
 
-    def __init__(self, *, nodelay: bool = False, congestion: str = "cubic", runs: RunLimits = _DEFAULT_RUNS) -> None:
+    def __init__(self, *, nodelay: bool = False, congestion: str = "cubic", runs: RunLimits = DEFAULT_RUNS) -> None:
         self.nodelay = nodelay
         self.congestion = congestion
         self.runs = runs
