@@ -215,7 +215,7 @@ def run(*, scale: float = 1.0, rounds: int = 3) -> list[Row]:
     def many(count: int) -> int:
         return max(int(count * scale), 20)
 
-    first, last, limits = set_up(many(10_000))
+    first, last, crowded = set_up(many(10_000))
     alone = Joined()
     alone.open(1)
     return [
@@ -225,7 +225,7 @@ def run(*, scale: float = 1.0, rounds: int = 3) -> list[Row]:
         Figure(f"{NAME}: … with its Stream", memory_with_streams(many(1000)), "bytes", floor=16_384, at_most=True),
         Figure(
             f"{NAME}: a turn beside idle ones / alone",
-            ratio(lambda: turns(alone, many(300)), lambda: turns(limits, many(300)), rounds),
+            ratio(lambda: turns(alone, many(300)), lambda: turns(crowded, many(300)), rounds),
             floor=1.25,
             goal=1.0,
             at_most=True,

@@ -160,7 +160,7 @@ class TailnetSocket(socket.socket):
     def _raise_if_broken(self) -> None:
         error = self._link.error if self._link is not None else None
         if error is not None:
-            raise OSError(error.errno, error.strerror) from error.__cause__
+            raise again(error)
 
     # --- copies and the end -------------------------------------------------------------------------------------
 
@@ -186,6 +186,13 @@ def os_error(error: Exception) -> OSError:
     shown = OSError(number, text)
     shown.__cause__ = error
     return shown
+
+
+def again(error: OSError) -> OSError:
+    """A copy of the exception: one that is raised twice would collect tracebacks."""
+    new = OSError(error.errno, error.strerror)
+    new.__cause__ = error.__cause__
+    return new
 
 
 def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:

@@ -31,7 +31,7 @@ from tsnet.edge.pipes.waiters import completed
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
-from tsnet.sockets.connected import os_error, sockaddr
+from tsnet.sockets.connected import again, os_error, sockaddr
 from tsnet.sockets.handover import Release, adopt, release_of
 from tsnet.sockets.inner_end import InnerEnd
 
@@ -314,13 +314,6 @@ ERROR: Address = ("0.0.0.0", 0)
 
 
 NOBODY_LISTENS = (errno.ECONNREFUSED, "nothing listens there")
-
-
-def again(error: OSError) -> OSError:
-    """A copy of the exception: one that is raised twice would collect tracebacks."""
-    new = OSError(error.errno, error.strerror)
-    new.__cause__ = error.__cause__
-    return new
 
 
 def encode(data: bytes, address: Address) -> bytes:
