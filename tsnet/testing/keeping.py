@@ -20,8 +20,9 @@ from tsnet.base.malformed import MalformedError
 from tsnet.control.snapshot import Snapshot, decode, encode
 from tsnet.control.tailnet import TailnetState
 from tsnet.edge.io.log import log
+from tsnet.edge.io.private import kind_of
 from tsnet.edge.io.store import Store
-from tsnet.edge.io.workers import Workers
+from tsnet.edge.io.workers import Workers, run_job
 from tsnet.edge.io.world import World
 from tsnet.errors import Error, StateError
 
@@ -52,7 +53,7 @@ def load(store: Store, name: str) -> Snapshot | None:
 class Keeper:
     """Writes the snapshots of a tailnet. A host runs it beside the tailnet's servers (`Turning`).
 
-    Its methods belong to the host's thread; `close` ends in another one. take: returns a snapshot of now.
+    Its methods belong to the host's thread. take: returns a snapshot of now.
     on_done: called after each attempt, with None or its error.
     """
 
@@ -114,9 +115,9 @@ class Keeper:
             try:
                 self._store.write(KEY, encode(snapshot))
             except StateError as error:
-                return error
-            except Exception as error:  # its text may quote the value, which holds private keys
-                return StateError(f"the tailnet's state cannot be written: {type(error).__name__}")
+                return error.with_traceback(None)  # its frames hold private keys, and error reporters show them
+            except Exception as error:  # its text may quote the value
+                return StateError(f"the tailnet's state cannot be written: {kind_of(error)}")
             self._written = revision
             return None
 
@@ -150,26 +151,28 @@ class Keeper:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def close(self, told: Told) -> None:
-        """Write a last time, close the store, and call `told`; in another thread, if this world has a reactor."""
+        """Write a last time and close the store, in a worker; then call `told` in the host's thread."""
         revision, snapshot = self._state.revision, self._take()
         waiting, self._waiting = self._waiting, []
 
-        def finish() -> None:
+        def finish() -> StateError | None:
             try:
-                error = self._write(revision, snapshot)
+                return self._write(revision, snapshot)
             finally:
                 self._store.close()
+
+        def tell(error: StateError | Exception | None) -> None:
+            if error is not None and not isinstance(error, StateError):
+                error = StateError(f"the tailnet's state cannot be closed: {kind_of(error)}")
             for each in (*(one for _revision, one in waiting), told):
                 each(error)
 
-        if self._workers is None:
-            finish()
-        else:
+        if self._workers is not None:
             self._workers.close()
-            try:
-                threading.Thread(target=finish, name="tsnet-worker", daemon=True).start()
-            except RuntimeError:  # no thread can be had
-                finish()
+        try:
+            run_job(self._world, finish, tell)
+        except (RuntimeError, MemoryError):  # no thread can be had
+            tell(finish())
 
     def crash(self, error: Exception) -> None:
         """A turn failed: nothing more is kept, and all who wait get an error."""

@@ -16,9 +16,9 @@ Not here: a simulated world (`simulated`), the pytest fixture (`plugin`), how th
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from tsnet.edge.io.log import log
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import ListenPort, World
 from tsnet.edge.pipes.operations import Operation, wait
+from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host, default_host, host_for
 from tsnet.edge.run.servers import ServerPump, StunPump
 from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError
@@ -104,7 +105,7 @@ class Tailnet:
         self._store_name = "" if not isinstance(self._store, DirectoryStore) else str(self._store.file(KEY))
         self._keeper: Keeper | None = None
         self._rules = None if policy is None else Policy.parse(policy).rules
-        self._tag_owners = tag_owners
+        self._tag_owners = None if tag_owners is None else Policy.parse((), tag_owners).tag_owners
         self._begin_anew()
         self._control: ServerPump | None = None
         self._relay: ServerPump | None = None
@@ -123,7 +124,7 @@ class Tailnet:
     def _wanted_policy(self, otherwise: Policy) -> Policy:
         """The policy of the options. What they leave out is as in `otherwise`."""
         rules = otherwise.rules if self._rules is None else self._rules
-        owners = otherwise.tag_owners if self._tag_owners is None else Policy.parse((), self._tag_owners).tag_owners
+        owners = otherwise.tag_owners if self._tag_owners is None else self._tag_owners
         return Policy(rules, owners)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ class Tailnet:
                 self._leave_state()
                 ended()
             else:
-                keeper.close(lambda error: self._host.call(lambda: ended(error)))
+                keeper.close(ended)
 
         return self._host.operation(end, self._tenant).begin()
 
@@ -244,11 +245,10 @@ class Tailnet:
         self._leave_state()
 
     def _stop_servers(self) -> None:
-        with ExitStack() as last_comes_first:  # one that raises does not keep the others from being stopped
-            for pump in (self._stun, self._relay, self._control, self._keeper):
-                last_comes_first.callback(self._stop, pump)
-            self._keeper = self._control = self._relay = self._stun = None
-            self._running = False
+        pumps = (self._keeper, self._control, self._relay, self._stun)
+        self._keeper = self._control = self._relay = self._stun = None
+        self._running = False
+        end_all("an embedded tailnet", [functools.partial(self._stop, pump) for pump in pumps])
 
     def _stop(self, pump: ServerPump | StunPump | Keeper | None) -> None:
         if pump is not None and self._host.remove(pump) and not isinstance(pump, Keeper):
@@ -448,9 +448,10 @@ class Tailnet:
         self, policy: Iterable[Mapping[str, Any]] | None, tag_owners: Mapping[str, Iterable[str]] | None = None
     ) -> None:
         """Replace the rules and who may set tags; every node gets its new packet filter at once."""
-        rules = Policy.parse((), tag_owners)
-        rules = Policy(ALLOW_ALL.rules if policy is None else Policy.parse(policy).rules, rules.tag_owners)
-        self._do(lambda: setattr(self._state, "policy", rules))
+        wanted = Policy.parse(() if policy is None else policy, tag_owners)
+        if policy is None:
+            wanted = Policy(ALLOW_ALL.rules, wanted.tag_owners)
+        self._do(lambda: setattr(self._state, "policy", wanted))
 
     def nodes(self) -> dict[str, tuple[IPAddress, ...]]:
         """The nodes and their addresses, by name."""
