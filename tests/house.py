@@ -42,7 +42,7 @@ class House:
         self.world = SimulatedWorld(seed)
         self.tailnet = Tailnet(world=self.world, host=self.world.v4, **options)
         self.host = host_for(self.world)
-        self.finish(self.tailnet._begin(self.tailnet._open))
+        self.finish(self.tailnet._begin())
 
     @property
     def now(self) -> float:

@@ -22,6 +22,7 @@ import tsnet
 from tests.house import House
 from tests.shelf import Shelf
 from tsnet.control.streams import EPHEMERAL_AFTER, OFFLINE_AFTER
+from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import (
     AddressInUse,
@@ -374,6 +375,34 @@ def test_an_end_that_cannot_be_saved_says_so(shelf: Shelf) -> None:
     assert not shelf.is_open
 
 
+def test_a_start_while_the_last_close_still_writes_leaves_that_write_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted `close` goes on in the background, and a program may begin again at once."""
+    may_write, writes = threading.Event(), threading.Event()
+    write = DirectoryStore.write
+
+    def slow(self: DirectoryStore, key: str, value: bytes) -> None:
+        writes.set()
+        assert may_write.wait(10)
+        write(self, key, value)
+
+    tailnet = Tailnet(state=place, tls=False)
+    tailnet.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "write", slow)
+        closing = tailnet._end()
+        assert closing is not None
+        assert writes.wait(10)
+        with pytest.raises(StateLocked):
+            tailnet.start()
+        may_write.set()
+        closing.wait(10)
+        closing.outcome()
+    with Tailnet(state=place, tls=False) as again:
+        assert again.auth_key == tailnet.auth_key
+
+
 # --- in virtual time --------------------------------------------------------------------------------------------
 
 
@@ -384,7 +413,7 @@ def test_restarts_in_virtual_time(place: Path) -> None:
     dialled, accepted, _ = house.connect(b, a)
     end(house)
     house.run(20)
-    house.finish(house.tailnet._begin(house.tailnet._open))
+    house.finish(house.tailnet._begin())
     assert house.tailnet.nodes() == nodes
     assert house.tailnet.online() == frozenset()
     house.until(lambda: house.tailnet.online() == {"a", "b"})
@@ -400,7 +429,7 @@ def test_an_ephemeral_node_that_does_not_come_back_is_forgotten(place: Path) -> 
     house.up("back")
     end(house)
     house.host.remove(gone.pump)  # its process has died
-    house.finish(house.tailnet._begin(house.tailnet._open))
+    house.finish(house.tailnet._begin())
     house.run(OFFLINE_AFTER + EPHEMERAL_AFTER - 5)
     assert set(house.tailnet.nodes()) == {"lasting", "gone", "back"}
     house.run(10)
@@ -413,7 +442,7 @@ def test_a_login_that_waits_is_asked_for_again(place: Path) -> None:
     failure = house.failure(handle.up(5))
     assert isinstance(failure, NeedsLogin)
     end(house)
-    house.finish(house.tailnet._begin(house.tailnet._open))
+    house.finish(house.tailnet._begin())
     house.until(lambda: house.tailnet._state.logins)
     (login,) = house.tailnet._state.logins
     assert not failure.url.endswith(login)

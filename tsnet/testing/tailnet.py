@@ -43,7 +43,7 @@ from tsnet.edge.pipes.operations import Operation, wait
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host, default_host, host_for
 from tsnet.edge.run.servers import ServerPump, StunPump
-from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError
+from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError, StateLocked
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 from tsnet.testing.keeping import KEY, Keeper, load
@@ -139,7 +139,7 @@ class Tailnet:
             raise NotUp("the nodes' own thread cannot wait for a Tailnet: start it in another one")
         self._check_it_does_not_run()
         try:
-            self._begin(self._open).result()
+            self._begin().result()
         except BaseException:
             self.close()
             raise
@@ -164,7 +164,7 @@ class Tailnet:
     async def __aenter__(self) -> Tailnet:
         self._check_it_does_not_run()
         try:
-            await self._await(self._begin(self._open))
+            await self._await(self._begin())
         except BaseException:
             await self._aclose()
             raise
@@ -185,10 +185,13 @@ class Tailnet:
         if self._running:
             raise ConfigError("this Tailnet runs already")
 
-    def _begin(self, function: Callable[[], None]) -> Operation[None]:
+    def _begin(self) -> Operation[None]:
+        self._running = True
         try:
-            self._running = True
             self._take_state()
+        except StateLocked:  # somebody else's, or our own from a close that goes on in the background: not ours to end
+            self._running = False
+            raise
         except BaseException:
             self._running = False
             self._leave_state()
@@ -201,7 +204,7 @@ class Tailnet:
                 self._host.release(self._tenant)
                 operation.fail(error)
 
-            self._run_kept(function, operation.resolve, failed)
+            self._run_kept(self._open, operation.resolve, failed)
 
         return self._host.operation(begin, self._tenant, acquire=True)
 
@@ -261,14 +264,10 @@ class Tailnet:
         if self._store is None:
             return
         self._store.open()
-        try:
-            kept = load(self._store, self._store_name)
-            self._begin_anew()
-            if kept is not None:
-                self._restore(kept)
-        except BaseException:
-            self._leave_state()
-            raise
+        kept = load(self._store, self._store_name)
+        self._begin_anew()
+        if kept is not None:
+            self._restore(kept)
 
     def _leave_state(self) -> None:
         if self._store is not None:
