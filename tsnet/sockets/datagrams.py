@@ -34,6 +34,7 @@ from tsnet.sockets import pairs
 from tsnet.sockets.connected import again, os_error, sockaddr
 from tsnet.sockets.handover import Release, adopt, release_of
 from tsnet.sockets.inner_end import InnerEnd
+from tsnet.sockets.outer_end import OuterEnd
 
 MAX_HEADER = 19
 MAX_MESSAGE = MAX_HEADER + MAX_PAYLOAD
@@ -56,7 +57,7 @@ def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
     return application
 
 
-class DatagramSocket(socket.socket):
+class DatagramSocket(OuterEnd):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
     _bridge: DatagramBridge | None = None
@@ -64,7 +65,6 @@ class DatagramSocket(socket.socket):
 
     def __init__(self, release: Release, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
         self._local, self._remote = local, remote
-        self._was_told = False  # a receive has raised because the node is gone
         self._bridge = bridge
         adopt(self, release)
 
@@ -142,14 +142,11 @@ class DatagramSocket(socket.socket):
         raise again(over)
 
     def _raise_error(self) -> NoReturn:
-        """Raise an ICMP error, or that the node is gone. A loop that polls gets that once, then BlockingIOError."""
+        """Raise an ICMP error, or that the node is gone."""
         bridge = self._bridge
         if bridge is None or bridge.over is None:
             raise bridge.take_error() if bridge is not None else ConnectionRefusedError(*NOBODY_LISTENS)
-        was_told, self._was_told = self._was_told, True
-        if was_told and self.gettimeout() == 0:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        raise again(bridge.over)
+        raise self._once(again(bridge.over))
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         return self.recvfrom(bufsize, flags)[0]
@@ -173,16 +170,6 @@ class DatagramSocket(socket.socket):
         if bridge is not None:
             bridge.lose_sight()
         return super().detach()
-
-    def _real_close(self, *args: Any) -> None:
-        self._let_go()
-        super()._real_close(*args)  # type: ignore[misc]
-
-    def __del__(self) -> None:
-        try:
-            self._let_go()
-        finally:  # an exception of __del__ is lost, and must not keep the descriptor open
-            super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
 
     @completed
     def _let_go(self) -> None:

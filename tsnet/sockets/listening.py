@@ -35,6 +35,7 @@ from tsnet.sockets.bridge import Bridge, NodeStream
 from tsnet.sockets.connected import SideChannel, TailnetSocket, sockaddr
 from tsnet.sockets.handover import Parcel, Release, adopt, copy_of, release_of
 from tsnet.sockets.inner_end import FAREWELLS, InnerEnd
+from tsnet.sockets.outer_end import OuterEnd
 
 RESET = struct.pack("ii", 1, 0)
 FAREWELL = b"\0"
@@ -88,7 +89,7 @@ class Shared:
         self.process = os.getpid()
 
 
-class ListeningSocket(socket.socket):
+class ListeningSocket(OuterEnd):
     """The application's end. `close` wakes a blocked `accept`, which then raises OSError.
 
     The listener ends when the last copy in this process is closed, or freed without `close`.
@@ -99,7 +100,6 @@ class ListeningSocket(socket.socket):
 
     def __init__(self, release: Release, local: Address, shared: Shared) -> None:
         self._local, self._shared = local, shared
-        self._was_told = False  # an `accept` has raised because the listener is over
         self._copy = object()
         shared.copies.add(self._copy)
         adopt(self, release)
@@ -129,7 +129,7 @@ class ListeningSocket(socket.socket):
         if pairs.is_readable(self):
             with contextlib.suppress(BlockingIOError):
                 return self._take(pairs.DONT_WAIT)
-        return self._raise_closed()
+        raise _closed()
 
     def _take_message(self, flags: int) -> TailnetSocket:
         with Parcel() as parcel:
@@ -150,14 +150,9 @@ class ListeningSocket(socket.socket):
         return connection
 
     def _end(self, message: bytes) -> NoReturn:
-        """Raise that the listener is over. A loop that polls gets that once, then BlockingIOError."""
-        was_told, self._was_told = self._was_told, True
-        if was_told and message and self.gettimeout() == 0:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._raise_closed()
-
-    def _raise_closed(self) -> NoReturn:
-        raise OSError(errno.EINVAL, "this tailnet listener was closed")
+        """Raise that the listener is over. No message: nothing more comes, and a loop that polls hears it each time."""
+        once = self._once(_closed())
+        raise once if message else _closed()
 
     def listen(self, backlog: int = _BACKLOG, /) -> None:
         """Does nothing: the socket listens already, with a backlog of its own."""
@@ -192,16 +187,6 @@ class ListeningSocket(socket.socket):
         self._shared.inner.release()
         return super().detach()
 
-    def _real_close(self, *args: Any) -> None:
-        self._let_go()
-        super()._real_close(*args)  # type: ignore[misc]
-
-    def __del__(self) -> None:
-        try:
-            self._let_go()
-        finally:  # an exception of __del__ is lost, and must not keep the descriptor open
-            super().__del__()  # type: ignore[misc]  # it warns of a descriptor that is open, and closes it
-
     @completed
     def _let_go(self) -> None:
         """Free the port if this is the last copy. A forked child does not: its parent and siblings go on accepting."""
@@ -229,6 +214,10 @@ class ListeningSocket(socket.socket):
                 connection, _address = self.accept()
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 connection.close()
+
+
+def _closed() -> OSError:
+    return OSError(errno.EINVAL, "this tailnet listener was closed")
 
 
 class Backlog:
