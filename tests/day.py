@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -69,7 +68,7 @@ class Day(VirtualTailnet):
         self._count = nodes
         self._is_storm = False
         self._auth_key: AuthKey | None = None
-        self._still, self._at = 0, -math.inf
+        self._still = 0
         self._watch_the_clock()
 
     async def run(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tsnet.config import configure
 from tsnet.edge.io.store import MemoryStore, Store
 from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import host_for
 from tsnet.edge.run.opening import Options
@@ -103,3 +104,8 @@ class House:
         dialled = self.finish(client.dial(str(server.node.addresses[0]), port, PATIENCE))
         self.until(lambda: listener._queue)
         return dialled, listener.accept_nowait(), listener
+
+
+def events_of(subscription: Subscription) -> list[Any]:
+    """The events that wait there, which are taken."""
+    return list(iter(subscription.take, None))

@@ -19,12 +19,8 @@ from tsnet.events import AsyncEvents, Events
 from tsnet.testing import Tailnet
 
 
-def subscription() -> Subscription:
-    return Subscription()
-
-
 def test_events_come_in_order_and_end_with_the_node() -> None:
-    source = subscription()
+    source = Subscription()
     source.put(events.HomeChanged(1))
     source.put(events.HomeChanged(2))
     source.end()
@@ -33,13 +29,13 @@ def test_events_come_in_order_and_end_with_the_node() -> None:
 
 
 def test_a_reader_waits_for_the_next_event() -> None:
-    source = subscription()
+    source = Subscription()
     threading.Timer(0.01, source.put, [events.HomeChanged(7)]).start()
     assert next(Events(source)) == events.HomeChanged(7)
 
 
 def test_what_nobody_reads_is_counted() -> None:
-    source = subscription()
+    source = Subscription()
     for number in range(LIMIT + 3):
         source.put(events.HomeChanged(number))
     read = Events(source)
@@ -48,7 +44,7 @@ def test_what_nobody_reads_is_counted() -> None:
 
 
 def test_close_ends_a_reader_in_another_thread() -> None:
-    read = Events(subscription())
+    read = Events(Subscription())
     waiting = threading.Event()
     heard: list[object] = []
     when_ready = read._subscription.when_ready
@@ -70,7 +66,7 @@ def test_close_ends_a_reader_in_another_thread() -> None:
 
 @pytest.mark.parametrize("kind", [Events, AsyncEvents])
 def test_a_dropped_reader_lets_the_subscription_go(kind: Callable[[Subscription], object]) -> None:
-    source = subscription()
+    source = Subscription()
     reference = weakref.ref(source)
     read = kind(source)
     gc.disable()
@@ -97,7 +93,7 @@ def test_an_interrupted_read_leaves_no_waiter() -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_read_hands_its_event_on_to_another_task() -> None:
-    source = subscription()
+    source = Subscription()
     seen: list[object] = []
     scopes: list[anyio.CancelScope] = []
 
@@ -119,7 +115,7 @@ async def test_a_cancelled_read_hands_its_event_on_to_another_task() -> None:
 
 @pytest.mark.anyio
 async def test_async_events_wait_and_end() -> None:
-    source = subscription()
+    source = Subscription()
     seen: list[object] = []
 
     async def read() -> None:

@@ -130,12 +130,12 @@ class VirtualTailnet:
         """Call it after that time."""
         self.world._timeline.at(self.world.clock() + seconds, function)
 
-    async def until(self, condition: Callable[[], object], seconds: float = 120.0, every: float = 0.1) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
         """Look now and then until it holds, which it must, by then."""
         limit = self.world.clock() + seconds
         while not condition():
             assert self.world.clock() < limit, "it did not come true"
-            await self.sleep(every)
+            await self.sleep(0.1)
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 

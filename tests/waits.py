@@ -32,14 +32,10 @@ Moment = tuple[Place, int]
 """A place, and the how-manieth time that it is passed."""
 
 PATIENCE = 5.0
-ROOMS = ("edge/run/*.py", "edge/pipes/operations.py", "edge/io/[swdpl]*.py")
-OTHERS = {"servers.py", "caller_loop.py", "udp.py", "world.py", "system.py", "dial.py", "links.py", "link_limits.py"}
-FILES = {
-    str(file)
-    for room in ROOMS
-    for file in (Path(tsnet.__file__).parent).glob(room)
-    if file.name not in OTHERS | {"listeners.py", "proxy.py"}
-}
+KEEPING = ("directory", "loadsave", "lock", "log", "place", "private", "saver", "store", "workers")
+ROOMS = ("edge/run/*.py", "edge/pipes/operations.py", *(f"edge/io/{name}.py" for name in KEEPING))
+OTHERS = {"servers.py", "caller_loop.py"}
+FILES = {str(file) for room in ROOMS for file in (Path(tsnet.__file__).parent).glob(room) if file.name not in OTHERS}
 """What lies between a call and its answer: `edge.run`, the operations, the store with all that belongs to it."""
 
 VERBS: dict[str, Callable[[tsnet.Server], Any]] = {

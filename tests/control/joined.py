@@ -83,9 +83,15 @@ class Joined:
         self.links: dict[Link, tuple[Peer, Link]] = {}
         self.sent: list[tuple[float, Peer, int]] = []  # what the server put on the wire: when, to whom, bytes
 
-    def new_server(self) -> Server:
+    def new_server(self, **options: Any) -> Server:
         return Server(
-            self.tailnet, CONTROL_PRIVATE, entropy=entropy(1), base_url=BASE_URL, wall_offset=WALL, now=self.now
+            self.tailnet,
+            CONTROL_PRIVATE,
+            entropy=entropy(1),
+            base_url=BASE_URL,
+            wall_offset=WALL,
+            now=self.now,
+            **options,
         )
 
     def add(self, number: int, hostname: str, **options: Any) -> Peer:

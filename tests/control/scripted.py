@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import attrs
 
 from tsnet.base.crypto import disco_public, machine_public, node_public
-from tsnet.base.keys import DiscoPrivateKey, MachinePrivateKey, NodePrivateKey
+from tsnet.base.keys import DiscoPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.base.malformed import MalformedError
 from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
+from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated, Problem
 from tsnet.control.http import Cancelled, HttpServer, Request
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import ControlKeys, MapRequest, MapResponse, RegisterRequest, RegisterResponse
@@ -39,6 +39,7 @@ NODE_KEY = node_public(NODE_PRIVATE)
 DISCO_KEY = disco_public(DiscoPrivateKey(b"\x77" * 32))
 WELCOME = RegisterResponse(user=UserProfile(1, "u@example.com", "U"))
 SELF = Node(1, "n1", "shop.example", NODE_KEY, user=1, disco_key=DISCO_KEY)
+PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
 MAX_STEPS = 300
 
 _Fact = TypeVar("_Fact")
@@ -293,3 +294,8 @@ class Scripted:
                     busy = True
                     self._client.receive(Received(link, data), self.now)
         return busy
+
+
+def problem(control: Scripted) -> Problem:
+    """The last one that the client has told of."""
+    return control.told(Problem)[-1]

@@ -3,10 +3,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from tests.control.scripted import CONTROL, DISCO_KEY, NODE_KEY, SELF, URL, WALL, WELCOME, Scripted
+from tests.control.scripted import CONTROL, DISCO_KEY, NODE_KEY, PEER, SELF, URL, WALL, WELCOME, Scripted, problem
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import machine_public
-from tsnet.base.keys import MachineKey, MachinePrivateKey, NodeKey
+from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Closed, Computed, Link, Opened, Received, Tls
 from tsnet.control import facts
 from tsnet.control.mapframes import encode_frame
@@ -19,15 +19,6 @@ from tsnet.errors import (
     RemoteError,
 )
 from tsnet.netmap.merge import MapUpdate
-from tsnet.netmap.model import Node
-
-PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
-KEEP_ALIVE = MapResponse(keep_alive=True)
-
-
-def problem(control: Scripted) -> facts.Problem:
-    return control.told(facts.Problem)[-1]
-
 
 # --- joining ----------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from tests.control.scripted import NODE_KEY, SELF, WALL, WELCOME, Scripted
+from tests.control.scripted import NODE_KEY, SELF, WALL, WELCOME, Scripted, problem
 from tsnet.base.crypto import node_public
-from tsnet.base.keys import NodeKey
 from tsnet.control import facts
 from tsnet.control.client import ACCEPTED_FOR
 from tsnet.control.messages import MapResponse, RegisterResponse
@@ -16,15 +15,6 @@ from tsnet.errors import (
     NodeRemoved,
 )
 from tsnet.netmap.merge import MapUpdate
-from tsnet.netmap.model import Node
-
-PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
-KEEP_ALIVE = MapResponse(keep_alive=True)
-
-
-def problem(control: Scripted) -> facts.Problem:
-    return control.told(facts.Problem)[-1]
-
 
 # --- the node's own life ----------------------------------------------------------------------------------------
 

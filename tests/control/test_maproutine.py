@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.control.scripted import NODE_KEY, SELF, WALL, WELCOME, Scripted
+from tests.control.scripted import NODE_KEY, PEER, SELF, WALL, WELCOME, Scripted, problem
 from tsnet.base.crypto import node_public
-from tsnet.base.keys import DiscoKey, NodeKey
+from tsnet.base.keys import DiscoKey
 from tsnet.base.links import Computed
 from tsnet.control import facts
 from tsnet.control.backoff import PEACE
@@ -17,14 +17,9 @@ from tsnet.control.maproutine import DUPLICATE_PAUSE
 from tsnet.control.messages import MapResponse, RegisterResponse
 from tsnet.errors import AuthKeyRejected
 from tsnet.netmap.merge import DerpMapUpdate, MapUpdate
-from tsnet.netmap.model import DerpNode, DerpRegion, Node, UserProfile
+from tsnet.netmap.model import DerpNode, DerpRegion, UserProfile
 
-PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
 KEEP_ALIVE = MapResponse(keep_alive=True)
-
-
-def problem(control: Scripted) -> facts.Problem:
-    return control.told(facts.Problem)[-1]
 
 
 # --- the map stream ---------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ import random
 import attrs
 import pytest
 
-from tests.control.joined import BASE_URL, CONTROL_PRIVATE, WALL, Joined, Peer, entropy, new_tailnet
+from tests.control.joined import WALL, Joined, Peer, new_tailnet
 from tsnet.control.facts import Connected, Disconnected, DuplicateNode, NetMapChanged
 from tsnet.control.messages import MapResponse
-from tsnet.control.server import Server
 from tsnet.control.streams import BACKLOG, EPHEMERAL_AFTER, KEEP_ALIVE, OFFLINE_AFTER
 from tsnet.netmap.model import Node
 
@@ -204,15 +203,7 @@ def test_a_first_message_can_lack_what_a_test_takes_away() -> None:
     def without_a_filter(message: MapResponse) -> MapResponse:
         return attrs.evolve(message, update=attrs.evolve(message.update, packet_filter=None, packet_filters={}))
 
-    world.server = Server(
-        world.tailnet,
-        CONTROL_PRIVATE,
-        entropy=entropy(1),
-        base_url=BASE_URL,
-        wall_offset=WALL,
-        now=world.now,
-        modify_first_map=without_a_filter,
-    )
+    world.server = world.new_server(modify_first_map=without_a_filter)
     one = world.nodes[0]
     world.cut(one)
     world.run(5)

@@ -18,9 +18,9 @@ from tsnet.derp.liveness import (
 )
 
 
-def living(now: float = 100.0) -> Liveness:
+def living() -> Liveness:
     some = Liveness()
-    some.heard(now)
+    some.heard(100.0)
     return some
 
 

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tests.engine.pair import netmap, node, secret
-from tests.house import House
+from tests.house import House, events_of
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.base.links import Event, Link, Opened, Received
@@ -21,7 +21,6 @@ from tsnet.derp.facts import RelayHealth
 from tsnet.derp.liveness import NO_ANSWER
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.edge.io.place import load
-from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine import facts
 from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.node import SUSPENDED_AFTER, Node
@@ -351,13 +350,6 @@ def test_the_relay_restarts_and_the_node_is_reachable_again() -> None:
     house.until(lambda: not a.node.relays.clients[900].is_connected)
     house.until(lambda: a.node.relays.clients[900].is_connected and b.node.relays.clients[900].is_connected)
     assert house.finish(b.ping("a", "icmp", 10)).seconds < 1
-
-
-def events_of(subscription: Subscription) -> list[Any]:
-    found = []
-    while (event := subscription.take()) is not None:
-        found.append(event)
-    return found
 
 
 def refuse_relays(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:

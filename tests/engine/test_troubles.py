@@ -6,8 +6,8 @@ from tsnet.engine.troubles import LASTING, Troubles, name_of
 BAD = "certificate: expired"
 
 
-def failed(region: int, reason: str, host: str = "") -> Disconnected:
-    return Disconnected(region, reason, host or f"derp{region}.test")
+def failed(region: int, reason: str) -> Disconnected:
+    return Disconnected(region, reason, f"derp{region}.test")
 
 
 def test_all_is_well_at_first() -> None:

@@ -198,6 +198,10 @@ class Idle:
     def turn(self) -> None:
         for _ in range(4):
             self.reactor.wait(-math.inf)
+            self.settle()
+
+    def settle(self) -> None:
+        """What else is the node's to do, if anything is."""
 
     def close(self) -> None:
         """Whatever was made is closed: nothing is left."""

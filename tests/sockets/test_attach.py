@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import gc
-import math
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,9 +17,8 @@ import tsnet
 from tests.edge.turns import Turns
 from tests.interrupts import interrupted
 from tests.netstack.pair import B4
-from tests.sockets.node import is_nothing_left, open_descriptors
+from tests.sockets.node import Idle
 from tests.test_server import server
-from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.packets import PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
@@ -210,14 +207,14 @@ def test_so_it_can_after_aclose(tailnet: Tailnet, backend: str) -> None:
 # --- a node that nobody turns -----------------------------------------------------------------------------------
 
 
-class Still:
+class Still(Idle):
     """A handle whose node has a listener, a datagram port and a connection, and a reactor that only the test turns."""
 
     def __init__(self) -> None:
         self.turns = Turns()
+        super().__init__()
         pair = self.turns.pair
-        self.turns.pair.on_turn = self.turns.service
-        self.reactor = Reactor(time.monotonic)
+        pair.on_turn = self.turns.service
         self.host = self
         self.call = self.reactor.call_soon
         listener, endpoint = pair.b.listen(80), pair.b.open_udp(53)
@@ -226,8 +223,6 @@ class Still:
         self.turns.owners |= {listener: self.listener, endpoint: self.packets}
         self.stream = self.turns.adopt(pair.a.connect(B4, 80, pair.now, link="b"))
         self.turns.settle()
-        self.before = open_descriptors()
-        self.made: list[socket.socket] = []
 
     def unbuffered(self, pipe: Pipe) -> UnbufferedPipe:
         return UnbufferedPipe(pipe, self)
@@ -244,18 +239,8 @@ class Still:
         self.made.append(sock)
         return sock
 
-    def turn(self) -> None:
-        for _ in range(4):
-            self.reactor.wait(-math.inf)
-            self.turns.settle(0.1)
-
-    def close(self) -> None:
-        """Whatever was made is closed: no descriptor, no connection and no port is left."""
-        while self.made:
-            self.made.pop().close()
-        self.turn()
-        assert is_nothing_left(self.before)
-        self.reactor.close()
+    def settle(self) -> None:
+        self.turns.settle(0.1)
 
 
 def use(sock: socket.socket, kind: str, failures: list[OSError]) -> None:

@@ -399,12 +399,8 @@ class IdlePackets(Idle):
     def bridge(self) -> None:
         self.made.append(datagram_socket(self.packets.a, self.reactor))
 
-    def close(self) -> None:
-        for sock in self.made:
-            sock.close()
-        self.turn()
+    def settle(self) -> None:
         self.packets.settle(0.1)
-        super().close()
 
 
 def idle_packets() -> IdlePackets:

@@ -8,19 +8,15 @@ from tsnet.edge.pipes import subscriptions, waiters
 from tsnet.edge.pipes.subscriptions import LIMIT, Subscription
 
 
-def subscription() -> Subscription:
-    return Subscription()
-
-
 def test_events_in_order() -> None:
-    some = subscription()
+    some = Subscription()
     for number in range(3):
         some.put(number)
     assert [some.take() for _ in range(4)] == [0, 1, 2, None]
 
 
 def test_when_nobody_reads_the_oldest_give_way_and_are_counted() -> None:
-    some = subscription()
+    some = Subscription()
     for number in range(LIMIT + 5):
         some.put(number)
     assert some.missed == 5
@@ -28,7 +24,7 @@ def test_when_nobody_reads_the_oldest_give_way_and_are_counted() -> None:
 
 
 def test_a_waiter_is_woken_by_an_event_and_by_the_end() -> None:
-    some, woken = subscription(), []
+    some, woken = Subscription(), []
     assert some.when_ready(lambda: woken.append("event"))
     some.put(1)
     assert not some.when_ready(lambda: woken.append("needless"))
@@ -49,7 +45,7 @@ def test_close_ends_it_at_once() -> None:
 
 
 def test_what_came_before_the_end_can_be_taken_and_nothing_comes_after_it() -> None:
-    some = subscription()
+    some = Subscription()
     some.put(1)
     some.end()
     some.end()
@@ -58,7 +54,7 @@ def test_what_came_before_the_end_can_be_taken_and_nothing_comes_after_it() -> N
 
 
 def test_several_readers_each_event_wakes_one_and_the_end_wakes_all() -> None:
-    some, woken = subscription(), []
+    some, woken = Subscription(), []
     for name in ("one", "two", "three"):
         assert some.when_ready(lambda name=name: woken.append(name))  # type: ignore[misc]
     some.put(1)
@@ -68,7 +64,7 @@ def test_several_readers_each_event_wakes_one_and_the_end_wakes_all() -> None:
 
 
 def test_a_reader_that_gives_up_after_its_wake_hands_it_on() -> None:
-    some, woken = subscription(), []
+    some, woken = Subscription(), []
 
     def one() -> None:
         woken.append("one")
@@ -81,14 +77,14 @@ def test_a_reader_that_gives_up_after_its_wake_hands_it_on() -> None:
 
 
 def test_close_tells_the_end_to_who_waits() -> None:
-    some, woken = subscription(), []
+    some, woken = Subscription(), []
     some.when_ready(lambda: woken.append("reader"))
     some.close()
     assert (woken, some.ended) == (["reader"], True)
 
 
 def test_a_dropped_one_is_gone_at_once() -> None:
-    some = subscription()
+    some = Subscription()
     some.put(1)
     some.when_ready(lambda: None)
     reference = weakref.ref(some)
@@ -106,7 +102,7 @@ def test_an_interrupted_wait_uses_up_no_wake() -> None:
     def wait(some: Subscription) -> None:
         some.when_ready(lambda: woken.append("first"))
 
-    for some in interrupted(subscription, wait, subscriptions, waiters):
+    for some in interrupted(Subscription, wait, subscriptions, waiters):
         woken.clear()
         assert some.when_ready(lambda: woken.append("second"))
         some.put(1)
@@ -115,6 +111,6 @@ def test_an_interrupted_wait_uses_up_no_wake() -> None:
 
 
 def test_an_interrupted_close_may_be_said_again() -> None:
-    for some in interrupted(subscription, Subscription.close, subscriptions, waiters):
+    for some in interrupted(Subscription, Subscription.close, subscriptions, waiters):
         some.close()
         assert some.ended

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.house import House
+from tests.house import House, events_of
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.operations import Operation
-from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run import process_end
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.opening import Options
@@ -20,7 +19,6 @@ from tsnet.errors import (
     AddressInUse,
     AddressNotAvailable,
     AuthKeyRejected,
-    ConfigError,
     ControlUnreachable,
     KeyExpired,
     NeedsLogin,
@@ -266,11 +264,6 @@ def test_a_bug_in_a_verb_is_the_callers_to_see_and_not_the_nodes_end(house: Hous
     assert a.state == "running"
 
 
-def test_a_simulated_world_has_no_descriptors(house: House) -> None:
-    with pytest.raises(ConfigError, match="use streams"):
-        _ = house.up("a").reactor
-
-
 # --- events -----------------------------------------------------------------------------------------------------
 
 
@@ -280,9 +273,7 @@ def test_events_of_peers(house: House) -> None:
     b = house.up("b")
     house.finish(b.close(2))
     house.run(1)
-    seen = []
-    while (event := subscription.take()) is not None:
-        seen.append(event)
+    seen = events_of(subscription)
     assert [event.peer.name for event in seen if isinstance(event, facts.PeerAppeared)] == ["b.tailnet.test"]
     assert [event.peer.name for event in seen if isinstance(event, facts.PeerLeft)] == ["b.tailnet.test"]
     del subscription
@@ -310,10 +301,6 @@ def test_trouble_is_said_once_not_with_every_attempt(house: House, caplog: pytes
         house.failure(a.up(60))
         house.finish(a.close(2))
     assert len(caplog.records) == 1
-
-
-def events_of(subscription: Subscription) -> list[Any]:
-    return list(iter(subscription.take, None))
 
 
 # --- close ------------------------------------------------------------------------------------------------------
