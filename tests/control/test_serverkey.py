@@ -10,6 +10,7 @@ from tests.control.scripted import CONTROL, SELF, WELCOME, Scripted
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.control import facts
+from tsnet.control.address import ControlAddress
 from tsnet.control.facts import ControlKey, NewControlKey
 from tsnet.control.messages import ControlKeys, MapResponse, RegisterResponse
 from tsnet.control.serverkey import ASK_AFTER, ServerKey
@@ -58,6 +59,33 @@ def test_the_key_is_asked_for_at_first_and_after_failures() -> None:
     assert [one.connecting(met=False) for _ in range(2)] == [None, None]
     one.proven(KEY)
     assert [one.connecting(met=True) for _ in range(ASK_AFTER + 2)] == [KEY] * ASK_AFTER + [None] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, None),
+        ({"known": KEY}, None),
+        ({"known": OTHER}, ControlKeyChanged),
+        ({"known": OTHER, "verified": True}, None),
+        ({"known": OTHER, "pinned": KEY}, None),
+        ({"pinned": OTHER}, NotAControlServer),
+        ({"known": KEY, "pinned": OTHER}, NotAControlServer),
+        ({"known": KEY, "pinned": OTHER, "verified": True}, NotAControlServer),
+    ],
+)
+def test_what_is_against_a_key(options: dict[str, Any], error: type[Exception] | None) -> None:
+    one = ServerKey(**{"pinned": None, "known": None, "verified": False, **options})
+    objection = one.objection(ControlAddress.parse(HTTP), KEY)
+    assert (None if objection is None else type(objection[1])) == error
+
+
+def test_a_key_that_was_proved_is_defended_before_it_is_told() -> None:
+    one = ServerKey(pinned=None, known=None, verified=False)
+    one.proven(OTHER)
+    objection = one.objection(ControlAddress.parse(HTTP), KEY)
+    assert objection is not None
+    assert type(objection[1]) is ControlKeyChanged
 
 
 def test_from_scratch_only_what_was_told_is_remembered() -> None:

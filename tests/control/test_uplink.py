@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,7 @@ from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Open, Ope
 from tsnet.control.address import ControlAddress
 from tsnet.control.http import HttpServer, Request
 from tsnet.control.messages import ControlKeys
+from tsnet.control.serverkey import ServerKey
 from tsnet.control.transport import Responder
 from tsnet.control.upgrade import Answering, initiation_of
 from tsnet.control.uplink import READY_TIMEOUT, Exchange, Piece, Uplink
@@ -23,7 +25,13 @@ KEY = machine_public(CONTROL)
 KEY_LINK, NOISE_LINK = Link("control", "key", 2), Link("control", "noise", 1)
 
 
-def uplink(*, known: MachineKey | None = None, **options: Any) -> Uplink:
+def uplink(
+    *,
+    known: MachineKey | None = None,
+    pinned: MachineKey | None = None,
+    trusted: MachineKey | None = None,
+    verified: bool = False,
+) -> Uplink:
     numbers = count(1)
 
     def new_link(what: str) -> Link:
@@ -31,7 +39,8 @@ def uplink(*, known: MachineKey | None = None, **options: Any) -> Uplink:
 
     address = ControlAddress.parse("https://control.example")
     entropy = random.Random(1).randbytes
-    return Uplink(address, MACHINE, control_key=known, new_link=new_link, entropy=entropy, now=0.0, **options)
+    objection = partial(ServerKey(pinned=pinned, known=trusted, verified=verified).objection, address)
+    return Uplink(address, MACHINE, control_key=known, objection=objection, new_link=new_link, entropy=entropy, now=0.0)
 
 
 def feed(one: Uplink, *events: Event) -> list[Exchange | Piece]:

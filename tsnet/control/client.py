@@ -27,6 +27,7 @@ Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -334,9 +335,7 @@ class Client:
             self._address,
             self._machine_private,
             control_key=self._server_key.connecting(met=self._met),
-            pinned=self._server_key.pinned,
-            trusted=self._server_key.trusted,
-            verified=self._server_key.verified,
+            objection=functools.partial(self._server_key.objection, self._address),
             new_link=self._new_link,
             entropy=self._entropy,
             now=now,

@@ -17,6 +17,8 @@ Not here: asking for the key (`uplink`), keeping it (the owner of the client).
 from __future__ import annotations
 
 from tsnet.base.keys import MachineKey
+from tsnet.control import remedies
+from tsnet.control.address import ControlAddress
 from tsnet.control.facts import ControlKey, NewControlKey
 from tsnet.errors import ControlKeyChanged, Error
 
@@ -38,6 +40,16 @@ class ServerKey:
         asks = not met or self._unproven >= ASK_AFTER
         self._unproven += 1
         return None if asks else self.trusted
+
+    def objection(self, address: ControlAddress, found: MachineKey) -> tuple[str, Error] | None:
+        """Why no handshake is begun with this key, which /key named: in short, and as the error. None: one is."""
+        if self.pinned is not None:
+            if found == self.pinned:
+                return None
+            return "wrong server key", remedies.wrong_control_key(address, found, self.pinned)
+        if self.verified or self.trusted is None or found == self.trusted:
+            return None
+        return "another server key", remedies.control_key_changed(address, found, self.trusted)
 
     def proven(self, key: MachineKey | None) -> None:
         self.trusted, self._unproven = key, 0

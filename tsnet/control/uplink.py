@@ -74,8 +74,8 @@ class Piece:
 class Uplink:
     """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
 
-    If control_key is given, the server is not asked for it. Otherwise its answer must be `pinned`, if that is given,
-    or `trusted`, unless it is `verified`: it came over TLS with a certificate that was checked.
+    If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
+    (`ServerKey.objection`).
     """
 
     def __init__(
@@ -84,9 +84,7 @@ class Uplink:
         private: MachinePrivateKey,
         *,
         control_key: MachineKey | None,
-        pinned: MachineKey | None = None,
-        trusted: MachineKey | None = None,
-        verified: bool = False,
+        objection: Callable[[MachineKey], tuple[str, Error] | None],
         new_link: Callable[[str], Link],
         entropy: Callable[[int], bytes],
         now: float,
@@ -95,7 +93,7 @@ class Uplink:
         self.control_key = control_key
         self.ready_by = now + READY_TIMEOUT
         self._address = address
-        self._pinned, self._trusted, self._verified = pinned, trusted, verified
+        self._objection = objection
         self._effects: list[Effect] = []
         self._exchanges: dict[int, Exchange] = {}
         self._channel = Channel(new_link("noise"), address, private, entropy)
@@ -198,11 +196,9 @@ class Uplink:
         self._judge(public)
 
     def _judge(self, public: MachineKey) -> None:
-        if self._pinned is not None and public != self._pinned:
-            self._lose("wrong server key", remedies.wrong_control_key(self._address, public, self._pinned), True)
-        elif self._trusted not in (None, public) and self._pinned is None and not self._verified:
-            assert self._trusted is not None
-            self._lose("another server key", remedies.control_key_changed(self._address, public, self._trusted), True)
+        objection = self._objection(public)
+        if objection is not None:
+            self._lose(*objection, hopeless=True)
         else:
             self.control_key = public
             self._channel.begin(public)
