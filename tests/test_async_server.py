@@ -48,7 +48,7 @@ def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("hostname", [5, "a b", b"x"]),
+        ("hostname", [5, "-_-", b"x"]),
         ("auth_key", [5, b"tskey-auth-secret"]),
         ("control_url", [5, "ftp://x", "x"]),
         ("state", [5, "", tsnet.Store]),
@@ -98,9 +98,24 @@ def test_no_port_to_dial(port: object) -> None:
         check_port(port)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "label"), [("My_App", "my-app"), ("x86_64-linux", "x86-64-linux"), ("x" * 68, "x" * 63)]
+)
+@pytest.mark.parametrize("is_in_environment", [False, True])
+def test_a_hostname_that_is_no_label_is_cleaned_and_that_is_told_once(
+    name: str, label: str, is_in_environment: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TS_HOSTNAME", name if is_in_environment else "other")
+    server = tsnet.Server(None if is_in_environment else name, control_url="https://control.test", ephemeral=True)
+    assert server.status().hostname == label
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the hostname {name!r} is no DNS label: this node asks control for {label!r}"
+    ]
+
+
 def test_what_it_is_not() -> None:
     with pytest.raises(ConfigError):
-        tsnet.AsyncServer("no dots.please", control_url="https://control.test")
+        tsnet.AsyncServer("-_-", control_url="https://control.test")
     with pytest.raises(ConfigError):
         tsnet.AsyncServer("a", control_url="https://control.test", state=7)  # type: ignore[arg-type]
 

@@ -84,7 +84,21 @@ def test_names(name: str) -> None:
     assert config(name).hostname == name.lower()
 
 
-@pytest.mark.parametrize("name", ["a.b", "-a", "a-", "a b", "ä", "x" * 64, "a_b", "a/b"])
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("My_App", "my-app"), ("x86_64-linux", "x86-64-linux"), ("runner-" + "x" * 61, "runner-" + "x" * 56)],
+)
+def test_a_name_that_is_no_label_becomes_one(name: str, label: str) -> None:
+    for cleaned in (config(name), config(None, {"TS_HOSTNAME": name})):
+        assert (cleaned.hostname, cleaned.asked_hostname) == (label, name)
+
+
+def test_a_name_that_is_a_label_is_asked_for_as_it_is() -> None:
+    assert config("Shop").asked_hostname == ""
+    assert config(None, script="My_App.py").asked_hostname == ""  # nobody has chosen that name
+
+
+@pytest.mark.parametrize("name", ["ä", "___", ".", "-"])
 def test_no_names(name: str) -> None:
     with pytest.raises(ConfigError, match="DNS label"):
         config(name)

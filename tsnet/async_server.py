@@ -24,6 +24,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.config import Config, check_types, configure, seconds
+from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.proxy import parse_proxy
 from tsnet.edge.io.system import hostinfo
@@ -93,7 +94,7 @@ class BaseServer:
 
         Raises ConfigError, and StateError if there is no `state` and no writable place for one.
 
-        hostname: the name to ask control for; default TS_HOSTNAME, then the script's name.
+        hostname: the name to ask control for, made a DNS label; default TS_HOSTNAME, then the script's name.
         auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
         state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
@@ -123,6 +124,7 @@ class BaseServer:
             allow_http=allow_http,
             control_key=control_key,
         )
+        tell_new_name(self._config)
         self._on_auth_url = on_auth_url
         self._call_soon: Callable[[Callable[[], object]], None] | None = None
         store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
@@ -465,6 +467,13 @@ def check_objects(ssl_context: object, proxy: str | None, on_auth_url: object, w
     ):
         if value is not None and not hasattr(value, verb):
             raise ConfigError(f"{name}= takes {what}, not {type(value).__name__}")
+
+
+def tell_new_name(config: Config) -> None:
+    """Somebody will look for the node by the name that was chosen."""
+    if config.asked_hostname:
+        label = config.hostname
+        log.warning("the hostname %r is no DNS label: this node asks control for %r", config.asked_hostname, label)
 
 
 def check_port(port: int) -> None:

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from tsnet.base.addresses import CGNAT, parse_address
+from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
 from tsnet.errors import ConfigError
@@ -53,11 +54,12 @@ LAUNCHERS = frozenset(
     ]
 )
 _TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @attrs.frozen
 class Config:
+    """asked_hostname: the name that somebody has chosen, if it is no DNS label; `hostname` is what was made of it."""
+
     hostname: str
     control_url: str
     auth_key: str | None = attrs.field(default=None, repr=False)
@@ -67,6 +69,7 @@ class Config:
     control_key: MachineKey | None = None
     force_login: bool = False
     derp_over_http: bool = False
+    asked_hostname: str = ""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Config may hold an auth key, which is not to rest in a pickle")
@@ -99,8 +102,10 @@ def configure(
         )
     if not 0 <= port <= 65_535:
         raise ConfigError(f"port must be 0 to 65535, not {port}")
+    asked = hostname or environ.get("TS_HOSTNAME") or ""
+    label = _hostname(asked) if asked else _script_name(script)
     return Config(
-        hostname=_hostname(hostname or environ.get("TS_HOSTNAME") or _script_name(script)),
+        hostname=label,
         control_url=url,
         auth_key=auth_key if auth_key is not None else environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY"),
         ephemeral=ephemeral,
@@ -109,6 +114,7 @@ def configure(
         control_key=pinned,
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
+        asked_hostname="" if asked.lower() == label else asked,
     )
 
 
@@ -149,15 +155,15 @@ def _script_name(script: str) -> str:
     stem = path.stem
     if stem == "__main__":
         stem = path.parent.name
-    name = re.sub(r"[^a-z0-9-]+", "-", stem.lower()).strip("-")[:63].strip("-")
+    name = sanitize_hostname(stem)
     return "tsnet" if not name or stem.lower() in LAUNCHERS or name.startswith("python") else name
 
 
 def _hostname(name: str) -> str:
-    lowered = name.lower()
-    if not _LABEL.fullmatch(lowered):
-        raise ConfigError(f"hostname {name!r} is no DNS label: use letters, digits and hyphens, at most 63, no dots")
-    return lowered
+    label = sanitize_hostname(name)
+    if not label:
+        raise ConfigError(f"no DNS label can be made of the hostname {name!r}: use letters, digits and hyphens")
+    return label
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:

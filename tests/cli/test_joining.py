@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tsnet.cli.command import parse
-from tsnet.cli.joining import auth_key, forward_name, joined, label
+from tsnet.cli.joining import auth_key, forward_name, joined
 from tsnet.errors import AuthKeyRejected, ConfigError, StateLocked
 from tsnet.testing.tailnet import Tailnet
 
@@ -92,21 +92,6 @@ def test_what_goes_wrong_while_joining_leaves_nothing(on_tailnet: Tailnet, monke
     monkeypatch.setenv("TS_AUTHKEY", "tskey-auth-wrong")
     with pytest.raises(AuthKeyRejected), joined(options("--ephemeral")):
         pass
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("web", "web"),
-        ("My_Site.d", "my-site-d"),
-        ("--", ""),
-        ("ü", ""),
-        ("a" * 70, "a" * 63),
-        ("x" * 62 + "._y", "x" * 62),
-    ],
-)
-def test_labels(text: str, expected: str) -> None:
-    assert label(text) == expected
 
 
 def test_names_of_forwards() -> None:

@@ -18,7 +18,7 @@ from tsnet.control.members import MAX_HOST, Member, addresses_of, free_name, hos
         ("Bob's Laptop.local", "bobs-laptop"),
         ("a_b c", "a-b-c"),
         ("--x--", "x"),
-        ("ünïcode", "n-code"),
+        ("ünïcode", "ncode"),
         ("", "node"),
         ("...", "node"),
         ("日本", "node"),

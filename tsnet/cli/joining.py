@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tsnet.base.hostnames import sanitize_hostname
 from tsnet.cli import console
 from tsnet.cli.signals import undisturbed
 from tsnet.errors import ConfigError
@@ -44,7 +45,7 @@ def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iter
 def server(options: Namespace, *, name: str = "", passing: bool = False) -> Server:
     ephemeral = options.ephemeral or (passing and not options.state_dir)
     return Server(
-        options.hostname or os.environ.get("TS_HOSTNAME") or label(name) or None,
+        options.hostname or os.environ.get("TS_HOSTNAME") or sanitize_hostname(name) or None,
         control_url=options.control_url,
         auth_key=auth_key(options.auth_key),
         state=options.state_dir or None,
@@ -86,11 +87,6 @@ def _line_of_stdin() -> str:
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
         line += byte
     return line.decode("utf-8", "replace")
-
-
-def label(text: str) -> str:
-    """The text as a hostname; "" if no part of it can be one."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
 
 
 def forward_name(host: str, port: int) -> str:

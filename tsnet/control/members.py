@@ -3,13 +3,12 @@
     hostname   "Bob's Laptop.local" --> "bobs-laptop"; taken already --> "bobs-laptop-1", "bobs-laptop-2", …
     number 7   --> 100.64.0.7 and fd7a:115c:a1e0::7; numbers whose addresses no node may have are skipped
 
-Source: Go util/dnsname SanitizeHostname, net/tsaddr (ranges no node may have).
-Not here: what happens to a member (`tailnet`).
+Source: Go net/tsaddr (ranges no node may have).
+Not here: how a hostname becomes a label (`base.hostnames`), what happens to a member (`tailnet`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from typing import Any
@@ -17,16 +16,14 @@ from typing import Any
 import attrs
 
 from tsnet.base.addresses import CGNAT, SERVICE_ADDRESSES, ULA, IPPrefix, UdpAddress
+from tsnet.base.hostnames import MAX_LABEL, sanitize_hostname
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
 
 CHROME_OS_VM = IPv4Network("100.115.92.0/23")
 MAX_HOST = CGNAT.num_addresses - 1
 """The last number that has an IPv4 address."""
 
-MAX_LABEL = 63
 NAMELESS = "node"
-
-_UNFIT = re.compile(r"[^a-z0-9-]+")
 
 
 @attrs.define(eq=False)
@@ -74,9 +71,8 @@ class Member:
 
 
 def label_of(hostname: str) -> str:
-    """The DNS label for a hostname: the part before its first dot, in lower case, with hyphens for unfit characters."""
-    label = hostname.lower().partition(".")[0].replace("'", "").replace("’", "")
-    return _UNFIT.sub("-", label)[:MAX_LABEL].strip("-") or NAMELESS
+    """The DNS label for a hostname; "node" where none can be made of it."""
+    return sanitize_hostname(hostname) or NAMELESS
 
 
 def free_name(hostname: str, taken: Collection[str]) -> str:
