@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_types, configure, seconds
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
@@ -136,7 +137,8 @@ class BaseServer:
         if world is None and own_thread:
             return default_host()
         if not self._may_share_a_loop:
-            raise ConfigError("a blocking Server needs its own thread: own_thread=False and world= are for AsyncServer")
+            options = (api("own_thread=False"), " and ", api("world="))
+            raise ConfigError(Wording("a blocking Server needs its own thread: ", *options, " are for AsyncServer"))
         return private_host() if world is None else host_for(world)
 
     def _on_login_url(self, url: str) -> bool:
@@ -466,7 +468,7 @@ def check_objects(ssl_context: object, proxy: str | None, on_auth_url: object, w
         ("world", world, "clock", "a World"),
     ):
         if value is not None and not hasattr(value, verb):
-            raise ConfigError(f"{name}= takes {what}, not {type(value).__name__}")
+            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
 
 
 def tell_new_name(config: Config) -> None:

@@ -30,6 +30,7 @@ from tsnet.base.addresses import CGNAT, parse_address
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
@@ -98,10 +99,12 @@ def configure(
     _check_scheme(url, allow_http or pinned is not None)
     if _truthy(environ.get("TS_PANIC_IF_HIT_MAIN_CONTROL")) and urlsplit(url).hostname == "controlplane.tailscale.com":
         raise ConfigError(
-            "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set control_url="
+            Wording(
+                "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set ", api("control_url=")
+            )
         )
     if not 0 <= port <= 65_535:
-        raise ConfigError(f"port must be 0 to 65535, not {port}")
+        raise ConfigError(Wording(api("port="), f" must be 0 to 65535, not {port}"))
     asked = hostname or environ.get("TS_HOSTNAME") or ""
     label = _hostname(asked) if asked else _script_name(script)
     return Config(
@@ -137,7 +140,7 @@ def check_types(**options: object) -> None:
     for name, value in options.items():
         types, what = TYPES.get(name, ((object,), ""))
         if not isinstance(value, types) or (isinstance(value, bool) and int in types):
-            raise ConfigError(f"{name}= takes {what}, not {type(value).__name__}")
+            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
 
 
 def seconds(timeout: float | None) -> float:
@@ -145,7 +148,8 @@ def seconds(timeout: float | None) -> float:
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise ConfigError(f"timeout= takes seconds, 0 or more, or None for no limit; not {timeout!r}")
+        limit = "seconds, 0 or more, or None for no limit"
+        raise ConfigError(Wording(api("timeout="), f" takes {limit}; not {timeout!r}"))
     return float(timeout)
 
 
@@ -168,10 +172,10 @@ def _hostname(name: str) -> str:
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
-        raise ConfigError(f"tags= takes a list of tags: [{tags!r}]")
+        raise ConfigError(Wording(api("tags="), f" takes a list of tags: [{tags!r}]"))
     given = tuple(tags) if isinstance(tags, Iterable) else (tags,)
     if not all(isinstance(tag, str) for tag in given):
-        raise ConfigError('tags= takes a list of texts: ["tag:web"]')
+        raise ConfigError(Wording(api("tags="), ' takes a list of texts: ["tag:web"]'))
     for tag in (found := tuple(sorted(set(given)))):
         if not _TAG.fullmatch(tag):
             raise ConfigError(f"tag {tag!r} must look like 'tag:name' (a letter, then letters, digits, hyphens)")
@@ -181,13 +185,13 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 def _control_url(url: str) -> str:
     parts = urlsplit(url)
     if "@" in parts.netloc:  # first: the other messages show the URL
-        raise ConfigError("control_url must not carry a user name or password")
+        raise ConfigError(Wording(api("control_url="), " must not carry a user name or password"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"control_url {url!r} must be an http:// or https:// URL with a host")
+        raise ConfigError(Wording(api("control_url="), f" must be an http:// or https:// URL with a host, not {url!r}"))
     try:
         _ = parts.port
     except ValueError:
-        raise ConfigError(f"control_url {url!r} has no valid port") from None
+        raise ConfigError(Wording(api("control_url="), f" has no valid port: {url!r}")) from None
     return url.rstrip("/")
 
 
@@ -196,8 +200,13 @@ def _check_scheme(url: str, allowed: bool) -> None:
     if parts.scheme == "https" or allowed or is_private_host(parts.hostname or ""):
         return
     raise ConfigError(
-        f"control_url {url!r} is plain http to a public host: anyone on the way could hand out a false control key. "
-        "Use https, pin the key with control_key=, or accept it with allow_http=True"
+        Wording(
+            f"the control URL {url!r} is plain http to a public host: anyone on the way could hand out a false control "
+            "key. Use https, pin the key with ",
+            api("control_key="),
+            ", or accept it with ",
+            api("allow_http=True"),
+        )
     )
 
 
@@ -215,7 +224,8 @@ def _control_key(key: str | MachineKey | None) -> MachineKey | None:
     try:
         return MachineKey.parse(key)
     except MalformedError:
-        raise ConfigError("control_key must be the text of control's public key: 'mkey:' and 64 hex digits") from None
+        what = " must be the text of control's public key: 'mkey:' and 64 hex digits"
+        raise ConfigError(Wording(api("control_key="), what)) from None
 
 
 def _truthy(value: str | None) -> bool:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+from tsnet.base.wording import Wording, api
+
 
 class Error(Exception):
     """The base of everything that this library raises on purpose."""
@@ -118,11 +120,16 @@ class AuthKeyRejected(RemoteError, PermissionError):
     code = "auth-key-rejected"
 
     def __init__(self, control_url: str, reason: str) -> None:
-        hint = " Headscale wants the tags on the key itself, and no tags= beside it." if "tag" in reason else ""
+        headscale = " Headscale wants the tags on the key itself, and no "
         super().__init__(
-            f"control at {control_url} rejected the registration: {reason}. "
-            "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and pass "
-            f"it as auth_key= or TS_AUTHKEY.{hint}"
+            Wording(
+                f"control at {control_url} rejected the registration: {reason}. "
+                "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and pass "
+                "it as ",
+                api("auth_key="),
+                " or TS_AUTHKEY.",
+                *((headscale, api("tags="), " beside it.") if "tag" in reason else ()),
+            )
         )
         self.control_url, self.reason = control_url, reason
 

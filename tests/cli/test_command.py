@@ -58,6 +58,28 @@ def test_a_line_without_sense_is_a_2(arguments: list[str], capsys: pytest.Captur
     assert "usage: tsnet" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "ls", "-la"], "the command to run stands after --: tsnet run -- ls -la"),
+        (["run", "-L", "1:a:2", "echo", "a b"], "the command to run stands after --: tsnet run -- echo 'a b'"),
+        (["run"], "the command to run stands after --: tsnet run -- COMMAND"),
+        (["run", "--frob", "--", "ls"], "unrecognized arguments: --frob"),
+        (["status", "--frob"], "unrecognized arguments: --frob"),
+        (["nc", "db", "80", "81"], "unrecognized arguments: 81"),
+    ],
+)
+def test_an_error_shows_the_usage_of_its_command(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    shown = capsys.readouterr().err
+    assert end.value.code == 2
+    assert shown.startswith(f"usage: tsnet {arguments[0]} ")
+    assert shown.endswith(f"tsnet {arguments[0]}: error: {said}\n")
+
+
 def test_what_follows_the_border_is_the_commands_own() -> None:
     options = parse(["run", "-L", "1:a:2", "--hostname", "ci", "--", "pytest", "-L", "--", "--hostname", "x"])
     assert options.forward == ["1:a:2"]

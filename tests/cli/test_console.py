@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from tsnet.base.wording import Wording, api
 from tsnet.cli import console
 from tsnet.errors import AddressInUse, ControlUnreachable
 
@@ -28,6 +29,29 @@ def test_verbose_says_all(capsys: pytest.CaptureFixture[str]) -> None:
     console.begin("nc", verbose=True)
     logging.getLogger("tsnet").info("a detail")
     assert capsys.readouterr().err == "tsnet nc: a detail\n"
+
+
+def test_an_error_that_the_log_has_shown_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ControlUnreachable(Wording("control cannot be reached. Check ", api("control_url=")))
+    for verbose in (False, True):
+        console.begin("nc", verbose=verbose)
+        logging.getLogger("tsnet").warning("%s: %s", "shop", error)
+        console.fail(error)
+        assert capsys.readouterr().err.splitlines() == [
+            "tsnet nc: shop: control cannot be reached. Check --control-url",
+            "tsnet nc: gave up waiting [control-unreachable]",
+        ]
+        logging.getLogger("tsnet").error("%s: %s", "shop", error)  # it is raised, too
+        assert capsys.readouterr().err == ""
+
+
+def test_other_handlers_of_the_log_get_the_error_itself(caplog: pytest.LogCaptureFixture) -> None:
+    console.begin("nc", verbose=False)
+    logging.getLogger("tsnet").addHandler(caplog.handler)
+    error = ControlUnreachable(Wording("Check ", api("control_url=")))
+    logging.getLogger("tsnet").warning("%s", error)
+    assert caplog.records[0].args == (error,)
+    assert caplog.records[0].getMessage() == "Check control_url="
 
 
 def test_a_fault_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_a_node_that_control_deletes_is_the_end(on_tailnet: Tailnet, folder: Pat
     assert serve.wait(20) == 1
     assert serve.stderr is not None
     assert b"[node-removed]" in serve.stderr.read().splitlines()[-1]
+
+
+def test_an_app_that_cannot_be_loaded_shows_its_own_traceback_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (folder / "broken_app.py").write_text("import no_such_module_here\n")
+    assert main(["serve", "broken_app:app"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Traceback (most recent call last):",
+        f'  File "{folder / "broken_app.py"}", line 1, in <module>',
+        "    import no_such_module_here",
+        "ModuleNotFoundError: No module named 'no_such_module_here'",
+        "tsnet serve: broken_app:app cannot be loaded: ModuleNotFoundError: No module named 'no_such_module_here'",
+    ]
 
 
 def test_what_cannot_be_served_joins_nothing(on_tailnet: Tailnet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tsnet.cli.folder import Folder
-from tsnet.cli.target import find_target, is_asgi
+from tsnet.cli.target import AppFailed, find_target, is_asgi
 from tsnet.errors import ConfigError
 
 MODULE = """
@@ -20,6 +21,8 @@ class Holder:
     web = web
 def make():
     return api
+def fails():
+    return 1 / 0
 text = "no app"
 """
 
@@ -85,10 +88,16 @@ def test_what_cannot_be_served(text: str, said: str, folder: Path) -> None:
 
 
 def test_the_faults_of_the_apps_module_are_its_own(folder: Path) -> None:
-    with pytest.raises(ModuleNotFoundError, match="tsnet_test_nowhere"):
-        find_target("tsnet_test_broken:app")
-    with pytest.raises(ZeroDivisionError):
-        find_target("tsnet_test_fails:app")
+    for text, kind, place in (
+        ("tsnet_test_broken:app", ModuleNotFoundError, "tsnet_test_broken.py"),
+        ("tsnet_test_fails:app", ZeroDivisionError, "tsnet_test_fails.py"),
+        ("tsnet_test_web:fails()", ZeroDivisionError, "tsnet_test_web.py"),
+    ):
+        with pytest.raises(AppFailed, match=f"{text.partition(':')[0]}.* cannot be loaded: {kind.__name__}") as raised:
+            find_target(text)
+        cause = raised.value.__cause__
+        assert isinstance(cause, kind)
+        assert [Path(frame.filename).name for frame in traceback.extract_tb(cause.__traceback__)] == [place]
 
 
 def test_asgi_is_what_makes_a_coroutine() -> None:

@@ -23,6 +23,7 @@ import anyio.abc
 import httpcore
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError, Error, NotOnTailnet
 from tsnet.protocols import ByteStream, Dialer
 
@@ -39,7 +40,7 @@ class BlockingDialer(Protocol):
 def check_fallback(fallback: str | None) -> bool:
     """Whether names outside the tailnet go over the host's network."""
     if fallback not in FALLBACKS:
-        raise ConfigError(f'fallback= is None or "host", not {fallback!r}')
+        raise ConfigError(Wording(api("fallback="), f' is None or "host", not {fallback!r}'))
     return fallback == "host"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 from tsnet.netmap.whois import Peer
 
@@ -40,7 +41,8 @@ def admission(allow: Allow) -> Callable[[Peer | None], bool]:
     names = frozenset((allow,) if isinstance(allow, str) else allow)
     for name in names:
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"allow= wants logins (ann@example.com) and tags (tag:ci), not {name!r}")
+            what = f" takes logins (ann@example.com) and tags (tag:ci), not {name!r}"
+            raise ConfigError(Wording(api("allow="), what))
     return lambda peer: peer is not None and is_named(peer, names)
 
 

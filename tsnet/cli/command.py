@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -59,15 +60,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if ours[:1] == ["run"] and "--" in ours:
         border = ours.index("--")
         ours, argv = ours[:border], ours[border + 1 :]
-    top = parser()
-    options = top.parse_args(ours)
-    options.argv = argv
+    options, unknown = parser().parse_known_args(ours)
     if options.command == "run" and not argv:
-        top.error("run: the command to run stands after --")
+        options.parser.error(_without_border(unknown))
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.argv = argv
     return options
 
 
+def _without_border(unknown: list[str]) -> str:
+    """What to say of a `tsnet run` without --. unknown: what is no option of it; the command, probably."""
+    example = shlex.join(unknown) if unknown and not unknown[0].startswith("-") else "COMMAND"
+    return f"the command to run stands after --: tsnet run -- {example}"
+
+
 def parser() -> argparse.ArgumentParser:
+    """The parser of the whole line. Its result has that of the command as `parser`, which knows the command's usage."""
     from tsnet import __version__
 
     top = argparse.ArgumentParser(
@@ -78,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (add, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         command.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+        command.set_defaults(parser=command)
         add(command)
     return top
 
@@ -121,6 +131,7 @@ def _run(command: argparse.ArgumentParser) -> None:
         metavar="PORT:HOST:PORT",
         help="forward a local port (0: a free one) to the tailnet; the command finds it in TSNET_FORWARD_HOST_PORT",
     )
+    command.usage = "%(prog)s [OPTION ...] -- COMMAND [ARGUMENT ...]"
     command.epilog = "The command to run stands after --:  tsnet run -L 8000:staging:80 -- pytest"
     add_node(command)
 
@@ -169,6 +180,8 @@ def add_node(command: argparse.ArgumentParser) -> None:
     node.add_argument("--ephemeral", action="store_true", help="it leaves the tailnet when it ends")
     node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")
     node.add_argument("--allow-http", action="store_true", help="accept a plain http control URL to a public host")
+    node.add_argument("--control-key", metavar="KEY", help="control's public key (mkey:…), to trust no other")
+    node.add_argument("--proxy", metavar="URL", help="http://HOST:PORT, for control and relays")
     node.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="to join in (default 60)")
 
 

@@ -1,17 +1,25 @@
 """What a command says of itself: status and errors on stderr, one line each; stdout is for results.
 
-Not here: what it says.
+An error names options as the command line does. One that was logged when it appeared is not repeated at the end.
+
+Not here: what it says, and the command line's words (`words`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import sys
 from typing import TextIO
 
+from tsnet.base.wording import worded
+from tsnet.cli.words import WORDS
+
 _command = "tsnet"
+_told: set[str] = set()
+"""The errors that the log has shown already."""
 BOLD, DIM, GREEN, CYAN = "1", "2", "32", "36"
 
 
@@ -19,11 +27,12 @@ def begin(command: str, *, verbose: bool) -> None:
     """Name the command in front of its lines; show the library's warnings the same way."""
     global _command
     _command = f"tsnet {command}"
+    _told.clear()
     log = logging.getLogger("tsnet")
     for handler in log.handlers[:]:
         if isinstance(handler, _Lines):
             log.removeHandler(handler)
-    log.addHandler(_Lines(verbose))
+    log.addHandler(_Lines())
     log.setLevel(logging.DEBUG if verbose else logging.WARNING)
     log.propagate = False
 
@@ -31,13 +40,20 @@ def begin(command: str, *, verbose: bool) -> None:
 class _Lines(logging.Handler):
     """An error is raised, too, and `fail` prints it: it is shown here only when it is a fault with a traceback."""
 
-    def __init__(self, verbose: bool) -> None:
-        super().__init__()
-        self._verbose = verbose
-
     def emit(self, record: logging.LogRecord) -> None:
-        if self._verbose or record.levelno < logging.ERROR or record.exc_info or record.name != "tsnet":
-            say(self.format(record))
+        if record.levelno < logging.ERROR or record.exc_info or record.name != "tsnet":
+            ours = copy.copy(record)
+            if isinstance(record.args, tuple):
+                ours.args = tuple(map(_in_our_words, record.args))
+            say(self.format(ours))
+
+
+def _in_our_words(argument: object) -> object:
+    """An argument of a log record: errors and texts name options as the command line does."""
+    if isinstance(argument, BaseException):
+        _told.add(message(argument))
+        return message(argument)
+    return worded(argument, WORDS) if isinstance(argument, str) else argument
 
 
 def say(text: str) -> None:
@@ -49,15 +65,19 @@ def say(text: str) -> None:
 def fail(error: BaseException) -> None:
     """An error and its remedy, on one line, with its stable code."""
     code = getattr(error, "code", "")
-    say(f"{message(error)}{f' [{code}]' if isinstance(code, str) and code else ''}")
+    text = "gave up waiting" if message(error) in _told else message(error)
+    say(f"{text}{f' [{code}]' if isinstance(code, str) and code else ''}")
 
 
 def message(error: BaseException) -> str:
-    """The text without the errno that an OSError prints before it."""
+    """The text in the command line's words, without the errno that an OSError prints before it."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename is not None else ""
-        return " ".join(f"{name}{error.strerror}".split())
-    return " ".join(str(error).split()) or type(error).__name__
+        text = name + worded(error.strerror, WORDS)
+    elif len(error.args) == 1 and isinstance(error.args[0], str):
+        text = worded(error.args[0], WORDS)
+    return " ".join(text.split()) or type(error).__name__
 
 
 class Style:

@@ -52,6 +52,8 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
         ephemeral=ephemeral,
         tags=options.tag,
         allow_http=options.allow_http,
+        control_key=options.control_key,
+        proxy=options.proxy,
     )
 
 

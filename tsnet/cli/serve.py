@@ -6,19 +6,25 @@ the tailnet, and never get a Tailscale-* header. A raw port gets the bytes as th
 
 from __future__ import annotations
 
+import traceback
 from argparse import Namespace
 
 from tsnet.cli import console
 from tsnet.cli.joining import joined
 from tsnet.cli.signals import Terminated
-from tsnet.cli.target import Target, find_target
+from tsnet.cli.target import AppFailed, Target, find_target
 from tsnet.engine.facts import Problem
 from tsnet.errors import ConfigError
 from tsnet.server import Server
 
 
 def run(options: Namespace) -> int:
-    target = find_target(options.target)
+    try:
+        target = find_target(options.target)
+    except AppFailed as failed:
+        traceback.print_exception(failed.__cause__)
+        console.say(str(failed))
+        return 1
     if target.kind == "port" and options.allow:
         raise ConfigError("--allow cannot be kept for a raw port: whoever may connect by the tailnet's policy does")
     try:

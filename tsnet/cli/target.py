@@ -14,6 +14,8 @@ import importlib
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -31,8 +33,12 @@ class Target:
     app: Any
 
 
+class AppFailed(Exception):
+    """The app cannot be loaded, by a fault of its own: `__cause__`, whose traceback begins in the app."""
+
+
 def find_target(text: str) -> Target:
-    """Load it. Raises ConfigError; what the app's module raises is its own."""
+    """Load it. Raises ConfigError and AppFailed."""
     if os.path.isdir(text):
         return Target("wsgi", os.path.basename(os.path.realpath(text)) or "files", Folder(text))
     module, colon, name = text.rpartition(":")
@@ -51,21 +57,42 @@ def load_app(module: str, name: str) -> Any:
     """The object of that name, from the working directory or an installed module; NAME() calls a factory."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise ConfigError(f"there is no module {error.name!r} in {os.getcwd()} or among the installed ones") from None
+    with _faults_of(f"{module}:{name}"):
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            where = f"in {os.getcwd()} or among the installed ones"
+            raise ConfigError(f"there is no module {error.name!r} {where}") from None
     attribute = name.removesuffix("()")
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"module {module} has no {attribute!r}")
         found = getattr(found, part)
-    app = found() if name.endswith("()") else found
+    with _faults_of(f"{module}:{name}"):
+        app = found() if name.endswith("()") else found
     if not callable(app):
         raise ConfigError(f"{module}:{name} is no app: it cannot be called")
     return app
+
+
+@contextmanager
+def _faults_of(app: str) -> Iterator[None]:
+    """What the app raises becomes its failure. The frames of this program and of the import system say nothing."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        frames = error.__traceback__
+        while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+            frames = frames.tb_next
+        raise AppFailed(f"{app} cannot be loaded: {type(error).__name__}: {error}") from error.with_traceback(frames)
+
+
+def _is_ours(file: str) -> bool:
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
 
 
 def is_asgi(app: Any) -> bool:

@@ -9,6 +9,7 @@ Not here: when a hopeless error is fatal (`client`: only while the server has ne
 from __future__ import annotations
 
 from tsnet.base.keys import MachineKey
+from tsnet.base.wording import Wording, api
 from tsnet.control.address import ControlAddress
 from tsnet.control.upgrade import Response
 from tsnet.errors import (
@@ -57,29 +58,44 @@ def answer_error(address: ControlAddress, what: str, response: Response) -> tupl
 
 def unreachable(address: ControlAddress, detail: str) -> Error:
     return ControlUnreachable(
-        f"control at {address.url} cannot be reached: {detail}. Check control_url= (or TS_CONTROL_URL), the network, "
-        "and that the server runs."
+        Wording(
+            f"control at {address.url} cannot be reached: {detail}. Check ",
+            api("control_url="),
+            " (or TS_CONTROL_URL), the network, and that the server runs.",
+        )
     )
 
 
 def not_control(address: ControlAddress, detail: str) -> Error:
     return NotAControlServer(
-        f"{address.url} is no Tailscale or Headscale control server: {detail}. Check control_url= (TS_CONTROL_URL)."
+        Wording(
+            f"{address.url} is no Tailscale or Headscale control server: {detail}. Check ",
+            api("control_url="),
+            " (TS_CONTROL_URL).",
+        )
     )
 
 
 def wrong_control_key(address: ControlAddress, found: MachineKey, pinned: MachineKey) -> Error:
     return NotAControlServer(
-        f"control at {address.url} has the key {found}, but control_key= asks for {pinned}. Either the server was "
-        "set up anew (then pin its new key), or something else answers in its place."
+        Wording(
+            f"control at {address.url} has the key {found}, but ",
+            api("control_key="),
+            f" asks for {pinned}. Either the server was set up anew (then pin its new key), or something else answers "
+            "in its place.",
+        )
     )
 
 
 def control_key_changed(address: ControlAddress, found: MachineKey, known: MachineKey) -> Error:
     return ControlKeyChanged(
-        f"control at {address.url} has the key {found}, but this node has met it with {known}, and nothing proves that "
-        f"it is the same server. If it was set up anew, pass control_key={str(found)!r}, or delete this node's state "
-        "to enrol anew; if not, something else answers in its place. It was shown nothing secret."
+        Wording(
+            f"control at {address.url} has the key {found}, but this node has met it with {known}, and nothing proves "
+            "that it is the same server. If it was set up anew, pin its new key with ",
+            api("control_key="),
+            ", or delete this node's state to enrol anew; if not, something else answers in its place. It was shown "
+            "nothing secret.",
+        )
     )
 
 
@@ -107,7 +123,9 @@ def node_removed(address: ControlAddress, text: str) -> Error:
 
 def _certificate(address: ControlAddress, detail: str) -> Error:
     if "not yet valid" in detail or "expired" in detail:
-        remedy = "Check this machine's clock first, then the certificate."
+        remedy = Wording("Check this machine's clock first, then the certificate.")
     else:
-        remedy = "For a private CA pass ssl_context=, or set SSL_CERT_FILE to its certificate."
-    return ControlCertificateError(f"the certificate of control at {address.url} does not verify: {detail}. {remedy}")
+        context = api("ssl_context=", before=", or pass ")
+        remedy = Wording("For a private CA set SSL_CERT_FILE to its certificate", context, ".")
+    what = f"the certificate of control at {address.url} does not verify: {detail}. "
+    return ControlCertificateError(Wording(what, remedy))

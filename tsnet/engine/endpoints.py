@@ -12,6 +12,7 @@ from collections.abc import Callable
 from netstack import IcmpEndpoint, TcpConnection, TcpListener, UdpEndpoint
 from netstack import errors as netstack_errors
 from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.base.wording import Wording, api
 from tsnet.engine.engine import Engine
 from tsnet.errors import AddressInUse, AddressNotAvailable, Error, NotOnTailnet, NotUp
 from tsnet.netmap.names import Names
@@ -35,14 +36,19 @@ class Endpoints:
         if literal is not None:
             if literal in self._engine.stack.addresses or self._engine.egress.routes.lookup(literal.packed) is not None:
                 return literal
-            raise NotOnTailnet(f"no node of this tailnet owns {host}: see status() for the peers of this node")
+            raise NotOnTailnet(
+                Wording(f"no node of this tailnet owns {host}: see ", api("status()"), " for the peers of this node")
+            )
         found = names.resolve(host)
         for address in sorted(found, key=lambda address: address.version):
             if self._engine.own_address(len(address.packed)) is not None:
                 return address
         raise NotOnTailnet(
-            f"no node of this tailnet is called {host!r}: see status() for the peers of this node; "
-            "names are MagicDNS names, short or full"
+            Wording(
+                f"no node of this tailnet is called {host!r}: see ",
+                api("status()"),
+                " for the peers of this node; names are MagicDNS names, short or full",
+            )
         )
 
     def address_towards(self, remote: IPAddress) -> IPAddress:

@@ -12,6 +12,7 @@ import attrs
 
 from tsnet.base.crypto import lock_private_from_seed, node_public
 from tsnet.base.keys import LockPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 
 
@@ -80,8 +81,12 @@ def check_ephemeral(identity: Identity, wanted: bool) -> bool:
         return wanted
     if wanted and not identity.ephemeral:
         raise ConfigError(
-            "ephemeral=True, but the kept identity is that of a lasting node, which closing would then delete from the "
-            "tailnet: leave ephemeral= out to go on as that node; or, for an ephemeral one, leave state= out, "
-            "or name another place with it"
+            Wording(
+                api("ephemeral=True"),
+                ", but the kept identity is that of a lasting node, which closing would then delete from the tailnet: "
+                "leave it out to go on as that node; or, for an ephemeral one, leave ",
+                api("state="),
+                " out, or name another place with it",
+            )
         )
     return identity.ephemeral

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 
+from tsnet.base.wording import Wording, api
 from tsnet.errors import Error, KeyExpired, NeedsLogin, NotUp, UpTimeout
 
 
@@ -162,20 +163,41 @@ class Lifecycle:
         if self.login_url:
             return self._nobody_came(timeout)
         return UpTimeout(
-            f"{self._hostname} was {self.state.value} but not done after {timeout:g} s, {waiting_for}: "
-            "check the network between this machine and control, or allow more time with timeout="
+            Wording(
+                f"{self._hostname} was {self.state.value} but not done after {timeout:g} s, {waiting_for}: "
+                "check the network between this machine and control, or allow more time with ",
+                api("timeout="),
+            )
+        )
+
+    def not_reachable(self, timeout: float, because: str) -> Error:
+        """The error for somebody who has waited `timeout` seconds for the peers' way to this node."""
+        return self.trouble or UpTimeout(
+            Wording(
+                f"{self._hostname} runs, but peers could not reach it within {timeout:g} s: {because}",
+                api("status().health", before="; see "),
+                ", or allow more time with ",
+                api("timeout="),
+            )
         )
 
     def _needs_login(self) -> Error:
         return NeedsLogin(
-            f"control at {self._control_url} wants a person to log this node in: visit {self.login_url}, "
-            "or pass auth_key= (TS_AUTHKEY), or on_auth_url= to be handed the URL and wait",
+            Wording(
+                f"control at {self._control_url} wants a person to log this node in: visit {self.login_url}, or pass ",
+                api("auth_key="),
+                " (TS_AUTHKEY)",
+                api("on_auth_url=", before=", or ", after=" to be handed the URL and wait"),
+            ),
             self.login_url,
         )
 
     def _nobody_came(self, timeout: float) -> Error:
         return NeedsLogin(
-            f"nobody logged the node in within {timeout:g} s: visit {self.login_url} and start it again, "
-            "or pass auth_key= (TS_AUTHKEY)",
+            Wording(
+                f"nobody logged the node in within {timeout:g} s: visit {self.login_url} and start it again, or pass ",
+                api("auth_key="),
+                " (TS_AUTHKEY)",
+            ),
             self.login_url,
         )

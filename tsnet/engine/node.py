@@ -25,6 +25,7 @@ from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
+from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
@@ -476,16 +477,21 @@ class Node:
 
 def _expired(config: Config) -> KeyExpired:
     return KeyExpired(
-        f"the key of {config.hostname} has expired at {config.control_url}: "
-        "start it again with a new auth_key=, or extend the key at control"
+        Wording(
+            f"the key of {config.hostname} has expired at {config.control_url}: start it again with a new ",
+            api("auth_key="),
+            ", or extend the key at control",
+        )
     )
 
 
 def _new_control_key(config: Config, key: MachineKey, before: MachineKey) -> str:
-    why = "its certificate says that it is the same server" if config.control_key is None else "control_key= names it"
-    return (
-        f"control at {config.control_url} has another key than before, and {why}: "
-        f"{key} is remembered in place of {before}"
+    by_certificate = "its certificate says that it is the same server"
+    why = (by_certificate,) if config.control_key is None else (api("control_key="), " names it")
+    return Wording(
+        f"control at {config.control_url} has another key than before, and ",
+        *why,
+        f": {key} is remembered in place of {before}",
     )
 
 

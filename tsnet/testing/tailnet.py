@@ -26,6 +26,7 @@ from tsnet.base.addresses import IPAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.wording import Wording, api
 from tsnet.control import tailcfg
 from tsnet.control.members import Member
 from tsnet.control.policy import ALLOW_ALL, Policy
@@ -562,7 +563,7 @@ class _Tenant:
 
 def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
     if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
-        raise ConfigError(f"state= is the directory to keep the tailnet in, or None, not {state!r}")
+        raise ConfigError(Wording(api("state="), f" is the directory to keep the tailnet in, or None, not {state!r}"))
     return DirectoryStore(Path(state).expanduser())
 
 

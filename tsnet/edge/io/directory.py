@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.lock import Lock, fcntl
 from tsnet.edge.io.private import read_file, reason_of, replace_file
 from tsnet.edge.io.store import check_key
@@ -51,8 +52,11 @@ class DirectoryStore:
             raise
         except OSError as error:
             raise StateError(
-                f"the state directory {self.path} cannot be used: {reason_of(error)}. "
-                "Make it writable, or choose another one with state="
+                Wording(
+                    f"the state directory {self.path} cannot be used: {reason_of(error)}. "
+                    "Make it writable, or choose another one with ",
+                    api("state="),
+                )
             ) from None
 
     def read(self, key: str) -> bytes | None:
@@ -63,8 +67,11 @@ class DirectoryStore:
             return None
         except OSError as error:
             raise StateError(
-                f"the state file {file} cannot be read: {reason_of(error)}. "
-                "Make it readable for this user, or choose another directory with state="
+                Wording(
+                    f"the state file {file} cannot be read: {reason_of(error)}. "
+                    "Make it readable for this user, or choose another directory with ",
+                    api("state="),
+                )
             ) from None
 
     def write(self, key: str, value: bytes) -> None:

@@ -21,6 +21,7 @@ import weakref
 from pathlib import Path
 from types import ModuleType
 
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.private import open_file
 from tsnet.errors import StateLocked
 
@@ -93,8 +94,12 @@ def locked(path: Path, holder: int | None, remedy: str = "") -> StateLocked:
     who = f"process {holder}" if holder is not None else "another process"
     whose = "this process has it open: close that node first" if holder == os.getpid() else f"{who} uses it"
     return StateLocked(
-        f"the state directory {path.parent} is in use: {whose}. "
-        f"Stop {who}, or give this node a directory of its own with state=.{remedy}",
+        Wording(
+            f"the state directory {path.parent} is in use: {whose}. "
+            f"Stop {who}, or give this node a directory of its own with ",
+            api("state="),
+            f".{remedy}",
+        ),
         holder,
     )
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.loadsave import IdentityStore, WrappedStore
 from tsnet.edge.io.store import MemoryStore, Store
@@ -39,14 +40,18 @@ def store_for(state: State, hostname: str, *, environ: Mapping[str, str], epheme
         return MemoryStore() if ephemeral else default_store(hostname, environ)
     if isinstance(state, (str, os.PathLike)):
         if not os.fspath(state):
-            raise ConfigError("state= is an empty path: pass a directory, or None for the default one")
+            what = " is an empty path: pass a directory, or None for the default one"
+            raise ConfigError(Wording(api("state="), what))
         return DirectoryStore(Path(state).expanduser())
     if _has(state, _STORE):
         return cast(Store, state)
     if _has(state, _IDENTITY_STORE):
         return WrappedStore(cast(IdentityStore, state))
     raise ConfigError(
-        f"state= takes a directory, a store ({', '.join(_STORE)}: see tsnet.Store) or None, not {type(state).__name__}"
+        Wording(
+            api("state="),
+            f" takes a directory, a store ({', '.join(_STORE)}: see tsnet.Store) or None, not {type(state).__name__}",
+        )
     )
 
 
@@ -62,8 +67,13 @@ def default_store(hostname: str, environ: Mapping[str, str]) -> DirectoryStore:
         return DirectoryStore(path)
     place = "there is no home directory" if path is None else f"{path} cannot be written"
     raise StateError(
-        f"no place to keep this node's identity: {place}. "
-        "Pass state= with a writable directory, or ephemeral=True for a node that ends with its process"
+        Wording(
+            f"no place to keep this node's identity: {place}. Pass ",
+            api("state="),
+            " with a writable directory, or ",
+            api("ephemeral=True"),
+            " for a node that ends with its process",
+        )
     )
 
 
@@ -95,8 +105,11 @@ def load(store: Store, key: str, decode: Callable[[bytes], T]) -> T | None:
         return decode(bytes(value))
     except MalformedError as error:
         raise StateError(
-            f"{_name_of(store, key)} {error}. Restore it from a backup; or, to join as a new machine, "
-            "move it away; or choose another place with state="
+            Wording(
+                f"{_name_of(store, key)} {error}. Restore it from a backup; or, to join as a new machine, "
+                "move it away; or choose another place with ",
+                api("state="),
+            )
         ) from None
 
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 
 MAX_ANSWER = 16_384
@@ -42,7 +43,8 @@ def parse_proxy(url: str) -> Proxy:
         parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname:
         # the URL itself is not repeated: it may hold a password
-        raise ConfigError("proxy= must be http://[user:password@]host:port; other schemes are not supported")
+        what = " must be http://[user:password@]host:port; other schemes are not supported"
+        raise ConfigError(Wording(api("proxy="), what))
     authorization = ""
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

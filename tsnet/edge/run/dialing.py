@@ -13,6 +13,7 @@ import attrs
 
 from netstack import TcpConnection, errors
 from tsnet.base.addresses import IPAddress
+from tsnet.base.wording import Wording, api
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
@@ -120,9 +121,9 @@ class DialAttempt:
 
 def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str) -> str:
     """A relay in the way comes before all guesses about the peer."""
-    if trouble:
-        advice = f"{trouble}; that relay is on the way between the two nodes, see status().health"
-    return f"{target} did not answer{what} within {seconds:.3g} s: {advice}"
+    health = api("status().health", before=", see ")
+    why = Wording(f"{trouble}; that relay is on the way between the two nodes", health) if trouble else advice
+    return Wording(f"{target} did not answer{what} within {seconds:.3g} s: ", why)
 
 
 @attrs.frozen

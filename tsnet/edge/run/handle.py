@@ -36,7 +36,7 @@ from tsnet.edge.run.visible import Visible
 from tsnet.edge.run.waiting import Waiting
 from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News
-from tsnet.errors import Error, NotUp, UpTimeout
+from tsnet.errors import Error, NotUp
 
 T = TypeVar("T")
 
@@ -156,10 +156,7 @@ class Handle(Visible, Verbs):
         return "waiting for its saved state" if self._pump is None else self._pump.node.waiting_for
 
     def _not_reachable(self, limit: float) -> Error:
-        return self._life.trouble or UpTimeout(
-            f"{self.config.hostname} runs, but peers could not reach it within {limit:g} s: "
-            f"{self.node.unreachable_because}; see status().health, or allow more time with timeout="
-        )
+        return self._life.not_reachable(limit, self.node.unreachable_because)
 
     def _settle(self) -> None:
         """Whoever waits is told what the node's state means for them."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
@@ -134,7 +135,8 @@ def _open_udp(world: World, port: int, mark: Callable[[], None]) -> UdpPort:
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise
-        raise AddressInUse(f"cannot bind UDP port {port}: {error}; choose another port= or 0") from None
+        what = f"cannot bind UDP port {port}: {error}; choose another "
+        raise AddressInUse(Wording(what, api("port="), " or 0")) from None
 
 
 def _verifies(context: ssl.SSLContext | None) -> bool:

@@ -1,0 +1,28 @@
+"""The library's options and methods as the command line calls them. Errors name them (`tsnet.base.wording`).
+
+None: a command has nothing of that kind, and the error's clause about it is left out. NEVER_SAID: no command sets it,
+so that no error of a command speaks of it.
+"""
+
+from __future__ import annotations
+
+WORDS: dict[str, str | None] = {
+    "allow=": "--allow",
+    "allow_http=": "--allow-http",
+    "allow_http=True": "--allow-http",
+    "auth_key=": "--auth-key",
+    "control_key=": "--control-key",
+    "control_url=": "--control-url",
+    "ephemeral=": "--ephemeral",
+    "ephemeral=True": "--ephemeral",
+    "hostname=": "--hostname",
+    "on_auth_url=": None,
+    "proxy=": "--proxy",
+    "ssl_context=": None,
+    "state=": "--state-dir",
+    "status()": "tsnet status",
+    "status().health": None,
+    "tags=": "--tag",
+    "timeout=": "--timeout",
+}
+NEVER_SAID = frozenset(["fallback=", "on_auth_url=", "own_thread=", "own_thread=False", "port=", "world="])
