@@ -18,7 +18,9 @@ from tsnet.base.links import (
     Link,
     Open,
     Opened,
+    Pause,
     Received,
+    Resume,
     Room,
     Tls,
 )
@@ -293,3 +295,33 @@ def test_compute() -> None:
 def test_a_listener_cannot_open() -> None:
     with pytest.raises(ValueError, match="cannot open"):
         Scene().listener.apply(Open(LINK, ("server",), 1))
+
+
+def test_what_comes_for_a_paused_link_waits_in_order_and_the_end_behind_it() -> None:
+    scene = Scene()
+    scene.connect()
+    server = scene.accepted.link
+    scene.listener.apply(Pause(server))
+    scene.links.apply(Data(LINK, b"one"))
+    scene.run()
+    scene.links.apply(Data(LINK, b"two"))
+    scene.links.apply(Close(LINK))
+    scene.run()
+    assert scene.told["server"] == [scene.accepted]
+    scene.listener.apply(Resume(server))
+    scene.run()
+    assert scene.told["server"][1:] == [Received(server, b"one"), Received(server, b"two"), Closed(server, "eof")]
+
+
+def test_a_paused_link_fills_up_the_other_end() -> None:
+    scene = Scene()
+    scene.connect()
+    server = scene.accepted.link
+    scene.listener.apply(Pause(server))
+    for _ in range(2):
+        scene.links.apply(Data(LINK, bytes(WRITE_LIMIT)))
+        scene.run()
+    assert scene.told["client"][1:] == [Full(LINK)]
+    scene.listener.apply(Resume(server))
+    scene.run()
+    assert scene.told["client"][1:] == [Full(LINK), Room(LINK)]

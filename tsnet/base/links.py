@@ -1,6 +1,7 @@
 """Byte streams as effects and events, so that a machine below the edge owns a connection without touching a socket.
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
+                      Pause(link)  Resume(link)
     edge -> machine   Opened(link, server_key)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
                       Computed(link, value)  Accepted(link, remote)
 
@@ -12,6 +13,8 @@ never used twice. A machine can therefore drop what arrives late for an old gene
 - `Closed(reason)` is the last event of a link. A machine that has sent `Close` gets no `Closed`.
 - `Full` says that the edge's write buffer for the link (1 MiB) is full. The machine sends no bulk data until `Room`;
   what it has handed over already is still sent.
+- `Pause` says that the machine has input of the link left over. The edge reads no more from the link until `Resume`, so
+  that TCP slows the other end down; what has been read already still comes.
 - `Compute` runs a pure function off the node's thread, such as decoding a large netmap. The answer is `Computed`.
 """
 
@@ -65,6 +68,18 @@ class Data:
 
 @attrs.frozen
 class Close:
+    link: Link
+
+
+@attrs.frozen
+class Pause:
+    """Read no more from the link until `Resume`."""
+
+    link: Link
+
+
+@attrs.frozen
+class Resume:
     link: Link
 
 
@@ -131,5 +146,5 @@ class Computed:
     value: Any = attrs.field(repr=False)
 
 
-Effect = Open | Data | Close | Compute
+Effect = Open | Data | Close | Compute | Pause | Resume
 Event = Opened | Accepted | Received | Full | Room | Closed | Computed

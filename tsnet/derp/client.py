@@ -25,13 +25,13 @@ from enum import Enum
 from operator import attrgetter
 
 from tsnet.base.addresses import DerpAddress
+from tsnet.base.bucket import TokenBucket
 from tsnet.base.crypto import BOX_NONCE_SIZE
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Open, Opened, Received, Room, Tls
 from tsnet.base.malformed import MalformedError
 from tsnet.derp import frames
 from tsnet.derp.attempts import Attempts, dial_hosts
-from tsnet.derp.bucket import TokenBucket
 from tsnet.derp.facts import (
     TIMEOUT,
     Connected,

@@ -14,9 +14,9 @@ from collections import Counter
 from enum import Enum
 from operator import attrgetter
 
+from tsnet.base.bucket import TokenBucket
 from tsnet.base.keys import NodeKey
 from tsnet.base.links import Link
-from tsnet.derp.bucket import TokenBucket
 from tsnet.derp.frames import Decoder
 from tsnet.derp.login import MAX_CLIENT_INFO_SIZE
 from tsnet.derp.queues import Queues

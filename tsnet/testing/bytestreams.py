@@ -29,7 +29,9 @@ from tsnet.base.links import (
     Link,
     Open,
     Opened,
+    Pause,
     Received,
+    Resume,
     Room,
 )
 from tsnet.edge.io.channel import WRITE_LIMIT
@@ -55,7 +57,7 @@ class StreamMachine(Protocol):
 class End:
     """One end of a connection. `other` is None once that end is gone."""
 
-    __slots__ = ("is_full", "link", "other", "pending", "port", "queued")
+    __slots__ = ("held", "is_full", "is_paused", "link", "other", "pending", "port", "queued")
 
     def __init__(self, link: Link, port: SimulatedPort) -> None:
         self.link = link
@@ -65,6 +67,9 @@ class End:
         self.pending = 0
         """Bytes that were handed over and have not arrived."""
         self.is_full = False
+        self.is_paused = False
+        self.held: list[Callable[[], None]] = []
+        """What has arrived while the link was paused."""
 
     @property
     def is_silenced(self) -> bool:
@@ -92,6 +97,8 @@ class SimulatedPort:
             self._close(effect.link)
         elif isinstance(effect, Compute):
             self._compute(effect)
+        elif isinstance(effect, Pause | Resume):
+            self._set_paused(effect.link, paused=isinstance(effect, Pause))
         else:
             self._open(effect)
 
@@ -143,12 +150,28 @@ class SimulatedPort:
     def _arrive(self, end: End, other: End, data: bytes) -> None:
         if end.is_silenced:
             return  # nobody acknowledges the data: it stays pending
+        if other.is_paused or other.held:
+            other.held.append(lambda: self._arrive(end, other, data))
+            return
         end.pending -= len(data)
         if other.port.ends.get(other.link) is other:
             other.port.tell(Received(other.link, data), data)
         if end.is_full and end.pending < WRITE_LIMIT // 2:
             end.is_full = False
             self._tell_if_there(end, Room(end.link))
+
+    def _set_paused(self, link: Link, *, paused: bool) -> None:
+        end = self.ends.get(link)
+        if end is not None:
+            end.is_paused = paused
+            self._timeline.call_soon(lambda: self._release(end))
+
+    def _release(self, end: End) -> None:
+        """Let arrive what has come meanwhile, if the link is not paused."""
+        if not end.is_paused:
+            held, end.held = end.held, []
+            for arrive in held:
+                arrive()
 
     def _tell_if_there(self, end: End, event: Event) -> None:
         if self.ends.get(end.link) is end:
@@ -166,7 +189,9 @@ class SimulatedPort:
 
     def end(self, end: End, reason: str) -> None:
         """The network has ended the link."""
-        if self.ends.get(end.link) is end:
+        if (end.is_paused or end.held) and reason == "eof":
+            end.held.append(lambda: self.end(end, reason))
+        elif self.ends.get(end.link) is end:
             del self.ends[end.link]
             self.tell(Closed(end.link, reason), reason)
 

@@ -12,9 +12,24 @@ import pytest
 
 from tests.authority import Issued, authority, issue, stranger
 from tests.edge.streams import Streams
-from tsnet.base.links import Accepted, Close, Closed, Computed, Full, Link, Open, Opened, Received, Room, Tls
-from tsnet.edge.io.channel import WRITE_LIMIT
-from tsnet.edge.io.links import LINGER
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Computed,
+    Full,
+    Link,
+    Open,
+    Opened,
+    Pause,
+    Received,
+    Resume,
+    Room,
+    Tls,
+)
+from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT
+from tsnet.edge.io.links import LINGER, TURN_SIZE
+from tsnet.edge.io.tls import MAX_READS
 from tsnet.errors import ConfigError
 
 LINK = Link("test", "", 1)
@@ -329,6 +344,102 @@ def test_full_and_room(streams: Streams, server: PlainServer) -> None:
     assert got.endswith(b"still taken")
     assert hash(bytes(got[: WRITE_LIMIT // 4])) == hash(DATA[: WRITE_LIMIT // 4])
     assert len(list(streams.of(links, Room))) == 1
+
+
+# --- what one turn reads ------------------------------------------------------------------------------------------
+
+
+def test_a_paused_link_is_not_read_and_costs_no_wake(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    links.apply(Pause(LINK))
+    other.sendall(b"early")
+    ready = streams.ready
+    for _ in range(3):
+        streams.turn()
+    assert (streams.ready, streams.bytes_of(links, LINK)) == (ready, b"")
+    links.apply(Resume(LINK))
+    streams.until(lambda: streams.bytes_of(links, LINK) == b"early")
+
+
+def test_a_paused_link_is_written_and_closed_as_ever(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    links.apply(Pause(LINK))
+    other.sendall(b"unread")
+    streams.say(links, LINK, DATA)
+    streams.say(links, LINK, b"bye", then_close=True)
+    got = bytearray()
+    while piece := _turn_and_receive(streams, other):
+        got += piece
+    assert got == DATA + b"bye"
+
+
+def _turn_and_receive(streams: Streams, other: socket.socket) -> bytes:
+    streams.turn()
+    return other.recv(1 << 20)
+
+
+def test_an_end_is_noticed_once_the_link_goes_on(streams: Streams, server: PlainServer) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    links.apply(Pause(LINK))
+    server.accept().close()
+    streams.turn()
+    assert list(streams.of(links, Closed)) == []
+    links.apply(Resume(LINK))
+    assert streams.event(links, Closed) == Closed(LINK, "eof")
+
+
+def test_tls_records_that_were_read_before_a_pause_come_after_it(
+    streams: Streams, leaf: Issued, roots: ssl.SSLContext
+) -> None:
+    """Tiny records, more than one turn opens: what is left over is in the session, and not in the socket."""
+    links = streams.links(ssl_context=roots)
+    listener = streams.listener(leaf.server_context())
+    streams.open(links, listener, Tls("derp.test"))
+    accepted = streams.event(listener, Accepted)
+    streams.event(links, Opened)
+    for number in range(3 * MAX_READS):
+        streams.say(listener, accepted.link, bytes([number % 256]))
+        listener.flush()
+    streams.until(lambda: list(streams.of(links, Received)))
+    assert len(streams.bytes_of(links, LINK)) <= MAX_READS
+    links.apply(Pause(LINK))
+    before = len(streams.bytes_of(links, LINK))
+    for _ in range(3):
+        streams.turn()
+    assert len(streams.bytes_of(links, LINK)) == before
+    links.apply(Resume(LINK))
+    streams.until(lambda: len(streams.bytes_of(links, LINK)) == 3 * MAX_READS)
+    assert streams.bytes_of(links, LINK) == bytes(range(256)) * (3 * MAX_READS // 256)
+
+
+def test_one_turn_reads_a_bounded_part_and_those_without_a_turn_come_first(streams: Streams) -> None:
+    """Eight full links: each turn reads the half of them, and the other half comes in the next one."""
+    links, listener = streams.links(), streams.listener()
+    names = [streams.open(links, listener, link=Link("test", "", number)) for number in range(1, 9)]
+    streams.until(lambda: len(list(streams.of(listener, Accepted))) == 8)
+    streams.until(lambda: len(list(streams.of(links, Opened))) == 8)
+    for name in names:
+        streams.say(links, name, bytes(READ_SIZE))
+    links.flush()
+    streams.reactor.wait(0)
+    turns = [listener.receive()]
+    while sum(len(event.data) for events in turns for event in events if isinstance(event, Received)) < 8 * READ_SIZE:
+        links.flush()
+        streams.reactor.wait(0)
+        turns.append(listener.receive())
+    sizes = [sum(len(event.data) for event in events if isinstance(event, Received)) for events in turns]
+    assert max(sizes) < TURN_SIZE + READ_SIZE
+    first, second = ({event.link for event in events if isinstance(event, Received)} for events in turns[:2])
+    if len(first) < 8:
+        assert second - first, "the next turn begins with those that were left out"
 
 
 # --- compute ----------------------------------------------------------------------------------------------------

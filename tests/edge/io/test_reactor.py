@@ -313,3 +313,20 @@ def test_a_finalizer_may_call_in_the_middle_of_a_call(clock: HandClock) -> None:
     reactor.wait(math.inf)
     assert sorted(seen) == ["call", "finalizer"]
     reactor.close()
+
+
+def test_a_socket_of_which_nothing_is_waited_for_rests(reactor: Reactor, pair: Pair, clock: HandClock) -> None:
+    seen: list[int] = []
+    reactor.add(pair[0], READ, seen.append)
+    pair[1].send(b"x")
+    reactor.change(pair[0], 0)
+    reactor.change(pair[0], 0)
+    reactor.wait(clock.now)
+    assert seen == []
+    reactor.change(pair[0], READ)
+    reactor.wait(clock.now)
+    assert seen == [READ]
+    reactor.change(pair[0], 0)
+    reactor.remove(pair[0])
+    reactor.wait(clock.now)
+    assert seen == [READ]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.authority import Issued, authority, issue, stranger
 from tsnet.base.links import Tls
-from tsnet.edge.io.tls import TlsFailed, TlsSession, connect, system_context, unverified_context
+from tsnet.edge.io.tls import MAX_READS, TlsFailed, TlsSession, connect, system_context, unverified_context
 
 
 def shake(client: TlsSession, server: TlsSession) -> None:
@@ -278,3 +278,16 @@ def test_contexts_are_kept() -> None:
     paths = ssl.get_default_verify_paths()
     assert system_context(paths) is system_context(paths)
     assert unverified_context() is unverified_context()
+
+
+def test_tiny_records_are_opened_a_bounded_number_at_once(leaf: Issued, roots: ssl.SSLContext) -> None:
+    client = connect(Tls("derp.test"), roots, time.time)
+    server = TlsSession(leaf.server_context(), server_side=True)
+    shake(client, server)
+    for _ in range(2 * MAX_READS + 1):
+        client.send(b"x")
+    assert server.receive(client.take()) == b"x" * MAX_READS
+    assert server.has_more
+    assert server.receive(b"") == b"x" * MAX_READS
+    assert server.receive(b"") == b"x"
+    assert not server.has_more

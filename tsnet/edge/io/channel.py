@@ -49,6 +49,7 @@ class Channel:
         "_write_error",
         "has_ended",
         "is_full",
+        "is_paused",
         "link",
         "session",
         "socket",
@@ -71,6 +72,7 @@ class Channel:
         self.has_ended = False
         """The other end will send no more."""
         self.is_full = False
+        self.is_paused = False
         self._start_tls = start_tls
         self._sniff = sniff_tls
         self._proxy_answer = b"" if proxy_request else None
@@ -89,6 +91,11 @@ class Channel:
         return self.session is None or self.session.is_up
 
     @property
+    def has_more(self) -> bool:
+        """Whether `receive` would give out bytes that it has read before."""
+        return self.session is not None and self.session.has_more
+
+    @property
     def pending(self) -> int:
         """Bytes that were written and that the kernel has not taken yet."""
         return self._queued_size + len(self._unsent)
@@ -101,6 +108,8 @@ class Channel:
 
     def receive(self) -> bytes:
         """The link's bytes that have come, perhaps none. Raises Ended when the connection is over."""
+        if self.has_more:
+            return self._receive_tls(self._buffer[:0])
         try:
             size = self.socket.recv_into(self._buffer)
         except BlockingIOError:

@@ -5,7 +5,11 @@
 | Open    | dial, proxy's CONNECT, TLS; all within `timeout`    | Opened or Closed                    |
 | Data    | queued; `flush` joins and writes it                 | Full at 1 MiB, Room again below half |
 | Close   | what is queued is still written, then the link ends | none                                |
+| Pause   | nothing is read until `Resume`                      | none                                |
 | Compute | the function runs in a worker                       | Computed                            |
+
+One `receive` reads at most READ_SIZE of a link and about TURN_SIZE of all of them. Those that had no turn come first in
+the next one, which is due at once.
 
 A closed link lingers without events for at most LINGER seconds, until its data is written and the other end has closed
 too. A socket that is closed with unread bytes resets the connection, and data that it had sent is lost.
@@ -34,7 +38,9 @@ from tsnet.base.links import (
     Link,
     Open,
     Opened,
+    Pause,
     Received,
+    Resume,
     Room,
     Tls,
 )
@@ -50,6 +56,11 @@ if TYPE_CHECKING:
     from tsnet.edge.io.tls import TlsSession
 
 LINGER = 2.0
+
+TURN_SIZE = 1 << 20
+"""Bytes that one turn reads of all links. A step of a TLS handshake takes longer, and counts as HANDSHAKE_SIZE."""
+
+HANDSHAKE_SIZE = 64 * 1024
 
 
 class Channels:
@@ -78,14 +89,21 @@ class Channels:
         elif isinstance(effect, Compute):
             job = functools.partial(effect.function, effect.argument)
             self._workers.run(job, lambda value: self._tell(Computed(effect.link, value)))
+        elif isinstance(effect, Pause | Resume):
+            self._set_paused(effect.link, paused=isinstance(effect, Pause))
         else:
             self._open(effect)
 
     def receive(self) -> list[Event]:
-        readable, self._readable = self._readable, {}
-        for channel in readable:
-            self._receive(channel)
+        room = TURN_SIZE
+        for channel in list(self._readable):
+            if room <= 0:
+                break
+            del self._readable[channel]
+            room -= self._receive(channel)
         events, self._events = self._events, []
+        if self._readable:
+            self._reactor.call_soon(self._announce)
         return events
 
     def flush(self) -> None:
@@ -151,15 +169,37 @@ class Channels:
                 self._readable[channel] = None
                 self._on_ready()
 
-    def _receive(self, channel: Channel) -> None:
+    def _set_paused(self, link: Link, *, paused: bool) -> None:
+        channel = self._channels.get(link)
+        if channel is None or channel.is_paused == paused:
+            return
+        channel.is_paused = paused
+        self._readable.pop(channel, None)
+        self._watch(channel)
+        if channel.has_more:
+            self._read_soon(channel)
+
+    def _read_soon(self, channel: Channel) -> None:
+        """It holds bytes of which the socket knows nothing any more."""
+        if not channel.is_paused:
+            self._readable[channel] = None
+            self._reactor.call_soon(self._announce)
+
+    def _watch(self, channel: Channel) -> None:
+        """Wait for what the channel can do now."""
+        interest = 0 if channel.is_paused else READ
+        self._reactor.change(channel.socket, interest | WRITE if channel.wants_to_write else interest)
+
+    def _receive(self, channel: Channel) -> int:
+        """Read the channel once; returns what that counts for."""
         link, was_open = channel.link, channel.is_open
         if self._channels.get(link) is not channel:
-            return
+            return 0
         try:
             data = channel.receive()
         except Ended as ended:
             self._end(link, str(ended))
-            return
+            return HANDSHAKE_SIZE
         if channel.is_open:
             if not was_open:
                 self._set_open(channel)
@@ -169,6 +209,9 @@ class Channels:
             self._flush(channel)  # the handshake's next message, an answer to a key update
         if channel.has_ended:
             self._end(link, "eof")
+        elif channel.has_more:
+            self._read_soon(channel)
+        return len(data) if was_open and not channel.has_more else HANDSHAKE_SIZE
 
     def _tell(self, event: Event) -> None:
         """Keep an event for `receive`. Only `wait` calls on_ready, never `apply` or `flush`."""
@@ -176,7 +219,7 @@ class Channels:
         self._reactor.call_soon(self._announce)
 
     def _announce(self) -> None:
-        if self._events:
+        if self._events or self._readable:
             self._on_ready()
 
     # --- out ----------------------------------------------------------------------------------------------------
@@ -195,7 +238,7 @@ class Channels:
         wanted = channel.wants_to_write
         channel.flush()
         if channel.wants_to_write != wanted:
-            self._reactor.change(channel.socket, READ | WRITE if channel.wants_to_write else READ)
+            self._watch(channel)
         if channel in self._lingering:
             if not channel.pending:
                 self._say_end(channel)
@@ -233,6 +276,9 @@ class Channels:
             return
         timer = self._reactor.call_at(self._reactor.clock() + LINGER, lambda: self._forget(channel))
         self._lingering[channel] = timer
+        if channel.is_paused:
+            channel.is_paused = False
+            self._watch(channel)
         self._flush(channel)
 
     def _say_end(self, channel: Channel) -> None:

@@ -57,6 +57,8 @@ class Reactor:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._selector = selectors.DefaultSelector()
+        self._resting: dict[socket.socket, Watch] = {}
+        """Those of which nothing is waited for: the selector takes no such socket."""
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
@@ -74,10 +76,18 @@ class Reactor:
         self._selector.register(sock, interest, Watch(callback))
 
     def change(self, sock: socket.socket, interest: int) -> None:
-        self._selector.modify(sock, interest, self._selector.get_key(sock).data)
+        """Wait for something else of the socket; with 0, for nothing until the next `change`."""
+        resting = self._resting.pop(sock, None)
+        if resting is None and interest:
+            self._selector.modify(sock, interest, self._selector.get_key(sock).data)
+        elif interest:
+            self._selector.register(sock, interest, resting)
+        else:
+            self._resting[sock] = resting or self._selector.unregister(sock).data
 
     def remove(self, sock: socket.socket) -> None:
         """Forget a socket. Call this before the socket is closed. An unknown socket is no error."""
+        self._resting.pop(sock, None)
         with contextlib.suppress(KeyError, ValueError, RuntimeError):
             self._selector.unregister(sock).data.callback = None
 
@@ -145,6 +155,7 @@ class Reactor:
             self._wake_end.close()
         self._selector.close()
         self._waiting_end.close()
+        self._resting.clear()
         self._timers.clear()
         self._calls.clear()
 
@@ -156,7 +167,7 @@ class Reactor:
         if self._closed:
             return
         self._closed = self._woken = True
-        watched = [key.fileobj for key in self._selector.get_map().values()]
+        watched = [*self._resting, *(key.fileobj for key in self._selector.get_map().values())]
         self._selector.close()
         for sock in (*watched, self._wake_end):
             if isinstance(sock, socket.socket):

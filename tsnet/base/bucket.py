@@ -1,6 +1,7 @@
 """A token bucket: `rate` tokens a second, at most `burst` saved up.
 
-Used for the client's own limit when a server announces one, and for the server's answers to packets for nobody.
+Used for the client's own limit when a relay announces one, for a relay's answers to packets for nobody, and for frames
+that move nothing forward (`allowance`).
 """
 
 from __future__ import annotations
@@ -21,3 +22,7 @@ class TokenBucket:
             return False
         self._tokens -= tokens
         return True
+
+    def put(self, tokens: float) -> None:
+        """Put tokens in, beside those that time brings."""
+        self._tokens = min(self._burst, self._tokens + tokens)
