@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import random
 import socket
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from netstack.tcp.connection import TcpConnection
+from tests.attacks.wireguard import noise
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 from tests.interop.harness.tunnel import COOKIE, INITIATION, KEEPALIVE_SIZE, RESPONSE, TRANSPORT, Seen, Tunnel
@@ -26,7 +28,6 @@ from tests.interop.harness.wireguard import WireGuardGo, ping
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.wireguard.constants import MAX_STAGED_HANDSHAKES, UNDER_LOAD_HANDSHAKES
-from tsnet.wireguard.cookie import CookieMaker
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
@@ -352,15 +353,16 @@ def test_both_follow_a_peer_that_moves(theirs: WireGuardGo, wire: str) -> None:
 class Flood:
     """Initiations with a good mac1 that open to nothing: a burst at once, again every tenth of a second.
 
-    Each burst is above the load mark and below the full queue; load lasts a second, so it never ends meanwhile.
+    Each burst is above the load mark and below the full queue. It comes from many addresses, because one alone would
+    have to prove itself before there is load.
     """
 
     BURST = 3 * UNDER_LOAD_HANDSHAKES
+    SOURCES = 250
 
     def __init__(self, key: NodeKey, address: str, port: int) -> None:
         assert self.BURST < MAX_STAGED_HANDSHAKES
-        maker, chance = CookieMaker(key), random.Random(1)
-        self.datagrams = [maker.add_macs(b"\1\0\0\0" + chance.randbytes(112), 0.0) for _ in range(self.BURST)]
+        self.datagrams = noise(key, 100 * self.BURST)
         self._address = (address, port)
         self._stop = threading.Event()
         self._beside: Beside | None = None
@@ -378,9 +380,13 @@ class Flood:
         self._beside.result()
 
     def _run(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        with contextlib.ExitStack() as stack:
+            wires = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(self.SOURCES)]
+            for number, wire in enumerate(wires, 1):
+                wire.bind((f"127.0.77.{number}", 0))
+            fresh = zip(itertools.cycle(wires), itertools.cycle(self.datagrams))
             while not self._stop.is_set():
-                for datagram in self.datagrams:
+                for wire, datagram in itertools.islice(fresh, self.BURST):
                     wire.sendto(datagram, self._address)
                 self.bursts += 1
                 self._stop.wait(0.1)
@@ -406,14 +412,7 @@ def test_we_under_load_give_a_cookie_and_wireguard_gos_retry_completes(theirs: W
     with connect(theirs) as tunnel, Flood(US, "127.0.0.1", tunnel.port) as flood:
         tunnel.run(lambda: tunnel.device.is_under_load(tunnel.now))
         pinging = Beside(lambda: ping(OURS["v4"], timeout=20))
-        loads = []
-
-        def answered() -> bool:
-            loads.append(tunnel.device.is_under_load(tunnel.now))
-            return bool(tunnel.seen(RESPONSE, ours=True))
-
-        tunnel.run(answered, timeout=20)
-        assert all(loads)
+        tunnel.run(lambda: bool(tunnel.seen(RESPONSE, ours=True)), timeout=20)
         assert flood.bursts > 10
         initiations = [seen for seen in tunnel.seen(INITIATION, ours=False) if seen.head not in flood.datagrams]
         (response,) = tunnel.seen(RESPONSE, ours=True)
@@ -421,7 +420,7 @@ def test_we_under_load_give_a_cookie_and_wireguard_gos_retry_completes(theirs: W
         assert mac2(initiations[0]) == NO_MAC2
         assert mac2(accepted) != NO_MAC2
         assert tunnel.device.dropped["handshake queue full"] == 0
-        assert tunnel.device.dropped["mac2"] > 10 * Flood.BURST
+        assert tunnel.device.dropped["mac2"] > 5 * Flood.BURST
         tunnel.run(pinging.done, timeout=20)
         assert pinging.result() < 20
 

@@ -13,19 +13,19 @@ Time moves from event to event: the next datagram to arrive or the next deadline
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.attacks.wireguard import noise, strangers
 from tests.wire import Wire
 from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey, NodePrivateKey
-from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.device import Device
 from tsnet.wireguard.facts import Established, Fact, MarkMoved
 
 UNIX_TIME = 1_700_000_000.0
-STRANGER = UdpAddress("203.0.113.1", 9)
 MAX_TURNS = 20_000
 KINDS = {1: "initiation", 2: "response", 3: "cookie", 4: "transport"}
 
@@ -42,12 +42,14 @@ def kind_of(datagram: bytes) -> str:
     return "keepalive" if datagram[0] == 4 and len(datagram) == 32 else KINDS.get(datagram[0], "foreign")
 
 
-def flood(pair: Pair, count: int, source: Destination = STRANGER, *, receiver: Side | None = None) -> list[bytes]:
-    """Initiations to one side, b, that pass mac1 and open to nothing."""
+def flood(pair: Pair, count: int, source: Destination | None = None, *, receiver: Side | None = None) -> list[bytes]:
+    """Initiations to one side, b, that pass mac1 and open to nothing. Without a source, each has one of its own."""
     receiver = receiver or pair.b
-    maker, chance = CookieMaker(receiver.key), random.Random(count)
-    datagrams = [maker.add_macs(b"\1\0\0\0" + chance.randbytes(112), pair.now) for _ in range(count)]
-    receiver.device.receive([(source, datagrams)], pair.now)
+    datagrams = noise(receiver.key, count, seed=next(pair.floods))
+    sources = strangers(count) if source is None else [source] * count
+    receiver.device.receive(
+        [(source, [datagram]) for source, datagram in zip(sources, datagrams, strict=True)], pair.now
+    )
     return datagrams
 
 
@@ -100,6 +102,7 @@ class Pair:
         )
         self.a.device.add_peer(self.b.key, persistent_keepalive=persistent_keepalive)
         self.b.device.add_peer(self.a.key)
+        self.floods = itertools.count(1)
         self.drop: Callable[[Side, bytes], bool] = lambda sender, datagram: False
         self.log: list[tuple[float, str, bytes]] = []
         """(when, sender's name, datagram) of all that was put on the wire, lost or not."""

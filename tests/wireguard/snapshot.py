@@ -1,6 +1,7 @@
 """The whole state of a device as one comparable value: what a forged message must not change.
 
-Left out: counters of drops (they count it), the clock's last reading, and what has no state (functions, AEAD keys).
+Left out: counters of drops (they count it), what a message costs its sender (`_admission` bounds it), the clock's last
+reading, and what has no state (functions, AEAD keys).
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from typing import Any
 from tsnet.base.keys import PrivateKey
 from tsnet.wireguard.device import Device
 
-LEFT_OUT = {"dropped", "_dropped", "_now", "_entropy", "entropy", "_encrypt", "_decrypt", "_heap", "_serial"}
+LEFT_OUT = {
+    "dropped",
+    "_dropped",
+    "_admission",
+    "_now",
+    "_entropy",
+    "entropy",
+    "_encrypt",
+    "_decrypt",
+    "_heap",
+    "_serial",
+}
 
 
 def snapshot(device: Device) -> Any:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.attacks.wireguard import calls, noise, strangers
 from tests.wireguard import vectors
 from tests.wireguard.pair import UNIX_TIME, Pair, entropy, flood, private_key
 from tests.wireguard.snapshot import snapshot
-from tsnet.base.addresses import MAX_RUN_BYTES, DerpAddress, UdpAddress
+from tsnet.base.addresses import MAX_RUN_BYTES, DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodeKey
-from tsnet.wireguard.constants import RATE_BURST, UNDER_LOAD_HANDSHAKES
+from tsnet.wireguard.constants import HANDSHAKES_PER_SECOND, RATE_BURST, UNDER_LOAD_HANDSHAKES
 from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.device import HANDSHAKES_PER_TURN, Device
-from tsnet.wireguard.facts import Established
+from tsnet.wireguard.facts import Established, Heard
+from tsnet.wireguard.messages import CookieReply
 
 DATA = b"data".ljust(16, b"\0")
 ELSEWHERE = UdpAddress("203.0.113.1", 9)
@@ -349,7 +353,7 @@ def test_the_cookie_exchange_under_load(pair: Pair) -> None:
     assert pair.b.device.is_under_load(pair.now)
     assert pair.kinds()[0] == "a initiation"
     assert pair.kinds()[-1] == "b cookie"
-    assert pair.b.device.dropped == {"mac2": UNDER_LOAD_HANDSHAKES + 1}
+    assert pair.b.device.dropped == {"forged initiation": UNDER_LOAD_HANDSHAKES, "mac2": 1}
     flood(pair, UNDER_LOAD_HANDSHAKES)
     pair.run(pair.now + 0.5)
     initiations = pair.sent(pair.a, "initiation")
@@ -372,9 +376,7 @@ def test_a_response_can_be_asked_for_a_cookie_too(pair: Pair) -> None:
     pair.log.clear()
     pair.a.device.send([(pair.b.key, [DATA])], pair.now)
     pair.turn(pair.a)
-    maker, chance = CookieMaker(pair.a.key), random.Random(5)
-    noise = [maker.add_macs(b"\1\0\0\0" + chance.randbytes(112), pair.now) for _ in range(UNDER_LOAD_HANDSHAKES)]
-    pair.a.device.receive([(ELSEWHERE, noise)], pair.now)
+    flood(pair, UNDER_LOAD_HANDSHAKES, receiver=pair.a)
     pair.run(pair.now + 0.1)
     assert pair.kinds()[:2] == ["a initiation", "b response"] or "a cookie" in pair.kinds()
     assert pair.kinds()[-1] == "a cookie"
@@ -385,7 +387,7 @@ def test_a_response_can_be_asked_for_a_cookie_too(pair: Pair) -> None:
 
 
 def test_a_cookie_does_not_buy_more_than_its_rate(pair: Pair) -> None:
-    """A replayed message with a valid mac2 costs Diffie-Hellman a few times, then nothing."""
+    """A replayed message with a valid mac2 costs no Diffie-Hellman, and its source no more than a proven one's rate."""
     flood(pair, UNDER_LOAD_HANDSHAKES)
     pair.send(pair.a, DATA)
     pair.run(pair.now + 0.2)
@@ -401,11 +403,122 @@ def test_a_cookie_does_not_buy_more_than_its_rate(pair: Pair) -> None:
 
 
 def test_cookie_replies_go_to_the_source_and_are_bound_to_it(pair: Pair) -> None:
-    relayed = DerpAddress(7, pair.a.key)
-    flood(pair, UNDER_LOAD_HANDSHAKES, relayed)
+    pair.b.device.transmit(pair.now, 10**6)
+    flood(pair, UNDER_LOAD_HANDSHAKES)
+    flood(pair, 10, ELSEWHERE)
     down = pair.b.device.transmit(pair.now, 10**6)
-    assert {recipient for recipient, _ in down} == {relayed}
-    assert {len(datagram) for _, run in down for datagram in run} == {64}
+    assert {recipient for recipient, _ in down} == {ELSEWHERE}
+    assert [len(datagram) for _, run in down for datagram in run] == [64] * 10
+
+
+def test_an_initiation_by_relay_from_a_key_that_is_no_peer_is_not_opened(pair: Pair) -> None:
+    flood(pair, 3, DerpAddress(7, NodeKey(bytes(31) + b"\x07")))
+    assert pair.b.device.deadline() == math.inf
+    assert pair.b.device.dropped == {"unknown peer": 3}
+
+
+def test_a_response_that_nobody_waits_for_is_not_opened(pair: Pair) -> None:
+    pair.establish()
+    pair.run(pair.now + 130)
+    pair.log.clear()
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 1)
+    (response,) = pair.sent(pair.b, "response")
+    pair.inject(pair.a, pair.b.address, *[response] * 100)
+    assert pair.a.device.deadline() > pair.now
+    assert pair.a.device.dropped == {"unexpected response": 100}
+
+
+class Flooded:
+    """A second of 5,000 messages, and beside it a peer that has a session, one packet each ten milliseconds."""
+
+    PER_SECOND, SLICES = 5000, 200
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        pair.establish()
+
+    def run(self, messages: Sequence[tuple[Destination, bytes]]) -> None:
+        pair, device, start = self.pair, self.pair.b.device, self.pair.now
+        device.take_facts()
+        for number in range(self.SLICES):
+            due = messages[number * len(messages) // self.SLICES : (number + 1) * len(messages) // self.SLICES]
+            device.receive([(source, [datagram]) for source, datagram in due], pair.now)
+            if number % 2 == 0:
+                pair.send(pair.a, DATA)
+            pair.run(start + (number + 1) / self.SLICES)
+        assert pair.b.received == [DATA] * (self.SLICES // 2)
+
+    def opened(self) -> int:
+        """How many messages have cost Diffie-Hellman."""
+        staged = Counter(self.pair.b.device.dropped)
+        return self.PER_SECOND - sum(
+            staged[reason] for reason in ("mac2", "rate limit", "replayed initiation", "handshake queue full")
+        )
+
+
+def heard(pair: Pair) -> set[NodeKey]:
+    """The peers whose initiations b has answered."""
+    return {fact.key for fact in pair.b.facts if isinstance(fact, Heard)}
+
+
+def test_5000_replays_a_second_cost_next_to_nothing(pair: Pair) -> None:
+    flooded = Flooded(pair)
+    (recorded,) = calls(pair.b.key, private_key(2), 1, unix_time=UNIX_TIME + pair.now - 1000)
+    flooded.run([(ELSEWHERE, recorded)] * Flooded.PER_SECOND)
+    assert flooded.opened() <= 1
+    assert pair.b.device.dropped["mac2"] >= 4800
+
+
+def test_5000_recordings_of_one_peer_a_second_are_opened_50_times(pair: Pair) -> None:
+    """They are many messages, so that few are known again."""
+    flooded = Flooded(pair)
+    recorded = calls(pair.b.key, private_key(2), 1000, unix_time=UNIX_TIME - 10_000)
+    flooded.run([(ELSEWHERE, message) for message in recorded] * 5)
+    assert Flooded.PER_SECOND - pair.b.device.dropped["mac2"] <= 50
+    assert pair.b.device.dropped["mac2"] >= 4800
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+def test_a_hostile_peer_gets_at_most_50_answers_a_second(pair: Pair, relayed: bool) -> None:
+    """Its initiations are true, each later than the one before."""
+    hostile = private_key(77)
+    pair.b.device.add_peer(node_public(hostile))
+    source = DerpAddress(1, node_public(hostile)) if relayed else ELSEWHERE
+    flooded = Flooded(pair)
+    true = calls(pair.b.key, hostile, 1000, unix_time=UNIX_TIME)
+    flooded.run([(source, message) for message in true for _ in range(5)])
+    assert 1 <= len(pair.sent(pair.b, "response")) <= 50
+    assert flooded.opened() <= 50
+
+
+def test_a_flood_from_many_sources_leaves_room_for_a_newcomer(pair: Pair) -> None:
+    """It asks for the cookie, and is in with its second message; so is one behind a relay, with its first."""
+    newcomer, behind = private_key(78), private_key(79)
+    for key in (newcomer, behind):
+        pair.b.device.add_peer(node_public(key))
+    flooded = Flooded(pair)
+    flood: list[tuple[Destination, bytes]] = list(
+        zip(itertools.cycle(strangers(2000)), noise(pair.b.key, Flooded.PER_SECOND))
+    )
+    first, second = calls(pair.b.key, newcomer, 2, unix_time=UNIX_TIME)
+    (relayed,) = calls(pair.b.key, behind, 1, unix_time=UNIX_TIME)
+    home = UdpAddress("192.0.2.99", 9)
+    flood[2500:2500] = [(home, first), (DerpAddress(1, node_public(behind)), relayed)]
+    flooded.run(flood)
+    assert [reason for reason in pair.b.device.dropped if "outbox" in reason or "queue" in reason] == []
+    assert flooded.opened() <= HANDSHAKES_PER_SECOND
+    assert heard(pair) == {node_public(behind)}
+    reply = next(datagram for datagram in pair.sent(pair.b, "cookie") if datagram[4:8] == first[4:8])
+    maker = CookieMaker(pair.b.key)
+    maker.add_macs(first[:116], pair.now)
+    assert maker.consume_reply(CookieReply.decode(reply), pair.now)
+    pair.inject(pair.b, home, maker.add_macs(second[:116], pair.now))
+    pair.run(pair.now + 0.1)
+    assert {fact.key for fact in pair.b.facts if isinstance(fact, Heard)} == {
+        node_public(behind),
+        node_public(newcomer),
+    }
 
 
 # --- the heap ---------------------------------------------------------------------------------------------------

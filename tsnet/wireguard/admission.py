@@ -1,13 +1,19 @@
-"""Handshake messages on their way in: mac1 at the door, a bounded queue, and cookies when it fills.
+"""Handshake messages on their way in: what is cheap to judge is judged at the door, the rest waits in a bounded queue.
 
-    stage   mac1 wrong: dropped | queue full: dropped | at an eighth of the queue: under load, for a second
-    next    not under load: admitted
-            under load:  no valid mac2 -> cookie reply to the source, dropped
-                         source above its rate -> dropped, else admitted
+    stage   mac1 wrong ──────────────────────────────────────────► dropped
+            under load, or the source asks too often ─► no mac2 ─► dropped, answered with a cookie
+                                                └─ its rate met ─► dropped
+            came before ─────────────────────────────────────────► dropped
+            queue full ──────────────────────────────────────────► dropped
+    next    the oldest in the queue, HANDSHAKES_PER_SECOND of them
 
-A keyed hash is what anyone can make us spend; the Diffie-Hellman that follows admission is paid under a budget.
+A keyed hash is what anyone can make us spend, and now and then a cookie. Diffie-Hellman follows `next`: it costs a
+hundred times as much, so it has a budget in time. What arrives faster than that fills the queue, and the queue at an
+eighth of its cap is "under load" for a second. A source that alone asks more than UNPROVEN_PER_SECOND must prove its
+address sooner. A relay has authenticated its senders, so that they need no cookie; their rate is bounded all the same.
 
-Source: WireGuard §5.3, §5.4.7; wireguard-go device/receive.go RoutineHandshake, device/device.go IsUnderLoad.
+Source: WireGuard §5.3, §5.4.7; wireguard-go device/receive.go RoutineHandshake, device/device.go IsUnderLoad. The
+budgets are ours.
 """
 
 from __future__ import annotations
@@ -16,22 +22,56 @@ import math
 from collections import Counter, deque
 from collections.abc import Hashable
 
-from tsnet.base.addresses import Destination, UdpAddress, owner_of
-from tsnet.wireguard.constants import MAX_STAGED_HANDSHAKES, UNDER_LOAD_HANDSHAKES, UNDER_LOAD_TIME
+from tsnet.base.addresses import DerpAddress, Destination, UdpAddress, owner_of
+from tsnet.wireguard.constants import (
+    COOKIE_REPLIES_AT_ONCE,
+    COOKIE_REPLIES_PER_SECOND,
+    HANDSHAKES_AT_ONCE,
+    HANDSHAKES_PER_SECOND,
+    MAX_REMEMBERED_HANDSHAKES,
+    MAX_STAGED_HANDSHAKES,
+    RATE_BURST,
+    RATE_PER_SECOND,
+    UNDER_LOAD_HANDSHAKES,
+    UNDER_LOAD_TIME,
+    UNPROVEN_AT_ONCE,
+    UNPROVEN_PER_SECOND,
+)
 from tsnet.wireguard.cookie import CookieChecker
+from tsnet.wireguard.messages import INITIATION, MAC_SIZE, message_type
 from tsnet.wireguard.outbox import Outbox
 from tsnet.wireguard.ratelimiter import RateLimiter
 
+_ALL = "all"
+"""The one source of a limiter that counts everybody."""
+
 
 class Admission:
-    __slots__ = ("_dropped", "_limiter", "_outbox", "_staged", "_under_load_until", "checker")
+    __slots__ = (
+        "_dropped",
+        "_handshakes",
+        "_outbox",
+        "_proven",
+        "_replies",
+        "_seen",
+        "_seen_before",
+        "_staged",
+        "_under_load_until",
+        "_unproven",
+        "checker",
+    )
 
     def __init__(self, checker: CookieChecker, outbox: Outbox, dropped: Counter[str]) -> None:
         self.checker = checker
         self._outbox = outbox
         self._dropped = dropped
-        self._limiter = RateLimiter()
+        self._unproven = RateLimiter(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE)
+        self._proven = RateLimiter(RATE_PER_SECOND, RATE_BURST)
+        self._replies = RateLimiter(COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_AT_ONCE)
+        self._handshakes = RateLimiter(HANDSHAKES_PER_SECOND, HANDSHAKES_AT_ONCE)
         self._staged: deque[tuple[Destination, bytes]] = deque()
+        self._seen: set[bytes] = set()
+        self._seen_before: set[bytes] = set()
         self._under_load_until = -math.inf
 
     def __len__(self) -> int:
@@ -41,27 +81,26 @@ class Admission:
         """datagram: an initiation or a response of the right length."""
         if not self.checker.check_mac1(datagram):
             self._dropped["mac1"] += 1
+        elif not self._may_ask(source, datagram, now):
+            pass  # counted, by the reason
+        elif self._came_before(datagram):
+            self._dropped["replayed initiation" if message_type(datagram) == INITIATION else "replayed response"] += 1
         elif len(self._staged) >= MAX_STAGED_HANDSHAKES:
             self._dropped["handshake queue full"] += 1
         else:
+            self._remember(datagram)
             self._staged.append((source, datagram))
             self.is_under_load(now)
 
     def next(self, now: float) -> tuple[Destination, bytes] | None:
-        """The next admitted message, in order of arrival; None when no more are staged."""
-        while self._staged:
-            under_load = self.is_under_load(now)
-            source, datagram = self._staged.popleft()
-            if not under_load:
-                return source, datagram
-            if not self.checker.check_mac2(datagram, source, now):
-                self._dropped["mac2"] += 1
-                self._outbox.put(source, [self.checker.create_reply(datagram, source, now)])
-            elif not self._limiter.allow(_rate_key(source), now):
-                self._dropped["rate limit"] += 1
-            else:
-                return source, datagram
+        """The next admitted message, in order of arrival; None when no more are staged, or the budget is spent."""
+        if self._staged and self._handshakes.allow(_ALL, now):
+            return self._staged.popleft()
         return None
+
+    def due_at(self) -> float:
+        """When `next` has a message: perhaps in the past; math.inf if none is staged."""
+        return self._handshakes.allowed_at(_ALL) if self._staged else math.inf
 
     def is_under_load(self, now: float) -> bool:
         if len(self._staged) >= UNDER_LOAD_HANDSHAKES:
@@ -72,6 +111,44 @@ class Admission:
         """After a change of our key. What is staged was addressed to the old one."""
         self.checker = checker
         self._staged.clear()
+
+    # --- who may ask ----------------------------------------------------------------------------------------
+
+    def _may_ask(self, source: Destination, datagram: bytes, now: float) -> bool:
+        under_load, rate_key = self.is_under_load(now), _rate_key(source)
+        if isinstance(source, DerpAddress):
+            return self._is_in_rate(self._proven if under_load else self._unproven, rate_key, now)
+        if not under_load and self._unproven.allow(rate_key, now):
+            return True
+        if self.checker.check_mac2(datagram, source, now):
+            return self._is_in_rate(self._proven, rate_key, now)
+        self._dropped["mac2"] += 1
+        if self._replies.allow(_ALL, now):
+            self._outbox.put(source, [self.checker.create_reply(datagram, source, now)])
+        return False
+
+    def _is_in_rate(self, limiter: RateLimiter, rate_key: Hashable, now: float) -> bool:
+        if limiter.allow(rate_key, now):
+            return True
+        self._dropped["rate limit"] += 1
+        return False
+
+    # --- what came before -----------------------------------------------------------------------------------
+
+    def _came_before(self, datagram: bytes) -> bool:
+        """Whether the same message was staged a while ago. Its mac1 stands for all of it but mac2."""
+        mac1 = _mac1(datagram)
+        return mac1 in self._seen or mac1 in self._seen_before
+
+    def _remember(self, datagram: bytes) -> None:
+        """The last MAX_REMEMBERED_HANDSHAKES at most, and half of them at least."""
+        if len(self._seen) >= MAX_REMEMBERED_HANDSHAKES // 2:
+            self._seen, self._seen_before = set(), self._seen
+        self._seen.add(_mac1(datagram))
+
+
+def _mac1(datagram: bytes) -> bytes:
+    return datagram[-2 * MAC_SIZE : -MAC_SIZE]
 
 
 def _rate_key(source: Destination) -> Hashable:

@@ -1,7 +1,7 @@
 """Every number of the protocol, under the paper's names. Durations are float seconds, limits are counts.
 
 Source: WireGuard §6.1 (the table), §5.3, §5.4.7; wireguard-go device/constants.go, device/queueconstants.go,
-ratelimiter/ratelimiter.go. `EARLY_RETRIES` and `LOST_SESSION_WAIT` are ours.
+ratelimiter/ratelimiter.go. `EARLY_RETRIES`, `LOST_SESSION_WAIT` and the budgets at the end are ours.
 """
 
 from __future__ import annotations
@@ -58,3 +58,21 @@ UNDER_LOAD_TIME = 1.0
 
 RATE_PER_SECOND = 20
 RATE_BURST = 5
+"""Of a source that has proven its address, while it must."""
+
+# --- what a flood of handshakes may cost ------------------------------------------------------------------------
+
+HANDSHAKES_PER_SECOND = 500
+HANDSHAKES_AT_ONCE = 256
+"""Of all sources together. One costs up to 0.35 ms (four Diffie-Hellmans), so this is a sixth of a core."""
+
+UNPROVEN_PER_SECOND = 25
+UNPROVEN_AT_ONCE = 25
+"""Of one source, before it must prove its address. In no second are they more than the 50 of INITIATION_GAP."""
+
+COOKIE_REPLIES_PER_SECOND = 5000
+COOKIE_REPLIES_AT_ONCE = 1024
+"""To all sources together. One costs 8 us, and is less than half as long as the message that it answers."""
+
+MAX_REMEMBERED_HANDSHAKES = 2048
+"""Handshake messages that are known again, before any Diffie-Hellman, when they are replayed."""

@@ -5,20 +5,21 @@
     send      peer ─► sealed into the outbox, or staged until there is a session
     transmit  staged handshakes, HANDSHAKES_PER_TURN of them ─► peers whose timers have come ─► outbox, down
 
-While datagrams or handshakes wait, `deadline()` is not later than the `now` of the last call.
+While datagrams wait, or handshakes that the budget allows, `deadline()` is not later than the `now` of the last call.
 
 | `dropped`               | what                                                                                    |
 |-------------------------|-----------------------------------------------------------------------------------------|
 | malformed               | not a WireGuard message: unknown type, reserved bytes, wrong length                     |
 | mac1                    | handshake message not addressed to our key                                              |
-| mac2                    | under load, without a valid cookie: a cookie reply answers it                           |
-| rate limit              | under load and too often from one source                                                |
+| mac2                    | under load or too often from one source, without a valid cookie: one is sent            |
+| rate limit              | the same, with a valid cookie or by relay, and still too often                          |
 | handshake queue full    | more than MAX_STAGED_HANDSHAKES                                                         |
 | unknown receiver        | no handshake or session of ours has that index (any more); by relay: see `session_lost` |
 | unknown peer            | an initiation from, or packets for, a key that is no peer                               |
 | unexpected response     | its initiation is no longer under way                                                   |
 | forged initiation, forged response, forged cookie | does not open                                                 |
-| replayed initiation     | time stamp not after the last accepted one                                              |
+| replayed initiation     | time stamp not after the last accepted one, or the very same message came before        |
+| replayed response       | the very same message came before                                                       |
 | initiation too soon     | within INITIATION_GAP of the last accepted one                                          |
 | forged                  | transport message that does not open                                                    |
 | replayed                | its counter was received before, or is too old to tell                                  |
@@ -63,7 +64,10 @@ from tsnet.wireguard.outbox import Recipient
 from tsnet.wireguard.peer import Peer, SessionStatus
 
 HANDSHAKES_PER_TURN = 8
-"""An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms."""
+"""An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms.
+
+`constants.HANDSHAKES_PER_SECOND` bounds what the turns of a second may spend.
+"""
 
 Up = tuple[NodeKey, Destination, list[bytes]]
 Down = tuple[Recipient, list[bytes]]
@@ -247,9 +251,9 @@ class Device:
         return self._outbox.take(budget)
 
     def deadline(self) -> float:
-        if self._outbox or self._admission:
+        if self._outbox:
             return self._now
-        return self._alarms.deadline()
+        return min(self._admission.due_at(), self._alarms.deadline())
 
     def why(self) -> str:
         """What `deadline` is for, in words."""
@@ -276,9 +280,13 @@ class Device:
         """Take any datagram but a transport message of a session."""
         kind, size = message_type(datagram), len(datagram)
         if kind == INITIATION and size == INITIATION_SIZE:
-            self._admission.stage(source, datagram, now)
+            if isinstance(source, DerpAddress) and source.key not in self._peers:
+                self.dropped["unknown peer"] += 1  # the relay has authenticated the sender: no need to open it
+            else:
+                self._admission.stage(source, datagram, now)
         elif kind == RESPONSE and size == RESPONSE_SIZE:
-            if self._owner(datagram[8:12]) is not None:
+            peer = self._owner(datagram[8:12])
+            if peer is not None and peer.expects_response(datagram[8:12]):
                 self._admission.stage(source, datagram, now)
         elif kind == COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
             peer = self._owner(datagram[4:8])

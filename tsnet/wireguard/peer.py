@@ -227,6 +227,14 @@ class Peer:
             self.timers.handshake_wanted(now)
             self.timers.retransmit_at = max(now + LOST_SESSION_WAIT, self.handshake_sent_at + self._handshake_gap())
 
+    def expects_response(self, index: bytes) -> bool:
+        """Whether the initiation with this index is under way; if not, the response is dropped."""
+        initiated = self.handshake
+        if isinstance(initiated, Initiated) and initiated.sender == int.from_bytes(index, "little"):
+            return True
+        self._local.dropped["unexpected response"] += 1
+        return False
+
     def receive_response(self, message: Response, source: Destination, now: float) -> None:
         local, initiated = self._local, self.handshake
         if not isinstance(initiated, Initiated) or initiated.sender != message.receiver:
