@@ -15,8 +15,12 @@ import tsnet
 from tests.house import House
 from tests.test_server import server
 from tsnet.base.keys import NodeKey
+from tsnet.derp.server import Relay
 from tsnet.derp.upgrade import encode_switching
 from tsnet.edge.io.link_limits import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
+from tsnet.edge.io.listeners import LinkListener
+from tsnet.edge.io.udp import UdpSockets
+from tsnet.edge.run.servers import ServerPump
 from tsnet.errors import (
     AuthKeyRejected,
     ConfigError,
@@ -107,6 +111,44 @@ def test_over_ipv6() -> None:
     with Tailnet(host="::1") as tailnet, server(tailnet, "a") as a, server(tailnet, "b") as b:
         assert "[::1]" in tailnet.control_url
         assert b.ping(a.name).seconds < 5
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
+def test_all_its_ports_are_bound_to_its_address_alone(host: str) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with Tailnet(host=host) as tailnet:
+        bound = [port.address[0] for pump in (tailnet._control, tailnet._relay) for port in _listeners(pump)]
+        bound += [half._socket.getsockname()[0] for half in _udp(tailnet)._halves]
+    assert bound == [host] * 3
+
+
+def _listeners(pump: Any) -> list[LinkListener]:
+    assert isinstance(pump, ServerPump)
+    return [port for port in pump._ports if isinstance(port, LinkListener)]
+
+
+def _udp(tailnet: Tailnet) -> UdpSockets:
+    assert tailnet._stun is not None
+    assert isinstance(tailnet._stun.udp, UdpSockets)
+    return tailnet._stun.udp
+
+
+@pytest.mark.parametrize("verify_clients", [True, False])
+def test_the_relay_serves_its_own_nodes_unless_told_otherwise(verify_clients: bool) -> None:
+    """The stranger is a node of another tailnet, whose control names this relay."""
+    with Tailnet(verify_clients=verify_clients) as ours, Tailnet() as other:
+        other._do(lambda: setattr(other._state, "derp_map", ours._state.derp_map))
+        with server(ours, "a") as a, server(other, "stranger") as stranger:
+            if verify_clients:
+                with pytest.raises(UpTimeout):
+                    stranger.reachable(timeout=0.3)
+                assert ours._relay is not None
+                assert isinstance(ours._relay.machine, Relay)
+                assert ours._relay.machine.dropped["not admitted"] >= 1
+            else:
+                stranger.reachable(timeout=5)
+            a.reachable(timeout=5)
 
 
 def test_the_relay_speaks_tls_and_plain_http_on_one_port() -> None:

@@ -87,7 +87,7 @@ class Machine:
     def entropy(self, size: int) -> bytes:
         return self._network.random.randbytes(size)
 
-    def open_udp(self, port: int, on_ready: OnReady) -> SimulatedUdp:
+    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> SimulatedUdp:
         number = port or self._free_port()
         if number in self._udp:
             raise OSError(errno.EADDRINUSE, f"UDP port {number} of {self.name} is taken")

@@ -64,8 +64,10 @@ class Tailnet:
     policy: rules such as {"src": ["*"], "dst": ["tag:web:80,443"]}. None: the rules that were kept, else all may.
     tag_owners: which users may give a tag to a node of theirs. None: those that were kept, else none.
     user: the login of the user who owns the nodes that join with `auth_key`.
-    host: the address to listen on. The ports default to those of last time, else to free ones.
+    host: the one address that control, the relay and STUN listen on. The ports default to those of last time, else to
+    free ones.
     tls: False makes the relay speak plain HTTP only (clients then need TS_DEBUG_USE_DERP_HTTP=1).
+    verify_clients: whether the relay serves nodes of this tailnet only, as `derper --verify-clients` does.
     max_connections, max_connections_per_source: how many control and the relay each keep. A node needs one to each, and
     two to control while it joins. A source is a v4 address or a v6 /64, so all nodes of another machine are one source.
     Nodes on the loopback of this machine are bounded by max_connections alone.
@@ -85,6 +87,7 @@ class Tailnet:
         derp_port: int = 0,
         stun_port: int = 0,
         tls: bool = True,
+        verify_clients: bool = True,
         max_connections: int = MAX_LINKS,
         max_connections_per_source: int = MAX_LINKS_OF_A_SOURCE,
         mangle: Callable[[NodeKey, NodeKey, list[bytes]], list[bytes]] | None = None,
@@ -97,6 +100,7 @@ class Tailnet:
         self._asked_ports = (control_port, derp_port, stun_port)
         self._ports = [control_port, derp_port, stun_port]
         self._tls = tls
+        self._verify_clients = verify_clients
         self._mangle = mangle
         self._modify_first_map: Modify | None = None
         self._link_limits = [LinkLimits(max_connections, max_connections_per_source) for _ in range(2)]
@@ -329,9 +333,19 @@ class Tailnet:
         world = self._host.world
         self._relay = self._listen(
             RELAY,
-            lambda _port: Relay(self._derp_key, entropy=world.entropy, mangle=self._mangle, now=world.clock()),
+            lambda _port: Relay(
+                self._derp_key,
+                entropy=world.entropy,
+                admit=self._is_member if self._verify_clients else None,
+                mangle=self._mangle,
+                now=world.clock(),
+            ),
             self._relay_context() if self._tls and not world.is_virtual else None,
         )
+
+    def _is_member(self, key: NodeKey, _address: str) -> bool:
+        """Whether the relay takes a client. Control knows a node before the node learns of the relay."""
+        return self._state.find(key) is not None
 
     def _relay_context(self) -> Any:
         """A context with the certificate of last time, if it names our address, else with a new one."""
@@ -349,7 +363,7 @@ class Tailnet:
 
     def _start_stun(self) -> None:
         self._stun = stun = StunPump()
-        stun.udp = self._bind(STUN, lambda port: self._host.world.open_udp(port, stun.mark))
+        stun.udp = self._bind(STUN, lambda port: self._host.world.open_udp(port, stun.mark, host=self.address))
         self._ports[STUN] = stun.udp.local_port
         self._host.add(stun)
 

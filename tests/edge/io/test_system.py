@@ -118,7 +118,7 @@ def test_a_foreign_loop_can_wait_on_the_descriptor(world: SystemWorld) -> None:
 def test_offloads_can_be_forced_off() -> None:
     world = SystemWorld(gso=False, gro=False)
     port = world.open_udp(0, lambda: None)
-    assert not port._v4.gso
+    assert not port._halves[0].gso
     port.close()
     world.close()
 

@@ -200,7 +200,7 @@ def test_receive_is_bounded_by_calls(bench: Bench) -> None:
 
 def test_receive_is_bounded_by_bytes(bench: Bench) -> None:
     sender, receiver = bench.open(), bench.open()
-    if receiver._v4._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 4 * udp.MAX_READ_BYTES:
+    if receiver._halves[0]._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 4 * udp.MAX_READ_BYTES:
         pytest.skip("the socket's buffer is too small to hold more than one batch")
     for _ in range(20):
         sender.send(UdpAddress(V4, receiver.local_port), [bytes(60_000)])
@@ -278,7 +278,7 @@ def test_the_backlog_is_bounded_and_counts_what_it_cannot_hold(bench: Bench, fau
 
 def test_eio_turns_segmentation_off_for_good(bench: Bench, faults: Faults) -> None:
     sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
-    if not sender._v4.gso:
+    if not sender._halves[0].gso:
         pytest.skip("no UDP_SEGMENT here")
     to, run = UdpAddress(V4, receiver.local_port), numbered(5)
     faults.next = {"sendmsg": errno.EIO}
@@ -292,7 +292,7 @@ def test_eio_turns_segmentation_off_for_good(bench: Bench, faults: Faults) -> No
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EMSGSIZE])
 def test_a_segment_too_large_for_a_path_is_that_hosts_matter(bench: Bench, faults: Faults, number: int) -> None:
     sender, receiver = bench.open(socket_type=FaultySocket), bench.open()
-    if not (sender._v4.gso and sender._v6):
+    if not (sender._halves[0].gso and sender._v6):
         pytest.skip("no UDP_SEGMENT or no IPv6 here")
     run = numbered(5)
     faults.next = {"sendmsg": number}
@@ -308,7 +308,7 @@ def test_the_hosts_without_segmentation_are_bounded(bench: Bench, faults: Faults
     faults.held = {"sendmsg": errno.EINVAL}
     for number in range(3 * udp.MAX_PLAIN_HOSTS):
         sender.send(UdpAddress(f"127.1.{number // 250}.{number % 250 + 1}", 9), [b"x", b"y"])
-    assert len(sender._v4._plain_hosts) <= udp.MAX_PLAIN_HOSTS
+    assert len(sender._halves[0]._plain_hosts) <= udp.MAX_PLAIN_HOSTS
 
 
 def test_the_error_of_an_earlier_datagram_costs_a_second_try(bench: Bench, faults: Faults) -> None:
@@ -362,6 +362,23 @@ def test_both_families_have_one_number(bench: Bench) -> None:
     assert port._v6._socket.getsockname()[1] == port.local_port
 
 
+@pytest.mark.parametrize("host", [V4, V6])
+def test_a_host_is_the_only_address_that_is_bound(bench: Bench, host: str) -> None:
+    if host == V6 and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    port, sender = bench.open(host=host), bench.open()
+    (half,) = port._halves
+    assert half._socket.getsockname()[:2] == (host, port.local_port)
+    sender.send(UdpAddress(host, port.local_port), [b"x"])
+    ((source, datagrams),) = bench.collect(port, 1)
+    assert datagrams == [b"x"]
+    port.send(source, [b"y"])
+    assert datagrams_of(bench.collect(sender, 1)) == [b"y"]
+    other, family = (V6, 6) if host == V4 else (V4, 4)
+    assert port.send(UdpAddress(other, 9), [b"x"])
+    assert port.dropped == {f"send: no IPv{family}": 1}
+
+
 def test_a_given_number_that_is_taken_is_an_error(bench: Bench) -> None:
     taken = bench.open().local_port
     with pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
@@ -405,7 +422,7 @@ def test_a_v6_number_that_a_stranger_has_moves_both() -> None:
 
 
 def test_the_buffers_are_larger_than_the_systems_default(bench: Bench) -> None:
-    ours = bench.open()._v4._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    ours = bench.open()._halves[0]._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
         assert ours >= plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 

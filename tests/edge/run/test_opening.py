@@ -147,10 +147,10 @@ class World(SimulatedWorld):
         port.close = count
         return port
 
-    def open_udp(self, *args: Any) -> Any:
+    def open_udp(self, *args: Any, **options: Any) -> Any:
         if self.fails == "udp" and self.error is not None:
             raise self.error
-        return self._made("udp", super().open_udp(*args))
+        return self._made("udp", super().open_udp(*args, **options))
 
     def open_links(self, *args: Any, **options: Any) -> Any:
         if self.fails == "links" and self.error is not None:

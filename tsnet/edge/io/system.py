@@ -54,8 +54,8 @@ class SystemWorld:
     def entropy(self, size: int) -> bytes:
         return os.urandom(size)
 
-    def open_udp(self, port: int, on_ready: OnReady) -> UdpSockets:
-        return UdpSockets(self.reactor, port, on_ready, gso=self._gso, gro=self._gro)
+    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> UdpSockets:
+        return UdpSockets(self.reactor, port, on_ready, host=host, gso=self._gso, gro=self._gro)
 
     def open_links(
         self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None

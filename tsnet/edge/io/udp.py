@@ -215,6 +215,7 @@ class Half:
 class UdpSockets:
     """The `UdpPort` of the system. dropped: datagrams that could not be sent or read, by reason.
 
+    host: the one address to bind; without it, all of v4 and v6.
     gso, gro: False does without the kernel's segmentation or joining, as on a system that lacks it.
     """
 
@@ -224,16 +225,17 @@ class UdpSockets:
         port: int,
         on_ready: Callable[[], None],
         *,
+        host: str = "",
         gso: bool = True,
         gro: bool = True,
         socket_type: SocketType = socket.socket,
     ) -> None:
         self.dropped: Counter[str] = Counter()
-        sockets = bind_both(port, socket_type)
+        sockets = [bind(socket_type, family_of(host), host, port)] if host else bind_both(port, socket_type)
         self.local_port: int = sockets[0].getsockname()[1]
-        self._halves = [Half(sock, reactor, on_ready, self.dropped, gso=gso, gro=gro) for sock in sockets]
-        self._v4 = self._halves[0]
-        self._v6 = self._halves[1] if len(self._halves) > 1 else None
+        halves = {sock.family: Half(sock, reactor, on_ready, self.dropped, gso=gso, gro=gro) for sock in sockets}
+        self._halves = list(halves.values())
+        self._v4, self._v6 = halves.get(socket.AF_INET), halves.get(socket.AF_INET6)
 
     @property
     def has_room(self) -> bool:
@@ -252,7 +254,7 @@ class UdpSockets:
             destination = as_address(destination)
             half = self._v6 if ":" in destination.host else self._v4
         if half is None:
-            self.dropped["send: no IPv6"] += len(datagrams)
+            self.dropped[f"send: no IPv{6 if ':' in destination.host else 4}"] += len(datagrams)
             return True
         return half.send(destination, datagrams)
 
@@ -272,6 +274,10 @@ def bind_both(port: int, socket_type: SocketType = socket.socket) -> list[socket
                 return [v4]
             v4.close()
     return [bind(socket_type, socket.AF_INET, "0.0.0.0", port)]
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def bind(socket_type: SocketType, family: socket.AddressFamily, host: str, port: int) -> socket.socket:

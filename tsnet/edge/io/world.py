@@ -29,7 +29,7 @@ OnReady = Callable[[], None]
 
 
 class UdpPort(Protocol):
-    """One UDP port number on both address families."""
+    """One UDP port number, on both address families or on one address."""
 
     @property
     def local_port(self) -> int: ...
@@ -90,8 +90,11 @@ class World(Protocol):
 
     def entropy(self, size: int) -> bytes: ...
 
-    def open_udp(self, port: int, on_ready: OnReady) -> UdpPort:
-        """Port 0 takes any free number. Raises OSError if v4 cannot be bound; v6 may be missing."""
+    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> UdpPort:
+        """Port 0 takes any free number. host: the one address to bind; without it, all of v4 and v6.
+
+        Raises OSError if that address, or v4, cannot be bound; v6 may be missing.
+        """
 
     def open_links(
         self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
