@@ -45,29 +45,56 @@ class RunLimits(NamedTuple):
 DEFAULT_RUNS = RunLimits()
 
 
+FULL, SHARE = "full", "a peer's share"
+"""Why `Shares` gives nothing: all is taken, or this holder has as much of it as one may have."""
+
+
 class Shares:
-    """A stock of `total`, of which no single holder has more than two thirds."""
+    """A stock of `total`, of which no single holder has more than `each`: two thirds, if nothing else is said.
 
-    __slots__ = ("_of", "taken", "total")
+    None holds for nobody in particular: it counts in the total alone. refused: how often nothing was given, by reason.
+    """
 
-    def __init__(self, total: int) -> None:
+    __slots__ = ("_each", "_of", "refused", "taken", "total")
+
+    def __init__(self, total: int, *, each: int | None = None) -> None:
         self.total = max(total, 1)
         self.taken = 0
-        self._of: Counter[Hashable] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._each = each
+        self._of: dict[Hashable, int] = {}
+
+    @property
+    def each(self) -> int:
+        return max(self.total * 2 // 3, 1) if self._each is None else self._each
+
+    def of(self, holder: Hashable) -> int:
+        """How much the holder has."""
+        return self._of.get(holder, 0)
+
+    def refusal(self, holder: Hashable, amount: int = 1) -> str | None:
+        """Why `take` would give nothing: FULL or SHARE; None if it would give. Counts nothing."""
+        if holder is not None and self._of.get(holder, 0) + amount > self.each:
+            return SHARE
+        return FULL if self.taken + amount > self.total else None
 
     def take(self, holder: Hashable, amount: int = 1) -> bool:
         """Give the holder the whole amount, or nothing; False if nothing."""
-        if self.taken + amount > self.total or self._of[holder] + amount > max(self.total * 2 // 3, 1):
+        reason = self.refusal(holder, amount)
+        if reason is not None:
+            self.refused[reason] += 1
             return False
         self.taken += amount
-        self._of[holder] += amount
+        self._of[holder] = self._of.get(holder, 0) + amount
         return True
 
     def give_back(self, holder: Hashable, amount: int = 1) -> None:
         self.taken -= amount
-        self._of[holder] -= amount
-        if not self._of[holder]:
-            del self._of[holder]
+        left = self.of(holder) - amount
+        if left:
+            self._of[holder] = left
+        else:
+            self._of.pop(holder, None)
 
 
 class Memory:

@@ -135,13 +135,23 @@ class Stack:
         return self._tcp.connect(address, port, now, local, link, max_segment)
 
     def listen(
-        self, port: int, *, address: IPAddress | None = None, backlog: int = 128, max_segment: int | None = None
+        self,
+        port: int,
+        *,
+        address: IPAddress | None = None,
+        backlog: int = 128,
+        max_connections: int | None = None,
+        max_segment: int | None = None,
     ) -> TcpListener:
         """Accept connections to a port (0: any free one), at one own address or at all of them.
 
+        backlog: connections that nobody has accepted, half-open ones included. Above it a SYN is answered as soon as
+        there is room. max_connections: those that have begun here and have not ended. Above it a SYN is answered with
+        RST. One peer has at most two thirds of either.
+
         Raises AddressInUse, or AddressNotAvailable if the address is not our own or no port is free.
         """
-        return self._tcp.listen(port, address, backlog, max_segment)
+        return self._tcp.listen(port, address, backlog, max_segment, max_connections)
 
     def forward_tcp(self, *, max_in_flight: int = 1024, unbound: bool = False) -> TcpForwarder:
         """Take TCP connections to any destination, as a subnet router or an exit node does. Raises AddressInUse.

@@ -5,8 +5,6 @@
              error `timeout`; a flow that nobody has decided about ends as long after its first datagram
     bounds   `max_flows` flows, and 16 MiB queued by all of them; no peer has more than two thirds of either
 
-The peer is the link, which cannot be forged, or the source address where there is no link.
-
 Source: RFC 4787 §4.3 for the two minutes, and for a shorter time where a port's protocol needs no more.
 Not here: the decision (`udp_forward`), endpoints at ports of our own (`udp`).
 """
@@ -18,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
 from netstack import errors
-from netstack.ip import IPAddress, IpLayer, address_of
+from netstack.ip import IPAddress, IpLayer, address_of, peer_of
 from netstack.limits import Shares
 from netstack.udp import DATAGRAM_COST, Datagram, UdpEndpoint, send_datagram
 
@@ -40,7 +38,7 @@ class UdpFlow(UdpEndpoint):
         super().__init__(flows, local, port)
         self._flows = flows
         self.link = link
-        self.peer: Hashable = source if link is None else link
+        self.peer = peer_of(link, source)
         self.key = flow_key(source, source_port, local, port)
         self.remote: tuple[IPAddress, int] = address_of(source), source_port
         self.connect(*self.remote)

@@ -64,6 +64,31 @@ def test_sockets_with_tailnet_addresses(nodes: tuple[tsnet.Server, tsnet.Server]
             assert client.recv(100) == b""
 
 
+def test_one_connection_too_many_is_refused(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    a, b = nodes
+    with a.listen(0, backlog=1, max_connections=3) as listener:
+        port = listener.getsockname()[1]
+        with b.dial("a", port) as one, b.dial("a", port) as two:
+            with pytest.raises(tsnet.DialRefused), b.dial("a", port):
+                pass
+            with a.dial("a", port) as other:  # another peer, the node itself
+                accepted = [listener.accept()[0] for _ in range(3)]
+                for sock in (one, two, other):
+                    sock.sendall(b"x")
+                assert [sock.recv(1) for sock in accepted] == [b"x"] * 3
+                for sock in accepted:
+                    sock.close()
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "9"])
+@pytest.mark.parametrize("name", ["backlog", "max_connections"])
+def test_a_limit_that_lets_nobody_in_is_an_error(
+    nodes: tuple[tsnet.Server, tsnet.Server], name: str, limit: object
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name}= takes a number from 1 on"):
+        nodes[0].listen(0, **{name: limit})  # type: ignore[arg-type]
+
+
 def test_much_both_ways(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
     a, b = nodes
     payload = os.urandom(4 * 1024 * 1024)

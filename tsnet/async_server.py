@@ -15,6 +15,7 @@ Not here: what a node does (`engine.node`), how it runs (`edge`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_types, configure, seconds
+from tsnet.config import Config, check_limits, check_types, configure, seconds
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.proxy import parse_proxy
@@ -35,6 +36,7 @@ from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
 from tsnet.edge.run.opening import Options
+from tsnet.edge.run.verbs import BACKLOG
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.model import Node
 from tsnet.netmap.whois import Peer
@@ -298,15 +300,27 @@ class AsyncServer(BaseServer):
         check_port(port)
         return self._stream(await self._wait(self._handle.dial, host, port, timeout))
 
-    async def listen(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> Listener:
+    async def listen(
+        self,
+        where: int | str,
+        *,
+        backlog: int = BACKLOG,
+        max_connections: int | None = None,
+        timeout: float | None = UP_TIMEOUT,
+    ) -> Listener:
         """Listen on a TCP port of all own addresses (80, ":80"), or of one ("100.64.0.5:80"). 0 takes any free port.
 
-        Raises AddressInUse, AddressNotAvailable, and what `up` raises.
+        backlog: connections that may wait for `accept`; further callers are answered as soon as there is room.
+        max_connections: those that may be open at once, accepted or not; further ones are reset. No peer has more than
+        two thirds of either. None: 16,384 for all ports of the node.
+        Raises AddressInUse, AddressNotAvailable, ConfigError, and what `up` raises.
         """
         from tsnet.streams import Listener
 
         port, address = parse_where(where)
-        pipe = await self._wait(self._handle.listen, port, address, timeout)
+        check_limits(backlog=backlog, max_connections=max_connections)
+        listen = functools.partial(self._handle.listen, backlog=backlog, max_connections=max_connections)
+        pipe = await self._wait(listen, port, address, timeout)
         return Listener(pipe, self._stream, self._listening_socket)
 
     async def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> PacketConn:

@@ -153,6 +153,13 @@ def seconds(timeout: float | None) -> float:
     return float(timeout)
 
 
+def check_limits(**limits: int | None) -> None:
+    """Raise ConfigError for a limit that lets nothing in. None is no limit of this kind."""
+    for name, most in limits.items():
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise ConfigError(Wording(api(f"{name}="), f" takes a number from 1 on, not {most!r}"))
+
+
 def _script_name(script: str) -> str:
     """The script's stem as a host name. It is "tsnet" for a launcher, whose name says nothing about the application."""
     path = PurePath(script)

@@ -28,9 +28,10 @@ from tsnet.async_server import (
     check_port,
     parse_where,
 )
-from tsnet.config import seconds
+from tsnet.config import check_limits, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
+from tsnet.edge.run.verbs import BACKLOG
 
 if TYPE_CHECKING:
     import httpx
@@ -88,10 +89,21 @@ class Server(BaseServer):
         made: Operation[socket.socket] = self._handle.dial(host, port, timeout, self._stream_socket)
         return made.result()
 
-    def listen(self, where: int | str, *, timeout: float | None = UP_TIMEOUT) -> socket.socket:
-        """A listening socket. `accept` returns sockets with tailnet addresses. Raises as AsyncServer.listen."""
+    def listen(
+        self,
+        where: int | str,
+        *,
+        backlog: int = BACKLOG,
+        max_connections: int | None = None,
+        timeout: float | None = UP_TIMEOUT,
+    ) -> socket.socket:
+        """A listening socket. `accept` returns sockets with tailnet addresses. Options and errors as of
+        AsyncServer.listen."""
         port, address = parse_where(where)
-        made: Operation[socket.socket] = self._handle.listen(port, address, timeout, self._listening_socket)
+        check_limits(backlog=backlog, max_connections=max_connections)
+        made: Operation[socket.socket] = self._handle.listen(
+            port, address, timeout, self._listening_socket, backlog=backlog, max_connections=max_connections
+        )
         return made.result()
 
     def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:

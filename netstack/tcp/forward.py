@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from netstack import errors
-from netstack.ip import IPAddress, address_of
+from netstack.ip import IPAddress, address_of, peer_of
 from netstack.limits import Shares
 from netstack.tcp.connection import TcpConnection
 from netstack.wire.tcp import ACK, RST, SYN, Header
@@ -46,7 +46,8 @@ class PendingConnection:
         now: float,
     ) -> None:
         self._forwarder, self.link = forwarder, link
-        self._source, self._destination, self._header, self._segment = source, destination, header, segment
+        self._source, self._destination, self._header = source, destination, header
+        self._segment = segment[: header.size]  # what a SYN carries comes again with the next segment
         self.arrived_time = now
 
     @property
@@ -90,8 +91,7 @@ class PendingConnection:
 
     @property
     def peer(self) -> Hashable:
-        """Who sent the SYN: the link, which cannot be forged, or the source address where there is no link."""
-        return self._source if self.link is None else self.link
+        return peer_of(self.link, self._source)
 
 
 class TcpForwarder:

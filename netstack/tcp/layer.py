@@ -26,6 +26,8 @@ from netstack.tcp import arrive, emit, states, timers
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.listener import KEEPALIVE, TcpListener
+from netstack.tcp.parking import Syn
+from netstack.tcp.passive import PassiveOpens
 from netstack.tcp.recovery import LOSS
 from netstack.tcp.settings import Settings
 from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
@@ -48,7 +50,7 @@ class TcpLayer:
         "_held",
         "_ip",
         "_links",
-        "_opening",
+        "_passive",
         "_ports",
         "_resets",
         "_secret",
@@ -65,7 +67,7 @@ class TcpLayer:
         self.settings = settings
         self.memory = Memory(memory)
         self.forwarder: TcpForwarder | None = None
-        self._opening: dict[Tcb, TcpListener] = {}
+        self._passive = PassiveOpens(self)
         self._secret = ip.entropy(16)
         self._ports: Ports[TcpListener] = Ports(ip.entropy(16))
         self._resets = TokenBucket(RESETS_PER_SECOND, RESET_BURST)
@@ -105,7 +107,14 @@ class TcpLayer:
             connection.set_max_segment(max_segment)
         return connection
 
-    def listen(self, port: int, address: IPAddress | None, backlog: int, max_segment: int | None) -> TcpListener:
+    def listen(
+        self,
+        port: int,
+        address: IPAddress | None,
+        backlog: int,
+        max_segment: int | None,
+        max_connections: int | None = None,
+    ) -> TcpListener:
         """Raises AddressInUse if another listener has the port, AddressNotAvailable if the address is not ours or no
         port is free."""
         bound = ANY if address is None else address.packed
@@ -116,7 +125,15 @@ class TcpLayer:
             if chosen is None:
                 raise errors.AddressNotAvailable("no free port to listen on")
             port = chosen
-        listener = TcpListener(self._close_listener, bound, port, backlog, self.settings.nodelay)
+        listener = TcpListener(
+            bound,
+            port,
+            backlog=backlog,
+            max_connections=max_connections,
+            nodelay=self.settings.nodelay,
+            on_close=self._close_listener,
+            on_room=self._passive.has_room_at,
+        )
         if max_segment is not None:
             listener.max_segment = max(max_segment, MIN_MSS)
         if not self._ports.bind(bound, port, listener):
@@ -130,10 +147,9 @@ class TcpLayer:
         self.forwarder = forwarder
         self._ip.takes_any.add(tcp.PROTOCOL)
 
-    def _close_listener(self, listener: TcpListener, bound: bytes) -> None:
-        self._ports.release(bound, listener.port)
-        for tcb in [tcb for tcb, at in self._opening.items() if at is listener]:
-            self.end(tcb, None)  # what its peer sends next is answered with RST
+    def _close_listener(self, listener: TcpListener, now: float) -> None:
+        self._ports.release(listener.bound, listener.port)
+        self._passive.closed(listener, now)
 
     def queue_fin(self, tcb: Tcb) -> None:
         """End our stream behind the data that is buffered."""
@@ -285,6 +301,8 @@ class TcpLayer:
     def transmit(self, now: float, budget: int, runs: emit.Runs) -> None:
         """Append what must go out to `runs`: at most `budget` bytes, but at least one packet if `runs` is empty."""
         self._expire(now)
+        if self._passive.roomy:
+            self._passive.answer_parked(now)
         dirty, held, left, packet = self._dirty, self._held, budget, self._ip.mtu
         while dirty and (left >= packet or not runs):
             tcb = next(iter(dirty))
@@ -300,7 +318,7 @@ class TcpLayer:
                 self._arm(tcb)
 
     def is_due(self) -> bool:
-        return bool(self._dirty)
+        return bool(self._dirty or self._passive.roomy)
 
     def deadline(self) -> float:
         timer = self._heap[0][0] if self._heap else math.inf
@@ -347,25 +365,21 @@ class TcpLayer:
             self._ip.ready[tcb.face] = None
 
     def is_passive(self, tcb: Tcb) -> bool:
-        return tcb in self._opening
+        return tcb in self._passive
 
     def count(self, reason: str) -> None:
         self._ip.dropped[reason] += 1
 
     def establish(self, tcb: Tcb, now: float, *, is_bare: bool = False) -> bool:
-        """The handshake's last segment came. False if the listener does not take it yet: it stays half-open.
+        """The handshake's last segment came. False if its listener waits for data: it stays half-open.
 
         is_bare: the segment carries no data, so that a listener with `defer` may wait for some.
         """
-        listener = self._opening.get(tcb)
-        if listener is not None:
-            if is_bare and now < tcb.opened_time + listener.defer:
-                self.count("tcp: accept deferred")
-                tcb.rto_at = max(tcb.rto_at, tcb.opened_time + listener.defer)
-                return False
-            if not listener.has_room():
-                self.count("tcp: accept queue full")
-                return False
+        listener = self._passive.listener_of(tcb)
+        if listener is not None and is_bare and now < tcb.opened_time + listener.defer:
+            self.count("tcp: accept deferred")
+            tcb.rto_at = max(tcb.rto_at, tcb.opened_time + listener.defer)
+            return False
         tcb.data_received_time = tcb.acked_time = now
         tcb.state = states.FIN_WAIT_1 if tcb.fin_queued else states.ESTABLISHED
         if tcb.retries:
@@ -374,11 +388,9 @@ class TcpLayer:
                 tcb.congestion.cwnd = float(tcb.mss)
         tcb.stalled_time = math.inf  # the SYN was acknowledged
         if listener is not None:
-            listener.settled(tcb)
-            del self._opening[tcb]
             tcb.keepalive, tcb.nodelay = listener.keepalive, listener.nodelay
-            listener.enqueue(TcpConnection(self, tcb))
-            self._ip.ready[listener] = None
+            self._passive.established(tcb, TcpConnection(self, tcb))
+            self.tell(listener)
         timers.start_keepalive(tcb, now)
         self.ready(tcb)
         return True
@@ -410,9 +422,8 @@ class TcpLayer:
     def _forget(self, tcb: Tcb) -> None:
         self.connections.pop(tcb.key, None)
         self._leave_link(tcb)
-        listener = self._opening.pop(tcb, None)
-        if listener is not None:
-            listener.settled(tcb)
+        if tcb.shares:
+            self._passive.ended(tcb)
         self.memory.held -= tcb.charged
         tcb.charged = 0
         tcb.memory = Memory()  # data that is still unread no longer counts
@@ -489,43 +500,51 @@ class TcpLayer:
         if not header.flags & SYN:
             self.count("tcp: no SYN at a listener")
             return True
-        fits, other = listener.make_room(source)
-        if not fits or other is not None:
-            self.count("tcp: too many half-open connections")
-        if not fits:
-            return True
-        if other is not None:
-            self.end(other, None)
-        tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
-        if after is not None:
-            tcb.restart((after + 65_536) & MASK)
-        tcb.max_segment = listener.max_segment
-        self._opening[tcb] = listener
-        listener.opened(tcb)
-        if listener.receive_buffer is not None:
-            tcb.fix_receive_limit(listener.receive_buffer)
-        self._open_passively(tcb, header, segment, now)
+        syn = Syn(link, source, destination, header, segment[: header.size], after, now)
+        self._passive.arrives(listener, syn, now)
         return True
 
     def accept_held(
         self, link: Hashable, source: bytes, destination: bytes, header: Header, segment: bytes, now: float
     ) -> TcpConnection:
-        """Answer a SYN that the forwarder has held. Raises EndpointClosed if something else has answered it."""
-        if source + destination + segment[:4] in self.connections:  # a listener or `connect`, since it was held
+        """Answer a SYN that the forwarder has held.
+
+        Raises EndpointClosed if something else has answered it, or if its peer has too many connections by now.
+        """
+        syn = Syn(link, source, destination, header, segment[: header.size], None, now)
+        if syn.key in self.connections:  # a listener or `connect`, since it was held
             raise errors.EndpointClosed("the same connection has been opened by other means")
-        tcb = self._create(destination, header.destination_port, source, header.source_port, now, link)
+        if self._passive.is_one_too_many(syn, None, now):
+            raise errors.EndpointClosed("the peer has as many connections open as it may have")
+        tcb = self.open(syn, None, now)
         tcb.forwarded = True
         tcb.keepalive = KEEPALIVE
-        self._open_passively(tcb, header, segment, now)
+        self._passive.admit(tcb)
         return TcpConnection(self, tcb)
 
     def refuse_held(self, source: bytes, destination: bytes, header: Header, segment: bytes, now: float) -> None:
         self._refuse(source, destination, header, len(segment) - header.size, now)
 
-    def _open_passively(self, tcb: Tcb, header: Header, segment: bytes, now: float) -> None:
-        options = tcp.parse_options(segment[20 : header.size])
+    # for the passive opens --------------------------------------------------------------------------------------
+
+    def open(self, syn: Syn, listener: TcpListener | None, now: float) -> Tcb:
+        header = syn.header
+        tcb = self._create(syn.destination, header.destination_port, syn.source, header.source_port, now, syn.link)
+        if syn.after is not None:
+            tcb.restart((syn.after + 65_536) & MASK)
+        if listener is not None:
+            tcb.max_segment = listener.max_segment
+            if listener.receive_buffer is not None:
+                tcb.fix_receive_limit(listener.receive_buffer)
         tcb.state = states.SYN_RECEIVED
-        arrive.synchronize(tcb, header.seq, options, header.window, now)
+        arrive.synchronize(tcb, header.seq, tcp.parse_options(syn.head[20:]), header.window, now)
+        return tcb
+
+    def turn_down(self, syn: Syn, now: float) -> None:
+        self._reject(syn.source, syn.destination, syn.header, 0, now)
+
+    def tell(self, listener: TcpListener) -> None:
+        self._ip.ready[listener] = None
 
     def _arrives_in_time_wait(self, record: TimeWait, header: Header, length: int, source: bytes, now: float) -> None:
         answer = record.answer(header, length, now)
@@ -537,6 +556,9 @@ class TcpLayer:
     def _refuse(self, source: bytes, destination: bytes, header: Header, length: int, now: float) -> None:
         """Answer a segment of no connection with RST, unless it is one itself (RFC 9293 §3.10.7.1)."""
         self.count("tcp: for no connection")
+        self._reject(source, destination, header, length, now)
+
+    def _reject(self, source: bytes, destination: bytes, header: Header, length: int, now: float) -> None:
         if header.flags & RST or not self._resets.take(now):
             return
         seq, ack, flags = header.ack, 0, RST

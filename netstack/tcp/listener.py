@@ -1,28 +1,41 @@
 """A listening port: a SYN makes a half-open connection; once established, it waits in a queue to be accepted.
 
-    SYN -> half-open (at most max(backlog, 128)) -> queue (backlog) -> accept()
+    SYN -> half-open ┐
+                     ├ together at most `backlog`
+    queue            ┘ -> accept()
 
-No remote address can lock the others out. Each has at most two thirds of the half-open places. When all places are
-taken, a new SYN pushes out the oldest connection of the address that has most of them, if that has at least two more
-than the sender; otherwise the SYN is dropped. A handshake's last acknowledgement that finds the queue full is dropped,
-too. The peer tries again.
+Both count in `places`, the backlog, of which no peer has more than two thirds. Who finds no place is parked.
 
-Source: RFC 9293 §3.10.7.2, RFC 4987 §3.4 (recycling the oldest half-open one).
+Not here: who gets a place, and who is turned away (`passive`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
-from netstack.ip import IPAddress, address_of
+from netstack.ip import IPAddress, address_of, peer_of
+from netstack.limits import Shares
 from netstack.ports import ANY
 from netstack.tcp.connection import TcpConnection
+from netstack.tcp.parking import Parked
 from netstack.tcp.tcb import Tcb
 
-MIN_HALF_OPEN = 128
 KEEPALIVE = (300.0, 75.0, 9)
 """Of accepted connections: idle seconds, interval, probes. A vanished peer is noticed after about 16 minutes."""
+
+
+class Refusals(NamedTuple):
+    """Connections that were reset because their peer, or all together, had as many as they may have.
+
+    number: how many. reason (`limits.FULL` or `limits.SHARE`), remote, and limit (of all peers together): of the last.
+    """
+
+    number: int
+    reason: str
+    remote: IPAddress
+    limit: int
 
 
 class TcpListener:
@@ -31,31 +44,43 @@ class TcpListener:
     __slots__ = (
         "_bound",
         "_on_close",
+        "_on_room",
         "_queue",
-        "backlog",
+        "_refused",
+        "connections",
         "defer",
         "half_open",
         "is_closed",
         "keepalive",
         "max_segment",
         "nodelay",
+        "parked",
+        "places",
         "port",
         "receive_buffer",
     )
 
     def __init__(
         self,
-        on_close: Callable[[TcpListener, bytes], None],
         bound: bytes,
         port: int,
+        *,
         backlog: int,
+        max_connections: int | None,
         nodelay: bool,
+        on_close: Callable[[TcpListener, float], None],
+        on_room: Callable[[TcpListener], None],
     ) -> None:
-        self._on_close, self._bound = on_close, bound
+        self._on_close, self._on_room, self._bound = on_close, on_room, bound
         self._queue: deque[TcpConnection] = deque()
         self.port = port
-        self.backlog = max(backlog, 1)
-        self.half_open: dict[bytes, dict[Tcb, None]] = {}
+        self.places = Shares(backlog)
+        """Half-open connections, and those that nobody has accepted."""
+        self.connections = None if max_connections is None else Shares(max_connections)
+        """Those that have begun here and have not ended; None: only the stack's limit counts."""
+        self.parked = Parked()
+        self._refused: tuple[int, str, bytes, int] = (0, "", b"", 0)
+        self.half_open: dict[Hashable, dict[Tcb, None]] = {}
         self.keepalive: tuple[float, float, int] | None = KEEPALIVE
         self.nodelay = nodelay
         self.defer = 0.0
@@ -74,48 +99,87 @@ class TcpListener:
         return None if self._bound == ANY else address_of(self._bound)
 
     @property
+    def bound(self) -> bytes:
+        """The address as `Ports` knows it."""
+        return self._bound
+
+    @property
+    def backlog(self) -> int:
+        return self.places.total
+
+    @property
     def readable(self) -> bool:
         """Whether `accept` would return a connection."""
         return bool(self._queue)
 
-    def accept(self) -> TcpConnection | None:
-        """The connection that has waited longest, which may have ended meanwhile; None if there is none."""
-        return self._queue.popleft() if self._queue else None
+    def accept(self, *, keep_place: bool = False) -> TcpConnection | None:
+        """The connection that has waited longest, which may have ended meanwhile; None if there is none.
+
+        keep_place: it still counts in the backlog until `give_up_place`, because it is only passed on to somebody
+        who accepts it later.
+        """
+        if not self._queue:
+            return None
+        connection = self._queue.popleft()
+        if not keep_place:
+            self.give_up_place(connection)
+        return connection
+
+    def give_up_place(self, connection: TcpConnection) -> None:
+        """The connection was accepted: its place in the backlog is free."""
+        self.free(peer_of(connection.link, connection.remote[0].packed))
+
+    def take_refusals(self) -> Refusals | None:
+        """The connections that a limit has turned away since the last call; None if there were none."""
+        number, reason, source, limit = self._refused
+        self._refused = (0, "", b"", 0)
+        return Refusals(number, reason, address_of(source), limit) if number else None
 
     def close(self, now: float) -> None:
         """Free the port, reset the connections that nobody has accepted, and forget the half-open ones."""
         if self.is_closed:
             return
         self.is_closed = True
-        self._on_close(self, self._bound)
+        self._on_close(self, now)
         while self._queue:
-            self._queue.popleft().abort(now)
+            connection = self._queue.popleft()
+            connection.abort(now)
+            connection.close(now)
 
     # for the layer
 
-    def has_room(self) -> bool:
-        return len(self._queue) < self.backlog
+    def has_place(self, peer: Hashable) -> bool:
+        return self.places.refusal(peer) is None
 
-    def make_room(self, remote: bytes) -> tuple[bool, Tcb | None]:
-        """Whether one more half-open connection of this peer fits, and which other one must make way for it."""
-        most = max(self.backlog, MIN_HALF_OPEN)
-        own = len(self.half_open.get(remote, ()))
-        if own >= most * 2 // 3:
-            return False, None
-        if sum(map(len, self.half_open.values())) < most:
-            return True, None
-        greediest = max(self.half_open.values(), key=len)
-        return (True, next(iter(greediest))) if len(greediest) > own + 1 else (False, None)
+    def turned_away(self, reason: str, source: bytes, limit: int) -> None:
+        self._refused = (self._refused[0] + 1, reason, source, limit)
+
+    def overdue(self, peer: Hashable) -> Tcb | None:
+        """The half-open connection that must make way for one of this peer: the oldest one of the peer with the most
+        places, if its SYN-ACK had to be sent again, and if that peer has at least two places more than this one."""
+        for other in sorted(self.half_open, key=self.places.of, reverse=True):
+            oldest = next(iter(self.half_open[other]))
+            if self.places.of(other) > self.places.of(peer) + 1 and oldest.retries:
+                return oldest
+        return None
 
     def opened(self, tcb: Tcb) -> None:
-        self.half_open.setdefault(tcb.remote, {})[tcb] = None
+        peer = peer_of(tcb.link, tcb.remote)
+        self.places.take(peer)
+        self.half_open.setdefault(peer, {})[tcb] = None
 
     def settled(self, tcb: Tcb) -> None:
-        """Free the place of a half-open connection that is established or gone."""
-        of_peer = self.half_open[tcb.remote]
-        del of_peer[tcb]
-        if not of_peer:
-            del self.half_open[tcb.remote]
+        """A half-open connection is established or gone."""
+        peer = peer_of(tcb.link, tcb.remote)
+        del self.half_open[peer][tcb]
+        if not self.half_open[peer]:
+            del self.half_open[peer]
 
     def enqueue(self, connection: TcpConnection) -> None:
         self._queue.append(connection)
+
+    def free(self, peer: Hashable) -> None:
+        """Give a place of the backlog back."""
+        self.places.give_back(peer)
+        if self.parked:
+            self._on_room(self)

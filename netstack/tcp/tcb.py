@@ -18,7 +18,7 @@ import math
 from collections.abc import Hashable
 from typing import Final
 
-from netstack.limits import Memory
+from netstack.limits import Memory, Shares
 from netstack.seq import MASK
 from netstack.tcp import states
 from netstack.tcp.activity import Activity
@@ -145,6 +145,7 @@ class Tcb:
         "send_buffer",
         "sent_time",
         "settings",
+        "shares",
         "small_end",
         "snd_nxt",
         "snd_una",
@@ -190,6 +191,7 @@ class Tcb:
         self.link = link
         self.face: object | None = None  # what the application holds of it
         self.forwarded = False  # the local address is somebody else's
+        self.shares: tuple[Shares, ...] = ()  # in which the connection counts until it ends
         self.state: int = states.CLOSED
         self.error: str | None = None
         self.soft_error: str | None = None  # what ICMP hinted at

@@ -218,7 +218,7 @@ class Still(Idle):
         self.host = self
         self.call = self.reactor.call_soon
         listener, endpoint = pair.b.listen(80), pair.b.open_udp(53)
-        self.listener = ListenPipe(listener, self.turns, (str(B4),), 4)
+        self.listener = ListenPipe(listener, self.turns, (str(B4),))
         self.packets = PacketPipe(endpoint, self.turns, (str(B4), 53), None)
         self.turns.owners |= {listener: self.listener, endpoint: self.packets}
         self.stream = self.turns.adopt(pair.a.connect(B4, 80, pair.now, link="b"))

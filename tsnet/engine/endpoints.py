@@ -66,10 +66,12 @@ class Endpoints:
         except netstack_errors.NetstackError as error:
             raise AddressNotAvailable(f"cannot connect to {address}: {error}") from None
 
-    def listen(self, port: int, address: IPAddress | None) -> TcpListener:
+    def listen(
+        self, port: int, address: IPAddress | None, *, backlog: int = 128, max_connections: int | None = None
+    ) -> TcpListener:
         self._check_own(address)
         try:
-            return self._engine.stack.listen(port, address=address)
+            return self._engine.stack.listen(port, address=address, backlog=backlog, max_connections=max_connections)
         except netstack_errors.AddressInUse:
             raise AddressInUse(
                 f"TCP port {port} is already listened on by this node: choose another, or 0 for any free one"

@@ -67,8 +67,10 @@ class Reception:
             self._end()
             return
         while not waiting or self._backlog.offer(self._handle.unbuffered(waiting[0]), self.step):
+            for connection in waiting:
+                pipe.hand_on(connection)
             waiting.clear()
-            accepted = pipe.accept_nowait()
+            accepted = pipe.withhold()
             if accepted is None:
                 return
             waiting.append(accepted)

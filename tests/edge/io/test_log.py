@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tsnet.edge.io.log import Log
+from tsnet.edge.io.log import Log, Seldom
 
 
 class Broken(logging.Handler):
@@ -44,3 +44,20 @@ def test_a_handler_that_raises_ends_nobody(broken: Log) -> None:
     broken.warning("one")
     broken.exception("two")
     broken.error("%d", "no number")
+
+
+def test_what_a_peer_can_cause_is_said_once_a_minute_with_how_often(caplog: pytest.LogCaptureFixture) -> None:
+    seldom = Seldom(Log("tsnet.test"))
+    for second in range(100, 170):
+        seldom.warning(float(second), "%s was refused", "a peer")
+    seldom.warning(300.0, "%s was refused", "it", times=3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a peer was refused",
+        "a peer was refused (and 59 more like this since it was last said)",
+        "it was refused (and 11 more like this since it was last said)",
+    ]
+
+
+def test_a_percent_sign_in_what_is_said_seldom_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    Seldom(Log("tsnet.test")).warning(0.0, "%s", "100 %", times=2)
+    assert "100 % (and 1 more" in caplog.text

@@ -8,6 +8,7 @@ from tests.netstack.pair import B4
 from tsnet.edge.pipes import listening as module
 from tsnet.edge.pipes import waiters
 from tsnet.edge.pipes.listening import ListenPipe
+from tsnet.edge.pipes.pipes import Pipe
 from tsnet.errors import NotUp, StreamReset
 
 PORT = 80
@@ -16,10 +17,10 @@ PORT = 80
 class Listening(Turns):
     """Stack b listens; clients come from stack a."""
 
-    def __init__(self, backlog: int = 3) -> None:
+    def __init__(self, backlog: int = 128, max_connections: int | None = None) -> None:
         super().__init__()
-        listener = self.pair.b.listen(PORT)
-        self.pipe = ListenPipe(listener, self, ("100.64.0.2",), backlog)
+        listener = self.pair.b.listen(PORT, backlog=backlog, max_connections=max_connections)
+        self.pipe = ListenPipe(listener, self, ("100.64.0.2",))
         self.owners[listener] = self.pipe
         self.pair.on_turn = self.service
 
@@ -162,20 +163,46 @@ def test_whoever_accepts_after_an_interrupt_still_asks_for_what_did_not_fit() ->
         assert found >= 2
 
 
-def test_room_that_is_made_while_the_queue_is_found_full_is_seen() -> None:
+def test_there_is_one_backlog_and_accept_alone_makes_room_in_it() -> None:
+    listening = Listening(backlog=3)
+    listening.dial(6)
+    places = listening.pipe.listener.places
+    assert (places.taken, len(listening.pipe.listener.parked)) == (2, 4)  # two thirds: they all are of one peer
+    for left in (3, 2, 1, 0):
+        assert listening.pipe.accept_nowait() is not None
+        listening.settle()
+        assert (places.taken, len(listening.pipe.listener.parked)) == (2, left)
+
+
+def test_what_was_accepted_before_anybody_waits_makes_room_as_well() -> None:
     listening = Listening(backlog=1)
-    queue = listening.pipe._queue
+    listening.dial(1)
+    assert listening.pipe.accept_nowait() is not None
+    listening.dial(1)
+    assert listening.pipe.accept_nowait() is not None
 
-    class Shrinking:
-        """A queue of which somebody accepts between the two looks."""
 
-        looks = 0
+def test_a_bridge_that_withholds_a_connection_makes_no_room() -> None:
+    listening = Listening(backlog=1)
+    held: list[Pipe] = []
 
-        def __len__(self) -> int:
-            self.looks += 1
-            return 1 if self.looks == 1 else 0
+    listening.pipe.direct = lambda: held.extend(iter(listening.pipe.withhold, None))
+    listening.dial(3)
+    assert len(held) == 1
+    listening.pipe.hand_on(held.pop())
+    listening.settle()
+    assert len(held) == 1
+    assert listening.pipe.listener.places.taken == 1
 
-    listening.pipe._queue = Shrinking()  # type: ignore[assignment]
-    assert listening.pipe._has_room()
-    listening.pipe._queue = queue
-    assert not listening.pipe._is_full
+
+def test_who_is_turned_away_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    listening = Listening(max_connections=3)
+    listening.dial(4)
+    listening.dial(4)
+    listening.settle(60)
+    listening.dial(1)
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 2
+    assert texts[0].startswith("port 80: a connection from 100.64.0.1 was reset: it has two thirds of the 3 that")
+    assert texts[0].endswith("max_connections= (and 1 more like this since it was last said)")
+    assert texts[1].endswith("(and 4 more like this since it was last said)")

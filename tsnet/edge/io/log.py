@@ -1,15 +1,21 @@
-"""The logger "tsnet", whose methods never raise.
+"""The logger "tsnet", whose methods never raise, and messages that a peer cannot multiply.
 
 A log handler of the application may raise. Its exception would otherwise end the node's thread, and every node of the
 process with it.
 
-Not here: what is logged, and how often.
+Whatever a peer can cause as often as it likes is said by a `Seldom`: once a minute, with the number of those that were
+left unsaid, so that no peer can fill a disk.
+
+Not here: what is logged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
+
+MINUTE = 60.0
 
 
 class Log:
@@ -35,6 +41,25 @@ class Log:
     def exception(self, message: str, *arguments: object) -> None:
         """Log an error with the traceback of the exception that is being handled."""
         self.say(logging.ERROR, message, *arguments, traceback=True)
+
+
+class Seldom:
+    """One kind of message, said at most once in `interval` seconds. Every one that is left unsaid is counted."""
+
+    def __init__(self, log: Log, interval: float = MINUTE) -> None:
+        self._log, self._interval = log, interval
+        self._said_time = -math.inf
+        self._unsaid = 0
+
+    def warning(self, now: float, message: str, *arguments: object, times: int = 1) -> None:
+        """Log it, or count it. times: how often it has happened."""
+        if now - self._said_time < self._interval:
+            self._unsaid += times
+            return
+        more, self._unsaid, self._said_time = self._unsaid + times - 1, 0, now
+        self._log.warning(
+            message + (f" (and {more} more like this since it was last said)" if more else ""), *arguments
+        )
 
 
 log = Log("tsnet")

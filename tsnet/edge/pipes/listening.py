@@ -1,7 +1,7 @@
-"""Between an application and a TCP listener: a bounded queue of accepted pipes.
+"""Between an application and a TCP listener: a queue of connections that wait for `accept`.
 
-The queue is as long as the backlog. More connections wait in netstack's own backlog. When that is full, too, netstack
-completes no handshake, and the peer tries again.
+There is one backlog, netstack's: a connection in this queue keeps its place there until the application takes it, so
+that the queue needs no bound of its own. Who finds no place waits unanswered, and is answered as soon as there is one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections import deque
 from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
+from netstack.limits import SHARE
+from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Requests, Runner, Wake, WakeQueue, completed
 from tsnet.errors import Error, NotUp
@@ -29,9 +31,11 @@ class ListenPipe(Requests):
 
     __slots__ = (
         "_acceptors",
-        "_backlog",
-        "_is_full",
+        "_handed_on",
+        "_is_awaited",
         "_queue",
+        "_refusals",
+        "_withheld",
         "addresses",
         "closed",
         "error",
@@ -41,16 +45,19 @@ class ListenPipe(Requests):
 
     _runner: Adopter
 
-    def __init__(self, listener: TcpListener, acceptor: Adopter, addresses: tuple[str, ...], backlog: int) -> None:
+    def __init__(self, listener: TcpListener, acceptor: Adopter, addresses: tuple[str, ...]) -> None:
         super().__init__(acceptor)
         self.listener = listener
         self.port: int = listener.port
         self.addresses = addresses
         self.closed = False
         self.error: Error | None = None
-        self._backlog = backlog
-        self._is_full = False
+        self._withheld = 0
+        self._is_awaited = False
         self._queue: deque[Pipe] = deque()
+        self._handed_on: dict[Pipe, None] = {}
+        """Those with a place in the backlog, in the order in which they came into the queue."""
+        self._refusals = Seldom(log)
         self._acceptors = WakeQueue()
 
     # --- the application's side -----------------------------------------------------------------------------
@@ -62,7 +69,7 @@ class ListenPipe(Requests):
         except IndexError:
             return None
         finally:
-            if self._is_full:
+            if self._is_awaited:
                 self._request()
 
     def when_acceptable(self, wake: Wake) -> bool:
@@ -92,24 +99,54 @@ class ListenPipe(Requests):
         if self.closed:
             self._shut(now)
             return
-        while self._has_room():
-            connection = self.listener.accept()
-            if connection is None:
-                break
-            self._queue.append(self._runner.adopt(connection))
+        self._free_places()
+        while (connection := self.listener.accept(keep_place=True)) is not None:
+            pipe = self._runner.adopt(connection)
+            self._handed_on[pipe] = None
+            self._queue.append(pipe)
             self._acceptors.wake_one()
+        self._tell_refusals(now)
         if self.direct is not None:
             self.direct()
+        self._is_awaited = bool(self.listener.parked)
+        if self._is_awaited:
+            self._free_places()  # what was accepted before the flag was set has requested no service
 
-    def _has_room(self) -> bool:
-        """Whether the queue has room. If not, the next `accept_nowait` sees `_is_full` and requests a service.
+    def withhold(self) -> Pipe | None:
+        """For a bridge: the oldest connection, or None. It keeps its place until `hand_on`."""
+        if not self._queue:
+            return None
+        self._withheld += 1
+        return self._queue.popleft()
 
-        The queue is looked at again after the flag is set, so that no request is missed in between.
-        """
-        self._is_full = len(self._queue) >= self._backlog
-        if self._is_full and len(self._queue) < self._backlog:
-            self._is_full = False
-        return not self._is_full
+    def hand_on(self, pipe: Pipe) -> None:
+        """A connection that was withheld is accepted, or lost."""
+        self._withheld -= 1
+        self._free_place(pipe)
+
+    def _free_place(self, pipe: Pipe) -> None:
+        del self._handed_on[pipe]
+        self.listener.give_up_place(pipe.connection)
+
+    def _free_places(self) -> None:
+        """Free the places of those that were taken out of the queue since the last look: the first of `_handed_on`."""
+        while len(self._handed_on) > len(self._queue) + self._withheld:
+            self._free_place(next(iter(self._handed_on)))
+
+    def _tell_refusals(self, now: float) -> None:
+        refusals = self.listener.take_refusals()
+        if refusals is None:
+            return
+        whose = "it has two thirds of" if refusals.reason == SHARE else "all are taken of"
+        self._refusals.warning(
+            now,
+            "port %d: a connection from %s was reset: %s the %d that may be open at once; see max_connections=",
+            self.port,
+            refusals.remote,
+            whose,
+            refusals.limit,
+            times=refusals.number,
+        )
 
     def _shut(self, now: float) -> None:
         self.closed = True

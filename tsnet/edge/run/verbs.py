@@ -71,15 +71,22 @@ class Verbs(ABC):
         return self.when_running(timeout, begin)
 
     def listen(
-        self, port: int, address: IPAddress | None, timeout: float | None, wrap: Callable[[ListenPipe], Any] = itself
+        self,
+        port: int,
+        address: IPAddress | None,
+        timeout: float | None,
+        wrap: Callable[[ListenPipe], Any] = itself,
+        *,
+        backlog: int = BACKLOG,
+        max_connections: int | None = None,
     ) -> Operation[Any]:
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
             pump.catch_up(pump.now())  # a port that was closed a moment ago is free
-            listener = pump.node.endpoints.listen(port, address)
+            listener = pump.node.endpoints.listen(port, address, backlog=backlog, max_connections=max_connections)
             try:
                 addresses = (address,) if address is not None else pump.node.addresses
-                pipe = ListenPipe(listener, pump, tuple(map(str, addresses)), BACKLOG)
+                pipe = ListenPipe(listener, pump, tuple(map(str, addresses)))
                 pump.own(listener, pipe)
                 hand_over(operation, pipe, wrap)
             except BaseException:
