@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tsnet.adapters.served import Services
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_limits, check_types, configure, seconds
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.local import Target
     from tsnet.adapters.serving import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
+    from tsnet.adapters.wsgi import WsgiServer
     from tsnet.edge.pipes.listening import ListenPipe
     from tsnet.edge.pipes.packets import PacketPipe
     from tsnet.edge.pipes.pipes import Pipe
@@ -133,7 +135,7 @@ class BaseServer:
         store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
         options = Options(ssl_context=ssl_context, proxy=proxy, on_login_url=self._on_login_url, hostinfo=hostinfo())
         self._handle = Handle(self._config, host, store, options, world)
-        self._servings: list[Any] = []  # Serving of a Server, AsyncServing of an AsyncServer
+        self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:
         if world is None and own_thread:
@@ -176,11 +178,19 @@ class BaseServer:
 
     # --- what is served -------------------------------------------------------------------------------------
 
-    def _keep(self, serving: Any) -> None:
-        """Remember what is served, so that it ends with the node."""
-        self._servings = [serving, *(other for other in self._servings if not other.ended)]
+    def _wsgi_server(self, app: WsgiApp, listening: socket.socket, allow: Allow) -> WsgiServer:
+        """On error the port is free again."""
+        from tsnet.adapters.wsgi import WsgiServer
 
-    def _where(self, port: int | None) -> str:
+        try:
+            return WsgiServer(app, listening, self, allow=allow, owner=self._owner)
+        except BaseException:
+            listening.close()
+            raise
+
+    def _where(self, port: int) -> str:
+        if not self.addresses:  # the node was closed a moment ago
+            return f":{port}"
         address = self.addresses[0]
         return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
@@ -284,10 +294,8 @@ class AsyncServer(BaseServer):
         limit, spent = min(seconds(timeout), LONGEST_CLOSE), 0.0
         with anyio.CancelScope(shield=True):
             begun = anyio.current_time()
-            for serving in tuple(self._servings):
-                await serving.aclose(max(0.0, begun + limit / 2 - anyio.current_time()))
-                with contextlib.suppress(ValueError):  # another task closes, too
-                    self._servings.remove(serving)
+            for serving, left in self._servings.taken(limit / 2):
+                await serving.aclose(left)
                 spent = anyio.current_time() - begun  # of real time, which a simulated node has not
             with contextlib.suppress(NotUp):  # the node's thread died meanwhile: nothing is left to close
                 await self._wait(self._handle.close, max(0.1, limit - spent))
@@ -372,12 +380,18 @@ class AsyncServer(BaseServer):
         The caller is `current_peer()` and `scope["extensions"]["tsnet"]`, never a header: Tailscale-* are removed.
         """
         server = await self._asgi_server(app, port, allow)
-        return await self._serve(server, server.port, self._where(server.port), block)
+        return await self._serve("serve_asgi", server, server.port, self._where(server.port), block)
 
     async def _asgi_server(self, app: AsgiApp, port: int | str, allow: Allow) -> AsgiServer:
+        """On error the port is free again."""
         from tsnet.adapters.asgi import AsgiServer
 
-        return AsgiServer(app, await self.listen(port), self, allow=allow)
+        listener = await self.listen(port)
+        try:
+            return AsgiServer(app, listener, self, allow=allow)
+        except BaseException:
+            await listener.aclose()
+            raise
 
     async def serve_wsgi(
         self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
@@ -387,11 +401,10 @@ class AsyncServer(BaseServer):
         The caller is `current_peer()` and `environ["tsnet.peer"]`.
         """
         from tsnet.adapters.serving import WsgiService
-        from tsnet.adapters.wsgi import WsgiServer
 
         listener = await self.listen(port)
-        server = WsgiServer(app, listener.to_socket(), self, allow=allow, owner=self._owner)
-        return await self._serve(WsgiService(server), server.port, self._where(server.port), block)
+        server = self._wsgi_server(app, listener.to_socket(), allow)
+        return await self._serve("serve_wsgi", WsgiService(server), server.port, self._where(server.port), block)
 
     async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:
         """Listen on this machine, and forward each connection to host:port of the tailnet.
@@ -404,7 +417,7 @@ class AsyncServer(BaseServer):
         check_port(port)
         await self.up()
         forward = await forward_local(self, host, port, local=local)
-        return await self._serve(forward, forward.port, forward.address, block=False)
+        return await self._serve("forward_local", forward, forward.port, forward.address, block=False)
 
     async def forward_remote(self, port: int | str, target: Target) -> AsyncServing:
         """Listen on a port of this node, and forward each connection to a target of this machine, byte by byte.
@@ -415,13 +428,12 @@ class AsyncServer(BaseServer):
         from tsnet.adapters.forward import forward_remote
 
         forward = await forward_remote(self, port, target)
-        return await self._serve(forward, forward.port, forward.address, block=False)
+        return await self._serve("forward_remote", forward, forward.port, forward.address, block=False)
 
-    async def _serve(self, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
+    async def _serve(self, name: str, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
         from tsnet.adapters.serving import AsyncServing
 
-        serving = AsyncServing(service, port, address)
-        self._keep(serving)
+        serving = AsyncServing(service, port, address, services=self._servings, name=name, awaited=block)
         await (serving.run() if block else serving.start())
         return serving
 

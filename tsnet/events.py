@@ -3,6 +3,8 @@
     with node.events() as events:           async with node.events() as events:
         for event in events: …                  async for event in events: …
 
+Most are facts of the node. `ServiceEnded` tells of what the node serves.
+
 Events are kept from the call of `events()` on, not from the first read. They end when the node has failed or is closed.
 At most 1,024 wait; the oldest is dropped for one more, and `missed` counts it. An object that is dropped without
 `close` is freed.
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 from functools import partial
 from queue import SimpleQueue
+
+import attrs
 
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.subscriptions import Subscription
@@ -37,6 +41,7 @@ from tsnet.engine.facts import (
 __all__ = [
     "AsyncEvents",
     "DuplicateNode",
+    "Event",
     "Events",
     "Fact",
     "Health",
@@ -51,7 +56,25 @@ __all__ = [
     "Reachable",
     "RelayChanged",
     "Running",
+    "ServiceEnded",
 ]
+
+
+@attrs.frozen
+class ServiceEnded:
+    """A service or a forward of this node serves no longer.
+
+    service: the method that served it ("serve_wsgi"). port: None for a forward from a Unix socket. error: what ended
+    it; None if it was closed, or ended with the node.
+    """
+
+    service: str
+    port: int | None
+    address: str
+    error: Exception | None
+
+
+Event = Fact | ServiceEnded
 
 
 class AsyncEvents:
@@ -68,9 +91,9 @@ class AsyncEvents:
     def __aiter__(self) -> AsyncEvents:
         return self
 
-    async def __anext__(self) -> Fact:
+    async def __anext__(self) -> Event:
         while True:
-            event: Fact | None = self._subscription.take()
+            event: Event | None = self._subscription.take()
             if event is not None:
                 return event
             if self._subscription.ended:
@@ -112,9 +135,9 @@ class Events:
     def __iter__(self) -> Events:
         return self
 
-    def __next__(self) -> Fact:
+    def __next__(self) -> Event:
         while True:
-            event: Fact | None = self._subscription.take()
+            event: Event | None = self._subscription.take()
             if event is not None:
                 return event
             if self._subscription.ended:

@@ -10,12 +10,11 @@ blocking libraries work unchanged.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tsnet.async_server import (
     CLOSE_TIMEOUT,
@@ -37,14 +36,12 @@ if TYPE_CHECKING:
     import httpx
 
     from tsnet.adapters.asgi import App as AsgiApp
-    from tsnet.adapters.background import Background, Service
+    from tsnet.adapters.forward import Forward
     from tsnet.adapters.identity import Allow
     from tsnet.adapters.local import Target
-    from tsnet.adapters.serving import Serving
+    from tsnet.adapters.serving import Runner, Serving
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import Events
-
-    S = TypeVar("S", bound=Service)
 
 
 class Server(BaseServer):
@@ -67,10 +64,8 @@ class Server(BaseServer):
         limit, begun = min(seconds(timeout), LONGEST_CLOSE), time.monotonic()
         may_wait = not self._handle.host.is_here()
         try:
-            for serving in tuple(self._servings):
-                serving.close(max(0.0, begun + limit / 2 - time.monotonic()) if may_wait else 0.0)
-                with contextlib.suppress(ValueError):  # another thread closes, too
-                    self._servings.remove(serving)
+            for serving, left in self._servings.taken(limit / 2 if may_wait else 0.0):
+                serving.close(left)
         finally:
             closing = self._begin_close(max(0.1, begun + limit - time.monotonic()))
         closing.wait()
@@ -144,17 +139,16 @@ class Server(BaseServer):
         block: False returns a running handle with the actual port.
         The caller is `current_peer()` and `environ["tsnet.peer"]`, never a header: Tailscale-* are removed.
         """
-        from tsnet.adapters.wsgi import WsgiServer
-
-        server = WsgiServer(app, self.listen(port), self, allow=allow, owner=self._owner)
-        server.start()
-        return self._serve(server, server.port, self._where(server.port), block)
+        server = self._wsgi_server(app, self.listen(port), allow)
+        return self._serve("serve_wsgi", server, lambda: (server.port, self._where(server.port)), block)
 
     def serve_asgi(self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
         """Serve an ASGI app (FastAPI, Starlette, Django, …), in a thread with a loop of its own. As `serve_wsgi`."""
+        from tsnet.adapters.background import Background
+
         node = AsyncServer._of(self)
-        background = _background(lambda: node._asgi_server(app, port, allow))
-        return self._serve(background, background.service.port, self._where(background.service.port), block)
+        runner = Background(lambda: node._asgi_server(app, port, allow))
+        return self._serve("serve_asgi", runner, lambda: (runner.service.port, self._where(runner.service.port)), block)
 
     def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
         """Listen on this machine, and forward connections to host:port of the tailnet. As AsyncServer.forward_local."""
@@ -163,22 +157,31 @@ class Server(BaseServer):
         check_port(port)
         self.up()
         node = AsyncServer._of(self)
-        background = _background(lambda: forward_local(node, host, port, local=local))
-        return self._serve(background, background.service.port, background.service.address, block=False)
+        return self._forward("forward_local", lambda: forward_local(node, host, port, local=local))
 
     def forward_remote(self, port: int | str, target: Target) -> Serving:
         """Listen on a port of this node, and forward connections to this machine. As AsyncServer.forward_remote."""
         from tsnet.adapters.forward import forward_remote
 
         node = AsyncServer._of(self)
-        background = _background(lambda: forward_remote(node, port, target))
-        return self._serve(background, background.service.port, background.service.address, block=False)
+        return self._forward("forward_remote", lambda: forward_remote(node, port, target))
 
-    def _serve(self, runner: Any, port: int | None, address: str, block: bool) -> Serving:
+    def _forward(self, name: str, make: Callable[[], Awaitable[Forward]]) -> Serving:
+        from tsnet.adapters.background import Background
+
+        runner = Background(make)
+        return self._serve(name, runner, lambda: (runner.service.port, runner.service.address), block=False)
+
+    def _serve(self, name: str, runner: Runner, where: Callable[[], tuple[int | None, str]], block: bool) -> Serving:
+        """Start it and keep it. If that fails or is interrupted, nothing of it runs."""
         from tsnet.adapters.serving import Serving
 
-        serving = Serving(runner, port, address)
-        self._keep(serving)
+        try:
+            runner.start()
+            serving = Serving(runner, *where(), services=self._servings, name=name, awaited=block)
+        except BaseException:
+            runner.close(0.0)
+            raise
         if block:
             with serving:
                 serving.wait()
@@ -201,11 +204,3 @@ class Server(BaseServer):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _background(make: Callable[[], Awaitable[S]]) -> Background[S]:
-    from tsnet.adapters.background import Background
-
-    background = Background(make)
-    background.start()
-    return background

@@ -20,6 +20,7 @@ import anyio.abc
 from anyio.lowlevel import checkpoint
 
 from netstack import TcpInfo
+from tsnet.edge.io.log import log
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
@@ -179,14 +180,14 @@ class Listener(StreamListener):
                 raise
 
     async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
-        """Run `handler(stream)` in a task for each connection, until the listener or the node is closed."""
+        """Run `handler(stream)` in a task for each connection, until the listener or the node is closed.
+
+        A handler that raises ends its own connection, by a reset, and the log tells of it. Raises NotUp if the node has
+        failed.
+        """
         async with anyio.create_task_group() as own:
             group = task_group or own
-            while True:
-                try:
-                    stream = await self.accept()
-                except (anyio.ClosedResourceError, NotUp):
-                    return
+            async for stream in self:
                 group.start_soon(_handle, handler, stream)
 
     async def aclose(self) -> None:
@@ -217,7 +218,11 @@ class Listener(StreamListener):
         while True:
             try:
                 stream = await self.accept()
-            except (anyio.ClosedResourceError, NotUp):
+            except anyio.ClosedResourceError:
+                return
+            except NotUp:
+                if self._pipe.gone:
+                    raise
                 return
             yield stream
 
@@ -323,8 +328,16 @@ class PacketConn:
 
 
 async def _handle(handler: Callable[[ByteStream], Any], stream: Stream) -> None:
+    """One connection. What it meets with is its own: the others are handled on."""
     async with stream:
-        await handler(stream)
+        try:
+            await handler(stream)
+        except anyio.BrokenResourceError as error:
+            log.info("%r broke: %s", stream, error)
+            stream.abort()
+        except Exception:
+            log.exception("the handler of %r failed; the listener goes on", stream)
+            stream.abort()
 
 
 def _text(address: Address) -> str:

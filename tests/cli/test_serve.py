@@ -11,7 +11,9 @@ import pytest
 
 import tsnet
 from tests.cli.conftest import Process, Start
-from tsnet.cli import main
+from tsnet.cli import main, serve
+from tsnet.engine.facts import Problem
+from tsnet.events import ServiceEnded
 from tsnet.testing.tailnet import Tailnet
 
 APPS = """
@@ -129,3 +131,10 @@ def test_what_cannot_be_served_joins_nothing(on_tailnet: Tailnet, capsys: pytest
     assert main(["serve", "8000", "--allow", "tag:ci"]) == 2
     assert "joined" not in capsys.readouterr().err
     assert on_tailnet.nodes() == {}
+
+
+def test_it_ends_when_what_it_serves_has_ended() -> None:
+    serve.wait([ServiceEnded("serve_wsgi", 80, "100.64.0.1:80", ZeroDivisionError())])
+    serve.wait([])
+    with pytest.raises(tsnet.NotUp):
+        serve.wait([Problem(tsnet.NotUp("refused"), fatal=False), Problem(tsnet.NotUp("refused"), fatal=True)])

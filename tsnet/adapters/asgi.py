@@ -13,7 +13,6 @@ Not here: the two engines (`asgi_uvicorn`, `asgi_anycorn`), WSGI (`wsgi`).
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +22,8 @@ import anyio
 import anyio.abc
 
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
+from tsnet.edge.io.log import log
+from tsnet.edge.pipes.operations import in_trio
 from tsnet.errors import ConfigError, Error
 from tsnet.netmap.whois import Peer
 from tsnet.protocols import ByteStream, StreamListener, Whois
@@ -60,13 +61,14 @@ class AsgiServer:
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close`. `task_status` is told when the app's startup is over and connections are accepted."""
-        engine = choose_engine(self._app)
-        async with self._listener, engine.running(self._grace), anyio.create_task_group() as tasks:
-            tasks.start_soon(self._accept, engine)
-            task_status.started()
-            await self._closing.wait()
-            await self._listener.aclose()
-            tasks.cancel_scope.cancel()
+        async with self._listener:
+            engine = choose_engine(self._app)
+            async with engine.running(self._grace), anyio.create_task_group() as tasks:
+                tasks.start_soon(self._accept, engine)
+                task_status.started()
+                await self._closing.wait()
+                await self._listener.aclose()
+                tasks.cancel_scope.cancel()
 
     async def _accept(self, engine: AsgiEngine) -> None:
         while True:
@@ -75,7 +77,11 @@ class AsgiServer:
             except (anyio.ClosedResourceError, Error):  # the listener was closed, by us or with the node
                 self.close()
                 return
-            engine.serve(stream)
+            try:
+                engine.serve(stream)
+            except Exception:
+                log.exception("a connection to port %s could not be served; the others go on", self.port)
+                stream.abort()
 
     def close(self) -> None:
         """Accept no more, let requests under way finish within the grace, and run the app's shutdown."""
@@ -135,8 +141,4 @@ def choose_engine(app: App) -> AsgiEngine:
 
 
 def _runs_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return not in_trio()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from anycorn.utils import wrap_app
 from anycorn.worker_context import WorkerContext
 from anyio.abc import SocketAttribute
 
+from tsnet.edge.io.log import log
 from tsnet.protocols import Address, ByteStream, family_of
 
 
@@ -64,7 +65,7 @@ class AnycornEngine:
     def serve(self, stream: ByteStream) -> None:
         assert self._connections is not None
         server = _Connection(self._app, self._config, self._context, self._state.copy(), _Socketed(stream))
-        self._connections.start_soon(server.run)
+        self._connections.start_soon(_run_alone, server, stream)
 
     async def _end_connections(self, grace: float) -> None:
         """Idle connections end at once, busy ones after their answer, or with the grace."""
@@ -74,10 +75,29 @@ class AnycornEngine:
         self._connections.cancel_scope.deadline = anyio.current_time() + grace
 
 
+async def _run_alone(server: _Connection, stream: ByteStream) -> None:
+    """Whatever one connection meets with, the others go on."""
+    try:
+        await server.run()
+    except Exception:
+        log.exception("a connection could not be served; the others go on")
+        stream.abort()
+
+
 class _Lifespan(Lifespan):  # type: ignore[misc]
-    """A startup or shutdown that fails is noted, not thrown into the task group."""
+    """A startup or shutdown that fails is noted, not thrown into the task group. An app may return from its lifespan at
+    once: it has none.
+    """
 
     startup_failed = False
+
+    async def wait_for_startup(self) -> None:
+        with suppress(anyio.ClosedResourceError):
+            await super().wait_for_startup()
+
+    async def wait_for_shutdown(self) -> None:
+        with suppress(anyio.ClosedResourceError):
+            await super().wait_for_shutdown()
 
     async def asgi_send(self, message: Any) -> None:
         stage, _, outcome = message["type"].removeprefix("lifespan.").partition(".")

@@ -4,7 +4,8 @@
     background.start()                 returns once the service has started, or raises what kept it from starting
     background.wait(), .close()        from any thread
 
-The blocking twin runs ASGI apps and forwards this way.
+The blocking twin runs ASGI apps and forwards this way. A `start` that is interrupted leaves nothing behind: the service
+ends as soon as it can.
 
 Not here: the services (`asgi.AsgiServer`, `forward.Forward`).
 """
@@ -12,6 +13,7 @@ Not here: the services (`asgi.AsgiServer`, `forward.Forward`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -19,6 +21,9 @@ from typing import Generic, Protocol, TypeVar
 
 import anyio
 import anyio.abc
+
+from tsnet.edge.pipes.operations import Operation
+from tsnet.errors import NotUp
 
 
 class Service(Protocol):
@@ -33,50 +38,70 @@ S = TypeVar("S", bound=Service)
 
 
 class Background(Generic[S]):
+    """ended: done when nothing of the service runs any more; failed with what ended it, if that was an error."""
+
     def __init__(self, make: Callable[[], Awaitable[S]], *, name: str = "tsnet-service") -> None:
         self.service: S
-        self._make = make
-        self._loop: asyncio.AbstractEventLoop
-        self._started, self._ended = threading.Event(), threading.Event()
-        self._failure: BaseException | None = None
+        self.ended = Operation[None]()
+        self._make: Callable[[], Awaitable[S]] | None = make
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_made = self._closing = False
+        self._started = Operation[None]()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
-        """Run it in its thread. Raises what the service raised before it had started."""
-        self._thread.start()
-        self._started.wait()
-        if self._failure is not None:
-            raise self._failure
+        """Run it in its thread. Raises what the service raised before it had started, and NotUp without a thread."""
+        try:
+            start_thread(self._thread)
+        except NotUp as error:
+            self.ended.fail(error)
+            raise
+        try:
+            self._started.wait()
+        except BaseException:
+            self.close(0)
+            raise
+        self._started.outcome()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; whether it has come. A failure while serving is raised here."""
-        ended = self._ended.wait(timeout)
-        if ended and self._failure is not None:
-            raise self._failure
-        return ended
+        has_ended = self.ended.wait(timeout)
+        if has_ended:
+            self.ended.outcome()
+        return has_ended
 
     def close(self, timeout: float | None = None) -> None:
         """End the service in order and wait for it. May be called twice, and by the service's own thread."""
-        try:
-            self._loop.call_soon_threadsafe(self.service.close)
-        except RuntimeError:  # its loop is closed: it has ended
-            return
+        self._closing = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+                self._loop.call_soon_threadsafe(self._close_service)
         if threading.current_thread() is not self._thread:
-            self._ended.wait(timeout)
+            self.ended.wait(timeout)
+
+    def _close_service(self) -> None:
+        """Now, or as soon as there is one (`_run`)."""
+        if self._is_made:
+            self.service.close()
 
     def _main(self) -> None:
+        failure: BaseException | None = None
         try:
             asyncio.run(self._run())
         except BaseException as error:
-            self._failure = error
-        finally:
-            self._ended.set()
-            self._started.set()
+            failure = error
+        for operation in (self.ended, self._started):
+            operation.resolve(None) if failure is None else operation.fail(failure)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.service = await self._make()
-        await self.service.run(task_status=_Started(self._started))
+        make, self._make = self._make, None  # what it refers to must not live as long as this object
+        assert make is not None, "a service in the background starts once"
+        self.service = await make()
+        self._is_made = True
+        if self._closing:
+            self.service.close()
+        await self.service.run(task_status=StartedStatus(self._started))
 
     def __enter__(self) -> Background[S]:
         self.start()
@@ -88,9 +113,19 @@ class Background(Generic[S]):
         self.close()
 
 
-class _Started(anyio.abc.TaskStatus[None]):
-    def __init__(self, event: threading.Event) -> None:
-        self._event = event
+class StartedStatus(anyio.abc.TaskStatus[None]):
+    """Tells an operation that a service has started."""
+
+    def __init__(self, operation: Operation[None]) -> None:
+        self._operation = operation
 
     def started(self, value: None = None) -> None:
-        self._event.set()
+        self._operation.resolve(None)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Raises NotUp if this process can have no more threads."""
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise NotUp(f"no thread can be started for a service: {error}; end other threads, or raise the limit") from None

@@ -11,7 +11,6 @@ Not here: the local ends (`local`), web apps in this process (`wsgi`, `asgi`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -21,12 +20,13 @@ import anyio
 import anyio.abc
 
 from tsnet.adapters.local import LocalListener, Target, connect_local, split
+from tsnet.edge.io.log import Log
 from tsnet.errors import Error
 from tsnet.protocols import Acceptor, Dialer
 
 CHUNK = 256 * 1024
 
-_log = logging.getLogger("tsnet.forward")
+_log = Log("tsnet.forward")
 
 
 class End(Protocol):
@@ -80,7 +80,14 @@ class Forward:
             except (anyio.ClosedResourceError, Error):  # with the node
                 self.close()
                 return
-            tasks.start_soon(self._forward, end)
+            tasks.start_soon(self._forward_alone, end)
+
+    async def _forward_alone(self, end: End) -> None:
+        """Whatever one connection meets with, the others go on."""
+        try:
+            await self._forward(end)
+        except Exception:
+            _log.exception("%s: a connection could not be forwarded; the others go on", self.address)
 
     async def _forward(self, end: End) -> None:
         try:

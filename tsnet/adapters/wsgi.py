@@ -18,11 +18,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
+from tsnet.adapters.background import start_thread
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, same_user, strip_environ
+from tsnet.edge.pipes.operations import Operation
+from tsnet.errors import NotUp
 from tsnet.netmap.whois import Peer
 from tsnet.protocols import Whois
 
@@ -64,30 +68,52 @@ class WsgiServer:
         threads: int = THREADS,
     ) -> None:
         self.port: int = listening.getsockname()[1]
+        self.ended = Operation[None]()
+        self._listening = listening
         self._engine = choose_engine(IdentityMiddleware(app, whois, allow=allow, owner=owner), listening, threads)
-        self._done = threading.Event()
         self._closing = False
 
     def run(self) -> None:
-        """Serve in this thread until `close`, or until the node is closed."""
+        """Serve in this thread until `close`, or until the node is closed. Raises what else ends it."""
         try:
             self._engine.run()
-        finally:
-            self._done.set()
+        except BaseException as error:
+            self.ended.fail(error)
+            raise
+        else:
+            self.ended.resolve(None)
 
     def start(self) -> None:
-        """Serve in a thread of its own."""
-        threading.Thread(target=self.run, name=f"tsnet-wsgi-{self.port}", daemon=True).start()
+        """Serve in a thread of its own. Raises NotUp without one."""
+        try:
+            start_thread(threading.Thread(target=self._alone, name=f"tsnet-wsgi-{self.port}", daemon=True))
+        except NotUp:
+            self.let_go()
+            raise
+
+    def _alone(self) -> None:
+        """Whoever waits for `ended` hears of a failure."""
+        with suppress(Exception):
+            self.run()
+
+    def let_go(self) -> None:
+        """It will not run: the port is free again."""
+        self._closing = True
+        self._listening.close()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end. Returns whether it has come."""
-        return self._done.wait(timeout)
+        """Wait for the end. Returns whether it has come. Raises what ended it, if that was an error."""
+        has_ended = self.ended.wait(timeout)
+        if has_ended:
+            self.ended.outcome()
+        return has_ended
 
     def close(self, grace: float = GRACE) -> None:
         """Accept no more, and let requests under way finish within the grace. May be called twice."""
         if not self._closing:
             self._closing = True
             self._engine.stop(grace)
+            self.ended.wait(grace)
 
     def __enter__(self) -> WsgiServer:
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from argparse import Namespace
+from collections.abc import Iterable
 
 from tsnet.cli import console
 from tsnet.cli.joining import joined
@@ -15,6 +16,7 @@ from tsnet.cli.signals import Terminated
 from tsnet.cli.target import AppFailed, Target, find_target
 from tsnet.engine.facts import Problem
 from tsnet.errors import ConfigError
+from tsnet.events import Event, ServiceEnded
 from tsnet.server import Server
 
 
@@ -33,12 +35,19 @@ def run(options: Namespace) -> int:
             start(node, target, options.listen, options.allow)
             node.reachable(timeout=options.timeout)
             print(url(node, options.listen), " ".join(map(str, node.addresses)), sep="\n", flush=True)
-            for event in events:
-                if isinstance(event, Problem) and event.fatal:
-                    raise event.error
+            wait(events)
     except Terminated:
         return 0
     return 1
+
+
+def wait(events: Iterable[Event]) -> None:
+    """Until the node or what it serves has ended by itself, of which the log tells. Raises control's refusal."""
+    for event in events:
+        if isinstance(event, Problem) and event.fatal:
+            raise event.error
+        if isinstance(event, ServiceEnded):
+            return
 
 
 def start(node: Server, target: Target, port: int, allow: list[str]) -> None:

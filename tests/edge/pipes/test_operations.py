@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
 from collections.abc import Callable
+from types import ModuleType
 
 import anyio
 import pytest
 
 from tests.faults import interrupted
 from tsnet.edge.pipes import operations
-from tsnet.edge.pipes.operations import Operation, async_event, scheduler, wait
+from tsnet.edge.pipes.operations import Operation, async_event, in_trio, scheduler, wait
 from tsnet.errors import NotUp
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -291,3 +294,28 @@ def test_one_waiter_that_cannot_be_told_does_not_keep_the_others_waiting(caplog:
     operation.resolve(1)
     assert called == ["second"]
     assert "its loop is gone" in caplog.text
+
+
+@pytest.mark.parametrize("half_made", ["trio", "trio.lowlevel"])
+def test_a_module_that_another_thread_imports_just_now_is_not_read(
+    half_made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trio", ModuleType("trio"))
+    monkeypatch.setitem(sys.modules, half_made, ModuleType(half_made))
+
+    async def main() -> int:
+        assert not in_trio()
+        operation: Operation[int] = Operation()
+        later(lambda: operation.resolve(7))
+        return await wait(operation)
+
+    assert asyncio.run(main()) == 7
+
+
+def test_waits_that_time_out_leave_nothing_behind() -> None:
+    operation: Operation[int] = Operation()
+    for _ in range(3):
+        assert not operation.wait(0)
+    assert not operation._callbacks
+    operation.resolve(7)
+    assert operation.wait(0)

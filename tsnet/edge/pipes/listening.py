@@ -26,7 +26,7 @@ class Adopter(Runner, Protocol):
 class ListenPipe(Requests):
     """A TCP port of the node, as its application holds it. Any number of tasks and threads may wait for connections.
 
-    closed: no more connections come. error: the reason, if the node ended it.
+    closed: no more connections come. error: the reason, if the node ended it. gone: the node has failed.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class ListenPipe(Requests):
         "addresses",
         "closed",
         "error",
+        "gone",
         "listener",
         "port",
     )
@@ -50,7 +51,7 @@ class ListenPipe(Requests):
         self.listener = listener
         self.port: int = listener.port
         self.addresses = addresses
-        self.closed = False
+        self.closed = self.gone = False
         self.error: Error | None = None
         self._withheld = 0
         self._is_awaited = False
@@ -164,7 +165,7 @@ class ListenPipe(Requests):
     def fail(self, error: Error) -> None:
         """The node is gone: wake those who wait for a connection, so that they find the error."""
         self.error = error
-        self.closed = True
+        self.closed = self.gone = True
         self._wake_all()
 
     def orphan(self, error: Error) -> None:

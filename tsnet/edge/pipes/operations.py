@@ -137,6 +137,11 @@ class Operation(Generic[T]):
                 return
         callback()
 
+    def remove_done_callback(self, callback: Callable[[], object]) -> None:
+        """Forget a callback of somebody who gave up waiting, so that waits that are repeated leave nothing behind."""
+        with self._lock, contextlib.suppress(ValueError):  # it is being called just now
+            self._callbacks.remove(callback)
+
     def outcome(self) -> T:
         """The value; raises the error if it failed. Only once `done`."""
         if self._error is not None:
@@ -164,7 +169,12 @@ class Operation(Generic[T]):
         finished = threading.Lock()
         finished.acquire()
         self.add_done_callback(finished.release)
-        return finished.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+        if timeout is None:
+            return finished.acquire()
+        if finished.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
+            return True
+        self.remove_done_callback(finished.release)
+        return False
 
 
 async def wait(operation: Operation[T]) -> T:
@@ -212,9 +222,13 @@ def async_event() -> tuple[AsyncEvent, Callable[[], None]]:
 
 
 def in_trio() -> bool:
-    """Whether the running loop is trio's. Does not import trio."""
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_run()
+    """Whether the running loop is trio's. Does not import trio.
+
+    Another thread may be importing it just now, so that a module is there and its functions are not. Who runs in trio
+    has imported all of it.
+    """
+    is_running = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
+    return is_running is not None and bool(is_running())
 
 
 def scheduler() -> Callable[[Callable[[], object]], None]:

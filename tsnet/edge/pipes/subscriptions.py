@@ -1,10 +1,11 @@
-"""Events on their way to an application: a bounded queue that the node's thread fills and other threads empty.
+"""Events on their way to an application: a bounded queue that a node and its services fill and other threads empty.
 
 A node holds its subscriptions weakly: one that its reader has dropped is freed.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -32,8 +33,9 @@ class Subscription:
         if self.ended:
             return
         if len(self._queue) >= LIMIT:
-            self._queue.popleft()
-            self.missed += 1
+            with contextlib.suppress(IndexError):  # it was emptied a moment ago
+                self._queue.popleft()
+                self.missed += 1
         self._queue.append(event)
         self._readers.wake_one()
 

@@ -42,6 +42,11 @@ class Reports:
             subscription.end()
         return subscription
 
+    def publish(self, event: object) -> None:
+        """Tell every reader; from any thread."""
+        for subscription in _alive(tuple(self._subscriptions)):
+            subscription.put(event)
+
     def end(self) -> None:
         """No more events come."""
         references, self._subscriptions = self._subscriptions, []
@@ -83,8 +88,7 @@ class Reports:
                 self.home_region = region
             case facts.Health(messages):
                 self._set_health(messages)
-        for subscription in _alive(tuple(self._subscriptions)):
-            subscription.put(fact)
+        self.publish(fact)
         if self._life.has_failed:
             self.end()
 

@@ -16,7 +16,7 @@ from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
 from tsnet.engine.lifecycle import Lifecycle
 from tsnet.engine.node import Node
-from tsnet.errors import ConfigError, NotUp
+from tsnet.errors import ConfigError, Error, NotUp
 
 if TYPE_CHECKING:
     from tsnet.netmap.model import NetMap
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Visible:
-    """The part of a `Handle` that only looks."""
+    """The part of a `Handle` that looks, and that tells readers of events."""
 
     host: Host
     reports: Reports
@@ -37,6 +37,16 @@ class Visible:
     def state(self) -> str:
         """As `Lifecycle.state`: "stopped", "starting", "needs-login", "running", "expired", "failed", …"""
         return self._life.state.value
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the application has closed it."""
+        return self._life.is_over
+
+    @property
+    def failure(self) -> Error | None:
+        """Why the node has failed, or None."""
+        return self._life.refusal() if self._life.has_failed else None
 
     @property
     def login_url(self) -> str:
@@ -84,6 +94,10 @@ class Visible:
     @property
     def node(self) -> Node:
         return self.pump.node
+
+    def publish(self, event: object) -> None:
+        """Tell those who read this node's events, until these have ended."""
+        self.reports.publish(event)
 
     def unbuffered(self, pipe: Pipe) -> UnbufferedPipe:
         return UnbufferedPipe(pipe, self.pump)
