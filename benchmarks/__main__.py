@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     exchanges,
+    floods,
     idle,
     joining,
     netstack_costs,
@@ -49,6 +50,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "joining": joining.run,
     "exchanges": exchanges.run,
     "idle": idle.run,
+    "floods": floods.run,
 }
 """By their modules."""
 

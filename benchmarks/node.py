@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import tsnet
+from benchmarks.answers import answer_lines
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.pipes import Pipe
@@ -224,18 +223,7 @@ def main() -> None:
     options = arguments()
     if options.numpy:
         import numpy  # noqa: F401
-    node = Node(options)
-    for line in sys.stdin:
-        request = json.loads(line)
-        number, operation = request.pop("id"), request.pop("op")
-        request.pop("timeout", None)
-        try:
-            answer = {"id": number, "result": getattr(node, operation)(**request)}
-        except Exception as error:  # told, as Go's peer tells it
-            answer = {"id": number, "error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
-        if operation == "quit":
-            return
+    answer_lines(Node(options))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import (
     exchanges,
+    floods,
     idle,
     joining,
     netstack_costs,
@@ -24,8 +28,12 @@ from benchmarks import (
     udp_port,
     whole_path,
 )
+from benchmarks.attacks import http2
+from benchmarks.attacks.__main__ import ATTACKS
+from benchmarks.attacks.tally import Pace, Tally, Target
 from benchmarks.figures import Figure, Row, Skipped, median, table
-from benchmarks.programs import LOOPBACK, Bystanders, Counters, OurNode
+from benchmarks.programs import LOOPBACK, ROOT, Bystanders, Counters, OurNode
+from tests.interop.harness.lines import Lines
 from tests.netstack import tun
 from tsnet.testing.tailnet import Tailnet
 
@@ -171,6 +179,92 @@ def test_a_plain_stream_of_the_system_for_comparison() -> None:
         sent = subprocess.run([*program, "send", LOOPBACK, port, "100000"], capture_output=True, text=True, check=True)
         got, _ = sink.communicate(timeout=10)
     assert sent.stdout.split()[:2] == got.split()[:2]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[tuple[Lines, Lines, Target]]:
+    with floods.scene(ROOT) as ends:
+        yield ends
+
+
+def test_what_an_innocent_peer_notices(scene: tuple[Lines, Lines, Target]) -> None:
+    _, innocent, _ = scene
+    noticed = floods.notice(innocent, 0.1, 80)
+    assert 0 < noticed.p50 <= noticed.p99
+    assert noticed.transfer > 0
+    assert noticed.change > 0
+    assert all(innocent.call("request", port=port) > 0 for port in (10, 81, 91))
+
+
+def test_an_attacker_says_what_it_has_done(scene: tuple[Lines, Lines, Target]) -> None:
+    victim, _, target = scene
+    with floods.Attacker("http2/pings", attrs.evolve(target, rate=10_000.0)) as attacker:
+        assert attacker.said["frames"] > 0
+    assert not attacker._process.alive
+    assert victim.process.alive
+
+
+def test_a_flood_is_told_beside_the_quiet_figures() -> None:
+    quiet, flooded = floods.Noticed(1.0, 2.0, 0.1, 0.2, 0.3), floods.Noticed(10.0, 200.0, 1.0, 2.0, 3.0)
+    measured = floods.Measured("some", quiet, flooded, 5.0, 7.0, 0.5, {"frames": 7})
+    rows = floods.rows(measured, floors=True)
+    assert [row.name for row in rows if isinstance(row, Figure) and not row.holds] == ["flood: some, p99"]
+    assert all(row.holds for row in floods.rows(measured) if isinstance(row, Figure))
+    assert "2 > 200" in floods.table([measured])
+    slower = attrs.evolve(measured, rss=9.0, flooded=attrs.evolve(flooded, p99=300.0))
+    assert floods.median([measured, slower, slower]) == slower
+
+
+def test_every_flood_has_an_attack() -> None:
+    assert {flood.attack for flood in floods.FLOODS} == ATTACKS.keys()
+    assert len({flood.name for flood in floods.FLOODS}) == len(floods.FLOODS)
+
+
+NIGHTLY = os.environ.get("TSNET_NIGHTLY") == "1"
+LET_LOOSE = floods.FLOODS if NIGHTLY else floods.FLOODS[4::5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flood", LET_LOOSE, ids=lambda flood: flood.name)
+def test_each_flood_is_let_loose(flood: floods.Flood) -> None:
+    measured = floods.measure_one(attrs.evolve(flood, rate=min(flood.rate, 20_000.0)), 0.1)
+    assert sum(measured.done.values()) > 0
+
+
+@pytest.mark.parametrize("name", http2.FLOODS)
+def test_a_flood_of_http2_frames_is_whole_frames(name: str) -> None:
+    from hyperframe.frame import Frame
+
+    flood, opened = http2.FLOODS[name](), set()
+    for data, said in itertools.islice(flood, 3):
+        frames, rest = [], memoryview(data)
+        while rest:
+            frame, length = Frame.parse_frame_header(rest[:9])
+            frame.parse_body(rest[9 : 9 + length])
+            frames.append(frame)
+            rest = rest[9 + length :]
+        opened |= {type(frame).__name__ for frame in frames}
+        assert said == len(frames) / (2 if name == "rapid_reset" else 1)
+    assert opened
+
+
+def test_a_pace_is_kept_by_all_together() -> None:
+    pace, begun = Pace(1_000.0), time.monotonic()
+    for _ in range(10):
+        pace.wait(5)
+    assert time.monotonic() - begun >= 0.04
+
+
+def test_a_tally_tells_the_first_thing_at_once() -> None:
+    told: list[str] = []
+    tally = Tally(told.append)
+    tally.add("frames", 3)
+    tally.add("frames", 4)
+    assert told == ['{"frames": 3}']
+    tally.say(port=1)
+    assert told[1] == '{"frames": 7, "port": 1}'
+    target = Target(hostname="a", control=1, rate=2.5)
+    assert Target.decode(target.encode()) == target
 
 
 def free_tcp_port() -> int:
