@@ -43,6 +43,7 @@ def test_codes_are_stable_and_unique() -> None:
         "KeyExpired": "key-expired",
         "NodeRemoved": "node-removed",
         "ControlUnreachable": "control-unreachable",
+        "ProxyRefused": "proxy-refused",
         "NotAControlServer": "not-a-control-server",
         "ControlKeyChanged": "control-key-changed",
         "ControlCertificateError": "control-certificate",

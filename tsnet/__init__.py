@@ -47,6 +47,7 @@ _WHERE = {
             "NotAControlServer",
             "NotOnTailnet",
             "NotUp",
+            "ProxyRefused",
             "RemoteError",
             "StateError",
             "StateLocked",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from tsnet.errors import NotAControlServer as NotAControlServer
     from tsnet.errors import NotOnTailnet as NotOnTailnet
     from tsnet.errors import NotUp as NotUp
+    from tsnet.errors import ProxyRefused as ProxyRefused
     from tsnet.errors import RemoteError as RemoteError
     from tsnet.errors import StateError as StateError
     from tsnet.errors import StateLocked as StateLocked

@@ -26,10 +26,9 @@ import attrs
 from tsnet.adapters.served import Services
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_limits, check_types, configure, seconds
+from tsnet.config import Config, check_limits, configure, seconds
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
-from tsnet.edge.io.proxy import parse_proxy
 from tsnet.edge.io.system import hostinfo
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import scheduler, wait
@@ -107,7 +106,7 @@ class BaseServer:
         tags: ["tag:ci", …], which the key or the policy must allow.
         port: the local UDP port; 0 takes any.
         ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
-        proxy: "http://host:port" for control and relays.
+        proxy: "http://host:port" for control and relays, "" for none; default HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
         on_auth_url: is called with the URL where a person logs the node in. Without it, the URL is printed if stderr is
             a terminal; if not, `up` raises NeedsLogin.
         allow_http: accept a control URL that is plain http to a public host.
@@ -115,7 +114,7 @@ class BaseServer:
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
-        check_objects(ssl_context, proxy, on_auth_url, world)
+        check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         self._config: Config = configure(
             hostname,
@@ -128,12 +127,13 @@ class BaseServer:
             port=port,
             allow_http=allow_http,
             control_key=control_key,
+            proxy=proxy,
         )
         tell_new_name(self._config)
         self._on_auth_url = on_auth_url
         self._call_soon: Callable[[Callable[[], object]], None] | None = None
         store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
-        options = Options(ssl_context=ssl_context, proxy=proxy, on_login_url=self._on_login_url, hostinfo=hostinfo())
+        options = Options(ssl_context=ssl_context, on_login_url=self._on_login_url, hostinfo=hostinfo())
         self._handle = Handle(self._config, host, store, options, world)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
@@ -483,11 +483,8 @@ class AsyncServer(BaseServer):
         await self.close()
 
 
-def check_objects(ssl_context: object, proxy: str | None, on_auth_url: object, world: object) -> None:
+def check_objects(ssl_context: object, on_auth_url: object, world: object) -> None:
     """Raise ConfigError for a value that cannot be used as that option."""
-    check_types(proxy=proxy)
-    if proxy is not None:
-        parse_proxy(proxy)
     for name, value, verb, what in (
         ("ssl_context", ssl_context, "wrap_bio", "an ssl.SSLContext"),
         ("on_auth_url", on_auth_url, "__call__", "a function of the URL"),

@@ -5,6 +5,7 @@
 | `hostname`     | `TS_HOSTNAME`                            | the script's stem, else "tsnet"     |
 | `auth_key`     | `TS_AUTHKEY`, then `TS_AUTH_KEY`         | none: the stored identity, or login |
 | `control_url`  | `TS_CONTROL_URL`                         | Tailscale's                         |
+| `proxy`        | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`  | none                                |
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
@@ -12,7 +13,8 @@
 `server` passes the environment in. A `Config` never changes.
 
 Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
-Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS and proxy objects (`async_server`).
+Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS objects (`async_server`), what the proxy
+variables mean (`base.proxies`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from tsnet.base.addresses import CGNAT, parse_address
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, asked_for, of_environment
 from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 
@@ -71,6 +74,7 @@ class Config:
     force_login: bool = False
     derp_over_http: bool = False
     asked_hostname: str = ""
+    proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Config may hold an auth key, which is not to rest in a pickle")
@@ -88,12 +92,14 @@ def configure(
     port: int = 0,
     allow_http: bool = False,
     control_key: str | MachineKey | None = None,
+    proxy: str | None = None,
 ) -> Config:
     """Resolve and check these options. Raises ConfigError, which says what to write instead.
 
     environ: the process's environment. script: `sys.argv[0]`, for the default hostname.
     """
     check_types(hostname=hostname, auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
+    check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http)
     url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL)
     pinned = _control_key(control_key)
     _check_scheme(url, allow_http or pinned is not None)
@@ -118,6 +124,7 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
         asked_hostname="" if asked.lower() == label else asked,
+        proxies=_proxies(proxy, environ, url),
     )
 
 
@@ -128,6 +135,8 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "control_url": (TEXT, "a URL"),
     "proxy": (TEXT, "a URL"),
     "port": ((int,), "a number from 0 to 65535"),
+    "ephemeral": ((bool,), "True or False"),
+    "allow_http": ((bool,), "True or False"),
     "control_key": ((*TEXT, MachineKey), "the text of control's public key"),
 }
 
@@ -139,7 +148,7 @@ def check_types(**options: object) -> None:
     """
     for name, value in options.items():
         types, what = TYPES.get(name, ((object,), ""))
-        if not isinstance(value, types) or (isinstance(value, bool) and int in types):
+        if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
             raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
 
 
@@ -200,6 +209,23 @@ def _control_url(url: str) -> str:
     except ValueError:
         raise ConfigError(Wording(api("control_url="), f" has no valid port: {url!r}")) from None
     return url.rstrip("/")
+
+
+def _proxies(proxy: str | None, environ: Mapping[str, str], control_url: str) -> Proxies:
+    """The proxies of the option, else of the environment. The one that control needs must be of a kind we can ask."""
+    if proxy is not None:
+        try:
+            return asked_for(proxy)
+        except ValueError as error:
+            raise ConfigError(Wording(api("proxy="), f" {error}")) from None
+    proxies = of_environment(environ)
+    parts = urlsplit(control_url)
+    secure = parts.scheme == "https"
+    needed = proxies.proxy_for(parts.hostname or "", parts.port or (443 if secure else 80), secure=secure)
+    if needed is not None and not needed.is_usable:
+        otherwise = f"set {needed.source}, or except {parts.hostname} with NO_PROXY, or pass "
+        raise ConfigError(Wording(f"{needed.source} {FORM}: {otherwise}", api("proxy=")))
+    return proxies
 
 
 def _check_scheme(url: str, allowed: bool) -> None:

@@ -152,6 +152,12 @@ class ControlUnreachable(RemoteError, ConnectionError):
     code = "control-unreachable"
 
 
+class ProxyRefused(RemoteError, ConnectionError):
+    """The HTTP proxy does not let this node through to control: it wants a password, or forbids that host."""
+
+    code = "proxy-refused"
+
+
 class NotAControlServer(RemoteError, ConnectionError):
     """Something answers at the control URL, but it does not speak ts2021, or not with the expected key."""
 

@@ -14,6 +14,7 @@ from tsnet.errors import (
     Error,
     NodeRemoved,
     NotAControlServer,
+    ProxyRefused,
     RemoteError,
 )
 
@@ -59,6 +60,26 @@ def test_an_answer_that_no_control_server_gives(status: int, kind: type[Error], 
     error, is_hopeless = remedies.answer_error(HERE, "GET /key", Response(status, {}, b""))
     assert (type(error), is_hopeless) == (kind, hopeless)
     assert f"{status}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("detail", "kind", "hopeless", "says"),
+    [
+        ("407 Proxy Authentication Required", ProxyRefused, True, "another user and password"),
+        ("401 Unauthorized", ProxyRefused, True, "another user and password"),
+        ("403 Forbidden", ProxyRefused, True, "allow that host and port 8443 there"),
+        ("502 Bad Gateway", ControlUnreachable, False, "502 Bad Gateway"),
+        ("429 Too Many", ControlUnreachable, False, "429 Too Many"),
+        ("eof", ControlUnreachable, False, "the connection was closed"),
+        ("timeout", ControlUnreachable, False, "no answer in time"),
+        ("not an HTTP answer", ControlUnreachable, False, "not an HTTP answer"),
+    ],
+)
+def test_a_proxy_in_the_way_is_named(detail: str, kind: type[Error], hopeless: bool, says: str) -> None:
+    error, is_hopeless = remedies.link_error(HERE, f"proxy http://proxy:3128: {detail}")
+    assert (type(error), is_hopeless) == (kind, hopeless)
+    for text in (says, "the proxy http://proxy:3128", "proxy=", "HTTPS_PROXY", "https://control.example:8443"):
+        assert text in str(error)
 
 
 def test_a_redirect_says_where_to() -> None:

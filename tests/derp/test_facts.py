@@ -9,6 +9,7 @@ import pytest
 from tests.derp.joined import BUDGET
 from tests.derp.scripted import close, connected, hear, new_client, ready, said, server_info
 from tsnet.base.keys import NodeKey
+from tsnet.base.proxies import FORM
 from tsnet.derp import facts, frames
 from tsnet.derp.facts import Connected, Disconnected, Fact, Left, Measured, PeerGone, RelayHealth, Restarting
 from tsnet.derp.liveness import NO_ANSWER, SILENCE
@@ -48,7 +49,9 @@ def test_a_relay_that_is_well_again_says_so_once() -> None:
     [
         *((reason, False) for reason in ("eof", "reset", "refused", "unreachable", "timeout", "dns")),
         *((reason, False) for reason in ("timeout while dialling", NO_ANSWER, SILENCE)),
-        *((reason, True) for reason in ("certificate: self-signed", "tls: wrong version number", "proxy: 407 no")),
+        *((reason, True) for reason in ("certificate: self-signed", "tls: wrong version number")),
+        *((f"proxy http://p:1: {said}", True) for said in ("407 no", "403 no", FORM)),
+        *((f"proxy http://p:1: {said}", False) for said in ("502 no", "refused", "eof", "not an HTTP answer")),
         *((reason, True) for reason in ("HTTP status 404", "no DERP greeting", "box does not open")),
     ],
 )

@@ -127,8 +127,8 @@ class Room:
 
 @attrs.frozen
 class Closed:
-    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "proxy: …", "tls: …",
-    "certificate: …".
+    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
+    "proxy http://host:port: …" with one of these or with the proxy's words, if the proxy has not let the link through.
 
     The reason for a certificate out of its time is "certificate: expired" or "certificate: not yet valid", so that
     control can tell a wrong clock from a wrong server.

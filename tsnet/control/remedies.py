@@ -9,6 +9,7 @@ Not here: when a hopeless error is fatal (`client`: only while the server has ne
 from __future__ import annotations
 
 from tsnet.base.keys import MachineKey
+from tsnet.base.proxies import is_final_answer, split_proxy_reason
 from tsnet.base.wording import Wording, api
 from tsnet.control.address import ControlAddress
 from tsnet.control.upgrade import Response
@@ -20,6 +21,7 @@ from tsnet.errors import (
     Error,
     NodeRemoved,
     NotAControlServer,
+    ProxyRefused,
     RemoteError,
 )
 
@@ -37,6 +39,9 @@ _NO_TLS = ("wrong version", "wrong_version", "unknown protocol", "record layer",
 
 def link_error(address: ControlAddress, reason: str) -> tuple[Error, bool]:
     """The error for a link that broke, and whether it is hopeless."""
+    proxy, reason = split_proxy_reason(reason)
+    if proxy:
+        return _proxy_error(address, proxy, reason)
     if reason.startswith("certificate"):
         return _certificate(address, reason.partition(":")[2].strip() or "it does not verify"), True
     if reason.startswith("tls") and any(word in reason.lower() for word in _NO_TLS):
@@ -119,6 +124,22 @@ def node_removed(address: ControlAddress, text: str) -> Error:
         f"control at {address.url} has deleted this node ({text or 'HTTP status 404'}). To join again, log in anew: "
         "with an auth key, or by the login URL."
     )
+
+
+def _proxy_error(address: ControlAddress, proxy: str, detail: str) -> tuple[Error, bool]:
+    """The error for a link that did not get past the proxy, which never contains the proxy's user and password."""
+    options = (api("proxy="), ", HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+    if detail[:3] in ("407", "401"):  # tinyproxy says 401 when the password is wrong
+        what = f"the proxy {proxy} wants another user and password before it connects to control at {address.url} "
+        remedy = (f"({detail}): put them into its URL, http://USER:PASSWORD@HOST:PORT (", *options, ").")
+        return ProxyRefused(Wording(what, *remedy)), True
+    if is_final_answer(detail):
+        what = f"the proxy {proxy} refuses to connect to control at {address.url} ({detail}): allow that host and "
+        remedy = (f"port {address.port} there, or go another way (", *options, ").")
+        return ProxyRefused(Wording(what, *remedy)), True
+    said = _REASONS.get(detail, detail)
+    what = f"control at {address.url} cannot be reached through the proxy {proxy}: {said}. Check the proxy ("
+    return ControlUnreachable(Wording(what, *options, "), and that control runs.")), False
 
 
 def _certificate(address: ControlAddress, detail: str) -> Error:

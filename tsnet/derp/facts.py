@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from tsnet.base.keys import NodeKey
+from tsnet.base.proxies import FORM, is_final_answer, split_proxy_reason
 from tsnet.derp.liveness import NO_ANSWER, SILENCE
 
 TIMEOUT = "timeout while "
@@ -39,6 +40,9 @@ class Disconnected:
 def is_hopeless(reason: str) -> bool:
     """Whether waiting alone cannot help: a bad certificate, or an answer that is not a relay's. Troubles of the network
     and restarts pass by themselves."""
+    proxy, reason = split_proxy_reason(reason)
+    if proxy and not is_final_answer(reason) and reason != FORM:
+        return False
     return reason not in _PASSING and not reason.startswith(TIMEOUT)
 
 

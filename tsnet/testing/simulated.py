@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from tsnet.base.addresses import IPAddress, UdpAddress, parse_address
+from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.reactor import Reactor
 from tsnet.testing.bytestreams import SimulatedLinks, SimulatedListener
@@ -95,7 +96,7 @@ class Machine:
         return opened
 
     def open_links(
-        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxies: Proxies = NO_PROXIES
     ) -> SimulatedLinks:
         return SimulatedLinks(self, on_ready, self._network.wire, self._timeline)
 

@@ -27,10 +27,10 @@ from tsnet.base.links import (
     Room,
     Tls,
 )
+from tsnet.base.proxies import asked_for, of_environment
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT
 from tsnet.edge.io.links import LINGER, TURN_SIZE
 from tsnet.edge.io.tls import MAX_READS
-from tsnet.errors import ConfigError
 
 LINK = Link("test", "", 1)
 DATA = os.urandom(1 << 20)
@@ -463,7 +463,7 @@ def test_compute_answers_with_the_exception(streams: Streams) -> None:
 
 
 def test_through_a_proxy(streams: Streams, server: PlainServer) -> None:
-    links = streams.links(proxy=f"http://user:pass@127.0.0.1:{server.address[1]}")
+    links = streams.links(proxies=asked_for(f"http://user:pass@127.0.0.1:{server.address[1]}"))
     links.apply(Open(LINK, ("derp.test", "192.0.2.1"), 443))
     streams.turn()
     proxy = server.accept()
@@ -483,7 +483,7 @@ def test_through_a_proxy(streams: Streams, server: PlainServer) -> None:
 
 
 def test_tls_through_a_proxy(streams: Streams, server: PlainServer, leaf: Issued, roots: ssl.SSLContext) -> None:
-    links = streams.links(proxy=f"http://127.0.0.1:{server.address[1]}", ssl_context=roots)
+    links = streams.links(proxies=asked_for(f"http://127.0.0.1:{server.address[1]}"), ssl_context=roots)
     links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))
 
     def serve() -> None:
@@ -503,13 +503,44 @@ def test_tls_through_a_proxy(streams: Streams, server: PlainServer, leaf: Issued
 
 
 def test_a_proxy_that_refuses(streams: Streams, server: PlainServer) -> None:
-    links = streams.links(proxy=f"http://127.0.0.1:{server.address[1]}")
+    links = streams.links(proxies=asked_for(f"http://127.0.0.1:{server.address[1]}"))
     streams.open(links, ("192.0.2.1", 443))
     streams.turn()
     server.accept().sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-    assert streams.event(links, Closed).reason == "proxy: 403 Forbidden"
+    assert streams.event(links, Closed).reason == f"proxy http://127.0.0.1:{server.address[1]}: 403 Forbidden"
 
 
-def test_a_proxy_that_is_none(streams: Streams) -> None:
-    with pytest.raises(ConfigError):
-        streams.links(proxy="socks5://127.0.0.1:1")
+def test_what_happens_before_a_proxy_has_answered_is_the_proxys(streams: Streams, server: PlainServer) -> None:
+    name = f"http://127.0.0.1:{server.address[1]}"
+    links = streams.links(proxies=asked_for(name))
+    streams.open(links, ("192.0.2.1", 443))
+    streams.turn()
+    server.accept().close()
+    assert streams.event(links, Closed).reason in (f"proxy {name}: eof", f"proxy {name}: reset")
+    streams.events[links].clear()
+    server.socket.close()
+    links.apply(Open(Link("test", "later", 2), ("192.0.2.1",), 443))
+    assert streams.event(links, Closed).reason == f"proxy {name}: refused"
+
+
+def test_what_happens_behind_a_proxy_is_not_the_proxys(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxies=asked_for(f"http://127.0.0.1:{server.address[1]}"))
+    links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))
+    streams.turn()
+    proxy = server.accept()
+    streams.until(lambda: not links._dials)
+    proxy.recv(1000)
+    proxy.sendall(b"HTTP/1.1 200 OK\r\n\r\nno TLS at all")
+    assert streams.event(links, Closed).reason.startswith("tls: ")
+
+
+def test_a_proxy_of_the_environment_is_spared_loopback(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxies=of_environment({"HTTP_PROXY": "http://127.0.0.1:1"}))
+    streams.open(links, server.address)
+    assert streams.event(links, Opened) == Opened(LINK)
+
+
+def test_a_proxy_that_cannot_be_asked_is_not_gone_around(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxies=of_environment({"HTTPS_PROXY": "socks5://127.0.0.1:1"}))
+    links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))
+    assert streams.event(links, Closed).reason.startswith("proxy HTTPS_PROXY: must be http://")

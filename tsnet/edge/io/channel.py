@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tsnet.base.links import Link
-from tsnet.edge.io.proxy import ProxyRefused, read_answer
+from tsnet.edge.io.proxy import ConnectFailed, read_answer
 
 if TYPE_CHECKING:
     from tsnet.edge.io.tls import TlsSession
@@ -96,6 +96,11 @@ class Channel:
         return self.session is not None and self.session.has_more
 
     @property
+    def awaits_proxy(self) -> bool:
+        """Whether the proxy at the other end has not let the link through yet."""
+        return self._proxy_answer is not None
+
+    @property
     def pending(self) -> int:
         """Bytes that were written and that the kernel has not taken yet."""
         return self._queued_size + len(self._unsent)
@@ -137,7 +142,7 @@ class Channel:
     def _receive_answer(self, data: bytes) -> bytes:
         try:
             rest = read_answer((self._proxy_answer or b"") + data)
-        except ProxyRefused as refused:
+        except ConnectFailed as refused:
             raise Ended(str(refused)) from None
         if rest is None:
             self._proxy_answer = (self._proxy_answer or b"") + data

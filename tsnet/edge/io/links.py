@@ -44,9 +44,10 @@ from tsnet.base.links import (
     Room,
     Tls,
 )
+from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, Proxy, proxy_reason
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
 from tsnet.edge.io.dial import Dial, Lookup
-from tsnet.edge.io.proxy import connect_request, parse_proxy
+from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 from tsnet.edge.io.workers import Workers
 
@@ -304,7 +305,7 @@ class Channels:
 
 
 class Links(Channels):
-    """The `LinkPort` of the system. Raises ConfigError if `proxy` is not an http:// URL with a host."""
+    """The `LinkPort` of the system. What goes wrong before a link's proxy has let it through is told as the proxy's."""
 
     def __init__(
         self,
@@ -313,13 +314,14 @@ class Links(Channels):
         wall: Callable[[], float],
         *,
         ssl_context: ssl.SSLContext | None = None,
-        proxy: str | None = None,
+        proxies: Proxies = NO_PROXIES,
         lookup: Lookup | None = None,
     ) -> None:
         super().__init__(reactor, on_ready)
         self._wall = wall
         self._roots = ssl_context
-        self._proxy = parse_proxy(proxy) if proxy else None
+        self._proxies = proxies
+        self._proxy_of: dict[Link, Proxy] = {}
         self._lookup = lookup
         self._dials: dict[Link, Dial] = {}
 
@@ -327,14 +329,19 @@ class Links(Channels):
         for dial in self._dials.values():
             dial.cancel()
         self._dials.clear()
+        self._proxy_of.clear()
         super().close()
 
     def _open(self, effect: Open) -> None:
         self._limit(effect.link, effect.timeout)
-        if self._proxy is None:
-            hosts, port = effect.hosts, effect.port
-        else:
-            hosts, port = (self._proxy.host,), self._proxy.port
+        hosts, port = effect.hosts, effect.port
+        proxy = self._proxies.proxy_for(_name_of(effect), port, secure=effect.tls is not None)
+        if proxy is not None:
+            self._proxy_of[effect.link] = proxy
+            if not proxy.is_usable:
+                self._end(effect.link, FORM)
+                return
+            hosts, port = (proxy.host,), proxy.port
 
         def done(result: socket.socket | str) -> None:
             del self._dials[effect.link]
@@ -347,8 +354,8 @@ class Links(Channels):
 
     def _connected(self, effect: Open, sock: socket.socket) -> None:
         start_tls = None if effect.tls is None else functools.partial(self._start_tls, effect.tls)
-        # a proxy looks the name up itself, so it gets the first of the hosts
-        request = None if self._proxy is None else connect_request(self._proxy, effect.hosts[0], effect.port)
+        proxy = self._proxy_of.get(effect.link)
+        request = None if proxy is None else connect_request(proxy, _name_of(effect), effect.port)
         self._adopt(effect.link, sock, start_tls=start_tls, proxy_request=request)
 
     def _start_tls(self, tls: Tls) -> TlsSession:
@@ -357,17 +364,27 @@ class Links(Channels):
         return connect(tls, self._roots, self._wall)
 
     def _opened(self, channel: Channel) -> None:
+        self._proxy_of.pop(channel.link, None)
         self._tell(Opened(channel.link, b"" if channel.session is None else channel.session.server_key))
 
     def _end(self, link: Link, reason: str) -> None:
         self._cancel_dial(link)
+        proxy, channel = self._proxy_of.pop(link, None), self._channels.get(link)
+        if proxy is not None and (channel is None or channel.awaits_proxy):
+            reason = proxy_reason(proxy, reason)
         super()._end(link, reason)
 
     def _close(self, link: Link) -> None:
         self._cancel_dial(link)
+        self._proxy_of.pop(link, None)
         super()._close(link)
 
     def _cancel_dial(self, link: Link) -> None:
         dial = self._dials.pop(link, None)
         if dial is not None:
             dial.cancel()
+
+
+def _name_of(effect: Open) -> str:
+    """The host as a proxy is told of it: by its name if it has one, because a proxy looks it up itself."""
+    return effect.tls.server_name if effect.tls is not None else effect.hosts[0]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import IPAddress
+from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.links import Links
 from tsnet.edge.io.listeners import LinkListener
@@ -58,9 +59,9 @@ class SystemWorld:
         return UdpSockets(self.reactor, port, on_ready, host=host, gso=self._gso, gro=self._gro)
 
     def open_links(
-        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxies: Proxies = NO_PROXIES
     ) -> Links:
-        return Links(self.reactor, on_ready, self.wall, ssl_context=ssl_context, proxy=proxy)
+        return Links(self.reactor, on_ready, self.wall, ssl_context=ssl_context, proxies=proxies)
 
     def listen(
         self,

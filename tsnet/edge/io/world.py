@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.links import Effect, Event
+from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.reactor import Reactor
 
@@ -97,9 +98,9 @@ class World(Protocol):
         """
 
     def open_links(
-        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+        self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxies: Proxies = NO_PROXIES
     ) -> LinkPort:
-        """proxy: "http://[user:password@]host:port", which is asked to CONNECT. Raises ConfigError for other forms."""
+        """proxies: which of the links are asked of an HTTP proxy, and of which one."""
 
     def listen(
         self,

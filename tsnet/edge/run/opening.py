@@ -43,7 +43,6 @@ class Options:
     """
 
     ssl_context: ssl.SSLContext | None = None
-    proxy: str | None = None
     on_login_url: Callable[[str], bool] | None = None
     hostinfo: dict[str, Any] = attrs.field(factory=dict)
 
@@ -107,7 +106,7 @@ def open_pump(config: Config, kept: Kept, world: World, options: Options, owner:
 
     udp = _open_udp(world, config.port, mark)
     try:
-        links = world.open_links(mark, ssl_context=options.ssl_context, proxy=options.proxy)
+        links = world.open_links(mark, ssl_context=options.ssl_context, proxies=config.proxies)
         try:
             node = Node(
                 attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
