@@ -45,6 +45,13 @@ def test_an_error_that_the_log_has_shown_is_not_repeated(capsys: pytest.CaptureF
         assert capsys.readouterr().err == ""
 
 
+def test_a_line_of_the_log_speaks_the_commands_language(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("nc", verbose=False)
+    logging.getLogger("tsnet").warning(Wording("%d, see ", api("state=")), 5)
+    logging.getLogger("tsnet").warning("%s", Wording("see ", api("state=")))
+    assert capsys.readouterr().err.splitlines() == ["tsnet nc: 5, see --state-dir", "tsnet nc: see --state-dir"]
+
+
 def test_other_handlers_of_the_log_get_the_error_itself(caplog: pytest.LogCaptureFixture) -> None:
     console.begin("nc", verbose=False)
     logging.getLogger("tsnet").addHandler(caplog.handler)

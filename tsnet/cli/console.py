@@ -43,6 +43,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR or record.exc_info or record.name != "tsnet":
             ours = copy.copy(record)
+            ours.msg = worded(record.msg, WORDS) if isinstance(record.msg, str) else record.msg
             if isinstance(record.args, tuple):
                 ours.args = tuple(map(_in_our_words, record.args))
             say(self.format(ours))

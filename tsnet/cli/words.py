@@ -16,6 +16,7 @@ WORDS: dict[str, str | None] = {
     "ephemeral=": "--ephemeral",
     "ephemeral=True": "--ephemeral",
     "hostname=": "--hostname",
+    "max_connections=": None,
     "on_auth_url=": None,
     "proxy=": "--proxy",
     "ssl_context=": None,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
 from netstack.limits import SHARE
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Requests, Runner, Wake, WakeQueue, completed
@@ -139,9 +140,10 @@ class ListenPipe(Requests):
         if refusals is None:
             return
         whose = "it has two thirds of" if refusals.reason == SHARE else "all are taken of"
+        said = "port %d: a connection from %s was reset: %s the %d that may be open at once"
         self._refusals.warning(
             now,
-            "port %d: a connection from %s was reset: %s the %d that may be open at once; see max_connections=",
+            Wording(said, api("max_connections=", before="; see ")),
             self.port,
             refusals.remote,
             whose,
