@@ -365,7 +365,10 @@ class AsyncServer(BaseServer):
     # --- adapters -------------------------------------------------------------------------------------------
 
     def httpx_client(self, *, fallback: str | None = None, **options: Any) -> httpx.AsyncClient:
-        """An httpx.AsyncClient that reaches tailnet names. Other names raise NotOnTailnet, unless fallback="host"."""
+        """An httpx.AsyncClient that reaches tailnet names. Other names raise NotOnTailnet, unless fallback="host".
+
+        options: httpx's, but `transport` and `proxy`. Raises ConfigError for what has no meaning on a tailnet.
+        """
         from tsnet.adapters.httpx import httpx_client
 
         return httpx_client(self, fallback=fallback, **options)

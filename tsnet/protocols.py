@@ -77,7 +77,7 @@ class StreamListener(anyio.abc.Listener[ByteStream]):
 
 
 class Dialer(Protocol):
-    async def dial(self, host: str, port: int, *, timeout: float = 30) -> ByteStream:
+    async def dial(self, host: str, port: int, *, timeout: float | None = 30) -> ByteStream:
         """Connect. Raises `NotOnTailnet`, `DialRefused`, `DialTimeout`, `HostUnreachable`."""
         ...
 

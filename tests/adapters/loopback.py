@@ -136,7 +136,7 @@ class LoopbackTailnet:
     def dialer_of(self, address: str) -> LoopbackDialer:
         return LoopbackDialer(self, address)
 
-    async def dial(self, host: str, port: int, *, timeout: float = 30) -> ByteStream:
+    async def dial(self, host: str, port: int, *, timeout: float | None = 30) -> ByteStream:
         return await self.dialer_of(LAPTOP).dial(host, port, timeout=timeout)
 
     async def listen(self, where: int | str) -> StreamListener:
@@ -168,7 +168,7 @@ class LoopbackDialer:
     def __init__(self, tailnet: LoopbackTailnet, address: str) -> None:
         self._tailnet, self._address = tailnet, address
 
-    async def dial(self, host: str, port: int, *, timeout: float = 30) -> ByteStream:
+    async def dial(self, host: str, port: int, *, timeout: float | None = 30) -> ByteStream:
         real_port = self._tailnet.find(host, port)
         with anyio.fail_after(timeout):
             stream = await anyio.connect_tcp(real(SHOP), real_port, local_host=real(self._address))

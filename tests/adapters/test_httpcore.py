@@ -20,7 +20,7 @@ class Blocking:
     def __init__(self, tailnet: LoopbackTailnet) -> None:
         self._dialer = tailnet.dialer_of(LAPTOP)
 
-    def dial(self, host: str, port: int, *, timeout: float = 30) -> socket.socket:
+    def dial(self, host: str, port: int, *, timeout: float | None = 30) -> socket.socket:
         return self._dialer.dial_socket(host, port, timeout=timeout)
 
 

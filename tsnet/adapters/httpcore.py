@@ -14,8 +14,9 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
@@ -28,11 +29,28 @@ from tsnet.errors import ConfigError, Error, NotOnTailnet
 from tsnet.protocols import ByteStream, Dialer
 
 FALLBACKS = (None, "host")
-_DIAL_TIMEOUT = 30.0
+NO_SOCKET = "a connection of the tailnet has no socket of the host"
+
+
+class LateContext:
+    """Stands for a context that is made when the first https URL comes: the default one takes 30 ms.
+
+    A pool only sets its protocols, and hands it to `start_tls`, which is ours.
+    """
+
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        self._make = make
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        return self._make()
+
+    def set_alpn_protocols(self, protocols: list[str]) -> None:
+        self.context.set_alpn_protocols(protocols)
 
 
 class BlockingDialer(Protocol):
-    def dial(self, host: str, port: int, *, timeout: float = 30) -> socket.socket:
+    def dial(self, host: str, port: int, *, timeout: float | None = 30) -> socket.socket:
         """Connect. Raises as `Dialer.dial` does."""
         ...
 
@@ -42,6 +60,13 @@ def check_fallback(fallback: str | None) -> bool:
     if fallback not in FALLBACKS:
         raise ConfigError(Wording(api("fallback="), f' is None or "host", not {fallback!r}'))
     return fallback == "host"
+
+
+def check_host_options(local_address: str | None, socket_options: Iterable[Any] | None) -> None:
+    """Raise ConfigError for options of the host's sockets, which a connection of the tailnet has not."""
+    for name, value in (("local_address", local_address), ("socket_options", socket_options)):
+        if value is not None:
+            raise ConfigError(Wording(api(f"{name}="), f" cannot be honoured: {NO_SOCKET}"))
 
 
 class AsyncBackend(httpcore.AsyncNetworkBackend):
@@ -56,14 +81,14 @@ class AsyncBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncStream:
-        limit = _DIAL_TIMEOUT if timeout is None else timeout
+        check_host_options(local_address, socket_options)
         with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
-                stream = await self._dialer.dial(host, port, timeout=limit)
+                stream = await self._dialer.dial(host, port, timeout=timeout)
             except NotOnTailnet:
                 if not self._falls_back:
                     raise
-                with anyio.fail_after(limit):
+                with anyio.fail_after(timeout):
                     return AsyncStream(await anyio.connect_tcp(host, port))
             return AsyncStream(stream, stream)
 
@@ -104,7 +129,10 @@ class AsyncStream(httpcore.AsyncNetworkStream):
             try:
                 with anyio.fail_after(timeout):
                     wrapped = await TLSStream.wrap(
-                        self._stream, hostname=server_hostname, ssl_context=ssl_context, standard_compatible=False
+                        self._stream,
+                        hostname=server_hostname,
+                        ssl_context=_made(ssl_context),
+                        standard_compatible=False,
                     )
             except BaseException:
                 with anyio.CancelScope(shield=True):
@@ -144,14 +172,14 @@ class SyncBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> SyncStream:
-        limit = _DIAL_TIMEOUT if timeout is None else timeout
+        check_host_options(local_address, socket_options)
         with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
-                return SyncStream(self._dialer.dial(host, port, timeout=limit))
+                return SyncStream(self._dialer.dial(host, port, timeout=timeout))
             except NotOnTailnet:
                 if not self._falls_back:
                     raise
-                return SyncStream(socket.create_connection((host, port), limit))
+                return SyncStream(socket.create_connection((host, port), timeout))
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -182,7 +210,7 @@ class SyncStream(httpcore.NetworkStream):
         with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
                 self._socket.settimeout(timeout)
-                return SyncStream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname))
+                return SyncStream(_made(ssl_context).wrap_socket(self._socket, server_hostname=server_hostname))
             except BaseException:
                 self.close()
                 raise
@@ -213,6 +241,10 @@ def _errors(timeout: type[Exception], failure: type[Exception]) -> Iterator[None
         raise timeout(str(error) or "timed out") from error
     except (OSError, Error, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream) as error:
         raise failure(str(error)) from error
+
+
+def _made(context: ssl.SSLContext | LateContext) -> ssl.SSLContext:
+    return context.context if isinstance(context, LateContext) else context
 
 
 def _is_readable(sock: socket.socket) -> bool:

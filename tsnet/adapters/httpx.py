@@ -5,7 +5,7 @@
 
 Proxies of the environment are not used: the tailnet is the way. Private attributes of httpx are not touched.
 
-Not here: connections (`httpcore`), other HTTP libraries.
+Not here: connections (`httpcore`), which options are whose (`httpx_options`), other HTTP libraries.
 """
 
 from __future__ import annotations
@@ -19,32 +19,63 @@ import httpcore
 import httpx
 
 from tsnet.adapters.httpcore import AsyncBackend, BlockingDialer, SyncBackend
+from tsnet.adapters.httpx_options import LIMITS, Cert, check_known, for_pool, split
 from tsnet.protocols import Dialer
-
-_LIMITS: dict[str, Any] = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 5.0}
 
 
 def httpx_client(
-    dialer: Dialer, *, fallback: str | None = None, verify: ssl.SSLContext | bool = True, **options: Any
+    dialer: Dialer, *, fallback: str | None = None, verify: ssl.SSLContext | str | bool = True, **options: Any
 ) -> httpx.AsyncClient:
-    """A client over the tailnet. `options` are httpx.AsyncClient's, but `transport`, `proxy` and `mounts`.
+    """A client over the tailnet. `options` are httpx.AsyncClient's, but `transport` and `proxy`; and `retries`.
 
     A name outside the tailnet raises `NotOnTailnet`; with fallback="host" it is asked for over the host's network.
+    Raises ConfigError for an option that has no meaning on a tailnet, TypeError for one that httpx does not know.
     """
-    return httpx.AsyncClient(transport=AsyncTransport(dialer, fallback=fallback, verify=verify), **options)
+    ours, theirs = split(options)
+    return httpx.AsyncClient(transport=AsyncTransport(dialer, fallback=fallback, verify=verify, **ours), **theirs)
 
 
 def sync_httpx_client(
-    dialer: BlockingDialer, *, fallback: str | None = None, verify: ssl.SSLContext | bool = True, **options: Any
+    dialer: BlockingDialer, *, fallback: str | None = None, verify: ssl.SSLContext | str | bool = True, **options: Any
 ) -> httpx.Client:
     """The blocking twin of `httpx_client`."""
-    return httpx.Client(transport=SyncTransport(dialer, fallback=fallback, verify=verify), **options)
+    ours, theirs = split(options)
+    return httpx.Client(transport=SyncTransport(dialer, fallback=fallback, verify=verify, **ours), **theirs)
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
-    def __init__(self, dialer: Dialer, *, fallback: str | None = None, verify: ssl.SSLContext | bool = True) -> None:
-        backend = AsyncBackend(dialer, fallback=fallback)
-        self._pool = httpcore.AsyncConnectionPool(ssl_context=_context(verify), network_backend=backend, **_LIMITS)
+    """The tailnet as httpx's transport. Options are those of httpx.AsyncHTTPTransport that mean something here.
+
+    refused: the others. Raises ConfigError for them, and TypeError for those that httpx does not know.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        *,
+        fallback: str | None = None,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Cert = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: httpx.Limits = LIMITS,
+        retries: int = 0,
+        **refused: Any,
+    ) -> None:
+        check_known(refused)
+        self._pool = httpcore.AsyncConnectionPool(
+            network_backend=AsyncBackend(dialer, fallback=fallback),
+            **for_pool(
+                verify=verify,
+                cert=cert,
+                trust_env=trust_env,
+                limits=limits,
+                retries=retries,
+                http1=http1,
+                http2=http2,
+            ),
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         with _as_httpx_errors(request):
@@ -61,11 +92,35 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
 
 class SyncTransport(httpx.BaseTransport):
+    """The blocking twin of `AsyncTransport`."""
+
     def __init__(
-        self, dialer: BlockingDialer, *, fallback: str | None = None, verify: ssl.SSLContext | bool = True
+        self,
+        dialer: BlockingDialer,
+        *,
+        fallback: str | None = None,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Cert = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: httpx.Limits = LIMITS,
+        retries: int = 0,
+        **refused: Any,
     ) -> None:
-        backend = SyncBackend(dialer, fallback=fallback)
-        self._pool = httpcore.ConnectionPool(ssl_context=_context(verify), network_backend=backend, **_LIMITS)
+        check_known(refused)
+        self._pool = httpcore.ConnectionPool(
+            network_backend=SyncBackend(dialer, fallback=fallback),
+            **for_pool(
+                verify=verify,
+                cert=cert,
+                trust_env=trust_env,
+                limits=limits,
+                retries=retries,
+                http1=http1,
+                http2=http2,
+            ),
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         with _as_httpx_errors(request):
@@ -115,11 +170,6 @@ def _core_request(request: httpx.Request) -> httpcore.Request:
         content=request.stream,
         extensions=request.extensions,
     )
-
-
-def _context(verify: ssl.SSLContext | bool) -> ssl.SSLContext | None:
-    """None lets httpcore make the default one when the first https URL comes: that costs 30 ms."""
-    return None if verify is True else httpx.create_ssl_context(verify)
 
 
 @contextmanager

@@ -26,4 +26,6 @@ WORDS: dict[str, str | None] = {
     "tags=": "--tag",
     "timeout=": "--timeout",
 }
-NEVER_SAID = frozenset(["fallback=", "on_auth_url=", "own_thread=", "own_thread=False", "port=", "world="])
+NEVER_SAID = frozenset(
+    "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries=".split()
+)
