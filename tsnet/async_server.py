@@ -24,6 +24,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tsnet.adapters.served import Services
+from tsnet.adapters.web_limits import (
+    HEADER_TIMEOUT,
+    KEEP_ALIVE_TIMEOUT,
+    MAX_CONNECTIONS,
+    THREADS,
+    WebLimits,
+    web_limits,
+)
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_limits, configure, seconds
@@ -178,12 +186,12 @@ class BaseServer:
 
     # --- what is served -------------------------------------------------------------------------------------
 
-    def _wsgi_server(self, app: WsgiApp, listening: socket.socket, allow: Allow) -> WsgiServer:
+    def _wsgi_server(self, app: WsgiApp, listening: socket.socket, allow: Allow, limits: WebLimits) -> WsgiServer:
         """On error the port is free again."""
         from tsnet.adapters.wsgi import WsgiServer
 
         try:
-            return WsgiServer(app, listening, self, allow=allow, owner=self._owner)
+            return WsgiServer(app, listening, self, allow=allow, owner=self._owner, limits=limits)
         except BaseException:
             listening.close()
             raise
@@ -374,39 +382,62 @@ class AsyncServer(BaseServer):
         return httpx_client(self, fallback=fallback, **options)
 
     async def serve_asgi(
-        self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
+        self,
+        app: AsgiApp,
+        port: int | str = 80,
+        *,
+        allow: Allow = None,
+        max_connections: int = MAX_CONNECTIONS,
+        header_timeout: float | None = HEADER_TIMEOUT,
+        keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
+        block: bool = True,
     ) -> AsyncServing:
         """Serve an ASGI app (FastAPI, Starlette, Django, …) on a port of this node, in the caller's loop.
 
         port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
+        max_connections: those that may be open at once; further ones are reset, and no peer has more than two thirds.
+        header_timeout: seconds for the whole header of a request. keep_alive_timeout: seconds that a connection may be
+        idle between two requests. None is no limit, for both.
         block: return when the node is closed or this call is cancelled; False returns a running handle at once.
         The caller is `current_peer()` and `scope["extensions"]["tsnet"]`, never a header: Tailscale-* are removed.
         """
-        server = await self._asgi_server(app, port, allow)
+        limits = web_limits(max_connections, header_timeout, keep_alive_timeout)
+        server = await self._asgi_server(app, port, allow, limits)
         return await self._serve("serve_asgi", server, server.port, self._where(server.port), block)
 
-    async def _asgi_server(self, app: AsgiApp, port: int | str, allow: Allow) -> AsgiServer:
+    async def _asgi_server(self, app: AsgiApp, port: int | str, allow: Allow, limits: WebLimits) -> AsgiServer:
         """On error the port is free again."""
         from tsnet.adapters.asgi import AsgiServer
 
-        listener = await self.listen(port)
+        listener = await self.listen(port, max_connections=limits.max_connections)
         try:
-            return AsgiServer(app, listener, self, allow=allow)
+            return AsgiServer(app, listener, self, allow=allow, limits=limits)
         except BaseException:
             await listener.aclose()
             raise
 
     async def serve_wsgi(
-        self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True
+        self,
+        app: WsgiApp,
+        port: int | str = 80,
+        *,
+        allow: Allow = None,
+        threads: int = THREADS,
+        max_connections: int = MAX_CONNECTIONS,
+        header_timeout: float | None = HEADER_TIMEOUT,
+        keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
+        block: bool = True,
     ) -> AsyncServing:
         """Serve a WSGI app (Flask, Django, …), in threads. Options as of `serve_asgi`.
 
-        The caller is `current_peer()` and `environ["tsnet.peer"]`.
+        threads: how many requests are handled at once, two thirds at most of one peer; the others wait their turn.
+        Threads are made when they are needed. The caller is `current_peer()` and `environ["tsnet.peer"]`.
         """
         from tsnet.adapters.serving import WsgiService
 
-        listener = await self.listen(port)
-        server = self._wsgi_server(app, listener.to_socket(), allow)
+        limits = web_limits(max_connections, header_timeout, keep_alive_timeout, threads)
+        listener = await self.listen(port, max_connections=max_connections)
+        server = self._wsgi_server(app, listener.to_socket(), allow, limits)
         return await self._serve("serve_wsgi", WsgiService(server), server.port, self._where(server.port), block)
 
     async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:

@@ -152,13 +152,13 @@ def check_types(**options: object) -> None:
             raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
 
 
-def seconds(timeout: float | None) -> float:
+def seconds(timeout: float | None, option: str = "timeout") -> float:
     """A time limit of an application in seconds. None, no limit, becomes `inf`. Raises ConfigError for others."""
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         limit = "seconds, 0 or more, or None for no limit"
-        raise ConfigError(Wording(api("timeout="), f" takes {limit}; not {timeout!r}"))
+        raise ConfigError(Wording(api(f"{option}="), f" takes {limit}; not {timeout!r}"))
     return float(timeout)
 
 

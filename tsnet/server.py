@@ -16,6 +16,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from tsnet.adapters.web_limits import (
+    HEADER_TIMEOUT,
+    KEEP_ALIVE_TIMEOUT,
+    MAX_CONNECTIONS,
+    THREADS,
+    web_limits,
+)
 from tsnet.async_server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
@@ -132,22 +139,46 @@ class Server(BaseServer):
 
         return sync_httpx_client(self, fallback=fallback, **options)
 
-    def serve_wsgi(self, app: WsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+    def serve_wsgi(
+        self,
+        app: WsgiApp,
+        port: int | str = 80,
+        *,
+        allow: Allow = None,
+        threads: int = THREADS,
+        max_connections: int = MAX_CONNECTIONS,
+        header_timeout: float | None = HEADER_TIMEOUT,
+        keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
+        block: bool = True,
+    ) -> Serving:
         """Serve a WSGI app (Flask, Django, …) on a port of this node, in threads. Blocks until `close`, or Ctrl-C.
 
         port: as of `listen`. allow: who gets in, ["ann@example.com", "tag:ci"] or a function of `Peer`; None: all.
+        threads, max_connections, header_timeout, keep_alive_timeout: as of AsyncServer.serve_wsgi.
         block: False returns a running handle with the actual port.
         The caller is `current_peer()` and `environ["tsnet.peer"]`, never a header: Tailscale-* are removed.
         """
-        server = self._wsgi_server(app, self.listen(port), allow)
+        limits = web_limits(max_connections, header_timeout, keep_alive_timeout, threads)
+        server = self._wsgi_server(app, self.listen(port, max_connections=max_connections), allow, limits)
         return self._serve("serve_wsgi", server, lambda: (server.port, self._where(server.port)), block)
 
-    def serve_asgi(self, app: AsgiApp, port: int | str = 80, *, allow: Allow = None, block: bool = True) -> Serving:
+    def serve_asgi(
+        self,
+        app: AsgiApp,
+        port: int | str = 80,
+        *,
+        allow: Allow = None,
+        max_connections: int = MAX_CONNECTIONS,
+        header_timeout: float | None = HEADER_TIMEOUT,
+        keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
+        block: bool = True,
+    ) -> Serving:
         """Serve an ASGI app (FastAPI, Starlette, Django, …), in a thread with a loop of its own. As `serve_wsgi`."""
         from tsnet.adapters.background import Background
 
+        limits = web_limits(max_connections, header_timeout, keep_alive_timeout)
         node = AsyncServer._of(self)
-        runner = Background(lambda: node._asgi_server(app, port, allow))
+        runner = Background(lambda: node._asgi_server(app, port, allow, limits))
         return self._serve("serve_asgi", runner, lambda: (runner.service.port, self._where(runner.service.port)), block)
 
     def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:

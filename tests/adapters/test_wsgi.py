@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import flask
@@ -27,7 +27,9 @@ from tests.adapters.loopback import (
     ListeningPort,
     LoopbackTailnet,
 )
+from tests.waits import until
 from tsnet.adapters.identity import current_peer
+from tsnet.adapters.web_limits import WebLimits
 from tsnet.adapters.wsgi import IdentityMiddleware, WsgiServer, wants_debugger
 
 app = flask.Flask("shop")
@@ -342,3 +344,87 @@ def test_a_body_without_close_is_closed_quietly(tailnet: LoopbackTailnet) -> Non
     body: Any = middleware({"REMOTE_ADDR": STRANGER}, lambda *args: lambda data: None)
     assert list(body) == [b"x"]
     body.close()
+
+
+# --- what callers may take --------------------------------------------------------------------------------------
+
+SHORT = 0.05
+
+
+def until_closed(sock: socket.socket) -> bytes:
+    try:
+        return b"".join(iter(lambda: sock.recv(1000), b""))
+    except ConnectionError:
+        return b""
+
+
+def test_a_connection_that_says_nothing_is_closed(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
+    with (
+        serving(tailnet, port, app, limits=WebLimits(header_timeout=SHORT)),
+        tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock,
+    ):
+        assert until_closed(sock) == b""
+
+
+def test_a_header_that_comes_a_byte_at_a_time_is_cut_off(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
+    with (
+        serving(tailnet, port, app, limits=WebLimits(header_timeout=SHORT)),
+        tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock,
+    ):
+        sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+        sock.settimeout(SHORT / 20)
+        ended = False
+        while not ended:
+            try:
+                sock.sendall(b"x")
+                ended = sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+
+
+def test_a_request_that_takes_longer_than_a_header_may_is_answered(
+    tailnet: LoopbackTailnet, port: ListeningPort
+) -> None:
+    begun, may_answer = threading.Event(), threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        begun.set()
+        may_answer.wait(10)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with (
+        serving(tailnet, port, slow, limits=WebLimits(header_timeout=SHORT)),
+        tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock,
+    ):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        assert begun.wait(10)
+        with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as later:
+            until_closed(later)
+        may_answer.set()
+        assert until_closed(sock).endswith(b"ok")
+
+
+def test_a_caller_whose_streams_last_takes_no_more_than_its_share(
+    tailnet: LoopbackTailnet, port: ListeningPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The threads of the others are free, also for a request that comes when all of the caller's wait."""
+    end = threading.Event()
+
+    def stream(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"x" * 100
+        if environ["PATH_INFO"] == "/stream":
+            end.wait(10)
+
+    with serving(tailnet, port, stream, limits=WebLimits(threads=3)), ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(tailnet.dialer_of(LAPTOP).dial_socket("shop", 80))
+            sock.sendall(b"GET /stream HTTP/1.0\r\n\r\n")
+        until(lambda: "two thirds" in caplog.text)
+        assert get(tailnet, "/", of=DESK) == (200, b"x" * 100)
+        end.set()
+    assert [record.levelname for record in caplog.records if record.name == "tsnet.wsgi"] == ["WARNING"]
+    assert "threads=" in caplog.text

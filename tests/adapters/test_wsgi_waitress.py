@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
 
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 
 from tests.adapters.loopback import LAPTOP, ListeningPort, LoopbackTailnet
+from tsnet.adapters.web_limits import WebLimits
 from tsnet.adapters.wsgi_waitress import WaitressEngine
 
 
@@ -31,7 +32,8 @@ def test_the_server_has_the_parts_that_are_used(port: ListeningPort) -> None:
     server = engine._server
     assert server.active_channels == {}
     assert callable(server.trigger._physical_pull)
-    assert callable(server.task_dispatcher.shutdown)
+    assert server.task_dispatcher._threads is engine._threads
+    assert server.channel_class.service is not HTTPChannel.service
     assert callable(server.pull_trigger)
     end(engine)
 
@@ -67,9 +69,14 @@ def test_nothing_is_polled_while_nothing_happens(
     thread.join(10)
 
 
-def test_requests_that_wait_their_turn_are_no_warning_unless_asked_for(port: ListeningPort) -> None:
-    log = logging.getLogger("waitress.queue")
-    log.setLevel(logging.NOTSET)
-    end(WaitressEngine(app, port.socket, 1))
-    assert not log.isEnabledFor(logging.WARNING)
-    log.setLevel(logging.NOTSET)
+def test_a_connection_that_becomes_idle_between_two_looks_is_closed_in_time(
+    tailnet: LoopbackTailnet, port: ListeningPort
+) -> None:
+    engine = WaitressEngine(app, port.socket, limits=WebLimits(header_timeout=60, keep_alive_timeout=0.05))
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+        assert b"".join(iter(lambda: sock.recv(1000), b"")).endswith(b"ok")
+    engine.stop(1)
+    thread.join(10)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.adapters.loopback import LAPTOP, ListeningPort, LoopbackTailnet
+from tests.waits import until
 from tsnet.adapters import wsgi_wsgiref
 from tsnet.adapters.wsgi_wsgiref import WsgirefEngine
+from tsnet.sockets import ListeningSocket
 
 
 def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -56,19 +59,7 @@ def test_a_request_cannot_write_the_log(
     assert all(message.isprintable() for message in caplog.messages)
 
 
-def test_a_connection_may_end_after_stop_and_before_the_next_is_waited_for(port: ListeningPort) -> None:
-    engine = WsgirefEngine(app, port.socket)
-    engine._room.acquire()
-    engine.stop(0)
-    connection, client = socket.socketpair()
-    client.close()
-    engine._serve(connection, (LAPTOP, 1))
-
-
-def test_connections_beyond_the_limit_wait(
-    tailnet: LoopbackTailnet, port: ListeningPort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wsgi_wsgiref, "CONNECTIONS", 1)
+def test_connections_beyond_the_limit_wait(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
     started, release = threading.Event(), threading.Event()
 
     def slow(environ: Any, start_response: Any) -> list[bytes]:
@@ -76,7 +67,7 @@ def test_connections_beyond_the_limit_wait(
         release.wait(10)
         return app(environ, start_response)
 
-    engine = WsgirefEngine(slow, port.socket)
+    engine = WsgirefEngine(slow, port.socket, 1)
     thread = threading.Thread(target=engine.run)
     thread.start()
     answers: list[bytes] = []
@@ -92,3 +83,48 @@ def test_connections_beyond_the_limit_wait(
     engine.stop(10)
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_those_that_still_wait_at_the_end_are_closed(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        started.set()
+        release.wait(10)
+        return app(environ, start_response)
+
+    engine = WsgirefEngine(slow, port.socket, 1)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    first, second = (tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) for _ in range(2))
+    with first, second:
+        for sock in (first, second):
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert started.wait(10)
+        until(lambda: engine._threads._waiting)
+        engine.stop(0)
+        with suppress(ConnectionError):
+            assert second.recv(1) == b""
+        release.set()
+    thread.join(10)
+
+
+def test_accepting_goes_on_when_there_are_descriptors_again(
+    tailnet: LoopbackTailnet, port: ListeningPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, errors = ListeningSocket.accept, [errno.EMFILE, errno.ECONNABORTED]
+
+    def failing(listening: ListeningSocket) -> Any:
+        if errors:
+            raise OSError(errors.pop(), "no")
+        return accept(listening)
+
+    monkeypatch.setattr(ListeningSocket, "accept", failing)
+    monkeypatch.setattr(wsgi_wsgiref, "_PAUSE", 0)
+    engine = WsgirefEngine(app, port.socket)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    assert ask(tailnet).endswith(b"ok")
+    assert not errors
+    engine.stop(10)
+    thread.join(10)

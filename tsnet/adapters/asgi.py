@@ -21,7 +21,9 @@ from typing import Any, Protocol
 import anyio
 import anyio.abc
 
+from tsnet.adapters.header_timeouts import HeaderTimeouts
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
+from tsnet.adapters.web_limits import WebLimits
 from tsnet.edge.io.log import log
 from tsnet.edge.pipes.operations import in_trio
 from tsnet.errors import ConfigError, Error
@@ -30,6 +32,10 @@ from tsnet.protocols import ByteStream, StreamListener, Whois
 
 GRACE = 2.0
 """Seconds that requests under way get when the server closes."""
+
+LONGEST_KEEP_ALIVE = 86_400.0 * 365
+"""No limit, for an event loop that wants a number."""
+
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,8 +49,11 @@ class AsgiEngine(Protocol):
 
     def running(self, grace: float) -> AbstractAsyncContextManager[None]: ...
 
-    def serve(self, stream: ByteStream) -> None:
-        """Serve one connection in the background; returns at once."""
+    def serve(self, stream: ByteStream, on_end: Callable[[], None]) -> Callable[[], object]:
+        """Serve one connection in the background. Returns at once, with a function that ends it in order.
+
+        on_end: is called when nothing of it is left.
+        """
         ...
 
 
@@ -52,19 +61,28 @@ class AsgiServer:
     """One app on one listener. `run` serves until `close`. Both belong to the same event loop."""
 
     def __init__(
-        self, app: App, listener: StreamListener, whois: Whois, *, allow: Allow = None, grace: float = GRACE
+        self,
+        app: App,
+        listener: StreamListener,
+        whois: Whois,
+        *,
+        allow: Allow = None,
+        grace: float = GRACE,
+        limits: WebLimits | None = None,
     ) -> None:
         self.port = listener.port
-        self._app = IdentityMiddleware(app, whois, allow=allow)
+        self._limits = limits or WebLimits()
+        self._timeouts = HeaderTimeouts(IdentityMiddleware(app, whois, allow=allow), self._limits)
         self._listener, self._grace = listener, grace
         self._closing = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close`. `task_status` is told when the app's startup is over and connections are accepted."""
         async with self._listener:
-            engine = choose_engine(self._app)
+            engine = choose_engine(self._timeouts, self._limits)
             async with engine.running(self._grace), anyio.create_task_group() as tasks:
                 tasks.start_soon(self._accept, engine)
+                tasks.start_soon(self._timeouts.watch)
                 task_status.started()
                 await self._closing.wait()
                 await self._listener.aclose()
@@ -78,10 +96,14 @@ class AsgiServer:
                 self.close()
                 return
             try:
-                engine.serve(stream)
+                self._serve(engine, stream)
             except Exception:
                 log.exception("a connection to port %s could not be served; the others go on", self.port)
                 stream.abort()
+
+    def _serve(self, engine: AsgiEngine, stream: ByteStream) -> None:
+        close = engine.serve(stream, lambda: self._timeouts.ended(stream))
+        self._timeouts.began(stream, close)
 
     def close(self) -> None:
         """Accept no more, let requests under way finish within the grace, and run the app's shutdown."""
@@ -126,16 +148,17 @@ async def _refuse(scope: Scope, send: Send, peer: Peer | None) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def choose_engine(app: App) -> AsgiEngine:
+def choose_engine(app: App, limits: WebLimits | None = None) -> AsgiEngine:
     """uvicorn's engine if asyncio runs and uvicorn is installed, else anycorn's. Raises ConfigError without either."""
+    keep_alive = min((limits or WebLimits()).for_keep_alive, LONGEST_KEEP_ALIVE)
     if _runs_asyncio() and importlib.util.find_spec("uvicorn") is not None:
         from tsnet.adapters.asgi_uvicorn import UvicornEngine
 
-        return UvicornEngine(app)
+        return UvicornEngine(app, keep_alive)
     if importlib.util.find_spec("anycorn") is not None:
         from tsnet.adapters.asgi_anycorn import AnycornEngine
 
-        return AnycornEngine(app)
+        return AnycornEngine(app, keep_alive)
     extra = "asgi" if _runs_asyncio() else "trio"
     raise ConfigError(f"serving ASGI needs an HTTP server's protocol: pip install 'tsnet-py[{extra}]'")
 

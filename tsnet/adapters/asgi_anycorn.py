@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,13 +26,15 @@ from anycorn.utils import wrap_app
 from anycorn.worker_context import WorkerContext
 from anyio.abc import SocketAttribute
 
+from tsnet.adapters.web_limits import KEEP_ALIVE_TIMEOUT
 from tsnet.edge.io.log import log
 from tsnet.protocols import Address, ByteStream, family_of
 
 
 class AnycornEngine:
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, keep_alive: float = KEEP_ALIVE_TIMEOUT) -> None:
         self._config = Config()
+        self._config.keep_alive_timeout = keep_alive
         self._config.errorlog = logging.getLogger("anycorn.error")
         self._config.include_server_header = False
         self._context = WorkerContext(None)
@@ -62,10 +65,11 @@ class AnycornEngine:
             finally:
                 await self._end_connections(grace)
 
-    def serve(self, stream: ByteStream) -> None:
+    def serve(self, stream: ByteStream, on_end: Callable[[], None]) -> Callable[[], object]:
         assert self._connections is not None
         server = _Connection(self._app, self._config, self._context, self._state.copy(), _Socketed(stream))
-        self._connections.start_soon(_run_alone, server, stream)
+        self._connections.start_soon(_run_alone, server, stream, on_end)
+        return partial(self._connections.start_soon, stream.aclose)
 
     async def _end_connections(self, grace: float) -> None:
         """Idle connections end at once, busy ones after their answer, or with the grace."""
@@ -75,13 +79,15 @@ class AnycornEngine:
         self._connections.cancel_scope.deadline = anyio.current_time() + grace
 
 
-async def _run_alone(server: _Connection, stream: ByteStream) -> None:
+async def _run_alone(server: _Connection, stream: ByteStream, on_end: Callable[[], None]) -> None:
     """Whatever one connection meets with, the others go on."""
     try:
         await server.run()
     except Exception:
         log.exception("a connection could not be served; the others go on")
         stream.abort()
+    finally:
+        on_end()
 
 
 class _Lifespan(Lifespan):  # type: ignore[misc]
@@ -110,7 +116,13 @@ class _Lifespan(Lifespan):  # type: ignore[misc]
 
 
 class _Connection(TCPServer):  # type: ignore[misc]
-    """anycorn would hand the kernel a file and this connection's descriptor, which there is not."""
+    """anycorn would hand the kernel a file and this connection's descriptor, which there is not. And it would keep the
+    task of a connection that has ended until its keep-alive time has passed.
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
     @property
     def _sendfile_socket(self) -> None:

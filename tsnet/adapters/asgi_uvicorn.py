@@ -11,7 +11,7 @@ Not here: who calls (`asgi.IdentityMiddleware`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
@@ -21,12 +21,19 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tsnet.adapters.transports import StreamTransport
+from tsnet.adapters.web_limits import KEEP_ALIVE_TIMEOUT
 from tsnet.protocols import ByteStream
 
 
 class UvicornEngine:
-    def __init__(self, app: Any) -> None:
-        self._config = uvicorn.Config(app, log_config=None, proxy_headers=False, server_header=False)
+    def __init__(self, app: Any, keep_alive: float = KEEP_ALIVE_TIMEOUT) -> None:
+        self._config = uvicorn.Config(
+            app,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=keep_alive,  # type: ignore[arg-type]  # it goes to `call_later`
+        )
         self._config.load()
         self._lifespan: Any = self._config.lifespan_class(self._config)
         self._state = _State()
@@ -46,21 +53,22 @@ class UvicornEngine:
                 with anyio.move_on_after(grace):
                     await self._lifespan.shutdown()
 
-    def serve(self, stream: ByteStream) -> None:
-        protocol: Any = self._config.http_protocol_class
-        self._idle.clear()
-        self._transports.add(
-            StreamTransport(
-                stream,
-                protocol(config=self._config, server_state=self._state, app_state=self._lifespan.state),
-                on_lost=self._lost,
-            )
-        )
+    def serve(self, stream: ByteStream, on_end: Callable[[], None]) -> Callable[[], object]:
+        def lost(transport: StreamTransport) -> None:
+            self._transports.discard(transport)
+            if not self._transports:
+                self._idle.set()
+            on_end()
 
-    def _lost(self, transport: StreamTransport) -> None:
-        self._transports.discard(transport)
-        if not self._transports:
-            self._idle.set()
+        protocol: Any = self._config.http_protocol_class
+        transport = StreamTransport(
+            stream,
+            protocol(config=self._config, server_state=self._state, app_state=self._lifespan.state),
+            on_lost=lost,
+        )
+        self._idle.clear()
+        self._transports.add(transport)
+        return transport.close
 
     async def _end_connections(self, grace: float) -> None:
         for connection in list(self._state.connections):

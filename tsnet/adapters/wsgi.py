@@ -17,7 +17,7 @@ import importlib.util
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from urllib.parse import parse_qs
 
 from tsnet.adapters.background import start_thread
 from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, same_user, strip_environ
+from tsnet.adapters.web_limits import WebLimits
 from tsnet.edge.pipes.operations import Operation
 from tsnet.errors import NotUp
 from tsnet.netmap.whois import Peer
@@ -32,9 +33,6 @@ from tsnet.protocols import Whois
 
 GRACE = 2.0
 """Seconds that requests under way get when the server closes."""
-
-THREADS = 32
-"""How many requests waitress handles at once. More wait their turn."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -65,12 +63,13 @@ class WsgiServer:
         *,
         allow: Allow = None,
         owner: Owner = lambda: None,
-        threads: int = THREADS,
+        limits: WebLimits | None = None,
     ) -> None:
         self.port: int = listening.getsockname()[1]
         self.ended = Operation[None]()
         self._listening = listening
-        self._engine = choose_engine(IdentityMiddleware(app, whois, allow=allow, owner=owner), listening, threads)
+        known = IdentityMiddleware(app, whois, allow=allow, owner=owner)
+        self._engine = choose_engine(known, listening, limits or WebLimits(), callers(whois))
         self._closing = False
 
     def run(self) -> None:
@@ -122,15 +121,27 @@ class WsgiServer:
         self.close()
 
 
-def choose_engine(app: App, listening: socket.socket, threads: int) -> WsgiEngine:
+def choose_engine(
+    app: App, listening: socket.socket, limits: WebLimits, caller: Callable[[str], Hashable]
+) -> WsgiEngine:
     """waitress's engine if it is installed, else the standard library's."""
     if importlib.util.find_spec("waitress") is not None:
         from tsnet.adapters.wsgi_waitress import WaitressEngine
 
-        return WaitressEngine(app, listening, threads)
+        return WaitressEngine(app, listening, limits=limits, caller=caller)
     from tsnet.adapters.wsgi_wsgiref import WsgirefEngine
 
-    return WsgirefEngine(app, listening)
+    return WsgirefEngine(app, listening, limits=limits, caller=caller)
+
+
+def callers(whois: Whois) -> Callable[[str], Hashable]:
+    """Who has an address: a node has two, and one share of the threads."""
+
+    def caller(address: str) -> Hashable:
+        peer = whois.whois(address)
+        return address if peer is None else peer.addresses
+
+    return caller
 
 
 class IdentityMiddleware:

@@ -1,83 +1,125 @@
-"""The standard library's WSGI server around a listening socket of the tailnet: no dependency, a thread a connection.
+"""The standard library's WSGI server around a listening socket of the tailnet: no dependency, a thread a request.
 
-HTTP/1.0, one request a connection. Accepting blocks, so an idle server never wakes; closing the socket ends it.
+HTTP/1.0, one request a connection. Accepting blocks, so an idle server never wakes; closing the socket ends it. A
+connection gets a thread (`RequestThreads`) as soon as its caller may have one, and has a limited time to send the
+header.
 
-Not here: who calls (`wsgi.IdentityMiddleware`).
+Not here: who calls (`wsgi.IdentityMiddleware`), how many connections there may be (the listening socket).
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import math
 import socket
 import threading
 import time
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-CONNECTIONS = 256
-"""Threads at once; more connections wait in the backlog."""
+from tsnet.adapters.request_threads import RequestThreads
+from tsnet.adapters.web_limits import THREADS, WebLimits
+
+BODY_TIMEOUT = 60.0
+"""Seconds without a byte of a request's body, or without a byte of the response that the caller takes."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.1
+"""Without descriptors or memory to accept with."""
 
 _log = logging.getLogger("tsnet.wsgi")
+Connection = tuple[socket.socket, Any]
 
 
 class WsgirefEngine:
-    def __init__(self, app: Any, listening: socket.socket) -> None:
-        self._listening = listening
-        self._server = _Server(listening.getsockname()[:2], app)
-        self._room = threading.Semaphore(CONNECTIONS)
-        self._connections: dict[threading.Thread, socket.socket] = {}
+    """caller: who has that address; the same for all addresses of one node."""
+
+    def __init__(
+        self,
+        app: Any,
+        listening: socket.socket,
+        threads: int = THREADS,
+        *,
+        limits: WebLimits | None = None,
+        caller: Callable[[str], Hashable] = str,
+    ) -> None:
+        limits = limits or WebLimits(threads=threads)
+        self._listening, self._caller = listening, caller
+        self._server = _Server(listening.getsockname()[:2], app, limits.for_header)
+        self._threads: RequestThreads[Connection] = RequestThreads(self._serve, limits.threads)
+        self._connections: dict[socket.socket, None] = {}  # those with a thread
         self._ended = threading.Event()
 
     def run(self) -> None:
         self._listening.settimeout(None)
         try:
-            while True:
-                self._room.acquire()
-                connection, address = self._listening.accept()
-                thread = threading.Thread(target=self._serve, args=(connection, address), daemon=True)
-                self._connections[thread] = connection
-                thread.start()
-        except OSError:  # closed, by us or with the node
-            self._listening.close()
+            while (accepted := self._accept()) is not None:
+                self._threads.add(self._caller(accepted[1][0]), accepted)
         finally:
+            self._listening.close()
             self._ended.set()
 
-    def _serve(self, connection: socket.socket, address: Any) -> None:
+    def _accept(self) -> Connection | None:
+        """The next connection; None if the listener was closed, by us or with the node."""
+        while True:
+            try:
+                return self._listening.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    return None
+                time.sleep(_PAUSE)  # who comes waits in the backlog
+
+    def _serve(self, accepted: Connection) -> None:
+        connection, address = accepted
+        self._connections[connection] = None
         try:
-            with connection, suppress(OSError):  # a client that goes away
+            with connection, suppress(OSError):  # a client that goes away, or is late
                 _Handler(connection, address, self._server)
         finally:
-            self._connections.pop(threading.current_thread(), None)
-            self._room.release()
+            del self._connections[connection]
 
     def stop(self, grace: float) -> None:
         deadline = time.monotonic() + grace
         self._listening.close()
-        self._room.release()  # `run` may wait for room, not in `accept`: one more than there is harms nobody now
-        for thread, connection in list(self._connections.items()):
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+        for connection, _ in self._threads.close(grace):
+            connection.close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 class _Server(WSGIServer):
     """What wsgiref's handler asks of its server; the socket is elsewhere."""
 
-    def __init__(self, address: tuple[str, int], app: Any) -> None:
+    def __init__(self, address: tuple[str, int], app: Any, header_timeout: float) -> None:
         self.server_address = address
         self.server_name, self.server_port = str(address[0]), address[1]
+        self.header_timeout = header_timeout
         self.setup_environ()
         self.set_app(_in_threads(app))
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 60
     server_version = "tsnet"
+    server: _Server
+    rfile: Any
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._reader = _TimedReader(self.connection, self.server.header_timeout)
+        self.rfile = io.BufferedReader(self._reader)
 
     def get_environ(self) -> dict[str, Any]:
+        """wsgiref asks for it when the header is there."""
+        self._reader.has_header()
         return {**super().get_environ(), "REMOTE_PORT": str(self.client_address[1])}
 
     def address_string(self) -> str:
@@ -87,6 +129,28 @@ class _Handler(WSGIRequestHandler):
         """The request line is the caller's: nothing in it may move a terminal's cursor or begin another line."""
         text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in format % args)
         _log.info("%s %s", self.address_string(), text)
+
+
+class _TimedReader(io.RawIOBase):
+    """A socket's bytes: those of the header until an instant, afterwards each within a time of its own."""
+
+    def __init__(self, connection: socket.socket, header_timeout: float) -> None:
+        self._connection = connection
+        self._until = time.monotonic() + header_timeout
+
+    def has_header(self) -> None:
+        self._until = math.inf
+        self._connection.settimeout(BODY_TIMEOUT)  # for the response, too
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the header of the request did not come in time")
+        self._connection.settimeout(min(left, BODY_TIMEOUT))
+        return self._connection.recv_into(buffer)
 
 
 def _in_threads(app: Any) -> Any:
