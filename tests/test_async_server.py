@@ -58,6 +58,9 @@ def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("proxy", ["socks5://x:1", "https://x:1", 5]),
         ("on_auth_url", [5]),
         ("control_key", [5, "mkey:1"]),
+        ("ephemeral", ["no", 0, None]),
+        ("allow_http", ["yes", 1]),
+        ("own_thread", ["yes", 0]),
         ("world", [5]),
     ],
 )
@@ -86,10 +89,29 @@ def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None
     assert parse_where(where) == expected
 
 
-@pytest.mark.parametrize("where", [-1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"])
-def test_nowhere_to_listen(where: int | str) -> None:
+@pytest.mark.parametrize(
+    "where",
+    [None, 1.5, b"80", [80], True, -1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"],
+)
+def test_nowhere_to_listen(where: object) -> None:
     with pytest.raises(ConfigError):
-        parse_where(where)
+        parse_where(where)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_address("100.64.0.1")])
+def test_a_host_is_a_text(host: Any) -> None:
+    node = tsnet.Server("shop", control_url="https://control.test", ephemeral=True)
+    for use in (
+        lambda: node.dial(host, 80),
+        lambda: node.dial_packet(host, 80),
+        lambda: node.ping(host),
+        lambda: node.forward_local(host, 80),
+        lambda: node.resolve(host),
+        lambda: node.whois(host),
+    ):
+        with pytest.raises(ConfigError, match="name or an address as text"):
+            use()
+    assert node.status().state == "stopped"
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])

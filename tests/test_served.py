@@ -156,15 +156,33 @@ def test_a_forward_ends_with_the_node(visitor: tsnet.Server) -> None:
     assert there.ended
 
 
-def test_a_forward_to_nowhere(visitor: tsnet.Server) -> None:
+NOWHERE = ["10.1.2.3", "nobody", "100.64.0.99", "example.com", ""]
+
+
+@pytest.mark.parametrize("host", NOWHERE)
+def test_a_forward_to_nowhere_is_refused_at_once(host: str, visitor: tsnet.Server) -> None:
+    with pytest.raises(tsnet.NotOnTailnet):
+        visitor.forward_local(host, 80)
+
+
+@pytest.mark.parametrize("local", ["x", "::1", "127.0.0.1:x", -1, 70_000, None])
+def test_a_forward_without_sense_is_refused_before_anything_happens(local: Any) -> None:
+    node = tsnet.Server("never", control_url="https://control.test", ephemeral=True)
     with pytest.raises(tsnet.ConfigError):
-        visitor.forward_local("visitor", 0)
-    with (
-        visitor.forward_local("nobody", 80) as there,
-        socket.create_connection(("127.0.0.1", there.port or 0)) as sock,
-        pytest.raises(ConnectionResetError),
-    ):
-        sock.recv(1)
+        node.forward_local("visitor", 80, local=local)
+    with pytest.raises(tsnet.ConfigError):
+        node.forward_local("visitor", 0)
+    assert node.status().state == "stopped"
+
+
+@pytest.mark.parametrize("app", [None, "web:app", 5])
+def test_what_is_no_app_is_refused_at_once_and_takes_no_port(app: Any, visitor: tsnet.Server) -> None:
+    for serve in (visitor.serve_wsgi, visitor.serve_asgi):
+        with pytest.raises(tsnet.ConfigError, match="can be called"):
+            serve(app, 80, block=False)
+        with pytest.raises(tsnet.ConfigError, match="allow="):
+            serve(wsgi, 80, allow=5, block=False)  # type: ignore[arg-type]
+    visitor.listen(80).close()
 
 
 def test_a_socket_that_lingers_for_no_time_resets_and_never_ends_in_order(
@@ -237,6 +255,12 @@ class TestAsync:
                 assert (await fetch(visitor, "http://shop:81/")).json()[0] == "visitor"
             assert there.ended
             assert back.ended
+
+    async def test_a_forward_to_nowhere_is_refused_at_once(self, tailnet: Tailnet) -> None:
+        async with two(tailnet) as (_shop, visitor):
+            for host in NOWHERE:
+                with pytest.raises(tsnet.NotOnTailnet):
+                    await visitor.forward_local(host, 80)
 
     async def test_an_app_that_does_not_start_is_an_error(self, tailnet: Tailnet) -> None:
         async def failing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -34,7 +34,7 @@ from tsnet.adapters.web_limits import (
 )
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_limits, configure, seconds
+from tsnet.config import Config, check_host, check_limits, check_types, configure, seconds
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.system import hostinfo
@@ -122,6 +122,7 @@ class BaseServer:
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
+        check_types(own_thread=own_thread)
         check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         self._config: Config = configure(
@@ -237,12 +238,14 @@ class BaseServer:
 
     def whois(self, address: str) -> Peer | None:
         """The owner of that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
+        check_host(address)
         whois = self._handle.whois
         ip = parse_address(address) or parse_address(split_address(address)[0])
         return None if whois is None or ip is None else whois.peer(ip)
 
     def resolve(self, name: str) -> tuple[IPAddress, ...]:
         """The addresses of a tailnet name, short or full, v4 first; empty if no node has it."""
+        check_host(name)
         names = self._handle.names
         if names is None:
             return ()
@@ -444,12 +447,15 @@ class AsyncServer(BaseServer):
         """Listen on this machine, and forward each connection to host:port of the tailnet.
 
         local: a port of 127.0.0.1 (0 takes a free one), "host:port", or the path of a Unix socket.
-        Returns once it listens; the handle's `port` and `address` tell where. Raises OSError if it cannot listen there.
+        Returns once it listens; the handle's `port` and `address` tell where. Raises NotOnTailnet as `dial` does, for a
+        host that no node has now, and OSError if it cannot listen there.
         """
         from tsnet.adapters.forward import forward_local
+        from tsnet.adapters.local import check_target
 
         check_port(port)
-        await self.up()
+        check_target(local)
+        await self._wait(self._handle.find, host, UP_TIMEOUT)
         forward = await forward_local(self, host, port, local=local)
         return await self._serve("forward_local", forward, forward.port, forward.address, block=False)
 
@@ -547,6 +553,8 @@ def check_kind(kind: str) -> None:
 
 def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
     """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
+    if not isinstance(where, (int, str)):
+        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
     if isinstance(where, int):
         host, port = "", str(where)
     elif where.isdigit():

@@ -109,8 +109,6 @@ def configure(
                 "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set ", api("control_url=")
             )
         )
-    if not 0 <= port <= 65_535:
-        raise ConfigError(Wording(api("port="), f" must be 0 to 65535, not {port}"))
     asked = hostname or environ.get("TS_HOSTNAME") or ""
     label = _hostname(asked) if asked else _script_name(script)
     return Config(
@@ -135,8 +133,11 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "control_url": (TEXT, "a URL"),
     "proxy": (TEXT, "a URL"),
     "port": ((int,), "a number from 0 to 65535"),
-    "ephemeral": ((bool,), "True or False"),
-    "allow_http": ((bool,), "True or False"),
+    **dict.fromkeys(["control_port", "derp_port", "stun_port"], ((int,), "a number from 0 to 65535")),
+    **dict.fromkeys(["ephemeral", "allow_http", "own_thread", "tls"], ((bool,), "True or False")),
+    "host": ((str,), "an address of this machine"),
+    "base_domain": ((str,), "a domain"),
+    "user": ((str,), "a login"),
     "control_key": ((*TEXT, MachineKey), "the text of control's public key"),
 }
 
@@ -150,6 +151,8 @@ def check_types(**options: object) -> None:
         types, what = TYPES.get(name, ((object,), ""))
         if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
             raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
+        if types == (int,) and isinstance(value, int) and not 0 <= value <= 65_535:
+            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {value}"))
 
 
 def seconds(timeout: float | None, option: str = "timeout") -> float:
@@ -167,6 +170,12 @@ def check_limits(**limits: int | None) -> None:
     for name, most in limits.items():
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise ConfigError(Wording(api(f"{name}="), f" takes a number from 1 on, not {most!r}"))
+
+
+def check_host(host: str) -> None:
+    """Raise ConfigError for what is no text and so neither a name nor an address."""
+    if not isinstance(host, str):
+        raise ConfigError(f"a host is a name or an address as text, not {type(host).__name__} {host!r}")
 
 
 def _script_name(script: str) -> str:

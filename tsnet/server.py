@@ -184,9 +184,11 @@ class Server(BaseServer):
     def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
         """Listen on this machine, and forward connections to host:port of the tailnet. As AsyncServer.forward_local."""
         from tsnet.adapters.forward import forward_local
+        from tsnet.adapters.local import check_target
 
         check_port(port)
-        self.up()
+        check_target(local)
+        self._handle.find(host, UP_TIMEOUT).result()
         node = AsyncServer._of(self)
         return self._forward("forward_local", lambda: forward_local(node, host, port, local=local))
 

@@ -49,7 +49,7 @@ def test_allow_lets_in_those_it_names(allow: object, let_in: list[Peer | None]) 
     assert [peer for peer in (ANN, BOB, CI, NAMELESS, None) if check(peer)] == let_in
 
 
-@pytest.mark.parametrize("allow", [[""], [None], [3]])
+@pytest.mark.parametrize("allow", [[""], [None], [3], 5, True])
 def test_a_name_that_can_name_nobody_is_refused_at_once(allow: object) -> None:
     with pytest.raises(ConfigError, match="logins"):
         admission(allow)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,19 @@ def test_a_command_that_cannot_be_run(on_tailnet: Tailnet, capsys: pytest.Captur
     assert main(["run", "--", "/no/such/command"]) == 127
     assert main(["run", "--", "/etc"]) == 126
     assert "cannot run /no/such/command: No such file or directory" in capsys.readouterr().err
+    assert on_tailnet.nodes() == {}
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "nobody"])
+def test_a_forward_to_nowhere_runs_nothing(
+    host: str, on_tailnet: Tailnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made"
+    assert main(["run", "-L", f"0:{host}:80", "--", "touch", str(made)]) == 1
+    assert not made.exists()
+    said = capsys.readouterr().err
+    assert said.endswith("[not-on-tailnet]\n")
+    assert "see tsnet status for the peers" in said
     assert on_tailnet.nodes() == {}
 
 

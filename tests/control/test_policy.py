@@ -172,3 +172,29 @@ def test_who_may_tag() -> None:
 def test_a_rule_that_means_nothing_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="policy"):
         policy(rule)
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        (5, "takes a list of rules"),
+        ("*", "takes a list of rules"),
+        ({"src": ["*"]}, "takes a list of rules"),
+        (["*"], "a rule is"),
+        ([{"src": "alice@example.com"}], r"src is a list, as in \['alice@example.com'\]"),
+        ([{"dst": "*:*"}], "dst is a list"),
+        ([{"src": [5]}], "src is a list of texts"),
+        ([{"src": 5}], "src is a list"),
+    ],
+)
+def test_what_is_no_list_of_rules(rules: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Policy.parse(rules)
+
+
+@pytest.mark.parametrize(
+    "owners", [5, ["tag:web"], {"web": ["a@b"]}, {5: ["a@b"]}, {"tag:": []}, {"tag:web": "a@b"}, {"tag:web": [5]}]
+)
+def test_what_is_no_table_of_owners(owners: Any) -> None:
+    with pytest.raises(ConfigError):
+        Policy.parse((), owners)

@@ -213,7 +213,7 @@ def test_limits_hold_for_nodes_and_are_ones_own_to_set() -> None:
 
 
 def test_a_limit_of_none_is_no_limit_to_have() -> None:
-    with pytest.raises(ConfigError, match="no connection is let in"):
+    with pytest.raises(ConfigError, match="takes a number from 1 on"):
         Tailnet(max_connections_per_source=0)
 
 
@@ -295,3 +295,24 @@ def test_a_node_of_the_tailnet_is_public_api() -> None:
         assert a.fqdn == "a.corp.test"
         assert a.status().user_login == "ada@corp.test"
         assert isinstance(a, tsnet.Server)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"control_port": "80"},
+        {"control_port": 65_536},
+        {"derp_port": -1},
+        {"stun_port": True},
+        {"host": 5},
+        {"base_domain": None},
+        {"user": 5},
+        {"tls": "no"},
+        {"policy": "*"},
+        {"tag_owners": {"tag:web": "ann@example.com"}},
+        {"max_connections": "many"},
+    ],
+)
+def test_every_option_is_checked_when_it_is_made(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Tailnet(**options)

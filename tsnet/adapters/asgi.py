@@ -22,7 +22,7 @@ import anyio
 import anyio.abc
 
 from tsnet.adapters.header_timeouts import HeaderTimeouts
-from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, strip_headers
+from tsnet.adapters.identity import Allow, admission, check_app, peer_of_request, refusal, strip_headers
 from tsnet.adapters.web_limits import WebLimits
 from tsnet.edge.io.log import log
 from tsnet.edge.pipes.operations import in_trio
@@ -115,6 +115,7 @@ class IdentityMiddleware:
 
     def __init__(self, app: App, whois: Whois, *, allow: Allow = None) -> None:
         self._app, self._whois = app, whois
+        check_app(app)
         self._admits = admission(allow)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 import anyio
 import anyio.abc
 
-from tsnet.adapters.local import LocalListener, Target, connect_local, split
+from tsnet.adapters.local import LocalListener, Target, check_target, connect_local
 from tsnet.edge.io.log import Log
 from tsnet.errors import Error
 from tsnet.protocols import Acceptor, Dialer
@@ -127,8 +127,7 @@ async def forward_remote(acceptor: Acceptor, where: int | str, target: Target) -
 
     target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Raises `AddressInUse`.
     """
-    if not isinstance(target, str) or "/" not in target:
-        split(target)  # a target without sense is an error now, not at the first connection
+    check_target(target)  # one without sense is an error now, not at the first connection
     listener = await acceptor.listen(where)
     host, port = listener.addresses[0]
     return Forward(listener, lambda: connect_local(target), f"{host}:{port}", listener.port)

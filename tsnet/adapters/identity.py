@@ -38,12 +38,20 @@ def admission(allow: Allow) -> Callable[[Peer | None], bool]:
         return lambda peer: True
     if callable(allow):
         return lambda peer: peer is not None and bool(allow(peer))
+    if not isinstance(allow, Collection):
+        raise ConfigError(Wording(api("allow="), f" takes a list of logins and tags, or a function, not {allow!r}"))
     names = frozenset((allow,) if isinstance(allow, str) else allow)
     for name in names:
         if not isinstance(name, str) or not name:
             what = f" takes logins (ann@example.com) and tags (tag:ci), not {name!r}"
             raise ConfigError(Wording(api("allow="), what))
     return lambda peer: peer is not None and is_named(peer, names)
+
+
+def check_app(app: object) -> None:
+    """Raise ConfigError for what cannot be an app: somebody passed its name, or nothing."""
+    if not callable(app):
+        raise ConfigError(f"an app is a WSGI or ASGI application, which can be called; not {app!r}")
 
 
 def is_named(peer: Peer, names: Collection[str]) -> bool:

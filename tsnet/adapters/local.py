@@ -170,11 +170,19 @@ async def _connect(family: int, address: Any) -> LocalStream:
     return LocalStream(sock)
 
 
+def check_target(where: Target) -> None:
+    """Raise ConfigError for what is neither a port, nor host:port, nor a path."""
+    if _path(where) is None:
+        split(where)
+
+
 def split(where: Target) -> tuple[str, int]:
     """("127.0.0.1", 3000) from 3000, "3000", "host:3000" or "[::1]:3000"."""
     host, _, port = str(where).rpartition(":")
+    has_brackets = host.startswith("[") and host.endswith("]")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    is_port = port.isascii() and port.isdigit() and int(port) <= 65_535
+    if not is_port or (":" in host and not has_brackets):
         raise ConfigError(f"{where!r} is no port, no host:port and no path of a Unix socket")
     return host, int(port)
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from tsnet.adapters.background import start_thread
-from tsnet.adapters.identity import Allow, admission, peer_of_request, refusal, same_user, strip_environ
+from tsnet.adapters.identity import Allow, admission, check_app, peer_of_request, refusal, same_user, strip_environ
 from tsnet.adapters.web_limits import WebLimits
 from tsnet.edge.pipes.operations import Operation
 from tsnet.errors import NotUp
@@ -149,6 +149,7 @@ class IdentityMiddleware:
 
     def __init__(self, app: App, whois: Whois, *, allow: Allow = None, owner: Owner = lambda: None) -> None:
         self._app, self._whois, self._owner = app, whois, owner
+        check_app(app)
         self._admits = admission(allow)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -11,10 +11,14 @@ WORDS: dict[str, str | None] = {
     "allow_http=": "--allow-http",
     "allow_http=True": "--allow-http",
     "auth_key=": "--auth-key",
+    "base_domain=": "--domain",
+    "control_port=": "--port",
     "control_key=": "--control-key",
     "control_url=": "--control-url",
+    "derp_port=": "--derp-port",
     "ephemeral=": "--ephemeral",
     "ephemeral=True": "--ephemeral",
+    "host=": "--host",
     "hostname=": "--hostname",
     "max_connections=": None,
     "on_auth_url=": None,
@@ -23,8 +27,11 @@ WORDS: dict[str, str | None] = {
     "state=": "--state-dir",
     "status()": "tsnet status",
     "status().health": None,
+    "stun_port=": "--stun-port",
     "tags=": "--tag",
     "timeout=": "--timeout",
+    "tls=": "--plain",
+    "user=": "--user",
 }
 NEVER_SAID = frozenset(
     "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries=".split()

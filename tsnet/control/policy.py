@@ -98,12 +98,14 @@ class Accept:
     @classmethod
     def parse(cls, rule: Mapping[str, Any]) -> Accept:
         """From {"src": […], "dst": […], "proto": …, "app": {capability: [values]}}; a field may be missing."""
+        if not isinstance(rule, Mapping):
+            raise ConfigError(f'policy: a rule is {{"src": […], "dst": […]}}, not {rule!r}')
         if unknown := set(rule) - {"src", "dst", "proto", "app"}:
             raise ConfigError(f"policy: a rule has no {', '.join(sorted(unknown))}")
         capabilities = {name: tuple(values) for name, values in rule.get("app", {}).items()}
         return cls(
-            sources=tuple(Selector.parse(text) for text in rule.get("src", ())),
-            destinations=tuple(_destination(text) for text in rule.get("dst", ())),
+            sources=tuple(Selector.parse(text) for text in _texts(rule.get("src", ()), "src")),
+            destinations=tuple(_destination(text) for text in _texts(rule.get("dst", ()), "dst")),
             protocols=_protocols(rule.get("proto", ())),
             capabilities=capabilities,
         )
@@ -148,7 +150,11 @@ class Policy:
     @classmethod
     def parse(cls, rules: Iterable[Mapping[str, Any]], tag_owners: Mapping[str, Iterable[str]] | None = None) -> Policy:
         """Read the rules. Raises ConfigError for one that means nothing."""
-        owners = {tag: tuple(logins) for tag, logins in (tag_owners or {}).items()}
+        if not isinstance(rules, Iterable) or isinstance(rules, (str, bytes, Mapping)):
+            raise ConfigError(f"policy: takes a list of rules, not {rules!r}")
+        if not isinstance(tag_owners, (Mapping, type(None))):
+            raise ConfigError(f'tag_owners: takes {{"tag:web": ["ann@example.com"]}}, not {tag_owners!r}')
+        owners = {_tag(tag): _texts(logins, f"the owners of {tag}") for tag, logins in (tag_owners or {}).items()}
         return cls(tuple(Accept.parse(rule) for rule in rules), owners)
 
     def written(self) -> list[dict[str, Any]]:
@@ -164,6 +170,22 @@ class Policy:
 
     def may_tag(self, login: str, tag: str) -> bool:
         return login in self.tag_owners.get(tag, ())
+
+
+def _texts(value: object, what: str) -> tuple[str, ...]:
+    """A list of texts. One text alone would be read letter by letter."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError(f"policy: {what} is a list, as in [{value!r}]")
+    texts = tuple(value)
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"policy: {what} is a list of texts, not {value!r}")
+    return texts
+
+
+def _tag(tag: object) -> str:
+    if not isinstance(tag, str) or not tag.startswith("tag:") or tag == "tag:":
+        raise ConfigError(f"tag_owners: {tag!r} is no tag; a tag is such as tag:web")
+    return tag
 
 
 def _destination(text: str) -> tuple[Selector, tuple[PortRange, ...]]:

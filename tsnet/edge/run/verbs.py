@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
+from tsnet.config import check_host
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.packets import PacketPipe
@@ -50,6 +51,8 @@ class Verbs(ABC):
         """Call `begin` in the node's thread once the node runs, with the seconds that are left."""
 
     def dial(self, host: str, port: int, timeout: float | None, wrap: Callable[[Pipe], Any] = itself) -> Operation[Any]:
+        check_host(host)
+
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
             connection = pump.node.endpoints.connect(pump.node.endpoints.resolve(host), port, pump.now())
@@ -108,6 +111,8 @@ class Verbs(ABC):
     def dial_packet(
         self, host: str, port: int, timeout: float | None, wrap: Callable[[PacketPipe], Any] = itself
     ) -> Operation[Any]:
+        check_host(host)
+
         def begin(operation: Operation[Any], left: float) -> None:
             remote = self.pump.node.endpoints.resolve(host)
             own = self.pump.node.endpoints.address_towards(remote)
@@ -115,7 +120,18 @@ class Verbs(ABC):
 
         return self.when_running(timeout, begin)
 
+    def find(self, host: str, timeout: float | None) -> Operation[IPAddress]:
+        """The address that a dial of this host would be to."""
+        check_host(host)
+
+        def begin(operation: Operation[IPAddress], left: float) -> None:
+            operation.resolve(self.pump.node.endpoints.resolve(host))
+
+        return self.when_running(timeout, begin)
+
     def ping(self, host: str, kind: str, timeout: float | None) -> Operation[PingResult]:
+        check_host(host)
+
         def begin(operation: Operation[PingResult], left: float) -> None:
             address = self.pump.node.endpoints.resolve(host)
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
