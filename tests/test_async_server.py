@@ -16,8 +16,7 @@ import pytest
 
 import tsnet
 from tests.virtual import VirtualTailnet
-from tsnet.async_server import check_port, parse_where
-from tsnet.base.addresses import IPAddress, UdpAddress
+from tsnet.base.addresses import UdpAddress
 from tsnet.edge.run.host import host_for
 from tsnet.engine import facts
 from tsnet.errors import AuthKeyRejected, ConfigError, NeedsLogin, NotOnTailnet, NotUp, StateError
@@ -72,32 +71,6 @@ def test_every_option_is_checked_when_a_server_is_made(option: str, values: list
         assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("where", "expected"),
-    [
-        (80, (80, None)),
-        ("80", (80, None)),
-        (":80", (80, None)),
-        ("0.0.0.0:80", (80, None)),
-        ("[::]:80", (80, None)),
-        (0, (0, None)),
-        ("100.64.0.5:80", (80, ip_address("100.64.0.5"))),
-        ("[fd7a::5]:80", (80, ip_address("fd7a::5"))),
-    ],
-)
-def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None]) -> None:
-    assert parse_where(where) == expected
-
-
-@pytest.mark.parametrize(
-    "where",
-    [None, 1.5, b"80", [80], True, -1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"],
-)
-def test_nowhere_to_listen(where: object) -> None:
-    with pytest.raises(ConfigError):
-        parse_where(where)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_address("100.64.0.1")])
 def test_a_host_is_a_text(host: Any) -> None:
     node = tsnet.Server("shop", control_url="https://control.test", ephemeral=True)
@@ -112,12 +85,6 @@ def test_a_host_is_a_text(host: Any) -> None:
         with pytest.raises(ConfigError, match="name or an address as text"):
             use()
     assert node.status().state == "stopped"
-
-
-@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])
-def test_no_port_to_dial(port: object) -> None:
-    with pytest.raises(ConfigError):
-        check_port(port)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pickle
+from ipaddress import ip_address
 
 import attrs
 import pytest
 
-from tsnet.config import DEFAULT_CONTROL_URL, Config, configure, is_private_host
+from tsnet.base.addresses import IPAddress
+from tsnet.config import DEFAULT_CONTROL_URL, Config, check_port, configure, is_private_host, parse_where
 from tsnet.errors import ConfigError
 
 KEY = "mkey:" + "5a" * 32
@@ -191,3 +193,38 @@ def test_options_freeze_and_the_key_is_not_shown() -> None:
         pickle.dumps(secret)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         secret.hostname = "other"  # type: ignore[misc]
+
+
+# --- ports and places -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (80, (80, None)),
+        ("80", (80, None)),
+        (":80", (80, None)),
+        ("0.0.0.0:80", (80, None)),
+        ("[::]:80", (80, None)),
+        (0, (0, None)),
+        ("100.64.0.5:80", (80, ip_address("100.64.0.5"))),
+        ("[fd7a::5]:80", (80, ip_address("fd7a::5"))),
+    ],
+)
+def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None]) -> None:
+    assert parse_where(where) == expected
+
+
+@pytest.mark.parametrize(
+    "where",
+    [None, 1.5, b"80", [80], True, -1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"],
+)
+def test_nowhere_to_listen(where: object) -> None:
+    with pytest.raises(ConfigError):
+        parse_where(where)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])
+def test_no_port_to_dial(port: object) -> None:
+    with pytest.raises(ConfigError):
+        check_port(port)  # type: ignore[arg-type]

@@ -34,7 +34,19 @@ from tsnet.adapters.web_limits import (
 )
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_host, check_limits, check_types, configure, seconds
+from tsnet.config import (
+    Config,
+    check_host,
+    check_kind,
+    check_limits,
+    check_objects,
+    check_port,
+    check_types,
+    configure,
+    parse_where,
+    seconds,
+    split_address,
+)
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.system import hostinfo
@@ -122,7 +134,6 @@ class BaseServer:
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
-        check_types(own_thread=own_thread)
         check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         self._config: Config = configure(
@@ -147,6 +158,7 @@ class BaseServer:
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:
+        check_types(own_thread=own_thread)
         if world is None and own_thread:
             return default_host()
         if not self._may_share_a_loop:
@@ -523,55 +535,8 @@ class AsyncServer(BaseServer):
         await self.close()
 
 
-def check_objects(ssl_context: object, on_auth_url: object, world: object) -> None:
-    """Raise ConfigError for a value that cannot be used as that option."""
-    for name, value, verb, what in (
-        ("ssl_context", ssl_context, "wrap_bio", "an ssl.SSLContext"),
-        ("on_auth_url", on_auth_url, "__call__", "a function of the URL"),
-        ("world", world, "clock", "a World"),
-    ):
-        if value is not None and not hasattr(value, verb):
-            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
-
-
 def tell_new_name(config: Config) -> None:
     """Somebody will look for the node by the name that was chosen."""
     if config.asked_hostname:
         label = config.hostname
         log.warning("the hostname %r is no DNS label: this node asks control for %r", config.asked_hostname, label)
-
-
-def check_port(port: int) -> None:
-    if not isinstance(port, int) or not 0 < port < 65_536:
-        raise ConfigError(f"port must be 1 to 65535, not {port!r}")
-
-
-def check_kind(kind: str) -> None:
-    if kind not in ("icmp", "tsmp"):
-        raise ConfigError(f'ping kind must be "icmp" or "tsmp", not {kind!r}')
-
-
-def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
-    """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
-    if not isinstance(where, (int, str)):
-        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
-    if isinstance(where, int):
-        host, port = "", str(where)
-    elif where.isdigit():
-        host, port = "", where
-    else:
-        host, port = split_address(where)
-    if not port.isdigit() or int(port) > 65_535:
-        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
-    if host in ("", "0.0.0.0", "::"):
-        return int(port), None
-    address = parse_address(host)
-    if address is None:
-        raise ConfigError(f"listen takes one of this node's addresses, not the name {host!r}")
-    return int(port), address
-
-
-def split_address(text: str) -> tuple[str, str]:
-    """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
-    host, _, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), port

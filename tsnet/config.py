@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tsnet.base.addresses import CGNAT, parse_address
+from tsnet.base.addresses import CGNAT, IPAddress, parse_address
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
@@ -176,6 +176,53 @@ def check_host(host: str) -> None:
     """Raise ConfigError for what is no text and so neither a name nor an address."""
     if not isinstance(host, str):
         raise ConfigError(f"a host is a name or an address as text, not {type(host).__name__} {host!r}")
+
+
+def check_objects(ssl_context: object, on_auth_url: object, world: object) -> None:
+    """Raise ConfigError for a value that cannot be used as that option."""
+    for name, value, verb, what in (
+        ("ssl_context", ssl_context, "wrap_bio", "an ssl.SSLContext"),
+        ("on_auth_url", on_auth_url, "__call__", "a function of the URL"),
+        ("world", world, "clock", "a World"),
+    ):
+        if value is not None and not hasattr(value, verb):
+            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
+
+
+def check_port(port: int) -> None:
+    if not isinstance(port, int) or not 0 < port < 65_536:
+        raise ConfigError(f"port must be 1 to 65535, not {port!r}")
+
+
+def check_kind(kind: str) -> None:
+    if kind not in ("icmp", "tsmp"):
+        raise ConfigError(f'ping kind must be "icmp" or "tsmp", not {kind!r}')
+
+
+def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
+    """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
+    if not isinstance(where, (int, str)):
+        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
+    if isinstance(where, int):
+        host, port = "", str(where)
+    elif where.isdigit():
+        host, port = "", where
+    else:
+        host, port = split_address(where)
+    if not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
+    if host in ("", "0.0.0.0", "::"):
+        return int(port), None
+    address = parse_address(host)
+    if address is None:
+        raise ConfigError(f"listen takes one of this node's addresses, not the name {host!r}")
+    return int(port), address
+
+
+def split_address(text: str) -> tuple[str, str]:
+    """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), port
 
 
 def _script_name(script: str) -> str:

@@ -30,11 +30,8 @@ from tsnet.async_server import (
     UP_TIMEOUT,
     AsyncServer,
     BaseServer,
-    check_kind,
-    check_port,
-    parse_where,
 )
-from tsnet.config import check_limits, seconds
+from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from netstack.limits import FULL, Shares
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.log import Log, Seldom
 
 IDLE = 10.0
@@ -83,8 +84,12 @@ class RequestThreads(Generic[J]):
         whose = "all" if reason == FULL else "two thirds, which is one caller's share, of"
         self._warnings.warning(
             time.monotonic(),
-            "a request waits its turn: %s the %d threads are busy. If requests last long (event streams, long polls), "
-            "allow more with serve_wsgi(threads=), or serve an ASGI app",
+            Wording(
+                "a request waits its turn: %s the %d threads are busy. If requests last long (event streams, long "
+                "polls),",
+                api("threads=", before=" allow more with ", after=", or"),
+                " serve an ASGI app",
+            ),
             whose,
             self._shares.total,
         )

@@ -29,6 +29,7 @@ WORDS: dict[str, str | None] = {
     "status().health": None,
     "stun_port=": "--stun-port",
     "tags=": "--tag",
+    "threads=": None,
     "timeout=": "--timeout",
     "tls=": "--plain",
     "user=": "--user",
