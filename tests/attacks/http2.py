@@ -53,14 +53,12 @@ def window_update(stream: int, size: int = 1) -> bytes:
 
 def block(headers: Iterable[tuple[str, str]] = REQUEST) -> bytes:
     """A header block that leaves no trace in the other end's table: every block can be sent again."""
-    encoder = hpack.Encoder()
-    encoder.header_table_size = 0
-    encoded: bytes = encoder.encode(headers)
+    encoded: bytes = hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*line) for line in headers])
     return encoded
 
 
-def request(stream: int, *, whole: bool = True) -> bytes:
-    return frame(HEADERS, END_HEADERS | (END_STREAM if whole else 0), stream, block())
+def request(stream: int, *, whole: bool = True, headers: Iterable[tuple[str, str]] = REQUEST) -> bytes:
+    return frame(HEADERS, END_HEADERS | (END_STREAM if whole else 0), stream, block(headers))
 
 
 def streams() -> Iterator[int]:
@@ -157,7 +155,7 @@ def patient_hpack_bomb() -> Frames:
 def zero_window() -> Frames:
     """Requests whose answers the client never lets through."""
     yield settings((INITIAL_WINDOW_SIZE, 0))
-    yield from (request(stream) for stream in streams())
+    yield from (request(stream, headers=(*REQUEST[:3], (":path", "/nothing"))) for stream in streams())
 
 
 def _table_filler() -> bytes:

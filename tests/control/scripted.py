@@ -41,6 +41,7 @@ WELCOME = RegisterResponse(user=UserProfile(1, "u@example.com", "U"))
 SELF = Node(1, "n1", "shop.example", NODE_KEY, user=1, disco_key=DISCO_KEY)
 PEER = Node(2, "n2", "db.example", NodeKey(b"\x08" * 32), created="2026-01-01T00:00:00Z")
 MAX_STEPS = 300
+MAX_CONCURRENT_STREAMS = 3  # of SETTINGS
 
 _Fact = TypeVar("_Fact")
 
@@ -81,6 +82,7 @@ class Scripted:
     def __init__(self, seed: int = 1) -> None:
         self.now = 1000.0
         self.refuse = ""
+        self.streams: int | None = None  # how many requests a new connection takes at once
         self.key_private = CONTROL
         self.pages: dict[str, tuple[int, bytes, dict[str, str]]] = {
             "/key": (200, ControlKeys(machine_public(CONTROL)).encode(), {}),
@@ -170,6 +172,14 @@ class Scripted:
             self._client.receive(Closed(link, reason), self.now)
         self.run()
 
+    def take_streams(self, streams: int) -> None:
+        """From now on every connection takes so many requests at once."""
+        self.streams = streams
+        for peer in self.peers.values():
+            if peer.http is not None:
+                peer.http._h2.update_settings({MAX_CONCURRENT_STREAMS: streams})
+        self.run()
+
     # --- what the client did ------------------------------------------------------------------------------------
 
     def told(self, kind: type[_Fact]) -> list[_Fact]:
@@ -189,10 +199,9 @@ class Scripted:
             for effect in effects:
                 self._perform(effect)
             busy = self._flush() or busy
-            if not effects and not busy:
-                assert self._client.deadline() > self.now, f"stays due: {self._client.why()}"
+            if not effects and not busy and self._client.deadline() > self.now:
                 return
-        raise AssertionError("it never settles")
+        raise AssertionError(f"it never settles: {self._client.why()}")
 
     def _listen(self) -> bool:
         """Whether that gave the client something to do."""
@@ -265,6 +274,8 @@ class Scripted:
             return b""
         assert peer.noise is not None
         peer.http = HttpServer()
+        if self.streams is not None:
+            peer.http._h2.update_settings({MAX_CONCURRENT_STREAMS: self.streams})
         switch, rest = peer.outer.switch()
         self._client.receive(Received(link, switch + peer.noise.response), self.now)
         return rest

@@ -9,6 +9,7 @@ from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Closed, Computed, Link, Opened, Received, Tls
 from tsnet.control import facts
+from tsnet.control.client import MESSAGES_A_TURN
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import CAPABILITY_VERSION, MapResponse, PingRequest, RegisterResponse
 from tsnet.errors import (
@@ -507,7 +508,9 @@ def test_of_the_pages_that_nobody_has_taken_the_newest_is_told() -> None:
     before = len(control.facts)
     frames = (MapResponse(keep_alive=True, pop_browser_url=f"https://control.example/{n}") for n in range(1000))
     control.send(b"".join(encode_frame(frame.encode(), compress=False) for frame in frames))
-    assert control.facts[before:] == [facts.BrowserRequested("https://control.example/999")]
+    told = control.facts[before:]
+    assert told[-1] == facts.BrowserRequested("https://control.example/999")
+    assert len(told) <= 1000 // MESSAGES_A_TURN + 1, "one a turn"
     assert client.take_facts() == []
 
 

@@ -58,10 +58,10 @@ def test_pages_one_by_one() -> None:
     (first,) = connection.receive(asking.sent * 2)
     assert isinstance(first, upgrade.Request)
     connection.respond(200, b"one")
-    (second,) = connection.again()
+    (second,) = connection.receive()
     assert isinstance(second, upgrade.Request)
     connection.respond(200, b"two")
-    assert connection.again() == []
+    assert connection.receive() == []
     assert connection.take(BUDGET).count(b"HTTP/1.1 200") == 2
 
 

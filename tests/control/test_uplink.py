@@ -44,7 +44,7 @@ def uplink(
 
 
 def feed(one: Uplink, *events: Event) -> list[Exchange | Piece]:
-    return [found for event in events for found in one.receive(event)]
+    return [found for event in events for found in one.receive(event, 0.0)]
 
 
 def page(status: int, body: bytes) -> bytes:

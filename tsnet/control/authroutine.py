@@ -148,9 +148,12 @@ class AuthRoutine:
         if self._may_register and now >= self._at:
             self._register(uplink, hostinfo, now)
         if self._recheck_wanted:
-            self._recheck_wanted = False
             if self._recheck is not None:
                 uplink.cancel(self._recheck)
+                self._recheck = None
+            if not uplink.usable:
+                return  # until a request has been answered
+            self._recheck_wanted = False
             self._recheck = self._request(uplink, "recheck", self.login.recheck_request(hostinfo))
 
     @property

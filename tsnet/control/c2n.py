@@ -13,11 +13,14 @@ import h11
 
 from tsnet.base.malformed import MalformedError
 
-MAX_PAYLOAD = 1 << 20
+MAX_PAYLOAD = 64 * 1024
+"""Bytes of a request. Its answer may be as long, and several may wait to be sent."""
 
 
 def answer(payload: bytes) -> bytes:
-    """The raw HTTP/1.1 response to a raw HTTP/1.x request. Raises MalformedError if it is none."""
+    """The raw HTTP/1.1 response to a raw HTTP/1.x request. Raises MalformedError if it is none, or too long."""
+    if len(payload) > MAX_PAYLOAD:
+        raise MalformedError(f"c2n request of {len(payload)} bytes")
     path, body = _request(payload)
     if path == "/echo":
         return _response(200, body)

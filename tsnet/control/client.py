@@ -18,8 +18,13 @@
 
 `retry` begins anew after any fatal Problem; after a logout only `login` does.
 
-`transmit` returns everything that leaves, as effects on links of the room "control".
-dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…".
+`transmit` returns everything that leaves, as effects on links of the room "control". Both it and `receive` work off a
+bounded part of what control has sent; while more is left, the deadline is due and the link paused.
+
+Every request is made only while the server takes one more stream; the others stay due, and pings wait in a short queue.
+
+dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…",
+"flood of …" (connections that were given up because control sent too much of nothing).
 
 Source: Go control/controlclient/{auto,direct}.go.
 Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`).
@@ -29,9 +34,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import attrs
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
@@ -44,7 +51,7 @@ from tsnet.control.facts import Fact
 from tsnet.control.login import Accepted, Again, Login
 from tsnet.control.maproutine import Ended, Heard, MapRoutine
 from tsnet.control.messages import MAP_PATH, PingRequest
-from tsnet.control.pings import Pings
+from tsnet.control.pings import MAX_POSTS, Pings
 from tsnet.control.publisher import Endpoint, Publisher
 from tsnet.control.serverkey import ServerKey
 from tsnet.control.uplink import Exchange, Lost, Piece, Uplink
@@ -53,6 +60,13 @@ from tsnet.netmap.model import UserProfile
 ACCEPTED_FOR = 3.0
 """Seconds after control has accepted a key in which "no such node" is not believed: not every part of Headscale knows
 at once whom another part has accepted."""
+
+
+MESSAGES_A_TURN = 16
+"""Map messages worked off at once: each may change the netmap, and take a millisecond."""
+
+SLICE = 1024
+"""Bytes of the map stream that are looked at together: one turn exceeds its messages by what fits in here."""
 
 
 class Client:
@@ -108,6 +122,8 @@ class Client:
         self._browse = ""
         self._generation = 0
         self._uplink: Uplink | None = None
+        self._found: deque[Exchange | Piece] = deque()
+        """What the connection brought and what is not worked off yet."""
         self._connect_backoff = Backoff(entropy)
         self._connect_at = -math.inf
         self._registered = self._connected = self._met = self._logged_out = False
@@ -173,7 +189,7 @@ class Client:
 
         We wait for a registration under way until `by`; then its key is logged out without its answer.
         """
-        self._auth.leave(now, by, connected=self._uplink is not None and self._uplink.usable)
+        self._auth.leave(now, by, connected=self._is_ready)
         self._check_left()
         self._advance(now)
 
@@ -189,9 +205,8 @@ class Client:
         if isinstance(event, Computed):
             self._heard(self._map.computed(event, now), now)
         elif uplink is not None and uplink.owns(event.link):
-            for found in uplink.receive(event):
-                if self._uplink is uplink:
-                    self._dispatch(found, now)
+            self._found += uplink.receive(event, now)
+            self._work_off(now)
         elif event.link.name == "ping":
             self._pings.receive(event, now)
         else:
@@ -200,6 +215,8 @@ class Client:
 
     def transmit(self, now: float, budget: int = 1 << 20) -> list[Effect]:
         self._tick(now)
+        if self._is_busy:
+            self._work_off(now)
         self._advance(now)
         taken = 0
         for effect in self._effects:
@@ -211,7 +228,7 @@ class Client:
         return effects
 
     def deadline(self) -> float:
-        if self._effects:
+        if self._effects or self._is_busy or (self._uplink is not None and self._uplink.lost is not None):
             return -math.inf
         return min(at for at, _reason in self._timers())
 
@@ -240,6 +257,8 @@ class Client:
             yield self._connect_at, "connect"
             return
         yield self._uplink.ready_by, "ready_by"
+        yield self._uplink.taken_by, "taken_by"
+        yield self._uplink.room_by, "room_by"
         if self._uplink.usable:
             yield from self._auth.timers()
             if self._may_poll:
@@ -273,27 +292,63 @@ class Client:
             if self._uplink.ready:
                 self._server_key.proven(self._uplink.control_key)
                 self._connect_backoff.succeeded(now)
-            if self._uplink.usable:
-                self._ask(self._uplink, now)
-            self._effects += self._uplink.transmit()
+            if self._auth.leaving and not self._uplink.usable:
+                self._map.end()  # the logout may need its stream
+            self._ask(self._uplink, now)
+            self._uplink.look(now)
+            self._effects += self._uplink.transmit(busy=bool(self._found))
         self._effects += [*self._map.take_effects(), *self._pings.take_effects()]
         self._facts += [*self._map.session.take_facts(), *self._pings.take_facts()]
 
     def _ask(self, uplink: Uplink, now: float) -> None:
-        self._auth.ask(uplink, self._publisher.hostinfo, now)
-        if self._may_poll and now >= self._map.at:
+        """Make the requests that are due, in this order, as long as the server takes another one."""
+        if uplink.usable:
+            self._auth.ask(uplink, self._publisher.hostinfo, now)
+        if self._may_poll and now >= self._map.at and uplink.usable:
             request = self._publisher.request(node_public(self._login.private), stream=True)
             self._map.begin(uplink, request, self._new_link("map"), now)
-        if self._may_publish and now >= self._publisher.at:
+        if self._may_publish and now >= self._publisher.at and uplink.usable:
             request = self._publisher.request(node_public(self._login.private), stream=False)
             self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
-        for post in self._pings.take_posts():
+        while uplink.usable and uplink.asked("ping") < MAX_POSTS and (post := self._pings.take_post()) is not None:
             uplink.request("ping", post.method, post.path, post.body)
 
-    def _dispatch(self, found: Exchange | Piece, now: float) -> None:
+    @property
+    def _is_ready(self) -> bool:
+        """Whether there is a connection to a server that has proved its key."""
+        return self._uplink is not None and self._uplink.lost is None and self._uplink.ready
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether there is something to work off now."""
+        if self._found:
+            return not self._map.is_computing
+        return self._uplink is not None and self._uplink.has_input
+
+    def _work_off(self, now: float) -> None:
+        """A turn's part of what the connection has brought."""
+        if not self._found and self._uplink is not None:
+            self._found += self._uplink.read(now)
+        heard = 0
+        while self._found and heard < MESSAGES_A_TURN and not self._map.is_computing:
+            heard += self._dispatch(self._next_found(), now)
+
+    def _next_found(self) -> Exchange | Piece:
+        found = self._found.popleft()
+        if isinstance(found, Piece) and len(found.data) > SLICE:
+            self._found.appendleft(attrs.evolve(found, data=found.data[SLICE:]))
+            found = attrs.evolve(found, data=found.data[:SLICE])
+        return found
+
+    def _dispatch(self, found: Exchange | Piece, now: float) -> int:
+        """Returns how many map messages that was, or 1."""
+        if self._uplink is None or not self._uplink.wants(found):
+            return 0
         if isinstance(found, Piece):
-            self._heard(self._map.receive(found, now), now)
-        elif found.purpose == "register":
+            heard = self._map.receive(found, now)
+            self._heard(heard, now)
+            return len(heard)
+        if found.purpose == "register":
             self._register_answered(found, now)
         elif found.purpose == "recheck":
             self._rechecked(found, now)
@@ -304,6 +359,7 @@ class Client:
             self._poll_ended(found, now)
         elif found.purpose == "publish":
             self._published(found, now)
+        return 1
 
     @property
     def _is_wanted(self) -> bool:
@@ -372,7 +428,10 @@ class Client:
     def _drop_uplink(self) -> None:
         if self._uplink is not None:
             self._effects += self._uplink.close()
+            if self._uplink.flood:
+                self.dropped[self._uplink.flood] += 1
         self._uplink = None
+        self._found.clear()
         self._auth.lost()
         self._map.lost()
         self._pings.take_posts()

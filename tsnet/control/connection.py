@@ -3,6 +3,9 @@
     PAGES ── POST /ts2021 ──► CALLS           ENDING: the last bytes leave, then the link closes
     requests one by one       requests in parallel, all of one machine
 
+What has come waits here until the server's turn has work left for this connection: `feed`, then `receive` while
+`has_input`. A connection whose link is full is not read, so that a client that does not read cannot make us answer.
+
 Source: Go control/controlhttp/controlhttpserver, control/ts2021.
 Not here: what a request gets for an answer (`server`).
 """
@@ -13,11 +16,16 @@ import math
 from collections.abc import Callable
 from enum import Enum
 
+from tsnet.base.allowance import Allowance
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Link
 from tsnet.base.malformed import MalformedError
+from tsnet.base.work import UNLIMITED, Work
 from tsnet.control import http, upgrade
 from tsnet.control.transport import Responder
+
+PAGE_COST, UPGRADE_COST = 20, 40
+"""Units of work: what h11 needs for a request and its answer, and beside it the handshake's key agreements."""
 
 Asked = upgrade.Request | http.Request | http.Cancelled
 
@@ -29,17 +37,39 @@ class Stage(Enum):
 
 
 class Connection:
-    """machine: who calls, proved by the Noise handshake. full_at: since when the edge has no room; inf if it has."""
+    """machine: who calls, proved by the Noise handshake. full_at: since when the edge has no room; inf if it has.
+    is_paused: whether the edge was told to read no more.
+    """
 
-    __slots__ = ("_answering", "_out", "_responder", "calls", "full_at", "link", "machine", "stage", "version")
+    __slots__ = (
+        "_allowance",
+        "_answering",
+        "_empty",
+        "_in",
+        "_may_have_page",
+        "_out",
+        "_responder",
+        "calls",
+        "full_at",
+        "is_paused",
+        "link",
+        "machine",
+        "stage",
+        "version",
+    )
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, now: float = 0.0) -> None:
         self.link = link
+        self.is_paused = False
         self.stage = Stage.PAGES
         self.machine: MachineKey | None = None
         self.version = 0
         self.full_at = math.inf
-        self.calls = http.HttpServer()
+        self._allowance = Allowance(now)
+        self.calls = http.HttpServer(self._allowance)
+        self._in = bytearray()
+        self._may_have_page = False
+        self._empty = 0
         self._answering = upgrade.Answering()
         self._responder: Responder | None = None
         self._out = bytearray()
@@ -48,21 +78,56 @@ class Connection:
     def full(self) -> bool:
         return self.full_at != math.inf
 
-    def receive(self, data: bytes) -> list[Asked]:
-        """What is asked now. A page's request must be answered, or `switch`ed, before the next is read: see `again`.
+    def feed(self, data: bytes) -> None:
+        """Keep what has come for `receive`."""
+        if self.stage is not Stage.ENDING:
+            self._in += data
 
-        Raises MalformedError: close the link.
-        """
+    @property
+    def has_input(self) -> bool:
+        """Whether `receive` has something to do."""
         if self.stage is Stage.PAGES:
-            request = self._answering.receive(data)
-            return [] if request is None else [request]
+            return bool(self._in) or self._may_have_page
+        if self._responder is None or self.stage is Stage.ENDING or self.calls.ended:
+            return False
+        return bool(self._in) or self._responder.has_input or self.calls.has_input
+
+    def receive(self, data: bytes = b"", now: float = 0.0, work: Work | None = None) -> list[Asked]:
+        """What is asked now. A page's request must be answered, or `switch`ed, before the next is read: call again.
+
+        Raises MalformedError: close the link, once what `take` still gives has left.
+        """
+        self.feed(data)
+        work = work or Work(UNLIMITED)
+        if self.stage is Stage.PAGES:
+            return self._page(work)
         if self._responder is None or self.stage is Stage.ENDING:
             return []
-        return list(self.calls.receive(self._responder.receive(data)))
+        plaintext = b"" if self.calls.has_input else self._open(self._responder, now, work)
+        return list(self.calls.receive(plaintext, now, work))
 
-    def again(self) -> list[Asked]:
-        """What was behind the page request just answered."""
-        return self.receive(b"") if self.stage is Stage.PAGES else []
+    def _page(self, work: Work) -> list[Asked]:
+        """The next request. More may be waiting inside h11, if this one was whole."""
+        work.spend(PAGE_COST)
+        request = self._answering.receive(self._take_in())
+        self._may_have_page = request is not None
+        return [] if request is None else [request]
+
+    def _open(self, responder: Responder, now: float, work: Work) -> bytes:
+        plaintext = responder.receive(self._take_in(), work)
+        for _ in range(responder.empty_records - self._empty):
+            self._allowance.spend("empty records", now)
+        self._empty = responder.empty_records
+        return plaintext
+
+    def _take_in(self) -> bytes:
+        data, self._in = bytes(self._in), bytearray()
+        return data
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether HTTP/2 cannot go on, by our own fault."""
+        return bool(self.calls.fault)
 
     def respond(self, status: int, body: bytes = b"", headers: upgrade.Headers = ()) -> None:
         """Answer a page."""

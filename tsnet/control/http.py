@@ -7,8 +7,14 @@ Prior knowledge, no upgrade. Both sides give the peer a large window and refill 
 and for the connection: a client that forgets either stalls on a netmap of 64 KiB. What the peer's windows do not
 admit waits here, in order, and goes out with a later `transmit`.
 
-`receive` raises MalformedError when the connection is dead; the machine that owns the link catches it. `transmit` may
-still hold a GOAWAY then. A server that says GOAWAY itself has `ended` the connection: h2 takes nothing more after it.
+`receive` takes apart what the turn's work allows; while `has_input`, call it again in the next turn. It raises
+MalformedError when the connection is dead, and Flood for a peer that sends too much of nothing (`intake`); the machine
+that owns the link catches both. `transmit` may still hold a GOAWAY then. A peer that says GOAWAY itself has `ended` the
+connection: h2 takes nothing more after it. If h2 refuses what we ask of it, `fault` says why, and the connection has
+ended as well: no error of h2 leaves this module.
+
+What one connection can make us keep: the headers and bodies of requests that are not whole, together MAX_UNFINISHED;
+of answers that its windows do not admit MAX_UNTAKEN, above which those that grow are broken off.
 
 `h2` is imported at first use: bare `import tsnet` stays cheap.
 
@@ -18,24 +24,37 @@ Not here: what the requests say (`messages`), the encryption below (`transport`)
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
+from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.malformed import MalformedError
+from tsnet.base.work import UNLIMITED, Work
+from tsnet.control.intake import DATA, HEADERS, Intake
 
 WINDOW = 1 << 20
 """Per stream: what a peer may have in flight."""
 
 CONNECTION_WINDOW = 4 * WINDOW
-MAX_STREAMS = 1000
-MAX_REQUEST_BODY = 1 << 20
-MAX_UNFINISHED = 8 << 20
-"""Of all request bodies of one connection that are not whole yet."""
+MAX_STREAMS = 250
+"""Go's own server allows as many."""
 
-MAX_HEADER_LIST = 64 * 1024
+MAX_CLOSED_STREAMS = 1000
+"""How many streams h2 remembers after their end, to tell a late frame from a wrong one."""
+
+MAX_REQUEST_BODY = 1 << 20
+MAX_UNFINISHED = 4 << 20
+"""Bytes of headers and bodies of all requests of one connection that are not whole yet."""
+
+MAX_UNTAKEN = 6 << 20
+"""Bytes of answers that wait for a client's windows. Above that, another answer is broken off when it grows."""
+
+MAX_HEADER_LIST = 16 * 1024
+CANCEL, ENHANCE_YOUR_CALM = 8, 11
 
 Headers = Sequence[tuple[str, str]]
 
@@ -87,16 +106,19 @@ class Cancelled:
 
 
 class _Half:
-    """What both halves share: the h2 connection, bodies that wait for the peer's windows, the bytes to send."""
+    """What both halves share: the h2 connection, bodies that wait for the peer's windows, the bytes to send.
 
-    def __init__(self, *, client: bool) -> None:
+    allowance: what the peer may send of nothing; that of the connection around this one, if it counts more.
+    """
+
+    def __init__(self, *, client: bool, allowance: Allowance | None) -> None:
         from h2.config import H2Configuration
-        from h2.connection import H2Connection
         from h2.settings import SettingCodes, Settings
 
         # As Go's server, ours does not mind a Host that differs from :authority (tailscale-rs leaves the port out).
         config = H2Configuration(client_side=client, header_encoding="utf-8", validate_inbound_headers=client)
-        self._h2: Any = H2Connection(config)
+        self._h2 = _connection_class()(config)
+        self._intake = Intake(allowance or Allowance(0.0), server=not client)
         settings = {
             SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
@@ -109,12 +131,20 @@ class _Half:
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._bodies: dict[int, _Outgoing] = {}
         self.ended = False
+        self.fault = ""
+        """Why we have ended the connection ourselves."""
+
+    @property
+    def has_input(self) -> bool:
+        """Whether frames are left over that `receive` has not taken apart."""
+        return not self.ended and self._intake.has_more
 
     def transmit(self) -> bytes:
         """Everything that may go out now, under the peer's windows."""
-        if not self.ended:
-            for stream in [stream for stream, body in self._bodies.items() if body.waits]:
-                self._pour(stream)
+        for stream in [stream for stream, body in self._bodies.items() if body.waits]:
+            if self.ended:
+                break
+            self._use(self._pour, stream)
         data: bytes = self._h2.data_to_send()
         return data
 
@@ -123,26 +153,52 @@ class _Half:
         body = self._bodies.get(stream)
         return body.size if body is not None else 0
 
-    def _events(self, data: bytes) -> list[Any]:
+    def _events(self, data: bytes, now: float, work: Work | None) -> Iterator[Any]:
+        """What the frames mean, one after the other. Raises MalformedError and Flood."""
         from h2.events import ConnectionTerminated, StreamReset
-        from h2.exceptions import ProtocolError
 
+        self._intake.feed(data)
+        work = work or Work(UNLIMITED)
+        while not self.ended and (events := self._next_events(now, work)) is not None:
+            for event in events:
+                if isinstance(event, ConnectionTerminated):
+                    self.ended = True
+                elif isinstance(event, StreamReset):
+                    self._bodies.pop(event.stream_id, None)
+                yield event
+
+    def _next_events(self, now: float, work: Work) -> list[Any] | None:
+        """Of one frame; None if none is whole, or no work is left."""
         try:
-            events: list[Any] = self._h2.receive_data(data)
-        except (ProtocolError, ValueError, KeyError, IndexError, AttributeError) as error:
-            self.ended = True  # the last four are hpack's and hyperframe's on hostile bytes
+            frame = self._intake.take(now, work)
+            if frame is None:
+                return None
+            events: list[Any] = self._h2.receive_data(frame)
+            if not events and self._intake.kind in (DATA, HEADERS):
+                self._intake.ignored(now)
+        except Flood:
+            self._use(self._h2.close_connection, ENHANCE_YOUR_CALM)
+            self.ended = True
+            raise
+        except Exception as error:  # h2's own, hpack's, hyperframe's, and builtin ones by bytes that nobody thought of
+            self.ended = True
             raise MalformedError(f"HTTP/2: {error or type(error).__name__}") from None
-        for event in events:
-            if isinstance(event, ConnectionTerminated):
-                self.ended = True
-            elif isinstance(event, StreamReset):
-                self._bodies.pop(event.stream_id, None)
         return events
+
+    def _use(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
+        """Ask h2 for something; returns whether it did that. A refusal ends the connection: h2 may be half done."""
+        try:
+            function(*arguments, **options)
+        except Exception as error:  # see above
+            self.ended = True
+            self.fault = self.fault or f"HTTP/2 is out of step: {error or type(error).__name__}"
+            return False
+        return True
 
     def _consumed(self, event: Any) -> None:
         """Give the window back at once: what bounds memory here is the message, not the stream."""
         if event.flow_controlled_length and not self.ended:
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self._use(self._h2.acknowledge_received_data, event.flow_controlled_length, event.stream_id)
 
     def _pour(self, stream: int) -> None:
         """Send of one body what the windows admit."""
@@ -151,7 +207,9 @@ class _Half:
             room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size)
             if room <= 0:
                 return
-            self._h2.send_data(stream, body.take(room))
+            chunk = body.take(room)
+            self._h2.send_data(stream, chunk)
+            self._intake.sent(len(chunk))
         if body.ends:
             self._h2.end_stream(stream)
             del self._bodies[stream]
@@ -197,19 +255,25 @@ class _Outgoing:
 class HttpClient(_Half):
     """The node's half: several requests at once, response bodies as they arrive."""
 
-    def __init__(self, authority: str) -> None:
-        super().__init__(client=True)
+    def __init__(self, authority: str, allowance: Allowance | None = None) -> None:
+        super().__init__(client=True, allowance=allowance)
         self._authority = authority
         self._live: set[int] = set()
 
     @property
     def usable(self) -> bool:
-        """Whether a new request can be made on this connection."""
-        return not self.ended and len(self._live) < self._h2.remote_settings.max_concurrent_streams
+        """Whether a new request can be made on this connection: it lives, and the server takes another stream now."""
+        if self.ended or self._h2.highest_outbound_stream_id >= self._h2.HIGHEST_ALLOWED_STREAM_ID - 1:
+            return False
+        most: int = self._h2.remote_settings.max_concurrent_streams
+        return len(self._live) < most and self._h2.open_outbound_streams < most
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()) -> int:
-        """Begin a request; its stream number names it in every event."""
-        stream: int = self._h2.get_next_available_stream_id()
+        """Begin a request, while `usable`; its stream number names it in every event.
+
+        A request that h2 refuses is never answered: the connection has ended with a `fault`.
+        """
+        stream: int = (self._h2.highest_outbound_stream_id or -1) + 2
         lines = [
             (":method", method),
             (":scheme", "https"),
@@ -217,7 +281,8 @@ class HttpClient(_Half):
             (":path", path),
             *headers,
         ]
-        self._h2.send_headers(stream, lines, end_stream=not body)
+        if not self._use(self._h2.send_headers, stream, lines, end_stream=not body):
+            return stream
         self._live.add(stream)
         if body:
             outgoing = self._bodies[stream] = _Outgoing()
@@ -229,13 +294,13 @@ class HttpClient(_Half):
         """Forget a request; no event of it follows."""
         if stream in self._live:
             self._live.discard(stream)
-            self._reset(stream, 8)  # CANCEL
+            self._reset(stream, CANCEL)
 
-    def receive(self, data: bytes) -> list[Head | Body | End | Reset]:
+    def receive(self, data: bytes, now: float = 0.0, work: Work | None = None) -> list[Head | Body | End | Reset]:
         from h2 import events as h2
 
         found: list[Head | Body | End | Reset] = []
-        for event in self._events(data):
+        for event in self._events(data, now, work):
             stream: Any = getattr(event, "stream_id", None)
             if isinstance(event, h2.DataReceived):
                 self._consumed(event)
@@ -247,6 +312,8 @@ class HttpClient(_Half):
                 found.append(_head(stream, event.headers))
             elif isinstance(event, h2.StreamEnded):
                 self._live.discard(stream)
+                if stream in self._bodies:
+                    self._reset(stream, CANCEL)  # the server has answered before it had the whole request
                 found.append(End(stream))
             elif isinstance(event, h2.StreamReset):
                 self._live.discard(stream)
@@ -257,23 +324,21 @@ class HttpClient(_Half):
 class HttpServer(_Half):
     """Control's half: whole requests in, responses out that may stream for hours."""
 
-    def __init__(self) -> None:
-        super().__init__(client=False)
+    def __init__(self, allowance: Allowance | None = None) -> None:
+        super().__init__(client=False, allowance=allowance)
         self._heads: dict[int, dict[str, str]] = {}
         self._requests: dict[int, bytearray] = {}
         self._unfinished = 0  # bytes in these
         self._open: set[int] = set()
 
-    def receive(self, data: bytes) -> list[Request | Cancelled]:
+    def receive(self, data: bytes, now: float = 0.0, work: Work | None = None) -> list[Request | Cancelled]:
         from h2 import events as h2
 
         found: list[Request | Cancelled] = []
-        for event in self._events(data):
+        for event in self._events(data, now, work):
             stream: Any = getattr(event, "stream_id", None)
             if isinstance(event, h2.RequestReceived):
-                self._heads[stream] = dict(event.headers)
-                self._requests[stream] = bytearray()
-                self._open.add(stream)
+                self._begin(stream, event.headers)
             elif isinstance(event, h2.DataReceived):
                 self._consumed(event)
                 self._collect(stream, event.data)
@@ -289,8 +354,9 @@ class HttpServer(_Half):
         """Answer a request. end=False leaves the body open for `write`. An answer nobody waits for is dropped."""
         if stream not in self._open or self.ended:
             return
-        self._h2.send_headers(stream, [(":status", str(status)), *headers], end_stream=end and not body)
-        if end and not body:
+        lines = [(":status", str(status)), *headers]
+        sent = self._use(self._h2.send_headers, stream, lines, end_stream=end and not body)
+        if not sent or (end and not body):
             self._open.discard(stream)
             return
         self._bodies[stream] = _Outgoing()
@@ -301,6 +367,10 @@ class HttpServer(_Half):
         body = self._bodies.get(stream)
         if body is None or body.ends:
             return
+        if data and sum(other.size for other in self._bodies.values()) - body.size > MAX_UNTAKEN:
+            self._forget(stream)
+            self._reset(stream, ENHANCE_YOUR_CALM)
+            return
         body.put(data)
         body.ends = end
         if end:
@@ -310,7 +380,14 @@ class HttpServer(_Half):
         """Break a response off: the client sees a reset, not an end."""
         if stream in self._open or stream in self._bodies:
             self._forget(stream)
-            self._reset(stream, 8)  # CANCEL
+            self._reset(stream, CANCEL)
+
+    def _begin(self, stream: int, headers: Iterable[tuple[str, str]]) -> None:
+        self._heads[stream] = dict(headers)
+        self._requests[stream] = bytearray()
+        self._open.add(stream)
+        self._unfinished += _size(self._heads[stream])
+        self._check_size(stream)
 
     def _collect(self, stream: int, data: bytes) -> None:
         body = self._requests.get(stream)
@@ -318,26 +395,41 @@ class HttpServer(_Half):
             return
         body += data
         self._unfinished += len(data)
-        if len(body) > MAX_REQUEST_BODY or self._unfinished > MAX_UNFINISHED:
-            del self._heads[stream]
-            self._take_body(stream)
+        self._check_size(stream)
+
+    def _check_size(self, stream: int) -> None:
+        """Refuse a request that is too large, or finds too much of others that are not whole."""
+        if len(self._requests[stream]) > MAX_REQUEST_BODY or self._unfinished > MAX_UNFINISHED:
+            self._take(stream)
             self.respond(stream, 413)
 
     def _whole(self, stream: int) -> Request:
-        head = self._heads.pop(stream)
-        body = self._take_body(stream)
+        head, body = self._take(stream)
         return Request(stream, head.get(":method", ""), head.get(":path", ""), _plain(head.items()), body)
 
-    def _take_body(self, stream: int) -> bytes:
-        body = bytes(self._requests.pop(stream, b""))
-        self._unfinished -= len(body)
-        return body
+    def _take(self, stream: int) -> tuple[dict[str, str], bytes]:
+        """What has come of a request, which is unfinished no longer."""
+        head, body = self._heads.pop(stream, {}), bytes(self._requests.pop(stream, b""))
+        self._unfinished -= _size(head) + len(body)
+        return head, body
 
     def _forget(self, stream: int) -> None:
         self._open.discard(stream)
-        self._heads.pop(stream, None)
-        self._take_body(stream)
+        self._take(stream)
         self._bodies.pop(stream, None)
+
+
+@functools.cache
+def _connection_class() -> Any:
+    """h2's own, which remembers less."""
+    from h2.connection import H2Connection
+
+    limits = {"MAX_CLOSED_STREAMS": MAX_CLOSED_STREAMS, "DEFAULT_MAX_HEADER_LIST_SIZE": MAX_HEADER_LIST}
+    return type("Connection", (H2Connection,), limits)
+
+
+def _size(headers: dict[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in headers.items())
 
 
 def _head(stream: int, headers: Iterable[tuple[str, str]]) -> Head:

@@ -34,6 +34,11 @@ class MapPoll:
         self._waiting: deque[bytes] = deque()
         self._computing = False
 
+    @property
+    def is_computing(self) -> bool:
+        """Whether a large message is being decoded elsewhere, for which those behind it wait."""
+        return self._computing
+
     def receive(self, data: bytes, now: float) -> list[MapResponse]:
         """Messages that are whole now. Raises MalformedError: the stream is worthless from here on."""
         self._waiting += self._frames.receive(data)

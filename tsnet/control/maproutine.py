@@ -87,6 +87,11 @@ class MapRoutine:
         return self._poll is not None
 
     @property
+    def is_computing(self) -> bool:
+        """Whether what comes now would have to wait for a large message to be decoded."""
+        return self._poll is not None and self._poll.is_computing
+
+    @property
     def is_heard(self) -> bool:
         """Whether the poll under way has brought a netmap."""
         return self._poll is not None and self._poll.got_map

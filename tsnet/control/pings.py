@@ -8,7 +8,8 @@
 | others | a fact: the engine pings `ip`, then `answer` posts its reply | as for ""                         |
 
 Requests go to control only. The channel takes just the path of a URL; elsewhere a URL on another host is dropped and
-counted. A ping with the same URL as the one before it is ignored.
+counted. A ping with the same URL as the one before it, or as one that waits, is ignored. What waits for the channel is
+bounded, and what comes beyond that is counted.
 
 Source: Go control/controlclient/direct.go answerPing; tailcfg.PingRequest, PingResponse.
 Not here: the pings themselves.
@@ -35,6 +36,9 @@ from tsnet.control.upgrade import Asking
 MAX_LINKS = 4
 MAX_UNTAKEN = 16
 """How many PingRequested facts may wait to be taken."""
+
+MAX_POSTS = 16
+"""How many requests may wait for the channel, and how many may be unanswered there."""
 
 ANSWER_TIMEOUT = 15.0
 
@@ -64,8 +68,13 @@ class Pings:
         return taken
 
     def take_posts(self) -> list[Post]:
+        """All that wait for the channel."""
         taken, self._posts = self._posts, []
         return taken
+
+    def take_post(self) -> Post | None:
+        """The first that waits for the channel."""
+        return self._posts.pop(0) if self._posts else None
 
     def take_facts(self) -> list[PingRequested]:
         taken, self._facts = self._facts, []
@@ -109,15 +118,26 @@ class Pings:
         return min((until for _asking, until in self._links.values()), default=float("inf"))
 
     def _answer_c2n(self, ping: PingRequest) -> None:
-        try:
-            self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
-        except MalformedError:
-            self._dropped["ping-malformed"] += 1
+        if self._may_post("POST", path_and_query(ping.url)):
+            try:
+                self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
+            except MalformedError:
+                self._dropped["ping-malformed"] += 1
+
+    def _may_post(self, method: str, path: str) -> bool:
+        """Whether the channel has room for this request, and does not wait to send it already."""
+        if any((post.method, post.path) == (method, path) for post in self._posts):
+            return False
+        if len(self._posts) >= MAX_POSTS:
+            self._dropped["ping-too-many"] += 1
+            return False
+        return True
 
     def _call(self, method: str, ping: PingRequest, body: bytes, now: float) -> None:
         path = self._address.path_of(ping.url)
         if ping.url_is_noise:
-            self._posts.append(Post(method, path_and_query(ping.url), body))
+            if self._may_post(method, path_and_query(ping.url)):
+                self._posts.append(Post(method, path_and_query(ping.url), body))
         elif path is None:
             self._dropped["ping-elsewhere"] += 1
         elif len(self._links) >= MAX_LINKS:

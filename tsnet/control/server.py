@@ -33,12 +33,27 @@ from collections.abc import Callable
 
 import attrs
 
+from tsnet.base.allowance import Flood
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachinePrivateKey
-from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Full, Link, Received, Room
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Pause,
+    Received,
+    Resume,
+    Room,
+)
 from tsnet.base.malformed import MalformedError
+from tsnet.base.work import Work, share
 from tsnet.control import http, upgrade
-from tsnet.control.connection import Asked, Connection, Stage
+from tsnet.control.connection import UPGRADE_COST, Asked, Connection, Stage
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.members import Member
 from tsnet.control.messages import (
@@ -64,6 +79,13 @@ WRITE_TIMEOUT = 30.0
 MAX_HELD, MAX_HELD_BYTES = 1024, 16 << 20
 """How many register requests may wait for a person, and their bytes. Another one is answered with 429."""
 
+TURN, LEAST_SHARE, MOST_SHARE = 500, 4, 100
+"""Units of work for what clients have sent: of a turn, and the bounds of one connection's share. See `base.work`."""
+
+LAST_WORDS = 1 << 16
+"""Bytes at most that a connection is sent before it is closed for what it did: a GOAWAY is behind them."""
+
+OUT_OF_STEP = "HTTP/2 out of step"
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
 
 REPLIES_KEPT = 64
@@ -101,7 +123,11 @@ class Server:
     """base_url: where nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
     modify_first_map: for tests of clients; see `streams`.
 
-    dropped: counts connections by what they did wrong. replies: raw HTTP responses to `c2n`, by token.
+    What clients send is read in `transmit`, round robin, and no more in one turn than its share of work; the links of
+    those with input left over are paused meanwhile.
+
+    dropped: counts connections by what they did wrong. floods: those among them that sent too much of nothing.
+    replies: raw HTTP responses to `c2n`, by token.
     """
 
     def __init__(
@@ -118,7 +144,9 @@ class Server:
         self.tailnet = tailnet
         self.public_key = machine_public(private_key)
         self.base_url = base_url.rstrip("/")
+        self.what = "control server"
         self.dropped: Counter[str] = Counter()
+        self.floods: Counter[str] = Counter()
         self.replies: dict[str, bytes] = {}
         self._private_key = private_key
         self._entropy = entropy
@@ -129,7 +157,8 @@ class Server:
         self._promised: list[_Promise] = []  # by revision
         self._held_at = tailnet.generation
         self._pending: dict[Connection, None] = {}  # those that may have something to send
-        self._closing: list[Effect] = []
+        self._unread: dict[Connection, None] = {}  # those that have input, in the order of their turns
+        self._effects: list[Effect] = []
         self._limits: list[tuple[float, int, Link, str]] = []  # the link, so that a limit keeps no connection alive
         self._order = itertools.count()
 
@@ -143,7 +172,7 @@ class Server:
     def receive(self, event: Event, now: float) -> None:
         """Take an event of a listener's link. Events of links that have ended are ignored."""
         if isinstance(event, Accepted):
-            connection = self._connections[event.link] = Connection(event.link)
+            connection = self._connections[event.link] = Connection(event.link, now)
             self._limit(now + PAGE_TIMEOUT, connection, PAGES_TOO_LONG)
             return
         found = self._connections.get(event.link)
@@ -151,32 +180,76 @@ class Server:
             return
         match event:
             case Received(data=data):
-                self._received(found, data, now)
+                found.feed(data)
+                self._line_up(found)
             case Full():
                 found.full_at = now
                 self._limit(now + WRITE_TIMEOUT, found, FULL_TOO_LONG)
+                self._watch(found)
             case Room():
                 found.full_at = math.inf
                 self._pending[found] = None
+                self._watch(found)
             case Closed():
+                self._read_to_the_end(found, now)
                 self._forget(found, now)
 
-    def _received(self, connection: Connection, data: bytes, now: float) -> None:
+    def _line_up(self, connection: Connection) -> None:
+        """Read the connection in turn if it has input, and takes our answers."""
+        if connection.has_input and not connection.full:
+            self._unread.setdefault(connection)
+        else:
+            self._unread.pop(connection, None)
+
+    def _watch(self, connection: Connection) -> None:
+        """Let the edge read more of a connection only once its input is taken apart, and it takes our answers."""
+        self._line_up(connection)
+        paused = connection.full or connection.has_input
+        if paused != connection.is_paused:
+            connection.is_paused = paused
+            self._effects.append(Pause(connection.link) if paused else Resume(connection.link))
+
+    def _read(self, now: float) -> None:
+        """Let the connections with input have their shares, each one once; who gets no turn comes first next time."""
+        left = float(TURN)
+        most = share(TURN, len(self._unread), LEAST_SHARE, MOST_SHARE)
+        for connection in list(self._unread):
+            if left > 0:
+                del self._unread[connection]
+                work = Work(most)
+                self._read_one(connection, now, work)
+                left -= most - work.left
+            if self._connections.get(connection.link) is connection:
+                self._watch(connection)
+
+    def _read_to_the_end(self, connection: Connection, now: float) -> None:
+        """The client has gone; what it said last still counts, within a share."""
+        if connection.has_input and not connection.full:
+            self._read_one(connection, now, Work(MOST_SHARE))
+
+    def _read_one(self, connection: Connection, now: float, work: Work) -> None:
         self._pending[connection] = None
         try:
-            asked = connection.receive(data)
-            while asked:
-                for one in asked:
-                    self._answer(connection, one, now)
-                asked = connection.again()
+            while connection.has_input and work.left > 0:
+                for one in connection.receive(b"", now, work):
+                    self._answer(connection, one, now, work)
         except MalformedError as error:
-            self.dropped[str(error).partition(":")[0]] += 1
-            self._forget(connection, now)
-            self._closing.append(Close(connection.link))
+            reason = str(error).partition(":")[0]
+            if isinstance(error, Flood):
+                self.floods[reason] += 1
+            self._close_for(connection, reason, now)
 
-    def _answer(self, connection: Connection, asked: Asked, now: float) -> None:
+    def _close_for(self, connection: Connection, reason: str, now: float) -> None:
+        """Close a connection for what it did; the GOAWAY that tells it so leaves first."""
+        self.dropped[reason] += 1
+        if data := connection.take(LAST_WORDS):
+            self._effects.append(Data(connection.link, data))
+        self._forget(connection, now)
+        self._effects.append(Close(connection.link))
+
+    def _answer(self, connection: Connection, asked: Asked, now: float, work: Work) -> None:
         if isinstance(asked, upgrade.Request):
-            self._page(connection, asked)
+            self._page(connection, asked, work)
         elif isinstance(asked, http.Cancelled):
             self._streams.closed(connection, asked.stream, now)
             gone = (connection, asked.stream)
@@ -190,9 +263,10 @@ class Server:
 
     # --- pages ----------------------------------------------------------------------------------------------------
 
-    def _page(self, connection: Connection, request: upgrade.Request) -> None:
+    def _page(self, connection: Connection, request: upgrade.Request, work: Work) -> None:
         path = request.path.partition("?")[0]
         if path == "/ts2021":
+            work.spend(UPGRADE_COST)
             self._upgrade(connection, request)
         elif request.method not in ("GET", "HEAD"):
             connection.respond(404, b"not found\n", PLAIN)
@@ -335,6 +409,7 @@ class Server:
     def transmit(self, now: float, budget: int) -> list[Effect]:
         """Do what is due, answer requests that waited, then send at most `budget` bytes, in one piece a link."""
         self._expire(now)
+        self._read(now)
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
         self._held_at = self.tailnet.generation
@@ -342,7 +417,7 @@ class Server:
         self._streams.run(now)
         for connection in self._streams.take_touched():
             self._pending[connection] = None
-        effects, self._closing = self._closing, []
+        effects, self._effects = self._effects, []
         for connection in list(self._pending):
             if budget <= 0:
                 break
@@ -352,7 +427,9 @@ class Server:
             if data := connection.take(budget):
                 effects.append(Data(connection.link, data))
                 budget -= len(data)
-            if connection.has_output:
+            if connection.is_broken:
+                self._close_for(connection, OUT_OF_STEP, now)
+            elif connection.has_output:
                 self._pending[connection] = None
             elif connection.stage is Stage.ENDING and not connection.full:
                 self._forget(connection, now)
@@ -361,7 +438,7 @@ class Server:
 
     def deadline(self) -> float:
         """When `transmit` must be called. It may be early, for a limit that no longer matters, but is never late."""
-        if self._closing or self._pending or self._is_promise_due():
+        if self._effects or self._unread or self._pending or self._is_promise_due():
             return DUE_NOW
         if self._held and self._held_at != self.tailnet.generation:
             return DUE_NOW
@@ -369,8 +446,9 @@ class Server:
 
     def close(self) -> None:
         """End every connection. The tailnet stays, so that another server can go on with it."""
-        self._closing += [Close(link) for link in self._connections]
+        self._effects += [Close(link) for link in self._connections]
         self._connections.clear()
+        self._unread.clear()
         self._pending.clear()
         self._held.clear()
         self._promised.clear()
@@ -386,7 +464,7 @@ class Server:
             if late:
                 self.dropped[reason] += 1
                 self._forget(connection, now)
-                self._closing.append(Close(link))
+                self._effects.append(Close(link))
 
     def _limit(self, at: float, connection: Connection, reason: str) -> None:
         heapq.heappush(self._limits, (at, next(self._order), connection.link, reason))
@@ -394,6 +472,7 @@ class Server:
     def _forget(self, connection: Connection, now: float) -> None:
         self._connections.pop(connection.link, None)
         self._pending.pop(connection, None)
+        self._unread.pop(connection, None)
         self._held = [held for held in self._held if held.connection is not connection]
         self._promised = [promise for promise in self._promised if promise.connection is not connection]
         self._streams.closed(connection, None, now)

@@ -16,7 +16,9 @@
 The handshake is Noise_IK_25519_ChaChaPoly_BLAKE2s. Its prologue contains the capability version, so both sides must
 name the same one. A record's nonce is four zero bytes and a *big-endian* counter (Noise itself and WireGuard count
 little-endian); its associated data is empty, and a frame has at most 4096 bytes. Record boundaries mean nothing; an
-empty record is legal.
+empty record is legal, but brings nothing: `empty_records` counts them.
+
+`receive` opens as many records as the turn's work allows, and `has_input` tells whether whole ones are left.
 
 Inside the records the server may begin with an early payload: nine bytes `ff ff ff "TS"`, u32be length, then JSON with
 a node key challenge. A server without one begins with HTTP/2, whose first nine bytes can never look like that.
@@ -39,6 +41,7 @@ from tsnet.base.crypto import TAG_SIZE, Aead, InvalidTag, machine_public, public
 from tsnet.base.keys import ChallengeKey, MachineKey, MachinePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.noise import SymmetricState
+from tsnet.base.work import UNLIMITED, Work
 
 PROTOCOL_NAME = b"Noise_IK_25519_ChaChaPoly_BLAKE2s"
 PROLOGUE = b"Tailscale Control Protocol v%d"
@@ -67,6 +70,14 @@ class Records:
         self._seal, self._open = Aead(send_key).encrypt, Aead(receive_key).decrypt
         self._send_counter = self._receive_counter = 0
         self._buffer = bytearray()
+        self.empty_records = 0
+
+    @property
+    def has_input(self) -> bool:
+        """Whether a whole record waits to be opened."""
+        if len(self._buffer) < _FRAME.size:
+            return False
+        return len(self._buffer) >= _FRAME.size + int(_FRAME.unpack_from(self._buffer)[1])
 
     def seal(self, plaintext: bytes) -> bytes:
         """The plaintext as records; none for no bytes."""
@@ -77,13 +88,14 @@ class Records:
             frames += _FRAME.pack(RECORD, len(sealed)) + sealed
         return bytes(frames)
 
-    def receive(self, data: bytes) -> bytes:
-        """The plaintext of every record that is whole now. Raises MalformedError if the stream is unusable."""
+    def receive(self, data: bytes, work: Work | None = None) -> bytes:
+        """The plaintext of the records that are whole now. Raises MalformedError if the stream is unusable."""
+        work = work or Work(UNLIMITED)
         buffer = self._buffer
         buffer += data
         plaintext = bytearray()
         start = 0
-        while len(buffer) - start >= _FRAME.size:
+        while len(buffer) - start >= _FRAME.size and work.left > 0:
             kind, length = _FRAME.unpack_from(buffer, start)
             if kind == ERROR:
                 raise MalformedError(f"control ended the stream: {_error_text(buffer[start + 3 : start + 3 + length])}")
@@ -92,6 +104,7 @@ class Records:
             end = start + _FRAME.size + length
             if len(buffer) < end:
                 break
+            work.spend(1)
             plaintext += self._open_record(bytes(buffer[start + _FRAME.size : end]))
             start = end
         del buffer[:start]
@@ -103,6 +116,7 @@ class Records:
         except InvalidTag:
             raise MalformedError("a record does not authenticate") from None
         self._receive_counter += 1
+        self.empty_records += not plaintext
         return plaintext
 
 
@@ -130,14 +144,22 @@ class Initiator:
         assert self._records is not None, "seal before the handshake is over"
         return self._records.seal(plaintext)
 
-    def receive(self, data: bytes) -> bytes:
+    @property
+    def has_input(self) -> bool:
+        return self._records is not None and self._records.has_input
+
+    @property
+    def empty_records(self) -> int:
+        return 0 if self._records is None else self._records.empty_records
+
+    def receive(self, data: bytes, work: Work | None = None) -> bytes:
         """Take the bytes behind the 101; returns HTTP/2 bytes. Raises MalformedError if the stream is unusable."""
         if self._records is None:
             self._buffer += data
             data = self._consume_response()
             if self._records is None:
                 return b""
-        plaintext = self._records.receive(data)
+        plaintext = self._records.receive(data, work)
         return plaintext if self.early is not None else self._consume_early(plaintext)
 
     def _create_initiation(self) -> bytes:
@@ -239,9 +261,17 @@ class Responder:
     def seal(self, plaintext: bytes) -> bytes:
         return self._records.seal(plaintext)
 
-    def receive(self, data: bytes) -> bytes:
+    @property
+    def has_input(self) -> bool:
+        return self._records.has_input
+
+    @property
+    def empty_records(self) -> int:
+        return self._records.empty_records
+
+    def receive(self, data: bytes, work: Work | None = None) -> bytes:
         """Take record bytes; returns HTTP/2 bytes. Raises MalformedError if the stream is unusable."""
-        return self._records.receive(data)
+        return self._records.receive(data, work)
 
 
 def early_payload(challenge: ChallengeKey) -> bytes:

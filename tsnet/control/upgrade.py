@@ -27,6 +27,8 @@ from tsnet.base.targets import origin_form
 UPGRADE = "tailscale-control-protocol"
 HANDSHAKE_HEADER = "X-Tailscale-Handshake"
 MAX_BODY = 64 * 1024
+MAX_HINTS = 16
+"""Answers of the kind 1xx that may come before the real one."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -58,6 +60,7 @@ class Asking:
         self._h11 = h11.Connection(h11.CLIENT)
         self._response: h11.Response | h11.InformationalResponse | None = None
         self._body = bytearray()
+        self._hints = 0
         lines = [("Host", host), *headers]
         if body:
             lines.append(("Content-Length", str(len(body))))
@@ -75,6 +78,9 @@ class Asking:
                 if isinstance(event, h11.InformationalResponse):
                     if event.status_code == 101:
                         return self._switched(event)
+                    self._hints += 1
+                    if self._hints > MAX_HINTS:
+                        raise MalformedError("no answer, only announcements of one")
                 elif isinstance(event, h11.Response):
                     self._response = event
                 elif isinstance(event, h11.Data):

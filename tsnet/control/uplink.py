@@ -5,7 +5,11 @@
 
 Both links open at once, so that a join costs one round trip less. The key link's certificate identifies the server. A
 key other than the one we trust is accepted only if that certificate was verified; otherwise no byte of a handshake
-goes to its owner. Whatever breaks the connection sets `lost`, with the error that an application would see.
+goes to its owner. Whatever breaks the connection sets `lost`, with the error that an application would see: also a
+server that floods us, that takes no request for READY_TIMEOUT, or that does not read for WRITE_TIMEOUT.
+
+`read` takes apart what one turn may cost (TURN units of work). The link is paused while input is left over, and while
+it is full, so that nothing grows that the server can send without end.
 
 Source: Go control/controlclient/direct.go loadServerPubKeys, control/ts2021/client.go.
 Not here: what is asked, and when to connect again (`client`).
@@ -19,9 +23,11 @@ from typing import Literal
 
 import attrs
 
+from tsnet.base.allowance import Flood
 from tsnet.base.keys import MachineKey, MachinePrivateKey
-from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Opened, Received
+from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Opened, Pause, Received, Resume, Room
 from tsnet.base.malformed import MalformedError
+from tsnet.base.work import Work
 from tsnet.control import remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.channel import Channel, HttpEvent, Refused
@@ -31,6 +37,12 @@ from tsnet.control.upgrade import Asking, Response
 from tsnet.errors import Error
 
 READY_TIMEOUT = 15.0
+WRITE_TIMEOUT = 30.0
+"""Seconds that the link may stay full."""
+
+TURN = 256
+"""Units of work that one `read` costs at most: about 3 ms."""
+
 MAX_ANSWER = 1 << 20
 
 Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping"]
@@ -73,6 +85,8 @@ class Piece:
 
 class Uplink:
     """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
+    flood: what the server sent too much of, if that is why. ready_by, taken_by, room_by: when it must have proved its
+    key, must take a request again, must have read again; inf while that is so.
 
     If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
     (`ServerKey.objection`).
@@ -91,12 +105,16 @@ class Uplink:
     ) -> None:
         self.lost: Lost | None = None
         self.control_key = control_key
+        self.flood = ""
         self.ready_by = now + READY_TIMEOUT
+        self.taken_by = self.room_by = math.inf
+        self._paused = False
         self._address = address
         self._objection = objection
         self._effects: list[Effect] = []
         self._exchanges: dict[int, Exchange] = {}
-        self._channel = Channel(new_link("noise"), address, private, entropy)
+        self._unwanted: set[int] = set()
+        self._channel = Channel(new_link("noise"), address, private, entropy, now)
         self._asking = Asking("GET", KEY_PATH, address.authority)
         self._key_link: Link | None = None
         if control_key is None:
@@ -113,8 +131,17 @@ class Uplink:
 
     @property
     def usable(self) -> bool:
-        """Whether a request can be made now."""
+        """Whether a request can be made now: one at a time, since each one may take the last stream."""
         return self.lost is None and self._channel.usable
+
+    @property
+    def has_input(self) -> bool:
+        """Whether `read` has something to do."""
+        return self.lost is None and self._channel.has_input
+
+    def asked(self, purpose: Purpose) -> int:
+        """How many requests for that purpose have no answer yet."""
+        return sum(exchange.purpose == purpose for exchange in self._exchanges.values())
 
     def owns(self, link: Link) -> bool:
         return link in (self._channel.link, self._key_link)
@@ -126,11 +153,18 @@ class Uplink:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """Cancel a request; no answer to it will come."""
+        """Cancel a request. An answer that is on its way through the owner is not wanted any more."""
         if self._exchanges.pop(stream, None) is not None:
             self._channel.cancel(stream)
+        else:
+            self._unwanted.add(stream)
 
-    def receive(self, event: Event) -> list[Exchange | Piece]:
+    def wants(self, found: Exchange | Piece) -> bool:
+        """Whether nobody has cancelled the request since its answer was given out."""
+        stream = found.exchange.stream if isinstance(found, Piece) else found.stream
+        return stream not in self._unwanted
+
+    def receive(self, event: Event, now: float) -> list[Exchange | Piece]:
         """Take an event of our links. Returns the answers that are whole now, and pieces of the map poll's."""
         if self.lost is not None:
             return []
@@ -139,18 +173,43 @@ class Uplink:
         elif isinstance(event, Opened):
             self._channel.opened()
         elif isinstance(event, Received):
-            return self._channel_bytes(event.data)
+            self._channel.feed(event.data)
+            return self.read(now)
+        elif isinstance(event, Full | Room):
+            self._channel.is_full = isinstance(event, Full)
+            self.room_by = now + WRITE_TIMEOUT if self._channel.is_full else math.inf
         elif isinstance(event, Closed):
+            found = self.read(now)
             self._lose(event.reason, *remedies.link_error(self._address, event.reason))
+            return found
         return []
 
     def tick(self, now: float) -> None:
         if now >= self.ready_by:
             self._lose("timeout", *remedies.link_error(self._address, "timeout"))
+        elif now >= self.room_by:
+            self._give_up("control does not read what it makes us answer")
+        elif now >= self.taken_by:
+            self._give_up("control takes no requests")
 
-    def transmit(self) -> list[Effect]:
+    def look(self, now: float) -> None:
+        """Note since when the server takes no request, although none is open. One that is open may take the place."""
+        if not self._channel.ready or self._channel.usable or self._exchanges:
+            self.taken_by = math.inf
+        elif self.taken_by == math.inf:
+            self.taken_by = now + READY_TIMEOUT
+
+    def transmit(self, *, busy: bool = False) -> list[Effect]:
+        """busy: whether the owner has not yet worked off what it was given; the link is paused then as well."""
         effects, self._effects = self._effects, []
-        return effects + self._channel.transmit()
+        effects += self._channel.transmit()
+        paused = busy or self._channel.is_full or self._channel.has_input
+        if paused != self._paused and self.lost is None:
+            self._paused = paused
+            effects.append(Pause(self._channel.link) if paused else Resume(self._channel.link))
+        if self._channel.fault:
+            self._give_up(self._channel.fault)
+        return effects
 
     def close(self) -> list[Effect]:
         """The effects that send what is left, and then close both links."""
@@ -160,6 +219,9 @@ class Uplink:
 
     def _lose(self, reason: str, error: Error, hopeless: bool = False, answer: Response | None = None) -> None:
         self.lost = self.lost or Lost(reason, error, hopeless, answer)
+
+    def _give_up(self, reason: str) -> None:
+        self._lose(reason, remedies.unreachable(self._address, reason))
 
     # --- the server's key ---------------------------------------------------------------------------------------
 
@@ -210,19 +272,25 @@ class Uplink:
 
     # --- the channel --------------------------------------------------------------------------------------------
 
-    def _channel_bytes(self, data: bytes) -> list[Exchange | Piece]:
+    def read(self, now: float) -> list[Exchange | Piece]:
+        """Take apart what has come, as far as the work of one turn goes."""
+        if not self.has_input:
+            return []
         try:
-            events = self._channel.receive(data)
+            events = self._channel.receive(b"", now, Work(TURN))
         except Refused as refused:
             error, hopeless = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
             self._lose(str(refused), error, hopeless, refused.response)
             return []
         except MalformedError as malformed:
-            self._lose(str(malformed), remedies.unreachable(self._address, str(malformed)))
+            self.flood = str(malformed) if isinstance(malformed, Flood) else ""
+            self._give_up(str(malformed))
             return []
         if self._channel.ready:
             self.ready_by = math.inf
-        if self._channel.ended:
+        if self._channel.fault:
+            self._give_up(self._channel.fault)
+        elif self._channel.ended:
             self._lose("control ends the connection", remedies.unreachable(self._address, "it ends the connection"))
         return [found for event in events if (found := self._http_event(event)) is not None]
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from typing import Any
+
+import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Link, Received
@@ -15,6 +19,8 @@ class Echo:
     """A server machine: says everything back, and goodbye."""
 
     def __init__(self) -> None:
+        self.what = "echo"
+        self.floods: Counter[str] = Counter()
         self.links: set[Link] = set()
         self._effects: list[Effect] = []
 
@@ -22,6 +28,8 @@ class Echo:
         match event:
             case Accepted(link):
                 self.links.add(link)
+            case Received(link, b"flood"):
+                self.floods["flood of bytes"] += 1
             case Received(link, b"end"):
                 self.links.discard(link)
                 self._effects += [Data(link, b"bye"), Close(link)]
@@ -100,6 +108,16 @@ def test_close_lets_the_machine_say_goodbye_and_frees_the_ports() -> None:
     assert served.bytes_of(link) == b"closing"
     assert isinstance(served.heard[-1], Closed)
     served.world.listen(served.world.v4, 80, lambda: None)
+
+
+def test_floods_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    served = Served()
+    link = served.open(1, 80)
+    with caplog.at_level(logging.WARNING, "tsnet"):
+        for _ in range(3):
+            served.client.apply(Data(link, b"flood"))
+            served.run()
+    assert caplog.messages == ["the echo of an embedded tailnet has closed a connection: flood of bytes"]
 
 
 def test_a_crash_frees_the_ports_and_a_forked_child_says_nothing() -> None:

@@ -1,5 +1,7 @@
 """Server machines behind their ports: what a Pump is to a node, these are to control, a relay and STUN.
 
+A machine closes connections that send too much of nothing, and counts them; here one line of the log a minute says so.
+
 Source: Go net/stunserver/stunserver.go for STUN.
 Not here: the machines (`control.server`, `derp.server`, `disco.stun`).
 """
@@ -7,12 +9,14 @@ Not here: the machines (`control.server`, `derp.server`, `disco.stun`).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
 from tsnet.base.links import Close, Closed, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.disco.stun import decode_request, encode_response
+from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.io.world import LinkPort, UdpPort, World
 from tsnet.errors import Error
 
@@ -20,7 +24,16 @@ BUDGET = 1024 * 1024
 
 
 class Machine(Protocol):
-    """A server as a byte machine over accepted links."""
+    """A server as a byte machine over accepted links. what: it in a word or two, for the log.
+
+    floods: the connections that it closed because they sent too much of nothing, by reason.
+    """
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def floods(self) -> Counter[str]: ...
 
     def receive(self, event: Event, now: float) -> None: ...
 
@@ -39,6 +52,8 @@ class ServerPump:
         self._world = world
         self._ports: list[LinkPort] = []
         self._port_of: dict[Link, LinkPort] = {}
+        self._floods: Counter[str] = Counter()
+        self._warnings = Seldom(log)
         self._due = -math.inf
 
     def add(self, port: LinkPort) -> None:
@@ -63,7 +78,16 @@ class ServerPump:
                 if isinstance(event, Closed):
                     self._port_of.pop(event.link, None)
         self._apply(self.machine.transmit(now, BUDGET))
+        if self.machine.floods != self._floods:
+            self._tell_floods(now)
         self._due = self.machine.deadline()
+
+    def _tell_floods(self, now: float) -> None:
+        new = self.machine.floods - self._floods
+        self._floods = self.machine.floods.copy()
+        message = "the %s of an embedded tailnet has closed a connection: %s"
+        for reason, times in new.items():
+            self._warnings.warning(now, message, self.machine.what, reason, times=times)
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
