@@ -21,7 +21,7 @@ A store's `fails` is a full disk, `set_clock` makes a machine's wall clock wrong
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -73,6 +73,7 @@ class Unavailable:
 
     def __init__(self, retry_after: int) -> None:
         head = f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {retry_after}\r\n"
+        self.what, self.floods = "server that is away", Counter[str]()
         self.answered = 0
         self._answer = f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
         self._effects: list[Effect] = []

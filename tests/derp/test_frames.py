@@ -120,3 +120,32 @@ def test_restarting_is_milliseconds_and_short_ones_are_none() -> None:
 
 def test_peer_gone() -> None:
     assert frames.encode_peer_gone(KEY, frames.PEER_GONE_NOT_HERE) == bytes.fromhex("0800000021" + KEY.hex() + "01")
+
+
+def test_a_decoder_cuts_as_many_frames_as_it_is_asked_for() -> None:
+    decoder = frames.Decoder()
+    stream = b"".join(frames.encode(frames.PING, bytes([number]) * 8) for number in range(5))
+    decoder.hold(stream[:-1])
+    assert decoder.has_more
+    assert len(decoder.feed(b"", 3)) == 3
+    assert decoder.has_more
+    assert len(decoder.feed(b"", 3)) == 1
+    assert not decoder.has_more
+    decoder.hold(b"")
+    assert not decoder.has_more
+    decoder.hold(stream[-1:])
+    assert decoder.has_more
+    assert decoder.feed(b"", 3) == [(frames.PING, b"\x04" * 8)]
+    assert not decoder.has_more
+
+
+def test_a_frame_that_is_too_long_is_refused_once_those_before_it_are_cut() -> None:
+    decoder = frames.Decoder(8)
+    decoder.hold(frames.encode(frames.PING, bytes(8)) * 2 + frames.encode(frames.PING, bytes(9)))
+    assert len(decoder.feed(b"", 2)) == 2
+    assert decoder.has_more
+    assert not decoder.refused
+    assert decoder.feed(b"", 2) == []
+    assert decoder.refused
+    decoder.hold(bytes(100))
+    assert not decoder.has_more

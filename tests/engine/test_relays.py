@@ -7,6 +7,8 @@ import random
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Open, Opened, Received
+from tsnet.derp import frames
+from tsnet.derp.client import FRAMES_A_TURN, Stage
 from tsnet.derp.facts import Disconnected
 from tsnet.engine.relays import Relays
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
@@ -158,3 +160,19 @@ def test_many_changes_of_mind_leave_nothing_behind() -> None:
         for effect in some.transmit(now, BUDGET):
             (opened.add if isinstance(effect, Open) else opened.discard)(effect.link)
         assert opened == {client.link for client in some.clients.values()}
+
+
+def test_what_one_turn_left_over_comes_with_the_next_one() -> None:
+    some = relays(region(1))
+    some.want({1}, NOW)
+    (opened,) = opens(some)
+    client = some.clients[1]
+    client.stage = Stage.CONNECTED
+    some.receive(Opened(opened.link), NOW)
+    packets = [bytes([number % 256]) for number in range(FRAMES_A_TURN + 5)]
+    data = frames.encode_packets(frames.RECV_PACKET, bytes(32), packets)
+    ((_source, first),) = some.receive(Received(opened.link, data), NOW)
+    assert some.deadline() <= NOW
+    ((_source, rest),) = some.read(NOW)
+    assert first + rest == packets
+    assert some.read(NOW) == []

@@ -25,10 +25,26 @@ from enum import Enum
 from operator import attrgetter
 
 from tsnet.base.addresses import DerpAddress
+from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.bucket import TokenBucket
 from tsnet.base.crypto import BOX_NONCE_SIZE
 from tsnet.base.keys import NodeKey, NodePrivateKey
-from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Open, Opened, Received, Room, Tls
+from tsnet.base.links import (
+    Close,
+    Closed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Open,
+    Opened,
+    Pause,
+    Received,
+    Resume,
+    Room,
+    Tls,
+)
 from tsnet.base.malformed import MalformedError
 from tsnet.derp import frames
 from tsnet.derp.attempts import Attempts, dial_hosts
@@ -65,6 +81,22 @@ MAX_FACTS = 4096
 """How many facts may wait to be taken when another one comes that the relay can cause at will; that one is dropped
 and counted."""
 
+FRAMES_A_TURN = 256
+"""Frames taken at once: more than one read of the edge holds of full packets."""
+
+GONE_RATE, GONE_BURST = 1000.0, 20_000.0
+"""How many peers may be told gone, a second and at once. All peers of a large tailnet may go together."""
+
+COUNTED = {
+    frames.KEEP_ALIVE: "keep-alives",
+    frames.PING: "pings",
+    frames.PONG: "pongs",
+    frames.HEALTH: "health reports",
+    frames.RESTARTING: "restarts",
+    frames.SERVER_KEY: "greetings",
+    frames.SERVER_INFO: "greetings",
+}
+
 STABLE_AFTER = 10.0
 """Seconds. After a connection that lasted this long, the back-off starts small again."""
 
@@ -89,7 +121,10 @@ class Client:
     generations: numbers for links, shared by the clients that follow each other for one region.
     dropped: "stale" (an event of an old link), "queue" (packets above the queue's limit), "rate" (the server's limit),
         "oversize" (packets above 64 KiB), "short", "unknown" (frames), "control" (frames for a server that reads
-        none), "facts" (nobody took them), "health" (reports above HEALTH_RATE).
+        none), "facts" (nobody took them), "health" (reports above HEALTH_RATE), "flood of …" (connections that were
+        ended because the relay sent too much of nothing).
+
+    A turn takes FRAMES_A_TURN frames; while `has_input`, `read` goes on with what is left, and the link is paused.
     """
 
     def __init__(
@@ -125,6 +160,8 @@ class Client:
         self._bucket: TokenBucket | None = None
         self._liveness = Liveness()
         self._ping: tuple[bytes, float] | None = None
+        self._is_paused = False
+        self._allowance, self._gone = Allowance(now), Allowance(now, GONE_RATE, GONE_BURST)
         self._health = ""
         self._health_bucket = TokenBucket(HEALTH_RATE, HEALTH_BURST, now)
 
@@ -222,8 +259,11 @@ class Client:
                 self._out.full = False
                 self._liveness.moved()
             case Closed(reason=reason):
+                arrived = self.read(now) if self.has_input else []
                 self.link = None
-                self._lose(reason, now)
+                if self.stage is not Stage.WAITING:  # the frames themselves may have ended it
+                    self._lose(reason, now)
+                return arrived
         return []
 
     def _received(self, data: bytes, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
@@ -243,7 +283,17 @@ class Client:
             self.stage = Stage.GREETING
         if self.stage is Stage.CONNECTED:
             self._liveness.heard(now)
-        return self._consume(self._decoder.feed(data), now)
+        self._decoder.hold(data)
+        return self.read(now)
+
+    @property
+    def has_input(self) -> bool:
+        """Whether frames are left over for `read`."""
+        return self.link is not None and self._decoder.has_more
+
+    def read(self, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
+        """Take the next frames of what has come, FRAMES_A_TURN at most. Returns their packets, as `receive` does."""
+        return self._consume(self._decoder.feed(b"", FRAMES_A_TURN), now)
 
     def _consume(self, batch: list[tuple[int, bytes]], now: float) -> list[tuple[DerpAddress, list[bytes]]]:
         by_source: dict[bytes, list[bytes]] = {}
@@ -254,9 +304,13 @@ class Client:
                 if packets is None:
                     packets = by_source[source] = []
                 packets.append(payload[frames.KEY_SIZE :])
-                continue
+                if len(payload) > frames.KEY_SIZE:
+                    continue
             try:
                 self._frame(frame_type, payload, now)
+            except Flood as flood:
+                self.dropped[str(flood)] += 1
+                self._lose(str(flood), now)
             except MalformedError as error:
                 self._lose(str(error), now)
             if self.link is None:
@@ -270,6 +324,7 @@ class Client:
     def _frame(self, frame_type: int, payload: bytes, now: float) -> None:
         """Take any frame but a packet. Raises MalformedError, which ends the connection."""
         region = self.region.region_id
+        self._count(frame_type, now)
         if self.stage is Stage.GREETING:
             self._greeted(frame_type, payload, now)
         elif frame_type == frames.SERVER_INFO:
@@ -288,6 +343,15 @@ class Client:
         elif frame_type not in (frames.KEEP_ALIVE, frames.SERVER_KEY):
             known = frames.SERVER_KEY <= frame_type <= frames.RESTARTING
             self.dropped["short" if known else "unknown"] += 1
+
+    def _count(self, frame_type: int, now: float) -> None:
+        """Raises Flood for a relay that sends too much that is no packet, or empty ones."""
+        if frame_type == frames.PEER_GONE:
+            self._gone.spend("peers gone", now)
+        elif frame_type == frames.RECV_PACKET:
+            self._allowance.spend("empty packets", now)
+        else:
+            self._allowance.spend(COUNTED.get(frame_type, "unknown frames"), now)
 
     def _says(self, text: str, now: float) -> None:
         """Tell what the relay reports on itself, if it is new."""
@@ -320,6 +384,7 @@ class Client:
         self.link = Link("derp", self.region.region_id, next(self._generations))
         self.stage, self._node, self.connect_by = Stage.DIALLING, node, now + limit
         self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
+        self._allowance, self._gone = Allowance(now), Allowance(now, GONE_RATE, GONE_BURST)
         return [Open(self.link, dial_hosts(node), self._port(node), self._tls(node), limit)]
 
     def _port(self, node: DerpNode) -> int:
@@ -392,6 +457,7 @@ class Client:
             self._closing.append(Close(self.link))
         self.link = self._server_key = self._bucket = self._ping = None
         self._health = ""
+        self._is_paused = False
         self._out.new_connection()
 
     def _disarm(self) -> None:
@@ -414,10 +480,13 @@ class Client:
             effects += self._dial(now)
         if self.link is not None and (data := self._out.take(budget, self.is_ready)):
             effects.append(Data(self.link, data))
+        if self.link is not None and self._decoder.has_more != self._is_paused:
+            self._is_paused = self._decoder.has_more
+            effects.append(Pause(self.link) if self._is_paused else Resume(self.link))
         return effects
 
     def deadline(self) -> float:
-        if self._closing or (self.link is not None and self._out.has_output(self.is_ready)):
+        if self._closing or self.has_input or (self.link is not None and self._out.has_output(self.is_ready)):
             return DUE_NOW
         at: float = min(*_timers(self), self._liveness.deadline())
         return at

@@ -27,6 +27,7 @@ Not here: the boxes of the login (`login`), what a frame makes a side do (`clien
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from struct import Struct
 
@@ -101,43 +102,55 @@ def decode_restarting(payload: bytes) -> tuple[float, float] | None:
 
 
 class Decoder:
-    """Cuts a stream into `(type, payload)`. Holds at most one unfinished frame.
+    """Cuts a stream into `(type, payload)`. Holds what it was asked not to cut yet, and at most one unfinished frame.
 
+    has_more: whether a whole frame, or one that is refused, is left over.
     refused: set, for good, by a frame longer than `limit`: what follows cannot be read. The frames before it
         still come out.
     """
 
-    __slots__ = ("_have", "_pieces", "_want", "limit", "refused")
+    __slots__ = ("_have", "_pieces", "_want", "has_more", "limit", "refused")
 
     def __init__(self, limit: int = MAX_FRAME_SIZE) -> None:
         self.limit = limit
         self.refused = False
+        self.has_more = False
         self._pieces: list[bytes] = []
         self._have = 0
         self._want = HEADER_SIZE
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """The frames that `data` completes, in order."""
+    def hold(self, data: bytes) -> None:
+        """Take the next bytes of the stream, for `feed` to cut."""
+        if data and not self.refused:
+            self._pieces.append(data)
+            self._have += len(data)
+            self.has_more = self.has_more or self._have >= self._want
+
+    def feed(self, data: bytes, most: float = math.inf) -> list[tuple[int, bytes]]:
+        """The frames that are whole with `data`, in order; at most so many, and the others by the next call."""
         if self.refused:
             return []
         if self._pieces:
-            self._pieces.append(data)
-            self._have += len(data)
+            self.hold(data)
             if self._have < self._want:
                 return []
-            data = b"".join(self._pieces)
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         frames: list[tuple[int, bytes]] = []
-        start = self._cut(data, frames)
+        start = self._cut(data, frames, most)
         rest = data[start:]
         self._pieces = [rest] if rest else []
         self._have = len(rest)
+        self.has_more = self._have >= self._want
         return frames
 
-    def _cut(self, data: bytes, frames: list[tuple[int, bytes]]) -> int:
-        """Append every whole frame of `data`; return where the unfinished one begins, and note what it wants."""
+    def _cut(self, data: bytes, frames: list[tuple[int, bytes]], most: float) -> int:
+        """Append whole frames of `data`; return where the next one begins, and note what it wants."""
         unpack, append, limit = _HEADER.unpack_from, frames.append, self.limit
-        start, total = 0, len(data)
+        start, total, left = 0, len(data), most
         while start + HEADER_SIZE <= total:
+            if left <= 0:
+                break
+            left -= 1
             frame_type, length = unpack(data, start)
             if length > limit:
                 self.refused = True

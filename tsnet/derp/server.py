@@ -6,6 +6,10 @@
 - Nobody there: dropped, and for path discovery the sender is told (PeerGone, not here), a few times a second.
 - When a key's last connection ends, whoever was sent packets of it is told (PeerGone, disconnected).
 - A connection that breaks the rules is closed and counted; the relay has no mesh, so mesh frames break them.
+- Frames are taken in `transmit`, round robin: FRAMES_A_TURN in one turn, and of one connection an equal part. A link is
+  paused while frames are left over. So no client takes the relay from the others, however small its packets are.
+- A client that sends too much of what moves nothing (pings, unknown frames, empty packets, packets for nobody) is
+  closed, and counts in `floods`.
 
 Source: Go derp/derpserver/derpserver.go, handler.go.
 Not here: TLS, listeners and the meta certificate (the edge); STUN (`disco.stun`).
@@ -19,10 +23,25 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from tsnet.base.allowance import Flood
 from tsnet.base.crypto import BOX_NONCE_SIZE, node_public
 from tsnet.base.keys import NodeKey, NodePrivateKey
-from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Full, Link, Received, Room
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Pause,
+    Received,
+    Resume,
+    Room,
+)
 from tsnet.base.malformed import MalformedError
+from tsnet.base.work import share
 from tsnet.derp import frames
 from tsnet.derp.login import ServerInfo, encode_server_key, open_client_info, seal_server_info
 from tsnet.derp.queues import looks_like_disco
@@ -30,6 +49,20 @@ from tsnet.derp.session import LOGIN_TIMEOUT, Session, Stage
 from tsnet.derp.upgrade import Request, answer, encode_switching, parse_request
 
 MAX_PING_SIZE = 1000
+
+FRAMES_A_TURN, LEAST_SHARE, MOST_SHARE = 1024, 16, 256
+"""Frames of one turn, which take some milliseconds, and the bounds of one connection's share. What one read of the edge
+holds of full packets is less than that share."""
+
+LOGIN_COST = 32
+"""Frames that a login counts for, since its box must be opened and another one sealed."""
+
+COUNTED = {
+    frames.PING: "pings",
+    frames.PONG: "pongs",
+    frames.NOTE_PREFERRED: "notes",
+    frames.KEEP_ALIVE: "keep-alives",
+}
 RESTART_TRY_FOR = 30.0
 
 DUE_NOW = -math.inf
@@ -42,6 +75,7 @@ class Relay:
     admit: whether a node key may log in from an address; None admits all.
     mangle: what becomes of a run of packets from one key to another on its way through, for tests of lossy relays.
     dropped: packets by "no such peer", "queue"; connections by what they did wrong.
+    floods: connections that were closed because they sent too much of nothing, by reason.
     """
 
     def __init__(
@@ -54,7 +88,9 @@ class Relay:
         now: float,
     ) -> None:
         self.public_key = node_public(private_key)
+        self.what = "relay"
         self.dropped: Counter[str] = Counter()
+        self.floods: Counter[str] = Counter()
         self._private_key = private_key
         self._entropy = entropy
         self._admit = admit
@@ -62,7 +98,8 @@ class Relay:
         self._sessions: dict[Link, Session] = {}
         self._by_key: dict[bytes, list[Session]] = {}  # the last one is active
         self._pending: dict[Link, Session] = {}  # have something to send, and room for it
-        self._closing: list[Effect] = []
+        self._unread: dict[Link, Session] = {}  # have frames left, in the order of their turns
+        self._effects: list[Effect] = []
         self._heap: list[tuple[float, int, Link]] = []
         self._heap_order = itertools.count()
 
@@ -94,6 +131,8 @@ class Relay:
                 found.link_is_full(False, now)
                 self._touch(found)
             case Closed():
+                if found.decoder.has_more:
+                    self._read_one(found, MOST_SHARE, now)  # what it said last still counts
                 self._forget(found)
 
     def close(self) -> None:
@@ -104,16 +143,54 @@ class Relay:
             self._finish(session)
 
     def _received(self, session: Session, data: bytes, now: float) -> None:
-        try:
-            if session.stage is Stage.HEAD:
+        if session.stage is Stage.HEAD:
+            try:
                 data = self._request(session, data, now)
-            if session.stage in (Stage.LOGIN, Stage.OPEN):
-                self._frames(session, session.decoder.feed(data), now)
-                if session.decoder.refused:
-                    raise MalformedError("frame too long")
+            except MalformedError as error:
+                self._end_for(session, error)
+                return
+        if session.stage in (Stage.LOGIN, Stage.OPEN):
+            session.decoder.hold(data)
+            if session.decoder.has_more:
+                self._unread.setdefault(session.link, session)
+
+    def _read(self, now: float) -> None:
+        """Let the connections with frames have their shares, each one once; who gets no turn comes first next time."""
+        left = FRAMES_A_TURN
+        most = share(FRAMES_A_TURN, len(self._unread), LEAST_SHARE, MOST_SHARE)
+        for session in list(self._unread.values()):
+            if left > 0:
+                del self._unread[session.link]
+                left -= self._read_one(session, most, now)
+            if self._sessions.get(session.link) is session:
+                self._watch(session)
+
+    def _read_one(self, session: Session, most: int, now: float) -> int:
+        """Returns what that counts for."""
+        cost = LOGIN_COST if session.stage is Stage.LOGIN else 0
+        batch = session.decoder.feed(b"", most)
+        try:
+            self._frames(session, batch, now)
+            if session.decoder.refused:
+                raise MalformedError("frame too long")
         except MalformedError as error:
-            self.dropped[str(error)] += 1
-            self._end(session)
+            self._end_for(session, error)
+        return len(batch) + cost
+
+    def _watch(self, session: Session) -> None:
+        """Let the edge read more of a connection only once its frames are taken."""
+        waits = session.decoder.has_more and session.stage is not Stage.ENDING
+        if waits:
+            self._unread.setdefault(session.link, session)
+        if waits != session.is_paused:
+            session.is_paused = waits
+            self._effects.append(Pause(session.link) if waits else Resume(session.link))
+
+    def _end_for(self, session: Session, error: MalformedError) -> None:
+        self.dropped[str(error)] += 1
+        if isinstance(error, Flood):
+            self.floods[str(error)] += 1
+        self._end(session)
 
     # --- getting in ---------------------------------------------------------------------------------------------
 
@@ -171,16 +248,19 @@ class Relay:
                 elif frame_type == frames.SEND_PACKET:
                     if not frames.KEY_SIZE <= len(payload) <= frames.KEY_SIZE + frames.MAX_PACKET_SIZE:
                         raise MalformedError("SendPacket of impossible size")
+                    if len(payload) == frames.KEY_SIZE:
+                        session.allowance.spend("empty packets", now)
                     runs.setdefault(payload[: frames.KEY_SIZE], []).append(payload[frames.KEY_SIZE :])
                 else:
-                    self._frame(session, frame_type, payload)
+                    self._frame(session, frame_type, payload, now)
         finally:
             if session.key is not None and batch:
                 self._note_active(session, session.key)
                 for destination, packets in runs.items():
                     self._relay(session, session.key, destination, packets, now)
 
-    def _frame(self, session: Session, frame_type: int, payload: bytes) -> None:
+    def _frame(self, session: Session, frame_type: int, payload: bytes, now: float) -> None:
+        session.allowance.spend(COUNTED.get(frame_type, "unknown frames"), now)
         if frame_type == frames.NOTE_PREFERRED:
             if len(payload) != 1:
                 raise MalformedError("NotePreferred of impossible size")
@@ -197,6 +277,7 @@ class Relay:
         receivers = self._by_key.get(destination)
         if receivers is None:
             self.dropped["no such peer"] += len(packets)
+            sender.for_nobody.spend("packets for nobody", now, len(packets))
             if any(map(looks_like_disco, packets)) and sender.not_here.take(1, now):
                 sender.queues.control(frames.encode_peer_gone(destination, frames.PEER_GONE_NOT_HERE))
                 self._touch(sender)
@@ -221,17 +302,20 @@ class Relay:
     def _finish(self, session: Session) -> None:
         """Let the last bytes leave, then close the link."""
         self._leave(session)
+        self._unread.pop(session.link, None)
         session.stage = Stage.ENDING
         self._touch(session)
 
     def _end(self, session: Session) -> None:
-        self._forget(session)
-        self._closing.append(Close(session.link))
+        if session.link in self._sessions:
+            self._forget(session)
+            self._effects.append(Close(session.link))
 
     def _forget(self, session: Session) -> None:
         self._leave(session)
         self._sessions.pop(session.link, None)
         self._pending.pop(session.link, None)
+        self._unread.pop(session.link, None)
 
     def _leave(self, session: Session) -> None:
         """Out of the routing table; if it was the key's last connection, its correspondents are told."""
@@ -259,7 +343,8 @@ class Relay:
             if session is not None and at == session.armed_at:  # else superseded by an earlier one, which armed anew
                 session.armed_at = math.inf
                 self._expire(session, now)
-        effects, self._closing = self._closing, []
+        self._read(now)
+        effects, self._effects = self._effects, []
         for session in list(self._pending.values()):
             if budget <= 0:
                 break
@@ -288,7 +373,7 @@ class Relay:
 
     def deadline(self) -> float:
         """May be early by a timer that has moved since; never late."""
-        if self._closing or self._pending:
+        if self._effects or self._pending or self._unread:
             return DUE_NOW
         return self._heap[0][0] if self._heap else math.inf
 

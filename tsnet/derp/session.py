@@ -1,4 +1,4 @@
-"""One connection to the relay, as the relay sees it: its stage, its timers, what it was sent.
+"""One connection to the relay, as the relay sees it: its stage, its timers, what it was sent, what it may send.
 
     HEAD ──GET /derp──► LOGIN ──ClientInfo──► OPEN          ENDING: the last bytes leave, then the link closes
       ├── a probe: its answer, HEAD
@@ -14,6 +14,7 @@ from collections import Counter
 from enum import Enum
 from operator import attrgetter
 
+from tsnet.base.allowance import Allowance
 from tsnet.base.bucket import TokenBucket
 from tsnet.base.keys import NodeKey
 from tsnet.base.links import Link
@@ -31,6 +32,10 @@ WRITE_TIMEOUT = 10.0
 
 NOT_HERE_RATE, NOT_HERE_BURST = 1.0, 3.0
 
+NOBODY_RATE, NOBODY_BURST = 10_000.0, 50_000.0
+"""Packets for peers that are not here, a second and at once. An application may go on sending for a while after its
+peer has gone, at 100 Mbit/s; more than that is meant as a flood."""
+
 TIMERS = ("login_by", "keep_alive_at", "write_by")
 _timers = attrgetter(*TIMERS)
 
@@ -44,13 +49,18 @@ class Stage(Enum):
 
 class Session:
     """armed_at: the earliest entry for this session in the relay's heap of timers.
+    is_paused: whether the edge was told to read no more. allowance: for frames that move nothing forward.
+    for_nobody: for packets to peers that are not here.
     sources: whose packets this connection was sent, so that it is told when one of them goes.
     """
 
     __slots__ = (
+        "allowance",
         "armed_at",
         "decoder",
+        "for_nobody",
         "head",
+        "is_paused",
         "is_preferred",
         "keep_alive_at",
         "keep_alive_every",
@@ -70,7 +80,9 @@ class Session:
         self.remote = remote
         self.stage = Stage.HEAD
         self.key: NodeKey | None = None
-        self.is_preferred = False
+        self.is_preferred = self.is_paused = False
+        self.allowance = Allowance(now)
+        self.for_nobody = Allowance(now, NOBODY_RATE, NOBODY_BURST)
         self.sources: set[NodeKey] = set()
         self.head = HeadReader()
         self.decoder = Decoder(MAX_CLIENT_INFO_SIZE)

@@ -215,7 +215,7 @@ class Node:
 
     def receive(self, runs: Iterable[tuple[UdpAddress, Sequence[bytes]]], events: Iterable[Event], now: float) -> None:
         now = self._clamp(now)
-        arrived: list[tuple[Destination, Sequence[bytes]]] = list(runs)
+        arrived: list[tuple[Destination, Sequence[bytes]]] = [*runs, *self.relays.read(now)]
         for event in events:
             if event.link.room == "derp":
                 arrived += self.relays.receive(event, now)

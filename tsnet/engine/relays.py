@@ -117,6 +117,14 @@ class Relays:
             return []
         return client.receive(event, now)
 
+    def read(self, now: float) -> list[tuple[DerpAddress, list[bytes]]]:
+        """The packets of what relays have sent and an earlier turn left over. Call this before `receive`."""
+        arrived: list[tuple[DerpAddress, list[bytes]]] = []
+        for client in self.clients.values():
+            if client.has_input:
+                arrived += client.read(now)
+        return arrived
+
     def send(self, destination: DerpAddress, packets: Sequence[bytes], now: float) -> None:
         client = self._client(destination.region, now)
         if client is None:
