@@ -44,7 +44,7 @@ def test_the_length_is_little_endian() -> None:
 
 
 def test_a_length_beyond_the_limit_is_refused_at_once() -> None:
-    with pytest.raises(MalformedError, match="map message of 67108865 bytes"):
+    with pytest.raises(MalformedError, match=f"map message of {MAX_MESSAGE + 1} bytes"):
         MapFrames().receive(struct.pack("<I", MAX_MESSAGE + 1))
 
 
@@ -75,7 +75,7 @@ def test_headers_by_the_letter_of_rfc_8878(header: str, size: int | None) -> Non
 def test_a_bomb_is_refused_before_it_is_opened() -> None:
     bomb = zstd.compress(bytes(MAX_MESSAGE + 1), level=1)
     assert len(bomb) < 10_000
-    with pytest.raises(MalformedError, match="zstd frame of 67108865 bytes"):
+    with pytest.raises(MalformedError, match=f"zstd frame of {MAX_MESSAGE + 1} bytes"):
         expand(bomb)
 
 

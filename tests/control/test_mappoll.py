@@ -10,10 +10,13 @@ from tsnet.control.mapframes import encode_frame
 from tsnet.control.mappoll import COMPUTE_ABOVE, WATCHDOG, MapPoll
 from tsnet.control.messages import MapResponse
 from tsnet.netmap.merge import MapUpdate
+from tsnet.netmap.model import UserProfile
 
 LINK = Link("control", "map", 1)
 SMALL = MapResponse(MapUpdate(domain="d"))
-LARGE = MapResponse(MapUpdate(domain="d" * COMPUTE_ABOVE))
+LARGE = MapResponse(
+    MapUpdate(users=tuple(UserProfile(number, "u" * 1000) for number in range(1, COMPUTE_ABOVE // 1000)))
+)
 
 
 def frame(response: MapResponse, *, compress: bool = True) -> bytes:

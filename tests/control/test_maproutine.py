@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 
+from tests.attacks.bombs import BOMBS
 from tests.control.scripted import NODE_KEY, PEER, SELF, WALL, WELCOME, Scripted, problem
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey
@@ -91,6 +93,21 @@ def test_a_bomb_is_refused_and_counted() -> None:
     control.send(len(bomb).to_bytes(4, "little") + bomb)
     assert client.dropped == {"map-refused": 1}
     assert "67108865" in str(problem(control).error)
+
+
+def test_what_becomes_too_much_is_refused_and_told_and_the_last_map_stays() -> None:
+    control = Scripted()
+    client = control.join()
+    before = control.netmap
+    control.send(encode_frame(BOMBS["routes"](), compress=True))
+    assert client.dropped == {"map-refused": 1}
+    assert control.netmap == before
+    (health,) = control.told(facts.MapHealth)
+    assert re.fullmatch(r"control's map message is refused \(.* 48 MiB\); the map before it stays", health.message)
+    control.wind(1)
+    control.send_map(MapResponse(MapUpdate(node=SELF, domain="again")))
+    assert control.netmap.domain == "again"
+    assert control.told(facts.MapHealth)[1:] == [facts.MapHealth("")]
 
 
 def test_a_large_map_is_decoded_elsewhere_and_what_follows_waits_for_it() -> None:

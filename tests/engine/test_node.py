@@ -586,3 +586,13 @@ def test_the_timestamp_mark_is_saved_ahead_of_the_first_handshake() -> None:
     assert saved is not None
     assert saved.timestamp_mark is not None
     assert saved.timestamp_mark > house.world.wall()
+
+
+def test_a_refused_map_is_told_until_another_one_is_taken() -> None:
+    house = House()
+    a = house.up("a")
+    for message in ("a map message is refused", ""):
+        a.node._told(told.MapHealth(message), house.now)
+        a.pump.mark()
+        house.run(0.1)
+        assert list(a.health) == ([message] if message else [])

@@ -16,6 +16,7 @@
 | KeyExtended      | control gave the expired key more time                  | start it again                       |
 | DuplicateNode    | another process uses this node's key                    | tell the user                        |
 | ControlHealth    | what is wrong between this node and control             | show it                              |
+| MapHealth        | a map message is refused; or no longer                  | show it                              |
 | PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`, or nothing     |
 | BrowserRequested | control would like a person to see this page            | show it, or nothing                  |
 | Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters; later |
@@ -118,6 +119,13 @@ class ControlHealth:
 
 
 @attrs.frozen
+class MapHealth:
+    """message: why control's last map message was refused, for people; "" when a map has been taken again."""
+
+    message: str
+
+
+@attrs.frozen
 class PingRequested:
     ping: PingRequest
 
@@ -153,6 +161,7 @@ Fact = (
     | KeyExtended
     | DuplicateNode
     | ControlHealth
+    | MapHealth
     | PingRequested
     | BrowserRequested
     | Problem

@@ -26,6 +26,8 @@ from tsnet.base.keys import PublicKey
 from tsnet.base.malformed import MalformedError
 
 MAX_DEPTH = 32
+MAX_LINE = 1024
+MAX_URL = 16 * 1024
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))")
@@ -39,9 +41,14 @@ def text(value: Any) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def line(value: Any) -> str:
-    """Text that a person will see, in a terminal or a log: nothing in it moves the cursor or begins another line."""
+def line(value: Any, limit: int = MAX_LINE) -> str:
+    """Text that a person will see, in a terminal or a log: nothing in it moves the cursor or begins another line.
+
+    What is longer than `limit` is cut, and ends in an ellipsis.
+    """
     found = text(value)
+    if len(found) > limit:
+        found = found[: limit - 1] + "…"
     return found if found.isprintable() else "".join(char if char.isprintable() else "?" for char in found)
 
 

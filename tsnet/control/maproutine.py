@@ -7,7 +7,7 @@
 | a poll that ends with           | is followed by                                                          |
 |---------------------------------|-------------------------------------------------------------------------|
 | the third end within a minute   | DuplicateNode: another process polls with our key; we slow down         |
-| a message that is malformed     | Problem, counted as "map-refused"; a new stream begins with a whole map |
+| a message that is malformed     | Problem and MapHealth, counted as "map-refused"; the next one is whole  |
 | HTTP 404                        | `Ended.REMOVED`, if the key has not expired                             |
 | HTTP 400, 401, 403, 404         | `Ended.REFUSED`, if it has: polled rarely, until somebody extends it    |
 | anything else                   | Problem, unless the answer was only cut short                           |
@@ -79,6 +79,7 @@ class MapRoutine:
         self._backoff = Backoff(entropy)
         self._uplink: Uplink | None = None
         self._poll: MapPoll | None = None
+        self._refused = False
         self._ends: deque[float] = deque(maxlen=DUPLICATE_ENDS)
         self._is_slow = False
 
@@ -194,6 +195,9 @@ class MapRoutine:
         is_first, poll.got_map = not poll.got_map, True
         if is_first:
             self._backoff.succeeded(now)
+            if self._refused:
+                self._refused = False
+                self._told.append(facts.MapHealth(""))
         if response.sleep:
             self.end()
             self.at = now + max(min(response.sleep, MAX_SLEEP), self._backoff.failed(now))
@@ -204,6 +208,8 @@ class MapRoutine:
         self._dropped["map-refused"] += 1
         problem = remedies.not_control(self._address, f"a map message is refused ({error})")
         self._told.append(facts.Problem(problem, fatal=False))
+        self._refused = True
+        self._told.append(facts.MapHealth(f"control's map message is refused ({error}); the map before it stays"))
         self.end()
         self.at = now + self._backoff.failed(now)
 

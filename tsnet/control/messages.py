@@ -30,6 +30,7 @@ from tsnet.control import gojson, tailcfg
 from tsnet.control.gojson import integer, items, key, line, mapping, numbered, text
 from tsnet.control.hostinfo import FIELDS
 from tsnet.control.mapframes import expand
+from tsnet.control.mapsize import decoded_size
 from tsnet.netmap.merge import MapUpdate, PeerChange
 from tsnet.netmap.model import UserProfile
 
@@ -47,6 +48,12 @@ MAP_PATH = "/machine/map"
 
 LOGOUT_EXPIRY = 123.0
 """Unix seconds; an Expiry in the past logs the node out, this is the one Go sends."""
+
+MAP_BUDGET = 90 << 20
+"""Bytes of memory for the JSON of one map message: enough for some 12,000 peers. What it is decoded to has as much as
+MADE_BUDGET, and takes the place of the JSON as it is made."""
+
+MADE_BUDGET = 48 << 20
 
 JsonObject = dict[str, Any]
 
@@ -168,7 +175,7 @@ class RegisterResponse:
             user=attrs.evolve(login, id=integer(mapping(fields.get("User")).get("ID")) or login.id),
             node_key_expired=fields.get("NodeKeyExpired") is True,
             machine_authorized=fields.get("MachineAuthorized") is True,
-            auth_url=line(fields.get("AuthURL")),
+            auth_url=line(fields.get("AuthURL"), gojson.MAX_URL),
             node_key_signature=_base64(fields.get("NodeKeySignature")),
             error=line(fields.get("Error")),
         )
@@ -299,12 +306,17 @@ class MapResponse:
 
 def decode_map(message: bytes) -> MapResponse:
     """One message as `MapFrames` cut it, zstd or plain. Raises MalformedError. Pure: it may run on any thread."""
-    fields = jsonobject.parse(expand(message))
+    fields = jsonobject.parse(expand(message), "it", budget=MAP_BUDGET)
+    size = decoded_size(fields)
+    if size > MADE_BUDGET:
+        raise MalformedError(
+            f"what it holds would take {size >> 20} MiB of memory, and may take {MADE_BUDGET >> 20} MiB"
+        )
     return MapResponse(
         update=_decode_update(fields),
         keep_alive=fields.get("KeepAlive") is True,
         ping=PingRequest.decode(fields.get("PingRequest")),
-        pop_browser_url=line(fields.get("PopBrowserURL")),
+        pop_browser_url=line(fields.get("PopBrowserURL"), gojson.MAX_URL),
         sleep=max(0.0, gojson.number(mapping(fields.get("Debug")).get("SleepSeconds"))),
     )
 

@@ -55,7 +55,8 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
     if not node_id or node_key is None:
         return None
     addresses = prefixes(fields.get("Addresses"))
-    own_only = fields.get("AllowedIPs") is None or fields.get("UnsignedPeerAPIOnly") is True
+    allowed = fields.get("AllowedIPs")
+    own_only = allowed is None or allowed == fields.get("Addresses") or fields.get("UnsignedPeerAPIOnly") is True
     capabilities = decode_cap_map(fields.get("CapMap"))
     if is_self:
         capabilities = {**dict.fromkeys(texts(fields.get("Capabilities")), ()), **capabilities}
@@ -68,7 +69,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
         machine=key(MachineKey, fields.get("Machine")),
         disco_key=key(DiscoKey, fields.get("DiscoKey")),
         addresses=addresses,
-        allowed_ips=addresses if own_only else prefixes(fields.get("AllowedIPs")),
+        allowed_ips=addresses if own_only else prefixes(allowed),
         endpoints=gojson.endpoints(fields.get("Endpoints")),
         home_region=integer(fields.get("HomeDERP")) or _legacy_home(fields.get("DERP")),
         hostinfo=gojson.raw(fields.get("Hostinfo")),
@@ -129,7 +130,15 @@ def encode_node(node: Node) -> JsonObject:
 
 
 def decode_nodes(value: Any) -> tuple[Node, ...]:
-    return tuple(node for item in items(value) if (node := decode_node(item)) is not None)
+    """The nodes of a list, which is emptied: there may be thousands, and they take the place of their JSON."""
+    left = items(value)
+    left.reverse()
+    nodes = []
+    while left:
+        node = decode_node(left.pop())
+        if node is not None:
+            nodes.append(node)
+    return tuple(nodes)
 
 
 def decode_cap_map(value: Any) -> dict[str, tuple[Any, ...]]:
@@ -147,7 +156,7 @@ def decode_user(value: Any) -> UserProfile:
         integer(fields.get("ID")),
         line(fields.get("LoginName")),
         line(fields.get("DisplayName")),
-        line(fields.get("ProfilePicURL")),
+        line(fields.get("ProfilePicURL"), gojson.MAX_URL),
     )
 
 

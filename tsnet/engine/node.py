@@ -388,6 +388,8 @@ class Node:
                 self._facts.append(facts.DuplicateNode(reason))
             case told.ControlHealth(messages):
                 self._complain("control", messages)
+            case told.MapHealth(message):
+                self._complain("map", (message,) if message else ())
             case told.Problem(error, fatal):
                 self._left = self._left or fatal
                 if fatal:
