@@ -141,6 +141,20 @@ def test_another_address_is_another_certificate(place: Path) -> None:
         assert tailnet._certificate != before
 
 
+def test_a_place_that_others_may_write_to_is_refused_by_a_tailnet_and_by_a_node(place: Path) -> None:
+    with Tailnet() as tailnet:
+        place.mkdir()
+        place.chmod(0o777)
+        with pytest.raises(StateError, match="other users may write to it"):
+            Tailnet(state=place).start()
+        node = tsnet.Server("a", control_url=tailnet.control_url, auth_key=tailnet.auth_key, state=place)
+        with pytest.raises(StateError, match="other users may write to it"):
+            node.up()
+        node.close()
+        assert list(place.iterdir()) == []
+        assert tailnet.nodes() == {}
+
+
 def test_without_a_place_each_is_a_new_one() -> None:
     with Tailnet() as one, Tailnet() as other:
         assert one._machine_key != other._machine_key

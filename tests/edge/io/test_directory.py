@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_failed_write_is_named_and_leaves_the_old_value(
 ) -> None:
     store.write(IDENTITY, b"old")
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
@@ -114,7 +115,7 @@ def test_a_failed_write_is_named_and_leaves_the_old_value(
 def test_a_failed_read_is_named(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     store.write(IDENTITY, b"old")
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
@@ -150,6 +151,158 @@ def test_the_lock_is_no_link_to_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot be used"):
         DirectoryStore(tmp_path / "node").open()
     assert elsewhere.read_text() == "precious"
+
+
+# --- what somebody else may have put there -----------------------------------------------------------------------
+
+STRANGER = 4242
+
+as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to make a stranger's files")
+
+
+def everything(store: DirectoryStore) -> list[Callable[[], object]]:
+    return [store.open, lambda: store.read(IDENTITY), store.keys]
+
+
+@pytest.mark.parametrize("key", [IDENTITY, CONTROL_KEY])
+def test_a_link_in_place_of_a_file_is_not_followed(store: DirectoryStore, tmp_path: Path, key: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(encode_identity(identity()))
+    elsewhere.chmod(0o644)
+    store.file(key).symlink_to(elsewhere)
+    with pytest.raises(
+        StateError, match=r"cannot be read: it is a symbolic link\. Delete it, or put the file itself in its"
+    ):
+        store.read(key)
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+    store.write(key, b"ours")  # this replaces the link, not what it leads to
+    assert decode_identity(elsewhere.read_bytes()) == identity()
+    assert store.read(key) == b"ours"
+
+
+def test_a_link_to_nowhere_is_no_new_identity(store: DirectoryStore, tmp_path: Path) -> None:
+    store.file(IDENTITY).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StateError, match="it is a symbolic link"):
+        store.read(IDENTITY)
+
+
+def test_a_link_of_ours_to_the_directory_is_followed(store: DirectoryStore, tmp_path: Path) -> None:
+    store.write(IDENTITY, b"1")
+    store.close()
+    (tmp_path / "link").symlink_to(store.path)
+    linked = DirectoryStore(tmp_path / "link")
+    linked.open()
+    assert linked.read(IDENTITY) == b"1"
+    linked.close()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707, 0o733])
+def test_a_directory_that_others_may_write_to_is_refused_and_left_alone(tmp_path: Path, mode: int) -> None:
+    store = DirectoryStore(tmp_path / "node")
+    store.path.mkdir()
+    store.path.chmod(mode)
+    text = (
+        rf"other users may write to it \(its mode is {mode:04o}\)\. Take that away \(chmod go-w\), or name a directory"
+    )
+    for call in everything(store):
+        with pytest.raises(StateError, match=text):
+            call()
+    assert stat.S_IMODE(store.path.stat().st_mode) == mode
+    assert names(store) == []
+    inside = DirectoryStore(store.path / "inside")
+    inside.open()
+    inside.write(IDENTITY, b"1")
+    assert stat.S_IMODE(inside.path.stat().st_mode) == 0o700
+    inside.close()
+
+
+@as_root
+@pytest.mark.parametrize(("group", "accepted"), [(1, False), (STRANGER, True)])
+def test_a_group_may_write_if_it_is_nobody_elses(tmp_path: Path, group: int, accepted: bool) -> None:
+    """Group 1 has a name, and it is not ours; a group without a name is that of a container's volume."""
+    store = DirectoryStore(tmp_path / "node")
+    store.path.mkdir()
+    os.chown(store.path, -1, group)
+    store.path.chmod(0o775)
+    with contextlib.nullcontext() if accepted else pytest.raises(StateError, match="other users may write to it"):
+        store.open()
+    store.close()
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_directory_of_another_user_is_refused_also_by_root(tmp_path: Path, mode: int) -> None:
+    store = DirectoryStore(tmp_path / "node")
+    store.path.mkdir(mode=mode)
+    os.chown(store.path, STRANGER, STRANGER)
+    for call in everything(store):
+        with pytest.raises(
+            StateError, match=rf"it belongs to user {STRANGER}, who could put keys there, and this process is"
+        ):
+            call()
+    assert names(store) == []
+
+
+@as_root
+def test_a_file_of_another_user_is_refused_and_left_alone(store: DirectoryStore) -> None:
+    store.write(IDENTITY, encode_identity(identity()))
+    os.chown(store.file(IDENTITY), STRANGER, STRANGER)
+    store.file(IDENTITY).chmod(0o644)
+    with pytest.raises(
+        StateError, match=rf"it belongs to user {STRANGER}, and this process is user 0\. If it is this node's"
+    ):
+        store.read(IDENTITY)
+    assert stat.S_IMODE(store.file(IDENTITY).stat().st_mode) == 0o644
+    assert store.file(IDENTITY).stat().st_uid == STRANGER
+
+
+@as_root
+def test_a_lock_of_another_user_is_refused_and_left_alone(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "node")
+    store.path.mkdir(mode=0o700)
+    lock = store.path / "tsnet.lock"
+    lock.write_text("precious")
+    os.chown(lock, STRANGER, STRANGER)
+    with pytest.raises(StateError, match=rf"the lock {lock} of the state directory cannot be used: it belongs to user"):
+        store.open()
+    assert lock.read_text() == "precious"
+
+
+@as_root
+def test_a_link_to_the_directory_that_another_user_has_made_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(store.path)
+    os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(StateError, match=f"it is a link that user {STRANGER} has made"):
+        DirectoryStore(link).read(IDENTITY)
+
+
+@as_root
+def test_a_temporary_file_of_another_user_is_not_written_into(store: DirectoryStore) -> None:
+    left = store.path / "tsnet.state.new"
+    left.write_text("")
+    left.chmod(0o666)
+    os.chown(left, STRANGER, STRANGER)
+    with left.open() as theirs:
+        store.write(IDENTITY, b"secret")
+        assert theirs.read() == ""
+    assert store.file(IDENTITY).stat().st_uid == 0
+    assert stat.S_IMODE(store.file(IDENTITY).stat().st_mode) == 0o600
+
+
+def test_what_is_judged_is_what_is_used(store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another directory takes the name after the first was judged: the file still comes from the first."""
+    store.write(IDENTITY, b"ours")
+    real = private._check_directory
+
+    def swap(found: os.stat_result) -> None:
+        real(found)
+        store.path.rename(tmp_path / "away")
+        store.path.mkdir()
+        store.file(IDENTITY).write_bytes(b"planted")
+
+    monkeypatch.setattr(private, "_check_directory", swap)
+    assert store.read(IDENTITY) == b"ours"
 
 
 def test_a_directory_that_is_not_there_has_nothing(tmp_path: Path) -> None:

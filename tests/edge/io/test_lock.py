@@ -216,8 +216,8 @@ def test_a_fork_in_the_middle_of_taking_it_waits(path: Path, monkeypatch: pytest
     opened, go_on = threading.Event(), threading.Event()
     real = open_file
 
-    def slow(path: Path, flags: int) -> int:
-        descriptor = real(path, flags)
+    def slow(path: Path, flags: int, directory: int | None = None) -> int:
+        descriptor = real(path, flags, directory)
         opened.set()
         assert go_on.wait(10)
         return descriptor

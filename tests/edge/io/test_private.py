@@ -42,7 +42,7 @@ def test_a_failed_write_leaves_the_old_file(
     file = tmp_path / "file"
     replace_file(file, b"old")
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
@@ -77,7 +77,7 @@ DIE = """
 import os, sys
 from pathlib import Path
 from tsnet.edge.io.private import replace_file
-setattr(os, sys.argv[2], lambda *arguments: os._exit(9))
+setattr(os, sys.argv[2], lambda *arguments, **options: os._exit(9))
 replace_file(Path(sys.argv[1]), b"new")
 """
 
@@ -111,9 +111,14 @@ def test_who_comes_between_is_not_written_into(tmp_path: Path, monkeypatch: pyte
     """The temporary name is taken again after it was cleared away: the write fails instead of following it."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("precious")
-    monkeypatch.setattr(private.os, "unlink", lambda path: (tmp_path / "file.new").symlink_to(elsewhere))  # type: ignore[attr-defined]
-    with pytest.raises(FileExistsError):
-        replace_file(tmp_path / "file", b"new")
+
+    def come_between(_path: object, **_options: object) -> None:
+        (tmp_path / "file.new").symlink_to(elsewhere)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(private.os, "unlink", come_between)  # type: ignore[attr-defined]
+        with pytest.raises(FileExistsError):
+            replace_file(tmp_path / "file", b"new")
     assert elsewhere.read_text() == "precious"
 
 

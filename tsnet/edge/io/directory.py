@@ -5,7 +5,8 @@
         tsnet.<key>            0600   the value of any other key
         tsnet.lock             0600   held while the store is open
 
-A file that cannot be read raises a StateError that names the file and says what to do. The file is left as it is.
+A file that cannot be read raises a StateError that names the file and says what to do. The file is left as it is. So
+does a directory or a file that somebody else may have put there (`private`).
 
 Not here: how files are replaced (`private`), the lock (`lock`), what the values mean (`tsnet.engine.saved`).
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from tsnet.base.wording import Wording, api
 from tsnet.edge.io.lock import Lock, fcntl
-from tsnet.edge.io.private import read_file, reason_of, replace_file
+from tsnet.edge.io.private import list_directory, opened_directory, read_file, reason_of, remedy_of, replace_file
 from tsnet.edge.io.store import check_key
 from tsnet.engine.saved import IDENTITY
 from tsnet.errors import ConfigError, StateError, StateLocked
@@ -45,16 +46,19 @@ class DirectoryStore:
         return self.path / name
 
     def open(self) -> None:
+        what = f"the state directory {self.path}"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock.take()
+            with opened_directory(self.path) as directory:
+                what = f"the lock {self._lock.path} of the state directory"
+                self._lock.take(directory)
         except StateLocked:
             raise
         except OSError as error:
             raise StateError(
                 Wording(
-                    f"the state directory {self.path} cannot be used: {reason_of(error)}. "
-                    "Make it writable, or choose another one with ",
+                    f"{what} cannot be used: {reason_of(error)}. "
+                    f"{remedy_of(error, 'Make it writable')}, or choose another one with ",
                     api("state="),
                 )
             ) from None
@@ -69,7 +73,7 @@ class DirectoryStore:
             raise StateError(
                 Wording(
                     f"the state file {file} cannot be read: {reason_of(error)}. "
-                    "Make it readable for this user, or choose another directory with ",
+                    f"{remedy_of(error, 'Make it readable for this user')}, or choose another directory with ",
                     api("state="),
                 )
             ) from None
@@ -83,17 +87,23 @@ class DirectoryStore:
         except OSError as error:
             raise StateError(
                 f"the state file {file} cannot be written: {reason_of(error)}. The previous one is intact. "
-                "Make room or make the directory writable"
+                f"{remedy_of(error, 'Make room or make the directory writable')}"
             ) from None
 
     def keys(self) -> tuple[str, ...]:
         """The keys that have a file, in alphabetical order. Other files are ignored."""
         try:
-            names = os.listdir(self.path)
+            names = list_directory(self.path)
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise StateError(f"the state directory {self.path} cannot be read: {reason_of(error)}") from None
+            raise StateError(
+                Wording(
+                    f"the state directory {self.path} cannot be read: {reason_of(error)}. "
+                    f"{remedy_of(error, 'Make it readable for this user')}, or choose another one with ",
+                    api("state="),
+                )
+            ) from None
         return tuple(sorted(key for name in names if (key := self._key(name)) is not None))
 
     def _key(self, name: str) -> str | None:

@@ -47,13 +47,13 @@ class Lock:
     def is_held(self) -> bool:
         return self._descriptor is not None
 
-    def take(self) -> None:
-        """Raises StateLocked, which names the holder, or OSError."""
+    def take(self, directory: int | None = None) -> None:
+        """Raises StateLocked, which names the holder, or OSError. directory: a descriptor of the lock's directory."""
         if self.is_held:
             raise locked(self.path, os.getpid())
         with _opening:
             _open.add(self)
-            self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
+            self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, directory)
         try:
             self._claim(self._descriptor)
         except BaseException:
