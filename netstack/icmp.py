@@ -66,10 +66,13 @@ class IcmpEndpoint:
     __slots__ = ("_asked", "_layer", "_local", "_remote", "_replies", "identifier", "is_closed")
 
     def __init__(self, layer: IcmpLayer, local: bytes, remote: bytes, identifier: int) -> None:
-        self._layer, self._local, self._remote, self.identifier = layer, local, remote, identifier
+        self._layer = layer
+        self._local = local
+        self._remote = remote
+        self.identifier: int = identifier
         self._asked: dict[int, float] = {}
         self._replies: deque[EchoReply] = deque(maxlen=MAX_REPLIES)
-        self.is_closed = False
+        self.is_closed: bool = False
 
     @property
     def remote(self) -> IPAddress:

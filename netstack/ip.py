@@ -46,15 +46,15 @@ class IpLayer:
     )
 
     def __init__(self, entropy: Callable[[int], bytes], mtu: int) -> None:
-        self.entropy = entropy
-        self.mtu = mtu
+        self.entropy: Callable[[int], bytes] = entropy
+        self.mtu: int = mtu
         self.takes_any: set[int] = set()  # protocols of which packets to others' addresses are taken
         self.link_mtus: dict[Hashable, int] = {}
         self.addresses: dict[bytes, IPAddress] = {}
         self.dropped: Counter[str] = Counter()
         self.ready: dict[Any, None] = {}
         self.outbox: list[tuple[bytes, bytes]] = []
-        self.outbox_bytes = 0
+        self.outbox_bytes: int = 0
         self._identification = int.from_bytes(entropy(4), "big")
         self._path_mtus: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 

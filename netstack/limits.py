@@ -58,8 +58,8 @@ class Shares:
     __slots__ = ("_each", "_of", "refused", "taken", "total")
 
     def __init__(self, total: int, *, each: int | None = None) -> None:
-        self.total = max(total, 1)
-        self.taken = 0
+        self.total: int = max(total, 1)
+        self.taken: int = 0
         self.refused: Counter[str] = Counter()
         self._each = each
         self._of: dict[Hashable, int] = {}
@@ -107,9 +107,9 @@ class Memory:
     __slots__ = ("ceiling", "held", "plenty")
 
     def __init__(self, ceiling: int = 256 * 1024 * 1024) -> None:
-        self.ceiling = ceiling
-        self.plenty = ceiling * 3 // 4
-        self.held = 0
+        self.ceiling: int = ceiling
+        self.plenty: int = ceiling * 3 // 4
+        self.held: int = 0
 
     @property
     def is_scarce(self) -> bool:

@@ -80,7 +80,7 @@ class Stack:
         if congestion not in CONGESTION:
             raise ValueError(f"no congestion control {congestion!r}: {', '.join(CONGESTION)}")
         runs = RunLimits(max_run_packets, max_run_bytes, run_overhead)
-        self.options = Settings(nodelay=nodelay, congestion=congestion, runs=runs)
+        self.options: Settings = Settings(nodelay=nodelay, congestion=congestion, runs=runs)
         """The settings of all TCP connections; the caller may change them."""
         self._tcp = TcpLayer(self._ip, self.options, memory=memory)
         self._udp = UdpLayer(self._ip)

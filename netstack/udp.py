@@ -71,14 +71,16 @@ class UdpEndpoint:
     __slots__ = ("_bound", "_error", "_layer", "_queue", "_queued", "_remote", "dropped", "is_closed", "port")
 
     def __init__(self, layer: Owner, bound: bytes, port: int) -> None:
-        self._layer, self._bound, self.port = layer, bound, port
+        self._layer = layer
+        self._bound = bound
+        self.port: int = port
         self._queue: deque[tuple[bytes, bytes, int, bytes]] = deque()
         self._queued = 0
         self._remote: tuple[bytes, int] | None = None
         self._error: str | None = None
-        self.dropped = 0
+        self.dropped: int = 0
         """Datagrams that found the queue full."""
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def __repr__(self) -> str:
         where = "*" if self._bound == ANY else str(self.address)

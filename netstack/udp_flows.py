@@ -31,20 +31,22 @@ class UdpFlow(UdpEndpoint):
     """A connected endpoint whose local end is the destination that the peer asked for. It sends to that peer only."""
 
     __slots__ = ("_flows", "accepted", "active_time", "began_time", "idle", "key", "link", "peer", "remote")
+    dropped: int
 
     def __init__(
         self, flows: FlowTable, link: Hashable, source: bytes, source_port: int, local: bytes, port: int, now: float
     ) -> None:
         super().__init__(flows, local, port)
         self._flows = flows
-        self.link = link
-        self.peer = peer_of(link, source)
-        self.key = flow_key(source, source_port, local, port)
+        self.link: Hashable = link
+        self.peer: Hashable = peer_of(link, source)
+        self.key: bytes = flow_key(source, source_port, local, port)
         self.remote: tuple[IPAddress, int] = address_of(source), source_port
         self.connect(*self.remote)
-        self.idle = DNS_IDLE if port == DNS_PORT else IDLE
-        self.began_time = self.active_time = now
-        self.accepted = False
+        self.idle: float = DNS_IDLE if port == DNS_PORT else IDLE
+        self.began_time: float = now
+        self.active_time: float = now
+        self.accepted: bool = False
 
     @property
     def local(self) -> tuple[IPAddress, int]:
@@ -88,8 +90,8 @@ class FlowTable:
         self._ip = ip
         self._flows: dict[bytes, UdpFlow] = {}
         self._silent: dict[float, OrderedDict[UdpFlow, None]] = {IDLE: OrderedDict(), DNS_IDLE: OrderedDict()}
-        self.places = Shares(MAX_FLOWS)
-        self.room = Shares(MAX_FLOW_BYTES)
+        self.places: Shares = Shares(MAX_FLOWS)
+        self.room: Shares = Shares(MAX_FLOW_BYTES)
         self.unseen: OrderedDict[UdpFlow, None] = OrderedDict()
         """The flows that wait for the forwarder's `accept`."""
 

@@ -76,8 +76,8 @@ class UdpForwarder:
     def __init__(self, ip: IpLayer, flows: FlowTable, refuse: Refuse, max_flows: int, *, unbound: bool) -> None:
         self._ip, self._flows, self._refuse = ip, flows, refuse
         flows.places.total = max(max_flows, 1)
-        self.unbound = unbound
-        self.is_closed = False
+        self.unbound: bool = unbound
+        self.is_closed: bool = False
 
     def __len__(self) -> int:
         """Flows, accepted ones and those that wait."""

@@ -33,6 +33,7 @@ PROVIDED = {
     "numpy": "",  # used where the application has imported it
     "sniffio": "anyio",
     "compression": "",  # the standard library's, from 3.14 on
+    "typing_extensions": "",  # under TYPE_CHECKING alone: type checkers bring its stubs
     "werkzeug": "",
     "flask": "",
 }

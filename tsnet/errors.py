@@ -131,7 +131,8 @@ class AuthKeyRejected(RemoteError, PermissionError):
                 *((headscale, api("tags="), " beside it.") if "tag" in reason else ()),
             )
         )
-        self.control_url, self.reason = control_url, reason
+        self.control_url: str = control_url
+        self.reason: str = reason
 
 
 class KeyExpired(RemoteError, PermissionError):

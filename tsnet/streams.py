@@ -157,7 +157,7 @@ class Listener(StreamListener):
         self._wrap = wrap
         self._make_socket = make_socket
         self._closed = self._moved = False  # moved: into a socket
-        self.port = pipe.port
+        self.port: int = pipe.port
         self.addresses: tuple[Address, ...] = tuple((address, pipe.port) for address in pipe.addresses)
 
     async def accept(self) -> Stream:

@@ -23,7 +23,8 @@ class SendBuffer:
     __slots__ = ("_chunks", "_starts", "end", "start")
 
     def __init__(self, start: int) -> None:
-        self.start = self.end = start
+        self.start: int = start
+        self.end: int = start
         self._starts: list[int] = []
         self._chunks: list[bytes] = []
 
@@ -77,7 +78,7 @@ class ReceiveBuffer:
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
-        self.size = 0
+        self.size: int = 0
 
     def append(self, data: bytes) -> None:
         chunks = self.chunks

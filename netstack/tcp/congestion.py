@@ -17,6 +17,7 @@ Not here: whether the window was in use (`usage`), which bytes are lost (`rack`)
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from netstack.tcp.hystart import HyStart
 
@@ -27,13 +28,13 @@ class Congestion:
     """What both strategies share: slow start and the reactions to trouble."""
 
     __slots__ = ("cwnd", "hystart", "mss", "ssthresh")
-    beta = 0.5
+    beta: ClassVar[float] = 0.5
 
     def __init__(self, mss: int) -> None:
-        self.mss = mss
+        self.mss: int = mss
         self.cwnd: float = INITIAL_WINDOW * mss
         self.ssthresh: float = math.inf
-        self.hystart = HyStart()
+        self.hystart: HyStart = HyStart()
 
     @property
     def initial_window(self) -> float:

@@ -45,10 +45,11 @@ class PendingConnection:
         segment: bytes,
         now: float,
     ) -> None:
-        self._forwarder, self.link = forwarder, link
+        self._forwarder = forwarder
+        self.link: Hashable = link
         self._source, self._destination, self._header = source, destination, header
         self._segment = segment[: header.size]  # what a SYN carries comes again with the next segment
-        self.arrived_time = now
+        self.arrived_time: float = now
 
     @property
     def local(self) -> tuple[IPAddress, int]:
@@ -121,13 +122,15 @@ class TcpForwarder:
         *,
         unbound: bool = False,
     ) -> None:
-        self.unbound = unbound
-        self.on_accept, self.on_refuse, self.on_refuse_by_icmp = accept, refuse, refuse_by_icmp
+        self.unbound: bool = unbound
+        self.on_accept: Accept = accept
+        self.on_refuse: Refuse = refuse
+        self.on_refuse_by_icmp: RefuseByIcmp = refuse_by_icmp
         self._ready, self._dropped = ready, dropped
         self._pending: OrderedDict[bytes, PendingConnection] = OrderedDict()
         self._unseen: OrderedDict[bytes, PendingConnection] = OrderedDict()
         self._places = Shares(max_in_flight)
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def __len__(self) -> int:
         """How many SYNs are held."""

@@ -19,8 +19,8 @@ class Frto:
     __slots__ = ("is_on", "wants_new")
 
     def __init__(self) -> None:
-        self.is_on = False
-        self.wants_new = False  # new data goes first
+        self.is_on: bool = False
+        self.wants_new: bool = False  # new data goes first
 
     def begin(self, *, first: bool) -> None:
         """first: a timeout that begins an episode, not one while it is repaired."""

@@ -28,7 +28,7 @@ class HyStart:
     __slots__ = ("_baseline", "_count", "_current", "_last", "_rounds", "_window_end", "divisor")
 
     def __init__(self) -> None:
-        self.divisor = 1
+        self.divisor: int = 1
         """By which slow start's growth is divided."""
         self._window_end = 0
         self._last = self._current = self._baseline = math.inf

@@ -73,22 +73,22 @@ class TcpListener:
     ) -> None:
         self._on_close, self._on_room, self._bound = on_close, on_room, bound
         self._queue: deque[TcpConnection] = deque()
-        self.port = port
-        self.places = Shares(backlog)
+        self.port: int = port
+        self.places: Shares = Shares(backlog)
         """Half-open connections, and those that nobody has accepted."""
-        self.connections = None if max_connections is None else Shares(max_connections)
+        self.connections: Shares | None = None if max_connections is None else Shares(max_connections)
         """Those that have begun here and have not ended; None: only the stack's limit counts."""
-        self.parked = Parked()
+        self.parked: Parked = Parked()
         self._refused: tuple[int, str, bytes, int] = (0, "", b"", 0)
         self.half_open: dict[Hashable, dict[Tcb, None]] = {}
         self.keepalive: tuple[float, float, int] | None = KEEPALIVE
-        self.nodelay = nodelay
-        self.defer = 0.0
+        self.nodelay: bool = nodelay
+        self.defer: float = 0.0
         """Seconds to wait for a connection's first data before it is accepted without any."""
-        self.max_segment = 65_535
+        self.max_segment: int = 65_535
         self.receive_buffer: int | None = None
         """The receive buffer of new connections, from the SYN-ACK on; see `TcpConnection.set_receive_buffer`."""
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def __repr__(self) -> str:
         where = "*" if self._bound == ANY else str(self.address)

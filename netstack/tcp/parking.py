@@ -53,7 +53,7 @@ class Parked:
     __slots__ = ("_by_peer", "places")
 
     def __init__(self) -> None:
-        self.places = Shares(MAX_PARKED)
+        self.places: Shares = Shares(MAX_PARKED)
         self._by_peer: OrderedDict[Hashable, OrderedDict[bytes, Syn]] = OrderedDict()
 
     def __len__(self) -> int:

@@ -21,7 +21,7 @@ class Prr:
 
     def begin(self, flight: int, sacked: int) -> None:
         """What was outstanding, and how much of it sacked, before the acknowledgement that told of the loss."""
-        self.out = 0  # sent since the episode began
+        self.out: int = 0  # sent since the episode began
         self._delivered = 0
         self._recover_fs = max(flight - sacked, 1)
 

@@ -30,13 +30,13 @@ class Rack:
     __slots__ = ("_dsack_round", "_persist", "end", "fack", "reo_mult", "reordering", "reorderings", "rtt", "time")
 
     def __init__(self) -> None:
-        self.time = -math.inf
-        self.end = 0
-        self.rtt = 0.0
-        self.fack = 0  # the highest sequence number known to have arrived
-        self.reordering = 0  # the widest that was seen, in bytes
-        self.reorderings = 0
-        self.reo_mult = 1
+        self.time: float = -math.inf
+        self.end: int = 0
+        self.rtt: float = 0.0
+        self.fack: int = 0  # the highest sequence number known to have arrived
+        self.reordering: int = 0  # the widest that was seen, in bytes
+        self.reorderings: int = 0
+        self.reo_mult: int = 1
         self._persist = 0
         self._dsack_round = -1  # until this is acknowledged, another D-SACK is of the same round
 

@@ -26,7 +26,7 @@ class OutOfOrder:
         self._ends: list[int] = []
         self._chunks: list[list[bytes]] = []
         self._recent: list[int] = []
-        self.size = 0
+        self.size: int = 0
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -35,15 +35,15 @@ class Recovery:
 
     def __init__(self) -> None:
         self.state: int = OPEN
-        self.high_seq = 0  # snd_nxt when the episode began
-        self.timeout_time = -math.inf  # when the retransmission timer fired last
-        self.dupacks = 0
-        self.dsacks = 0  # duplicates that the peer has reported
-        self.rack = Rack()
-        self.tlp = TailLossProbe()
-        self.prr = Prr()
-        self.undo = Undo()
-        self.frto = Frto()
+        self.high_seq: int = 0  # snd_nxt when the episode began
+        self.timeout_time: float = -math.inf  # when the retransmission timer fired last
+        self.dupacks: int = 0
+        self.dsacks: int = 0  # duplicates that the peer has reported
+        self.rack: Rack = Rack()
+        self.tlp: TailLossProbe = TailLossProbe()
+        self.prr: Prr = Prr()
+        self.undo: Undo = Undo()
+        self.frto: Frto = Frto()
 
     def resent(self, size: int, end: int, stamp: int) -> None:
         """A lost stretch went out again, `stamp` in its timestamp."""

@@ -27,10 +27,10 @@ class RttEstimator:
     __slots__ = ("_base", "_min_time", "backoff", "min_rtt", "rttvar", "srtt")
 
     def __init__(self) -> None:
-        self.srtt = 0.0
-        self.rttvar = 0.0
-        self.min_rtt = math.inf
-        self.backoff = 0
+        self.srtt: float = 0.0
+        self.rttvar: float = 0.0
+        self.min_rtt: float = math.inf
+        self.backoff: int = 0
         self._base = INITIAL_RTO
         self._min_time = 0.0
 

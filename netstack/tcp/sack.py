@@ -27,9 +27,13 @@ class Sent:
     __slots__ = ("earlier", "end", "later", "lost", "resent", "sacked", "sent_time", "start", "transmissions")
 
     def __init__(self, start: int, end: int, sent_time: float) -> None:
-        self.start, self.end, self.sent_time = start, end, sent_time
-        self.transmissions = 1
-        self.sacked = self.lost = self.resent = False
+        self.start: int = start
+        self.end: int = end
+        self.sent_time: float = sent_time
+        self.transmissions: int = 1
+        self.sacked: bool = False
+        self.lost: bool = False
+        self.resent: bool = False
         self.earlier: Sent | None = None
         self.later: Sent | None = None
 
@@ -42,7 +46,9 @@ class Scoreboard:
     def __init__(self) -> None:
         self.segments: list[Sent] = []
         self.to_resend: list[Sent] = []
-        self.sacked_out = self.lost_out = self.resent_out = 0
+        self.sacked_out: int = 0
+        self.lost_out: int = 0
+        self.resent_out: int = 0
         self._oldest: Sent | None = None
         self._newest: Sent | None = None
 

@@ -31,20 +31,26 @@ class Settings:
     )
 
     def __init__(self, *, nodelay: bool = False, congestion: str = "cubic", runs: RunLimits = DEFAULT_RUNS) -> None:
-        self.nodelay = nodelay
-        self.congestion = congestion
-        self.runs = runs
-        self.timestamps = self.sack = self.dsack = self.window_scaling = True
-        self.syn_retries, self.synack_retries = 6, 5
-        self.retries = 15
+        self.nodelay: bool = nodelay
+        self.congestion: str = congestion
+        self.runs: RunLimits = runs
+        self.timestamps: bool = True
+        self.sack: bool = True
+        self.dsack: bool = True
+        self.window_scaling: bool = True
+        self.syn_retries: int = 6
+        self.synack_retries: int = 5
+        self.retries: int = 15
         """How often data is sent again before the peer counts as gone."""
-        self.orphan_retries = 8
+        self.orphan_retries: int = 8
         """How often a closed window is probed once the application has closed. Data is still sent `retries` times."""
-        self.fin_timeout = 60.0
+        self.fin_timeout: float = 60.0
         """How long a connection that the application has closed waits for the peer's FIN."""
-        self.reordering = 3
+        self.reordering: int = 3
         """How many duplicate acknowledgements, or segments sacked beyond it, make a segment count as lost."""
-        self.frto = self.tail_loss_probe = self.slow_start_after_idle = True
+        self.frto: bool = True
+        self.tail_loss_probe: bool = True
+        self.slow_start_after_idle: bool = True
 
 
 DEFAULTS = Settings()

@@ -185,33 +185,43 @@ class Tcb:
         settings: Settings = DEFAULTS,
     ) -> None:
         # Identity
-        self.local, self.local_port, self.remote, self.remote_port = local, local_port, remote, remote_port
-        self.ports = local_port.to_bytes(2, "big") + remote_port.to_bytes(2, "big")
-        self.key = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
-        self.link = link
+        self.local: bytes = local
+        self.local_port: int = local_port
+        self.remote: bytes = remote
+        self.remote_port: int = remote_port
+        self.ports: bytes = local_port.to_bytes(2, "big") + remote_port.to_bytes(2, "big")
+        self.key: bytes = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
+        self.link: Hashable = link
         self.face: object | None = None  # what the application holds of it
-        self.forwarded = False  # the local address is somebody else's
+        self.forwarded: bool = False  # the local address is somebody else's
         self.shares: tuple[Shares, ...] = ()  # in which the connection counts until it ends
         self.state: int = states.CLOSED
         self.error: str | None = None
         self.soft_error: str | None = None  # what ICMP hinted at
         self.linger: float | None = None  # seconds that what is unsent has after `close`
         self.fin_timeout: float | None = None  # seconds that the peer's FIN has after that; None: as in `settings`
-        self.orphaned = False  # closed by the application: the stack alone owns it
-        self.pseudo = tcp.pseudo_sum(local, remote) + local_port + remote_port
-        self.prefix = (0, b"")  # segment size, IP header and ports: of the last full segment
-        self.sack_ok = self.ts_ok = False
-        self.stamp_offset = stamp_offset
-        self.ts_recent = 0
-        self.ts_recent_time = now
-        self.bytes_sent = self.bytes_received = self.retransmitted = self.delivered = 0
-        self.segments_out = self.segments_in = self.segments_resent = self.ooo_segments = 0
-        self.memory = memory if memory is not None else Memory()
-        self.charged = 0  # bytes that `memory` knows of
-        self.interface_mtu = interface_mtu or mtu
-        self.max_segment = 65_535  # the application's limit
-        self.settings = settings
-        self.nodelay = settings.nodelay
+        self.orphaned: bool = False  # closed by the application: the stack alone owns it
+        self.pseudo: int = tcp.pseudo_sum(local, remote) + local_port + remote_port
+        self.prefix: tuple[int, bytes] = (0, b"")  # segment size, IP header and ports: of the last full segment
+        self.sack_ok: bool = False
+        self.ts_ok: bool = False
+        self.stamp_offset: int = stamp_offset
+        self.ts_recent: int = 0
+        self.ts_recent_time: float = now
+        self.bytes_sent: int = 0
+        self.bytes_received: int = 0
+        self.retransmitted: int = 0
+        self.delivered: int = 0
+        self.segments_out: int = 0
+        self.segments_in: int = 0
+        self.segments_resent: int = 0
+        self.ooo_segments: int = 0
+        self.memory: Memory = memory if memory is not None else Memory()
+        self.charged: int = 0  # bytes that `memory` knows of
+        self.interface_mtu: int = interface_mtu or mtu
+        self.max_segment: int = 65_535  # the application's limit
+        self.settings: Settings = settings
+        self.nodelay: bool = settings.nodelay
         self._begin_sending(iss, mtu, now)
         self._begin_receiving(now)
         self._begin_timing(now)
@@ -219,61 +229,79 @@ class Tcb:
         self.congestion: Congestion = CONGESTION[settings.congestion](self.mss)
 
     def _begin_sending(self, iss: int, mtu: int, now: float) -> None:
-        self.iss = self.snd_una = self.snd_nxt = iss
-        self.snd_wnd = self.max_snd_wnd = 0
-        self.snd_wl1 = self.snd_wl2 = 0
-        self.snd_wscale = 0
-        self.wire_window = -1  # the field of the last segment that set snd_wnd
-        self.send_buffer = SendBuffer(iss + 1)
-        self.fin_queued = False
-        self.cork = self.more_follows = self.force = False
-        self.small_end = iss  # behind the last segment that was not full
+        self.iss: int = iss
+        self.snd_una: int = iss
+        self.snd_nxt: int = iss
+        self.snd_wnd: int = 0
+        self.max_snd_wnd: int = 0
+        self.snd_wl1: int = 0
+        self.snd_wl2: int = 0
+        self.snd_wscale: int = 0
+        self.wire_window: int = -1  # the field of the last segment that set snd_wnd
+        self.send_buffer: SendBuffer = SendBuffer(iss + 1)
+        self.fin_queued: bool = False
+        self.cork: bool = False
+        self.more_follows: bool = False
+        self.force: bool = False
+        self.small_end: int = iss  # behind the last segment that was not full
         self.fixed_send_limit: int | None = None
-        self.wants_room = False  # the application was refused some bytes
-        self.more = False  # stopped by the budget or after one run: call `output` again
-        self.usage = Usage(now)
-        self.mtu = mtu
-        self.peer_mss = MIN_MSS
-        self.mss = 0
-        self.scoreboard = Scoreboard()
-        self.recovery = Recovery()
-        self.rtt = RttEstimator()
-        self.tail_due = False  # the tail is to be probed
-        self.retries = 0  # timeouts since something was acknowledged
-        self.sent_time = now
+        self.wants_room: bool = False  # the application was refused some bytes
+        self.more: bool = False  # stopped by the budget or after one run: call `output` again
+        self.usage: Usage = Usage(now)
+        self.mtu: int = mtu
+        self.peer_mss: int = MIN_MSS
+        self.mss: int = 0
+        self.scoreboard: Scoreboard = Scoreboard()
+        self.recovery: Recovery = Recovery()
+        self.rtt: RttEstimator = RttEstimator()
+        self.tail_due: bool = False  # the tail is to be probed
+        self.retries: int = 0  # timeouts since something was acknowledged
+        self.sent_time: float = now
 
     def _begin_receiving(self, now: float) -> None:
-        self.irs = self.rcv_nxt = self.rcv_adv = self.last_ack_sent = 0
-        self.rcv_wscale = WINDOW_SCALE
-        self.rcv_mss = 536
-        self.receive_limit = INITIAL_RECEIVE_LIMIT
-        self.autotunes = True
-        self.receive_buffer = ReceiveBuffer()
+        self.irs: int = 0
+        self.rcv_nxt: int = 0
+        self.rcv_adv: int = 0
+        self.last_ack_sent: int = 0
+        self.rcv_wscale: int = WINDOW_SCALE
+        self.rcv_mss: int = 536
+        self.receive_limit: int = INITIAL_RECEIVE_LIMIT
+        self.autotunes: bool = True
+        self.receive_buffer: ReceiveBuffer = ReceiveBuffer()
         self.out_of_order: OutOfOrder | None = None
         self.rcv_fin: int | None = None  # where the peer's stream ends, once known
-        self.fin_received = False
+        self.fin_received: bool = False
         self.dsack: tuple[int, int] | None = None
         self.acks: list[tuple[int, bytes]] = []  # acknowledgements that are due beside the last: number, SACK option
-        self.ack_now = False
-        self.ack_pending = 0
-        self.quick_acks = QUICK_ACKS
-        self.copied = self.drs_copied = 0
-        self.drs_time = now
-        self.rcv_rtt = math.inf
+        self.ack_now: bool = False
+        self.ack_pending: int = 0
+        self.quick_acks: int = QUICK_ACKS
+        self.copied: int = 0
+        self.drs_copied: int = 0
+        self.drs_time: float = now
+        self.rcv_rtt: float = math.inf
 
     def _begin_timing(self, now: float) -> None:
-        self.rto_at = self.tail_at = self.reorder_at = self.delack_at = self.persist_at = math.inf
-        self.keepalive_at = self.linger_at = math.inf
-        self.armed_for = math.inf  # the time of this connection's entry in the layer's heap
-        self.persist_backoff = 0
-        self.probes = 0  # probes and keepalives since the peer was heard
-        self.probe_now = False
+        self.rto_at: float = math.inf
+        self.tail_at: float = math.inf
+        self.reorder_at: float = math.inf
+        self.delack_at: float = math.inf
+        self.persist_at: float = math.inf
+        self.keepalive_at: float = math.inf
+        self.linger_at: float = math.inf
+        self.armed_for: float = math.inf  # the time of this connection's entry in the layer's heap
+        self.persist_backoff: int = 0
+        self.probes: int = 0  # probes and keepalives since the peer was heard
+        self.probe_now: bool = False
         self.keepalive: tuple[float, float, int] | None = None  # idle, interval, count
         self.user_timeout: float | None = None
-        self.stalled_time = math.inf  # since when nothing that waits was acknowledged
-        self.opened_time = self.heard_time = self.acked_time = self.data_received_time = now
-        self.activity = Activity()
-        self.challenge_time = -math.inf
+        self.stalled_time: float = math.inf  # since when nothing that waits was acknowledged
+        self.opened_time: float = now
+        self.heard_time: float = now
+        self.acked_time: float = now
+        self.data_received_time: float = now
+        self.activity: Activity = Activity()
+        self.challenge_time: float = -math.inf
 
     def restart(self, iss: int) -> None:
         """Begin at another sequence number, before anything is sent."""

@@ -34,7 +34,7 @@ class TailLossProbe:
 
     def __init__(self) -> None:
         self.end: float = math.inf  # snd_nxt when it was sent; inf: none is out
-        self.is_resend = False
+        self.is_resend: bool = False
 
     @property
     def is_out(self) -> bool:

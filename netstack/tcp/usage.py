@@ -21,10 +21,10 @@ class Usage:
     __slots__ = ("_before", "_end", "_most_out", "limited", "validated_time")
 
     def __init__(self, now: float) -> None:
-        self.limited = False
+        self.limited: bool = False
         self._most_out = self._before = 0  # in this round trip, and in the one before
         self._end = 0
-        self.validated_time = now  # when the window was in use last, or was halved
+        self.validated_time: float = now  # when the window was in use last, or was halved
 
     def sent(self, snd_una: int, snd_nxt: int, out: int, limited: bool) -> None:
         """Data went out, or could not because of the window. `out`: bytes not yet acknowledged."""

@@ -70,7 +70,7 @@ class AsgiServer:
         grace: float = GRACE,
         limits: WebLimits | None = None,
     ) -> None:
-        self.port = listener.port
+        self.port: int = listener.port
         self._limits = limits or WebLimits()
         self._timeouts = HeaderTimeouts(IdentityMiddleware(app, whois, allow=allow), self._limits)
         self._listener, self._grace = listener, grace

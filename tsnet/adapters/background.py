@@ -42,7 +42,7 @@ class Background(Generic[S]):
 
     def __init__(self, make: Callable[[], Awaitable[S]], *, name: str = "tsnet-service") -> None:
         self.service: S
-        self.ended = Operation[None]()
+        self.ended: Operation[None] = Operation[None]()
         self._make: Callable[[], Awaitable[S]] | None = make
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_made = self._closing = False

@@ -53,7 +53,8 @@ class Forward:
     """
 
     def __init__(self, source: Source, connect: Callable[[], Awaitable[End]], address: str, port: int | None) -> None:
-        self.address, self.port = address, port
+        self.address: str = address
+        self.port: int | None = port
         self._source, self._connect = source, connect
         self._closing = anyio.Event()
         self._stack = AsyncExitStack()

@@ -48,7 +48,9 @@ class Served(ABC):
     def __init__(
         self, port: int | None, address: str, *, services: Services | None = None, name: str = "", awaited: bool = False
     ) -> None:
-        self.port, self.address, self.name = port, address, name
+        self.port: int | None = port
+        self.address: str = address
+        self.name: str = name
         self._awaited = awaited
         self._over = Operation[None]()
         self._why = ""  # it was let end, and by whom

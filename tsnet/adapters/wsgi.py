@@ -66,7 +66,7 @@ class WsgiServer:
         limits: WebLimits | None = None,
     ) -> None:
         self.port: int = listening.getsockname()[1]
-        self.ended = Operation[None]()
+        self.ended: Operation[None] = Operation[None]()
         self._listening = listening
         known = IdentityMiddleware(app, whois, allow=allow, owner=owner)
         self._engine = choose_engine(known, listening, limits or WebLimits(), callers(whois))

@@ -129,7 +129,7 @@ class PrivateKey:
             return NotImplemented
         return hmac.compare_digest(self._secret, other._secret)
 
-    __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # a secret is no dictionary key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} (secret)>"

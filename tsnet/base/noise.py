@@ -19,8 +19,10 @@ class SymmetricState:
     __slots__ = ("_key", "chaining_key", "hash")
 
     def __init__(self, protocol_name: bytes) -> None:
-        self.chaining_key = protocol_name.ljust(32, b"\0") if len(protocol_name) <= 32 else blake2s(protocol_name)
-        self.hash = self.chaining_key
+        self.chaining_key: bytes = (
+            protocol_name.ljust(32, b"\0") if len(protocol_name) <= 32 else blake2s(protocol_name)
+        )
+        self.hash: bytes = self.chaining_key
         self._key = b""
 
     def copy(self) -> SymmetricState:

@@ -17,7 +17,7 @@ class Pauses:
     __slots__ = ("_entropy", "_first", "rounds")
 
     def __init__(self, first: float, entropy: Callable[[int], bytes]) -> None:
-        self.rounds = 0
+        self.rounds: int = 0
         self._first, self._entropy = first, entropy
 
     def begin_anew(self) -> None:

@@ -16,7 +16,7 @@ class Work:
     __slots__ = ("left",)
 
     def __init__(self, units: float) -> None:
-        self.left = units
+        self.left: float = units
 
     def spend(self, units: float) -> None:
         self.left -= units

@@ -85,7 +85,7 @@ class Style:
     """Colours where a terminal shows them and nobody asked not to: https://no-color.org."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.plain = not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        self.plain: bool = not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
     def __call__(self, code: str, text: str) -> str:
         return text if self.plain else f"\x1b[{code}m{text}\x1b[0m"

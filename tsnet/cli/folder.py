@@ -25,7 +25,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 class Folder:
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.path.realpath(root)
+        self.root: str = os.path.realpath(root)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         status, headers, body = self._answer(environ)

@@ -18,7 +18,7 @@ class Terminated(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_code = 128 + number
+        self.exit_code: int = 128 + number
 
 
 @contextmanager

@@ -94,7 +94,8 @@ class AuthRoutine:
     ) -> None:
         self.login = login
         self.key_is_saved = True
-        self.halted = self.leaving = False
+        self.halted: bool = False
+        self.leaving: bool = False
         self._address, self._told = address, told
         self._backoff, self._logout_backoff = Backoff(entropy), Backoff(entropy)
         self._uplink: Uplink | None = None

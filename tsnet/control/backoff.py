@@ -54,7 +54,7 @@ class Backoff:
         self._well_since = math.inf
         self._held_until = -math.inf
         self._refusals = 0
-        self.failures = 0
+        self.failures: int = 0
 
     def failed(self, now: float, answer: Answered | None = None) -> float:
         """Count a failure. Returns the seconds to wait now, as in the table."""

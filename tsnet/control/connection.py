@@ -59,14 +59,14 @@ class Connection:
     )
 
     def __init__(self, link: Link, now: float = 0.0) -> None:
-        self.link = link
-        self.is_paused = False
-        self.stage = Stage.PAGES
+        self.link: Link = link
+        self.is_paused: bool = False
+        self.stage: Stage = Stage.PAGES
         self.machine: MachineKey | None = None
-        self.version = 0
-        self.full_at = math.inf
+        self.version: int = 0
+        self.full_at: float = math.inf
         self._allowance = Allowance(now)
-        self.calls = http.HttpServer(self._allowance)
+        self.calls: http.HttpServer = http.HttpServer(self._allowance)
         self._in = bytearray()
         self._may_have_page = False
         self._empty = 0

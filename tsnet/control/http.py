@@ -130,8 +130,8 @@ class _Half:
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._bodies: dict[int, _Outgoing] = {}
-        self.ended = False
-        self.fault = ""
+        self.ended: bool = False
+        self.fault: str = ""
         """Why we have ended the connection ourselves."""
 
     @property

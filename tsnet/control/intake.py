@@ -53,7 +53,7 @@ class Intake:
     __slots__ = ("_allowance", "_buffer", "_preface", "_server", "_start", "kind")
 
     def __init__(self, allowance: Allowance, *, server: bool) -> None:
-        self.kind = DATA
+        self.kind: int = DATA
         """The type of the frame that `take` gave last."""
         self._allowance = allowance
         self._server = server

@@ -75,11 +75,14 @@ class Login:
         lock_key: LockKey | None,
         entropy: Callable[[int], bytes],
     ) -> None:
-        self.private = private
-        self.auth_key, self.ephemeral = auth_key, ephemeral
-        self.wanted, self.known, self.expired = True, enrolled, False
-        self.followup = ""
-        self.attempt = private
+        self.private: NodePrivateKey = private
+        self.auth_key: str = auth_key
+        self.ephemeral: bool = ephemeral
+        self.wanted: bool = True
+        self.known: bool = enrolled
+        self.expired: bool = False
+        self.followup: str = ""
+        self.attempt: NodePrivateKey = private
         self._lock_key, self._entropy = lock_key, entropy
         self._old: NodePrivateKey | None = None
         self._shows_auth_key = bool(auth_key) and not enrolled

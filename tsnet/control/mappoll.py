@@ -26,8 +26,9 @@ class MapPoll:
     """`stream` names the request; `got_map` is set by its owner when the first message with state has arrived."""
 
     def __init__(self, stream: int, link: Link, now: float) -> None:
-        self.stream, self.link = stream, link
-        self.watchdog_at = now + WATCHDOG
+        self.stream: int = stream
+        self.link: Link = link
+        self.watchdog_at: float = now + WATCHDOG
         self.got_map = False
         self.effects: list[Compute] = []
         self._frames = MapFrames()

@@ -72,8 +72,8 @@ class MapRoutine:
         told: list[Fact],
         dropped: Counter[str],
     ) -> None:
-        self.session = MapSession(disco_key, wall_offset)
-        self.at = -math.inf
+        self.session: MapSession = MapSession(disco_key, wall_offset)
+        self.at: float = -math.inf
         self._effects: list[Compute] = []
         self._address, self._told, self._dropped = address, told, dropped
         self._backoff = Backoff(entropy)

@@ -40,7 +40,7 @@ class MapSession:
 
     def __init__(self, disco_key: DiscoKey, wall_offset: float) -> None:
         self._facts: list[Fact] = []
-        self.expiry_at = math.inf
+        self.expiry_at: float = math.inf
         self._wall_offset = wall_offset
         self._disco_key = disco_key
         self._netmap: NetMap | None = None

@@ -31,8 +31,8 @@ class Publisher:
     """at: when the next lite update is due; inf if control knows everything, or an update is under way."""
 
     def __init__(self, disco_key: DiscoKey, hostinfo: Mapping[str, Any], entropy: Callable[[int], bytes]) -> None:
-        self.at = math.inf
-        self.answer_by = math.inf
+        self.at: float = math.inf
+        self.answer_by: float = math.inf
         self.stream: int | None = None
         self._disco_key = disco_key
         self._hostinfo = dict(hostinfo)

@@ -35,7 +35,7 @@ import attrs
 
 from tsnet.base.allowance import Flood
 from tsnet.base.crypto import machine_public
-from tsnet.base.keys import MachinePrivateKey
+from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import (
     Accepted,
     Close,
@@ -142,8 +142,8 @@ class Server:
         modify_first_map: Modify | None = None,
     ) -> None:
         self.tailnet = tailnet
-        self.public_key = machine_public(private_key)
-        self.base_url = base_url.rstrip("/")
+        self.public_key: MachineKey = machine_public(private_key)
+        self.base_url: str = base_url.rstrip("/")
         self.what = "control server"
         self.dropped: Counter[str] = Counter()
         self.floods: Counter[str] = Counter()

@@ -30,7 +30,9 @@ class ServerKey:
     """known: the key that was told last, by this process or an earlier one. verified: whether /key has verified TLS."""
 
     def __init__(self, *, pinned: MachineKey | None, known: MachineKey | None, verified: bool) -> None:
-        self.pinned, self.known, self.verified = pinned, known, verified
+        self.pinned: MachineKey | None = pinned
+        self.known = known
+        self.verified: bool = verified
         self.trusted = pinned or known
         self._unproven = 0
         self._strange = ""

@@ -103,7 +103,8 @@ class TailnetState:
         dns: DnsConfig | None = None,
     ) -> None:
         self.base_domain = base_domain
-        self.generation = self.revision = 0
+        self.generation: int = 0
+        self.revision: int = 0
         self.kept: float = math.inf
         """The last revision that is saved."""
         self.awaited: float = -math.inf

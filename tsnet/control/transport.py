@@ -70,7 +70,7 @@ class Records:
         self._seal, self._open = Aead(send_key).encrypt, Aead(receive_key).decrypt
         self._send_counter = self._receive_counter = 0
         self._buffer = bytearray()
-        self.empty_records = 0
+        self.empty_records: int = 0
 
     @property
     def has_input(self) -> bool:
@@ -127,13 +127,14 @@ class Initiator:
     """
 
     def __init__(self, private: MachinePrivateKey, control: MachineKey, version: int, entropy: Entropy) -> None:
-        self.control, self.version = control, version
+        self.control: MachineKey = control
+        self.version: int = version
         self.early: dict[str, Any] | None = None
         self._private = private
         self._ephemeral = MachinePrivateKey(entropy(32))
         self._records: Records | None = None
         self._buffer = bytearray()
-        self.initiation = self._create_initiation()
+        self.initiation: bytes = self._create_initiation()
 
     @property
     def established(self) -> bool:
@@ -245,7 +246,7 @@ class Responder:
         state.decrypt_and_hash(tag)
         self.version: int = version
         self.peer = peer
-        self.response = self._respond(state, MachinePrivateKey(entropy(32)), e)
+        self.response: bytes = self._respond(state, MachinePrivateKey(entropy(32)), e)
 
     def _respond(self, state: SymmetricState, ephemeral: MachinePrivateKey, client_ephemeral: bytes) -> bytes:
         """<- e, ee, se"""

@@ -65,7 +65,9 @@ class Asking:
         if body:
             lines.append(("Content-Length", str(len(body))))
         request = h11.Request(method=method, target=path, headers=lines)
-        self.sent = b"".join(self._h11.send(event) or b"" for event in (request, *_data(body), h11.EndOfMessage()))
+        self.sent: bytes = b"".join(
+            self._h11.send(event) or b"" for event in (request, *_data(body), h11.EndOfMessage())
+        )
 
     def receive(self, data: bytes) -> Response | None:
         """The response once it is whole; b"" says that the server ended the stream."""

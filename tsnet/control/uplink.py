@@ -105,9 +105,10 @@ class Uplink:
     ) -> None:
         self.lost: Lost | None = None
         self.control_key = control_key
-        self.flood = ""
-        self.ready_by = now + READY_TIMEOUT
-        self.taken_by = self.room_by = math.inf
+        self.flood: str = ""
+        self.ready_by: float = now + READY_TIMEOUT
+        self.taken_by: float = math.inf
+        self.room_by: float = math.inf
         self._paused = False
         self._address = address
         self._objection = objection

@@ -139,7 +139,7 @@ class Client:
         now: float,
     ) -> None:
         self.region = region
-        self.stage = Stage.WAITING
+        self.stage: Stage = Stage.WAITING
         self.link: Link | None = None
         self.dropped: Counter[str] = Counter()
         self._private_key = private_key
@@ -167,7 +167,8 @@ class Client:
 
         self._out = Outbox(self.dropped)
 
-        self.retry_at, self.connect_by = now, math.inf
+        self.retry_at: float = now
+        self.connect_by: float = math.inf
 
     # --- from above ---------------------------------------------------------------------------------------------
 

@@ -112,9 +112,9 @@ class Decoder:
     __slots__ = ("_have", "_pieces", "_want", "has_more", "limit", "refused")
 
     def __init__(self, limit: int = MAX_FRAME_SIZE) -> None:
-        self.limit = limit
-        self.refused = False
-        self.has_more = False
+        self.limit: int = limit
+        self.refused: bool = False
+        self.has_more: bool = False
         self._pieces: list[bytes] = []
         self._have = 0
         self._want = HEADER_SIZE

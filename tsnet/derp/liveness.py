@@ -40,7 +40,10 @@ class Liveness:
 
     def stop(self) -> None:
         """Watch no connection."""
-        self.unanswered_since = self.probe_at = self.answer_by = self.silent_at = math.inf
+        self.unanswered_since: float = math.inf
+        self.probe_at: float = math.inf
+        self.answer_by: float = math.inf
+        self.silent_at: float = math.inf
 
     def heard(self, now: float) -> None:
         """Bytes have come."""

@@ -28,7 +28,7 @@ class Outbox:
     __slots__ = ("_control", "_dropped", "_packets", "_queue", "_rest", "full")
 
     def __init__(self, dropped: Counter[str]) -> None:
-        self.full = False
+        self.full: bool = False
         self._dropped = dropped
         self._control: list[bytes] = []
         self._queue: deque[tuple[NodeKey, Sequence[bytes]]] = deque()

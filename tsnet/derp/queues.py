@@ -38,7 +38,7 @@ class Queues:
     __slots__ = ("_control", "_disco", "_dropped", "_other", "_rest", "_size", "_stream", "full")
 
     def __init__(self, dropped: Counter[str]) -> None:
-        self.full = False
+        self.full: bool = False
         self._dropped = dropped
         self._control: list[bytes] = []
         self._disco: deque[bytes] = deque()

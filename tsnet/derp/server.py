@@ -87,7 +87,7 @@ class Relay:
         mangle: Callable[[NodeKey, NodeKey, list[bytes]], list[bytes]] | None = None,
         now: float,
     ) -> None:
-        self.public_key = node_public(private_key)
+        self.public_key: NodeKey = node_public(private_key)
         self.what = "relay"
         self.dropped: Counter[str] = Counter()
         self.floods: Counter[str] = Counter()

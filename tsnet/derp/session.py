@@ -76,21 +76,24 @@ class Session:
     )
 
     def __init__(self, link: Link, remote: tuple[str, int], jitter: float, dropped: Counter[str], now: float) -> None:
-        self.link = link
-        self.remote = remote
-        self.stage = Stage.HEAD
+        self.link: Link = link
+        self.remote: tuple[str, int] = remote
+        self.stage: Stage = Stage.HEAD
         self.key: NodeKey | None = None
-        self.is_preferred = self.is_paused = False
-        self.allowance = Allowance(now)
-        self.for_nobody = Allowance(now, NOBODY_RATE, NOBODY_BURST)
+        self.is_preferred: bool = False
+        self.is_paused: bool = False
+        self.allowance: Allowance = Allowance(now)
+        self.for_nobody: Allowance = Allowance(now, NOBODY_RATE, NOBODY_BURST)
         self.sources: set[NodeKey] = set()
-        self.head = HeadReader()
-        self.decoder = Decoder(MAX_CLIENT_INFO_SIZE)
-        self.queues = Queues(dropped)
-        self.not_here = TokenBucket(NOT_HERE_RATE, NOT_HERE_BURST, now)
-        self.keep_alive_every = KEEP_ALIVE + KEEP_ALIVE_JITTER * jitter
-        self.login_by, self.keep_alive_at, self.write_by = now + LOGIN_TIMEOUT, math.inf, math.inf
-        self.armed_at = math.inf
+        self.head: HeadReader = HeadReader()
+        self.decoder: Decoder = Decoder(MAX_CLIENT_INFO_SIZE)
+        self.queues: Queues = Queues(dropped)
+        self.not_here: TokenBucket = TokenBucket(NOT_HERE_RATE, NOT_HERE_BURST, now)
+        self.keep_alive_every: float = KEEP_ALIVE + KEEP_ALIVE_JITTER * jitter
+        self.login_by: float = now + LOGIN_TIMEOUT
+        self.keep_alive_at: float = math.inf
+        self.write_by: float = math.inf
+        self.armed_at: float = math.inf
 
     def deadline(self) -> float:
         at: float = min(_timers(self))

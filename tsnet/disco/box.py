@@ -41,7 +41,7 @@ class Box:
     """Seals and opens with one disco key; the shared key of each correspondent is computed once."""
 
     def __init__(self, private_key: DiscoPrivateKey, entropy: Callable[[int], bytes]) -> None:
-        self.public_key = disco_public(private_key)
+        self.public_key: DiscoKey = disco_public(private_key)
         self._private_key = private_key
         self._entropy = entropy
         self._shared: dict[DiscoKey, bytes] = {}

@@ -50,10 +50,10 @@ class Path:
     def __init__(self) -> None:
         self.disco_key: DiscoKey | None = None
         self.endpoint: UdpAddress | None = None
-        self.home_region = 0
-        self.is_wireguard_only = False
-        self.last_ping = b""
-        self.learnt = 0
+        self.home_region: int = 0
+        self.is_wireguard_only: bool = False
+        self.last_ping: bytes = b""
+        self.learnt: int = 0
         self.udp: UdpAddress | None = None
 
 
@@ -67,7 +67,7 @@ class Paths:
 
     def __init__(self, private_key: DiscoPrivateKey, *, entropy: Callable[[int], bytes]) -> None:
         self.dropped: Counter[str] = Counter()
-        self.box = Box(private_key, entropy)
+        self.box: Box = Box(private_key, entropy)
         self._paths: dict[NodeKey, Path] = {}
         self._routes: dict[NodeKey, Destination] = {}
         self._senders: frozenset[DiscoKey] = frozenset()

@@ -21,8 +21,8 @@ class Egress:
     __slots__ = ("dropped", "packet_filter", "routes")
 
     def __init__(self, routes: Routes[NodeKey], packet_filter: PacketFilter) -> None:
-        self.routes = routes
-        self.packet_filter = packet_filter
+        self.routes: Routes[NodeKey] = routes
+        self.packet_filter: PacketFilter = packet_filter
         self.dropped: Counter[str] = Counter()
 
     def route(self, runs: Iterable[tuple[bytes, Sequence[bytes]]]) -> list[tuple[NodeKey, Sequence[bytes]]]:

@@ -73,11 +73,13 @@ class Engine:
         wall_offset: float,
         timestamp_mark: float | None,
     ) -> None:
-        self.packet_filter = PacketFilter()
-        self.device = Device(node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU)
-        self.paths = Paths(disco_key, entropy=entropy)
-        self.disco_key = disco_public(disco_key)
-        self.stack = Stack(
+        self.packet_filter: PacketFilter = PacketFilter()
+        self.device: Device = Device(
+            node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU
+        )
+        self.paths: Paths = Paths(disco_key, entropy=entropy)
+        self.disco_key: DiscoKey = disco_public(disco_key)
+        self.stack: Stack = Stack(
             entropy=entropy,
             mtu=MTU,
             now=now,
@@ -86,8 +88,8 @@ class Engine:
             max_run_bytes=MAX_RUN_PAYLOAD,
             run_overhead=SEALING_OVERHEAD,
         )
-        self.ingress = Ingress(Routes(), self.packet_filter)
-        self.egress = Egress(Routes(), self.packet_filter)
+        self.ingress: Ingress = Ingress(Routes(), self.packet_filter)
+        self.egress: Egress = Egress(Routes(), self.packet_filter)
         self.timestamp_mark = timestamp_mark
         """The mark to be saved. `take_mark` gives it out when it must be; `mark_saved` tells that it was."""
         self._mark_moved = False

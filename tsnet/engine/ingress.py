@@ -28,8 +28,8 @@ class Ingress:
     __slots__ = ("dropped", "jailed", "messages", "packet_filter", "replies", "routes")
 
     def __init__(self, routes: Routes[NodeKey], packet_filter: PacketFilter) -> None:
-        self.routes = routes
-        self.packet_filter = packet_filter
+        self.routes: Routes[NodeKey] = routes
+        self.packet_filter: PacketFilter = packet_filter
         self.jailed: frozenset[NodeKey] = frozenset()
         self.dropped: Counter[str] = Counter()
         self.replies: list[tuple[NodeKey, list[bytes]]] = []

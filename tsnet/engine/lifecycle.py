@@ -82,8 +82,8 @@ class Lifecycle:
     """
 
     def __init__(self, hostname: str, control_url: str) -> None:
-        self.state = State.STOPPED
-        self.login_url = ""
+        self.state: State = State.STOPPED
+        self.login_url: str = ""
         self.trouble: Error | None = None
         self._hostname, self._control_url = hostname, control_url
         self._failure: Error | None = None

@@ -66,11 +66,11 @@ class Node:
         verifies_tls: whether a certificate that the edge accepts proves who the server is.
         """
         self.config = config
-        self.identity = identity
+        self.identity: Identity = identity
         self.netmap: NetMap | None = None
         self.whois: Whois | None = None
         self.udp_room = True
-        self.health = Complaints()
+        self.health: Complaints = Complaints()
         self._now = now
         self._facts: list[facts.Fact] = []
         self._saves = Saves()
@@ -84,13 +84,13 @@ class Node:
         self._next_key: NodePrivateKey | None = None  # control knows it, or will: it is used once it is saved
         self._entropy = entropy
         disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
-        self.engine = Engine(
+        self.engine: Engine = Engine(
             identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
         )
-        self.relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
-        self.home = Home(entropy)
-        self.endpoints = Endpoints(self.engine, entropy)
-        self.control = Client(
+        self.relays: Relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
+        self.home: Home = Home(entropy)
+        self.endpoints: Endpoints = Endpoints(self.engine, entropy)
+        self.control: Client = Client(
             config.control_url,
             machine_private=identity.machine_key,
             node_private=identity.node_key,

@@ -29,7 +29,7 @@ class Relays:
     def __init__(self, private_key: NodePrivateKey, *, entropy: Callable[[int], bytes], over_http: bool) -> None:
         self.clients: dict[int, Client] = {}
         self.dropped: Counter[str] = Counter()
-        self.troubles = Troubles()
+        self.troubles: Troubles = Troubles()
         self._private_key = private_key
         self._entropy = entropy
         self._over_http = over_http

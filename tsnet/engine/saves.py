@@ -32,7 +32,7 @@ class Saves:
     """retry_at: when to try again what could not be saved; inf if there is nothing."""
 
     def __init__(self) -> None:
-        self.retry_at = math.inf
+        self.retry_at: float = math.inf
         self._tickets = itertools.count(1)
         self._asked: dict[int, tuple[str, _Wanted]] = {}
         self._newest: dict[str, _Wanted] = {}

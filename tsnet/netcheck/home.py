@@ -44,7 +44,7 @@ class Home:
     """region: our home; 0 while none has answered."""
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
-        self.region = 0
+        self.region: int = 0
         self._pauses = Pauses(RETRY_AFTER, entropy)
         self._hopeless = True
         self._may_move = True
@@ -54,7 +54,8 @@ class Home:
         self._probing: set[int] = set()
         self._history: dict[int, list[tuple[float, float]]] = {}
         self._udp_answered = False
-        self.away_at = self.retry_at = math.inf
+        self.away_at: float = math.inf
+        self.retry_at: float = math.inf
 
     # --- in -------------------------------------------------------------------------------------------------------
 

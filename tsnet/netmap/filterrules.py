@@ -70,7 +70,7 @@ class FilterRules:
         self, rules: Iterable[FilterRule], node_capabilities: Mapping[bytes, frozenset[str]] | None = None
     ) -> None:
         """node_capabilities: what `cap:` sources look at, by a node's own address."""
-        self.skipped = 0
+        self.skipped: int = 0
         self._node_capabilities = node_capabilities or {}
         self._matches: dict[int, list[_Match]] = {4: [], 16: []}
         self._grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []

@@ -25,7 +25,7 @@ class Names:
     """The names of one netmap; immutable, rebuilt with the netmap. suffix: our tailnet's, without dots around it."""
 
     def __init__(self, netmap: NetMap) -> None:
-        self.suffix = canonical(netmap.self_node.name).partition(".")[2]
+        self.suffix: str = canonical(netmap.self_node.name).partition(".")[2]
         self._addresses: dict[str, tuple[IPAddress, ...]] = {}
         for node in chain((netmap.self_node,), netmap.peers.values()):
             self._add(node)

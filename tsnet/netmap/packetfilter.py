@@ -94,7 +94,7 @@ class PacketFilter:
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
-        self.shields_up = False
+        self.shields_up: bool = False
         self.rules: FilterRules = NOTHING_ALLOWED
         self._flows: OrderedDict[tuple[int, bytes, bytes, bytes], None] = OrderedDict()
         self._local: Routes[bool] = Routes()

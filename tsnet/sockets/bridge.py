@@ -116,8 +116,8 @@ class Bridge:
         self._to_application_done = self._from_application_done = False
         self._interest = 0
         self._lock = threading.RLock()
-        self.ended = False
-        self.link = SideChannel(self._closed_elsewhere)
+        self.ended: bool = False
+        self.link: SideChannel = SideChannel(self._closed_elsewhere)
 
     def start(self) -> None:
         self._pipe.on_change(self.step)

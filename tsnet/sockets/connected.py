@@ -26,7 +26,7 @@ from tsnet.protocols import Address, family_of
 from tsnet.sockets.handover import Release, adopt, copy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined]
+    from typing_extensions import Buffer
 
 _LINGER = struct.Struct("ii")
 _TCP_LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
@@ -44,8 +44,8 @@ class SideChannel:
 
     def __init__(self, on_close: Callable[[], None]) -> None:
         self.error: OSError | None = None
-        self.reset = False
-        self.closed = False
+        self.reset: bool = False
+        self.closed: bool = False
         self._on_close = on_close
         self._process = os.getpid()
 

@@ -187,7 +187,7 @@ class DatagramBridge:
     def __init__(self, pipe: PacketPipe, inner: socket.socket, reactor: Reactor) -> None:
         self.error: OSError | None = None
         self.over: OSError | None = None
-        self.dropped = 0
+        self.dropped: int = 0
         self._pipe, self._inner, self._reactor = pipe, inner, reactor
         self._inner_end = InnerEnd(inner)
         self._application_is_closed = self._ended = False

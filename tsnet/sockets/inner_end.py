@@ -30,8 +30,8 @@ class InnerEnd:
     __slots__ = ("_ended", "_lock", "released", "socket")
 
     def __init__(self, inner: socket.socket) -> None:
-        self.socket = inner
-        self.released = False
+        self.socket: socket.socket = inner
+        self.released: bool = False
         self._ended = False
         self._lock = threading.RLock()  # else a farewell could go to a closed descriptor whose number is in use again
 

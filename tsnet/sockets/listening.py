@@ -83,10 +83,12 @@ class Shared:
     """
 
     def __init__(self, inner: InnerEnd, on_close: Callable[[], None], queue: Queue | None) -> None:
-        self.inner, self.on_close, self.queue = inner, on_close, queue
+        self.inner: InnerEnd = inner
+        self.on_close: Callable[[], None] = on_close
+        self.queue: Queue | None = queue
         self.copies: set[object] = set()
         self.closed = self.over = False
-        self.process = os.getpid()
+        self.process: int = os.getpid()
 
 
 class ListeningSocket(OuterEnd):
@@ -233,7 +235,7 @@ class Backlog:
         if self._queue is not None:
             self._queue.on_taken = lambda: reactor.call_soon(self._has_room)
         self._started = False
-        self.closed = False
+        self.closed: bool = False
 
     def start(self) -> None:
         if not self.closed:

@@ -60,14 +60,14 @@ class End:
     __slots__ = ("held", "is_full", "is_paused", "link", "other", "pending", "port", "queued")
 
     def __init__(self, link: Link, port: SimulatedPort) -> None:
-        self.link = link
-        self.port = port
+        self.link: Link = link
+        self.port: SimulatedPort = port
         self.other: End | None = None
         self.queued: list[bytes] = []
-        self.pending = 0
+        self.pending: int = 0
         """Bytes that were handed over and have not arrived."""
-        self.is_full = False
-        self.is_paused = False
+        self.is_full: bool = False
+        self.is_paused: bool = False
         self.held: list[Callable[[], None]] = []
         """What has arrived while the link was paused."""
 
@@ -83,7 +83,7 @@ class SimulatedPort:
     def __init__(self, machine: StreamMachine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
         self.machine = machine
         self.ends: dict[Link, End] = {}
-        self.is_open = True
+        self.is_open: bool = True
         self.is_silent = False
         self._on_ready = on_ready
         self._wire = wire

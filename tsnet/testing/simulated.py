@@ -42,9 +42,9 @@ class Network:
     """The time, wire and randomness that the machines of one world share."""
 
     def __init__(self, seed: object) -> None:
-        self.timeline = Timeline()
-        self.wire = Wire(self.timeline, seed)
-        self.random = random.Random(f"entropy {seed}")
+        self.timeline: Timeline = Timeline()
+        self.wire: Wire = Wire(self.timeline, seed)
+        self.random: random.Random = random.Random(f"entropy {seed}")
         self.machines: dict[str, Machine] = {}
         self.by_address: dict[str, Machine] = {}
         self.host: object = None
@@ -59,8 +59,8 @@ class Machine:
     def __init__(self, network: Network, name: str) -> None:
         number = len(network.machines) + 1
         self.name = name
-        self.v4 = str(IPv4Address("10.0.0.0") + number)
-        self.v6 = str(IPv6Address("2001:db8::") + number)
+        self.v4: str = str(IPv4Address("10.0.0.0") + number)
+        self.v6: str = str(IPv6Address("2001:db8::") + number)
         self._network = network
         self._timeline = network.timeline
         self._udp: dict[int, SimulatedUdp] = {}

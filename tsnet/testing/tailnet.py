@@ -100,7 +100,7 @@ class Tailnet:
         self.base_domain = base_domain
         self.user = user
         self.address = host
-        self.auth_key = ""
+        self.auth_key: str = ""
         self._asked_ports = (control_port, derp_port, stun_port)
         self._ports = [control_port, derp_port, stun_port]
         self._tls = tls

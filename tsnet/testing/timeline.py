@@ -25,7 +25,7 @@ EPOCH = 1_700_000_000.0
 
 class Timeline:
     def __init__(self) -> None:
-        self.now = START
+        self.now: float = START
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._calls: deque[Callable[[], None]] = deque()

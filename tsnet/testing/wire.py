@@ -30,12 +30,12 @@ class Wire:
     """
 
     def __init__(self, timeline: Timeline, seed: object) -> None:
-        self.latency = 0.005
-        self.loss = 0.0
-        self.duplication = 0.0
-        self.reordering = 0.0
-        self.reorder_delay = 0.02
-        self.no_room = 0.0
+        self.latency: float = 0.005
+        self.loss: float = 0.0
+        self.duplication: float = 0.0
+        self.reordering: float = 0.0
+        self.reorder_delay: float = 0.02
+        self.no_room: float = 0.0
         self.counts: Counter[str] = Counter()
         self._timeline = timeline
         self._random = random.Random(f"wire {seed}")
@@ -102,7 +102,7 @@ class SimulatedUdp:
     ) -> None:
         self.machine = machine
         self.local_port = port
-        self.is_open = True
+        self.is_open: bool = True
         self._on_ready = on_ready
         self._wire = wire
         self._timeline = timeline

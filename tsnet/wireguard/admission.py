@@ -62,7 +62,7 @@ class Admission:
     )
 
     def __init__(self, checker: CookieChecker, outbox: Outbox, dropped: Counter[str]) -> None:
-        self.checker = checker
+        self.checker: CookieChecker = checker
         self._outbox = outbox
         self._dropped = dropped
         self._unproven = RateLimiter(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE)

@@ -44,16 +44,16 @@ class Local(Generic[Owner]):
         wall_offset: float,
         timestamp_mark: float | None,
     ) -> None:
-        self.identity = StaticKeys.of(private)
-        self.entropy = entropy
-        self.mtu = mtu
-        self.wall_offset = wall_offset
-        self.timestamps = Timestamps(timestamp_mark)
+        self.identity: StaticKeys = StaticKeys.of(private)
+        self.entropy: Callable[[int], bytes] = entropy
+        self.mtu: int = mtu
+        self.wall_offset: float = wall_offset
+        self.timestamps: Timestamps = Timestamps(timestamp_mark)
         self._asked = 0  # the last mark that `MarkMoved` asked for; `_asked_at` says when
         self._asked_at = -math.inf
         self.indices: IndexTable[Owner] = IndexTable(entropy)
         self.dropped: Counter[str] = Counter()
-        self.outbox = Outbox(self.dropped)
+        self.outbox: Outbox = Outbox(self.dropped)
         self.facts: list[Fact] = []
 
     def timestamp(self, now: float) -> bytes | None:

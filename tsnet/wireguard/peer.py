@@ -86,23 +86,24 @@ class Peer:
     ) -> None:
         """This is cheap: what needs a hash or a Diffie-Hellman is made at first use."""
         self._local = local
-        self.key = key
-        self.psk = psk or NO_PSK
-        self.interval = persistent_keepalive or None
+        self.key: NodeKey = key
+        self.psk: bytes = psk or NO_PSK
+        self.interval: float | None = persistent_keepalive or None
         self._remote: Remote | None = None
         self._cookies: CookieMaker | None = None
         self.handshake: Handshake = IDLE
-        self.keypairs = Keypairs()
-        self.timers = Timers(self.interval)
+        self.keypairs: Keypairs = Keypairs()
+        self.timers: Timers = Timers(self.interval)
         self.staged: list[bytes] = []
-        self.answered = False
+        self.answered: bool = False
         """Whether a handshake with this peer ever completed."""
-        self.latest_timestamp = b""
-        self.initiation_consumed_at = -math.inf
-        self.handshake_sent_at = -math.inf
+        self.latest_timestamp: bytes = b""
+        self.initiation_consumed_at: float = -math.inf
+        self.handshake_sent_at: float = -math.inf
         self.last_handshake: float | None = None
-        self.sent_bytes = self.received_bytes = 0
-        self.armed_at = math.inf
+        self.sent_bytes: int = 0
+        self.received_bytes: int = 0
+        self.armed_at: float = math.inf
 
     def deadline(self) -> float:
         return self.timers.deadline()

@@ -24,8 +24,8 @@ class ReplayWindow:
     __slots__ = ("highest", "seen")
 
     def __init__(self) -> None:
-        self.highest = -1
-        self.seen = 0
+        self.highest: int = -1
+        self.seen: int = 0
 
     def accept(self, counter: int) -> bool:
         """Whether the counter is new; it is marked as received."""

@@ -53,14 +53,15 @@ class Session:
         self._encrypt = Aead(keys.send).encrypt
         self._decrypt = Aead(keys.receive).decrypt
         self._prefix = transport_prefix(remote_index)
-        self.local_index = local_index
-        self.remote_index = remote_index
-        self.is_initiator = is_initiator
-        self.created_at = now
-        self.send_until = self.expires_at = now + REJECT_AFTER_TIME
-        self.send_counter = 0
-        self.replay = ReplayWindow()
-        self.renewed = False
+        self.local_index: int = local_index
+        self.remote_index: int = remote_index
+        self.is_initiator: bool = is_initiator
+        self.created_at: float = now
+        self.expires_at: float = now + REJECT_AFTER_TIME
+        self.send_until: float = self.expires_at
+        self.send_counter: int = 0
+        self.replay: ReplayWindow = ReplayWindow()
+        self.renewed: bool = False
         """Whether the one last-minute rekey of a session that only receives was asked for."""
 
     def can_send(self, packets: int, now: float) -> bool:

@@ -44,7 +44,7 @@ class Timestamps:
     def __init__(self, mark: float | None = None) -> None:
         self._saved = 0 if mark is None else math.ceil(mark)
         self._latest = self._saved * _SECOND - TICK
-        self.wanted = self._saved
+        self.wanted: int = self._saved
         """The mark to be saved, in Unix seconds; above the saved one once `next` has returned None."""
 
     def next(self, unix_time: float) -> bytes | None:

@@ -38,10 +38,13 @@ class Timers:
     __slots__ = (*TIMERS, "_is_held", "_keepalive_again", "_series_from", "interval")
 
     def __init__(self, interval: float | None = None) -> None:
-        self.wipe_at = self.give_up_at = self.retransmit_at = math.inf
-        self.new_handshake_at = self.keepalive_at = math.inf
-        self.interval = math.inf if interval is None else interval
-        self.persistent_at = math.inf if interval is None else -math.inf  # the first one makes the session
+        self.wipe_at: float = math.inf
+        self.give_up_at: float = math.inf
+        self.retransmit_at: float = math.inf
+        self.new_handshake_at: float = math.inf
+        self.keepalive_at: float = math.inf
+        self.interval: float = math.inf if interval is None else interval
+        self.persistent_at: float = math.inf if interval is None else -math.inf  # the first one makes the session
         self._keepalive_again = False
         self._is_held = False  # whether `retransmit_at` is for an initiation that waits for the time stamps' mark
         self._series_from = -math.inf  # when the first initiation of the present series went out

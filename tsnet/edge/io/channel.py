@@ -65,14 +65,14 @@ class Channel:
         proxy_request: bytes | None = None,
         sniff_tls: bool = False,
     ) -> None:
-        self.link = link
-        self.socket = sock
+        self.link: Link = link
+        self.socket: socket.socket = sock
         self._buffer = buffer
         self.session: TlsSession | None = None
-        self.has_ended = False
+        self.has_ended: bool = False
         """The other end will send no more."""
-        self.is_full = False
-        self.is_paused = False
+        self.is_full: bool = False
+        self.is_paused: bool = False
         self._start_tls = start_tls
         self._sniff = sniff_tls
         self._proxy_answer = b"" if proxy_request else None

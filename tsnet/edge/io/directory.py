@@ -35,7 +35,7 @@ class DirectoryStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, use_flock: bool = fcntl is not None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._lock = Lock(self.path / LOCK_FILE, use_flock=use_flock)
 
     def file(self, key: str) -> Path:

@@ -62,4 +62,4 @@ class Seldom:
         )
 
 
-log = Log("tsnet")
+log: Log = Log("tsnet")

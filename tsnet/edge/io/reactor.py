@@ -37,7 +37,7 @@ class Timer:
     __slots__ = ("function", "when")
 
     def __init__(self, when: float, function: Callable[[], None]) -> None:
-        self.when = when
+        self.when: float = when
         self.function: Callable[[], None] | None = function
 
     def cancel(self) -> None:

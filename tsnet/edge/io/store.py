@@ -55,7 +55,7 @@ class MemoryStore:
     """A store that ends with its process. values: its contents at first."""
 
     def __init__(self, values: Mapping[str, bytes] | None = None) -> None:
-        self.values = dict(values or {})
+        self.values: dict[str, bytes] = dict(values or {})
 
     def open(self) -> None: ...
 

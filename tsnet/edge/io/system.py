@@ -37,14 +37,8 @@ class SystemWorld:
 
     def __init__(self, *, gso: bool = True, gro: bool = True) -> None:
         self.host: object = None
-        self.reactor = Reactor(self.clock)
+        self.reactor: Reactor = Reactor(self.clock)
         self._gso, self._gro = gso, gro
-        self.call_soon = self.reactor.call_soon
-        self.wait = self.reactor.wait
-        self.next_event = self.reactor.next_event
-        self.fileno = self.reactor.fileno
-        self.close = self.reactor.close
-        self.abandon = self.reactor.orphan
 
     def clock(self) -> float:
         return _clock()
@@ -79,6 +73,24 @@ class SystemWorld:
 
     def interfaces(self) -> list[IPAddress]:
         return local_addresses()
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self.reactor.call_soon(function)
+
+    def wait(self, until: float) -> None:
+        self.reactor.wait(until)
+
+    def next_event(self) -> float:
+        return self.reactor.next_event()
+
+    def fileno(self) -> int:
+        return self.reactor.fileno()
+
+    def close(self) -> None:
+        self.reactor.close()
+
+    def abandon(self) -> None:
+        self.reactor.orphan()
 
 
 def hostinfo() -> dict[str, Any]:

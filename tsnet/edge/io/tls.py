@@ -64,10 +64,10 @@ class TlsSession:
         except (ValueError, TypeError) as error:  # a name that cannot be sent or checked
             raise TlsFailed(f"tls: {error}") from None
         self._check = check
-        self.is_up = False
-        self.has_ended = False
+        self.is_up: bool = False
+        self.has_ended: bool = False
         """The other end has sent close_notify."""
-        self.has_more = False
+        self.has_more: bool = False
         """Whether records are left over that came with the last ciphertext."""
         if not server_side:
             self._handshake()

@@ -86,8 +86,8 @@ class Half:
         self._buffer = [bytearray(MAX_DATAGRAM)]
         self._view = memoryview(self._buffer[0])
         self._ancillary_size = socket.CMSG_SPACE(4) if gro and try_option(sock, SOL_UDP, UDP_GRO, 1) else 0
-        self.gso = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
-        self.readable = False
+        self.gso: bool = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
+        self.readable: bool = False
         reactor.add(sock, READ, self._on_event)
 
     @property

@@ -7,6 +7,7 @@ that the queue needs no bound of its own. Who finds no place waits unanswered, a
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from netstack import TcpConnection, TcpListener
@@ -49,10 +50,11 @@ class ListenPipe(Requests):
 
     def __init__(self, listener: TcpListener, acceptor: Adopter, addresses: tuple[str, ...]) -> None:
         super().__init__(acceptor)
-        self.listener = listener
+        self.listener: TcpListener = listener
         self.port: int = listener.port
-        self.addresses = addresses
-        self.closed = self.gone = False
+        self.addresses: tuple[str, ...] = addresses
+        self.closed: bool = False
+        self.gone: bool = False
         self.error: Error | None = None
         self._withheld = 0
         self._is_awaited = False
@@ -173,7 +175,7 @@ class ListenPipe(Requests):
     def orphan(self, error: Error) -> None:
         """Do as `fail`, in a forked child, but wake nobody."""
         self._acceptors.clear()
-        self.direct = None
+        self.direct: Callable[[], None] | None = None
         self.fail(error)
 
     def _wake_all(self) -> None:

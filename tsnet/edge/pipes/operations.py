@@ -51,11 +51,11 @@ class Operation(Generic[T]):
         *,
         start: Callable[[Operation[T]], object] | None = None,
     ) -> None:
-        self.done = False
-        self.cancelled = False
+        self.done: bool = False
+        self.cancelled: bool = False
         self.on_cancel: Callable[[], None] | None = None
         self.on_over: Callable[[Operation[Any]], object] | None = None
-        self.on_waste = on_waste
+        self.on_waste: Callable[[T], object] | None = on_waste
         self._start = start
         self._value: T | None = None
         self._error: BaseException | None = None
@@ -194,13 +194,15 @@ async def wait(operation: Operation[T]) -> T:
 class AsyncEvent:
     """The typed part of `anyio.Event` that is needed here. `anyio` is imported only when an event is made."""
 
-    __slots__ = ("_event", "wait")
+    __slots__ = ("_event",)
 
     def __init__(self) -> None:
         import anyio
 
         self._event = anyio.Event()
-        self.wait = self._event.wait
+
+    async def wait(self) -> None:
+        await self._event.wait()
 
     def set(self) -> None:
         self._event.set()

@@ -43,11 +43,12 @@ class PacketPipe(Waiters):
 
     def __init__(self, endpoint: UdpEndpoint, runner: Runner, local: Address, remote: Address | None) -> None:
         super().__init__(runner)
-        self.endpoint = endpoint
-        self.local, self.remote = local, remote
-        self.closed = False
+        self.endpoint: UdpEndpoint = endpoint
+        self.local: Address = local
+        self.remote: Address | None = remote
+        self.closed: bool = False
         self.error: Error | None = None
-        self.dropped = 0
+        self.dropped: int = 0
         self._icmp: Error | None = None
         self._inbox: deque[tuple[bytes, Address] | None] = deque()  # None: taken by a call that was interrupted
         self._outbox: deque[tuple[bytes, Address]] = deque()

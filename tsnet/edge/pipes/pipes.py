@@ -65,13 +65,14 @@ class Pipe(Waiters):
         self, connection: TcpConnection, runner: Runner, local: tuple[str, int], remote: tuple[str, int]
     ) -> None:
         super().__init__(runner)
-        self.connection = connection
-        self.local, self.remote = local, remote
-        self.ended = False
-        self.finishing = False
-        self.abort_requested = False
-        self.refused = False
-        self.gone = False
+        self.connection: TcpConnection = connection
+        self.local: tuple[str, int] = local
+        self.remote: tuple[str, int] = remote
+        self.ended: bool = False
+        self.finishing: bool = False
+        self.abort_requested: bool = False
+        self.refused: bool = False
+        self.gone: bool = False
         self.error: Error | None = None
         self.write_error: Error | None = None
         self._inbox: deque[bytes] = deque()

@@ -21,8 +21,8 @@ class Subscription:
     """
 
     def __init__(self) -> None:
-        self.missed = 0
-        self.ended = False
+        self.missed: int = 0
+        self.ended: bool = False
         self._queue: deque[Any] = deque()
         self._readers = WakeQueue()
 

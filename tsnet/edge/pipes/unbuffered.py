@@ -16,7 +16,8 @@ class UnbufferedPipe:
     """A `sockets.bridge.NodeStream`. All methods belong to the node's thread, but for `on_change`."""
 
     def __init__(self, pipe: Pipe, turn: Turn) -> None:
-        self.local_address, self.remote_address = pipe.local, pipe.remote
+        self.local_address: tuple[str, int] = pipe.local
+        self.remote_address: tuple[str, int] = pipe.remote
         self._pipe = pipe
         self._turn = turn
         self._connection = pipe.connection

@@ -98,7 +98,7 @@ class Requests(Serviced):
     __slots__ = ("__weakref__", "_runner", "direct", "scheduled")
 
     def __init__(self, runner: Runner) -> None:
-        self.scheduled = False
+        self.scheduled: bool = False
         self.direct: Callable[[], None] | None = None
         self._runner = runner
 
@@ -194,7 +194,8 @@ class Waiters(Requests):
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner)
-        self.reader, self.writer = WakeSlot(), WakeSlot()
+        self.reader: WakeSlot = WakeSlot()
+        self.writer: WakeSlot = WakeSlot()
 
     # --- the application's side -----------------------------------------------------------------------------
 
@@ -233,5 +234,5 @@ class Waiters(Requests):
     def orphan(self, error: Error) -> None:
         """Do as `fail`, in a forked child, but wake nobody."""
         self.reader.waiter = self.writer.waiter = None
-        self.direct = None
+        self.direct: Callable[[], None] | None = None
         self.fail(error)

@@ -47,13 +47,13 @@ class Handle(Visible, Verbs):
     def __init__(self, config: Config, host: Host, store: Store, options: Options, world: World | None = None) -> None:
         self.config = config
         self.host = host
-        self.attempts = Attempts()
+        self.attempts: Attempts = Attempts()
         self._world = world
         self._kept = KeptState(store, config)
         self._options = options
         self._life = Lifecycle(config.hostname, config.control_url)
         self._pump: Pump | None = None
-        self.reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
+        self.reports: Reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf

@@ -70,7 +70,7 @@ class Host:
     def __init__(self, make_world: Callable[[], World], *, own_thread: bool, ends_world: bool = False) -> None:
         self.own_thread = own_thread
         self.ends_world = ends_world
-        self.forked = False
+        self.forked: bool = False
         self.driven = False
         self._make_world = make_world
         self._world: World | None = None

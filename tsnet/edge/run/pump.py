@@ -51,7 +51,7 @@ class Pump:
     ) -> None:
         self.node = node
         self.owners: dict[Endpoint, Serviced] = {}
-        self.turns = 0
+        self.turns: int = 0
         self.after_turn: Callable[[], None] | None = None
         self._world = world
         self._udp, self._links = udp, links

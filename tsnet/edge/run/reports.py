@@ -26,7 +26,7 @@ class Reports:
     def __init__(
         self, hostname: str, life: Lifecycle, attempts: Attempts, on_login_url: Callable[[str], bool] | None
     ) -> None:
-        self.home_region = 0
+        self.home_region: int = 0
         self.health: tuple[str, ...] = ()
         self._hostname, self._life, self._attempts = hostname, life, attempts
         self._on_login_url = on_login_url

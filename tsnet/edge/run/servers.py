@@ -125,7 +125,8 @@ class StunPump:
 
     def __init__(self) -> None:
         self.udp: UdpPort | None = None
-        self.answered = self.dropped = 0
+        self.answered: int = 0
+        self.dropped: int = 0
         self._due = math.inf
 
     def mark(self) -> None:
