@@ -38,6 +38,7 @@ def test_codes_are_stable_and_unique() -> None:
         "AddressNotAvailable": "address-not-available",
         "NotOnTailnet": "not-on-tailnet",
         "MessageTooLong": "message-too-long",
+        "OutOfDescriptors": "out-of-descriptors",
         "NeedsLogin": "needs-login",
         "AuthKeyRejected": "auth-key-rejected",
         "KeyExpired": "key-expired",
@@ -71,6 +72,8 @@ def test_each_is_public(kind: type[Error]) -> None:
         (errors.DialRefused("x"), errno.ECONNREFUSED),
         (errors.StreamReset("x"), errno.ECONNRESET),
         (errors.MessageTooLong("x"), errno.EMSGSIZE),
+        (errors.OutOfDescriptors("x"), errno.EMFILE),
+        (errors.OutOfDescriptors("x", errno.ENFILE), errno.ENFILE),
     ],
 )
 def test_those_of_sockets_have_their_number(error: OSError, number: int) -> None:

@@ -42,6 +42,7 @@ _WHERE = {
             "KeyExpired",
             "LocalError",
             "MessageTooLong",
+            "OutOfDescriptors",
             "NeedsLogin",
             "NodeRemoved",
             "NotAControlServer",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from tsnet.errors import NotAControlServer as NotAControlServer
     from tsnet.errors import NotOnTailnet as NotOnTailnet
     from tsnet.errors import NotUp as NotUp
+    from tsnet.errors import OutOfDescriptors as OutOfDescriptors
     from tsnet.errors import ProxyRefused as ProxyRefused
     from tsnet.errors import RemoteError as RemoteError
     from tsnet.errors import StateError as StateError

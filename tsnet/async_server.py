@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.asgi import App as AsgiApp
     from tsnet.adapters.asgi import AsgiServer
     from tsnet.adapters.background import Service
+    from tsnet.adapters.forward import Forward
     from tsnet.adapters.identity import Allow
     from tsnet.adapters.local import Target
     from tsnet.adapters.serving import AsyncServing
@@ -455,10 +456,13 @@ class AsyncServer(BaseServer):
         server = self._wsgi_server(app, listener.to_socket(), allow, limits)
         return await self._serve("serve_wsgi", WsgiService(server), server.port, self._where(server.port), block)
 
-    async def forward_local(self, host: str, port: int, *, local: Target = 0) -> AsyncServing:
+    async def forward_local(
+        self, host: str, port: int, *, local: Target = 0, max_connections: int | None = None
+    ) -> AsyncServing:
         """Listen on this machine, and forward each connection to host:port of the tailnet.
 
         local: a port of 127.0.0.1 (0 takes a free one), "host:port", or the path of a Unix socket.
+        max_connections: how many may be open at once; further ones are reset.
         Returns once it listens; the handle's `port` and `address` tell where. Raises NotOnTailnet as `dial` does, for a
         host that no node has now, and OSError if it cannot listen there.
         """
@@ -467,20 +471,29 @@ class AsyncServer(BaseServer):
 
         check_port(port)
         check_target(local)
+        check_limits(max_connections=max_connections)
         await self._wait(self._handle.find, host, UP_TIMEOUT)
-        forward = await forward_local(self, host, port, local=local)
+        forward = await forward_local(self, host, port, local=local, max_connections=max_connections)
         return await self._serve("forward_local", forward, forward.port, forward.address, block=False)
 
-    async def forward_remote(self, port: int | str, target: Target) -> AsyncServing:
+    async def forward_remote(
+        self, port: int | str, target: Target, *, max_connections: int | None = None
+    ) -> AsyncServing:
         """Listen on a port of this node, and forward each connection to a target of this machine, byte by byte.
 
         target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Returns once it listens. Headers of HTTP
         that passes here are not removed: the program behind must not trust those that name the caller.
+        max_connections: as of `listen`. 128 may wait for the target, two thirds of them of one peer.
         """
-        from tsnet.adapters.forward import forward_remote
-
-        forward = await forward_remote(self, port, target)
+        forward = await self._forward_remote(port, target, max_connections)
         return await self._serve("forward_remote", forward, forward.port, forward.address, block=False)
+
+    async def _forward_remote(self, port: int | str, target: Target, max_connections: int | None) -> Forward:
+        from tsnet.adapters.forward import forward_accepted
+        from tsnet.adapters.local import check_target
+
+        check_target(target)
+        return forward_accepted(await self.listen(port, max_connections=max_connections), target)
 
     async def _serve(self, name: str, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
         from tsnet.adapters.serving import AsyncServing

@@ -92,6 +92,15 @@ class NotOnTailnet(LocalError, OSError):
         super().__init__(errno.EHOSTUNREACH, message)
 
 
+class OutOfDescriptors(LocalError, OSError):
+    """The process, or the machine, has no descriptor left. What was asked for has left nothing behind."""
+
+    code = "out-of-descriptors"
+
+    def __init__(self, message: str, number: int = errno.EMFILE) -> None:
+        super().__init__(number, message)
+
+
 class MessageTooLong(LocalError, OSError):
     """The datagram is larger than UDP allows."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.abc
@@ -49,6 +49,11 @@ class ByteStream(anyio.abc.ByteStream):
     @abstractmethod
     def to_socket(self) -> socket.socket:
         """A real descriptor in place of this stream, which must not be used afterwards."""
+
+    @property
+    def peer(self) -> Hashable:
+        """Who counts as the other end in limits; of a node's stream the same for all addresses of the peer."""
+        return self.remote_address[0]
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

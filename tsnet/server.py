@@ -178,23 +178,25 @@ class Server(BaseServer):
         runner = Background(lambda: node._asgi_server(app, port, allow, limits))
         return self._serve("serve_asgi", runner, lambda: (runner.service.port, self._where(runner.service.port)), block)
 
-    def forward_local(self, host: str, port: int, *, local: Target = 0) -> Serving:
+    def forward_local(self, host: str, port: int, *, local: Target = 0, max_connections: int | None = None) -> Serving:
         """Listen on this machine, and forward connections to host:port of the tailnet. As AsyncServer.forward_local."""
         from tsnet.adapters.forward import forward_local
         from tsnet.adapters.local import check_target
 
         check_port(port)
         check_target(local)
+        check_limits(max_connections=max_connections)
         self._handle.find(host, UP_TIMEOUT).result()
         node = AsyncServer._of(self)
-        return self._forward("forward_local", lambda: forward_local(node, host, port, local=local))
+        return self._forward(
+            "forward_local",
+            lambda: forward_local(node, host, port, local=local, max_connections=max_connections),
+        )
 
-    def forward_remote(self, port: int | str, target: Target) -> Serving:
+    def forward_remote(self, port: int | str, target: Target, *, max_connections: int | None = None) -> Serving:
         """Listen on a port of this node, and forward connections to this machine. As AsyncServer.forward_remote."""
-        from tsnet.adapters.forward import forward_remote
-
         node = AsyncServer._of(self)
-        return self._forward("forward_remote", lambda: forward_remote(node, port, target))
+        return self._forward("forward_remote", lambda: node._forward_remote(port, target, max_connections))
 
     def _forward(self, name: str, make: Callable[[], Awaitable[Forward]]) -> Serving:
         from tsnet.adapters.background import Background

@@ -12,7 +12,7 @@ Not here: the deques in between (`edge.pipes.pipes`), real descriptors (`sockets
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
 import anyio
@@ -43,6 +43,10 @@ class Stream(ByteStream):
         self._receiving = self._sending = False
         self.local_address: Address = pipe.local
         self.remote_address: Address = pipe.remote
+
+    @property
+    def peer(self) -> Hashable:
+        return self._pipe.peer
 
     @property
     def readable(self) -> bool:

@@ -70,6 +70,10 @@ class SendBuffer:
         if gone > 0:
             del self._chunks[:gone], self._starts[:gone]
 
+    def clear(self) -> None:
+        """Nothing of it will be sent again."""
+        self.release(self.end)
+
 
 class ReceiveBuffer:
     """Bytes in order, waiting for the application."""

@@ -424,9 +424,7 @@ class TcpLayer:
         self._leave_link(tcb)
         if tcb.shares:
             self._passive.ended(tcb)
-        self.memory.held -= tcb.charged
-        tcb.charged = 0
-        tcb.memory = Memory()  # data that is still unread no longer counts
+        tcb.let_go()
         tcb.armed_for = math.inf
         for name in TIMERS:
             setattr(tcb, name, math.inf)

@@ -339,6 +339,16 @@ class Tcb:
         self.memory.held += held - self.charged
         self.charged = held
 
+    def let_go(self) -> None:
+        """The connection is over: keep nothing but what the application may still read, which counts no more."""
+        self.send_buffer.clear()
+        self.scoreboard = Scoreboard()
+        self.out_of_order = None
+        self.acks = []
+        self.memory.held -= self.charged
+        self.charged = 0
+        self.memory = Memory()
+
     def stamp(self, now: float) -> int:
         """Our timestamp clock: milliseconds, with an offset of this connection."""
         return (int(now * 1000) + self.stamp_offset) & MASK

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.adapters.loopback import LoopbackTailnet, read_all
-from tsnet.adapters.forward import End, Forward, forward_local, forward_remote
+from tsnet.adapters.forward import MAX_PENDING, End, Forward, forward_local, forward_remote
 from tsnet.adapters.local import LocalListener, connect_local
+from tsnet.edge.io.descriptors import BUDGET
 from tsnet.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +165,127 @@ async def test_a_target_without_sense_is_refused_before_listening(tailnet: Loopb
     with pytest.raises(ConfigError):
         await forward_remote(tailnet, 80, "nowhere")
     assert tailnet.ports == {}
+
+
+class Silent:
+    """Where forwarded connections come from, as many as asked for; nothing of them is ever read."""
+
+    def __init__(self, peers: list[str]) -> None:
+        self.ends = [Pending(peer) for peer in peers]
+        self.left = list(self.ends)
+
+    async def accept(self) -> Pending:
+        if not self.left:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        return self.left.pop(0)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class Pending:
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_one_peer_cannot_take_all_that_may_wait_for_a_slow_target(caplog: pytest.LogCaptureFixture) -> None:
+    async def never(peer: object) -> Any:
+        await anyio.sleep_forever()
+
+    source = Silent(["greedy"] * 1000 + ["innocent"] * 3)
+    forward = Forward(source, never, "here", 1)  # type: ignore[arg-type]
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(forward.run)
+        await anyio.wait_all_tasks_blocked()
+        share = MAX_PENDING * 2 // 3
+        assert [end.aborted for end in source.ends] == [False] * share + [True] * (1000 - share) + [False] * 3
+        assert (forward.pending.of("greedy"), forward.pending.of("innocent")) == (share, 3)
+        forward.close()
+    assert forward.pending.taken == 0
+    texts = [record.getMessage() for record in caplog.records if record.name == "tsnet.forward"]
+    assert texts == [f"here: a connection was reset: {share} of its peer still wait for what they are forwarded to"]
+
+
+async def test_refusals_are_said_once_a_minute_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow(peer: object) -> Any:
+        raise TimeoutError
+
+    source = Silent(["peer"] * 200)
+    forward = Forward(source, slow, "here", 1)  # type: ignore[arg-type]
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(forward.run)
+        await anyio.wait_all_tasks_blocked()
+        forward.close()
+    assert all(end.aborted for end in source.ends)
+    assert forward.pending.taken == 0
+    texts = [record.getMessage() for record in caplog.records if record.name == "tsnet.forward"]
+    assert texts == ["here: nothing to forward to: it did not answer in time"]
+
+
+async def end_of(port: int) -> None:
+    client = await connect_local(port)
+    try:
+        await client.receive()
+    finally:
+        client.abort()
+
+
+async def test_a_local_forward_has_a_limit_of_its_own(
+    tailnet: LoopbackTailnet, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        await tailnet.listen(5432) as listener,
+        await forward_local(tailnet, "shop", 5432, max_connections=2) as forward,
+    ):
+        assert forward.port is not None
+        clients = [await connect_local(forward.port) for _ in range(2)]
+        servers = [await listener.accept() for _ in clients]
+        with anyio.fail_after(10), pytest.raises((anyio.BrokenResourceError, ConnectionResetError)):
+            await end_of(forward.port)
+        opened: list[Any] = [*clients, *servers]
+        for end in opened:
+            end.abort()
+        with anyio.fail_after(10):
+            while forward.pending.taken or forward._open.taken:  # type: ignore[union-attr]
+                await anyio.lowlevel.checkpoint()
+        again = await connect_local(forward.port)
+        server = await listener.accept()
+        await again.send(b"x")
+        assert await server.receive() == b"x"
+        again.abort()
+        await server.aclose()
+    assert "as many are open as may be (max_connections=2)" in caplog.text
+
+
+async def test_without_a_descriptor_a_connection_waits_for_one(
+    tailnet: LoopbackTailnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the budget, or of the kernel's."""
+    monkeypatch.setattr(BUDGET, "_limit", lambda: 4)
+    one, two = BUDGET.borrow("other", 1), BUDGET.borrow("one more", 1)
+    assert one is not None
+    assert two is not None
+    source = LocalListener(0)
+    connecting: list[Any] = []
+
+    async def connect() -> None:
+        connecting.append(await connect_local(source.address, peer="peer"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connect)
+        await anyio.wait_all_tasks_blocked()
+        assert not connecting
+        one.give_back()
+    two.give_back()
+    assert BUDGET.taken == 1
+    accepted = await source.accept()
+    assert BUDGET.taken == 2
+    for end in (accepted, *connecting):
+        end.abort()
+    assert BUDGET.taken == 0
+    await source.aclose()

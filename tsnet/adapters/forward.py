@@ -6,12 +6,16 @@
 Each half-close is passed on, and so is a reset. Bytes are not looked at: a raw forward cannot remove identity headers
 from HTTP, and an application behind `forward_remote` must not trust them.
 
+A connection whose other end is not there yet is pending. At most MAX_PENDING are, two thirds of them of one peer; one
+too many is reset at once, so that a slow target does not fill the process. A local end needs a descriptor: while peers
+have as many as they may have, those that want one stay pending. What is refused is said once a minute.
+
 Not here: the local ends (`local`), web apps in this process (`wsgi`, `asgi`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Protocol
@@ -19,19 +23,27 @@ from typing import Protocol
 import anyio
 import anyio.abc
 
+from netstack.limits import Shares
 from tsnet.adapters.local import LocalListener, Target, check_target, connect_local
-from tsnet.edge.io.log import Log
+from tsnet.edge.io.log import Log, Seldom
 from tsnet.errors import Error
-from tsnet.protocols import Acceptor, Dialer
+from tsnet.protocols import Acceptor, Dialer, StreamListener
 
 CHUNK = 256 * 1024
+MAX_PENDING = 128
+"""Connections of one forward whose other end is not there yet."""
 
 _log = Log("tsnet.forward")
 
 
 class End(Protocol):
-    """One end of a forwarded connection: a tailnet stream or a local one."""
+    """One end of a forwarded connection: a tailnet stream or a local one.
 
+    peer: who counts as its other end in limits; None for a program of this machine.
+    """
+
+    @property
+    def peer(self) -> Hashable: ...
     async def receive(self, max_bytes: int = 65_536) -> bytes: ...
     async def send(self, item: bytes) -> None: ...
     async def send_eof(self) -> None: ...
@@ -49,13 +61,26 @@ class Source(Protocol):
 class Forward:
     """A forward that listens. `run` serves it until `close`; so does `async with`. Both belong to one event loop.
 
+    connect: dials the other end of a connection, given its peer.
     address: where it listens, "127.0.0.1:40123", "/run/db.sock" or "100.64.0.1:80"; port: None for a Unix socket.
+    max_connections: how many may be open at once; None if somebody else bounds them.
     """
 
-    def __init__(self, source: Source, connect: Callable[[], Awaitable[End]], address: str, port: int | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        connect: Callable[[Hashable], Awaitable[End]],
+        address: str,
+        port: int | None,
+        *,
+        max_connections: int | None = None,
+    ) -> None:
         self.address: str = address
         self.port: int | None = port
+        self.pending = Shares(MAX_PENDING)
+        self._open = None if max_connections is None else Shares(max_connections)
         self._source, self._connect = source, connect
+        self._failed, self._refused = Seldom(_log), Seldom(_log)
         self._closing = anyio.Event()
         self._stack = AsyncExitStack()
 
@@ -81,7 +106,28 @@ class Forward:
             except (anyio.ClosedResourceError, Error):  # with the node
                 self.close()
                 return
-            tasks.start_soon(self._forward_alone, end)
+            if self._takes(end.peer):
+                tasks.start_soon(self._forward_alone, end)
+            else:
+                end.abort()
+
+    def _takes(self, peer: Hashable) -> bool:
+        """Count one more connection of this peer, or say that it is one too many."""
+        if self._open is not None and not self._open.take(peer):
+            self._refuse("as many are open as may be (max_connections=%d)", self._open.total)
+            return False
+        if not self.pending.take(peer):
+            self._ended(peer)
+            self._refuse("%d of its peer still wait for what they are forwarded to", self.pending.of(peer))
+            return False
+        return True
+
+    def _refuse(self, why: str, number: int) -> None:
+        self._refused.warning(anyio.current_time(), "%s: a connection was reset: " + why, self.address, number)
+
+    def _ended(self, peer: Hashable) -> None:
+        if self._open is not None:
+            self._open.give_back(peer)
 
     async def _forward_alone(self, end: End) -> None:
         """Whatever one connection meets with, the others go on."""
@@ -89,18 +135,23 @@ class Forward:
             await self._forward(end)
         except Exception:
             _log.exception("%s: a connection could not be forwarded; the others go on", self.address)
+        finally:
+            self._ended(end.peer)
 
     async def _forward(self, end: End) -> None:
         try:
-            other = await self._connect()
+            other = await self._connect(end.peer)
         except (OSError, Error) as error:
-            _log.warning("%s: nothing to forward to: %s", self.address, error)
+            reason = str(error) or "it did not answer in time"
+            self._failed.warning(anyio.current_time(), "%s: nothing to forward to: %s", self.address, reason)
             end.abort()
+            return
         except BaseException:
             end.abort()
             raise
-        else:
-            await relay(end, other)
+        finally:
+            self.pending.give_back(end.peer)
+        await relay(end, other)
 
     async def __aenter__(self) -> Forward:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
@@ -114,13 +165,21 @@ class Forward:
         return await self._stack.__aexit__(kind, error, traceback)
 
 
-async def forward_local(dialer: Dialer, host: str, port: int, *, local: Target = 0) -> Forward:
+async def forward_local(
+    dialer: Dialer, host: str, port: int, *, local: Target = 0, max_connections: int | None = None
+) -> Forward:
     """Listen on this machine, and forward each connection to host:port of the tailnet.
 
     local: a port of 127.0.0.1 (0 chooses one), "host:port", or the path of a Unix socket. Raises OSError.
     """
     listener = LocalListener(local)
-    return Forward(listener, lambda: dialer.dial(host, port), listener.address, listener.port)
+    return Forward(
+        listener,
+        lambda peer: dialer.dial(host, port),
+        listener.address,
+        listener.port,
+        max_connections=max_connections,
+    )
 
 
 async def forward_remote(acceptor: Acceptor, where: int | str, target: Target) -> Forward:
@@ -129,9 +188,13 @@ async def forward_remote(acceptor: Acceptor, where: int | str, target: Target) -
     target: a port of 127.0.0.1, "host:port", or the path of a Unix socket. Raises `AddressInUse`.
     """
     check_target(target)  # one without sense is an error now, not at the first connection
-    listener = await acceptor.listen(where)
+    return forward_accepted(await acceptor.listen(where), target)
+
+
+def forward_accepted(listener: StreamListener, target: Target) -> Forward:
+    """Forward what this listener accepts, which bounds how many are open."""
     host, port = listener.addresses[0]
-    return Forward(listener, lambda: connect_local(target), f"{host}:{port}", listener.port)
+    return Forward(listener, lambda peer: connect_local(target, peer=peer), f"{host}:{port}", listener.port)
 
 
 async def relay(one: End, other: End) -> None:

@@ -12,32 +12,36 @@ Not here: what is copied to where (`forward`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import stat
 import struct
+from collections.abc import Hashable
 from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from tsnet.edge.io.descriptors import BUDGET, RETRY, Lease, is_out
+from tsnet.edge.pipes.operations import async_event
 from tsnet.errors import ConfigError
 
 Target = int | str
 
 _RESET = struct.pack("ii", 1, 0)
 _BACKLOG = 128
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.1
-"""Without descriptors or memory to accept with."""
 
 
 class LocalStream(anyio.abc.ByteStream):
-    def __init__(self, sock: socket.socket) -> None:
+    """lease: its descriptor, which is given back when it is closed."""
+
+    peer = None
+    """A program of this machine: nobody in particular."""
+
+    def __init__(self, sock: socket.socket, lease: Lease | None = None) -> None:
         sock.setblocking(False)
-        self._socket = sock
+        self._socket, self._lease = sock, lease
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         while True:
@@ -85,6 +89,8 @@ class LocalStream(anyio.abc.ByteStream):
         if self._socket.fileno() >= 0:
             anyio.notify_closing(self._socket)
         self._socket.close()
+        if self._lease is not None:
+            self._lease.give_back()
 
     def _failure(self, error: OSError) -> Exception:
         if self._socket.fileno() < 0:
@@ -110,20 +116,28 @@ class LocalListener:
         return None if self._path else int(self._socket.getsockname()[1])
 
     async def accept(self) -> LocalStream:
+        """The next connection. While there is no descriptor for it, it waits in the kernel's backlog."""
         while True:
             await anyio.lowlevel.checkpoint()
+            if self._socket.fileno() < 0:
+                raise anyio.ClosedResourceError
+            await anyio.wait_readable(self._socket)
+            lease = await leased(None)
             try:
-                return LocalStream(self._socket.accept()[0])
-            except BlockingIOError:
-                await anyio.wait_readable(self._socket)
-            except ConnectionAbortedError:
-                continue  # it went away while it waited
-            except OSError as error:
-                if self._socket.fileno() < 0:
-                    raise anyio.ClosedResourceError from error
-                if error.errno not in _EXHAUSTED:
-                    raise
-                await anyio.sleep(_PAUSE)  # who comes waits in the backlog
+                return LocalStream(self._socket.accept()[0], lease)
+            except BaseException as error:
+                lease.give_back(used=False)
+                await self._accept_failed(error)
+
+    async def _accept_failed(self, error: BaseException) -> None:
+        """Return if `accept` is to be called again; raise if not."""
+        if self._socket.fileno() < 0:
+            raise anyio.ClosedResourceError from error
+        if is_out(error):
+            BUDGET.say_out()
+            await anyio.sleep(RETRY)
+        elif not isinstance(error, (BlockingIOError, ConnectionAbortedError)):  # it went away while it waited
+            raise error
 
     async def aclose(self) -> None:
         if self._socket.fileno() >= 0:
@@ -135,23 +149,49 @@ class LocalListener:
         await anyio.lowlevel.checkpoint()
 
 
-async def connect_local(target: Target, *, timeout: float = 10) -> LocalStream:
-    """Connect over the host's network. Raises OSError."""
+async def connect_local(target: Target, *, timeout: float = 10, peer: Hashable = None) -> LocalStream:
+    """Connect over the host's network, when there is a descriptor for the peer. Raises OSError."""
+    while True:
+        lease = await leased(peer)
+        try:
+            with anyio.fail_after(timeout):
+                return await _connect_first(target, lease)
+        except BaseException as error:
+            lease.give_back(used=False)
+            if not is_out(error):
+                raise
+            BUDGET.say_out()
+        await anyio.sleep(RETRY)
+
+
+async def leased(peer: Hashable) -> Lease:
+    """A descriptor for the peer, when there is one."""
+    while (found := BUDGET.borrow(peer)) is None:
+        event, wake = async_event()
+        BUDGET.when_free(wake)
+        try:
+            with anyio.move_on_after(RETRY):
+                await event.wait()
+        finally:
+            BUDGET.forget(wake)
+    return found
+
+
+async def _connect_first(target: Target, lease: Lease) -> LocalStream:
     path = _path(target)
-    with anyio.fail_after(timeout):
-        if path:
-            return await _connect(socket.AF_UNIX, path)
-        host, port = split(target)
-        failure: OSError | None = None
-        for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            try:
-                return await _connect(family, address)
-            except OSError as error:
-                failure = error
-        raise failure or OSError(f"{host} has no address")
+    if path:
+        return await _connect(socket.AF_UNIX, path, lease)
+    host, port = split(target)
+    failure: OSError | None = None
+    for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return await _connect(family, address, lease)
+        except OSError as error:
+            failure = error
+    raise failure or OSError(f"{host} has no address")
 
 
-async def _connect(family: int, address: Any) -> LocalStream:
+async def _connect(family: int, address: Any, lease: Lease) -> LocalStream:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -167,7 +207,7 @@ async def _connect(family: int, address: Any) -> LocalStream:
     if family != getattr(socket, "AF_UNIX", None):
         with contextlib.suppress(OSError):  # reset already: the next call says so
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return LocalStream(sock)
+    return LocalStream(sock, lease)
 
 
 def check_target(where: Target) -> None:

@@ -5,9 +5,13 @@ Each function takes the pipe over. A function that fails or is interrupted ends 
 
 from __future__ import annotations
 
-import contextlib
 import socket
+from collections import deque
+from collections.abc import Hashable
+from itertools import chain
 
+from tsnet.edge.io.descriptors import BUDGET, RETRY, Lease, is_out, told_when_out
+from tsnet.edge.io.reactor import Timer
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.packets import PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
@@ -17,11 +21,15 @@ from tsnet.sockets.datagrams import datagram_socket
 from tsnet.sockets.listening import Backlog, listening
 from tsnet.sockets.pairs import closed_on_error
 
+PER_CONNECTION = 2
+"""Descriptors of an accepted connection: the node's end of the pair, and the application's."""
+
 
 def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
     """A connected socket in place of the pipe."""
     try:
-        return bridge(handle.unbuffered(pipe), handle.reactor)
+        with told_when_out("the socket of a connection"):
+            return bridge(handle.unbuffered(pipe), handle.reactor)
     except BaseException:
         pipe.abort()
         raise
@@ -30,7 +38,8 @@ def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
 def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
     """A listening socket in place of the pipe. The port is free again when its `close` returns."""
     try:
-        outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
+        with told_when_out("a listening socket"):
+            outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
         with closed_on_error(outer):
             reception = Reception(handle, pipe, backlog)
             pipe.direct = reception.step
@@ -47,36 +56,86 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
 def packet_socket(handle: Handle, pipe: PacketPipe) -> socket.socket:
     """A datagram socket in place of the pipe. The port is free again when its `close` returns."""
     try:
-        return datagram_socket(pipe, handle.reactor)
+        with told_when_out("a datagram socket"):
+            return datagram_socket(pipe, handle.reactor)
     except BaseException:
         pipe.close()
         raise
 
 
 class Reception:
-    """Hands the connections of a listening pipe on to its socket, as long as there is room."""
+    """Hands the connections of a listening pipe on to its socket, as long as there is room.
+
+    A connection takes two descriptors, which count for its peer until its bridge has ended. One for which there are
+    none keeps its place in the pipe's backlog; those of other peers go before it. Peers take turns.
+    """
 
     def __init__(self, handle: Handle, pipe: ListenPipe, backlog: Backlog) -> None:
         self._handle, self._pipe, self._backlog = handle, pipe, backlog
-        self._waiting: list[Pipe] = []  # the accepted connection for which there was no room, if any
+        self._waiting: dict[Hashable, deque[Pipe]] = {}
+        self._timer: Timer | None = None
 
     def step(self) -> None:
         """Hand on what there is room for. Called in each service of the pipe, when there is room, and at the end."""
-        pipe, waiting = self._pipe, self._waiting
-        if pipe.closed:
+        if self._pipe.closed:
             self._end()
             return
-        while not waiting or self._backlog.offer(self._handle.unbuffered(waiting[0]), self.step):
-            for connection in waiting:
-                pipe.hand_on(connection)
-            waiting.clear()
-            accepted = pipe.withhold()
-            if accepted is None:
-                return
-            waiting.append(accepted)
+        while (accepted := self._pipe.withhold()) is not None:
+            self._waiting.setdefault(accepted.peer, deque()).append(accepted)
+        while self._step_once():
+            """Until there is no room, or nobody waits."""
+
+    def _step_once(self) -> bool:
+        """Hand on one connection of each peer that may have one; returns whether it was worth it."""
+        worth = False
+        for peer, waiting in tuple(self._waiting.items()):
+            lease = BUDGET.borrow(peer, PER_CONNECTION)
+            if lease is None:
+                self._wait_for_descriptors()
+                continue
+            if not self._hand_on(waiting[0], lease):
+                return False
+            worth = True
+            waiting.popleft()
+            if not waiting:
+                del self._waiting[peer]
+        return worth
+
+    def _hand_on(self, pipe: Pipe, lease: Lease) -> bool:
+        node_end = self._handle.unbuffered(pipe)
+        node_end.on_closed = lease.give_back
+        try:
+            if self._backlog.offer(node_end, self.step):
+                self._pipe.hand_on(pipe)
+                return True
+        except OSError as error:
+            if not is_out(error):
+                raise
+            BUDGET.say_out()
+            self._wait_for_descriptors()
+        lease.give_back(used=False)
+        return False
+
+    def _wait_for_descriptors(self) -> None:
+        BUDGET.when_free(self._wake)
+        if self._timer is None:
+            reactor = self._handle.reactor
+            self._timer = reactor.call_at(reactor.clock() + RETRY, self._time_is_up)
+
+    def _wake(self) -> None:
+        """In whichever thread gives a descriptor back."""
+        self._handle.reactor.call_soon(self.step)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self.step()
 
     def _end(self) -> None:
         self._pipe.direct = None
+        BUDGET.forget(self._wake)
+        if self._timer is not None:
+            self._timer.cancel()
         self._backlog.close()
-        with contextlib.suppress(IndexError):
-            self._waiting.pop().abort()
+        waiting, self._waiting = self._waiting, {}
+        for pipe in chain.from_iterable(waiting.values()):
+            pipe.abort()

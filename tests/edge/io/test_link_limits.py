@@ -53,7 +53,7 @@ def test_nothing_is_kept_of_who_has_left() -> None:
         enter(limits, [number], f"192.0.2.{number % 250}")
         limits.leave(Link("listen", 80, number))
     assert len(limits) == 0
-    assert not limits._by_source
+    assert not limits._shares._of
     assert not limits.refused
 
 

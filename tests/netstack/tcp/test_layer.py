@@ -420,6 +420,32 @@ def test_an_ended_connection_has_no_timer_and_holds_no_memory(how: str) -> None:
     assert peer.stack.connections == ({"TIME_WAIT": 1} if how == "time-wait" else {})
 
 
+@pytest.mark.parametrize("how", ["reset", "forgotten", "timeout"])
+def test_a_broken_connection_gives_back_what_it_was_to_send_and_what_came_too_early(how: str) -> None:
+    """The application may hold it for long, and so may a timer that is not due yet."""
+    peer = Peer()
+    peer.connect()
+    assert peer.connection.write(bytes(200_000), peer.now) == 200_000
+    peer.take()
+    peer.send("A", seq=peer.seq + 5000, payload=bytes(1000))
+    peer.take()
+    tcb = peer.connection._tcb
+    assert tcb.out_of_order is not None
+    if how == "reset":
+        peer.send("R")
+    elif how == "forgotten":
+        peer.stack.forget_link(tcb.link)
+    else:
+        peer.connection.set_user_timeout(1.0, peer.now)
+        peer.wait(30)
+    assert peer.connection.error is not None
+    assert tcb.send_buffer.size == 0
+    assert not tcb.send_buffer._chunks
+    assert not tcb.scoreboard.segments
+    assert tcb.out_of_order is None
+    assert peer.connection.write(b"more", peer.now) == 0
+
+
 def test_closed_before_the_peer_it_is_forgotten_after_a_minute() -> None:
     peer = Peer()
     peer.connect()

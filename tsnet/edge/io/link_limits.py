@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
+from netstack.limits import SHARE, Shares
 from tsnet.base.addresses import owner_of
 from tsnet.base.links import Link
 from tsnet.errors import ConfigError
@@ -28,44 +29,42 @@ LOOPBACK = ("127.0.0.1", "::1")
 FULL = "too many connections"
 SOURCE_FULL = "too many connections of one source"
 UNOPENED = "too many handshakes at once"
+NO_DESCRIPTOR = "no descriptor left for this source"
 
 
 class LinkLimits:
     """The counts outlive a listener: the links of its successor count together with those that are still there.
 
-    refused: connections turned away, by reason. That includes the listener's own reason, UNOPENED.
+    refused: connections turned away, by reason. That includes the listener's own, UNOPENED and NO_DESCRIPTOR.
     """
 
     def __init__(self, most: int = MAX_LINKS, most_of_a_source: int = MAX_LINKS_OF_A_SOURCE) -> None:
         if most < 1 or most_of_a_source < 1:
             raise ConfigError(f"no connection is let in by a limit of {min(most, most_of_a_source)}")
         self.refused: Counter[str] = Counter()
-        self._most, self._most_of_a_source = most, most_of_a_source
+        self._shares = Shares(most, each=most_of_a_source)
         self._source_of: dict[Link, Hashable] = {}
-        self._by_source: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._source_of)
 
     def enter(self, link: Link, host: str) -> str:
-        source = owner_of(host)
-        refusal = ""
-        if host not in LOOPBACK and self._by_source[source] >= self._most_of_a_source:
-            refusal = SOURCE_FULL
-        elif len(self) >= self._most:
-            refusal = FULL
-        if refusal:
+        source = source_of(host)
+        reason = self._shares.refusal(source)
+        if reason is not None:
+            refusal = SOURCE_FULL if reason == SHARE else FULL
             self.refused[refusal] += 1
-        else:
-            self._source_of[link] = source
-            self._by_source[source] += 1
-        return refusal
+            return refusal
+        self._shares.take(source)
+        self._source_of[link] = source
+        return ""
 
     def leave(self, link: Link) -> None:
         """Stop counting the link. An unknown link is no error."""
-        source = self._source_of.pop(link, None)
-        if source is None:
-            return
-        self._by_source[source] -= 1
-        if not self._by_source[source]:
-            del self._by_source[source]
+        if link in self._source_of:
+            self._shares.give_back(self._source_of.pop(link))
+
+
+def source_of(host: str) -> Hashable:
+    """Who counts as one source; None for loopback, which is nobody in particular."""
+    return None if host in LOOPBACK else owner_of(host)

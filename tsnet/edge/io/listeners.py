@@ -4,7 +4,8 @@
 
 A link that is not accepted within OPEN_TIMEOUT is dropped without an event, and at most MAX_UNOPENED may be on their
 way at once. `LinkLimits` says how many links there may be in all, and of one source. A link above a limit is closed
-before it costs a handshake.
+before it costs a handshake. Each link counts in the budget of descriptors, too; while that is used up, or the kernel
+has none, connections wait in the kernel's backlog.
 
 Not here: what the links carry, and all that follows `Accepted` (`links.Channels`).
 """
@@ -12,7 +13,6 @@ Not here: what the links carry, and all that follows `Accepted` (`links.Channels
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import itertools
 import socket
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from tsnet.base.links import Accepted, Link
 from tsnet.edge.io.channel import Channel
-from tsnet.edge.io.link_limits import UNOPENED, LinkLimits
+from tsnet.edge.io.descriptors import BUDGET, Lease, is_out
+from tsnet.edge.io.link_limits import NO_DESCRIPTOR, UNOPENED, LinkLimits, source_of
 from tsnet.edge.io.links import Channels
 from tsnet.edge.io.reactor import READ, Reactor
 
@@ -36,8 +37,6 @@ MAX_ACCEPTS = 64
 BACKLOG = 256
 PAUSE = 0.1
 """Seconds without accepting, when there are no descriptors or no memory for another connection."""
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _numbers = itertools.count(1)
 
@@ -66,6 +65,7 @@ class LinkListener(Channels):
         self._context = ssl_context
         self._sniff = sniff_tls and ssl_context is not None
         self._remotes: dict[Link, tuple[str, int]] = {}
+        self._leases: dict[Link, Lease] = {}
         reactor.add(self._socket, READ, self._on_accept)
 
     def close(self) -> None:
@@ -76,10 +76,13 @@ class LinkListener(Channels):
 
     def _on_accept(self, mask: int) -> None:
         for _ in range(MAX_ACCEPTS):
+            if BUDGET.is_full:
+                self._pause()
+                return
             try:
                 sock, remote = self._socket.accept()
             except OSError as error:  # nobody is waiting, or the connection has gone again
-                if error.errno in _EXHAUSTED:
+                if is_out(error):
                     self._pause()
                 return
             link = Link("listen", self.address[1], next(_numbers))
@@ -93,7 +96,22 @@ class LinkListener(Channels):
         if len(self._limits) >= MAX_UNOPENED:
             self._link_limits.refused[UNOPENED] += 1
             return False
-        return not self._link_limits.enter(link, host)
+        if self._link_limits.enter(link, host):
+            return False
+        lease = BUDGET.borrow(source_of(host))
+        if lease is None:
+            self._link_limits.refused[NO_DESCRIPTOR] += 1
+            self._link_limits.leave(link)
+            return False
+        self._leases[link] = lease
+        return True
+
+    def _leave(self, link: Link) -> None:
+        """The link's descriptor is closed."""
+        self._link_limits.leave(link)
+        lease = self._leases.pop(link, None)
+        if lease is not None:
+            lease.give_back()
 
     def _take_in(self, link: Link, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -105,6 +123,7 @@ class LinkListener(Channels):
 
     def _pause(self) -> None:
         """Stop polling the socket for a while. The backlog keeps new connections, and polling would spin until then."""
+        BUDGET.say_out()
         self._reactor.remove(self._socket)
         self._reactor.call_at(self._reactor.clock() + PAUSE, self._resume)
 
@@ -126,8 +145,8 @@ class LinkListener(Channels):
             super()._end(link, reason)
         else:
             self._close(link)
-            self._link_limits.leave(link)  # `_drop` does that only for a link that got a channel
+            self._leave(link)  # `_drop` does that only for a link that got a channel
 
     def _drop(self, channel: Channel) -> None:
         super()._drop(channel)
-        self._link_limits.leave(channel.link)
+        self._leave(channel.link)

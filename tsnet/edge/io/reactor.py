@@ -65,7 +65,11 @@ class Reactor:
         self._lock = threading.RLock()  # reentrant: inside it, the collector may run a __del__ that calls `call_soon`
         self._closed = False
         self._woken = False
-        self._wake_end, self._waiting_end = socket.socketpair()
+        try:
+            self._wake_end, self._waiting_end = socket.socketpair()
+        except BaseException:  # no descriptor is left
+            self._selector.close()
+            raise
         for end in (self._wake_end, self._waiting_end):
             end.setblocking(False)
         self._selector.register(self._waiting_end, READ, Watch(self._on_wake))

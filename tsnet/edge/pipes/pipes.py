@@ -20,6 +20,7 @@ Not here: waiting itself (`streams` for tasks, `sockets` for descriptors).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 
 from netstack import TcpConnection, errors
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
@@ -79,6 +80,12 @@ class Pipe(Waiters):
         self._outbox: deque[bytes] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
         self._starved = self._eof_sent = self._closing = False
+
+    @property
+    def peer(self) -> Hashable:
+        """Who counts as the other end in limits: the same for all addresses of a node."""
+        link = self.connection.link
+        return self.remote[0] if link is None else link
 
     # --- the application's side -----------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ class UnbufferedPipe:
         self._pipe = pipe
         self._turn = turn
         self._connection = pipe.connection
+        self.on_closed: Callable[[], None] | None = None
+        """Called when the bridge has ended, perhaps twice."""
 
     def read_available(self, max_bytes: int) -> bytes | None:
         data = self._pipe.take_queued(max_bytes)
@@ -63,10 +65,16 @@ class UnbufferedPipe:
     def close(self) -> None:
         self._pipe.direct = None
         self._pipe.close()
+        self._say_closed()
 
     def abort(self) -> None:
         self._pipe.direct = None
         self._pipe.abort()
+        self._say_closed()
+
+    def _say_closed(self) -> None:
+        if self.on_closed is not None:
+            self.on_closed()
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
         """Call back in each service of the pipe, and when the node is gone (at once if it already is)."""

@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
+from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.log import log
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation
@@ -91,11 +92,21 @@ class Host:
 
     @property
     def world(self) -> World:
-        world = self._world
-        if world is None:
-            with self._lock:
-                world = self._world = self._world or self._make_world()
-        return world
+        """Made at first need."""
+        return self._world or self._open_world()
+
+    def _open_world(self) -> World:
+        """Raises NotUp if there is no descriptor for it; the next call tries again."""
+        with self._lock:
+            try:
+                self._world = self._world or self._make_world()
+            except OSError as error:
+                if not is_out(error):
+                    raise
+                raise NotUp(
+                    f"the node cannot begin: {error.strerror}; close something, or raise the limit (ulimit -n)"
+                ) from None
+            return self._world
 
     @property
     def users(self) -> int:
@@ -117,6 +128,7 @@ class Host:
 
     def acquire(self, tenant: Tenant) -> None:
         """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
+        self._open_world()  # whoever asks for a thread is told that there is none, and not the thread
         with self._lock:
             is_new = tenant not in self._tenants
             self._tenants.add(tenant)

@@ -6,7 +6,6 @@ Not here: when a node begins (`handle`), what the saved bytes mean (`engine.save
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +14,7 @@ import attrs
 
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config
+from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
 from tsnet.edge.io.private import kind_of, reason_of
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import ssl
 
     from tsnet.base.keys import MachineKey
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @attrs.frozen
@@ -132,7 +130,7 @@ def _open_udp(world: World, port: int, mark: Callable[[], None]) -> UdpPort:
     try:
         return world.open_udp(port, mark)
     except OSError as error:
-        if error.errno in _EXHAUSTED:
+        if is_out(error):
             raise
         what = f"cannot bind UDP port {port}: {error}; choose another "
         raise AddressInUse(Wording(what, api("port="), " or 0")) from None
@@ -151,7 +149,7 @@ def as_error(error: Exception) -> Error:
     """The failure of a node's beginning as its application is told of it."""
     if isinstance(error, Error):
         return error
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+    if isinstance(error, OSError) and is_out(error):
         return NotUp(f"the node cannot begin: {reason_of(error)}; close something, or raise the limit (ulimit -n)")
     log.say(logging.ERROR, "a node could not begin", traceback=error)
     return NotUp(f"the node could not begin by an internal error, please report it: {error!r}")
