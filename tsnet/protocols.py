@@ -16,7 +16,7 @@ from __future__ import annotations
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio.abc
 from anyio.abc import SocketAttribute
@@ -66,14 +66,20 @@ class ByteStream(anyio.abc.ByteStream):
         }
 
 
-class StreamListener(anyio.abc.Listener[ByteStream]):
-    """A tailnet port. After `aclose` a waiting `accept` raises `anyio.ClosedResourceError`."""
+B_co = TypeVar("B_co", bound=ByteStream, covariant=True)
+
+
+class StreamListener(anyio.abc.Listener[B_co]):
+    """A tailnet port that gives streams of one kind.
+
+    After `aclose` a waiting `accept` raises `anyio.ClosedResourceError`.
+    """
 
     port: int
     addresses: tuple[Address, ...]
 
     @abstractmethod
-    async def accept(self) -> ByteStream:
+    async def accept(self) -> B_co:
         """The next connection."""
 
     @abstractmethod
@@ -88,7 +94,7 @@ class Dialer(Protocol):
 
 
 class Acceptor(Protocol):
-    async def listen(self, where: int | str) -> StreamListener:
+    async def listen(self, where: int | str) -> StreamListener[ByteStream]:
         """Listen on a port (0 chooses one) or an "address:port". Raises `AddressInUse`."""
         ...
 

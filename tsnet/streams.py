@@ -148,7 +148,7 @@ class Stream(ByteStream):
         return f"<Stream {_text(self.local_address)} - {_text(self.remote_address)}{' closed' if self._closed else ''}>"
 
 
-class Listener(StreamListener):
+class Listener(StreamListener[Stream]):
     """A TCP port of this node."""
 
     def __init__(
@@ -183,7 +183,7 @@ class Listener(StreamListener):
                 self._pipe.forget(wake)
                 raise
 
-    async def serve(self, handler: Callable[[ByteStream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
+    async def serve(self, handler: Callable[[Stream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
         """Run `handler(stream)` in a task for each connection, until the listener or the node is closed.
 
         A handler that raises ends its own connection, by a reset, and the log tells of it. Raises NotUp if the node has
@@ -331,7 +331,7 @@ class PacketConn:
         return f"<PacketConn {_text(self.local_address)}{' closed' if self._closed else ''}>"
 
 
-async def _handle(handler: Callable[[ByteStream], Any], stream: Stream) -> None:
+async def _handle(handler: Callable[[Stream], Any], stream: Stream) -> None:
     """One connection. What it meets with is its own: the others are handled on."""
     async with stream:
         try:

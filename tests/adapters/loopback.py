@@ -95,7 +95,7 @@ class LoopbackStream(ByteStream):
         return self._raw.dup()
 
 
-class LoopbackListener(StreamListener):
+class LoopbackListener(StreamListener[ByteStream]):
     def __init__(self, listener: Any, port: int, forget: Callable[[], None]) -> None:
         self._listener, self._forget = listener, forget
         self.port = port
@@ -139,7 +139,7 @@ class LoopbackTailnet:
     async def dial(self, host: str, port: int, *, timeout: float | None = 30) -> ByteStream:
         return await self.dialer_of(LAPTOP).dial(host, port, timeout=timeout)
 
-    async def listen(self, where: int | str) -> StreamListener:
+    async def listen(self, where: int | str) -> StreamListener[ByteStream]:
         listeners = await anyio.create_tcp_listener(local_host=real(SHOP))
         port = self.claim(int(str(where).rpartition(":")[2]), listeners.extra(SocketAttribute.local_port))
         return LoopbackListener(listeners.listeners[0], port, lambda: self.free(port))

@@ -63,7 +63,7 @@ class AsgiServer:
     def __init__(
         self,
         app: App,
-        listener: StreamListener,
+        listener: StreamListener[ByteStream],
         whois: Whois,
         *,
         allow: Allow = None,

@@ -27,7 +27,7 @@ from netstack.limits import Shares
 from tsnet.adapters.local import LocalListener, Target, check_target, connect_local
 from tsnet.edge.io.log import Log, Seldom
 from tsnet.errors import Error
-from tsnet.protocols import Acceptor, Dialer, StreamListener
+from tsnet.protocols import Acceptor, ByteStream, Dialer, StreamListener
 
 CHUNK = 256 * 1024
 MAX_PENDING = 128
@@ -77,7 +77,7 @@ class Forward:
     ) -> None:
         self.address: str = address
         self.port: int | None = port
-        self.pending = Shares(MAX_PENDING)
+        self.pending: Shares = Shares(MAX_PENDING)
         self._open = None if max_connections is None else Shares(max_connections)
         self._source, self._connect = source, connect
         self._failed, self._refused = Seldom(_log), Seldom(_log)
@@ -191,7 +191,7 @@ async def forward_remote(acceptor: Acceptor, where: int | str, target: Target) -
     return forward_accepted(await acceptor.listen(where), target)
 
 
-def forward_accepted(listener: StreamListener, target: Target) -> Forward:
+def forward_accepted(listener: StreamListener[ByteStream], target: Target) -> Forward:
     """Forward what this listener accepts, which bounds how many are open."""
     host, port = listener.addresses[0]
     return Forward(listener, lambda peer: connect_local(target, peer=peer), f"{host}:{port}", listener.port)
