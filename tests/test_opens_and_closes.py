@@ -3,8 +3,8 @@
 Each case is one cycle, and runs some dozens of times; five times as often as `slow`, and 10,000 times under
 TSNET_NIGHTLY=1.
 
-What is kept for a while and has a bound of its own is kept for a moment here: TIME_WAIT, trio's past deadlines, and the
-log records that pytest shows.
+What is kept for a while and has a bound of its own is kept for a moment here: TIME_WAIT, the UDP flows of a packet
+filter, trio's past deadlines, and the log records that pytest shows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ from tsnet.testing import Tailnet
 
 ROOT = Path(__file__).parent.parent
 NIGHTLY = os.environ.get("TSNET_NIGHTLY") == "1"
-CAPPED_FLOWS = 512
-"""How many UDP flows a packet filter remembers, as in Go."""
-
 PORT, PACKETS = 7, 8
 POLLS = 100
 
@@ -83,6 +80,7 @@ def tailnet_elsewhere() -> Iterator[dict[str, Any]]:
 def nothing_kept() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netstack.tcp.timewait.TIME_WAIT_TIMEOUT", 0.01)
+        patch.setattr("tsnet.netmap.packetfilter.FLOWS_KEPT", 8)
         patch.setattr("trio._core._run.DEADLINE_HEAP_MIN_PRUNE_THRESHOLD", 0)
         logging.disable()
         yield
@@ -98,17 +96,8 @@ def place(nothing_kept: None, tailnet_elsewhere: dict[str, Any]) -> Iterator[Pla
         there.listen_packet(PORT) as datagrams,
     ):
         there.reachable()
-        for node, other in ((here, there), (there, here)):
-            fill_flows(node, other)
         a_here, a_there = tsnet.AsyncServer._of(here), tsnet.AsyncServer._of(there)
         yield Place(tailnet_elsewhere, here, there, a_here, a_there, listening, datagrams)
-
-
-def fill_flows(node: tsnet.Server, other: tsnet.Server) -> None:
-    """A packet filter remembers the last 512 UDP flows: let it."""
-    with node.listen_packet(0) as datagrams:
-        for number in range(CAPPED_FLOWS):
-            datagrams.sendto(b"", (str(other.addresses[0]), 10_000 + number))
 
 
 # --- blocking ---------------------------------------------------------------------------------------------------
