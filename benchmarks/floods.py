@@ -30,7 +30,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks.attacks.tally import Target
+from benchmarks.attacks.tally import BATCH, Target
 from benchmarks.figures import Figure, Row
 from benchmarks.programs import LOOPBACK, ROOT, Counters, free_udp_port
 from tests.interop.harness.lines import Lines
@@ -46,47 +46,48 @@ FORGET_THE_PEAK = "5"
 
 @attrs.frozen
 class Flood:
-    """One entry. rate: of whatever it counts, a second, at most. port: where a request is made meanwhile.
-    captive: a control server floods a second node of the victim's process."""
+    """One entry. attack: where and which, in `attacks.__main__`. rate: of whatever it counts, a second, at most. port:
+    where a request is made meanwhile."""
 
     name: str
-    attack: str
+    attack: tuple[str, str]
     rate: float = 1_000_000.0
     count: int = 0
     target_port: int = 0
     port: int = 80
-    captive: bool = False
+    batch: int = BATCH
 
 
 HTTP2 = {
     "rapid_reset": "rapid reset",
-    "pings": "PING",
-    "settings": "SETTINGS",
+    "ping_flood": "PING",
+    "settings_flood": "SETTINGS",
     "empty_data": "empty DATA",
     "tiny_data": "DATA of 1 byte",
-    "continuation": "CONTINUATION",
-    "hpack_bomb": "HPACK bomb",
+    "continuation_flood": "CONTINUATION",
+    "patient_hpack_bomb": "HPACK bomb",
     "window_updates": "WINDOW_UPDATE",
 }
 HOSTILE = {
-    "settings": ("empty SETTINGS", 0),
-    "tiny_data": ("map in DATA of 1 byte", 0),
-    "pings": ("PING", 0),
-    "never_reads": ("PING, never reads", 0),
-    "ping_requests": ("50,550 PingRequests", 50_550),
+    "settings_flood": "empty SETTINGS",
+    "tiny_map": "map in DATA of 1 byte",
+    "ping_flood": "PING",
+    "never_reads": "PING, never reads",
 }
+AT_NODE = "at a node"
 FLOODS = (
-    Flood("peer: 1,428 silent, WSGI", "silent", 500.0, 1428, 80),
-    Flood("peer: 1,428 silent, ASGI", "silent", 500.0, 1428, 81, port=81),
-    Flood("peer: 3,063 pending forwards", "silent", 500.0, 3063, 90, port=91),
-    Flood("peer: 400 dials at once", "burst", count=400, target_port=10, port=10),
-    Flood("peer: 200 downloads reset", "resets", count=200, target_port=9),
-    *(Flood(f"control: {name}", f"http2/{attack}") for attack, name in HTTP2.items()),
-    Flood("relay: 3 strangers' tiny packets", "strangers"),
-    Flood("relay: 3 nodes' tiny packets", "nodes"),
-    Flood("WireGuard: 5,000 initiations/s", "replay", 5_000.0),
-    *(Flood(f"node: {name}", f"control/{key}", count=count, captive=True) for key, (name, count) in HOSTILE.items()),
-    Flood("node: zstd bomb", "control/zstd_bomb", 1.0, captive=True),
+    Flood("peer: 1,428 silent, WSGI", ("peer", "silent"), 500.0, 1428, 80),
+    Flood("peer: 1,428 silent, ASGI", ("peer", "silent"), 500.0, 1428, 81, port=81),
+    Flood("peer: 3,063 pending forwards", ("peer", "silent"), 500.0, 3063, 90, port=91),
+    Flood("peer: 400 dials at once", ("peer", "burst"), count=400, target_port=10, port=10),
+    Flood("peer: 200 downloads reset", ("peer", "resets"), count=200, target_port=9),
+    *(Flood(f"control: {said}", ("at control", name)) for name, said in HTTP2.items()),
+    Flood("relay: 3 strangers' tiny packets", ("at a relay", "tiny_packets")),
+    Flood("relay: 3 nodes' tiny packets", ("at its relay", "tiny_packets")),
+    Flood("WireGuard: 5,000 initiations/s", ("peer", "replay"), 5_000.0),
+    *(Flood(f"node: {said}", (AT_NODE, name)) for name, said in HOSTILE.items()),
+    Flood("node: 50,550 PingRequests", (AT_NODE, "ping_requests"), count=50_550),
+    Flood("node: zstd bomb", (AT_NODE, "zstd_bomb"), 1.0, batch=1),
 )
 
 
@@ -160,18 +161,17 @@ def median(measured: Sequence[Measured]) -> Measured:
 def measure_one(flood: Flood, seconds: float, tree: Path = ROOT) -> Measured:
     with scene(tree) as (victim, innocent, target):
         quiet = notice(innocent, seconds, flood.port)
-        target = attrs.evolve(target, port=flood.target_port, count=flood.count, rate=flood.rate)
+        what = attrs.evolve(target, port=flood.target_port, count=flood.count, rate=flood.rate, batch=flood.batch)
         pid = victim.process.pid
         before, begun = Counters.of(pid), time.monotonic()
         Path(f"/proc/{pid}/clear_refs").write_text(FORGET_THE_PEAK)
-        with Attacker(flood.attack, target) as attacker:
-            if flood.captive:
-                where = attacker.said
-                victim.call("join", control_url=f"http://{LOOPBACK}:{where['control']}", auth_key=where["auth_key"])
+        with Attacker(*flood.attack, what) as attacker:
+            if flood.attack[0] == AT_NODE:
+                victim.call("join", control_url=f"http://{LOOPBACK}:{attacker.said['control']}", auth_key="any")
                 attacker.wait_for("frames")
             flooded = notice(innocent, seconds, flood.port)
             after, spent, peak = Counters.of(pid), time.monotonic() - begun, peak_rss(pid) - before.rss
-    done = {what: count for what, count in attacker.said.items() if what not in ("control", "auth_key")}
+    done = {what: count for what, count in attacker.said.items() if what != "control"}
     cpu = (after.cpu - before.cpu) / spent
     return Measured(flood.name, quiet, flooded, after.rss - before.rss, peak, cpu, done)
 
@@ -217,9 +217,9 @@ def scene(tree: Path) -> Iterator[tuple[Lines, Lines, Target]]:
 class Attacker:
     """One of `benchmarks.attacks`. Once entered, its flood is in force. said: what it has said, by name."""
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, where: str, name: str, target: Target) -> None:
         self.said: dict[str, Any] = {}
-        self._command = [sys.executable, "-m", "benchmarks.attacks", name, target.encode()]
+        self._command = [sys.executable, "-m", "benchmarks.attacks", where, name, target.encode()]
         self._folder = tempfile.TemporaryDirectory()
         self._news = threading.Condition()
 

@@ -13,8 +13,9 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Self
 
 import attrs
 
@@ -24,12 +25,14 @@ PAUSE = 0.05
 """Seconds from a connection that the victim has ended to the next one."""
 
 TIMEOUT = 5.0
+BATCH = 200
+"""Frames in one write."""
 
 
 @attrs.frozen
 class Target:
     """Where the victim is. control, relay: TCP ports on loopback. udp: its WireGuard port. count: how many of whatever
-    the flood counts, if it counts. rate: a second, at most."""
+    the flood counts, if it counts. rate: a second, at most. batch: how many in one write."""
 
     hostname: str = ""
     auth_key: str = ""
@@ -39,6 +42,7 @@ class Target:
     port: int = 0
     count: int = 0
     rate: float = 0.0
+    batch: int = BATCH
 
     @property
     def control_url(self) -> str:
@@ -86,41 +90,53 @@ class Pace:
 
 
 class Wire:
-    """A TCP connection that never stops reading, so that the victim cannot stop it by answering. deaf: it never reads.
+    """A TCP connection that reads while it writes, so that the victim cannot stop it by answering. deaf: it does not.
 
     Raises OSError when the victim has ended it, or takes nothing for TIMEOUT.
     """
 
-    def __init__(self, port: int, *, deaf: bool = False, connection: socket.socket | None = None) -> None:
-        self.socket = connection or socket.create_connection((LOOPBACK, port), timeout=TIMEOUT)
-        self.deaf = deaf
+    def __init__(self, port: int = 0, *, connection: socket.socket | None = None, deaf: bool = False) -> None:
+        self._socket = connection or socket.create_connection((LOOPBACK, port), timeout=TIMEOUT)
+        self._deaf = deaf
 
     def read(self) -> bytes:
         """Some bytes, once there are any."""
-        self.socket.settimeout(TIMEOUT)
-        data = self.socket.recv(1 << 16)
+        self._socket.settimeout(TIMEOUT)
+        data = self._socket.recv(1 << 16)
         if not data:
             raise ConnectionResetError("ended")
         return data
 
     def write(self, data: bytes) -> None:
-        self.socket.setblocking(False)
+        self._socket.setblocking(False)
         view = memoryview(data)
-        reading = [] if self.deaf else [self.socket]
+        reading = [] if self._deaf else [self._socket]
         while view:
-            readable, writable, _ = select.select(reading, [self.socket], [], TIMEOUT)
+            readable, writable, _ = select.select(reading, [self._socket], [], TIMEOUT)
             if not readable and not writable:
                 raise TimeoutError("it takes nothing")
-            if readable and not self.socket.recv(1 << 18):
+            if readable and not self._socket.recv(1 << 18):
                 raise ConnectionResetError("ended")
             if writable:
                 view = view[self._send(view) :]
 
     def _send(self, view: memoryview) -> int:
         try:
-            return self.socket.send(view[: 1 << 18])
+            return self._socket.send(view[: 1 << 18])
         except BlockingIOError:
             return 0
 
-    def close(self) -> None:
-        self.socket.close()
+    def pour(
+        self, frames: Iterator[bytes], seal: Callable[[bytes], bytes], tally: Tally, pace: Pace, *, batch: int = BATCH
+    ) -> None:
+        """Write all frames, which is for ever, some at a time."""
+        while some := list(islice(frames, batch)):
+            self.write(seal(b"".join(some)))
+            tally.add("frames", len(some))
+            pace.wait(len(some))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()

@@ -90,11 +90,14 @@ class Callee:
                 self._answer(request)
         return self._noise.seal(self._http.transmit())
 
+    def seal(self, plaintext: bytes) -> bytes:
+        assert self._noise is not None
+        return self._noise.seal(plaintext)
+
     def attack(self) -> Iterator[bytes]:
         """Sealed pieces of the attack, for ever."""
         assert self.frames is not None
-        assert self._noise is not None
-        return map(self._noise.seal, http2.chunks(self.frames, MAX_PLAINTEXT * 4))
+        return map(self.seal, http2.chunks(self.frames, MAX_PLAINTEXT * 4))
 
     def _page(self, data: bytes) -> bytes:
         request = self._outer.receive(data)
