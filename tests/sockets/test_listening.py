@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import resource
 import select
 import socket
 import socketserver
+import stat
+import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.interrupts import interrupted
 from tests.sockets.node import LOCAL, Idle, MemoryPipe, NodeThread, is_nothing_left, open_descriptors
-from tsnet.sockets import Backlog, ListeningSocket, TailnetSocket, connected, handover, inner_end, listening, pairs
+from tsnet.sockets import (
+    Backlog,
+    ListeningSocket,
+    TailnetSocket,
+    backlog,
+    connected,
+    copies,
+    handover,
+    inner_end,
+    kernel_door,
+    listening,
+    outer_end,
+    pairs,
+    queue_door,
+    rendezvous,
+    shared,
+)
+from tsnet.sockets.caller import caller_of
 from tsnet.sockets.inner_end import FAREWELLS
 
 module = sys.modules["tsnet.sockets.listening"]
 pytestmark = pytest.mark.usefixtures("kind")
+
+
+@pytest.fixture(params=["unix", "paths", "loopback"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """paths: AF_UNIX without abstract names and /proc."""
+    monkeypatch.setattr(pairs, "HAVE_UNIX", request.param != "loopback")
+    if request.param == "paths":
+        monkeypatch.setattr(pairs, "HAVE_ABSTRACT_NAMES", False)
+        monkeypatch.setattr(rendezvous, "_KEEPS_NO_PATH", False)
+    return str(request.param)
 
 
 class Listener:
@@ -238,7 +271,7 @@ def test_socketserver_serves_on_it(listener: Listener) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_children_of_a_prefork_server_accept_and_leave_the_listener_open(node: NodeThread, kind: str) -> None:
-    if kind != "unix" or not hasattr(os, "fork"):
+    if kind == "loopback" or not hasattr(os, "fork"):
         pytest.skip("descriptors cannot travel here")
     listener = Listener(node)
     with listener.application as application:
@@ -291,7 +324,7 @@ def test_a_detached_descriptor_tells_the_node_itself_when_it_is_closed(listener:
     assert listener.offer() is not None
     plain.close()
     assert listener.closed.wait(10)
-    listener.node.until(lambda: listener.backlog._inner.fileno() < 0)
+    listener.node.until(lambda: listener.backlog.closed)
 
 
 # --- the node is closed under it --------------------------------------------------------------------------------
@@ -338,11 +371,13 @@ def test_every_thread_that_is_blocked_in_accept_is_told(listener: Listener) -> N
 
 
 def accept_until_it_fails(application: socket.socket, failures: list[int | None]) -> None:
-    try:
-        while True:
+    number: int | None = errno.EMFILE
+    while number == errno.EMFILE:  # a lack of descriptors passes
+        try:
             application.accept()[0].close()
-    except OSError as error:
-        failures.append(error.errno)
+        except OSError as error:
+            number = error.errno
+    failures.append(number)
 
 
 @pytest.mark.parametrize("blocks", [False, True])
@@ -381,7 +416,7 @@ def test_its_descriptors_are_freed_by_the_application_s_close(node: NodeThread) 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_children_blocked_in_accept_are_told(node: NodeThread, kind: str) -> None:
-    if kind != "unix" or not hasattr(os, "fork"):
+    if kind == "loopback" or not hasattr(os, "fork"):
         pytest.skip("descriptors cannot travel here")
     listener = Listener(node)
     children = []
@@ -468,7 +503,203 @@ def test_waitress_logs_the_end_once_and_comes_to_rest(listener: Listener, caplog
     server.asyncore.close_all(served)
 
 
+# --- who accepts below Python -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared_listener(kind: str, node: NodeThread) -> Listener:
+    """One that others than this process can accept from, too."""
+    if kind == "loopback":
+        pytest.skip("only this process can accept here")
+    return Listener(node)
+
+
+def test_a_bare_descriptor_accepts_and_its_peer_s_name_tells_who_calls(shared_listener: Listener) -> None:
+    with shared_listener.application, socket.socket(fileno=os.dup(shared_listener.application.fileno())) as bare:
+        pipe = shared_listener.offer(7)
+        assert pipe is not None
+        connection, name = bare.accept()
+        with connection:
+            assert caller_of(name) == caller_of(connection.getpeername()) == (LOCAL, ("100.64.0.9", 7))
+            assert connection.recv(10) == b"7"
+            connection.sendall(b"yes")
+            shared_listener.node.until(lambda: bytes(pipe.outgoing) == b"yes")
+        shared_listener.node.until(lambda: "close" in pipe.log)
+
+
+CHILD = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as listening:
+    connection, _ = listening.accept()
+    connection.sendall(b"from a program")
+    connection.close()
+"""
+
+
+def test_another_program_accepts(shared_listener: Listener) -> None:
+    with shared_listener.application as application:
+        number = application.fileno()
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(number)], pass_fds=[number])
+        pipe = shared_listener.offer(6)
+        assert pipe is not None
+        assert child.wait(10) == 0
+        shared_listener.node.until(lambda: bytes(pipe.outgoing) == b"from a program" and "close" in pipe.log)
+        assert not shared_listener.closed.is_set()
+
+
+def test_copies_that_nobody_sees_keep_the_port(shared_listener: Listener) -> None:
+    bare = socket.socket(fileno=os.dup(shared_listener.application.fileno()))
+    shared_listener.application.close()
+    assert not shared_listener.closed.is_set()
+    assert shared_listener.offer() is not None
+    bare.accept()[0].close()
+    bare.close()
+    assert shared_listener.closed.wait(10)
+
+
+def test_below_python_a_loop_that_polls_comes_to_rest_too(shared_listener: Listener) -> None:
+    assert shared_listener.offer(0) is not None
+    shared_listener.node.call(shared_listener.backlog.close)
+    with shared_listener.application, socket.socket(fileno=os.dup(shared_listener.application.fileno())) as bare:
+        bare.setblocking(False)
+        accepted = []
+        while select.select([bare], [], [], 0)[0]:
+            connection = bare.accept()[0]
+            accepted.append(connection.recv(10))
+            connection.close()
+        assert accepted == [b"0", *[b""] * FAREWELLS]
+        with pytest.raises(BlockingIOError):
+            bare.accept()
+
+
+def test_every_descriptor_is_closed_by_exec(listener: Listener) -> None:
+    with listener.application as application:
+        assert listener.offer() is not None
+        connection, _ = application.accept()
+        with connection, application.dup() as copy, connection.dup() as other:
+            assert not any(sock.get_inheritable() for sock in (application, connection, copy, other))
+            inheritable = [number for number in open_numbers() if os.get_inheritable(number)]
+            assert [number for number in inheritable if stat.S_ISSOCK(os.fstat(number).st_mode)] == []
+
+
+def open_numbers() -> list[int]:
+    found = []
+    for text in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            os.fstat(int(text))
+            found.append(int(text))
+    return found
+
+
+# --- no room, no descriptor -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [1, 5, 40])
+def test_as_many_wait_as_listen_was_told(listener: Listener, asked: int) -> None:
+    with listener.application as application:
+        application.listen(asked)
+        offered = 0
+        while listener.offer(offered) is not None:
+            offered += 1
+        assert asked <= offered <= asked + 1  # the kernel counts one more
+        for _ in range(offered):
+            application.accept()[0].close()
+
+
+def test_who_accepts_below_python_gets_what_found_no_room(shared_listener: Listener) -> None:
+    with shared_listener.application as application, socket.socket(fileno=os.dup(application.fileno())) as bare:
+        application.listen(1)
+        while shared_listener.offer() is not None:
+            pass
+        for _ in range(3):
+            bare.accept()[0].close()
+            assert shared_listener.room.wait(10)
+            shared_listener.room.clear()
+            while shared_listener.offer() is not None:
+                pass
+
+
+class Exhausted:
+    """No descriptor is free in this process."""
+
+    def __enter__(self) -> None:
+        self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_numbers()) + 1, self.before[1]))
+        self.taken: list[int] = []
+        with contextlib.suppress(OSError):
+            while True:
+                self.taken.append(os.dup(0))
+
+    def __exit__(self, *exc: object) -> None:
+        for number in self.taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.before)
+
+
+def test_without_a_descriptor_accept_says_so_and_loses_nothing(shared_listener: Listener) -> None:
+    with shared_listener.application as application:
+        assert shared_listener.offer(7) is not None
+        with Exhausted():
+            for _ in range(3):
+                with pytest.raises(OSError, match="open files") as failure:
+                    application.accept()
+                assert failure.value.errno == errno.EMFILE
+        connection, address = application.accept()
+        with connection:
+            assert address[1] == 7
+            assert connection.recv(10) == b"7"
+
+
+def test_without_a_descriptor_an_offer_says_so_and_takes_nothing(listener: Listener) -> None:
+    with listener.application as application:
+        with Exhausted():
+            for _ in range(3):
+                with pytest.raises(OSError, match="open files"):
+                    listener.offer()
+        assert listener.offer(8) is not None
+        connection, address = application.accept()
+        connection.close()
+        assert address[1] == 8
+
+
+def test_without_a_descriptor_the_end_is_told_all_the_same(shared_listener: Listener) -> None:
+    with shared_listener.application as application:
+        failures: list[int | None] = []
+        thread = threading.Thread(target=accept_until_it_fails, args=(application, failures))
+        thread.start()
+        with Exhausted():
+            shared_listener.node.call(shared_listener.backlog.close)
+            thread.join(10)
+        assert failures == [errno.EINVAL]
+
+
+def test_where_no_directory_can_be_made_this_process_accepts(
+    node: NodeThread, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    listener = Listener(node)
+    with listener.application as application:
+        assert listener.offer(3) is not None
+        connection, address = application.accept()
+        connection.close()
+        assert address[1] == 3
+
+
 # --- interrupts -------------------------------------------------------------------------------------------------
+
+MODULES = (
+    module,
+    backlog,
+    connected,
+    copies,
+    handover,
+    inner_end,
+    kernel_door,
+    outer_end,
+    queue_door,
+    rendezvous,
+    shared,
+)
 
 
 class IdleListener(Idle):
@@ -502,16 +733,16 @@ def listening_idle(*, waiting: bool = False) -> IdleListener:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_listen_leaves_nothing() -> None:
-    for idle in interrupted(IdleListener, IdleListener.listen, module, handover, inner_end):
+    for idle in interrupted(IdleListener, IdleListener.listen, *MODULES):
         idle.turn()
         idle.close()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_accept_leaves_the_connection_or_ends_it(kind: str) -> None:
-    if kind != "unix":
+    if kind == "loopback":
         pytest.skip("where descriptors cannot travel, the connection may wait for the next one")
-    for idle in interrupted(lambda: listening_idle(waiting=True), IdleListener.accept, module, handover, connected):
+    for idle in interrupted(lambda: listening_idle(waiting=True), IdleListener.accept, *MODULES):
         if len(idle.made) == 1 and pairs.is_readable(idle.made[0]):
             idle.accept()
             idle.made[1].send(b"x")
@@ -523,12 +754,10 @@ def test_an_interrupted_accept_leaves_the_connection_or_ends_it(kind: str) -> No
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_close_may_be_said_again_or_left_to_the_collector(kind: str) -> None:
-    if kind != "unix":
+    if kind == "loopback":
         pytest.skip("a loopback pair does not tell its other end that a socket was collected")
     for collected in (False, True):
-        for idle in interrupted(
-            lambda: listening_idle(waiting=True), lambda idle: idle.made[0].close(), module, inner_end
-        ):
+        for idle in interrupted(lambda: listening_idle(waiting=True), lambda idle: idle.made[0].close(), *MODULES):
             if collected:
                 idle.made.clear()
             idle.close()

@@ -16,9 +16,10 @@ from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.packets import PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
+from tsnet.sockets.backlog import Backlog
 from tsnet.sockets.bridge import bridge
 from tsnet.sockets.datagrams import datagram_socket
-from tsnet.sockets.listening import Backlog, listening
+from tsnet.sockets.listening import listening
 from tsnet.sockets.pairs import closed_on_error
 
 PER_CONNECTION = 2

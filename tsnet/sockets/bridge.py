@@ -28,6 +28,7 @@ from tsnet.sockets.handover import release_of
 from tsnet.sockets.pairs import closed_on_error, stream_pair
 
 CHUNK = 64 * 1024
+_TELLS_ITS_END = frozenset({getattr(socket, "AF_UNIX", None)})
 
 
 class NodeStream(Protocol):
@@ -94,6 +95,7 @@ class Bridge:
 
     __slots__ = (
         "_from_application_done",
+        "_heard",
         "_incoming",
         "_inner",
         "_interest",
@@ -115,6 +117,7 @@ class Bridge:
         self._outgoing = b""  # read from the descriptor, refused by the pipe
         self._to_application_done = self._from_application_done = False
         self._interest = 0
+        self._heard = False  # whether the application has sent anything
         self._lock = threading.RLock()
         self.ended: bool = False
         self.link: SideChannel = SideChannel(self._closed_elsewhere)
@@ -165,10 +168,12 @@ class Bridge:
             self._outgoing = self._inner.recv(CHUNK)
         except BlockingIOError:
             return False
-        except OSError:  # the application closed its end with data unread
+        except OSError:  # the application closed its end with data unread, or its listener before it was accepted
             self._outgoing = b""
+            self.link.reset = self.link.reset or not (self.link.accepted or self._heard)
         if not self._outgoing:
             self._application_ended()
+        self._heard = True
         return bool(self._outgoing)
 
     def _application_ended(self) -> None:
@@ -182,9 +187,10 @@ class Bridge:
     def _application_closed(self) -> bool:
         """Whether the application's end is closed, not only shut down, so that nobody will read.
 
-        A loopback pair knows that from the Python object's `close` alone.
+        The kernel tells whether any copy is left, of which other processes may have some. A loopback pair knows it from
+        the Python objects alone.
         """
-        if self.link.closed:
+        if self.link.closed and self._inner.family not in _TELLS_ITS_END:
             return True
         try:
             self._inner.send(b"")
@@ -239,7 +245,8 @@ class Bridge:
         self._interest = interest
 
     def _closed_elsewhere(self) -> None:
-        self._reactor.call_soon(self.step)
+        if not self.ended:
+            self._reactor.call_soon(self.step)
 
     def _fail(self, error: OSError | Error) -> None:
         if not self._to_application_done:

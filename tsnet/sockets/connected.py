@@ -16,14 +16,15 @@ Not here: who moves the bytes (`bridge`).
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.protocols import Address, family_of
-from tsnet.sockets.handover import Release, adopt, copy_of
+from tsnet.sockets.copies import Copies
+from tsnet.sockets.handover import Release, copy_of
+from tsnet.sockets.outer_end import OuterEnd
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -37,35 +38,39 @@ class SideChannel:
 
     error        why the stream broke; the node's end sets it before it closes
     reset        the application wants the peer to see its close as a reset
-    closed       the application has closed its end
+    closed       the application has closed every copy of its end that this process knows
+    accepted     false while the connection waits for an application that may never take it
     """
 
-    __slots__ = ("_on_close", "_process", "closed", "error", "reset")
+    __slots__ = ("_on_close", "accepted", "closed", "copies", "error", "reset")
 
     def __init__(self, on_close: Callable[[], None]) -> None:
         self.error: OSError | None = None
         self.reset: bool = False
         self.closed: bool = False
+        self.accepted: bool = True
+        self.copies: Copies = Copies(self._on_last_close, _nobody)
         self._on_close = on_close
-        self._process = os.getpid()
 
-    def close(self) -> None:
-        """The application's end was closed. May be called again. Does nothing in a forked child, which has a copy."""
-        if os.getpid() == self._process:
-            self.closed = True
-            self._on_close()
+    def _on_last_close(self) -> None:
+        self.closed = True
+        self._on_close()
 
 
-class TailnetSocket(socket.socket):
+def _nobody() -> None:
+    """Nobody has to be told: a pair itself tells that its other end is closed."""
+
+
+class TailnetSocket(OuterEnd):
     """The application's end of a bridged connection. `bridge` and `ListeningSocket.accept` make it.
 
-    release: gives this socket its descriptor (`handover`).
+    link: None where another process has made the connection. release: gives this socket its descriptor (`handover`).
     """
 
     def __init__(self, release: Release, local: Address, remote: Address, link: SideChannel | None = None) -> None:
         self._local, self._remote, self._link = local, remote, link
         self._options: dict[tuple[int, int], Any] = {}
-        adopt(self, release)
+        super().__init__(release, link.copies if link is not None else Copies(_nobody, _nobody))
 
     # --- what TCP would say -------------------------------------------------------------------------------------
 
@@ -168,11 +173,6 @@ class TailnetSocket(socket.socket):
         copy = TailnetSocket(copy_of(self), self._local, self._remote, self._link)
         copy.settimeout(self.gettimeout())
         return copy
-
-    def _real_close(self, *args: Any) -> None:
-        super()._real_close(*args)  # type: ignore[misc]
-        if self._link is not None:
-            self._link.close()
 
 
 def os_error(error: Exception) -> OSError:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -27,14 +26,14 @@ from typing import Any, NoReturn
 from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
-from tsnet.edge.pipes.waiters import completed
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
 from tsnet.sockets.connected import again, os_error, sockaddr
-from tsnet.sockets.handover import Release, adopt, release_of
+from tsnet.sockets.copies import Copies
+from tsnet.sockets.handover import Release, release_of
 from tsnet.sockets.inner_end import InnerEnd
-from tsnet.sockets.outer_end import OuterEnd
+from tsnet.sockets.outer_end import PolledEnd
 
 MAX_HEADER = 19
 MAX_MESSAGE = MAX_HEADER + MAX_PAYLOAD
@@ -57,16 +56,12 @@ def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
     return application
 
 
-class DatagramSocket(OuterEnd):
+class DatagramSocket(PolledEnd):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
-    _bridge: DatagramBridge | None = None
-    """None before the socket has its descriptor, and after `detach`."""
-
     def __init__(self, release: Release, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
-        self._local, self._remote = local, remote
-        self._bridge = bridge
-        adopt(self, release)
+        self._local, self._remote, self._bridge = local, remote, bridge
+        super().__init__(release, bridge.copies)
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -108,7 +103,7 @@ class DatagramSocket(OuterEnd):
         size = len(memoryview(data).cast("B"))
         if size > MAX_PAYLOAD:
             raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {size}")
-        if self._bridge is not None and self._bridge.over is not None:
+        if self._bridge.over is not None:
             raise again(self._bridge.over)
         super().send(encode(bytes(data), address))
         return size
@@ -123,13 +118,21 @@ class DatagramSocket(OuterEnd):
 
     def _receive(self, flags: int) -> bytes:
         """The next message. It does not block once the node is gone."""
-        over = None if self._bridge is None else self._bridge.over
+        over = self._bridge.over
         if over is not None and self.gettimeout() != 0:
             return self._receive_last(over, flags)
-        message = super().recv(MAX_MESSAGE, flags)
+        message = self._read(flags)
         if not message:
             raise again(over) if over is not None else OSError(errno.EBADF, "the node's side of this socket is closed")
         return message
+
+    def _read(self, flags: int) -> bytes:
+        reading = self._bridge.reading
+        reading.append(None)
+        try:
+            return super().recv(MAX_MESSAGE, flags)
+        finally:
+            reading.pop()
 
     def _receive_last(self, over: OSError, flags: int) -> bytes:
         """A message that still waits once the node is gone, or the error. Farewells are taken away, too, so that a loop
@@ -144,8 +147,8 @@ class DatagramSocket(OuterEnd):
     def _raise_error(self) -> NoReturn:
         """Raise an ICMP error, or that the node is gone."""
         bridge = self._bridge
-        if bridge is None or bridge.over is None:
-            raise bridge.take_error() if bridge is not None else ConnectionRefusedError(*NOBODY_LISTENS)
+        if bridge.over is None:
+            raise bridge.take_error()
         raise self._once(again(bridge.over))
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
@@ -164,23 +167,19 @@ class DatagramSocket(OuterEnd):
         data, sender = self.recvfrom(bufsize, flags)
         return data, [], 0, sender
 
-    def detach(self) -> int:
-        """Give the descriptor away. From now on the node learns from the descriptor alone that it was closed."""
-        bridge, self._bridge = self._bridge, None
-        if bridge is not None:
-            bridge.lose_sight()
-        return super().detach()
-
-    @completed
-    def _let_go(self) -> None:
-        if self._bridge is not None:
-            self._bridge.application_closed()
+    def _before_close(self) -> None:
+        """Wake those of this process who are blocked in a read: the kernel would leave them there."""
+        copies = self._copies
+        if copies is not None and copies.is_home and copies.is_last(self._copy) and self._bridge.reading:
+            with contextlib.suppress(OSError):
+                self.shutdown(socket.SHUT_RDWR)
 
 
 class DatagramBridge:
     """The node's end. dropped: datagrams for which there was no room, or that were malformed.
 
     error: the last ICMP error that nobody has received yet. over: why the node is gone, if it is.
+    reading: one entry for each call of this process that may be blocked in the kernel.
     The constructor and the first group of methods may be called in any thread, the others in the node's.
     """
 
@@ -191,7 +190,8 @@ class DatagramBridge:
         self._pipe, self._inner, self._reactor = pipe, inner, reactor
         self._inner_end = InnerEnd(inner)
         self._application_is_closed = self._ended = False
-        self._process = os.getpid()
+        self.copies: Copies = Copies(self.application_closed, self.lose_sight)
+        self.reading: list[None] = []
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -204,14 +204,14 @@ class DatagramBridge:
             self._reactor.call_soon(self.start)
 
     def application_closed(self) -> None:
-        """The application has closed its end: free the port, once what it sent is sent. May be called again.
+        """The last copy that is seen was closed: free the port, once what it sent is sent. May be called again.
 
-        In a forked child, which closes a copy, it does nothing.
+        If the kernel has another copy, that one is watched.
         """
-        if os.getpid() == self._process:
+        if pairs.is_hung_up(self._inner):
             self._application_is_closed = True
             self._pipe.close()
-            self._inner_end.release()
+        self._inner_end.release()
 
     def lose_sight(self) -> None:
         """The descriptor was detached: its new owner will not tell us when it closes it."""

@@ -1,10 +1,10 @@
 """Pairs of connected descriptors, with small buffers so that the sender notices a slow reader.
 
     stream_pair()    two ends of a byte stream: AF_UNIX, or loopback TCP where there is none (Windows)
-    message_pair()   two ends that keep message boundaries and carry descriptors: AF_UNIX only
+    message_pair()   two ends that keep message boundaries: AF_UNIX only
     datagram_pair()  two ends that keep message boundaries, with room for the largest datagram: AF_UNIX, or loopback UDP
 
-Not here: who uses which end (`bridge`, `listening`, `datagrams`).
+Not here: who uses which end (`bridge`, `queue_door`, `datagrams`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Protocol
 
 BUFFER = 64 * 1024
 """Bytes that each kernel buffer is asked to hold. The default (208 KiB) would hide that nobody reads."""
@@ -26,8 +27,16 @@ _HEADROOM = 32 * 1024
 HAVE_UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 """A switch. Tests set it to False, so that the loopback pairs are tested where AF_UNIX exists."""
 
+HAVE_ABSTRACT_NAMES = sys.platform == "linux"
+"""A switch, too: whether an AF_UNIX socket can have a name that is no path."""
+
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 """A flag of `recv`; 0 where the flag is missing (Windows)."""
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -62,30 +71,54 @@ def datagram_pair() -> Pair:
 
 
 def is_readable(sock: socket.socket) -> bool:
-    """Whether a `recv` with DONT_WAIT would find something. The flag alone is not enough: a timeout overrules it."""
-    if not hasattr(select, "poll"):
-        return bool(select.select([sock], [], [], 0)[0])
+    """Whether a `recv` with DONT_WAIT would find something, or raise because another thread has closed the socket.
+
+    The flag alone is not enough: a timeout overrules it.
+    """
+    try:
+        if not hasattr(select, "poll"):
+            return bool(select.select([sock], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    except ValueError:
+        return True
+
+
+def is_hung_up(inner: socket.socket) -> bool:
+    """Whether no copy of a pair's other end is left, in any process. True where only Python objects tell that."""
+    if inner.fileno() < 0 or inner.family != getattr(socket, "AF_UNIX", None):
+        return True
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
+    poll.register(inner, 0)
     return bool(poll.poll(0))
 
 
 @contextlib.contextmanager
-def closed_on_error(*sockets: socket.socket) -> Iterator[None]:
-    """Close the sockets if the block ends early, by an interrupt for instance."""
+def closed_on_error(*things: _Closable) -> Iterator[None]:
+    """Close sockets, or what owns some, if the block ends early, by an interrupt for instance."""
     try:
         yield
     except BaseException:
-        for sock in sockets:
-            sock.close()
+        for thing in things:
+            thing.close()
         raise
+
+
+def resize(sock: socket.socket, size: int = BUFFER) -> None:
+    """Ask for kernel buffers of that many bytes. Linux counts what an AF_UNIX socket sends, not what it receives."""
+    for option in (
+        (socket.SO_SNDBUF,) if HAVE_UNIX and sys.platform == "linux" else (socket.SO_SNDBUF, socket.SO_RCVBUF)
+    ):
+        try:
+            socket.socket.setsockopt(sock, socket.SOL_SOCKET, option, size)
+        except OSError:  # the system knows better
+            return
 
 
 def _resize(pair: Pair, size: int) -> None:
     for end in pair:
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, option, size)
+        resize(end, size)
     pair[0].setblocking(False)
 
 
