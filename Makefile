@@ -24,6 +24,7 @@ check: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+	$(PYTEST) -q -m slow tests/test_types.py
 
 # Against real peers: wireguard-go, Headscale, testcontrol, derper, Go's tsnet, caddy, Linux. Wants root and Go.
 interop: $(READY)

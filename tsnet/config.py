@@ -172,6 +172,13 @@ def check_limits(**limits: int | None) -> None:
             raise ConfigError(Wording(api(f"{name}="), f" takes a number from 1 on, not {most!r}"))
 
 
+def check_domain(domain: str) -> None:
+    """Raise ConfigError for what is no DNS domain in small letters."""
+    labels = domain.split(".")
+    if not all(label and sanitize_hostname(label) == label for label in labels):
+        raise ConfigError(Wording(api("base_domain="), f" must be a DNS domain in small letters, not {domain!r}"))
+
+
 def check_host(host: str) -> None:
     """Raise ConfigError for what is no text and so neither a name nor an address."""
     if not isinstance(host, str):

@@ -48,6 +48,8 @@ def test_every_command_has_a_module_and_a_help(name: str, capsys: pytest.Capture
         ["run"],
         ["run", "pytest"],
         ["run", "--"],
+        ["ping", "host", "-c", "0"],
+        ["ping", "host", "-c", "-1"],
         ["ping", "host", "--time", "3"],  # no abbreviations: they would forbid new options
     ],
 )

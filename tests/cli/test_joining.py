@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from tsnet.cli.command import parse
+from tsnet.cli.command import main, parse
 from tsnet.cli.joining import auth_key, forward_name, joined
 from tsnet.errors import AuthKeyRejected, ConfigError, StateLocked
 from tsnet.testing.tailnet import Tailnet
@@ -55,7 +56,7 @@ def test_a_file_without_a_key(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="no auth key can be read from /no/such: /no/such: No such file"):
+    with pytest.raises(ConfigError, match="no auth key can be read from /no/such: No such file"):
         auth_key("file:/no/such")
 
 
@@ -98,3 +99,45 @@ def test_names_of_forwards() -> None:
     assert forward_name("db", 5432) == "TSNET_FORWARD_DB_5432"
     assert forward_name("my-db.tailnet.test", 80) == "TSNET_FORWARD_MY_DB_TAILNET_TEST_80"
     assert forward_name("fd7a::1", 80) == "TSNET_FORWARD_FD7A_1_80"
+
+
+AN_OPTION_OF_PYTHON = re.compile(r"(?<![\w?&-])[a-z]+(_[a-z]+)*=|\bstatus\(\)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "code", "words"),
+    [
+        ([], "", "needs-login", ["--auth-key"]),
+        ([], "tskey-auth-wrong", "auth-key-rejected", ["--auth-key"]),
+        (["--tag", "tag:web"], None, "auth-key-rejected", ["--tag"]),
+        (["--control-url", "http://127.0.0.1:1", "--timeout", "0.1"], None, "control-unreachable", ["--control-url"]),
+        (["--timeout", "0"], None, "up-timeout", ["--timeout"]),
+        (["--state-dir", "/dev/null/x"], None, "state", ["--state-dir"]),
+        (["--control-key", "x"], None, "config", ["--control-key"]),
+        (["--control-key", "mkey:" + "5a" * 32], None, "not-a-control-server", ["--control-key"]),
+        (["--control-url", "http://headscale.example"], None, "config", ["--control-key", "--allow-http"]),
+        (["--control-url", "ftp://x"], None, "config", ["--control-url"]),
+        (["--proxy", "socks5://x"], None, "config", ["--proxy"]),
+        (["--tag", "web"], None, "config", ["tag:name"]),
+        (["--timeout", "-1"], None, "config", ["--timeout"]),
+    ],
+)
+def test_why_a_command_cannot_join_is_said_once_and_in_its_words(
+    arguments: list[str],
+    key: str | None,
+    code: str,
+    words: list[str],
+    on_tailnet: Tailnet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if key is not None:
+        monkeypatch.setenv("TS_AUTHKEY", key)
+    assert main(["status", *arguments]) in (1, 2)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert lines[-1].endswith(f" [{code}]")
+    assert len(lines) == (2 if lines[-1] == f"tsnet status: gave up waiting [{code}]" else 1)
+    assert [word for word in words if word not in err] == []
+    assert AN_OPTION_OF_PYTHON.findall(err) == []

@@ -138,7 +138,7 @@ def _run(command: argparse.ArgumentParser) -> None:
 
 def _ping(command: argparse.ArgumentParser) -> None:
     command.add_argument("host", metavar="HOST", help="a name or address of the tailnet")
-    command.add_argument("-c", "--count", type=int, default=3, metavar="N", help="default 3")
+    command.add_argument("-c", "--count", type=_count, default=3, metavar="N", help="default 3")
     command.add_argument("--tsmp", action="store_true", help="ask the peer's data path instead of its network stack")
     add_node(command)
 
@@ -202,6 +202,12 @@ def _port(text: str) -> int:
     if not port:
         raise argparse.ArgumentTypeError("a port is 1 to 65535")
     return port
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"a count is a number from 1 on, not {text!r}")
+    return int(text)
 
 
 def _any_port(text: str) -> int:

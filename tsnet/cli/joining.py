@@ -68,7 +68,8 @@ def auth_key(text: str | None) -> str | None:
         try:
             return _checked(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"no auth key can be read from {path}: {console.message(error)}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"no auth key can be read from {path}: {reason}") from None
     console.say(
         "warning: every user of this machine can see an auth key on the command line; "
         "use --auth-key file:PATH, --auth-key - or TS_AUTHKEY"

@@ -10,6 +10,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterable
 
+from tsnet.adapters.identity import admission
 from tsnet.cli import console
 from tsnet.cli.joining import joined
 from tsnet.cli.signals import Terminated
@@ -29,6 +30,7 @@ def run(options: Namespace) -> int:
         return 1
     if target.kind == "port" and options.allow:
         raise ConfigError("--allow cannot be kept for a raw port: whoever may connect by the tailnet's policy does")
+    admission(options.allow or None)  # names without sense are an error before anybody joins
     try:
         with joined(options, name=target.name) as node:
             events = node.events()

@@ -27,7 +27,7 @@ from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
-from tsnet.config import check_limits, check_types
+from tsnet.config import check_domain, check_limits, check_types
 from tsnet.control import tailcfg
 from tsnet.control.members import Member
 from tsnet.control.policy import ALLOW_ALL, Policy
@@ -95,6 +95,7 @@ class Tailnet:
         world: World | None = None,
     ) -> None:
         check_types(base_domain=base_domain, user=user, host=host, tls=tls)
+        check_domain(base_domain)
         check_types(control_port=control_port, derp_port=derp_port, stun_port=stun_port)
         check_limits(max_connections=max_connections, max_connections_per_source=max_connections_per_source)
         self.base_domain = base_domain
