@@ -4,8 +4,9 @@
     payload  -> cut             -> [(offset, more, piece)]
 
 A datagram's fragments share (source, destination, identification, protocol). Overlapping fragments lose the whole
-datagram, an exact repetition does not. Bounded three ways: 4 MiB in all, 64 datagrams of one source, 30 s (60 s in
-IPv6); when full, the oldest datagram goes.
+datagram, an exact repetition does not. Bounded four ways: 4 MiB in all, two thirds of that and 64 datagrams of one
+source, 30 s (60 s in IPv6). A source that has its share loses its own oldest datagram; when all are full, the oldest of
+the source that has most goes.
 
 Source: RFC 791 §3.2, RFC 815, RFC 8200 §4.5, RFC 5722 (overlaps), RFC 6946 (atomic fragments).
 Not here: the headers' bytes (`wire`), what the sender is told when time runs out (`icmp`).
@@ -17,6 +18,8 @@ import math
 from bisect import bisect_left
 from collections import Counter, OrderedDict
 from typing import NamedTuple
+
+from netstack.limits import SHARE, Shares
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_PER_SOURCE = 64
@@ -67,12 +70,12 @@ class _Family:
 class Reassembler:
     """All datagrams of which only a part is here. `dropped` counts why one was lost."""
 
-    __slots__ = ("_bytes", "_dropped", "_families", "_per_source")
+    __slots__ = ("_dropped", "_families", "_per_source", "_room")
 
     def __init__(self, dropped: Counter[str]) -> None:
         self._families = {4: _Family(TIMEOUT, MAX_PAYLOAD), 16: _Family(V6_TIMEOUT, V6_MAX_PAYLOAD)}
         self._per_source: Counter[bytes] = Counter()
-        self._bytes = 0
+        self._room = Shares(MAX_BYTES)
         self._dropped = dropped
 
     def __len__(self) -> int:
@@ -80,7 +83,7 @@ class Reassembler:
 
     @property
     def bytes_held(self) -> int:
-        return self._bytes
+        return self._room.taken
 
     def add(self, key: Key, offset: int, more: bool, piece: bytes, now: float) -> bytes | None:
         """Take one fragment; the datagram's payload when it completes it."""
@@ -92,7 +95,7 @@ class Reassembler:
             self._forget(key)
             return None
         datagram = family.datagrams.get(key) or self._begin(family, key, now)
-        if not self._insert(datagram, offset, more, piece):
+        if not self._insert(key, datagram, offset, more, piece):
             self._dropped["fragment: overlap"] += 1
             self._forget(key)
             return None
@@ -121,13 +124,12 @@ class Reassembler:
         source = key[0]
         if self._per_source[source] >= MAX_PER_SOURCE:
             self._dropped["fragment: too many of one source"] += 1
-            oldest = next(other for other in family.datagrams if other[0] == source)
-            self._forget(oldest)
+            self._make_way(source)
         self._per_source[source] += 1
         datagram = family.datagrams[key] = _Datagram(now)
         return datagram
 
-    def _insert(self, datagram: _Datagram, offset: int, more: bool, piece: bytes) -> bool:
+    def _insert(self, key: Key, datagram: _Datagram, offset: int, more: bool, piece: bytes) -> bool:
         """False if it contradicts what is here."""
         starts, pieces, end = datagram.starts, datagram.pieces, offset + len(piece)
         if not more:
@@ -146,19 +148,28 @@ class Reassembler:
         starts.insert(at, offset)
         pieces.insert(at, piece)
         cost = len(piece) + _PIECE_COST
-        datagram.cost += cost
-        self._bytes += cost
-        while self._bytes > MAX_BYTES:
+        while (reason := self._room.refusal(key[0], cost)) is not None:
             self._dropped["fragment: memory"] += 1
-            oldest = min(self._families.values(), key=_Family.oldest_time)
-            self._forget(next(iter(oldest.datagrams)))
+            if self._make_way(key[0] if reason == SHARE else self._greediest()) == key:
+                return True  # it was the oldest itself
+        self._room.take(key[0], cost)
+        datagram.cost += cost
         return True
+
+    def _greediest(self) -> bytes:
+        return max(self._per_source, key=self._room.of)
+
+    def _make_way(self, source: bytes) -> Key:
+        """Forget the oldest datagram of this source; which one that was."""
+        oldest = next(key for key in self._families[len(source)].datagrams if key[0] == source)
+        self._forget(oldest)
+        return oldest
 
     def _forget(self, key: Key) -> None:
         datagram = self._families[len(key[0])].datagrams.pop(key, None)
         if datagram is None:
             return
-        self._bytes -= datagram.cost
+        self._room.give_back(key[0], datagram.cost)
         self._per_source[key[0]] -= 1
         if not self._per_source[key[0]]:
             del self._per_source[key[0]]

@@ -1,6 +1,7 @@
 """UDP: endpoints with bounded queues of datagrams.
 
-    receive -> lookup (address, port), then (any, port) -> queue, at most 256 KiB: the newest is dropped when full
+    receive -> lookup (address, port), then (any, port) -> queue, at most 384 KiB, two thirds of them of one peer: the
+               newest is dropped when there is no room
             -> nobody is bound there, or it is not our address: the forwarder, if there is one
     send    -> checksum, fragments if need be -> the stack's outbox
 
@@ -17,11 +18,12 @@ from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from netstack import errors
-from netstack.ip import IPAddress, IpLayer, address_of
+from netstack.ip import IPAddress, IpLayer, address_of, peer_of
+from netstack.limits import Shares
 from netstack.ports import ANY, Ports
 from netstack.wire import udp
 
-MAX_QUEUE_BYTES = 256 * 1024
+MAX_QUEUE_BYTES = 384 * 1024
 DATAGRAM_COST = 200
 """What a queued datagram costs beside its payload."""
 
@@ -68,14 +70,14 @@ class Forwarder(Protocol):
 class UdpEndpoint:
     """One bound port. `address` None: all own addresses, of both families."""
 
-    __slots__ = ("_bound", "_error", "_layer", "_queue", "_queued", "_remote", "dropped", "is_closed", "port")
+    __slots__ = ("_bound", "_error", "_layer", "_queue", "_remote", "_room", "dropped", "is_closed", "port")
 
     def __init__(self, layer: Owner, bound: bytes, port: int) -> None:
         self._layer = layer
         self._bound = bound
         self.port: int = port
-        self._queue: deque[tuple[bytes, bytes, int, bytes]] = deque()
-        self._queued = 0
+        self._queue: deque[tuple[bytes, bytes, int, bytes, Hashable]] = deque()
+        self._room = Shares(MAX_QUEUE_BYTES)
         self._remote: tuple[bytes, int] | None = None
         self._error: str | None = None
         self.dropped: int = 0
@@ -126,8 +128,8 @@ class UdpEndpoint:
         """The oldest datagram, or None."""
         if not self._queue:
             return None
-        payload, source, port, local = self._queue.popleft()
-        self._queued -= len(payload) + DATAGRAM_COST
+        payload, source, port, local, peer = self._queue.popleft()
+        self._room.give_back(peer, len(payload) + DATAGRAM_COST)
         return Datagram(payload, address_of(source), port, address_of(local))
 
     def receive_many(self, limit: int = 64) -> list[Datagram]:
@@ -150,16 +152,15 @@ class UdpEndpoint:
 
     # for the layer
 
-    def take(self, source: bytes, source_port: int, local: bytes, payload: bytes) -> str | None:
+    def take(self, link: Hashable, source: bytes, source_port: int, local: bytes, payload: bytes) -> str | None:
         """Queue what arrived, or say why not."""
         if self._remote is not None and self._remote != (source, source_port):
             return "udp: not from the connected end"
-        cost = len(payload) + DATAGRAM_COST
-        if self._queued + cost > MAX_QUEUE_BYTES:
+        peer = peer_of(link, source) if self._remote is None else None  # the connected end has all the room
+        if not self._room.take(peer, len(payload) + DATAGRAM_COST):
             self.dropped += 1
             return "udp: queue full"
-        self._queued += cost
-        self._queue.append((payload, source, source_port, local))
+        self._queue.append((payload, source, source_port, local, peer))
         return None
 
     def may_have_sent_to(self, remote: bytes, port: int) -> bool:
@@ -240,7 +241,7 @@ class UdpLayer:
                 return True
             self._ip.dropped["udp: for no endpoint"] += 1
             return False
-        reason = endpoint.take(source, source_port, destination, payload)
+        reason = endpoint.take(link, source, source_port, destination, payload)
         if reason is None:
             self._ip.ready[endpoint] = None
         else:

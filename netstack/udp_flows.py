@@ -54,7 +54,7 @@ class UdpFlow(UdpEndpoint):
 
     @property
     def queued_bytes(self) -> int:
-        return self._queued
+        return self._room.taken
 
     def receive(self) -> Datagram | None:
         """The oldest datagram, or None."""
@@ -65,12 +65,12 @@ class UdpFlow(UdpEndpoint):
 
     # for the table and the forwarder
 
-    def take(self, source: bytes, source_port: int, local: bytes, payload: bytes) -> str | None:
+    def take(self, link: Hashable, source: bytes, source_port: int, local: bytes, payload: bytes) -> str | None:
         cost = len(payload) + DATAGRAM_COST
         if not self._flows.room.take(self.peer, cost):
             self.dropped += 1
             return "udp: queue full"
-        reason = super().take(source, source_port, local, payload)
+        reason = super().take(link, source, source_port, local, payload)
         if reason is not None:
             self._flows.room.give_back(self.peer, cost)
         return reason

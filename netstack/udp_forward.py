@@ -135,7 +135,7 @@ class UdpForwarder:
             flow = UdpFlow(self._flows, link, source, source_port, local, port, now)
             reason = self._begin(flow, payload)
         else:
-            reason = flow.take(source, source_port, local, payload)
+            reason = flow.take(link, source, source_port, local, payload)
             if reason is None and flow.accepted:
                 self._flows.touch(flow, now)
                 self._ip.ready[flow] = None
@@ -149,7 +149,7 @@ class UdpForwarder:
             return "udp: port zero"
         if not self._flows.open(flow):
             return "udp: too many flows"
-        reason = flow.take(flow.remote[0].packed, flow.remote[1], flow.local[0].packed, payload)
+        reason = flow.take(flow.link, flow.remote[0].packed, flow.remote[1], flow.local[0].packed, payload)
         if reason is not None:
             flow.close()
         else:

@@ -155,6 +155,18 @@ def test_one_source_has_a_limit() -> None:
     assert dropped == {"fragment: too many of one source": 10}
 
 
+def test_one_source_cannot_push_another_ones_fragments_out() -> None:
+    reassembler, dropped = new()
+    innocent = (b"\x0a\0\0\3", KEY[1], 1, 17)
+    reassembler.add(innocent, 0, True, bytes(60_000), 0.0)
+    for number in range(fragments.MAX_PER_SOURCE):
+        reassembler.add((*KEY[:2], number, 17), 0, True, bytes(64_000), 1.0)
+        reassembler.add((*KEY6[:2], number, 17), 0, True, bytes(64_000), 1.0)
+    assert dropped["fragment: memory"] > 30
+    assert reassembler.bytes_held <= fragments.MAX_BYTES
+    assert reassembler.add(innocent, 60_000, False, b"!", 2.0) is not None
+
+
 def test_memory_has_a_limit() -> None:
     reassembler, dropped = new()
     for source in range(200):

@@ -183,3 +183,34 @@ def test_what_is_wrong_is_counted_and_not_answered(damage: Callable[[bytes], byt
     stack.receive([("b", [build_packet(B4.packed, A4.packed, 17, datagram)])], NOW)
     assert packets_of(drain(stack, NOW)) == []
     assert stack.dropped == {reason: 1}
+
+
+def test_one_peer_cannot_fill_the_queue_for_another() -> None:
+    stack = new_stack(A4)
+    endpoint = stack.open_udp(53)
+
+    def send(link: str, source: bytes, count: int) -> None:
+        datagram = wire_udp.build(source, 9, A4.packed, 53, bytes(1000))
+        packets = [build_packet(source, A4.packed, wire_udp.PROTOCOL, datagram)] * count
+        stack.receive([(link, packets)], 1000.0)
+
+    for address in range(2, 6):  # the same peer, whatever address it sends from
+        send("greedy", bytes((100, 64, 0, address)), 1000)
+    share = udp.MAX_QUEUE_BYTES * 2 // 3 // 1200
+    assert endpoint.dropped == 4000 - share
+    send("innocent", B4.packed, 50)
+    assert endpoint.dropped == 4000 - share
+    assert len(endpoint.receive_many(1000)) == share + 50
+    send("greedy", bytes((100, 64, 0, 9)), share)  # what was read is room again
+    assert endpoint.dropped == 4000 - share
+
+
+def test_the_connected_end_has_the_whole_queue() -> None:
+    pair = Pair()
+    server, client = pair.b.open_udp(53), pair.a.open_udp(5000)
+    server.connect(A4, 5000)
+    for _ in range(400):
+        client.send(bytes(1000), pair.now, B4, 53)
+        pair.turn()
+    pair.run(seconds=1)
+    assert len(server.receive_many(1000)) == udp.MAX_QUEUE_BYTES // 1200

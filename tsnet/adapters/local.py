@@ -23,7 +23,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from tsnet.edge.io.descriptors import BUDGET, RETRY, Lease, is_out
+from tsnet.edge.io.descriptors import BUDGET, RETRY, Lease, is_out, told_when_out
 from tsnet.edge.pipes.operations import async_event
 from tsnet.errors import ConfigError
 
@@ -103,7 +103,8 @@ class LocalListener:
 
     def __init__(self, where: Target) -> None:
         self._path = _path(where)
-        self._socket = _listen_unix(self._path) if self._path else _listen_tcp(*split(where))
+        with told_when_out("a listening socket of this machine"):
+            self._socket = _listen_unix(self._path) if self._path else _listen_tcp(*split(where))
         self._socket.setblocking(False)
 
     @property

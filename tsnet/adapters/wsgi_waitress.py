@@ -26,11 +26,13 @@ from waitress.server import create_server
 
 from tsnet.adapters.request_threads import RequestThreads
 from tsnet.adapters.web_limits import THREADS, WebLimits
+from tsnet.edge.io.descriptors import BUDGET, is_out
 
 BODY_TIMEOUT = 60
 """Seconds without a byte of a request's body, or without a byte of the response that the caller takes."""
 
 _TICK = 30.0  # seconds; waitress must look for connections that have been idle too long
+_REST = 0.02  # seconds of the loop without a descriptor to accept with
 _UNLIMITED = 1_000_000  # the listening socket has the limit, and a caller's share of it
 
 
@@ -119,6 +121,9 @@ class WaitressEngine:
         except OSError as error:
             if error.errno == errno.EINVAL:  # the node was closed under the listener
                 self._deadline = min(self._deadline, time.monotonic())
+            elif is_out(error):
+                BUDGET.say_out()
+                time.sleep(_REST)  # the loop would ask again at once; who comes waits in the backlog
             raise
 
 

@@ -9,7 +9,6 @@ Not here: who calls (`wsgi.IdentityMiddleware`), how many connections there may 
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import math
@@ -23,11 +22,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from tsnet.adapters.request_threads import RequestThreads
 from tsnet.adapters.web_limits import THREADS, WebLimits
+from tsnet.edge.io.descriptors import is_out
 
 BODY_TIMEOUT = 60.0
 """Seconds without a byte of a request's body, or without a byte of the response that the caller takes."""
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE = 0.1
 """Without descriptors or memory to accept with."""
 
@@ -71,7 +70,7 @@ class WsgirefEngine:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
+                if not is_out(error):
                     return None
                 time.sleep(_PAUSE)  # who comes waits in the backlog
 

@@ -36,6 +36,7 @@ from tsnet.control.snapshot import Snapshot
 from tsnet.control.streams import Modify
 from tsnet.control.tailnet import Refusal, TailnetState
 from tsnet.derp.server import Relay
+from tsnet.edge.io.descriptors import told_when_out
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
 from tsnet.edge.io.log import log
@@ -222,10 +223,11 @@ class Tailnet:
         if self._store is not None:
             self._keeper = Keeper(self._store, self._state, self._host.world, self._snapshot, self._kept)
             self._host.add(self._keeper)
-        self._start_relay()
-        self._start_stun()
-        self._state.derp_map = self._derp_map()
-        self._start_control()
+        with told_when_out("the ports of an embedded tailnet"):
+            self._start_relay()
+            self._start_stun()
+            self._state.derp_map = self._derp_map()
+            self._start_control()
         self._choose_auth_key()
 
     def _end(self) -> Operation[None] | None:

@@ -71,15 +71,23 @@ def test_a_full_outbox_says_so_and_when_there_is_room() -> None:
     assert not packets.a.when_writable(packets.wake("needless"))
 
 
-def test_a_full_inbox_drops_the_newest_and_counts() -> None:
+def test_with_a_full_inbox_datagrams_wait_in_the_endpoint_which_drops_the_newest() -> None:
     packets = Packets()
     for number in range(60):
         packets.a.give(number.to_bytes(1, "big") * 30_000, THERE)
         packets.settle(0.02)
-    assert packets.b.dropped > 0
-    datagram = packets.b.take()
-    assert datagram is not None
-    assert datagram[0][0] == 0
+    assert packets.b.endpoint.dropped > 0
+    kept = 60 - packets.b.endpoint.dropped
+    received = []
+    for _ in range(60):
+        datagram = packets.b.take()
+        packets.settle(0.02)
+        if datagram is not None:
+            received.append(datagram[0][0])
+    assert received == list(range(kept))
+    packets.a.give(b"again", THERE)
+    packets.settle(0.1)
+    assert packets.b.take() == (b"again", HERE)
 
 
 def test_a_reader_is_woken() -> None:

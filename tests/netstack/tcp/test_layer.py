@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 
 import pytest
 
@@ -444,6 +445,32 @@ def test_a_broken_connection_gives_back_what_it_was_to_send_and_what_came_too_ea
     assert not tcb.scoreboard.segments
     assert tcb.out_of_order is None
     assert peer.connection.write(b"more", peer.now) == 0
+
+
+def test_downloads_that_one_peer_breaks_off_leave_no_buffers() -> None:
+    """The application still holds the connections, and the timers' heap does, too."""
+    pair = Pair()
+    listener = pair.b.listen(80)
+    clients, servers = [], []
+    for _ in range(80):
+        clients.append(pair.a.connect(B4, 80, pair.now))
+        pair.run(until=lambda: listener.readable)
+        servers.append(listener.accept())
+    tracemalloc.start()
+    try:
+        for server in servers:
+            assert server is not None
+            server.write(bytes(250_000), pair.now)
+        assert tracemalloc.get_traced_memory()[0] > 80 * 250_000
+        for client in clients:
+            client.abort(pair.now)
+        pair.turn()
+        while not all(server and server.error for server in servers):
+            pair.step()
+        pair.trace.clear()
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_closed_before_the_peer_it_is_forgotten_after_a_minute() -> None:

@@ -1,7 +1,8 @@
 """Between an application and a UDP endpoint: two bounded deques of whole datagrams.
 
-Datagrams keep their boundaries. A full inbox drops the newest, as a kernel does; with a full outbox `give` returns
-False. An interrupted call leaves the counters right, as in a stream's pipe (`edge.pipes.pipes`).
+Datagrams keep their boundaries. With a full inbox they wait in the endpoint, where one peer has at most two thirds of
+the room, and the newest is dropped when there is none. With a full outbox `give` returns False. An interrupted call
+leaves the counters right, as in a stream's pipe (`edge.pipes.pipes`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class PacketPipe(Waiters):
         "_inbox",
         "_outbox",
         "_produced",
+        "_starved",
         "_taken",
         "closed",
         "dropped",
@@ -53,6 +55,7 @@ class PacketPipe(Waiters):
         self._inbox: deque[tuple[bytes, Address] | None] = deque()  # None: taken by a call that was interrupted
         self._outbox: deque[tuple[bytes, Address]] = deque()
         self._produced = self._consumed = self._given = self._taken = 0
+        self._starved = False
 
     # --- the application's side -----------------------------------------------------------------------------
 
@@ -65,6 +68,8 @@ class PacketPipe(Waiters):
         if inbox and inbox[0] is None:
             del inbox[0]
         if not inbox:
+            if self._starved:
+                self._request()  # an interrupted call may not have asked for more
             said, self._icmp = self._icmp, None
             error = said or self.error
             if error is not None:
@@ -75,6 +80,8 @@ class PacketPipe(Waiters):
         consumed = self._consumed + len(datagram[0])
         inbox[0], self._consumed = None, consumed  # one step: an interrupt comes before both or after both
         del inbox[0]
+        if self._starved and self._produced - consumed <= QUEUE_BYTES // 2:
+            self._request()
         return datagram
 
     def give(self, data: bytes, address: Address) -> bool:
@@ -147,19 +154,26 @@ class PacketPipe(Waiters):
             self.writer.wake()
 
     def _pull(self) -> None:
-        while (datagram := self.endpoint.receive()) is not None:
-            data, address, port = datagram.payload, datagram.address, datagram.port
-            if self._produced - self._consumed + len(data) > QUEUE_BYTES:
-                self.dropped += 1
-            else:
-                self._inbox.append((data, (str(address), port)))
-                self._produced += len(data)
+        while self._has_inbox_room() and (datagram := self.endpoint.receive()) is not None:
+            self._inbox.append((datagram.payload, (str(datagram.address), datagram.port)))
+            self._produced += len(datagram.payload)
         if self.remote is not None and self.endpoint.take_error() is not None:
             self._icmp = DialRefused(f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port")
         if self.has_news:
             self.reader.wake()
             if self.direct is not None:
                 self.direct()
+
+    def _has_inbox_room(self) -> bool:
+        """Whether the inbox has room for any datagram. If not, `take` sees `_starved` and requests a service once half
+        is free.
+
+        The counters are looked at again after the flag is set, so that no request is missed in between.
+        """
+        self._starved = self._produced - self._consumed > QUEUE_BYTES - MAX_PAYLOAD
+        if self._starved and self._produced - self._consumed <= QUEUE_BYTES // 2:
+            self._starved = False
+        return not self._starved
 
     def end(self, now: float) -> None:
         """The node closes: queued datagrams are still sent."""
