@@ -5,7 +5,7 @@ import pytest
 from tests.attacks import http2
 from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.work import UNLIMITED, Work
-from tsnet.control.intake import MAX_FRAME_SIZE, REQUEST_COST, TINY, UPDATE_FOR, Intake
+from tsnet.control.intake import MAX_FRAME_SIZE, REQUEST_COST, RESET_TOKENS, TINY, UPDATE_FOR, Intake
 
 DATA = http2.frame(http2.DATA, stream=1, payload=bytes(TINY))
 PING = http2.frame(http2.PING, payload=bytes(8))
@@ -68,7 +68,6 @@ def test_large_frames_cost_more_than_small_ones() -> None:
     [
         (PING, "pings"),
         (http2.settings(), "settings"),
-        (http2.reset(1), "resets"),
         (http2.window_update(1), "window updates"),
         (http2.frame(http2.PRIORITY, stream=1, payload=bytes(5)), "priorities"),
         (http2.frame(http2.CONTINUATION, stream=1), "continuations"),
@@ -84,6 +83,13 @@ def test_frames_that_move_nothing_are_counted_and_end_it(frame: bytes, kind: str
     assert len(taken(one, frame * 10)) == 10
     with pytest.raises(Flood, match=f"flood of {kind}"):
         taken(one, frame)
+
+
+def test_resets_cost_more() -> None:
+    one = intake(burst=10 * RESET_TOKENS)
+    assert len(taken(one, http2.reset(1) * 10)) == 10
+    with pytest.raises(Flood, match="flood of resets"):
+        taken(one, http2.reset(1))
 
 
 @pytest.mark.parametrize(

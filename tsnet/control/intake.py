@@ -9,7 +9,8 @@
 | HEADERS, to a server                   | REQUEST_COST, and more  | nothing: it is a request          |
 | HEADERS, to a client                   | 4, and more by its size | "headers"                         |
 | SETTINGS                               | 1, and more by its size | "settings", each setting in it    |
-| PING, RST_STREAM, PRIORITY, unknown, … | 1, and more by its size | by its name                       |
+| RST_STREAM                             | 1                       | "resets", RESET_TOKENS each       |
+| PING, PRIORITY, unknown, …             | 1, and more by its size | by its name                       |
 
 WINDOW_UPDATEs are earned by the DATA that we send. A real peer sends some of all these, but never a thousand more than
 33 a second. `Flood` closes the connection of one that does.
@@ -35,9 +36,21 @@ TINY = 64
 REQUEST_COST = 20
 """Units for a request: to decode its headers and its JSON, to decide it and to answer."""
 
-DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0x0, 0x1, 0x4, 0x8
+RESET_TOKENS = 4
+"""Tokens for a reset: with the request that it takes back, it costs ten times as much as a ping."""
+
+DATA, HEADERS, RST_STREAM, SETTINGS = 0x0, 0x1, 0x3, 0x4
 END_STREAM, PADDED = 0x1, 0x8
-NAMES = {2: "priorities", 3: "resets", 5: "pushes", 6: "pings", 7: "goodbyes", 8: "window updates", 9: "continuations"}
+NAMES = {
+    2: "priorities",
+    3: "resets",
+    4: "settings",
+    5: "pushes",
+    6: "pings",
+    7: "goodbyes",
+    8: "window updates",
+    9: "continuations",
+}
 UNKNOWN = "unknown frames"
 
 UPDATE_FOR = 1024
@@ -129,9 +142,10 @@ class Intake:
                 self._allowance.spend("headers", now)
         else:
             work.spend(1 + (length >> 6))
-            tokens = max(1, length // _SETTING_SIZE) if kind == SETTINGS else 1
-            name = "settings" if kind == SETTINGS else NAMES.get(kind, UNKNOWN)
-            self._allowance.spend(name, now, tokens)
+            tokens = RESET_TOKENS if kind == RST_STREAM else 1
+            if kind == SETTINGS:
+                tokens = max(1, length // _SETTING_SIZE)
+            self._allowance.spend(NAMES.get(kind, UNKNOWN), now, tokens)
 
     def _is_tiny(self, start: int, length: int, flags: int) -> bool:
         if flags & PADDED and length:

@@ -283,8 +283,11 @@ class Uplink:
             error, hopeless = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
             self._lose(str(refused), error, hopeless, refused.response)
             return []
+        except Flood as flood:
+            self.flood = str(flood)
+            self._lose(self.flood, remedies.unreachable(self._address, f"it sends a {flood}"))
+            return []
         except MalformedError as malformed:
-            self.flood = str(malformed) if isinstance(malformed, Flood) else ""
             self._give_up(str(malformed))
             return []
         if self._channel.ready:
