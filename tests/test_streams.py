@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import operator
 import random
 from collections.abc import Awaitable, Callable
@@ -24,10 +25,11 @@ PORT = 7000
 
 
 class Streams(VirtualTailnet):
-    """Nodes a and b; pairs of connected streams."""
+    """Nodes a and b; pairs of connected streams, which it closes at the end."""
 
     async def __aenter__(self) -> Streams:
         await super().__aenter__()
+        self._made: list[tsnet.Stream] = []
         self.a, self.b = self.server("a"), self.server("b")
         await self.a.up()
         await self.b.up()
@@ -36,14 +38,24 @@ class Streams(VirtualTailnet):
 
     async def __aexit__(self, *exc: object) -> None:
         with anyio.CancelScope(shield=True):
+            for stream in self._made:
+                await stream.aclose()
             await self.a.close()
             await self.b.close()
         await super().__aexit__(*exc)
 
     async def pair(self) -> tuple[tsnet.Stream, tsnet.Stream]:
         """(the dialled end, the accepted one)."""
-        dialled = await self.b.dial("a", PORT)
-        return dialled, await self.listener.accept()
+        dialled = await self.dial()
+        return dialled, await self.accept()
+
+    async def dial(self) -> tsnet.Stream:
+        self._made.append(await self.b.dial("a", PORT))
+        return self._made[-1]
+
+    async def accept(self) -> tsnet.Stream:
+        self._made.append(await self.listener.accept())
+        return self._made[-1]
 
 
 def run(test: Callable[[Streams], Awaitable[None]], backend: str) -> None:
@@ -392,14 +404,14 @@ def test_a_cancelled_accept_leaves_the_connection_to_the_next(backend: str) -> N
         accepted: list[tsnet.Stream] = []
 
         async def accept() -> None:
-            accepted.append(await streams.listener.accept())
+            accepted.append(await streams.accept())
 
         async with anyio.create_task_group() as group, anyio.create_task_group() as first:
             first.start_soon(accept)
             group.start_soon(accept)
             for _ in range(5):
                 await anyio.lowlevel.checkpoint()
-            await streams.b.dial("a", PORT)
+            await streams.dial()
             first.cancel_scope.cancel()
         assert len(accepted) == 1
 
@@ -467,9 +479,66 @@ def test_datagrams_end_with_the_connection_or_the_node(backend: str) -> None:
 @BACKENDS
 def test_nobody_listens_on_a_dialled_udp_port(backend: str) -> None:
     async def test(streams: Streams) -> None:
-        client = await streams.b.dial_packet("a", 9)
-        await client.send(b"anyone?")
-        with pytest.raises(DialRefused):
-            await client.receive()
+        async with await streams.b.dial_packet("a", 9) as client:
+            await client.send(b"anyone?")
+            with pytest.raises(DialRefused):
+                await client.receive()
+
+    run(test, backend)
+
+
+# --- dropped without a close ------------------------------------------------------------------------------------
+
+
+@BACKENDS
+def test_a_dropped_stream_is_warned_of_and_ends(backend: str) -> None:
+    async def test(streams: Streams) -> None:
+        dialled = await streams.b.dial("a", PORT)
+        accepted = await streams.accept()
+        await dialled.send(b"last words")
+        dropped = [dialled]
+        del dialled
+        with pytest.warns(ResourceWarning, match="unclosed <Stream .*: use `async with`"):
+            dropped.clear()
+        with anyio.fail_after(10):
+            assert [data async for data in accepted] == [b"last words"]
+
+    run(test, backend)
+
+
+@BACKENDS
+def test_a_dropped_listener_and_packet_conn_are_warned_of_and_free_their_ports(backend: str) -> None:
+    async def test(streams: Streams) -> None:
+        for listen in (streams.a.listen, streams.a.listen_packet):
+            held = [await listen(53)]
+            with pytest.warns(ResourceWarning, match=r"unclosed <(Listener|PacketConn) .*53>"):
+                held.clear()
+            async with await listen(53):
+                pass
+
+    run(test, backend)
+
+
+@BACKENDS
+def test_what_is_over_already_may_be_dropped(backend: str) -> None:
+    """Nothing of it is open: it broke, ended in both directions, became a socket, or its node was closed."""
+
+    async def test(streams: Streams) -> None:
+        dialled, accepted = await streams.b.dial("a", PORT), await streams.accept()
+        accepted.abort()
+        with pytest.raises(anyio.BrokenResourceError):
+            await dialled.receive()
+        del dialled
+        dialled, accepted = await streams.b.dial("a", PORT), await streams.accept()
+        for one, other in ((dialled, accepted), (accepted, dialled)):
+            await one.send_eof()
+            with pytest.raises(anyio.EndOfStream):
+                await other.receive()
+        del dialled, one, other
+        held = [await streams.b.dial("a", PORT), await streams.b.listen(1), await streams.b.listen_packet(1)]
+        await streams.accept()
+        await streams.b.close()
+        held.clear()
+        gc.collect()
 
     run(test, backend)

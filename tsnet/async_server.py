@@ -54,6 +54,7 @@ from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle
+from tsnet.edge.run.hold import Hold, weakly
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
 from tsnet.edge.run.opening import Options
 from tsnet.edge.run.verbs import BACKLOG
@@ -96,6 +97,9 @@ class BaseServer:
 
     _may_share_a_loop = True
     """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
+
+    _call_soon: Callable[[Callable[[], object]], None] | None = None
+    """Runs a function in the loop that used this server last."""
 
     def __init__(
         self,
@@ -152,10 +156,10 @@ class BaseServer:
         )
         tell_new_name(self._config)
         self._on_auth_url = on_auth_url
-        self._call_soon: Callable[[Callable[[], object]], None] | None = None
         store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
-        options = Options(ssl_context=ssl_context, on_login_url=self._on_login_url, hostinfo=hostinfo())
+        options = Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
         self._handle = Handle(self._config, host, store, options, world)
+        self._hold = Hold(self._handle, type(self).__name__)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:

@@ -12,6 +12,7 @@ Not here: the deques in between (`edge.pipes.pipes`), real descriptors (`sockets
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
@@ -144,6 +145,10 @@ class Stream(ByteStream):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
+    def __del__(self) -> None:
+        if not self._closed and self._pipe.is_open:
+            _end_dropped(self, self._pipe)
+
     def __repr__(self) -> str:
         return f"<Stream {_text(self.local_address)} - {_text(self.remote_address)}{' closed' if self._closed else ''}>"
 
@@ -236,6 +241,10 @@ class Listener(StreamListener[Stream]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
+    def __del__(self) -> None:
+        if not (self._closed or self._pipe.closed):
+            _end_dropped(self, self._pipe)
+
     def __repr__(self) -> str:
         return f"<Listener port {self.port}{' closed' if self._closed else ''}>"
 
@@ -327,6 +336,10 @@ class PacketConn:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
+    def __del__(self) -> None:
+        if not (self._closed or self._pipe.closed or self._pipe.error):
+            _end_dropped(self, self._pipe)
+
     def __repr__(self) -> str:
         return f"<PacketConn {_text(self.local_address)}{' closed' if self._closed else ''}>"
 
@@ -342,6 +355,17 @@ async def _handle(handler: Callable[[Stream], Any], stream: Stream) -> None:
         except Exception:
             log.exception("the handler of %r failed; the listener goes on", stream)
             stream.abort()
+
+
+def _end_dropped(
+    dropped: object, pipe: Pipe | ListenPipe | PacketPipe, warn: Callable[..., None] = warnings.warn
+) -> None:
+    """In a finalizer, which runs in any thread, the node's own included: nothing here waits."""
+    try:
+        how = "use `async with`, or await its aclose()"
+        warn(f"unclosed {dropped!r}: {how}", ResourceWarning, stacklevel=3, source=dropped)
+    finally:  # also if warnings are errors
+        pipe.close()
 
 
 def _text(address: Address) -> str:

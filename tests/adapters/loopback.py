@@ -249,7 +249,7 @@ class ListeningPort:
         node.call(lambda: node.reactor.add(self._server, READ, self._accept))
 
     def _accept(self, mask: int = 0) -> None:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # there are no more, or another thread has closed it just now
             while True:
                 sock, (host, port) = self._server.accept()
                 pipe = TcpPipe(sock, self._node.reactor, (SHOP, self.port), (tailnet(host), port))

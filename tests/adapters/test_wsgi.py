@@ -426,5 +426,5 @@ def test_a_caller_whose_streams_last_takes_no_more_than_its_share(
         until(lambda: "two thirds" in caplog.text)
         assert get(tailnet, "/", of=DESK) == (200, b"x" * 100)
         end.set()
-    assert [record.levelname for record in caplog.records if record.name == "tsnet.wsgi"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
     assert "threads=" in caplog.text

@@ -152,6 +152,12 @@ class Pipe(Waiters):
         self.wake_all()
 
     @property
+    def is_open(self) -> bool:
+        """Whether somebody has to close it: it was not closed, has not broken, has not ended in both directions."""
+        is_over = self._closing or self.gone or self.write_error is not None
+        return not (is_over or (self.ended and self.finishing))
+
+    @property
     def has_news(self) -> bool:
         """Whether `take` would return data or the end, or raise, or the pipe was closed."""
         return bool(self._inbox) or self.ended or self.error is not None or self._closing

@@ -42,7 +42,10 @@ T = TypeVar("T")
 
 
 class Handle(Visible, Verbs):
-    """world: the machine it runs on, if not the host's own (simulated machines share a host)."""
+    """world: the machine it runs on, if not the host's own (simulated machines share a host).
+
+    was_up: its application was told that it runs.
+    """
 
     def __init__(self, config: Config, host: Host, store: Store, options: Options, world: World | None = None) -> None:
         self.config = config
@@ -57,6 +60,7 @@ class Handle(Visible, Verbs):
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
+        self.was_up = False
         self._close_alarms: list[Alarm] = []
 
     # --- the way up -----------------------------------------------------------------------------------------
@@ -165,6 +169,7 @@ class Handle(Visible, Verbs):
             self._joining.fail(refusal)
             self._reaching.fail(refusal)
         elif self._life.is_running:
+            self.was_up = self.was_up or len(self._joining) > 0
             self._joining.release()
             if self._pump is not None and self._pump.node.is_reachable:
                 self._reaching.release()
