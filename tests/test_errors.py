@@ -8,7 +8,8 @@ import pytest
 
 import tsnet
 from tsnet import errors
-from tsnet.errors import Error, LocalError, RemoteError
+from tsnet.base.wording import Wording, api, worded
+from tsnet.errors import Error, LocalError, NotUp, RemoteError
 
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Error)]
 CONCRETE = [kind for kind in CLASSES if kind not in (Error, LocalError, RemoteError)]
@@ -107,3 +108,21 @@ def test_what_they_carry() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind.__init__ in (OSError.__init__, Exception.__init__)])
 def test_plain_ones_travel_between_processes(kind: type[Error]) -> None:
     assert str(pickle.loads(pickle.dumps(kind("why")))) == "why"
+
+
+# --- what others say --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_what_an_error_quotes_is_printable(kind: type[Error]) -> None:
+    parameters = inspect.signature(kind).parameters.values()
+    needed = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
+    error = kind(*["evil \x1b[2J\nroot: \u202e"] * max(1, needed))
+    assert str(error).isprintable()
+    assert "evil \\x1b[2J root: \\u202e" in str(error)
+
+
+def test_an_error_that_quotes_can_still_be_worded() -> None:
+    error = NotUp(Wording("evil \x1b: pass ", api("state=")))
+    assert str(error) == "evil \\x1b: pass state="
+    assert worded(error.args[0], {"state=": "--state-dir"}) == "evil \\x1b: pass --state-dir"

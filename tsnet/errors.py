@@ -5,7 +5,8 @@
     └─ RemoteError    the other side said no, or said nothing
 
 Each error also derives from the builtin that fits, so `except ConnectionRefusedError` works as over any socket.
-A message says who, what, why, and what to do next; `code` is stable and has a section in docs/errors.md.
+A message says who, what, why, and what to do next; `code` is stable and has a section in docs/errors.md. It may quote
+other machines, so what would not print is shown as an escape.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ class Error(Exception):
     """The base of everything that this library raises on purpose."""
 
     code: ClassVar[str] = "error"
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*map(_shown, arguments))
+
+
+def _shown(argument: object) -> object:
+    return Wording.printable(argument) if isinstance(argument, str) and not argument.isprintable() else argument
 
 
 class LocalError(Error):

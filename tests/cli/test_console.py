@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
 from tsnet.base.wording import Wording, api
 from tsnet.cli import console
+from tsnet.edge.io.log import log
 from tsnet.errors import AddressInUse, ControlUnreachable
 
 
@@ -103,3 +106,31 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert console.Style(Terminal())(console.BOLD, "x") == "x"
+
+
+EVIL = "evil \x1b[2J\nroot: \u202e"
+
+
+def test_what_others_say_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    console.begin("curl", verbose=True)
+    console.say(EVIL)
+    console.show(EVIL, 1)
+    console.fail(OSError(5, EVIL))
+    console.fail(ValueError(EVIL))
+    logging.getLogger("tsnet").warning("%s", EVIL)
+    try:
+        raise ValueError(EVIL)
+    except ValueError:
+        log.exception("a fault: %s", EVIL)
+    out, err = capsys.readouterr()
+    assert out.split("\n") == [r"evil \x1b[2J root: \u202e 1", ""]
+    lines = err.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[:3] == [rf"tsnet curl: evil \x1b[2J root: \u202e{''}"] * 3
+
+
+def test_only_the_console_prints_what_others_say() -> None:
+    """What the others print is theirs: JSON, a table of `printable` cells, how to join, what the demo has seen."""
+    folder = Path(console.__file__).parent
+    printing = {path.stem for path in folder.glob("*.py") if re.search(r"\bprint\(|stdout\.write\(", path.read_text())}
+    assert printing == {"console", "status", "tailnet", "demo"}

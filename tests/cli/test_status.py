@@ -45,3 +45,13 @@ def test_tags_stand_for_the_user_and_what_is_unknown_is_a_dash() -> None:
         ["100.64.0.9", "ci", "tag:ci,tag:build", "-", "offline"],
         ["-", "new", "ann@x", "-", "-"],
     ]
+
+
+def test_what_a_node_says_of_itself_cannot_move_the_cursor() -> None:
+    evil = "\x1b[2J\x9b\nforged \u202e"
+    peer = PeerStatus(evil, evil, (ip_address("100.64.0.9"),), evil, evil, (), True, None, 1, evil, ())
+    status = Status("running", "me", "https://control", name=evil, user_login=evil, peers=(peer,))
+    lines = table(status).split("\n")
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert json.loads(json.dumps({"os": peer.os}))["os"] == evil

@@ -142,7 +142,7 @@ def test_a_mapped_endpoint_is_the_v4_one() -> None:
 def test_a_line_for_people_stays_one() -> None:
     assert gojson.line("shop") == "shop"
     assert gojson.line("Zoë 商店") == "Zoë 商店"
-    assert gojson.line("a\x1b[2J\r\nb\u202ec\u2028") == "a?[2J??b?c?"
+    assert gojson.line("a\x1b[2J\r\nb\u202ec\u2028") == "a\\x1b[2J  b\\u202ec "
     assert gojson.line(7) == ""
 
 

@@ -176,7 +176,7 @@ def test_an_error_frame_tells_its_text() -> None:
     initiator, _ = pair()
     frame = error_frame("go away\nnow")
     assert b"".join(initiator.receive(bytes([byte])) for byte in frame[:-1]) == b""
-    with pytest.raises(MalformedError, match=r"go away\?now"):
+    with pytest.raises(MalformedError, match=r"go away now"):
         initiator.receive(frame[-1:])
 
 

@@ -10,7 +10,6 @@ Not here: who calls (`wsgi.IdentityMiddleware`), how many connections there may 
 from __future__ import annotations
 
 import io
-import logging
 import math
 import socket
 import threading
@@ -23,6 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from tsnet.adapters.request_threads import RequestThreads
 from tsnet.adapters.web_limits import THREADS, WebLimits
 from tsnet.edge.io.descriptors import is_out
+from tsnet.edge.io.log import Log
 
 BODY_TIMEOUT = 60.0
 """Seconds without a byte of a request's body, or without a byte of the response that the caller takes."""
@@ -30,7 +30,7 @@ BODY_TIMEOUT = 60.0
 _PAUSE = 0.1
 """Without descriptors or memory to accept with."""
 
-_log = logging.getLogger("tsnet.wsgi")
+_log = Log("tsnet.wsgi")
 Connection = tuple[socket.socket, Any]
 
 
@@ -125,9 +125,7 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The request line is the caller's: nothing in it may move a terminal's cursor or begin another line."""
-        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in format % args)
-        _log.info("%s %s", self.address_string(), text)
+        _log.info("%s %s", self.address_string(), format % args)
 
 
 class _TimedReader(io.RawIOBase):

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tsnet.base.printable import printable
+
 
 class Api(NamedTuple):
     """A name of the Python API, and the text around it that makes no sense without the name."""
@@ -47,6 +49,11 @@ class Wording(str):
         """The same in other words. words: by the name in Python; None if the reader has nothing of that kind."""
         return "".join(_said(piece, words) for piece in self._pieces)
 
+    @staticmethod
+    def printable(text: str) -> Wording:
+        """The text without anything that moves a terminal's cursor or begins a line."""
+        return Wording(*map(_printable, pieces_of(text)))
+
     def __add__(self, other: str) -> Wording:
         return Wording(*self._pieces, *pieces_of(other))
 
@@ -62,6 +69,12 @@ def pieces_of(text: str) -> tuple[str | Api, ...]:
 def worded(text: str, words: Mapping[str, str | None]) -> str:
     """The text in these words, if it is a `Wording`."""
     return text.worded(words) if isinstance(text, Wording) else text
+
+
+def _printable(piece: str | Api) -> str | Api:
+    if isinstance(piece, Api):
+        return piece
+    return Wording.printable(piece) if isinstance(piece, Wording) else printable(piece)
 
 
 def _said(piece: str | Api, words: Mapping[str, str | None]) -> str:

@@ -1,5 +1,7 @@
 """What a command says of itself: status and errors on stderr, one line each; stdout is for results.
 
+What other machines say is shown so that it cannot move the cursor or begin a line (`base.printable`).
+
 An error names options as the command line does. One that was logged when it appeared is not repeated at the end.
 
 Not here: what it says, and the command line's words (`words`).
@@ -14,6 +16,7 @@ import os
 import sys
 from typing import TextIO
 
+from tsnet.base.printable import printable
 from tsnet.base.wording import worded
 from tsnet.cli.words import WORDS
 
@@ -46,7 +49,7 @@ class _Lines(logging.Handler):
             ours.msg = worded(record.msg, WORDS) if isinstance(record.msg, str) else record.msg
             if isinstance(record.args, tuple):
                 ours.args = tuple(map(_in_our_words, record.args))
-            say(self.format(ours))
+            _write("\n".join(map(printable, self.format(ours).split("\n"))))  # a traceback has lines of its own
 
 
 def _in_our_words(argument: object) -> object:
@@ -58,9 +61,19 @@ def _in_our_words(argument: object) -> object:
 
 
 def say(text: str) -> None:
-    """One status line on stderr. A stderr that has gone is no reason to stop."""
+    """One status line on stderr."""
+    _write(printable(text))
+
+
+def _write(text: str) -> None:
+    """A stderr that has gone is no reason to stop."""
     with contextlib.suppress(OSError):
         print(f"{_command}: {text}", file=sys.stderr, flush=True)
+
+
+def show(*cells: object) -> None:
+    """One line of a result on stdout."""
+    print(*(printable(str(cell)) for cell in cells), flush=True)
 
 
 def fail(error: BaseException) -> None:

@@ -24,5 +24,5 @@ def run(options: Namespace) -> int:
                 console.fail(error)
                 continue
             answered += 1
-            print(f"{options.host} ({result.address}): {result.seconds * 1000:.1f} ms, {result.kind}", flush=True)
+            console.show(f"{options.host} ({result.address}): {result.seconds * 1000:.1f} ms, {result.kind}")
     return 0 if answered else 1

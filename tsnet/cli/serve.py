@@ -36,7 +36,8 @@ def run(options: Namespace) -> int:
             events = node.events()
             start(node, target, options.listen, options.allow)
             node.reachable(timeout=options.timeout)
-            print(url(node, options.listen), " ".join(map(str, node.addresses)), sep="\n", flush=True)
+            console.show(url(node, options.listen))
+            console.show(*node.addresses)
             wait(events)
     except Terminated:
         return 0

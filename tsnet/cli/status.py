@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from tsnet.base.printable import printable
 from tsnet.cli import console
 from tsnet.cli.joining import joined
 from tsnet.status import PeerStatus, Status
@@ -38,7 +39,8 @@ def table(status: Status) -> str:
 
 
 def _row(addresses: tuple[Any, ...], name: str, who: tuple[str, ...], system: str, state: str) -> tuple[str, ...]:
-    return (str(addresses[0]) if addresses else "-", name, ",".join(who) or "-", system or "-", state)
+    cells = (str(addresses[0]) if addresses else "-", name, ",".join(who) or "-", system or "-", state)
+    return tuple(map(printable, cells))
 
 
 def _online(peer: PeerStatus) -> str:

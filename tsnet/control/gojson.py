@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress, parse_address
 from tsnet.base.keys import PublicKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.printable import printable
 
 MAX_DEPTH = 32
 MAX_LINE = 1024
@@ -49,7 +50,7 @@ def line(value: Any, limit: int = MAX_LINE) -> str:
     found = text(value)
     if len(found) > limit:
         found = found[: limit - 1] + "…"
-    return found if found.isprintable() else "".join(char if char.isprintable() else "?" for char in found)
+    return printable(found)
 
 
 def integer(value: Any) -> int:

@@ -41,6 +41,7 @@ from tsnet.base.crypto import TAG_SIZE, Aead, InvalidTag, machine_public, public
 from tsnet.base.keys import ChallengeKey, MachineKey, MachinePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.noise import SymmetricState
+from tsnet.base.printable import printable
 from tsnet.base.work import UNLIMITED, Work
 
 PROTOCOL_NAME = b"Noise_IK_25519_ChaChaPoly_BLAKE2s"
@@ -290,5 +291,4 @@ def _begin(version: int, control: MachineKey) -> SymmetricState:
 
 def _error_text(data: bytes | bytearray) -> str:
     """The text of an error, made printable and short, since it is not authenticated in the handshake."""
-    text = bytes(data[:200]).decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(bytes(data[:200]).decode("utf-8", "replace"))

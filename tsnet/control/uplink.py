@@ -27,6 +27,7 @@ from tsnet.base.allowance import Flood
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Opened, Pause, Received, Resume, Room
 from tsnet.base.malformed import MalformedError
+from tsnet.base.printable import printable
 from tsnet.base.work import Work
 from tsnet.control import remedies
 from tsnet.control.address import ControlAddress
@@ -71,8 +72,8 @@ class Exchange:
     @property
     def text(self) -> str:
         """The start of an error's body, made printable."""
-        text = bytes(self.body[:200]).decode("utf-8", "replace").strip()
-        return "".join(char if char.isprintable() else " " for char in text)
+        text = bytes(self.body[:200]).decode("utf-8", "replace")
+        return printable(" ".join(text.split()))
 
 
 @attrs.frozen

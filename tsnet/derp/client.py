@@ -46,6 +46,7 @@ from tsnet.base.links import (
     Tls,
 )
 from tsnet.base.malformed import MalformedError
+from tsnet.base.printable import printable
 from tsnet.derp import frames
 from tsnet.derp.attempts import Attempts, dial_hosts
 from tsnet.derp.facts import (
@@ -494,8 +495,8 @@ class Client:
 
 
 def _line(text: str) -> str:
-    """Foreign text on one line: every character that does not print becomes a space."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Foreign text on one line, with single spaces."""
+    return printable(" ".join(text.split()))[:MAX_HEALTH]
 
 
 def _note_preferred(preferred: bool) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tsnet.edge.io.log import Log, Seldom
+from tsnet.errors import DialRefused
 
 
 class Broken(logging.Handler):
@@ -61,3 +62,25 @@ def test_what_a_peer_can_cause_is_said_once_a_minute_with_how_often(caplog: pyte
 def test_a_percent_sign_in_what_is_said_seldom_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     Seldom(Log("tsnet.test")).warning(0.0, "%s", "100 %", times=2)
     assert "100 % (and 1 more" in caplog.text
+
+
+def test_foreign_text_neither_moves_the_cursor_nor_forges_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log("tsnet.test")
+    with caplog.at_level(logging.INFO):
+        log.warning("%s: %s", "a\x1b[2J", ValueError("b\nroot: c"))
+        log.info("%d of %s", 1, DialRefused("it is refused"))
+    assert [record.getMessage() for record in caplog.records] == [
+        r"a\x1b[2J: b root: c",
+        "1 of [Errno 111] it is refused",
+    ]
+    *_, error = caplog.records[1].args or ()
+    assert isinstance(error, DialRefused)
+
+
+def test_what_nobody_reads_is_not_made(caplog: pytest.LogCaptureFixture) -> None:
+    class Costly:
+        def __str__(self) -> str:
+            raise AssertionError("nobody reads it")
+
+    with caplog.at_level(logging.WARNING):
+        Log("tsnet.test").info("%s", Costly())

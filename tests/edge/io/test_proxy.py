@@ -32,7 +32,7 @@ def test_the_answer_in_any_pieces() -> None:
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407 Proxy Authentication Required"),
         (b"HTTP/1.0 502 Bad Gateway\r\n\r\n", "502 Bad Gateway"),
-        (b"HTTP/1.1 403 \x1b[31mNo\r\n\r\n", r"403 \?\[31mNo"),
+        (b"HTTP/1.1 403 \x1b[31mNo\r\n\r\n", r"403 \\x1b\[31mNo"),
         (b"SSH-2.0-OpenSSH", "not an HTTP answer"),
         (b"\x00" * 8, "not an HTTP answer"),
         (b"HTTP/1.1 what\r\n\r\n", "not an HTTP answer"),

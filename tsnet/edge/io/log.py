@@ -3,6 +3,9 @@
 A log handler of the application may raise. Its exception would otherwise end the node's thread, and every node of the
 process with it.
 
+Names, reasons and texts come from other machines: nothing in them moves a terminal's cursor or begins another line of
+the log (`base.printable`).
+
 Whatever a peer can cause as often as it likes is said by a `Seldom`: once a minute, with the number of those that were
 left unsaid, so that no peer can fill a disk.
 
@@ -14,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+
+from tsnet.base.printable import printable
 
 MINUTE = 60.0
 
@@ -27,7 +32,8 @@ class Log:
     def say(self, level: int, message: str, *arguments: object, traceback: bool | BaseException = False) -> None:
         """Log a message. traceback: append the traceback of this exception; True, of the one that is being handled."""
         with contextlib.suppress(Exception):
-            self._logger.log(level, message, *arguments, exc_info=traceback)
+            if self._logger.isEnabledFor(level):
+                self._logger.log(level, message, *map(_on_one_line, arguments), exc_info=traceback)
 
     def info(self, message: str, *arguments: object) -> None:
         self.say(logging.INFO, message, *arguments)
@@ -41,6 +47,12 @@ class Log:
     def exception(self, message: str, *arguments: object) -> None:
         """Log an error with the traceback of the exception that is being handled."""
         self.say(logging.ERROR, message, *arguments, traceback=True)
+
+
+def _on_one_line(argument: object) -> object:
+    """The argument itself, if its text is printable, else its printable text."""
+    text = str(argument)
+    return argument if text.isprintable() else printable(text)
 
 
 class Seldom:

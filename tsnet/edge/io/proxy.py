@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from tsnet.base.printable import printable
 from tsnet.base.proxies import Proxy
 
 MAX_ANSWER = 16_384
@@ -46,6 +47,5 @@ def read_answer(data: bytes) -> bytes | None:
     if not version.startswith(b"HTTP/1.") or not status[:1].isdigit():
         raise ConnectFailed("not an HTTP answer")
     if not status.startswith(b"2"):
-        said = status[:80].decode("ascii", "replace").strip()
-        raise ConnectFailed("".join(letter if letter.isprintable() else "?" for letter in said))
+        raise ConnectFailed(printable(status[:80].decode("ascii", "replace").strip()))
     return rest
