@@ -124,6 +124,13 @@ def test_no_control_urls(url: str) -> None:
         config(control_url=url)
 
 
+def test_an_error_names_the_variable_that_is_wrong() -> None:
+    with pytest.raises(ConfigError, match=r"^TS_CONTROL_URL must be"):
+        config(environ={"TS_CONTROL_URL": "headscale.example"})
+    with pytest.raises(ConfigError, match=r"^control_url= must be"):
+        config(environ={"TS_CONTROL_URL": "https://headscale.example"}, control_url="headscale.example")
+
+
 def test_a_password_in_the_url_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as refused:
         config(control_url="https://user:hunter2@h.example")

@@ -33,7 +33,7 @@ from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, asked_for, of_environment
-from tsnet.base.wording import Wording, api
+from tsnet.base.wording import Api, Wording, api
 from tsnet.errors import ConfigError
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
@@ -100,7 +100,8 @@ def configure(
     """
     check_types(hostname=hostname, auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
     check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http)
-    url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL)
+    source = api("control_url=") if control_url else "TS_CONTROL_URL"
+    url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL, source)
     pinned = _control_key(control_key)
     _check_scheme(url, allow_http or pinned is not None)
     if _truthy(environ.get("TS_PANIC_IF_HIT_MAIN_CONTROL")) and urlsplit(url).hostname == "controlplane.tailscale.com":
@@ -261,16 +262,17 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def _control_url(url: str) -> str:
+def _control_url(url: str, source: str | Api) -> str:
+    """source: who says so."""
     parts = urlsplit(url)
     if "@" in parts.netloc:  # first: the other messages show the URL
-        raise ConfigError(Wording(api("control_url="), " must not carry a user name or password"))
+        raise ConfigError(Wording(source, " must not carry a user name or password"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(Wording(api("control_url="), f" must be an http:// or https:// URL with a host, not {url!r}"))
+        raise ConfigError(Wording(source, f" must be an http:// or https:// URL with a host, not {url!r}"))
     try:
         _ = parts.port
     except ValueError:
-        raise ConfigError(Wording(api("control_url="), f" has no valid port: {url!r}")) from None
+        raise ConfigError(Wording(source, f" has no valid port: {url!r}")) from None
     return url.rstrip("/")
 
 

@@ -230,7 +230,8 @@ def test_what_httpx_does_not_know_is_refused(make: Any, tailnet: LoopbackTailnet
         ({"retries": -1}, "^retries= takes"),
         ({"retries": "x"}, "^retries= takes"),
         ({"verify": 5}, "^verify= takes"),
-        ({"http1": False}, "http2= must be True"),
+        ({"http1": False}, "http2= are True or False, and one must be True"),
+        ({"http2": "yes"}, "http2= are True or False"),
         ({"fallback": "internet"}, "^fallback= is None"),
     ],
 )

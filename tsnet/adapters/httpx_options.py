@@ -71,8 +71,8 @@ def for_pool(
         raise ConfigError(Wording(api("limits="), f" takes an httpx.Limits, not {type(limits).__name__}"))
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ConfigError(Wording(api("retries="), f" takes a number of attempts, 0 or more, not {retries!r}"))
-    if not any(http.values()):
-        raise ConfigError(Wording(api("http1="), " or ", api("http2="), " must be True"))
+    if not any(http.values()) or not all(isinstance(value, bool) for value in http.values()):
+        raise ConfigError(Wording(api("http1="), " and ", api("http2="), " are True or False, and one must be True"))
     return {
         "ssl_context": _context(verify, cert, trust_env),
         "max_connections": limits.max_connections,
