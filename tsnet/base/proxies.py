@@ -149,7 +149,8 @@ def _exemption(entry: str) -> Exemption | None:
         return Exemption(network=ip_network(entry, strict=False))
     except ValueError:
         host, port = _split_port(entry)
-    address = parse_address(host.removeprefix("[").removesuffix("]"))
+    is_bare = port is None and host.startswith("[")  # Go wants a port behind brackets
+    address = None if is_bare else parse_address(host.removeprefix("[").removesuffix("]"))
     if address is not None:
         return Exemption(network=ip_network(address), port=port)
     name = host.removeprefix("*").removeprefix(".") if host.startswith(("*.", ".")) else host

@@ -7,6 +7,7 @@
 //	disco.go         disco                what a message says, and says again
 //	tailcfg.go       tailcfg              decode, compare field by field; random.go makes values
 //	packetfilter.go  wgengine/filter      verdicts on sequences of packets
+//	names.go         util/dnsname         labels of host names; x/net's proxies of the environment
 //
 // Bytes are base64, keys and addresses are Tailscale's texts. Nothing here has an opinion of its own.
 package main
@@ -24,7 +25,7 @@ func main() {
 	operations := map[string]lines.Operation{}
 	for _, room := range []map[string]lines.Operation{
 		keyOperations, noiseOperations, derpOperations, stunOperations,
-		discoOperations, tailcfgOperations, filterOperations,
+		discoOperations, tailcfgOperations, filterOperations, nameOperations,
 	} {
 		maps.Copy(operations, room)
 	}
