@@ -144,3 +144,54 @@ def test_a_node_tells_what_happened_since_the_call() -> None:
             left = next(event for event in heard if isinstance(event, events.PeerLeft))
         assert appeared.peer.name == left.peer.name == "two.tailnet.test"
         assert not any(isinstance(event, events.PeerAppeared) for event in heard)
+
+
+# --- the events of a node that is no more, and those that nobody reads ------------------------------------------
+
+
+def make(kind: type[Any], tailnet: Tailnet) -> Any:
+    return kind("one", control_url=tailnet.control_url, auth_key=tailnet.auth_key, state=MemoryStore(), ephemeral=True)
+
+
+def read_all(node: Any) -> list[object]:
+    if isinstance(node, tsnet.Server):
+        return list(node.events())
+
+    async def main() -> list[object]:
+        with anyio.fail_after(5):
+            return [event async for event in node.events()]
+
+    return anyio.run(main)
+
+
+@pytest.mark.parametrize("kind", [tsnet.Server, tsnet.AsyncServer])
+def test_those_of_a_node_that_was_closed_before_it_started_end(kind: type[Any], tailnet: Tailnet) -> None:
+    node = make(kind, tailnet)
+    if kind is tsnet.Server:
+        node.close()
+    else:
+        anyio.run(node.close)
+    assert read_all(node) == []
+
+
+@pytest.mark.parametrize("kind", [tsnet.Server, tsnet.AsyncServer])
+def test_those_of_a_node_that_failed_end(kind: type[Any], tailnet: Tailnet) -> None:
+    node = make(kind, tailnet)
+
+    async def up() -> None:
+        await node.up()
+
+    node.up() if kind is tsnet.Server else anyio.run(up)
+    before = node.events()
+    node._handle.host.call(lambda: node._handle.crashed(ValueError("a bug")))
+    if kind is tsnet.Server:
+        assert isinstance(list(before), list)
+    assert read_all(node) == []
+
+
+@pytest.mark.parametrize("kind", [tsnet.Server, tsnet.AsyncServer])
+def test_thousands_that_nobody_holds_are_gone(kind: type[Any], tailnet: Tailnet) -> None:
+    node = make(kind, tailnet)
+    for _ in range(5000):
+        node.events()
+    assert not node._handle.reports._subscriptions
