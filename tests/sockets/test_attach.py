@@ -70,7 +70,7 @@ def test_a_listening_socket_frees_its_port_and_resets_who_waits(nodes: tuple[tsn
 
 def test_more_connections_than_the_queue_of_descriptors_holds(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
     a, b = nodes
-    with a.listen(81) as listener:
+    with a.listen(81, backlog=256) as listener:
         clients = [b.dial("a", 81) for _ in range(150)]
         for _ in clients:
             accepted, _address = listener.accept()
@@ -315,3 +315,27 @@ def test_an_interrupted_packet_socket_frees_the_port() -> None:
             still.packets.close()
         still.close()
         still.turns.pair.b.open_udp(53)
+
+
+def test_a_listening_socket_and_its_port_have_one_backlog(nodes: tuple[tsnet.Server, tsnet.Server]) -> None:
+    """Whatever a server asks of `listen`. One peer has two thirds of what waits in the node."""
+    a, b = nodes
+    caller = tsnet.AsyncServer._of(b)
+    connected: list[tsnet.Stream] = []
+
+    async def main() -> None:
+        async def dial(port: int) -> None:
+            connected.append(await caller.dial("a", port))
+
+        with a.listen(0, backlog=8) as listener:
+            listener.listen(1000)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(dial, listener.getsockname()[1])
+                await anyio.sleep(0.4)
+                assert 6 <= len(connected) <= 7  # 2 or 3 in the kernel's queue, 4 of 6 in the node
+                tasks.cancel_scope.cancel()
+        for stream in connected:
+            stream.abort()
+
+    anyio.run(main)

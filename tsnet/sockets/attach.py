@@ -25,6 +25,10 @@ from tsnet.sockets.pairs import closed_on_error
 PER_CONNECTION = 2
 """Descriptors of an accepted connection: the node's end of the pair, and the application's."""
 
+MOST_IN_SOCKET = 32
+"""Connections that wait in the socket's own queue, a quarter of the backlog at most: there they have their descriptors,
+and nobody can be let past."""
+
 
 def stream_socket(handle: Handle, pipe: Pipe) -> socket.socket:
     """A connected socket in place of the pipe."""
@@ -40,7 +44,8 @@ def listening_socket(handle: Handle, pipe: ListenPipe) -> socket.socket:
     """A listening socket in place of the pipe. The port is free again when its `close` returns."""
     try:
         with told_when_out("a listening socket"):
-            outer, backlog = listening((pipe.addresses[0], pipe.port), handle.reactor, pipe.close)
+            local, part = (pipe.addresses[0], pipe.port), pipe.share_backlog(MOST_IN_SOCKET)
+            outer, backlog = listening(local, handle.reactor, pipe.close, part, most=part)
         with closed_on_error(outer):
             reception = Reception(handle, pipe, backlog)
             pipe.direct = reception.step

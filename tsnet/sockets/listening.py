@@ -39,9 +39,11 @@ BACKLOG = 128
 
 
 def listening(
-    local: Address, reactor: Reactor, on_close: Callable[[], None], backlog: int = BACKLOG
+    local: Address, reactor: Reactor, on_close: Callable[[], None], backlog: int = BACKLOG, *, most: int | None = None
 ) -> tuple[ListeningSocket, Backlog]:
     """The two ends. Any thread may call this.
+
+    backlog: how many connections may wait here. most: what the application may raise that to; None: to anything.
 
     on_close: runs when the application has closed its end. It runs in the thread that closes, before `close` returns,
     or in the node's thread if that learns of it from the descriptor alone. It may run twice.
@@ -49,6 +51,7 @@ def listening(
     door, outer = _make_door(backlog)
     with pairs.closed_on_error(outer, door):
         shared = Shared(door, on_close)
+        shared.most = most
         application = ListeningSocket(release_of(outer), local, shared)
     with pairs.closed_on_error(application):
         node_end = Backlog(shared, reactor)
@@ -112,8 +115,10 @@ class ListeningSocket(PolledEnd):
         raise _closed()
 
     def listen(self, backlog: int = BACKLOG, /) -> None:
-        """Set how many connections may wait to be accepted; it listens already."""
-        self._shared.door.listen(self, backlog)
+        """Set how many connections may wait to be accepted, at most as many as its part of the node's backlog; it
+        listens already."""
+        most = self._shared.most
+        self._shared.door.listen(self, backlog if most is None else min(backlog, most))
 
     def bind(self, address: Any, /) -> None:
         """Does nothing: the socket is bound already, and a server that binds what it was given may go on."""

@@ -23,6 +23,7 @@ class Shared:
     closed: nobody has the descriptor any more. over: the node's end is over.
     look: makes the node look whether the listener is closed; from any thread.
     accepting: one entry for each call of `accept` of this process that may be blocked.
+    most: how many connections may wait in the door, whatever the application asks of `listen`.
     """
 
     def __init__(self, door: KernelDoor | QueueDoor, on_close: Callable[[], None]) -> None:
@@ -31,6 +32,7 @@ class Shared:
         self.copies: Copies = Copies(self._on_last_close, self._on_unseen)
         self.look: Callable[[], None] = lambda: None
         self.accepting: list[None] = []
+        self.most: int | None = None
         self.closed: bool = False
         self.over: bool = False
         self.lock: threading.RLock = threading.RLock()

@@ -195,6 +195,13 @@ def test_a_bridge_that_withholds_a_connection_makes_no_room() -> None:
     assert listening.pipe.listener.places.taken == 1
 
 
+@pytest.mark.parametrize(("backlog", "part"), [(1, 1), (2, 1), (8, 2), (128, 32), (1000, 32)])
+def test_what_waits_behind_a_bridge_counts_in_the_one_backlog(backlog: int, part: int) -> None:
+    pipe = Listening(backlog=backlog).pipe
+    assert pipe.share_backlog(32) == part
+    assert pipe.listener.backlog + part == max(backlog, 2)
+
+
 def test_who_is_turned_away_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     listening = Listening(max_connections=3)
     listening.dial(4)

@@ -116,6 +116,13 @@ class ListenPipe(Requests):
         if self._is_awaited:
             self._free_places()  # what was accepted before the flag was set has requested no service
 
+    def share_backlog(self, most: int) -> int:
+        """Before a bridge takes over: how many connections may wait behind it. They count in the one backlog."""
+        backlog = self.listener.backlog
+        part = max(min(backlog // 4, most), 1)
+        self.listener.places.total = max(backlog - part, 1)
+        return part
+
     def withhold(self) -> Pipe | None:
         """For a bridge: the oldest connection, or None. It keeps its place until `hand_on`."""
         if not self._queue:
