@@ -49,9 +49,10 @@ nightly: $(READY)
 smoke-real: $(READY)
 	$(RUN) -m tests.smoke_real
 
-# One line for each source file in docs/architecture.md, from its docstring.
+# docs/architecture.md: one line for each source file, from its docstring. docs/sockets.md: what sockets answer.
 docs: $(READY)
 	$(RUN) -m tests.documents
+	$(RUN) -W ignore -m tests.sockets.conformance
 
 # The lock is resolved for the oldest Python and every platform; it names no index.
 lock: $(READY)

@@ -250,7 +250,7 @@ class Bridge:
 
     def _fail(self, error: OSError | Error) -> None:
         if not self._to_application_done:
-            self.link.error = os_error(error)
+            self.link.fail(os_error(error))
         self._end()
 
     def _end(self) -> None:

@@ -3,7 +3,7 @@
 The descriptor is one end of a pair, so the kernel knows neither the peer nor TCP. This object answers in its place:
 
     getpeername getsockname family    the tailnet's
-    setsockopt getsockopt of TCP, IP  remembered and otherwise without effect
+    setsockopt getsockopt of TCP, IP  remembered and otherwise without effect (`answers`)
     recv* at an end that was a reset  ConnectionResetError (a pair can only end in order, unless data is left unread)
     SO_LINGER (1, 0), then close      the peer sees a reset
 
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.protocols import Address, family_of
+from tsnet.sockets.answers import LEVELS, Options, error, identity, refusal, refusal_ex
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of
 from tsnet.sockets.outer_end import OuterEnd
@@ -30,27 +31,37 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _LINGER = struct.Struct("ii")
-_TCP_LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
 
 
 class SideChannel:
     """What the application's end and the node's end tell each other beside the bytes.
 
     error        why the stream broke; the node's end sets it before it closes
+    unreported   the same until SO_ERROR has been read
     reset        the application wants the peer to see its close as a reset
     closed       the application has closed every copy of its end that this process knows
     accepted     false while the connection waits for an application that may never take it
     """
 
-    __slots__ = ("_on_close", "accepted", "closed", "copies", "error", "reset")
+    __slots__ = ("_on_close", "accepted", "closed", "copies", "error", "options", "reset", "unreported")
 
     def __init__(self, on_close: Callable[[], None]) -> None:
         self.error: OSError | None = None
+        self.unreported: OSError | None = None
+        self.options: Options = Options()
         self.reset: bool = False
         self.closed: bool = False
         self.accepted: bool = True
         self.copies: Copies = Copies(self._on_last_close, _nobody)
         self._on_close = on_close
+
+    def fail(self, error: OSError) -> None:
+        self.error = self.unreported = error
+
+    def report(self) -> int:
+        """The errno for SO_ERROR, which is cleared once it is read."""
+        error, self.unreported = self.unreported, None
+        return (error.errno or 0) if error is not None else 0
 
     def _on_last_close(self) -> None:
         self.closed = True
@@ -69,7 +80,7 @@ class TailnetSocket(OuterEnd):
 
     def __init__(self, release: Release, local: Address, remote: Address, link: SideChannel | None = None) -> None:
         self._local, self._remote, self._link = local, remote, link
-        self._options: dict[tuple[int, int], Any] = {}
+        self._options: Options = link.options if link is not None else Options()
         super().__init__(release, link.copies if link is not None else Copies(_nobody, _nobody))
 
     # --- what TCP would say -------------------------------------------------------------------------------------
@@ -87,8 +98,9 @@ class TailnetSocket(OuterEnd):
         return sockaddr(self._remote)
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
-        if level in _TCP_LEVELS:
-            self._options[level, optname] = value
+        if level in LEVELS:
+            super().getsockname()
+            self._options.set(level, optname, value)
         elif optlen is not None:
             super().setsockopt(level, optname, value, optlen)
         else:
@@ -97,12 +109,20 @@ class TailnetSocket(OuterEnd):
                 self._link.reset = _LINGER.unpack(value) == (1, 0)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        if level in _TCP_LEVELS:
-            value = self._options.get((level, optname), 0)
-            return value if not buflen or isinstance(value, bytes) else struct.pack("i", value)[:buflen]
-        if (level, optname) == (socket.SOL_SOCKET, socket.SO_ERROR) and self._link is not None and self._link.error:
-            return self._link.error.errno
+        if level in LEVELS:
+            super().getsockname()
+            return self._options.get(level, optname, buflen)
+        if level == socket.SOL_SOCKET and not buflen:
+            if optname == socket.SO_ERROR and self._link is not None and self._link.unreported is not None:
+                return self._link.report()
+            known = identity(self, optname)
+            if known is not None:
+                return known
         return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    connect = refusal(errno.EISCONN)
+    connect_ex = refusal_ex(errno.EISCONN)
+    bind = listen = accept = refusal(errno.EINVAL)
 
     # --- receiving: an empty answer is an end, or the reset that the kernel cannot show -------------------------
 
@@ -139,7 +159,7 @@ class TailnetSocket(OuterEnd):
     # --- sending ------------------------------------------------------------------------------------------------
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
-        self._raise_if_broken()
+        self._raise_if_broken(flags)
         try:
             return super().send(data, flags)
         except BrokenPipeError:
@@ -147,25 +167,33 @@ class TailnetSocket(OuterEnd):
             raise
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
-        self._raise_if_broken()
+        self._raise_if_broken(flags)
         try:
             super().sendall(data, flags)
         except BrokenPipeError:
             self._raise_if_broken()
             raise
 
-    def sendmsg(self, buffers: Iterable[Buffer], *args: Any) -> int:
-        self._raise_if_broken()
+    def sendto(self, data: Buffer, *flags_and_address: Any) -> int:
+        """As `send`: TCP does not look at the address."""
+        return self.send(data, *flags_and_address[:-1])
+
+    def sendmsg(
+        self, buffers: Iterable[Buffer], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /
+    ) -> int:
+        """Ancillary data has no effect, as over any TCP."""
+        self._raise_if_broken(flags)
         try:
-            return super().sendmsg(buffers, *args)
+            return super().sendmsg(buffers, (), flags)
         except BrokenPipeError:
             self._raise_if_broken()
             raise
 
-    def _raise_if_broken(self) -> None:
-        error = self._link.error if self._link is not None else None
-        if error is not None:
-            raise again(error)
+    def _raise_if_broken(self, flags: int = 0) -> None:
+        if flags & socket.MSG_OOB:
+            raise error(errno.EOPNOTSUPP)  # the tailnet has no urgent data
+        if self._link is not None and self._link.error is not None:
+            raise again(self._link.error)
 
     # --- copies and the end -------------------------------------------------------------------------------------
 

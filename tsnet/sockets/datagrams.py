@@ -21,7 +21,7 @@ import errno
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import Any
 
 from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, Reactor
@@ -29,9 +29,10 @@ from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
+from tsnet.sockets.answers import LEVELS, Options, error, identity, refusal
 from tsnet.sockets.connected import again, os_error, sockaddr
 from tsnet.sockets.copies import Copies
-from tsnet.sockets.handover import Release, release_of
+from tsnet.sockets.handover import Release, copy_of, release_of
 from tsnet.sockets.inner_end import InnerEnd
 from tsnet.sockets.outer_end import PolledEnd
 
@@ -50,7 +51,7 @@ def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
     inner, outer = pairs.datagram_pair()
     with pairs.closed_on_error(inner, outer):
         bridge = DatagramBridge(pipe, inner, reactor)
-        application = DatagramSocket(release_of(outer), pipe.local, pipe.remote, bridge)
+        application = DatagramSocket(release_of(outer), pipe.local, bridge)
     with pairs.closed_on_error(application):
         bridge.attach()
     return application
@@ -59,8 +60,8 @@ def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
 class DatagramSocket(PolledEnd):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
-    def __init__(self, release: Release, local: Address, remote: Address | None, bridge: DatagramBridge) -> None:
-        self._local, self._remote, self._bridge = local, remote, bridge
+    def __init__(self, release: Release, local: Address, bridge: DatagramBridge) -> None:
+        self._local, self._bridge = local, bridge
         super().__init__(release, bridge.copies)
 
     @property
@@ -77,54 +78,120 @@ class DatagramSocket(PolledEnd):
 
     def getpeername(self) -> Any:
         super().getsockname()
-        if self._remote is None:
+        if self._bridge.remote is None:
             raise OSError(errno.ENOTCONN, "this socket is not connected")
-        return sockaddr(self._remote)
+        return sockaddr(self._bridge.remote)
 
     def connect(self, address: Any, /) -> None:
-        self._remote = _checked(address)
+        super().getsockname()
+        self._bridge.remote = _checked(address)
+
+    def connect_ex(self, address: Any, /) -> int:
+        try:
+            self.connect(address)
+        except OSError as failure:
+            return failure.errno or errno.EINVAL
+        return 0
+
+    bind = refusal(errno.EINVAL)
+    listen = accept = refusal(errno.EOPNOTSUPP)
+
+    def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
+        """Options of UDP and IP are remembered, and otherwise without effect."""
+        if level in LEVELS:
+            super().getsockname()
+            self._bridge.options.set(level, optname, value)
+        else:
+            super().setsockopt(level, optname, value, *optlen)
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
+        if level in LEVELS:
+            super().getsockname()
+            return self._bridge.options.get(level, optname, buflen)
+        if level == socket.SOL_SOCKET and not buflen:
+            if optname == socket.SO_ERROR:
+                error = self._bridge.take_error()
+                return error.errno if error is not None else 0
+            known = identity(self, optname)
+            if known is not None:
+                return known
+        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    def shutdown(self, how: int, /) -> None:
+        """End receiving, sending, or both, of a connected socket; the port stays taken until `close`."""
+        self.getpeername()
+        if how not in (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR):
+            raise error(errno.EINVAL)
+        self._bridge.sends = self._bridge.sends and how == socket.SHUT_RD
+        if how != socket.SHUT_WR:
+            self._bridge.receives = False
+            super().shutdown(socket.SHUT_RD)  # who is blocked in a read wakes up
+
+    # --- sending ------------------------------------------------------------------------------------------------
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
-        return self._send(data, _checked(flags_and_address[-1]))
+        if not 1 <= len(flags_and_address) <= 2:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(flags_and_address)} given)")
+        *flags, address = flags_and_address
+        return self._send(data, _checked(address), *flags)
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        if self._remote is None:
-            raise OSError(errno.EDESTADDRREQ, "this socket is not connected: use sendto")
-        return self._send(data, self._remote)
+        return self._send(data, self._bridge.remote, flags)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        self.send(data)
+        self.send(data, flags)
 
-    def sendmsg(self, buffers: Iterable[Any], *args: Any) -> int:
-        data = b"".join(buffers)
-        return self._send(data, _checked(args[2])) if len(args) > 2 and args[2] is not None else self.send(data)
+    def sendmsg(
+        self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /
+    ) -> int:
+        """Ancillary data has no effect."""
+        to = self._bridge.remote if address is None else _checked(address)
+        return self._send(b"".join(buffers), to, flags)
 
-    def _send(self, data: Any, address: Address) -> int:
+    def _send(self, data: Any, address: Address | None, flags: int = 0) -> int:
         size = len(memoryview(data).cast("B"))
+        if address is None:
+            super().getsockname()
+            raise OSError(errno.EDESTADDRREQ, "this socket is not connected: use sendto")
         if size > MAX_PAYLOAD:
             raise MessageTooLong(f"a UDP datagram carries at most {MAX_PAYLOAD} bytes, not {size}")
+        if flags & socket.MSG_OOB:
+            raise error(errno.EOPNOTSUPP)
         if self._bridge.over is not None:
             raise again(self._bridge.over)
-        super().send(encode(bytes(data), address))
+        if not self._bridge.sends:
+            raise error(errno.EPIPE)
+        super().send(encode(bytes(data), address), flags)
         return size
 
-    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+    # --- receiving ----------------------------------------------------------------------------------------------
+
+    def _next(self, flags: int) -> tuple[bytes, Any]:
+        """The next datagram that is for us, whole, and its sender. Raises what has come as an error instead."""
+        flags &= ~socket.MSG_TRUNC  # the header would be counted
         while True:
-            data, sender = decode(self._receive(flags))
-            if not data and sender == ERROR:
+            message = self._receive(flags)
+            if not message:
+                return b"", None
+            data, sender = decode(message)
+            is_error = sender == ERROR and not data
+            if not is_error and self._bridge.remote in (None, sender):
+                return data, sockaddr(sender)
+            if flags & socket.MSG_PEEK:  # it stands before the one that is wanted
+                super().recv(1, flags & ~socket.MSG_PEEK)
+            if is_error:
                 self._raise_error()
-            if self._remote is None or sender == self._remote:
-                return data[:bufsize], sockaddr(sender)
 
     def _receive(self, flags: int) -> bytes:
-        """The next message. It does not block once the node is gone."""
-        over = self._bridge.over
+        """The next message; empty after `shutdown`. It does not block once the node is gone."""
+        bridge = self._bridge
+        over = bridge.over
         if over is not None and self.gettimeout() != 0:
             return self._receive_last(over, flags)
         message = self._read(flags)
-        if not message:
-            raise again(over) if over is not None else OSError(errno.EBADF, "the node's side of this socket is closed")
-        return message
+        if message or not bridge.receives:
+            return message
+        raise again(over) if over is not None else OSError(errno.EBADF, "the node's side of this socket is closed")
 
     def _read(self, flags: int) -> bytes:
         reading = self._bridge.reading
@@ -144,41 +211,77 @@ class DatagramSocket(PolledEnd):
                     return message
         raise again(over)
 
-    def _raise_error(self) -> NoReturn:
-        """Raise an ICMP error, or that the node is gone."""
-        bridge = self._bridge
-        if bridge.over is None:
-            raise bridge.take_error()
-        raise self._once(again(bridge.over))
+    def _raise_error(self) -> None:
+        """Raise an ICMP error that nobody has read, or that the node is gone."""
+        over = self._bridge.over
+        if over is not None:
+            raise self._once(again(over))
+        error = self._bridge.take_error()
+        if error is not None:
+            raise error
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        _check_size(bufsize)
+        data, sender = self._next(flags)
+        return data[:bufsize], sender
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         return self.recvfrom(bufsize, flags)[0]
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """With MSG_TRUNC, the first value is the datagram's whole length."""
         view = memoryview(buffer).cast("B")
-        data, sender = self.recvfrom(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data), sender
+        _check_size(nbytes)
+        if nbytes > len(view):
+            raise ValueError("nbytes is greater than the length of the buffer")
+        data, sender = self._next(flags)
+        size = min(len(data), nbytes or len(view))
+        view[:size] = data[:size]
+        return len(data) if flags & socket.MSG_TRUNC else size, sender
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         return self.recvfrom_into(buffer, nbytes, flags)[0]
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        data, sender = self.recvfrom(bufsize, flags)
-        return data, [], 0, sender
+        _check_size(bufsize)
+        data, sender = self._next(flags)
+        return data[:bufsize], [], socket.MSG_TRUNC if len(data) > bufsize else 0, sender
+
+    def recvmsg_into(self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        data, sender = self._next(flags)
+        taken = 0
+        for view in views:
+            part = data[taken : taken + len(view)]
+            view[: len(part)] = part
+            taken += len(part)
+        return taken, [], socket.MSG_TRUNC if len(data) > taken else 0, sender
+
+    # --- copies and the end -------------------------------------------------------------------------------------
+
+    def dup(self) -> DatagramSocket:
+        copy = DatagramSocket(copy_of(self), self._local, self._bridge)
+        copy.settimeout(self.gettimeout())
+        return copy
 
     def _before_close(self) -> None:
         """Wake those of this process who are blocked in a read: the kernel would leave them there."""
         copies = self._copies
         if copies is not None and copies.is_home and copies.is_last(self._copy) and self._bridge.reading:
             with contextlib.suppress(OSError):
-                self.shutdown(socket.SHUT_RDWR)
+                super().shutdown(socket.SHUT_RDWR)
+
+
+def _check_size(size: int) -> None:
+    if size < 0:
+        raise ValueError("negative buffersize")
 
 
 class DatagramBridge:
     """The node's end. dropped: datagrams for which there was no room, or that were malformed.
 
     error: the last ICMP error that nobody has received yet. over: why the node is gone, if it is.
+    remote: whom `connect` has chosen. receives, sends: false after `shutdown`.
     reading: one entry for each call of this process that may be blocked in the kernel.
     The constructor and the first group of methods may be called in any thread, the others in the node's.
     """
@@ -192,6 +295,10 @@ class DatagramBridge:
         self._application_is_closed = self._ended = False
         self.copies: Copies = Copies(self.application_closed, self.lose_sight)
         self.reading: list[None] = []
+        self.options: Options = Options()
+        self.remote: Address | None = pipe.remote
+        self.receives: bool = True
+        self.sends: bool = True
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -217,10 +324,10 @@ class DatagramBridge:
         """The descriptor was detached: its new owner will not tell us when it closes it."""
         self._inner_end.release()
 
-    def take_error(self) -> OSError:
-        """The last ICMP error, which is forgotten then."""
+    def take_error(self) -> OSError | None:
+        """The last ICMP error that nobody has received, which is forgotten then."""
         error, self.error = self.error, None
-        return error or ConnectionRefusedError(*NOBODY_LISTENS)
+        return error
 
     # --- in the node's thread -----------------------------------------------------------------------------------
 
@@ -300,9 +407,6 @@ ERROR: Address = ("0.0.0.0", 0)
 """The sender of an empty message that stands for an error."""
 
 
-NOBODY_LISTENS = (errno.ECONNREFUSED, "nothing listens there")
-
-
 def encode(data: bytes, address: Address) -> bytes:
     packed = ip_address(address[0]).packed
     return bytes([len(packed)]) + packed + address[1].to_bytes(2, "big") + data
@@ -316,7 +420,11 @@ def decode(message: bytes) -> tuple[bytes, Address]:
 
 def _checked(address: Any) -> Address:
     """(host, port), whose host is an IP address. Raises OSError for a name: only the node can resolve names."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        raise TypeError(f"the address must be a tuple (host, port), not {type(address).__name__}")
     host = parse_address(address[0])
     if host is None:
         raise OSError(errno.EINVAL, f"{address[0]!r} is no IP address: use resolve() for names")
+    if not 0 <= address[1] <= 65_535:
+        raise OverflowError("port must be 0-65535.")
     return str(host), address[1]

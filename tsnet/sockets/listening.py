@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from tsnet.edge.io.reactor import Reactor
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
+from tsnet.sockets.answers import LEVELS, identity, refusal, refusal_ex
 from tsnet.sockets.backlog import Backlog
 from tsnet.sockets.connected import TailnetSocket, sockaddr
 from tsnet.sockets.handover import Release, copy_of, release_of
@@ -127,17 +127,28 @@ class ListeningSocket(PolledEnd):
         super().getsockname()
         return sockaddr(self._local)
 
-    def getpeername(self) -> NoReturn:
-        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-
-    def setsockopt(self, *args: Any) -> None:
-        """Does nothing: there is no kernel's listener that an option could act on."""
+    def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
+        """Remembered and otherwise without effect: there is no TCP of the kernel that an option could act on."""
+        super().getsockname()
+        if level in LEVELS:
+            self._shared.options.set(level, optname, value)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        if level != socket.SOL_SOCKET:
-            return 0
-        answers = {socket.SO_TYPE: socket.SOCK_STREAM, socket.SO_ACCEPTCONN: 1}
-        return answers[optname] if optname in answers else super().getsockopt(level, optname)
+        if level in LEVELS:
+            super().getsockname()
+            return self._shared.options.get(level, optname, buflen)
+        if level == socket.SOL_SOCKET and not buflen:
+            if optname == socket.SO_ACCEPTCONN:
+                return 1
+            known = identity(self, optname)
+            if known is not None:
+                return known
+        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    connect = refusal(errno.EISCONN)
+    connect_ex = refusal_ex(errno.EISCONN)
+    getpeername = recv = recv_into = recvfrom = recvfrom_into = recvmsg = recvmsg_into = refusal(errno.ENOTCONN)
+    send = sendall = sendto = sendmsg = refusal(errno.EPIPE)
 
     def dup(self) -> ListeningSocket:
         copy = ListeningSocket(copy_of(self), self._local, self._shared)

@@ -53,7 +53,7 @@ class QueueDoor:
 
     def take(self, listening: socket.socket) -> TailnetSocket | None:
         """The next connection; None for a farewell. Raises what `recv` raises, OSError once the pair is closed."""
-        if not listening.recv(1):
+        if not socket.socket.recv(listening, 1):
             raise OSError(errno.EINVAL, "this tailnet listener was closed")
         connection = self.waiting.popleft()
         self.on_taken()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tsnet.sockets.answers import Options
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.kernel_door import KernelDoor
 from tsnet.sockets.queue_door import QueueDoor
@@ -31,6 +32,7 @@ class Shared:
         self.on_close: Callable[[], None] = on_close
         self.copies: Copies = Copies(self._on_last_close, self._on_unseen)
         self.look: Callable[[], None] = lambda: None
+        self.options: Options = Options()
         self.accepting: list[None] = []
         self.most: int | None = None
         self.closed: bool = False

@@ -1,0 +1,81 @@
+"""What our sockets answer in the kernel's place: options that have no effect, and calls that cannot succeed.
+
+    setsockopt of TCP, IP, IPv6   remembered, and otherwise without effect
+    getsockopt of them            what was set, else Linux's default
+    SO_TYPE SO_DOMAIN SO_PROTOCOL those of the tailnet's socket; the descriptor is an AF_UNIX one
+    connect, bind, listen, …      the errno of a kernel's socket in the same state
+
+`docs/sockets.md` compares them with the kernel's, call by call.
+
+Not here: the calls that work (`connected`, `listening`, `datagrams`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
+_SO_DOMAIN = getattr(socket, "SO_DOMAIN", 39)
+_SO_PROTOCOL = getattr(socket, "SO_PROTOCOL", 38)
+_DEFAULTS = {
+    (socket.IPPROTO_IP, getattr(socket, "IP_TTL", None)): 64,
+    (socket.IPPROTO_IPV6, getattr(socket, "IPV6_UNICAST_HOPS", None)): 64,
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_MAXSEG", None)): 1240,
+}
+_PROTOCOLS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
+
+
+class Options:
+    """The options of one connection or port, which all its copies share."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set: dict[tuple[int, int], Any] = {}
+
+    def set(self, level: int, option: int, value: Any) -> None:
+        self._set[level, option] = value
+
+    def get(self, level: int, option: int, buflen: int) -> Any:
+        value = self._set.get((level, option), _DEFAULTS.get((level, option), 0))
+        if buflen:
+            return value if isinstance(value, bytes) else struct.pack("i", value)[:buflen]
+        return int.from_bytes(value[:4], "little") if isinstance(value, bytes) else value
+
+
+def identity(sock: socket.socket, option: int) -> int | None:
+    """What SOL_SOCKET tells of the kind of the socket; None for any other option."""
+    if option == socket.SO_TYPE:
+        return int(sock.type)
+    if option == _SO_DOMAIN:
+        return int(sock.family)
+    if option == _SO_PROTOCOL:
+        return _PROTOCOLS[sock.type]
+    return None
+
+
+def error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def refusal(number: int) -> Callable[..., Any]:
+    """A method that raises this errno; EBADF if the socket is closed."""
+
+    def refuse(self: socket.socket, *args: Any) -> Any:
+        raise error(errno.EBADF if self.fileno() < 0 else number)
+
+    return refuse
+
+
+def refusal_ex(number: int) -> Callable[..., int]:
+    """The same for `connect_ex`, which returns the errno."""
+
+    def refuse(self: socket.socket, *args: Any) -> int:
+        return errno.EBADF if self.fileno() < 0 else number
+
+    return refuse
