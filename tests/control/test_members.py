@@ -8,7 +8,16 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import MachineKey, NodeKey
-from tsnet.control.members import MAX_HOST, Member, addresses_of, free_name, host_of, label_of, usable_endpoints
+from tsnet.control.members import (
+    MAX_ENDPOINTS,
+    MAX_HOST,
+    Member,
+    addresses_of,
+    free_name,
+    host_of,
+    label_of,
+    usable_endpoints,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,10 @@ def test_endpoints_that_mean_nothing_elsewhere_are_dropped() -> None:
     kept = (UdpAddress("192.0.2.1", 1), UdpAddress("2001:db8::1", 2), UdpAddress("169.254.1.1", 4))
     dropped = (UdpAddress("fe80::1", 3), UdpAddress("fe80::1%eth0", 3), UdpAddress("2001:db8::1%eth0", 3))
     assert usable_endpoints((*dropped, *kept)) == kept
+
+
+def test_a_node_has_a_bounded_number_of_endpoints() -> None:
+    assert len(usable_endpoints([UdpAddress("192.0.2.1", number) for number in range(1, 10_000)])) == MAX_ENDPOINTS
 
 
 def test_expiry() -> None:

@@ -252,3 +252,11 @@ def test_bytes_raise_malformed_alone(seed: int) -> None:
 def test_sleep_is_never_negative() -> None:
     assert decode_map(b'{"Debug":{"SleepSeconds":-5}}').sleep == 0.0
     assert decode_map(b'{"Debug":{"SleepSeconds":1.5,"Exit":1}}').sleep == 1.5
+
+
+def test_a_request_is_bounded_by_what_it_becomes() -> None:
+    hostinfo = {"Services": [{} for _ in range(50_000)]}
+    with pytest.raises(MalformedError, match=r"the request would take \d+ MiB of memory, and may take 2 MiB"):
+        MapRequest.decode(MapRequest(NODE_KEY, None, hostinfo=hostinfo).encode())
+    routes = {"RoutableIPs": [f"10.{number // 256}.{number % 256}.0/24" for number in range(5000)]}
+    assert MapRequest.decode(MapRequest(NODE_KEY, None, hostinfo=routes).encode()).hostinfo == routes

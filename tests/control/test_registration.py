@@ -10,7 +10,7 @@ import pytest
 from tests.control.test_tailnet import NOW, admit, key, machine
 from tsnet.control.messages import LOGOUT_EXPIRY, RegisterRequest, RegisterResponse
 from tsnet.control.policy import Policy
-from tsnet.control.registration import register
+from tsnet.control.registration import MAX_HOSTNAME, register
 from tsnet.control.tailnet import TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -239,3 +239,8 @@ def test_a_person_may_renew_an_old_node(desk: Desk) -> None:
     desk.net.approve(desk.login_id(desk.ask(2, old_node_key=key(1))), "alice@example.com")
     assert is_welcome(desk.ask(2, old_node_key=key(1)))
     assert list(desk.net.members) == [1]
+
+
+def test_strangers_cannot_make_the_logins_that_wait_large(desk: Desk) -> None:
+    response = desk.ask(hostinfo={"Hostname": "x" * 500_000})
+    assert len(desk.net.logins[desk.login_id(response)].hostname) == MAX_HOSTNAME

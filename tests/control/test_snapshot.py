@@ -11,7 +11,9 @@ from typing import Any
 import attrs
 import pytest
 
+from tsnet.base import jsonobject
 from tsnet.base.addresses import UdpAddress
+from tsnet.base.jsonobject import MIB
 from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.members import MAX_HOST, Member
@@ -339,3 +341,13 @@ def test_a_version_that_is_no_number_is_not_quoted() -> None:
     with pytest.raises(MalformedError, match="has no version") as raised:
         decode(json.dumps(document).encode())
     assert "secret" not in str(raised.value)
+
+
+def test_a_large_tailnet_is_read_again() -> None:
+    """What a stranger's document may become does not bound what we have written ourselves."""
+    state = tailnet()
+    for number in range(2000):
+        state.add_user(f"user-{number}@example.com", "u" * 100)
+    assert decode(encode(snapshot(state))).contents.users == snapshot(state).contents.users
+    with pytest.raises(MalformedError, match="MiB of memory"):
+        jsonobject.parse_kept(encode(snapshot(state)), KIND, VERSION, writer="us", budget=MIB)

@@ -26,6 +26,9 @@ _SURELY = 48
 """No document becomes more than so many times its length."""
 
 _LARGE = MIB
+_COPIES = 4
+"""Putting escapes into a document takes as much memory as so many of it."""
+
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _ALL_NOT_ASCII = bytes(range(128, 256))
 
@@ -64,7 +67,7 @@ def _built(document: bytes, what: str, budget: int) -> Any:
     """Any JSON value. Raises MalformedError."""
     try:
         if len(document) * _SURELY > budget:
-            document = _narrow(document)
+            document = _narrow(document, budget)
             _check_size(document, what, budget)
         text = document.decode("utf-8", "surrogatepass")
         del document  # it may be long, and is not needed any more
@@ -84,12 +87,12 @@ def _check_size(document: bytes, what: str, budget: int) -> None:
         raise MalformedError(f"{what} would take {size // MIB} MiB of memory, and may take {budget // MIB} MiB")
 
 
-def _narrow(document: bytes) -> bytes:
+def _narrow(document: bytes, budget: int) -> bytes:
     """A long document that is ASCII but for a few words, with escapes in their place.
 
     As one text it would take four bytes for each of its characters, because of one emoji in somebody's name.
     """
-    if len(document) <= _LARGE or document.isascii():
+    if len(document) <= _LARGE or document.isascii() or len(document) * _COPIES > budget:
         return document
     foreign = len(document) - len(document.translate(None, _ALL_NOT_ASCII))
     return _NOT_ASCII.sub(_escaped, document) if foreign <= len(document) // 16 else document

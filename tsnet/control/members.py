@@ -9,6 +9,7 @@ Not here: how a hostname becomes a label (`base.hostnames`), what happens to a m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from typing import Any
@@ -24,6 +25,8 @@ MAX_HOST = CGNAT.num_addresses - 1
 """The last number that has an IPv4 address."""
 
 NAMELESS = "node"
+MAX_ENDPOINTS = 128
+"""Of one node: all its peers are told them."""
 
 
 @attrs.define(eq=False)
@@ -103,8 +106,10 @@ def host_of(address: IPPrefix) -> int:
 
 
 def usable_endpoints(endpoints: Collection[UdpAddress]) -> tuple[UdpAddress, ...]:
-    """The endpoints without those that mean nothing on another machine: IPv6 link-local ones, and any with a zone."""
-    return tuple(where for where in endpoints if "%" not in where.host and not _is_link_local_v6(where.host))
+    """The first MAX_ENDPOINTS but for those that mean nothing on another machine: IPv6 link-local ones, and any with a
+    zone."""
+    usable = (where for where in endpoints if "%" not in where.host and not _is_link_local_v6(where.host))
+    return tuple(itertools.islice(usable, MAX_ENDPOINTS))
 
 
 def _is_link_local_v6(host: str) -> bool:

@@ -55,6 +55,9 @@ MADE_BUDGET, and takes the place of the JSON as it is made."""
 
 MADE_BUDGET = 48 << 20
 
+REQUEST_BUDGET = 2 << 20
+"""The same for a request: what a node says of itself is kept, and sent to all the others. It has a few kilobytes."""
+
 JsonObject = dict[str, Any]
 
 
@@ -83,7 +86,7 @@ NET_NAMES = ("PreferredDERP", "DERPLatency")
 
 def _request(document: bytes) -> JsonObject:
     """Go's servers take any case, and tailscale-rs writes HostInfo and PreferredDerp."""
-    fields = gojson.spelled(jsonobject.parse(document), ("Hostinfo",))
+    fields = gojson.spelled(jsonobject.parse(document, "the request", budget=REQUEST_BUDGET), ("Hostinfo",))
     host = gojson.spelled(gojson.raw(fields.get("Hostinfo")), HOST_NAMES)
     if "NetInfo" in host:
         host["NetInfo"] = gojson.spelled(host["NetInfo"], NET_NAMES)

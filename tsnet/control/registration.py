@@ -32,6 +32,9 @@ from tsnet.control.messages import RegisterRequest, RegisterResponse
 from tsnet.control.tailnet import AuthKey, PendingLogin, Refusal, TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
+MAX_HOSTNAME = 255
+"""Characters, of a name that is not yet a label."""
+
 
 @attrs.frozen
 class _Grant:
@@ -179,5 +182,6 @@ def _wanted_tags(request: RegisterRequest) -> tuple[str, ...]:
 
 
 def _hostname(request: RegisterRequest) -> str:
+    """What the person who lets the node in is shown. Anybody can ask, so it is short."""
     name = request.hostinfo.get("Hostname")
-    return name if isinstance(name, str) else ""
+    return name[:MAX_HOSTNAME] if isinstance(name, str) else ""

@@ -77,9 +77,15 @@ def encode(snapshot: Snapshot) -> bytes:
     return jsonobject.encode(fields) + b"\n"
 
 
+BUDGET = 1 << 30
+"""Bytes of memory for a snapshot: as many as the largest file that is read can become. It is this user's own."""
+
+
 def decode(document: bytes) -> Snapshot:
     """Raises MalformedError, whose text completes "the state …" and quotes no value of the document but its version."""
-    fields = _Fields(jsonobject.parse_kept(document, KIND, VERSION, writer="an embedded tailnet of this library"))
+    fields = _Fields(
+        jsonobject.parse_kept(document, KIND, VERSION, writer="an embedded tailnet of this library", budget=BUDGET)
+    )
     ports = fields.child("ports")
     return Snapshot(
         control_key=fields.key(MachinePrivateKey.parse, "control_key"),
