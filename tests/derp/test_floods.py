@@ -220,6 +220,14 @@ def test_packets_that_are_left_over_come_before_the_end_of_the_link() -> None:
     assert [type(fact) for fact in client.take_facts()] == [Disconnected]
 
 
+def test_an_empty_packet_is_a_packet() -> None:
+    client = new_client()
+    connected(client)
+    ((_source, packets),) = hear(client, frames.encode_packets(frames.RECV_PACKET, PEER, [b"a", b"", b"b"]))
+    assert packets == [b"a", b"", b"b"]
+    assert client.dropped == {}
+
+
 def test_all_peers_of_a_large_tailnet_may_go_at_once() -> None:
     joined = Joined()
     peer: Peer = joined.add(1)

@@ -308,7 +308,7 @@ class Uplink:
         elif isinstance(event, Body):
             if exchange.purpose == "poll" and exchange.status == 200:
                 return Piece(exchange, event.data)
-            if len(exchange.body) < MAX_ANSWER:
+            if exchange.purpose != "ping" and len(exchange.body) < MAX_ANSWER:  # nobody reads the answer to a ping
                 exchange.body += event.data
         else:
             del self._exchanges[event.stream]

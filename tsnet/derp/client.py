@@ -300,14 +300,15 @@ class Client:
     def _consume(self, batch: list[tuple[int, bytes]], now: float) -> list[tuple[DerpAddress, list[bytes]]]:
         by_source: dict[bytes, list[bytes]] = {}
         for frame_type, payload in batch:
-            if frame_type == frames.RECV_PACKET and len(payload) >= frames.KEY_SIZE:
+            if frame_type == frames.RECV_PACKET and len(payload) > frames.KEY_SIZE:
                 source = payload[: frames.KEY_SIZE]
                 packets = by_source.get(source)
                 if packets is None:
                     packets = by_source[source] = []
                 packets.append(payload[frames.KEY_SIZE :])
-                if len(payload) > frames.KEY_SIZE:
-                    continue
+                continue
+            if frame_type == frames.RECV_PACKET and len(payload) == frames.KEY_SIZE:
+                by_source.setdefault(payload, []).append(b"")  # a packet, but it counts
             try:
                 self._frame(frame_type, payload, now)
             except Flood as flood:
@@ -342,6 +343,8 @@ class Client:
             self._says(_line(payload[:MAX_HEALTH].decode("utf-8", "replace")), now)
         elif frame_type == frames.RESTARTING and (times := frames.decode_restarting(payload)) is not None:
             self._tell(Restarting(region, *times))
+        elif frame_type == frames.RECV_PACKET and len(payload) == frames.KEY_SIZE:
+            return  # it has been taken as a packet
         elif frame_type not in (frames.KEEP_ALIVE, frames.SERVER_KEY):
             known = frames.SERVER_KEY <= frame_type <= frames.RESTARTING
             self.dropped["short" if known else "unknown"] += 1
@@ -351,7 +354,7 @@ class Client:
         if frame_type == frames.PEER_GONE:
             self._gone.spend("peers gone", now)
         elif frame_type == frames.RECV_PACKET:
-            self._allowance.spend("empty packets", now)
+            self._allowance.spend("empty packets", now)  # or too short for a key
         else:
             self._allowance.spend(COUNTED.get(frame_type, "unknown frames"), now)
 

@@ -27,8 +27,9 @@ Not here: the boxes of the login (`login`), what a frame makes a side do (`clien
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
+from itertools import repeat
 from struct import Struct
 
 SERVER_KEY = 0x01
@@ -126,7 +127,7 @@ class Decoder:
             self._have += len(data)
             self.has_more = self.has_more or self._have >= self._want
 
-    def feed(self, data: bytes, most: float = math.inf) -> list[tuple[int, bytes]]:
+    def feed(self, data: bytes, most: int = sys.maxsize) -> list[tuple[int, bytes]]:
         """The frames that are whole with `data`, in order; at most so many, and the others by the next call."""
         if self.refused:
             return []
@@ -143,14 +144,13 @@ class Decoder:
         self.has_more = self._have >= self._want
         return frames
 
-    def _cut(self, data: bytes, frames: list[tuple[int, bytes]], most: float) -> int:
+    def _cut(self, data: bytes, frames: list[tuple[int, bytes]], most: int) -> int:
         """Append whole frames of `data`; return where the next one begins, and note what it wants."""
         unpack, append, limit = _HEADER.unpack_from, frames.append, self.limit
-        start, total, left = 0, len(data), most
-        while start + HEADER_SIZE <= total:
-            if left <= 0:
+        start, total = 0, len(data)
+        for _ in repeat(None, most):  # the fastest way to count
+            if start + HEADER_SIZE > total:
                 break
-            left -= 1
             frame_type, length = unpack(data, start)
             if length > limit:
                 self.refused = True

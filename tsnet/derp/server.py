@@ -65,6 +65,8 @@ COUNTED = {
 }
 RESTART_TRY_FOR = 30.0
 
+LONGEST = frames.KEY_SIZE + frames.MAX_PACKET_SIZE
+
 DUE_NOW = -math.inf
 
 
@@ -246,10 +248,8 @@ class Relay:
                 if session.stage is Stage.LOGIN:
                     self._login(session, frame_type, payload, now)
                 elif frame_type == frames.SEND_PACKET:
-                    if not frames.KEY_SIZE <= len(payload) <= frames.KEY_SIZE + frames.MAX_PACKET_SIZE:
-                        raise MalformedError("SendPacket of impossible size")
-                    if len(payload) == frames.KEY_SIZE:
-                        session.allowance.spend("empty packets", now)
+                    if not frames.KEY_SIZE < len(payload) <= LONGEST:
+                        self._odd_packet(session, payload, now)
                     runs.setdefault(payload[: frames.KEY_SIZE], []).append(payload[frames.KEY_SIZE :])
                 else:
                     self._frame(session, frame_type, payload, now)
@@ -258,6 +258,12 @@ class Relay:
                 self._note_active(session, session.key)
                 for destination, packets in runs.items():
                     self._relay(session, session.key, destination, packets, now)
+
+    def _odd_packet(self, session: Session, payload: bytes, now: float) -> None:
+        """An empty one is relayed, but counts. Raises MalformedError for any other."""
+        if len(payload) != frames.KEY_SIZE:
+            raise MalformedError("SendPacket of impossible size")
+        session.allowance.spend("empty packets", now)
 
     def _frame(self, session: Session, frame_type: int, payload: bytes, now: float) -> None:
         session.allowance.spend(COUNTED.get(frame_type, "unknown frames"), now)
