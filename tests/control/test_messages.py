@@ -255,7 +255,7 @@ def test_sleep_is_never_negative() -> None:
 
 
 def test_a_request_is_bounded_by_what_it_becomes() -> None:
-    hostinfo = {"Services": [{} for _ in range(50_000)]}
+    hostinfo: dict[str, Any] = {"Services": [{} for _ in range(50_000)]}
     with pytest.raises(MalformedError, match=r"the request would take \d+ MiB of memory, and may take 2 MiB"):
         MapRequest.decode(MapRequest(NODE_KEY, None, hostinfo=hostinfo).encode())
     routes = {"RoutableIPs": [f"10.{number // 256}.{number % 256}.0/24" for number in range(5000)]}
