@@ -19,6 +19,8 @@ from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 AT_ONCE = 1.0
+SOON = 5.0
+"""Where the machine may be busy with other tests: without the limits it would be 20 s, or never."""
 SERVERS = ["waitress", "wsgiref", "uvicorn", "anycorn"]
 
 
@@ -87,7 +89,7 @@ def test_one_that_holds_all_it_may_keeps_nobody_out(
         hold(greedy, 15, stack)
         body, took = fetch(other)
     assert body == b"ok"
-    assert took < AT_ONCE
+    assert took < SOON
 
 
 @pytest.mark.slow
@@ -141,7 +143,7 @@ def test_33_event_streams_of_one_client_do_not_hold_up_its_next_request(
         body, took = fetch(client)
         end.set()
     assert body == b"ok"
-    assert took < AT_ONCE
+    assert took < SOON
 
 
 @pytest.mark.anyio

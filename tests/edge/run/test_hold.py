@@ -78,7 +78,7 @@ def test_one_that_was_closed_or_never_ran_is_not(tailnet: Tailnet) -> None:
 def test_one_that_never_came_up_ends_without_a_word(tailnet: Tailnet) -> None:
     node = tsnet.Server("dropped", **{**options(tailnet), "auth_key": None}, on_auth_url=lambda url: None)
     with pytest.raises(tsnet.NeedsLogin):
-        node.up(timeout=0.3)
+        node.up(timeout=0.1)
     handle = node._handle
     del node
     gc.collect()
@@ -195,6 +195,7 @@ stream = node.dial("dropped", 7)
 """
 
 
+@pytest.mark.slow
 def test_the_end_of_a_program_that_closes_nothing_is_no_drop(tailnet: Tailnet) -> None:
     program = [sys.executable, "-W", "always", "-c", PROGRAM, tailnet.control_url, tailnet.auth_key]
     done = subprocess.run(program, capture_output=True, text=True, timeout=20, check=True)
