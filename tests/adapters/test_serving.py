@@ -162,3 +162,22 @@ def test_a_blocking_handle_over_threads(port: Any, tailnet: LoopbackTailnet) -> 
     with Serving(server, server.port, "100.64.0.1:80") as serving:
         assert not serving.ended
     assert serving.ended
+
+
+def test_a_service_that_would_end_its_thread_does_not_end_whoever_waits() -> None:
+    class Exiting(Waiting):
+        async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+            task_status.started()
+            await self.event.wait()
+            raise SystemExit(3)
+
+    async def make() -> Exiting:
+        return Exiting()
+
+    background = Background(make)
+    background.start()
+    serving = Serving(background, 80, "here")
+    background.close(10)
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        serving.wait(10)
+    assert serving.ended

@@ -66,6 +66,8 @@ class Serving(Served):
             self._runner.ended.outcome()
         except Exception as error:
             self._end(error)
+        except BaseException as error:  # SystemExit, say: it ends a thread, and must not end whoever waits for it
+            self._end(RuntimeError(f"the service was ended by {error!r}"))
         else:
             self._end(None)
 
