@@ -1,6 +1,6 @@
 """The victim of `benchmarks.floods`, as a process: an embedded tailnet, and a node in it that serves.
 
-    start · join(control_url, auth_key) · quit
+    start · join(control_url, auth_key) · trim · quit
 
 | port | what is there                                                        |
 |------|----------------------------------------------------------------------|
@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
+import gc
 import hashlib
 import logging
 import os
@@ -143,6 +145,12 @@ class Victim:
                 captive.up(timeout=TIMEOUT)
 
         threading.Thread(target=up, daemon=True).start()
+
+    def trim(self) -> None:
+        """Give back to the system what is free, so that RSS is what is held."""
+        gc.collect()
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
     def quit(self) -> None:
         os._exit(0)  # what was flooded may not end in time

@@ -104,8 +104,8 @@ class Noticed:
 
 @attrs.frozen
 class Measured:
-    """rss: MiB by which the victim's process was larger after the measurements than before the flood. peak: the same
-    at its largest. cpu: the share of a core that it took. done: what the attacker says that it has done."""
+    """rss: MiB that the victim's process still held more than before when all was measured. peak: the same at its
+    largest. cpu: the share of a core that it took. done: what the attacker says that it has done."""
 
     name: str
     quiet: Noticed
@@ -163,6 +163,7 @@ def measure_one(flood: Flood, seconds: float, tree: Path = ROOT) -> Measured:
         quiet = notice(innocent, seconds, flood.port)
         what = attrs.evolve(target, port=flood.target_port, count=flood.count, rate=flood.rate, batch=flood.batch)
         pid = victim.process.pid
+        victim.call("trim")
         before, begun = Counters.of(pid), time.monotonic()
         Path(f"/proc/{pid}/clear_refs").write_text(FORGET_THE_PEAK)
         with Attacker(*flood.attack, what) as attacker:
@@ -171,9 +172,11 @@ def measure_one(flood: Flood, seconds: float, tree: Path = ROOT) -> Measured:
                 attacker.wait_for("frames")
             flooded = notice(innocent, seconds, flood.port)
             after, spent, peak = Counters.of(pid), time.monotonic() - begun, peak_rss(pid) - before.rss
+            victim.call("trim", timeout=LIMIT)
+            rss = Counters.of(pid).rss - before.rss
     done = {what: count for what, count in attacker.said.items() if what != "control"}
     cpu = (after.cpu - before.cpu) / spent
-    return Measured(flood.name, quiet, flooded, after.rss - before.rss, peak, cpu, done)
+    return Measured(flood.name, quiet, flooded, rss, peak, cpu, done)
 
 
 def peak_rss(pid: int) -> float:

@@ -21,7 +21,7 @@ AT_ONCE = 64
 
 DIAL_TIMEOUT = 12.0
 BURST_PAUSE = 1.0
-FILLING = 2.0
+FILLING = 4.0
 """Seconds in which the buffers of a download that nobody reads are full."""
 
 IN_FORCE = 10.0
