@@ -9,7 +9,7 @@ import pytest
 import tsnet
 from tsnet import errors
 from tsnet.base.wording import Wording, api, worded
-from tsnet.errors import Error, LocalError, NotUp, RemoteError
+from tsnet.errors import Error, LocalError, NotUp, RemoteError, again
 
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Error)]
 CONCRETE = [kind for kind in CLASSES if kind not in (Error, LocalError, RemoteError)]
@@ -108,6 +108,26 @@ def test_what_they_carry() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind.__init__ in (OSError.__init__, Exception.__init__)])
 def test_plain_ones_travel_between_processes(kind: type[Error]) -> None:
     assert str(pickle.loads(pickle.dumps(kind("why")))) == "why"
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_one_that_is_kept_is_raised_as_a_copy(kind: type[Error]) -> None:
+    parameters = inspect.signature(kind).parameters.values()
+    needed = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
+    kept = kind(*["why"] * max(1, needed))
+    kept.__cause__ = KeyError("cause")
+    with pytest.raises(kind) as raised:
+        raise again(kept)
+    new = raised.value
+    assert new is not kept
+    assert (new.args, str(new), new.__dict__, new.__cause__) == (kept.args, str(kept), kept.__dict__, kept.__cause__)
+    assert getattr(new, "errno", None) == getattr(kept, "errno", None)
+    assert kept.__traceback__ is None
+
+
+def test_an_error_of_somebody_else_is_raised_itself() -> None:
+    error = KeyError("why")
+    assert again(error) is error
 
 
 # --- what others say --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ other machines, so what would not print is shown as an escape.
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from tsnet.base.wording import Wording, api
 
@@ -24,6 +24,21 @@ class Error(Exception):
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*map(_shown, arguments))
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def again(error: E) -> E:
+    """The error to raise for one that is kept. Ours is copied: raised itself, it would collect tracebacks, and keep
+    alive what their frames hold, such as the node whose failure it is."""
+    if not isinstance(error, Error):
+        return error
+    new = type(error).__new__(type(error))
+    Error.__init__(new, *error.args)
+    new.__dict__.update(error.__dict__)
+    new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return new.with_traceback(error.__traceback__)
 
 
 def _shown(argument: object) -> object:

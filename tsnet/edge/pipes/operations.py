@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from tsnet.edge.io.log import log
+from tsnet.errors import again
 
 T = TypeVar("T")
 
@@ -145,7 +146,7 @@ class Operation(Generic[T]):
     def outcome(self) -> T:
         """The value; raises the error if it failed. Only once `done`."""
         if self._error is not None:
-            raise self._error
+            raise again(self._error)
         return self._value  # type: ignore[return-value]  # done without an error: the value is there
 
     def result(self) -> T:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from netstack import NetstackError, UdpEndpoint
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
-from tsnet.errors import DialRefused, Error, NotUp
+from tsnet.errors import DialRefused, Error, NotUp, again
 
 QUEUE_BYTES = 1024 * 1024
 MAX_PAYLOAD = 65_507
@@ -87,7 +87,7 @@ class PacketPipe(Waiters):
     def give(self, data: bytes, address: Address) -> bool:
         """Queue one datagram. Returns False if the outbox is full. Raises `error`."""
         if self.error is not None:
-            raise self.error
+            raise again(self.error)
         if not self._outbox:
             self._given = self._taken  # they differ if an interrupt came between the two steps below
         size = len(data)

@@ -24,7 +24,7 @@ from collections.abc import Hashable
 
 from netstack import TcpConnection, errors
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
-from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset
+from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset, again
 
 INBOX_LIMIT = 512 * 1024
 OUTBOX_LIMIT = 512 * 1024
@@ -98,7 +98,7 @@ class Pipe(Waiters):
             if self._starved:
                 self._request()  # an interrupted call may not have asked for more
             if self.error is not None and not inbox:
-                raise self.error
+                raise again(self.error)
             return None if (self.ended or self._closing) and not inbox else b""
         chunk = inbox[0]
         rest = chunk[max_bytes:]
@@ -114,7 +114,7 @@ class Pipe(Waiters):
     def give(self, data: bytes | memoryview) -> int:
         """Queue as much of the data as there is room for. Returns how many bytes. Raises `write_error`."""
         if self.write_error is not None:
-            raise self.write_error
+            raise again(self.write_error)
         if not self._outbox:
             self._given = self._taken  # they differ if an interrupt came between the two steps below
         room = OUTBOX_LIMIT - (self._given - self._taken)
