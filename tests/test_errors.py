@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import errno
 import inspect
 import pickle
@@ -105,23 +106,34 @@ def test_what_they_carry() -> None:
     assert "expired" in str(rejected)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind.__init__ in (OSError.__init__, Exception.__init__)])
-def test_plain_ones_travel_between_processes(kind: type[Error]) -> None:
-    assert str(pickle.loads(pickle.dumps(kind("why")))) == "why"
+def made(kind: type[Error], text: str) -> Error:
+    parameters = inspect.signature(kind).parameters.values()
+    needed = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
+    return kind(*[text] * max(1, needed))
+
+
+def same(one: Error, other: Error) -> bool:
+    what = [(each.args, str(each), each.__dict__, getattr(each, "errno", None)) for each in (one, other)]
+    return type(one) is type(other) and what[0] == what[1]
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_they_travel_between_processes(kind: type[Error]) -> None:
+    error = made(kind, "why")
+    assert same(pickle.loads(pickle.dumps(error)), error)
+    assert same(copy.copy(error), error)
 
 
 @pytest.mark.parametrize("kind", CONCRETE)
 def test_one_that_is_kept_is_raised_as_a_copy(kind: type[Error]) -> None:
-    parameters = inspect.signature(kind).parameters.values()
-    needed = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
-    kept = kind(*["why"] * max(1, needed))
+    kept = made(kind, "why")
     kept.__cause__ = KeyError("cause")
     with pytest.raises(kind) as raised:
         raise again(kept)
     new = raised.value
     assert new is not kept
-    assert (new.args, str(new), new.__dict__, new.__cause__) == (kept.args, str(kept), kept.__dict__, kept.__cause__)
-    assert getattr(new, "errno", None) == getattr(kept, "errno", None)
+    assert same(new, kept)
+    assert new.__cause__ is kept.__cause__
     assert kept.__traceback__ is None
 
 
@@ -135,9 +147,7 @@ def test_an_error_of_somebody_else_is_raised_itself() -> None:
 
 @pytest.mark.parametrize("kind", CONCRETE)
 def test_what_an_error_quotes_is_printable(kind: type[Error]) -> None:
-    parameters = inspect.signature(kind).parameters.values()
-    needed = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
-    error = kind(*["evil \x1b[2J\nroot: \u202e"] * max(1, needed))
+    error = made(kind, "evil \x1b[2J\nroot: \u202e")
     assert str(error).isprintable()
     assert "evil \\x1b[2J root: \\u202e" in str(error)
 

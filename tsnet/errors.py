@@ -12,6 +12,7 @@ other machines, so what would not print is shown as an escape.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
 from tsnet.base.wording import Wording, api
@@ -25,6 +26,10 @@ class Error(Exception):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*map(_shown, arguments))
 
+    def __reduce__(self) -> tuple[Callable[..., Error], tuple[object, ...]]:
+        """How it is copied, and travels between processes: as what it is, whatever it was made from."""
+        return _made, (type(self), self.args, self.__dict__)
+
 
 E = TypeVar("E", bound=BaseException)
 
@@ -34,11 +39,16 @@ def again(error: E) -> E:
     alive what their frames hold, such as the node whose failure it is."""
     if not isinstance(error, Error):
         return error
-    new = type(error).__new__(type(error))
-    Error.__init__(new, *error.args)
-    new.__dict__.update(error.__dict__)
+    new = _made(type(error), error.args, error.__dict__)
     new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
     return new.with_traceback(error.__traceback__)
+
+
+def _made(kind: type[E], arguments: tuple[object, ...], fields: dict[str, object]) -> E:
+    new = kind.__new__(kind)
+    Error.__init__(new, *arguments)  # type: ignore[arg-type]  # only our own kinds come here
+    new.__dict__.update(fields)
+    return new
 
 
 def _shown(argument: object) -> object:
