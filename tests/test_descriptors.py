@@ -33,6 +33,9 @@ from tsnet.testing.tailnet import Tailnet
 ROOT = Path(__file__).parent.parent
 SHORT = "descriptors are running out"
 PATIENCE = 30.0
+QUIET = 2.0
+"""Seconds after which a crowd that has not grown will not grow any more."""
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: crowded\r\nConnection: close\r\n\r\n"
 
 
@@ -103,7 +106,7 @@ class Crowd:
             seen = -1
             while len(self.held) + self.refused not in (seen, count):
                 seen = len(self.held) + self.refused
-                await anyio.sleep(0.5)
+                await anyio.sleep(QUIET)
 
     def end(self) -> None:
         for connection in self.held:

@@ -97,3 +97,23 @@ def test_any_budget_gives_the_same_stream(budget: int) -> None:
         assert 0 < len(piece) <= budget
         stream += piece
     assert packets_of(stream) == packets
+
+
+def test_a_flood_loses_its_own_packets() -> None:
+    """What others have queued for the same client stays, and what they send afterwards gets in."""
+    other, third = b"\x02" * 32, b"\x03" * 32
+    queues, dropped = new_queues()
+    queues.full = True
+    queues.packets(other, [b"before %d" % number for number in range(3)])
+    queues.packets(SOURCE, [b"flood %d" % number for number in range(1000)])
+    queues.packets(third, [b"after %d" % number for number in range(3)])
+    queues.packets(SOURCE, [b"more"])
+    queues.full = False
+    packets = packets_of(queues.take(1 << 20))
+    assert len(packets) == QUEUE_PACKETS
+    assert [packet for packet in packets if not packet.startswith((b"flood", b"more"))] == [
+        *(b"before %d" % number for number in range(3)),
+        *(b"after %d" % number for number in range(3)),
+    ]
+    assert packets[-1] == b"more"
+    assert dropped == {"queue": 1007 - QUEUE_PACKETS}

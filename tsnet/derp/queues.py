@@ -2,7 +2,8 @@
 
     link has room    frames join the stream and leave at the next transmit
     link is full     packets wait in two queues of 32, path discovery apart from the rest, so that neither starves
-                     the other; the oldest of a full queue gives way. A sender never waits for a slow reader.
+                     the other. In a full queue the oldest packet of the sender that has most gives way, so that a
+                     flood loses its own packets. A sender never waits for a slow reader.
 
 Go's relay keeps the same two queues before a writer that runs beside its reader; here all reads of a turn come
 before its writes, so the queues begin where the link pushes back.
@@ -12,6 +13,7 @@ Source: Go derp/derpserver/derpserver.go (sclient.sendQueue, discoSendQueue, sen
 
 from __future__ import annotations
 
+import operator
 from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import chain, zip_longest
@@ -41,8 +43,8 @@ class Queues:
         self.full: bool = False
         self._dropped = dropped
         self._control: list[bytes] = []
-        self._disco: deque[bytes] = deque()
-        self._other: deque[bytes] = deque()
+        self._disco: deque[tuple[bytes, bytes]] = deque()
+        self._other: deque[tuple[bytes, bytes]] = deque()
         self._rest = b""
         self._size = 0
         self._stream: list[bytes] = []
@@ -63,9 +65,9 @@ class Queues:
         for packet in packets:
             queue = self._disco if looks_like_disco(packet) else self._other
             if len(queue) >= QUEUE_PACKETS:
-                queue.popleft()
+                _make_way(queue, source)
                 self._dropped["queue"] += 1
-            queue.append(frames.encode_packets(frames.RECV_PACKET, source, (packet,)))
+            queue.append((source, frames.encode_packets(frames.RECV_PACKET, source, (packet,))))
 
     @property
     def is_empty(self) -> bool:
@@ -75,10 +77,19 @@ class Queues:
         """At most `budget` bytes of the stream to the client; nothing while the link is full."""
         if self.full:
             return b""
-        queued = chain.from_iterable(zip_longest(self._disco, self._other, fillvalue=b""))
+        frame_of = operator.itemgetter(1)
+        queued = chain.from_iterable(zip_longest(map(frame_of, self._disco), map(frame_of, self._other), fillvalue=b""))
         data = b"".join((self._rest, *self._control, *self._stream, *queued))
         for queue in (self._control, self._stream, self._disco, self._other):
             queue.clear()
         self._rest = data[budget:]
         self._size = len(self._rest)
         return data[:budget] if self._rest else data
+
+
+def _make_way(queue: deque[tuple[bytes, bytes]], source: bytes) -> None:
+    """Drop the oldest packet of the sender that would have most with one more of this source."""
+    counts = Counter(other for other, _ in queue)
+    counts[source] += 1
+    most = max(counts[other] for other, _ in queue)
+    del queue[next(index for index, (other, _) in enumerate(queue) if counts[other] == most)]
