@@ -55,18 +55,24 @@ class Shares:
     None holds for nobody in particular: it counts in the total alone. refused: how often nothing was given, by reason.
     """
 
-    __slots__ = ("_each", "_of", "refused", "taken", "total")
+    __slots__ = ("_limit", "_of", "_total", "each", "refused", "taken")
 
     def __init__(self, total: int, *, each: int | None = None) -> None:
-        self.total: int = max(total, 1)
         self.taken: int = 0
         self.refused: Counter[str] = Counter()
-        self._each = each
+        self._limit = each
         self._of: dict[Hashable, int] = {}
+        self.total = total
 
     @property
-    def each(self) -> int:
-        return max(self.total * 2 // 3, 1) if self._each is None else self._each
+    def total(self) -> int:
+        return self._total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        """What is taken stays taken, even if that is more."""
+        self._total: int = max(total, 1)
+        self.each: int = max(self._total * 2 // 3, 1) if self._limit is None else self._limit
 
     def of(self, holder: Hashable) -> int:
         """How much the holder has."""
@@ -76,21 +82,21 @@ class Shares:
         """Why `take` would give nothing: FULL or SHARE; None if it would give. Counts nothing."""
         if holder is not None and self._of.get(holder, 0) + amount > self.each:
             return SHARE
-        return FULL if self.taken + amount > self.total else None
+        return FULL if self.taken + amount > self._total else None
 
     def take(self, holder: Hashable, amount: int = 1) -> bool:
         """Give the holder the whole amount, or nothing; False if nothing."""
-        reason = self.refusal(holder, amount)
-        if reason is not None:
-            self.refused[reason] += 1
+        taken, held = self.taken + amount, self._of.get(holder, 0) + amount
+        if taken > self._total or (held > self.each and holder is not None):
+            self.refused[self.refusal(holder, amount) or FULL] += 1
             return False
-        self.taken += amount
-        self._of[holder] = self._of.get(holder, 0) + amount
+        self.taken = taken
+        self._of[holder] = held
         return True
 
     def give_back(self, holder: Hashable, amount: int = 1) -> None:
         self.taken -= amount
-        left = self.of(holder) - amount
+        left = self._of.get(holder, 0) - amount
         if left:
             self._of[holder] = left
         else:

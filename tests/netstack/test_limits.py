@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netstack.limits import Memory, RunLimits, Shares, TokenBucket
+from netstack.limits import FULL, SHARE, Memory, RunLimits, Shares, TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -55,6 +55,36 @@ def test_a_share_is_given_whole_or_not_at_all() -> None:
     room.give_back("one", 600)
     assert room.taken == 0
     assert room.take("two", 600)
+
+
+def test_what_is_refused_is_counted_by_reason() -> None:
+    places = Shares(3)
+    assert [places.take(holder) for holder in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
+    assert places.refused == {SHARE: 1, FULL: 1}
+    assert (places.refusal("a"), places.refusal("c"), places.of("a"), places.of("c")) == (SHARE, FULL, 2, 0)
+    assert places.refused == {SHARE: 1, FULL: 1}  # asking counts nothing
+
+
+def test_nobody_in_particular_counts_in_the_total_alone() -> None:
+    places = Shares(3)
+    assert [places.take(None) for _ in range(4)] == [True] * 3 + [False]
+    assert places.refused == {FULL: 1}
+    places.give_back(None)
+    assert places.take("somebody")
+
+
+def test_the_share_of_one_can_be_said_and_the_total_changed() -> None:
+    places = Shares(10, each=2)
+    assert [places.take("a") for _ in range(3)] == [True, True, False]
+    places = Shares(3)
+    assert [places.take("a") for _ in range(3)] == [True, True, False]
+    places.total = 6
+    assert [places.take("a") for _ in range(3)] == [True, True, False]
+    places.total = 1  # what is taken stays taken
+    assert (places.taken, places.total, places.each) == (4, 1, 1)
+    assert not places.take("b")
+    places.give_back("a", 4)
+    assert places.take("b")
 
 
 def test_the_smallest_whole_goes_to_one() -> None:
