@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 from backports import zstd
 
 from tests.attacks.bombs import BOMBS, MIB, tailnet
+from tests.fuzzing import mutated
 from tsnet.base.malformed import MalformedError
 from tsnet.control.messages import RegisterRequest, RegisterResponse, decode_map
 
@@ -70,4 +73,16 @@ def test_a_map_of_ten_thousand_peers(compressed: bool) -> None:
     message = zstd.compress(document) if compressed else document
     peak = Peak()
     assert len(decode_map(message).update.peers) == 10_000
+    assert peak.growth() < 100 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_maps_that_are_damaged(seed: int) -> None:
+    """A quarter of a million in all; the fuzz of every day has some thousand."""
+    chance, sample = Random(seed), tailnet(3)
+    peak = Peak()
+    for _ in range(60_000):
+        with contextlib.suppress(MalformedError):
+            decode_map(mutated(sample, chance))
     assert peak.growth() < 100 * MIB
