@@ -19,23 +19,24 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tsnet.edge.io.log import log
 from tsnet.edge.pipes.operations import Operation
 from tsnet.errors import Error
 
+if TYPE_CHECKING:
 
-class ServingNode(Protocol):
-    """A node as its services see it. failure: why it failed, or None. is_over: it is closed, or about to be."""
+    class ServingNode(Protocol):
+        """A node as its services see it. failure: why it failed, or None. is_over: it is closed, or about to be."""
 
-    @property
-    def is_over(self) -> bool: ...
-    @property
-    def failure(self) -> Error | None: ...
-    def publish(self, event: object) -> None:
-        """Tell those who read the node's events."""
-        ...
+        @property
+        def is_over(self) -> bool: ...
+        @property
+        def failure(self) -> Error | None: ...
+        def publish(self, event: object) -> None:
+            """Tell those who read the node's events."""
+            ...
 
 
 class Served(ABC):

@@ -11,8 +11,6 @@ Not here: who counts (`edge.pipes.listening`, `request_threads`, `header_timeout
 
 from __future__ import annotations
 
-import attrs
-
 from tsnet.config import check_limits, seconds
 
 MAX_CONNECTIONS = 1000
@@ -21,29 +19,24 @@ HEADER_TIMEOUT = 20.0
 KEEP_ALIVE_TIMEOUT = 30.0
 
 
-@attrs.frozen(kw_only=True)
 class WebLimits:
-    """For the timeouts, None is no limit. Raises ConfigError for what cannot be one."""
+    """For the timeouts, None is no limit. Raises ConfigError for what cannot be one.
 
-    max_connections: int = MAX_CONNECTIONS
-    threads: int = THREADS
-    header_timeout: float | None = HEADER_TIMEOUT
-    keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT
+    No attrs class: this module is imported with `tsnet`, and making one takes a millisecond.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        check_limits(max_connections=self.max_connections, threads=self.threads)
-        for name in ("header_timeout", "keep_alive_timeout"):
-            seconds(getattr(self, name), name)
-
-    @property
-    def for_header(self) -> float:
-        """`header_timeout` in seconds, or `inf`."""
-        return seconds(self.header_timeout)
-
-    @property
-    def for_keep_alive(self) -> float:
-        """`keep_alive_timeout` in seconds, or `inf`."""
-        return seconds(self.keep_alive_timeout)
+    def __init__(
+        self,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        threads: int = THREADS,
+        header_timeout: float | None = HEADER_TIMEOUT,
+        keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
+    ) -> None:
+        check_limits(max_connections=max_connections, threads=threads)
+        self.max_connections, self.threads = max_connections, threads
+        self.for_header = seconds(header_timeout, "header_timeout")
+        self.for_keep_alive = seconds(keep_alive_timeout, "keep_alive_timeout")
 
 
 def web_limits(
