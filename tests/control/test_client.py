@@ -9,8 +9,8 @@ from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Closed, Computed, Link, Opened, Received, Tls
 from tsnet.control import facts
-from tsnet.control.client import MESSAGES_A_TURN
 from tsnet.control.mapframes import encode_frame
+from tsnet.control.mappoll import MESSAGES_A_TURN
 from tsnet.control.messages import CAPABILITY_VERSION, MapResponse, PingRequest, RegisterResponse
 from tsnet.errors import (
     AuthKeyRejected,

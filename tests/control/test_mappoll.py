@@ -7,7 +7,7 @@ import pytest
 from tsnet.base.links import Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control.mapframes import encode_frame
-from tsnet.control.mappoll import COMPUTE_ABOVE, WATCHDOG, MapPoll
+from tsnet.control.mappoll import BYTES_A_TURN, COMPUTE_ABOVE, MESSAGES_A_TURN, WATCHDOG, MapPoll
 from tsnet.control.messages import MapResponse
 from tsnet.netmap.merge import MapUpdate
 from tsnet.netmap.model import UserProfile
@@ -83,3 +83,20 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert poll.receive(frame(SMALL) * (1000 // size), 1.0) == []
     with pytest.raises(MalformedError, match="faster"):
         poll.receive(frame(SMALL), 1.0)
+
+
+def test_small_messages_are_decoded_some_at_a_time() -> None:
+    poll = MapPoll(1, Link("control", "map", 1), 0.0)
+    assert len(poll.receive(encode_frame(b"{}", compress=False) * (2 * MESSAGES_A_TURN + 1), 0.0)) == MESSAGES_A_TURN
+    assert poll.has_more
+    assert len(poll.receive(b"", 0.0)) == MESSAGES_A_TURN
+    assert len(poll.receive(b"", 0.0)) == 1
+    assert not poll.has_more
+
+
+def test_of_larger_ones_fewer_are_decoded_at_once() -> None:
+    poll = MapPoll(1, Link("control", "map", 1), 0.0)
+    message = encode_frame(b'{"Domain":"%s"}' % (b"x" * (BYTES_A_TURN // 2)), compress=False)
+    assert len(poll.receive(message * 5, 0.0)) == 2
+    assert len(poll.receive(b"", 0.0)) == 2
+    assert len(poll.receive(b"", 0.0)) == 1

@@ -38,8 +38,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import attrs
-
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Computed, Data, Effect, Event, Link
@@ -49,6 +47,7 @@ from tsnet.control.authroutine import AuthRoutine, Refused, Unknown, Welcome
 from tsnet.control.backoff import Backoff
 from tsnet.control.facts import Fact
 from tsnet.control.login import Accepted, Again, Login
+from tsnet.control.mappoll import MESSAGES_A_TURN
 from tsnet.control.maproutine import Ended, Heard, MapRoutine
 from tsnet.control.messages import MAP_PATH, PingRequest
 from tsnet.control.pings import MAX_POSTS, Pings
@@ -60,13 +59,6 @@ from tsnet.netmap.model import UserProfile
 ACCEPTED_FOR = 3.0
 """Seconds after control has accepted a key in which "no such node" is not believed: not every part of Headscale knows
 at once whom another part has accepted."""
-
-
-MESSAGES_A_TURN = 16
-"""Map messages worked off at once: each may change the netmap, and take a millisecond."""
-
-SLICE = 1024
-"""Bytes of the map stream that are looked at together: one turn exceeds its messages by what fits in here."""
 
 
 class Client:
@@ -203,7 +195,7 @@ class Client:
     def receive(self, event: Event, now: float) -> None:
         uplink = self._uplink
         if isinstance(event, Computed):
-            self._heard(self._map.computed(event, now), now)
+            self._hear(self._map.computed(event, now), now)
         elif uplink is not None and uplink.owns(event.link):
             self._found += uplink.receive(event, now)
             self._work_off(now)
@@ -296,7 +288,7 @@ class Client:
                 self._map.end()  # the logout may need its stream
             self._ask(self._uplink, now)
             self._uplink.look(now)
-            self._effects += self._uplink.transmit(busy=bool(self._found))
+            self._effects += self._uplink.transmit(busy=bool(self._found) or self._map.has_more)
         self._effects += [*self._map.take_effects(), *self._pings.take_effects()]
         self._facts += [*self._map.session.take_facts(), *self._pings.take_facts()]
 
@@ -321,33 +313,26 @@ class Client:
     @property
     def _is_busy(self) -> bool:
         """Whether there is something to work off now."""
+        if self._map.has_more:
+            return True
         if self._found:
             return not self._map.is_computing
         return self._uplink is not None and self._uplink.has_input
 
     def _work_off(self, now: float) -> None:
-        """A turn's part of what the connection has brought."""
+        """A turn's part of what the connection has brought: answers, and about MESSAGES_A_TURN of the map."""
         if not self._found and self._uplink is not None:
             self._found += self._uplink.read(now)
-        heard = 0
-        while self._found and heard < MESSAGES_A_TURN and not self._map.is_computing:
-            heard += self._dispatch(self._next_found(), now)
-
-    def _next_found(self) -> Exchange | Piece:
-        found = self._found.popleft()
-        if isinstance(found, Piece) and len(found.data) > SLICE:
-            self._found.appendleft(attrs.evolve(found, data=found.data[SLICE:]))
-            found = attrs.evolve(found, data=found.data[:SLICE])
-        return found
+        heard = self._hear(self._map.go_on(now), now)
+        while self._found and heard < MESSAGES_A_TURN and not self._map.has_more and not self._map.is_computing:
+            heard += self._dispatch(self._found.popleft(), now)
 
     def _dispatch(self, found: Exchange | Piece, now: float) -> int:
-        """Returns how many map messages that was, or 1."""
+        """Returns how many map messages that brought."""
         if self._uplink is None or not self._uplink.wants(found):
             return 0
         if isinstance(found, Piece):
-            heard = self._map.receive(found, now)
-            self._heard(heard, now)
-            return len(heard)
+            return self._hear(self._map.receive(found, now), now)
         if found.purpose == "register":
             self._register_answered(found, now)
         elif found.purpose == "recheck":
@@ -359,7 +344,7 @@ class Client:
             self._poll_ended(found, now)
         elif found.purpose == "publish":
             self._published(found, now)
-        return 1
+        return 0
 
     @property
     def _is_wanted(self) -> bool:
@@ -517,7 +502,8 @@ class Client:
 
     # --- the map ------------------------------------------------------------------------------------------------
 
-    def _heard(self, heard: list[Heard], now: float) -> None:
+    def _hear(self, heard: list[Heard], now: float) -> int:
+        """Do what map messages ask for beside the netmap; returns how many there were."""
         for one in heard:
             response = one.response
             if response.ping is not None:
@@ -529,6 +515,7 @@ class Client:
                 self._publisher.doubt(now)
         if heard:
             self._look_for_an_extension(now)
+        return len(heard)
 
     def _reached(self) -> None:
         """A stream's first message with state has come: the server serves us."""

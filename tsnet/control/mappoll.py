@@ -21,6 +21,10 @@ from tsnet.control.messages import MapResponse, decode_map
 WATCHDOG = 120.0
 COMPUTE_ABOVE = 256 * 1024
 
+MESSAGES_A_TURN, BYTES_A_TURN = 16, 128 * 1024
+"""What is decoded here at once: each message may change the netmap, and takes some tenths of a millisecond. The last
+one may exceed the bytes."""
+
 
 class MapPoll:
     """`stream` names the request; `got_map` is set by its owner when the first message with state has arrived."""
@@ -40,8 +44,13 @@ class MapPoll:
         """Whether a large message is being decoded elsewhere, for which those behind it wait."""
         return self._computing
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `receive` would give messages though nothing more has come."""
+        return bool(self._waiting) and not self._computing
+
     def receive(self, data: bytes, now: float) -> list[MapResponse]:
-        """Messages that are whole now. Raises MalformedError: the stream is worthless from here on."""
+        """The next messages that are whole now. Raises MalformedError: the stream is worthless from here on."""
         self._waiting += self._frames.receive(data)
         if self._computing:
             if sum(map(len, self._waiting)) > MAX_MESSAGE:
@@ -59,9 +68,11 @@ class MapPoll:
         return [value, *self._decode()]
 
     def _decode(self) -> list[MapResponse]:
-        found = []
-        while self._waiting and not self._computing:
+        found: list[MapResponse] = []
+        left = BYTES_A_TURN
+        while self._waiting and not self._computing and len(found) < MESSAGES_A_TURN and left > 0:
             message = self._waiting.popleft()
+            left -= len(message)
             if max(len(message), content_size(message) or 0) > COMPUTE_ABOVE:
                 self.effects.append(Compute(self.link, decode_map, message))
                 self._computing, self.watchdog_at = True, math.inf

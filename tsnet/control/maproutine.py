@@ -93,6 +93,11 @@ class MapRoutine:
         return self._poll is not None and self._poll.is_computing
 
     @property
+    def has_more(self) -> bool:
+        """Whether messages wait for `go_on`."""
+        return self._poll is not None and self._poll.has_more
+
+    @property
     def is_heard(self) -> bool:
         """Whether the poll under way has brought a netmap."""
         return self._poll is not None and self._poll.got_map
@@ -147,6 +152,11 @@ class MapRoutine:
         if poll is None or poll.stream != piece.exchange.stream:
             return []
         return self._hear(poll, lambda: poll.receive(piece.data, now), now)
+
+    def go_on(self, now: float) -> list[Heard]:
+        """Apply the next messages of those that came together."""
+        poll = self._poll
+        return [] if poll is None else self._hear(poll, lambda: poll.receive(b"", now), now)
 
     def computed(self, event: Computed, now: float) -> list[Heard]:
         poll = self._poll
