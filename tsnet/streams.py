@@ -136,7 +136,14 @@ class Stream(ByteStream):
         return self._pipe.connection.info()
 
     def to_socket(self) -> socket.socket:
+        """A connected socket in place of this object.
+
+        Whoever waits in `receive` or `send` gets ClosedResourceError, and so does a call after this one or `aclose`.
+        """
+        if self._closed:
+            raise anyio.ClosedResourceError
         self._closed = self._moved = True
+        self._pipe.wake_all()
         return self._make_socket(self._pipe)
 
     async def __aenter__(self) -> Stream:
@@ -217,7 +224,11 @@ class Listener(StreamListener[Stream]):
         }
 
     def to_socket(self) -> socket.socket:
+        """A listening socket in place of this object. Raises ClosedResourceError as `Stream.to_socket`."""
+        if self._closed:
+            raise anyio.ClosedResourceError
         self._closed = self._moved = True
+        self._pipe.wake_all()
         return self._make_socket(self._pipe)
 
     def __aiter__(self) -> AsyncIterator[Stream]:
@@ -317,8 +328,11 @@ class PacketConn:
         await checkpoint()
 
     def to_socket(self) -> socket.socket:
-        """A SOCK_DGRAM descriptor in place of this object."""
+        """A datagram socket in place of this object. Raises ClosedResourceError as `Stream.to_socket`."""
+        if self._closed:
+            raise anyio.ClosedResourceError
         self._closed = self._moved = True
+        self._pipe.wake_all()
         return self._make_socket(self._pipe)
 
     def __aiter__(self) -> PacketConn:

@@ -130,6 +130,48 @@ def test_streams_listeners_and_packets_become_sockets(tailnet: Tailnet, backend:
     anyio.run(main, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_became_a_socket_wakes_who_waits_and_is_closed(tailnet: Tailnet, backend: str) -> None:
+    async def main() -> None:
+        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        from tsnet.edge.io.store import MemoryStore
+
+        async with tsnet.AsyncServer("moving", state=MemoryStore(), **options) as node:  # type: ignore[arg-type]
+            listener, packets = await node.listen(80), await node.listen_packet(53)
+            stream = await node.dial("moving", 80)
+            accepted = await listener.accept()
+            for thing, wait in (
+                (stream, stream.receive),
+                (packets, packets.receive_from),
+                (listener, listener.accept),
+            ):
+                await check_that_it_moves(thing, wait)
+            await accepted.aclose()
+            with pytest.raises(anyio.ClosedResourceError):
+                accepted.to_socket()
+
+    anyio.run(main, backend=backend)
+
+
+async def check_that_it_moves(thing: Any, wait: Callable[[], Any]) -> None:
+    ended = []
+
+    async def waiting() -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await wait()
+        ended.append(True)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waiting)
+            await anyio.wait_all_tasks_blocked()
+            sock = thing.to_socket()
+    assert ended
+    with sock, pytest.raises(anyio.ClosedResourceError):
+        thing.to_socket()
+    await thing.aclose()
+
+
 # --- the port is free when close returns ------------------------------------------------------------------------
 
 

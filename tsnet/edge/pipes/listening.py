@@ -84,6 +84,10 @@ class ListenPipe(Requests):
         """Forget a waiter that was cancelled. If it had been woken already, the next one is woken instead."""
         self._acceptors.leave(wake, self._has_news)
 
+    def wake_all(self) -> None:
+        """Let everybody who waits look again: the application has moved the pipe into a socket."""
+        self._acceptors.wake_all()
+
     def _has_news(self) -> bool:
         return bool(self._queue) or self.closed
 
