@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,16 @@ _DEFAULTS = {
     (socket.IPPROTO_TCP, getattr(socket, "TCP_MAXSEG", None)): 1240,
 }
 _PROTOCOLS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
+
+
+def is_below_python() -> bool:
+    """Whether a running uvloop asks. It uses the descriptor itself, so `family` and `type` must be those of the
+    descriptor: it sets options of TCP on what it takes for TCP, and gives up."""
+    uvloop = sys.modules.get("uvloop")
+    if uvloop is None:
+        return False
+    running = sys.modules["asyncio"]._get_running_loop()
+    return running is not None and isinstance(running, getattr(uvloop, "Loop", ()))
 
 
 class Options:

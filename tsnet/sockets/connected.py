@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.protocols import Address, family_of
-from tsnet.sockets.answers import LEVELS, Options, error, identity, refusal, refusal_ex
+from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal, refusal_ex
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of
 from tsnet.sockets.outer_end import OuterEnd
@@ -87,7 +87,7 @@ class TailnetSocket(OuterEnd):
 
     @property
     def family(self) -> socket.AddressFamily:
-        return family_of(self._local)
+        return super().family if is_below_python() else family_of(self._local)
 
     def getsockname(self) -> Any:
         super().getsockname()  # raises if the socket is closed

@@ -29,7 +29,7 @@ from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
-from tsnet.sockets.answers import LEVELS, Options, error, identity, refusal
+from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal
 from tsnet.sockets.connected import again, os_error, sockaddr
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of, release_of
@@ -66,11 +66,11 @@ class DatagramSocket(PolledEnd):
 
     @property
     def family(self) -> socket.AddressFamily:
-        return family_of(self._local)
+        return super().family if is_below_python() else family_of(self._local)
 
     @property
     def type(self) -> socket.SocketKind:
-        return socket.SOCK_DGRAM
+        return super().type if is_below_python() else socket.SOCK_DGRAM
 
     def getsockname(self) -> Any:
         super().getsockname()

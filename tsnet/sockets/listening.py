@@ -26,7 +26,7 @@ from typing import Any
 from tsnet.edge.io.reactor import Reactor
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
-from tsnet.sockets.answers import LEVELS, identity, refusal, refusal_ex
+from tsnet.sockets.answers import LEVELS, identity, is_below_python, refusal, refusal_ex
 from tsnet.sockets.backlog import Backlog
 from tsnet.sockets.connected import TailnetSocket, sockaddr
 from tsnet.sockets.handover import Release, copy_of, release_of
@@ -82,7 +82,7 @@ class ListeningSocket(PolledEnd):
 
     @property
     def family(self) -> socket.AddressFamily:
-        return family_of(self._local)
+        return super().family if is_below_python() else family_of(self._local)
 
     @property
     def type(self) -> socket.SocketKind:
