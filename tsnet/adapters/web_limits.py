@@ -34,9 +34,10 @@ class WebLimits:
         keep_alive_timeout: float | None = KEEP_ALIVE_TIMEOUT,
     ) -> None:
         check_limits(max_connections=max_connections, threads=threads)
-        self.max_connections, self.threads = max_connections, threads
-        self.for_header = seconds(header_timeout, "header_timeout")
-        self.for_keep_alive = seconds(keep_alive_timeout, "keep_alive_timeout")
+        self.max_connections: int = max_connections
+        self.threads: int = threads
+        self.for_header: float = seconds(header_timeout, "header_timeout")
+        self.for_keep_alive: float = seconds(keep_alive_timeout, "keep_alive_timeout")
 
 
 def web_limits(

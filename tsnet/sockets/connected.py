@@ -120,9 +120,11 @@ class TailnetSocket(OuterEnd):
                 return known
         return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
 
-    connect = refusal(errno.EISCONN)
-    connect_ex = refusal_ex(errno.EISCONN)
-    bind = listen = accept = refusal(errno.EINVAL)
+    connect: Callable[..., Any] = refusal(errno.EISCONN)
+    connect_ex: Callable[..., Any] = refusal_ex(errno.EISCONN)
+    bind: Callable[..., Any] = refusal(errno.EINVAL)
+    listen: Callable[..., Any] = refusal(errno.EINVAL)
+    accept: Callable[..., Any] = refusal(errno.EINVAL)
 
     # --- receiving: an empty answer is an end, or the reset that the kernel cannot show -------------------------
 

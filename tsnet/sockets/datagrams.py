@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Any
 
@@ -93,8 +93,9 @@ class DatagramSocket(PolledEnd):
             return failure.errno or errno.EINVAL
         return 0
 
-    bind = refusal(errno.EINVAL)
-    listen = accept = refusal(errno.EOPNOTSUPP)
+    bind: Callable[..., Any] = refusal(errno.EINVAL)
+    listen: Callable[..., Any] = refusal(errno.EOPNOTSUPP)
+    accept: Callable[..., Any] = refusal(errno.EOPNOTSUPP)
 
     def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
         """Options of UDP and IP are remembered, and otherwise without effect."""

@@ -145,10 +145,19 @@ class ListeningSocket(PolledEnd):
                 return known
         return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
 
-    connect = refusal(errno.EISCONN)
-    connect_ex = refusal_ex(errno.EISCONN)
-    getpeername = recv = recv_into = recvfrom = recvfrom_into = recvmsg = recvmsg_into = refusal(errno.ENOTCONN)
-    send = sendall = sendto = sendmsg = refusal(errno.EPIPE)
+    connect: Callable[..., Any] = refusal(errno.EISCONN)
+    connect_ex: Callable[..., Any] = refusal_ex(errno.EISCONN)
+    getpeername: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recv: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recv_into: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recvfrom: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recvfrom_into: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recvmsg: Callable[..., Any] = refusal(errno.ENOTCONN)
+    recvmsg_into: Callable[..., Any] = refusal(errno.ENOTCONN)
+    send: Callable[..., Any] = refusal(errno.EPIPE)
+    sendall: Callable[..., Any] = refusal(errno.EPIPE)
+    sendto: Callable[..., Any] = refusal(errno.EPIPE)
+    sendmsg: Callable[..., Any] = refusal(errno.EPIPE)
 
     def dup(self) -> ListeningSocket:
         copy = ListeningSocket(copy_of(self), self._local, self._shared)

@@ -60,7 +60,7 @@ class Handle(Visible, Verbs):
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
-        self.was_up = False
+        self.was_up: bool = False
         self._close_alarms: list[Alarm] = []
 
     # --- the way up -----------------------------------------------------------------------------------------
