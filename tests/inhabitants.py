@@ -139,7 +139,7 @@ class Inhabitant:
             except tsnet.Error:
                 await self.sleep(20.0)
                 continue
-            async with anyio.create_task_group() as group:
+            async with listener, packets, anyio.create_task_group() as group:
                 group.start_soon(_echo_datagrams, packets)
                 await listener.serve(_echo)
 

@@ -247,13 +247,17 @@ def test_a_service_whose_node_fails_raises_the_nodes_error(
 
 @LOOPS
 @pytest.mark.anyio
-async def test_a_listener_that_serves_says_that_its_node_has_failed(tailnet: Tailnet) -> None:
+async def test_a_listener_that_serves_says_that_its_node_has_failed(
+    tailnet: Tailnet, caplog: pytest.LogCaptureFixture
+) -> None:
     async with async_shop(tailnet) as shop:
         listener = await shop.listen(7)
         shop._handle.host.call(lambda: shop._handle.crashed(ValueError("a bug")))
+        await listener.serve(lambda _: checkpoint())
         with pytest.raises(tsnet.NotUp, match="internal error"):
-            async for _ in listener:
-                pass
+            await listener.accept()
+    [message] = [message for message in caplog.messages if message.startswith("port 7: ")]
+    assert message == "port 7: no more connections are accepted: the node has failed"
 
 
 @LOOPS

@@ -198,8 +198,8 @@ class Listener(StreamListener[Stream]):
     async def serve(self, handler: Callable[[Stream], Any], task_group: anyio.abc.TaskGroup | None = None) -> None:
         """Run `handler(stream)` in a task for each connection, until the listener or the node is closed.
 
-        A handler that raises ends its own connection, by a reset, and the log tells of it. Raises NotUp if the node has
-        failed.
+        A handler that raises ends its own connection, by a reset, and the log tells of it. It tells, too, if the end is
+        a failure of the node.
         """
         async with anyio.create_task_group() as own:
             group = task_group or own
@@ -241,8 +241,8 @@ class Listener(StreamListener[Stream]):
             except anyio.ClosedResourceError:
                 return
             except NotUp:
-                if self._pipe.gone:
-                    raise
+                if self._pipe.gone:  # one that was closed need not be told of
+                    log.warning("port %s: no more connections are accepted: the node has failed", self.port)
                 return
             yield stream
 
