@@ -1,4 +1,7 @@
-"""A control server and its nodes joined by a list, on a hand clock: effects of one side are events of the other."""
+"""A control server and its nodes joined by a list, on a hand clock: effects of one side are events of the other.
+
+A paused link still brings what is on its way, and here that is all.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,21 @@ from typing import Any, TypeVar
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodePrivateKey
-from tsnet.base.links import Accepted, Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Compute,
+    Computed,
+    Data,
+    Effect,
+    Link,
+    Open,
+    Opened,
+    Pause,
+    Received,
+    Resume,
+)
 from tsnet.control.client import Client
 from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
 from tsnet.control.members import Member
@@ -174,18 +191,18 @@ class Joined:
         elif outer in self.links:
             if isinstance(effect, Data):
                 self.server.receive(Received(outer, effect.data), self.now)
-            else:
+            elif isinstance(effect, Close):
                 del self.links[outer]
                 self.server.receive(Closed(outer, "eof"), self.now)
 
     def _from_server(self, effect: Effect) -> None:
-        assert isinstance(effect, (Data, Close)), "a server opens nothing"
+        assert isinstance(effect, Data | Close | Pause | Resume), "a server opens nothing"
         if effect.link not in self.links:
             return
         peer, inner = self.links[effect.link]
         if isinstance(effect, Data):
             self.sent.append((self.now, peer, len(effect.data)))
             peer.client.receive(Received(inner, effect.data), self.now)
-        else:
+        elif isinstance(effect, Close):
             del self.links[effect.link]
             peer.client.receive(Closed(inner, "eof"), self.now)
