@@ -169,6 +169,7 @@ ROWS = [
         ("sock.recvmsg(9)[:3]", "arrive(b'hello')"),
         ("sock.recvmsg(3)[2] & MSG_TRUNC", "arrive(b'hello')"),
         ("sock.recvmsg_into([bytearray(2), bytearray(2)])[0]", "arrive(b'hello')"),
+        ("b, sock.recvmsg_into([b])[0]", "b = bytearray(5); arrive(b'hello')"),
         ("sock.recvmsg_into([bytearray(2), bytearray(2)])[2] & MSG_TRUNC", "arrive(b'hello')"),
         (
             "sock.recv(9, MSG_PEEK), sock.recv(9)",
