@@ -307,7 +307,8 @@ async def stream_to_socket(place: Place) -> None:
 async def given_up(place: Place) -> None:
     async with await place.a_there.listen(0) as listener:
         with anyio.move_on_after(0):
-            await place.a_here.dial("there", listener.port)
+            async with await place.a_here.dial("there", listener.port):
+                """It came all the same."""
 
 
 async def stream_aborted(place: Place) -> None:
