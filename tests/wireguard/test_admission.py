@@ -27,6 +27,7 @@ from tsnet.wireguard.constants import (
 from tsnet.wireguard.cookie import CookieChecker, CookieMaker
 from tsnet.wireguard.messages import CookieReply
 from tsnet.wireguard.outbox import Outbox
+from tsnet.wireguard.ratelimiter import MAX_SOURCES
 
 OURS = node_public(private_key(1))
 SOURCE = UdpAddress("192.0.2.1", 5)
@@ -171,10 +172,23 @@ def test_a_sender_behind_a_relay_needs_no_cookie() -> None:
     door = Door()
     door.load()
     staged = len(door.admission)
-    door.flood(RATE_BURST + 2, source=DerpAddress(1, OURS))
-    assert len(door.admission) - staged == RATE_BURST
+    door.flood(UNPROVEN_AT_ONCE + 2, source=DerpAddress(1, OURS))
+    assert len(door.admission) - staged == UNPROVEN_AT_ONCE
     assert door.dropped == {"rate limit": 2}
     assert not door.outbox
+
+
+def test_a_flood_of_sources_that_are_made_up_refuses_nobody_behind_a_relay() -> None:
+    """One message again and again, each time from elsewhere: that costs no Diffie-Hellman, so that there is no load."""
+    door = Door()
+    message = door.message()
+    for number in range(2 * MAX_SOURCES):
+        source = UdpAddress(f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", 9)
+        door.admission.stage(source, message, number / (4 * MAX_SOURCES))
+    assert not door.admission.is_under_load(0.5)
+    staged = len(door.admission)
+    door.flood(1, now=0.5, source=DerpAddress(1, OURS))
+    assert len(door.admission) == staged + 1
 
 
 def test_the_same_message_is_staged_once() -> None:

@@ -10,7 +10,8 @@
 A keyed hash is what anyone can make us spend, and now and then a cookie. Diffie-Hellman follows `next`: it costs a
 hundred times as much, so it has a budget in time. What arrives faster than that fills the queue, and the queue at an
 eighth of its cap is "under load" for a second. A source that alone asks more than UNPROVEN_PER_SECOND must prove its
-address sooner. A relay has authenticated its senders, so that they need no cookie; their rate is bounded all the same.
+address sooner. A relay has authenticated its senders, so that they need no cookie; their rate is bounded all the same,
+in a table of their own, which no made-up address can fill.
 
 Source: WireGuard §5.3, §5.4.7; wireguard-go device/receive.go RoutineHandshake, device/device.go IsUnderLoad. The
 budgets are ours.
@@ -22,7 +23,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Hashable
 
-from tsnet.base.addresses import DerpAddress, Destination, UdpAddress, owner_of
+from tsnet.base.addresses import DerpAddress, Destination, owner_of
 from tsnet.wireguard.constants import (
     COOKIE_REPLIES_AT_ONCE,
     COOKIE_REPLIES_PER_SECOND,
@@ -52,6 +53,7 @@ class Admission:
         "_handshakes",
         "_outbox",
         "_proven",
+        "_relayed",
         "_replies",
         "_seen",
         "_seen_before",
@@ -67,6 +69,7 @@ class Admission:
         self._dropped = dropped
         self._unproven = RateLimiter(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE)
         self._proven = RateLimiter(RATE_PER_SECOND, RATE_BURST)
+        self._relayed = RateLimiter(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE)
         self._replies = RateLimiter(COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_AT_ONCE)
         self._handshakes = RateLimiter(HANDSHAKES_PER_SECOND, HANDSHAKES_AT_ONCE)
         self._staged: deque[tuple[Destination, bytes]] = deque()
@@ -115,20 +118,20 @@ class Admission:
     # --- who may ask ----------------------------------------------------------------------------------------
 
     def _may_ask(self, source: Destination, datagram: bytes, now: float) -> bool:
-        under_load, rate_key = self.is_under_load(now), _rate_key(source)
         if isinstance(source, DerpAddress):
-            return self._is_in_rate(self._proven if under_load else self._unproven, rate_key, now)
-        if not under_load and self._unproven.allow(rate_key, now):
+            return self._is_in_rate(self._relayed, source, now)
+        owner = owner_of(source.host)
+        if not self.is_under_load(now) and self._unproven.allow(owner, now):
             return True
         if self.checker.check_mac2(datagram, source, now):
-            return self._is_in_rate(self._proven, rate_key, now)
+            return self._is_in_rate(self._proven, owner, now)
         self._dropped["mac2"] += 1
         if self._replies.allow(_ALL, now):
             self._outbox.put(source, [self.checker.create_reply(datagram, source, now)])
         return False
 
-    def _is_in_rate(self, limiter: RateLimiter, rate_key: Hashable, now: float) -> bool:
-        if limiter.allow(rate_key, now):
+    def _is_in_rate(self, limiter: RateLimiter, sender: Hashable, now: float) -> bool:
+        if limiter.allow(sender, now):
             return True
         self._dropped["rate limit"] += 1
         return False
@@ -149,8 +152,3 @@ class Admission:
 
 def _mac1(datagram: bytes) -> bytes:
     return datagram[-2 * MAC_SIZE : -MAC_SIZE]
-
-
-def _rate_key(source: Destination) -> Hashable:
-    """One bucket for a v4 address, a v6 /64, a node behind a relay; ports are free to whoever owns the address."""
-    return owner_of(source.host) if isinstance(source, UdpAddress) else source

@@ -68,7 +68,8 @@ HANDSHAKES_AT_ONCE = 256
 
 UNPROVEN_PER_SECOND = 25
 UNPROVEN_AT_ONCE = 25
-"""Of one source, before it must prove its address. In no second are they more than the 50 of INITIATION_GAP."""
+"""Of one source, before it must prove its address, and of one behind a relay. In no second are they more than the 50 of
+INITIATION_GAP. While a relay was away, its client may have kept as many of one peer, which then come at once."""
 
 COOKIE_REPLIES_PER_SECOND = 5000
 COOKIE_REPLIES_AT_ONCE = 1024
