@@ -12,6 +12,7 @@ from tests.control.joined import BASE_URL, BUDGET, CONTROL_PRIVATE, DERP_MAP, WA
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import DiscoKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Accepted, Close, Closed, Data, Full, Link, Received, Room
+from tsnet.base.timetable import SPARE
 from tsnet.control import server as server_module
 from tsnet.control.facts import DuplicateNode, LoggedIn, LoginUrl, NodeKeyRotated, NodeRemoved, Problem
 from tsnet.control.http import Body, End, Head, HttpClient, Reset
@@ -514,6 +515,18 @@ def test_a_link_that_asks_for_nothing_is_given_up() -> None:
         one.now += PAGE_TIMEOUT
         one.drain()
     assert (wire.is_open, caller.wire.is_open) == (False, True)
+
+
+def test_a_link_that_has_gone_leaves_no_time_limit_behind() -> None:
+    """Anybody may come and go, as fast as there are ports."""
+    wire = Wire()
+    for number in range(1000):
+        link = Link("accepted", "stranger", number)
+        wire.server.receive(Accepted(link, ("198.51.100.9", number)), wire.now)
+        wire.server.receive(Full(link), wire.now)
+        wire.server.receive(Closed(link, "reset"), wire.now)
+    assert len(wire.server._page_limits) <= 1 + SPARE + 1
+    assert len(wire.server._write_limits) <= SPARE + 1
 
 
 def test_a_lost_link_loses_its_streams() -> None:

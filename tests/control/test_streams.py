@@ -8,8 +8,10 @@ import attrs
 import pytest
 
 from tests.control.joined import WALL, Joined, Peer, new_tailnet
+from tsnet.base.crypto import node_public
+from tsnet.base.timetable import SPARE
 from tsnet.control.facts import Connected, Disconnected, DuplicateNode, NetMapChanged
-from tsnet.control.messages import MapResponse
+from tsnet.control.messages import MapRequest, MapResponse
 from tsnet.control.streams import BACKLOG, EPHEMERAL_AFTER, KEEP_ALIVE, OFFLINE_AFTER
 from tsnet.netmap.model import Node
 
@@ -94,6 +96,19 @@ def test_an_ephemeral_node_that_returns_stays() -> None:
     world.cut(other)
     world.run(OFFLINE_AFTER + EPHEMERAL_AFTER + 10)
     assert one.peers == ["other"]
+
+
+def test_a_node_that_comes_and_goes_leaves_no_timer_behind() -> None:
+    world = Joined()
+    (one,) = world.join("one")
+    streams = world.server._streams
+    (stream,) = streams._streams.values()
+    request = MapRequest(node_public(one.private), one.disco_key, stream=True)
+    for number in range(1000):
+        streams.closed(stream.connection, None, world.now + number / 1000)
+        streams.open(stream.connection, stream.number, stream.member, request, world.now + number / 1000)
+    assert len(streams._keep_alives) <= SPARE + 3
+    assert len(streams._offlines) <= SPARE + 3
 
 
 def test_a_new_poll_ends_the_old_one() -> None:

@@ -145,6 +145,18 @@ def test_what_a_client_said_last_is_relayed_though_it_has_gone() -> None:
     assert scene.turn()[scene.bob] == [b"bye"]
 
 
+def test_the_last_words_of_many_are_no_more_than_a_turn_has_room_for() -> None:
+    scene = Scene()
+    links = [scene.log_in(private_key(number), number) for number in range(10, 50)]
+    receiver = node_public(private_key(2))
+    words = frames.encode_packets(frames.SEND_PACKET, receiver, [b"x"] * MOST_SHARE)
+    for link in links:
+        scene.relay.receive(Received(link, words), scene.now)
+        scene.relay.receive(Closed(link, "eof"), scene.now)
+    assert len(scene.turn()[scene.bob]) == RELAY_TURN
+    assert scene.is_relayed_at_once()
+
+
 def test_an_application_that_goes_on_sending_to_a_peer_that_has_gone_is_not_closed() -> None:
     """Ten thousand packets a second, for ten seconds: after the burst, just as many as the rate allows."""
     scene = Scene()

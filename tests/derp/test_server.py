@@ -10,6 +10,7 @@ from tests.derp.joined import BUDGET, SERVER_PRIVATE, Joined, Peer, entropy, pri
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodeKey
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Full, Link, Received, Room
+from tsnet.base.timetable import SPARE
 from tsnet.derp import frames
 from tsnet.derp.facts import Disconnected, PeerGone, Restarting
 from tsnet.derp.login import ClientInfo, open_server_info, seal_client_info
@@ -236,6 +237,21 @@ def test_admission_sees_key_and_address_and_may_refuse() -> None:
     assert relay.dropped == {"not admitted": 1}
 
 
+def test_whoever_is_admitted_no_more_is_shown_out_with_the_next_keepalive() -> None:
+    admitted = {node_public(private_key(3)), node_public(private_key(4))}
+    relay = Relay(SERVER_PRIVATE, entropy=entropy(1), admit=lambda key, _host: key in admitted, now=0.0)
+    other = Link("served", "", 2)
+    gone, stays = logged_in(relay, 3), logged_in(relay, 4, other)
+    admitted.remove(gone)
+    assert relay.clients == {gone, stays}
+    closed = []
+    while (now := relay.deadline()) < 66:
+        closed += [effect.link for effect in relay.transmit(now, BUDGET) if isinstance(effect, Close)]
+    assert closed == [LINK]
+    assert relay.clients == {stays}
+    assert relay.dropped == {"not admitted": 1}
+
+
 def test_keepalives_come_every_sixty_seconds_and_a_fixed_jitter() -> None:
     relay = new_relay()
     logged_in(relay)
@@ -391,7 +407,7 @@ def test_a_link_that_fills_up_again_and_again_keeps_its_few_timers() -> None:
         relay.receive(Full(LINK), 20.0 * step)
         relay.receive(Room(LINK), 20.0 * step + 1)
         relay.transmit(20.0 * step + 15, BUDGET)
-    assert len(relay._heap) <= 3
+    assert len(relay._due) <= 3
 
 
 def test_a_full_link_keeps_an_answer_until_there_is_room() -> None:
@@ -494,7 +510,16 @@ def test_a_connection_that_ends_leaves_nothing_behind() -> None:
     assert told(relay) == [(frames.RECV_PACKET, key + b"to myself")]
     relay.receive(Closed(LINK, "eof"), 0.0)
     assert relay.transmit(100.0, BUDGET) == []
-    assert (relay._sessions, relay._by_key, relay._pending, relay._heap) == ({}, {}, {}, [])
+    assert (relay._sessions, relay._by_key, relay._pending, len(relay._due)) == ({}, {}, {}, 0)
+
+
+def test_whoever_comes_and_goes_leaves_no_time_limit_behind() -> None:
+    relay = new_relay()
+    for number in range(1000):
+        link = Link("served", "", number)
+        relay.receive(Accepted(link, REMOTE), 0.0)
+        relay.receive(Closed(link, "reset"), 0.0)
+    assert len(relay._due) <= SPARE + 1
 
 
 def test_events_of_unknown_links_are_ignored() -> None:

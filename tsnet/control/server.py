@@ -25,8 +25,6 @@ Not here: state (`tailnet`), TLS and listeners (the edge).
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -51,6 +49,7 @@ from tsnet.base.links import (
     Room,
 )
 from tsnet.base.malformed import MalformedError
+from tsnet.base.timetable import Timetable
 from tsnet.base.work import Work, share
 from tsnet.control import http, upgrade
 from tsnet.control.connection import UPGRADE_COST, Asked, Connection, Stage
@@ -159,8 +158,8 @@ class Server:
         self._pending: dict[Connection, None] = {}  # those that may have something to send
         self._unread: dict[Connection, None] = {}  # those that have input, in the order of their turns
         self._effects: list[Effect] = []
-        self._limits: list[tuple[float, int, Link, str]] = []  # the link, so that a limit keeps no connection alive
-        self._order = itertools.count()
+        self._page_limits = Timetable[Link]()
+        self._write_limits = Timetable[Link]()
 
     @property
     def polling(self) -> frozenset[int]:
@@ -172,8 +171,8 @@ class Server:
     def receive(self, event: Event, now: float) -> None:
         """Take an event of a listener's link. Events of links that have ended are ignored."""
         if isinstance(event, Accepted):
-            connection = self._connections[event.link] = Connection(event.link, now)
-            self._limit(now + PAGE_TIMEOUT, connection, PAGES_TOO_LONG)
+            self._connections[event.link] = Connection(event.link, now)
+            self._page_limits.set(event.link, now + PAGE_TIMEOUT)
             return
         found = self._connections.get(event.link)
         if found is None:
@@ -184,10 +183,11 @@ class Server:
                 self._line_up(found)
             case Full():
                 found.full_at = now
-                self._limit(now + WRITE_TIMEOUT, found, FULL_TOO_LONG)
+                self._write_limits.set(found.link, now + WRITE_TIMEOUT)
                 self._watch(found)
             case Room():
                 found.full_at = math.inf
+                self._write_limits.drop(found.link)
                 self._pending[found] = None
                 self._watch(found)
             case Closed():
@@ -280,6 +280,8 @@ class Server:
             connection.respond(*self._auth_page(path.removeprefix(AUTH_PATH)), PLAIN)
         else:
             connection.respond(404, b"not found\n", PLAIN)
+        if connection.stage is not Stage.PAGES:
+            self._page_limits.drop(connection.link)
 
     def _upgrade(self, connection: Connection, request: upgrade.Request) -> None:
         try:
@@ -437,16 +439,19 @@ class Server:
         return effects
 
     def deadline(self) -> float:
-        """When `transmit` must be called. It may be early, for a limit that no longer matters, but is never late."""
+        """When `transmit` must be called."""
         if self._effects or self._unread or self._pending or self._is_promise_due():
             return DUE_NOW
         if self._held and self._held_at != self.tailnet.generation:
             return DUE_NOW
-        return min(self._streams.deadline(), self._limits[0][0] if self._limits else math.inf)
+        return min(self._streams.deadline(), self._page_limits.deadline(), self._write_limits.deadline())
 
     def close(self) -> None:
         """End every connection. The tailnet stays, so that another server can go on with it."""
         self._effects += [Close(link) for link in self._connections]
+        for link in list(self._connections):
+            self._page_limits.drop(link)
+            self._write_limits.drop(link)
         self._connections.clear()
         self._unread.clear()
         self._pending.clear()
@@ -454,23 +459,17 @@ class Server:
         self._promised.clear()
 
     def _expire(self, now: float) -> None:
-        while self._limits and self._limits[0][0] <= now:
-            _at, _order, link, reason = heapq.heappop(self._limits)
-            connection = self._connections.get(link)
-            if connection is None:
-                continue
-            full_too_long = connection.full_at <= now - WRITE_TIMEOUT
-            late = connection.stage is Stage.PAGES if reason == PAGES_TOO_LONG else full_too_long
-            if late:
-                self.dropped[reason] += 1
-                self._forget(connection, now)
-                self._effects.append(Close(link))
-
-    def _limit(self, at: float, connection: Connection, reason: str) -> None:
-        heapq.heappush(self._limits, (at, next(self._order), connection.link, reason))
+        for limits, reason in ((self._page_limits, PAGES_TOO_LONG), (self._write_limits, FULL_TOO_LONG)):
+            for link in limits.take(now):
+                if (connection := self._connections.get(link)) is not None:
+                    self.dropped[reason] += 1
+                    self._forget(connection, now)
+                    self._effects.append(Close(link))
 
     def _forget(self, connection: Connection, now: float) -> None:
         self._connections.pop(connection.link, None)
+        self._page_limits.drop(connection.link)
+        self._write_limits.drop(connection.link)
         self._pending.pop(connection, None)
         self._unread.pop(connection, None)
         self._held = [held for held in self._held if held.connection is not connection]

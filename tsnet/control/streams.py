@@ -12,15 +12,12 @@ Not here: requests (`server`), what a node may know (`tailnet`, `view`).
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
+from tsnet.base.timetable import Timetable
 from tsnet.control.connection import Connection
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.members import Member
@@ -50,7 +47,6 @@ class MapStream:
     compress: bool
     told: View
     keep_alive_at: float
-    is_open: bool = True
 
     @property
     def is_ready(self) -> bool:
@@ -77,12 +73,12 @@ class MapStreams:
         self._behind: dict[int, MapStream] = {}
         self._generation = tailnet.generation
         self._touched: dict[Connection, None] = {}
-        self._offline_at: dict[int, float] = {}
-        self._timers: list[tuple[float, int, Callable[[Any, float], None], Any]] = []
-        self._order = itertools.count()
+        self._keep_alives = Timetable[int]()  # by the stream's node
+        self._offlines = Timetable[int]()  # when a node without a stream counts as offline
+        self._deletions = Timetable[int]()  # when an ephemeral node is deleted
         for member in tailnet.members.values():
             if not member.is_wireguard_only:
-                self._left(member.id, now)
+                self._offlines.set(member.id, now + OFFLINE_AFTER)
 
     @property
     def nodes(self) -> frozenset[int]:
@@ -92,7 +88,8 @@ class MapStreams:
     def open(self, connection: Connection, number: int, member: Member, request: MapRequest, now: float) -> None:
         """Answer a streaming map request: with the whole map now, and with changes later."""
         self._end(self._streams.get(member.id))
-        self._offline_at.pop(member.id, None)
+        self._offlines.drop(member.id)
+        self._deletions.drop(member.id)
         self._tailnet.set_online(member, True, now + self._wall_offset)
         told = view(self._tailnet, member)
         stream = MapStream(connection, number, member, request.compress, told, now)
@@ -102,16 +99,14 @@ class MapStreams:
         stream.write(message if self._modify_first is None else self._modify_first(message), now)
         self._touched[connection] = None
         if request.keep_alive:
-            self._at(stream.keep_alive_at, self._keep_alive, weakref.ref(stream))
+            self._keep_alives.set(member.id, stream.keep_alive_at)
 
     def closed(self, connection: Connection, number: int | None, now: float) -> None:
         """A stream of this connection is gone; if number is None, all of them are."""
         for stream in [one for one in self._streams.values() if one.connection is connection]:
             if number is None or stream.number == number:
-                stream.is_open = False
-                self._behind.pop(stream.member.id, None)
-                del self._streams[stream.member.id]
-                self._left(stream.member.id, now)
+                self._remove(stream)
+                self._offlines.set(stream.member.id, now + OFFLINE_AFTER)
 
     def ping(self, node_id: int, request: PingRequest, now: float) -> bool:
         """Put a PingRequest on a node's stream; False if it has none."""
@@ -124,9 +119,13 @@ class MapStreams:
 
     def run(self, now: float) -> None:
         """Do what is due, and tell every stream that reads what has changed for it."""
-        while self._timers and self._timers[0][0] <= now:
-            _at, _order, action, subject = heapq.heappop(self._timers)
-            action(subject, now)
+        for node_id in self._keep_alives.take(now):
+            self._keep_alive(self._streams[node_id], now)
+        for node_id in self._offlines.take(now):
+            self._offline(node_id, now)
+        for node_id in self._deletions.take(now):
+            if (member := self._tailnet.members.get(node_id)) is not None:
+                self._tailnet.delete(member)
         fresh = self._generation != self._tailnet.generation
         self._generation = self._tailnet.generation
         for stream in list((self._streams if fresh else self._behind).values()):
@@ -136,7 +135,7 @@ class MapStreams:
         fresh = self._generation != self._tailnet.generation
         if fresh or self._touched or any(stream.is_ready for stream in self._behind.values()):
             return DUE_NOW
-        return self._timers[0][0] if self._timers else math.inf
+        return min(self._keep_alives.deadline(), self._offlines.deadline(), self._deletions.deadline())
 
     def take_touched(self) -> list[Connection]:
         touched, self._touched = list(self._touched), {}
@@ -161,46 +160,25 @@ class MapStreams:
         """End a stream in an orderly way. The client opens another, or learns that its node is gone."""
         if stream is None:
             return
-        stream.is_open = False
         stream.connection.calls.write(stream.number, b"", end=True)
         self._touched[stream.connection] = None
-        self._streams.pop(stream.member.id, None)
-        self._behind.pop(stream.member.id, None)
+        self._remove(stream)
 
-    def _left(self, node_id: int, now: float) -> None:
-        self._offline_at[node_id] = now + OFFLINE_AFTER
-        self._at(now + OFFLINE_AFTER, self._offline, node_id)
+    def _remove(self, stream: MapStream) -> None:
+        for table in (self._streams, self._behind):
+            table.pop(stream.member.id, None)
+        self._keep_alives.drop(stream.member.id)
 
     def _offline(self, node_id: int, now: float) -> None:
-        member = self._overdue(node_id, now)
-        if member is None:
-            return
-        self._tailnet.set_online(member, False, now + self._wall_offset)
-        if member.is_ephemeral:
-            self._offline_at[node_id] = now + EPHEMERAL_AFTER
-            self._at(now + EPHEMERAL_AFTER, self._forget, node_id)
-
-    def _forget(self, node_id: int, now: float) -> None:
-        member = self._overdue(node_id, now)
+        member = self._tailnet.members.get(node_id)
         if member is not None:
-            self._tailnet.delete(member)
+            self._tailnet.set_online(member, False, now + self._wall_offset)
+            if member.is_ephemeral:
+                self._deletions.set(node_id, now + EPHEMERAL_AFTER)
 
-    def _overdue(self, node_id: int, now: float) -> Member | None:
-        """The member, if it has been without a stream ever since the timer that fires now was set."""
-        if now < self._offline_at.get(node_id, math.inf):
-            return None
-        del self._offline_at[node_id]
-        return self._tailnet.members.get(node_id)
-
-    def _keep_alive(self, reference: weakref.ref[MapStream], now: float) -> None:
-        """Send a keep-alive if it is due. The reference is weak, so that a timer keeps no ended stream alive."""
-        stream = reference()
-        if stream is None or not stream.is_open:
-            return
+    def _keep_alive(self, stream: MapStream, now: float) -> None:
+        """Send a keep-alive, unless something else was sent meanwhile."""
         if now >= stream.keep_alive_at and stream.is_ready:
             stream.write(MapResponse(keep_alive=True), now)
             self._touched[stream.connection] = None
-        self._at(max(stream.keep_alive_at, now + 1.0), self._keep_alive, reference)
-
-    def _at(self, when: float, action: Callable[[Any, float], None], subject: Any) -> None:
-        heapq.heappush(self._timers, (when, next(self._order), action, subject))
+        self._keep_alives.set(stream.member.id, max(stream.keep_alive_at, now + 1.0))

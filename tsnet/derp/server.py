@@ -17,8 +17,6 @@ Not here: TLS, listeners and the meta certificate (the edge); STUN (`disco.stun`
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +39,7 @@ from tsnet.base.links import (
     Room,
 )
 from tsnet.base.malformed import MalformedError
+from tsnet.base.timetable import Timetable
 from tsnet.base.work import share
 from tsnet.derp import frames
 from tsnet.derp.login import ServerInfo, encode_server_key, open_client_info, seal_server_info
@@ -64,6 +63,7 @@ COUNTED = {
     frames.KEEP_ALIVE: "keep-alives",
 }
 RESTART_TRY_FOR = 30.0
+NOT_ADMITTED = "not admitted"
 
 LONGEST = frames.KEY_SIZE + frames.MAX_PACKET_SIZE
 
@@ -74,7 +74,7 @@ class Relay:
     """One relay, one region of one node.
 
     private_key: keep it over restarts, so that logins in flight still open.
-    admit: whether a node key may log in from an address; None admits all.
+    admit: whether a node key may log in from an address, and stay when its next keep-alive is due; None admits all.
     mangle: what becomes of a run of packets from one key to another on its way through, for tests of lossy relays.
     dropped: packets by "no such peer", "queue"; connections by what they did wrong.
     floods: connections that were closed because they sent too much of nothing, by reason.
@@ -101,9 +101,9 @@ class Relay:
         self._by_key: dict[bytes, list[Session]] = {}  # the last one is active
         self._pending: dict[Link, Session] = {}  # have something to send, and room for it
         self._unread: dict[Link, Session] = {}  # have frames left, in the order of their turns
+        self._last_words = FRAMES_A_TURN  # frames of this turn of those who have gone
         self._effects: list[Effect] = []
-        self._heap: list[tuple[float, int, Link]] = []
-        self._heap_order = itertools.count()
+        self._due = Timetable[Link]()
 
     @property
     def clients(self) -> frozenset[NodeKey]:
@@ -133,8 +133,8 @@ class Relay:
                 found.link_is_full(False, now)
                 self._touch(found)
             case Closed():
-                if found.decoder.has_more:
-                    self._read_one(found, MOST_SHARE, now)  # what it said last still counts
+                if found.decoder.has_more and self._last_words > 0:
+                    self._last_words -= self._read_one(found, MOST_SHARE, now)  # what it said last still counts
                 self._forget(found)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class Relay:
 
     def _read(self, now: float) -> None:
         """Let the connections with frames have their shares, each one once; who gets no turn comes first next time."""
-        left = FRAMES_A_TURN
+        left = self._last_words = FRAMES_A_TURN
         most = share(FRAMES_A_TURN, len(self._unread), LEAST_SHARE, MOST_SHARE)
         for session in list(self._unread.values()):
             if left > 0:
@@ -227,8 +227,8 @@ class Relay:
         if frame_type != frames.CLIENT_INFO:
             raise MalformedError("no ClientInfo")
         key, _info = open_client_info(self._private_key, payload)
-        if self._admit is not None and not self._admit(key, session.remote[0]):
-            raise MalformedError("not admitted")
+        if not self._is_admitted(key, session):
+            raise MalformedError(NOT_ADMITTED)
         session.key, session.stage = key, Stage.OPEN
         session.decoder.limit = frames.MAX_FRAME_SIZE
         session.login_by, session.keep_alive_at = math.inf, now + session.keep_alive_every
@@ -237,6 +237,9 @@ class Relay:
         session.queues.control(frames.encode(frames.SERVER_INFO, info))
         self._arm(session)
         self._touch(session)
+
+    def _is_admitted(self, key: NodeKey, session: Session) -> bool:
+        return self._admit is None or self._admit(key, session.remote[0])
 
     # --- frames -------------------------------------------------------------------------------------------------
 
@@ -320,6 +323,7 @@ class Relay:
     def _forget(self, session: Session) -> None:
         self._leave(session)
         self._sessions.pop(session.link, None)
+        self._due.drop(session.link)
         self._pending.pop(session.link, None)
         self._unread.pop(session.link, None)
 
@@ -343,11 +347,8 @@ class Relay:
 
     def transmit(self, now: float, budget: int) -> list[Effect]:
         """Run what is due, then at most `budget` bytes, one piece a link; links that got some go to the back."""
-        while self._heap and self._heap[0][0] <= now:
-            at, _order, link = heapq.heappop(self._heap)
-            session = self._sessions.get(link)
-            if session is not None and at == session.armed_at:  # else superseded by an earlier one, which armed anew
-                session.armed_at = math.inf
+        for link in self._due.take(now):
+            if (session := self._sessions.get(link)) is not None:
                 self._expire(session, now)
         self._read(now)
         effects, self._effects = self._effects, []
@@ -372,16 +373,20 @@ class Relay:
                 self._end(session)
                 return
         if now >= session.keep_alive_at:
+            if session.key is not None and not self._is_admitted(session.key, session):
+                self.dropped[NOT_ADMITTED] += 1
+                self._end(session)
+                return
             session.keep_alive_at = now + session.keep_alive_every
             session.queues.control(frames.encode(frames.KEEP_ALIVE))
             self._touch(session)
         self._arm(session)
 
     def deadline(self) -> float:
-        """May be early by a timer that has moved since; never late."""
+        """When `transmit` must be called. It may be early, by a time limit that has moved since, but is never late."""
         if self._effects or self._pending or self._unread:
             return DUE_NOW
-        return self._heap[0][0] if self._heap else math.inf
+        return self._due.deadline()
 
     def _touch(self, session: Session) -> None:
         """It may have something to send."""
@@ -389,7 +394,4 @@ class Relay:
             self._pending[session.link] = session
 
     def _arm(self, session: Session) -> None:
-        at = session.deadline()
-        if at < session.armed_at:
-            session.armed_at = at
-            heapq.heappush(self._heap, (at, next(self._heap_order), session.link))
+        self._due.set(session.link, session.deadline())

@@ -48,15 +48,13 @@ class Stage(Enum):
 
 
 class Session:
-    """armed_at: the earliest entry for this session in the relay's heap of timers.
-    is_paused: whether the edge was told to read no more. allowance: for frames that move nothing forward.
+    """is_paused: whether the edge was told to read no more. allowance: for frames that move nothing forward.
     for_nobody: for packets to peers that are not here.
     sources: whose packets this connection was sent, so that it is told when one of them goes.
     """
 
     __slots__ = (
         "allowance",
-        "armed_at",
         "decoder",
         "for_nobody",
         "head",
@@ -93,7 +91,6 @@ class Session:
         self.login_by: float = now + LOGIN_TIMEOUT
         self.keep_alive_at: float = math.inf
         self.write_by: float = math.inf
-        self.armed_at: float = math.inf
 
     def deadline(self) -> float:
         at: float = min(_timers(self))
