@@ -11,7 +11,7 @@ from tests.control.test_tailnet import NOW, admit, key, machine
 from tsnet.control.messages import LOGOUT_EXPIRY, RegisterRequest, RegisterResponse
 from tsnet.control.policy import Policy
 from tsnet.control.registration import MAX_HOSTNAME, register
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.tailnet import PendingLogin, TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
 OWNERS = Policy.parse([{"src": ["*"], "dst": ["*:*"]}], {"tag:web": ["alice@example.com"]})
@@ -203,6 +203,22 @@ def test_without_a_key_a_person_is_asked_and_awaited(desk: Desk) -> None:
 def test_the_same_page_for_the_same_key(desk: Desk) -> None:
     assert desk.login_id(desk.ask()) == desk.login_id(desk.ask())
     assert desk.login_id(desk.ask(2)) != desk.login_id(desk.ask())
+
+
+class Unwalked(dict[str, PendingLogin]):
+    """A table in which one can look something up, and no more."""
+
+    def values(self) -> Any:
+        raise AssertionError("a thousand strangers who wait make a thousand walks through this")
+
+
+def test_whoever_waits_for_a_person_is_found_without_a_walk_through_all_who_do(desk: Desk) -> None:
+    response = desk.ask()
+    desk.net.logins = Unwalked(desk.net.logins)
+    assert response is not None
+    assert desk.ask(followup=response.auth_url) is None
+    desk.net.approve(desk.login_id(response), "carol@example.com")
+    assert is_welcome(desk.ask(followup=response.auth_url), "carol@example.com")
 
 
 def test_an_approval_counts_without_followup_too(desk: Desk) -> None:

@@ -133,11 +133,15 @@ def _login_of(
     tailnet: TailnetState, machine: MachineKey, request: RegisterRequest, unix_now: float
 ) -> PendingLogin | None:
     """The login that this key began: the one that the request names; if it names none, the one of the last answer."""
-    for login in tailnet.logins.values():
-        if (login.machine, login.key) == (machine, request.node_key):
-            named = not request.followup or request.followup.rstrip("/").endswith(f"/{login.auth_id}")
-            return login if named else None
-    return None
+
+    def is_its_own(login: PendingLogin) -> bool:
+        return (login.machine, login.key) == (machine, request.node_key)
+
+    if not request.followup:
+        return next(filter(is_its_own, tailnet.logins.values()), None)
+    # Those who are held all have named one, and are looked at whenever anything changes: so this walks no table.
+    named = tailnet.logins.get(request.followup.rstrip("/").rpartition("/")[2])
+    return named if named is not None and is_its_own(named) else None
 
 
 def _join(
