@@ -232,7 +232,11 @@ class Attacker:
         self._process = Process("attacker", self._command, log=log, environment=environment, speak=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for("")
+        try:
+            self.wait_for("")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

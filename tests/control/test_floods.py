@@ -509,7 +509,8 @@ def test_an_error_of_h2_loses_the_connection_and_not_the_node(name: str, monkeyp
     monkeypatch.setattr(http2_connection, name, fail)
     client.set_net_info({"PreferredDERP": 7}, control.now)
     control.run()
-    control.send_map(MapResponse(MapUpdate(peers_changed=(PEER,)))) if control.waits("poll") else None
+    if control.waits("poll"):
+        control.send_map(MapResponse(MapUpdate(peers_changed=(PEER,))))
     (lost,) = control.told(facts.Disconnected)
     assert lost.reason.startswith("HTTP/2 is out of step")
     control.wind(10)
