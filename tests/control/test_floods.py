@@ -21,6 +21,7 @@ from tests.control.scripted import PEER, SELF, WELCOME, Scripted
 from tsnet.base.crypto import machine_public
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Full, Link, Pause, Received, Resume, Room
 from tsnet.control import facts, uplink
+from tsnet.control import server as server_module
 from tsnet.control.connection import PAGE_COST
 from tsnet.control.facts import Problem
 from tsnet.control.mapframes import encode_frame
@@ -164,6 +165,32 @@ def test_what_an_attack_makes_the_server_keep_is_bounded(name: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_of_many_who_keep_unfinished_requests_those_with_most_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is below what one connection may keep; an innocent's request, half of which has come, is answered."""
+    monkeypatch.setattr(server_module, "MAX_BURDEN", 1 << 20)
+    scene = Scene()
+    opening = http2.PREFACE + http2.settings() + http2.request(1, whole=False)
+    link, caller = scene.call(99)
+    scene.hear(link, caller.seal(opening + http2.frame(http2.DATA, 0, 1, bytes(1000))))
+    scene.turn()
+    piece = b"".join(http2.frame(http2.DATA, 0, 1, bytes(1 << 14)) for _ in range(10))
+    for number in range(1, 21):
+        greedy, stranger = scene.call(number)
+        scene.hear(greedy, stranger.seal(opening + piece))
+        while scene.server.deadline() <= scene.now:
+            scene.turn()
+        assert scene.server._burden <= 1 << 20
+    assert scene.server.dropped == {"keeps too much": len(scene.closed)}
+    assert len(scene.closed) >= 20 - (1 << 20) // (10 << 14)
+    caller.receive(scene.take(link))
+    scene.hear(link, caller.seal(http2.frame(http2.DATA, http2.END_STREAM, 1, b"x")))
+    scene.turn()
+    assert http2.HEADERS in frames_of(caller, scene.take(link))
+    for greedy in scene.sent:
+        scene.server.receive(Closed(greedy, "reset"), scene.now)
+    assert scene.server._burden == 0
 
 
 def test_many_attackers_at_once_leave_the_others_their_turns() -> None:

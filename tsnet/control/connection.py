@@ -38,7 +38,7 @@ class Stage(Enum):
 
 class Connection:
     """machine: who calls, proved by the Noise handshake. full_at: since when the edge has no room; inf if it has.
-    is_paused: whether the edge was told to read no more.
+    is_paused: whether the edge was told to read no more. burden: the bytes that it made us keep, when last `weigh`ed.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class Connection:
         "_may_have_page",
         "_out",
         "_responder",
+        "burden",
         "calls",
         "full_at",
         "is_paused",
@@ -65,6 +66,7 @@ class Connection:
         self.machine: MachineKey | None = None
         self.version: int = 0
         self.full_at: float = math.inf
+        self.burden: int = 0
         self._allowance = Allowance(now)
         self.calls: http.HttpServer = http.HttpServer(self._allowance)
         self._in = bytearray()
@@ -158,6 +160,11 @@ class Connection:
         data = bytes(self._out[:budget])
         del self._out[:budget]
         return data
+
+    def weigh(self) -> int:
+        """How much the burden has grown since the last call."""
+        before, self.burden = self.burden, len(self._in) + len(self._out) + self.calls.burden
+        return self.burden - before
 
     @property
     def has_output(self) -> bool:

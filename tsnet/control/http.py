@@ -331,6 +331,11 @@ class HttpServer(_Half):
         self._unfinished = 0  # bytes in these
         self._open: set[int] = set()
 
+    @property
+    def burden(self) -> int:
+        """Bytes of requests that are not whole, and of answers that are not taken."""
+        return self._unfinished + sum(body.size for body in self._bodies.values())
+
     def receive(self, data: bytes, now: float = 0.0, work: Work | None = None) -> list[Request | Cancelled]:
         from h2 import events as h2
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from operator import attrgetter
 
 import attrs
 
@@ -78,6 +79,10 @@ WRITE_TIMEOUT = 30.0
 MAX_HELD, MAX_HELD_BYTES = 1024, 16 << 20
 """How many register requests may wait for a person, and their bytes. Another one is answered with 429."""
 
+MAX_BURDEN = 256 << 20
+"""Bytes of input, unfinished requests and untaken answers of all connections. Above that, those that have most are
+closed."""
+
 TURN, LEAST_SHARE, MOST_SHARE = 500, 4, 100
 """Units of work for what clients have sent: of a turn, and the bounds of one connection's share. See `base.work`."""
 
@@ -86,6 +91,7 @@ LAST_WORDS = 1 << 16
 
 OUT_OF_STEP = "HTTP/2 out of step"
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
+TOO_MUCH = "keeps too much"
 
 REPLIES_KEPT = 64
 
@@ -156,6 +162,7 @@ class Server:
         self._promised: list[_Promise] = []  # by revision
         self._held_at = tailnet.generation
         self._pending: dict[Connection, None] = {}  # those that may have something to send
+        self._burden = 0  # of all connections
         self._unread: dict[Connection, None] = {}  # those that have input, in the order of their turns
         self._effects: list[Effect] = []
         self._page_limits = Timetable[Link]()
@@ -238,6 +245,16 @@ class Server:
             if isinstance(error, Flood):
                 self.floods[reason] += 1
             self._close_for(connection, reason, now)
+        self._weigh(connection)
+
+    def _weigh(self, connection: Connection) -> None:
+        if self._connections.get(connection.link) is connection:
+            self._burden += connection.weigh()
+
+    def _shed(self, now: float) -> None:
+        """Those that make us keep most go, so that nobody's small request is refused for what others keep."""
+        while self._burden > MAX_BURDEN:
+            self._close_for(max(self._connections.values(), key=attrgetter("burden")), TOO_MUCH, now)
 
     def _close_for(self, connection: Connection, reason: str, now: float) -> None:
         """Close a connection for what it did; the GOAWAY that tells it so leaves first."""
@@ -412,6 +429,7 @@ class Server:
         """Do what is due, answer requests that waited, then send at most `budget` bytes, in one piece a link."""
         self._expire(now)
         self._read(now)
+        self._shed(now)
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
         self._held_at = self.tailnet.generation
@@ -429,6 +447,7 @@ class Server:
             if data := connection.take(budget):
                 effects.append(Data(connection.link, data))
                 budget -= len(data)
+            self._weigh(connection)
             if connection.is_broken:
                 self._close_for(connection, OUT_OF_STEP, now)
             elif connection.has_output:
@@ -453,6 +472,7 @@ class Server:
             self._page_limits.drop(link)
             self._write_limits.drop(link)
         self._connections.clear()
+        self._burden = 0
         self._unread.clear()
         self._pending.clear()
         self._held.clear()
@@ -467,7 +487,8 @@ class Server:
                     self._effects.append(Close(link))
 
     def _forget(self, connection: Connection, now: float) -> None:
-        self._connections.pop(connection.link, None)
+        if self._connections.pop(connection.link, None) is not None:
+            self._burden -= connection.burden
         self._page_limits.drop(connection.link)
         self._write_limits.drop(connection.link)
         self._pending.pop(connection, None)
