@@ -20,6 +20,7 @@ import tsnet
 from tests.attacks.sockets import HostileControl, attack_control, attack_relay
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import NodePrivateKey
+from tsnet.derp.server import Relay
 from tsnet.testing import Tailnet
 
 PATIENCE = 1.0
@@ -99,13 +100,23 @@ def test_control_answers_beside_five_connections_of_rapid_resets(caplog: pytest.
 
 
 def test_a_relay_carries_others_beside_three_floods_of_tiny_packets() -> None:
+    """The attackers flood each other, and read nothing."""
     with Tailnet(verify_clients=False) as tailnet, contextlib.ExitStack() as stack:
-        port = tailnet._ports[1]
-        key = node_public(NodePrivateKey(b"\x05" * 32))
+        keys = [NodePrivateKey(bytes([number]) * 32) for number in (5, 6, 7)]
+        assert tailnet._relay is not None
+        relay = tailnet._relay.machine
+        assert isinstance(relay, Relay)
         with echo(tailnet) as stream:
-            attacks = [stack.enter_context(attack_relay("127.0.0.1", port, "tiny_packets", key)) for _ in range(3)]
+            attacks = [
+                stack.enter_context(
+                    attack_relay("127.0.0.1", tailnet._ports[1], "tiny_packets", node_public(to), private=private)
+                )
+                for private, to in zip(keys, [*keys[1:], keys[0]], strict=True)
+            ]
+            until(lambda: tailnet._do(lambda: relay.clients) >= set(map(node_public, keys)))
             assert longest_round_trip(stream) < PATIENCE
         assert all(attack.sent for attack in attacks)
+        assert not relay.floods, "that is none of what a relay closes for"
 
 
 @pytest.mark.parametrize("name", ["ping_flood", "tiny_data", "settings_flood"])
