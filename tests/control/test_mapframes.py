@@ -72,6 +72,11 @@ def test_headers_by_the_letter_of_rfc_8878(header: str, size: int | None) -> Non
     assert content_size(bytes.fromhex(header)) == size
 
 
+@pytest.mark.parametrize("message", [KEEP_ALIVE, b'{"Pong":1}', b'{"Node":{"ID":1}}'])
+def test_json_has_no_zstd_header(message: bytes) -> None:
+    assert content_size(message) is None
+
+
 def test_a_bomb_is_refused_before_it_is_opened() -> None:
     bomb = zstd.compress(bytes(MAX_MESSAGE + 1), level=1)
     assert len(bomb) < 10_000

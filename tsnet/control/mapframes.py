@@ -82,16 +82,16 @@ def expand(message: bytes, limit: int = MAX_MESSAGE) -> bytes:
     return document
 
 
-def content_size(frame: bytes) -> int | None:
-    """What a zstd frame header says about its content; None if it does not, or is cut short."""
-    if len(frame) < 6:
+def content_size(message: bytes) -> int | None:
+    """What a zstd frame header says about its content; None if it does not, is cut short, or is none."""
+    if len(message) < 6 or not message.startswith(ZSTD_MAGIC):
         return None
-    descriptor = frame[4]
+    descriptor = message[4]
     size_flag, single_segment = descriptor >> 6, descriptor >> 5 & 1
     if not size_flag and not single_segment:
         return None
     start = 5 + (not single_segment) + _DICTIONARY_ID_SIZES[descriptor & 3]
-    field = frame[start : start + _CONTENT_SIZES[size_flag]]
+    field = message[start : start + _CONTENT_SIZES[size_flag]]
     if len(field) < _CONTENT_SIZES[size_flag]:
         return None
     return int.from_bytes(field, "little") + (256 if size_flag == 1 else 0)
