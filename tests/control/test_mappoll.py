@@ -89,14 +89,31 @@ def test_small_messages_are_decoded_some_at_a_time() -> None:
     poll = MapPoll(1, Link("control", "map", 1), 0.0)
     assert len(poll.receive(encode_frame(b"{}", compress=False) * (2 * MESSAGES_A_TURN + 1), 0.0)) == MESSAGES_A_TURN
     assert poll.has_more
-    assert len(poll.receive(b"", 0.0)) == MESSAGES_A_TURN
-    assert len(poll.receive(b"", 0.0)) == 1
+    assert len(poll.go_on()) == MESSAGES_A_TURN
+    assert len(poll.go_on()) == 1
     assert not poll.has_more
 
 
-def test_of_larger_ones_fewer_are_decoded_at_once() -> None:
+@pytest.mark.parametrize("compress", [False, True])
+def test_of_larger_ones_fewer_are_decoded_at_once(compress: bool) -> None:
+    """Large is what they are when they are unpacked."""
     poll = MapPoll(1, Link("control", "map", 1), 0.0)
-    message = encode_frame(b'{"Domain":"%s"}' % (b"x" * (BYTES_A_TURN // 2)), compress=False)
+    message = encode_frame(b'{"Domain":"%s"}' % (b"x" * (BYTES_A_TURN // 2)), compress=compress)
     assert len(poll.receive(message * 5, 0.0)) == 2
-    assert len(poll.receive(b"", 0.0)) == 2
-    assert len(poll.receive(b"", 0.0)) == 1
+    assert len(poll.go_on()) == 2
+    assert len(poll.go_on()) == 1
+
+
+def test_pieces_that_come_in_one_turn_share_what_is_decoded_in_it() -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    message = encode_frame(b'{"Domain":"%s"}' % (b"x" * (BYTES_A_TURN // 2)), compress=True)
+    assert [len(poll.receive(message, 0.0)) for _ in range(4)] == [1, 1, 0, 0]
+    assert poll.has_more
+    assert len(poll.go_on()) == 2
+
+
+def test_what_came_before_arms_no_watchdog() -> None:
+    poll = MapPoll(1, LINK, 0.0)
+    poll.receive(frame(SMALL) * (MESSAGES_A_TURN + 1), 5.0)
+    poll.go_on()
+    assert poll.watchdog_at == 5.0 + WATCHDOG

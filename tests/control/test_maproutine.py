@@ -84,6 +84,19 @@ def test_a_bad_message_costs_the_stream_and_is_counted(message: bytes) -> None:
     assert control.netmap.domain == "again"
 
 
+def test_other_answers_on_the_connection_do_not_put_the_watchdog_off() -> None:
+    control = Scripted()
+    client = control.join()
+    for number in range(1, 4):
+        control.wind(39)
+        client.set_net_info({"PreferredDERP": number}, control.now)
+        control.run()
+        assert control.updates[-1].hostinfo["NetInfo"] == {"PreferredDERP": number}
+        assert control.told(facts.Disconnected) == []
+    control.wind(4)
+    assert len(control.told(facts.Disconnected)) == 1
+
+
 def test_a_bomb_is_refused_and_counted() -> None:
     from backports import zstd
 

@@ -1,7 +1,8 @@
 """One streaming map response: bytes of its body in, messages out, in order.
 
 A message above 256 KiB (unpacked) is decoded off the node's thread: `effects` holds the `Compute`, later messages
-wait for `computed`. The watchdog is armed again by every piece of the body and rests while a message is computed.
+wait for `computed`. The watchdog is armed again by every piece of the body and rests while a message is computed. Of
+small messages a part is decoded in each turn, and `go_on` begins the next one.
 
 Source: Go control/controlclient/direct.go sendMapRequest.
 Not here: what the messages do (`mapsession`), when to poll again (`client`).
@@ -22,8 +23,8 @@ WATCHDOG = 120.0
 COMPUTE_ABOVE = 256 * 1024
 
 MESSAGES_A_TURN, BYTES_A_TURN = 16, 128 * 1024
-"""What is decoded here at once: each message may change the netmap, and takes some tenths of a millisecond. The last
-one may exceed the bytes."""
+"""What is decoded here in one turn, bytes unpacked: each message may change the netmap, and takes some tenths of a
+millisecond. The last one may exceed the bytes."""
 
 
 class MapPoll:
@@ -38,6 +39,7 @@ class MapPoll:
         self._frames = MapFrames()
         self._waiting: deque[bytes] = deque()
         self._computing = False
+        self._messages_left, self._bytes_left = MESSAGES_A_TURN, BYTES_A_TURN
 
     @property
     def is_computing(self) -> bool:
@@ -46,7 +48,7 @@ class MapPoll:
 
     @property
     def has_more(self) -> bool:
-        """Whether `receive` would give messages though nothing more has come."""
+        """Whether `go_on` would give messages."""
         return bool(self._waiting) and not self._computing
 
     def receive(self, data: bytes, now: float) -> list[MapResponse]:
@@ -59,6 +61,11 @@ class MapPoll:
         self.watchdog_at = now + WATCHDOG
         return self._decode()
 
+    def go_on(self) -> list[MapResponse]:
+        """In the next turn: more of the messages that came together. Raises MalformedError as `receive` does."""
+        self._messages_left, self._bytes_left = MESSAGES_A_TURN, BYTES_A_TURN
+        return self._decode()
+
     def computed(self, value: Any, now: float) -> list[MapResponse]:
         """The answer to our Compute; raises MalformedError if the function did."""
         self._computing = False
@@ -69,13 +76,14 @@ class MapPoll:
 
     def _decode(self) -> list[MapResponse]:
         found: list[MapResponse] = []
-        left = BYTES_A_TURN
-        while self._waiting and not self._computing and len(found) < MESSAGES_A_TURN and left > 0:
+        while self._waiting and not self._computing and self._messages_left > 0 and self._bytes_left > 0:
             message = self._waiting.popleft()
-            left -= len(message)
-            if max(len(message), content_size(message) or 0) > COMPUTE_ABOVE:
+            size = max(len(message), content_size(message) or 0)
+            if size > COMPUTE_ABOVE:
                 self.effects.append(Compute(self.link, decode_map, message))
                 self._computing, self.watchdog_at = True, math.inf
             else:
+                self._messages_left -= 1
+                self._bytes_left -= size
                 found.append(decode_map(message))
         return found

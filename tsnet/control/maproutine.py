@@ -154,9 +154,9 @@ class MapRoutine:
         return self._hear(poll, lambda: poll.receive(piece.data, now), now)
 
     def go_on(self, now: float) -> list[Heard]:
-        """Apply the next messages of those that came together."""
+        """In the next turn: apply more of the messages that came together."""
         poll = self._poll
-        return [] if poll is None else self._hear(poll, lambda: poll.receive(b"", now), now)
+        return [] if poll is None else self._hear(poll, poll.go_on, now)
 
     def computed(self, event: Computed, now: float) -> list[Heard]:
         poll = self._poll
