@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsnet.base.allowance import BURST, RATE, Allowance, Flood
+from tsnet.base.allowance import BURST, MAX_EARNED, RATE, Allowance, Flood
 from tsnet.base.malformed import MalformedError
 
 
@@ -37,4 +37,13 @@ def test_what_we_cause_ourselves_is_earned() -> None:
     allowance = Allowance(0.0, burst=2)
     for _ in range(100):
         allowance.earn(1)
+        allowance.spend("window updates", 0.0)
+
+
+def test_what_was_earned_is_used_first_and_bounded() -> None:
+    allowance = Allowance(0.0, burst=2)
+    allowance.earn(10 * MAX_EARNED)
+    for _ in range(int(MAX_EARNED) + 2):
+        allowance.spend("window updates", 0.0)
+    with pytest.raises(Flood):
         allowance.spend("window updates", 0.0)

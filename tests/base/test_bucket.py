@@ -29,13 +29,3 @@ def test_a_clock_that_steps_back_takes_nothing_away() -> None:
     bucket = TokenBucket(rate=1, burst=3, now=10.0)
     assert bucket.take(1, 5.0)
     assert bucket.take(2, 5.0)
-
-
-def test_what_is_put_in_adds_to_the_tokens_up_to_the_burst() -> None:
-    bucket = TokenBucket(0.0, 2.0, 0.0)
-    assert bucket.take(2, 0.0)
-    bucket.put(1)
-    assert bucket.take(1, 0.0)
-    bucket.put(100)
-    assert bucket.take(2, 0.0)
-    assert not bucket.take(1, 0.0)

@@ -116,6 +116,13 @@ def test_window_updates_are_earned_by_what_we_send() -> None:
         assert len(taken(one, http2.window_update(1) * (4096 // UPDATE_FOR))) == 4
 
 
+def test_a_whole_window_of_data_earns_all_its_updates() -> None:
+    """Go's client takes 4 MiB at once, and gives them back with two updates for each 4 KiB."""
+    one = Intake(Allowance(0.0), server=False)
+    one.sent(4 << 20)
+    assert len(taken(one, http2.window_update(1) * 2048)) == 2048
+
+
 def test_frames_of_no_stream_count() -> None:
     one = intake(burst=1)
     one.ignored(0.0)

@@ -15,6 +15,8 @@ from tsnet.base.bucket import TokenBucket
 from tsnet.base.malformed import MalformedError
 
 RATE, BURST = 33.0, 1000.0
+MAX_EARNED = 16_384.0
+"""Tokens that were earned and not used yet: they may come as late as what they were earned with is taken."""
 
 
 class Flood(MalformedError):
@@ -24,17 +26,20 @@ class Flood(MalformedError):
 class Allowance:
     """counts: what came, by kind."""
 
-    __slots__ = ("_bucket", "counts")
+    __slots__ = ("_bucket", "_earned", "counts")
 
     def __init__(self, now: float, rate: float = RATE, burst: float = BURST) -> None:
         self.counts: Counter[str] = Counter()
+        self._earned = 0.0
         self._bucket = TokenBucket(rate, burst, now)
 
     def spend(self, kind: str, now: float, tokens: float = 1.0) -> None:
         """Count a frame. kind: a plural, from a fixed set. Raises Flood once too many have come."""
         self.counts[kind] += 1
-        if not self._bucket.take(tokens, now):
+        if self._earned >= tokens:
+            self._earned -= tokens
+        elif not self._bucket.take(tokens, now):
             raise Flood(f"flood of {max(self.counts, key=self.counts.__getitem__)}")
 
     def earn(self, tokens: float) -> None:
-        self._bucket.put(tokens)
+        self._earned = min(MAX_EARNED, self._earned + tokens)

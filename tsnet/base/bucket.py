@@ -22,7 +22,3 @@ class TokenBucket:
             return False
         self._tokens -= tokens
         return True
-
-    def put(self, tokens: float) -> None:
-        """Put tokens in, beside those that time brings."""
-        self._tokens = min(self._burst, self._tokens + tokens)
