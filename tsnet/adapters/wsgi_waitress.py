@@ -4,8 +4,12 @@ waitress's loop runs in the caller's thread, one turn at a time, so that `stop` 
 connections and closes idle ones at once, busy ones after their answer or when the grace is over. Requests are handled
 by `RequestThreads` in place of waitress's own, whose number is fixed.
 
-waitress itself closes a connection after a time without a byte. A caller that sends one byte a second would hold it for
-ever, so each connection has an instant by which the header of its next request must be there.
+waitress itself closes a connection after a time without a byte, but not while its request is handled. A caller that
+sends one byte a second, or takes nothing of a long response, would hold it for ever. So each connection has an instant
+by which the header of its next request must be there, and is closed when a body or a response does not move.
+
+waitress keeps a request's body, on disk if it is long, until the request has been handled. The bodies of one server
+have a common bound (BODIES); a request that finds no room is answered with 503.
 
 Not here: who calls (`wsgi.IdentityMiddleware`), how many connections there may be (the listening socket).
 """
@@ -13,6 +17,7 @@ Not here: who calls (`wsgi.IdentityMiddleware`), how many connections there may 
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import socket
 import threading
@@ -22,18 +27,27 @@ from typing import Any
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
+from waitress.utilities import Error as ErrorResponse
 
+from netstack.limits import Shares
 from tsnet.adapters.request_threads import RequestThreads
 from tsnet.adapters.web_limits import THREADS, WebLimits
 from tsnet.edge.io.descriptors import BUDGET, is_out
+from tsnet.edge.io.log import Log, Seldom
 
-BODY_TIMEOUT = 60
+BODY_TIMEOUT = 60.0
 """Seconds without a byte of a request's body, or without a byte of the response that the caller takes."""
 
-_TICK = 30.0  # seconds; waitress must look for connections that have been idle too long
+BODIES = 3 * 512 * 1024 * 1024
+"""Bytes of bodies whose requests have not been handled. One caller's two thirds are as much as one body may have."""
+
+_TICK = 30.0  # seconds between two looks at all connections
 _REST = 0.02  # seconds of the loop without a descriptor to accept with
-_UNLIMITED = 1_000_000  # the listening socket has the limit, and a caller's share of it
+_UNLIMITED = 1_000_000_000  # connections: the listening socket has the limit; seconds: `_Channel` has it
+
+_log = Log("tsnet.wsgi")
 
 
 class WaitressEngine:
@@ -49,19 +63,20 @@ class WaitressEngine:
         caller: Callable[[str], Hashable] = str,
     ) -> None:
         limits = limits or WebLimits(threads=threads)
-        self._shortest = min(limits.for_header, limits.for_keep_alive)
+        self._shortest = min(limits.for_header, limits.for_keep_alive, _TICK)
         self._threads: RequestThreads[Any] = RequestThreads(_serve, limits.threads)
         self._server: Any = create_server(
             app,
             sockets=[listening],
             connection_limit=_UNLIMITED,
-            channel_timeout=BODY_TIMEOUT,
+            channel_timeout=_UNLIMITED,
             asyncore_use_poll=True,
             log_socket_errors=False,
             ident=None,
-            _dispatcher=_Dispatcher(self._threads, caller),
+            _dispatcher=_Dispatcher(self._threads),
         )
-        self._server.channel_class = _channel_class(limits.for_header, limits.for_keep_alive)
+        self._bodies = _Bodies(BODIES)
+        self._server.channel_class = functools.partial(_Channel, limits, self._bodies, caller)
         self._accept = self._server.accept
         self._server.accept = self._accept_or_end
         self._deadline = math.inf
@@ -104,7 +119,7 @@ class WaitressEngine:
         return not self._server.active_channels or time.monotonic() >= self._deadline
 
     def _end_late(self) -> float:
-        """Close connections whose header is late. Returns the seconds until the next one can be."""
+        """Close connections that are late. Returns the seconds until the next one can be."""
         now = time.monotonic()
         if now >= self._look_at:
             channels = list(self._server.active_channels.values())
@@ -127,42 +142,118 @@ class WaitressEngine:
             raise
 
 
-def _channel_class(for_header: float, for_keep_alive: float) -> type[Any]:
-    class Channel(HTTPChannel):  # type: ignore[misc]
-        """due: when the header of the next request must be there."""
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection. due: when the header of the next request must be there."""
 
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            self.due = time.monotonic() + for_header
-            self._is_idle = False
-            super().__init__(*arguments, **options)
+    def __init__(
+        self, limits: WebLimits, bodies: _Bodies, caller: Callable[[str], Hashable], *arguments: Any, **options: Any
+    ) -> None:
+        self._for_header, self._for_keep_alive = limits.for_header, limits.for_keep_alive
+        self.due = time.monotonic() + limits.for_header
+        self._is_idle = False
+        self._progress: float | None = None
+        self._unmoved_since = 0.0
+        super().__init__(*arguments, **options)
+        self.caller = caller(self.addr[0])
+        self.parser_class = functools.partial(_Request, bodies, self.caller)
 
-        def received(self, data: bytes) -> Any:
-            if self._is_idle and data:
-                self._is_idle, self.due = False, time.monotonic() + for_header
-            return super().received(data)
+    def received(self, data: bytes) -> Any:
+        if self._is_idle and data:
+            self._is_idle, self.due = False, time.monotonic() + self._for_header
+        return super().received(data)
 
-        def service(self) -> None:
-            super().service()
-            self._is_idle, self.due = True, time.monotonic() + for_keep_alive
+    def service(self) -> None:
+        self.due = math.inf  # until it is known: the loop may look as soon as the request has been handled
+        super().service()
+        self._is_idle, self.due = True, time.monotonic() + self._for_keep_alive
 
-        def is_late(self, now: float) -> bool:
-            has_header = self.request is not None and self.request.headers_finished
-            return now >= self.due and not (self.requests or self.total_outbufs_len or has_header)
+    def del_channel(self, map: Any = None) -> None:
+        super().del_channel(map)
+        if self.request is not None:  # it came in part; whole ones are closed when they have had their turn
+            self.request.close()
 
-    return Channel
+    def is_late(self, now: float) -> bool:
+        """Asked at each look: whether its caller has had its time."""
+        in_body = self.request is not None and self.request.headers_finished
+        if self.total_outbufs_len or (in_body and not self.requests):
+            return self._has_stalled(now)
+        self._progress = None
+        return now >= self.due and not (self.requests or in_body)
+
+    def _has_stalled(self, now: float) -> bool:
+        """Whether not a byte has moved for too long. `last_activity` is of a clock that may be set: it only tells a
+        change.
+        """
+        if self._progress != self.last_activity:
+            self._progress, self._unmoved_since = self.last_activity, now
+        return now - self._unmoved_since >= BODY_TIMEOUT
+
+
+class _Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request on its way in. Its body counts among those that are kept, until it is closed."""
+
+    error: Any
+
+    def __init__(self, bodies: _Bodies, caller: Hashable, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._bodies, self._caller, self._held = bodies, caller, 0
+
+    def received(self, data: bytes) -> Any:
+        consumed = super().received(data)
+        if self.body_rcv is not None and self.error is None:
+            grown = len(self.body_rcv) - self._held
+            if self._bodies.take(self._caller, grown):
+                self._held += grown
+            else:
+                self.error, self.completed = _NoRoom("too much is being uploaded, try again later"), True
+                self.close()
+        return consumed
+
+    def close(self) -> None:
+        super().close()
+        held, self._held = self._held, 0
+        self._bodies.give_back(self._caller, held)
+
+
+class _NoRoom(ErrorResponse):  # type: ignore[misc]
+    code, reason = 503, "Service Unavailable"
+
+
+class _Bodies:
+    """How many bytes of bodies are kept. Any thread may use it."""
+
+    def __init__(self, total: int) -> None:
+        self._shares = Shares(total)
+        self._lock = threading.Lock()
+        self._refused = Seldom(_log)
+
+    @property
+    def kept(self) -> int:
+        return self._shares.taken
+
+    def take(self, caller: Hashable, amount: int) -> bool:
+        with self._lock:
+            has_room = self._shares.take(caller, amount)
+        if not has_room:
+            self._refused.warning(time.monotonic(), "a request was refused: bodies of %d bytes are kept", self.kept)
+        return has_room
+
+    def give_back(self, caller: Hashable, amount: int) -> None:
+        with self._lock:
+            self._shares.give_back(caller, amount)
 
 
 class _Dispatcher:
     """What waitress's server asks of its threads."""
 
-    def __init__(self, threads: RequestThreads[Any], caller: Callable[[str], Hashable]) -> None:
-        self._threads, self._caller = threads, caller
+    def __init__(self, threads: RequestThreads[Any]) -> None:
+        self._threads = threads
 
-    def add_task(self, channel: Any) -> None:
-        self._threads.add(self._caller(channel.addr[0]), channel)
+    def add_task(self, channel: _Channel) -> None:
+        self._threads.add(channel.caller, channel)
 
 
-def _serve(channel: Any) -> None:
+def _serve(channel: _Channel) -> None:
     channel.service()
 
 
