@@ -203,6 +203,22 @@ def test_the_end_of_a_program_that_closes_nothing_is_no_drop(tailnet: Tailnet) -
     assert has_left(tailnet)()
 
 
+LATE = """
+import sys, threading, types
+early = sys.modules["early"] = types.ModuleType("early")
+import tsnet, tsnet.edge.run.hold as hold
+from tsnet.edge.io.store import MemoryStore
+early.node = tsnet.Server("late", control_url="http://127.0.0.1:1", state=MemoryStore())
+# a thread that never ends keeps both modules, so the names of `hold` are taken away before the node is
+threading.Thread(target=lambda *kept: threading.Event().wait(), args=(early, hold), daemon=True).start()
+"""
+
+
+def test_one_that_python_drops_after_its_modules_is_left_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stderr == ""
+
+
 def test_a_login_url_reaches_nobody_once_the_server_is_gone(tailnet: Tailnet) -> None:
     heard: list[str] = []
     node = tsnet.Server("dropped", **options(tailnet), on_auth_url=heard.append)

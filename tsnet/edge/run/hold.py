@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -35,7 +36,13 @@ class Hold:
         self._handle, self._kind = handle, kind
         _held.add(handle)
 
-    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+    def __del__(
+        self,
+        warn: Callable[..., None] = warnings.warn,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        if is_finalizing():  # `process_end` has ended the node, and the names of this module may be gone
+            return
         handle = self._handle
         _held.discard(handle)
         if handle.is_over or not handle.host.holds(handle):
