@@ -137,6 +137,16 @@ def test_one_that_is_kept_is_raised_as_a_copy(kind: type[Error]) -> None:
     assert kept.__traceback__ is None
 
 
+def test_so_is_one_of_the_system() -> None:
+    kept = OSError(errno.ECONNRESET, "why")
+    kept.__cause__ = KeyError("cause")
+    with pytest.raises(ConnectionResetError) as raised:
+        raise again(kept)
+    assert raised.value is not kept
+    assert (raised.value.args, raised.value.__cause__) == (kept.args, kept.__cause__)
+    assert kept.__traceback__ is None
+
+
 def test_an_error_of_somebody_else_is_raised_itself() -> None:
     error = KeyError("why")
     assert again(error) is error

@@ -11,6 +11,7 @@ other machines, so what would not print is shown as an escape.
 
 from __future__ import annotations
 
+import copy
 import errno
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
@@ -35,11 +36,16 @@ E = TypeVar("E", bound=BaseException)
 
 
 def again(error: E) -> E:
-    """The error to raise for one that is kept. Ours is copied: raised itself, it would collect tracebacks, and keep
-    alive what their frames hold, such as the node whose failure it is."""
-    if not isinstance(error, Error):
+    """The error to raise for one that is kept. Ours and the system's are copied: raised itself, it would collect
+    tracebacks, and keep alive what their frames hold, such as the node whose failure it is.
+    """
+    new: E
+    if isinstance(error, Error):
+        new = _made(type(error), error.args, error.__dict__)
+    elif isinstance(error, OSError) and type(error).__module__ == "builtins":
+        new = copy.copy(error)
+    else:
         return error
-    new = _made(type(error), error.args, error.__dict__)
     new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
     return new.with_traceback(error.__traceback__)
 

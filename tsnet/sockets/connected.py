@@ -21,6 +21,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tsnet.errors import again
 from tsnet.protocols import Address, family_of
 from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal, refusal_ex
 from tsnet.sockets.copies import Copies
@@ -216,13 +217,6 @@ def os_error(error: Exception) -> OSError:
     shown = OSError(number, text)
     shown.__cause__ = error
     return shown
-
-
-def again(error: OSError) -> OSError:
-    """A copy of the exception: one that is raised twice would collect tracebacks."""
-    new = OSError(error.errno, error.strerror)
-    new.__cause__ = error.__cause__
-    return new
 
 
 def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:

@@ -26,11 +26,11 @@ from typing import Any
 from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
-from tsnet.errors import Error, MessageTooLong
+from tsnet.errors import Error, MessageTooLong, again
 from tsnet.protocols import Address, family_of
 from tsnet.sockets import pairs
 from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal
-from tsnet.sockets.connected import again, os_error, sockaddr
+from tsnet.sockets.connected import os_error, sockaddr
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of, release_of
 from tsnet.sockets.inner_end import InnerEnd
