@@ -117,7 +117,17 @@ def test_control_urls(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["headscale.example", "ftp://x", "https://", "https://h:99999", "https://u:p@h", "file:///etc"]
+    "url",
+    [
+        "headscale.example",
+        "ftp://x",
+        "https://",
+        "https://h:99999",
+        "https://u:p@h",
+        "file:///etc",
+        "http://[::1",
+        "http://[x]/",
+    ],
 )
 def test_no_control_urls(url: str) -> None:
     with pytest.raises(ConfigError):
@@ -224,14 +234,17 @@ def test_where_to_listen(where: int | str, expected: tuple[int, IPAddress | None
 
 @pytest.mark.parametrize(
     "where",
-    [None, 1.5, b"80", [80], True, -1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"],
+    [
+        *(None, 1.5, b"80", [80], True, -1, 65_536, "x", "a:80", "", ":", "100.64.0.5", "100.64.0.5:x", ":99999"),
+        *("²", ":²", "٣", "9" * 5000),
+    ],
 )
 def test_nowhere_to_listen(where: object) -> None:
     with pytest.raises(ConfigError):
         parse_where(where)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5])
+@pytest.mark.parametrize("port", [0, -1, 65_536, "80", None, 1.5, True])
 def test_no_port_to_dial(port: object) -> None:
     with pytest.raises(ConfigError):
         check_port(port)  # type: ignore[arg-type]

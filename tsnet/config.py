@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tsnet.base.addresses import CGNAT, IPAddress, parse_address
+from tsnet.base.addresses import CGNAT, IPAddress, parse_address, parse_port
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
@@ -198,7 +198,7 @@ def check_objects(ssl_context: object, on_auth_url: object, world: object) -> No
 
 
 def check_port(port: int) -> None:
-    if not isinstance(port, int) or not 0 < port < 65_536:
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65_536:
         raise ConfigError(f"port must be 1 to 65535, not {port!r}")
 
 
@@ -209,22 +209,16 @@ def check_kind(kind: str) -> None:
 
 def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
     """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
-    if not isinstance(where, (int, str)):
-        raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
-    if isinstance(where, int):
-        host, port = "", str(where)
-    elif where.isdigit():
-        host, port = "", where
-    else:
-        host, port = split_address(where)
-    if not port.isdigit() or int(port) > 65_535:
+    host, digits = split_address(str(where))
+    port = parse_port(digits)
+    if port is None or not isinstance(where, (int, str)):
         raise ConfigError(f'listen takes a port from 0 to 65535 or "address:port", not {where!r}')
     if host in ("", "0.0.0.0", "::"):
-        return int(port), None
+        return port, None
     address = parse_address(host)
     if address is None:
         raise ConfigError(f"listen takes one of this node's addresses, not the name {host!r}")
-    return int(port), address
+    return port, address
 
 
 def split_address(text: str) -> tuple[str, str]:
@@ -264,7 +258,10 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 def _control_url(url: str, source: str | Api) -> str:
     """source: who says so."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # brackets without an address; the URL may hold a password
+        raise ConfigError(Wording(source, f" is no URL: {error}")) from None
     if "@" in parts.netloc:  # first: the other messages show the URL
         raise ConfigError(Wording(source, " must not carry a user name or password"))
     if parts.scheme not in ("http", "https") or not parts.hostname:

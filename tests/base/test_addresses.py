@@ -16,6 +16,7 @@ from tsnet.base.addresses import (
     is_tailnet_address,
     owner_of,
     parse_address,
+    parse_port,
 )
 from tsnet.base.keys import NodeKey
 
@@ -123,3 +124,12 @@ def test_literals_parse(text: str, address: str) -> None:
 @pytest.mark.parametrize("text", ["", "host", "192.0.2", "192.0.2.1:80", "[::1", "::1]", "[]", "1.2.3.4.5", "a:b"])
 def test_names_do_not(text: str) -> None:
     assert parse_address(text) is None
+
+
+def test_ports_parse() -> None:
+    assert [parse_port(text) for text in ("0", "80", "0080", "65535")] == [0, 80, 80, 65_535]
+
+
+@pytest.mark.parametrize("text", ["", "65536", "-1", "+1", " 1", "1.0", "http", "²", "٣", "9" * 5000])
+def test_other_texts_are_no_ports(text: str) -> None:
+    assert parse_port(text) is None

@@ -23,6 +23,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from tsnet.base.addresses import parse_port
 from tsnet.edge.io.descriptors import BUDGET, RETRY, Lease, is_out, told_when_out
 from tsnet.edge.pipes.operations import async_event
 from tsnet.errors import ConfigError
@@ -222,10 +223,10 @@ def split(where: Target) -> tuple[str, int]:
     host, _, port = str(where).rpartition(":")
     has_brackets = host.startswith("[") and host.endswith("]")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    is_port = port.isascii() and port.isdigit() and int(port) <= 65_535
-    if not is_port or (":" in host and not has_brackets):
+    number = parse_port(port)
+    if number is None or (":" in host and not has_brackets):
         raise ConfigError(f"{where!r} is no port, no host:port and no path of a Unix socket")
-    return host, int(port)
+    return host, number
 
 
 def _path(where: Target) -> str | None:

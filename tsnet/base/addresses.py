@@ -84,6 +84,12 @@ def is_tailnet_address(address: IPAddress) -> bool:
     return address in CGNAT if address.version == 4 else address in ULA
 
 
+def parse_port(text: str) -> int | None:
+    """A port from 0 to 65535 in ASCII digits, or None: other digits, which `int` may or may not read, are none."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    return int(text) if is_number and int(text) <= 65_535 else None
+
+
 def parse_address(text: str) -> IPAddress | None:
     """An IP literal (a v6 one with or without brackets), or None for a name."""
     try:

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from tsnet.base.addresses import IPAddress, IPPrefix, parse_address
+from tsnet.base.addresses import IPAddress, IPPrefix, parse_address, parse_port
 
 FORM = "must be http://[user:password@]host:port; other schemes are not supported"
 
@@ -158,8 +158,9 @@ def _exemption(entry: str) -> Exemption | None:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    host, colon, port = entry.rpartition(":")
-    return (host, int(port)) if colon and port.isascii() and port.isdigit() else (entry, None)
+    host, colon, digits = entry.rpartition(":")
+    port = parse_port(digits) if colon else None
+    return (entry, None) if port is None else (host, port)
 
 
 # --- how a link ends because of its proxy -----------------------------------------------------------------------

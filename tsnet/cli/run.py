@@ -18,6 +18,7 @@ from types import FrameType
 
 import attrs
 
+from tsnet.base.addresses import parse_port
 from tsnet.cli import console
 from tsnet.cli.joining import forward_name, joined
 from tsnet.errors import ConfigError
@@ -68,7 +69,7 @@ def parse_forward(text: str) -> Forward:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 65_536
+    return parse_port(text) is not None
 
 
 def run_child(argv: Sequence[str], environ: Mapping[str, str]) -> int:
