@@ -119,6 +119,20 @@ class TestAsyncServing:
             tasks.cancel_scope.cancel()
         assert server.closing.is_set()
 
+    async def test_closing_a_wsgi_server_needs_no_thread(
+        self, port: Any, tailnet: LoopbackTailnet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def none_left(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        server = WsgiServer(app, port.socket, tailnet)
+        serving = AsyncServing(WsgiService(server), server.port, "here")
+        await serving.start()
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+        await serving.aclose()
+        assert serving.ended
+        assert port.socket.fileno() == -1
+
 
 class FakeWsgi:
     """A server without a socket, which ends when it is told to."""
@@ -131,7 +145,7 @@ class FakeWsgi:
     def run(self) -> None:
         self.closing.wait()
 
-    def close(self) -> None:
+    def begin_close(self) -> None:
         self.closing.set()
 
 

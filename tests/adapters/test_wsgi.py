@@ -290,6 +290,14 @@ def test_the_server_ends_with_the_node(tailnet: LoopbackTailnet, port: Listening
     server.close()
 
 
+def test_one_that_is_closed_before_it_runs_never_does(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
+    with WsgiServer(app, port.socket, tailnet) as server:
+        pass
+    assert server.wait(0)
+    assert port.socket.fileno() == -1
+    server.run()
+
+
 def test_run_blocks_in_the_callers_thread(tailnet: LoopbackTailnet, port: ListeningPort) -> None:
     server = WsgiServer(app, port.socket, tailnet)
     thread = threading.Thread(target=server.run)

@@ -199,7 +199,7 @@ class WsgiService:
         try:
             start_thread(thread)
         except NotUp:
-            self._server.let_go()
+            self.close()
             raise
         task_status.started()
         try:
@@ -219,9 +219,7 @@ class WsgiService:
             self._ended.resolve(None)
 
     def close(self) -> None:
-        """Close in another thread and return at once: waiting for requests under way would block the loop."""
-        if not self._ended.done:
-            threading.Thread(target=self._server.close, name="tsnet-wsgi-close", daemon=True).start()
+        self._server.begin_close()
 
 
 async def until(operation: Operation[None]) -> None:

@@ -48,7 +48,9 @@ class WsgiEngine(Protocol):
         ...
 
     def stop(self, grace: float) -> None:
-        """From another thread: accept no more, let requests under way finish within the grace (seconds), end `run`."""
+        """From any thread, before or after `run` has begun: accept no more, let requests under way finish within the
+        grace (seconds), and end `run`. Does not wait for that.
+        """
         ...
 
 
@@ -67,13 +69,16 @@ class WsgiServer:
     ) -> None:
         self.port: int = listening.getsockname()[1]
         self.ended: Operation[None] = Operation[None]()
-        self._listening = listening
         known = IdentityMiddleware(app, whois, allow=allow, owner=owner)
         self._engine = choose_engine(known, listening, limits or WebLimits(), callers(whois))
-        self._closing = False
+        self._not_begun = threading.Lock()  # whoever takes it runs the engine, or lets it go
 
     def run(self) -> None:
         """Serve in this thread until `close`, or until the node is closed. Raises what else ends it."""
+        if self._not_begun.acquire(blocking=False):
+            self._run()
+
+    def _run(self) -> None:
         try:
             self._engine.run()
         except BaseException as error:
@@ -87,18 +92,13 @@ class WsgiServer:
         try:
             start_thread(threading.Thread(target=self._alone, name=f"tsnet-wsgi-{self.port}", daemon=True))
         except NotUp:
-            self.let_go()
+            self.begin_close()
             raise
 
     def _alone(self) -> None:
         """Whoever waits for `ended` hears of a failure."""
         with suppress(Exception):
             self.run()
-
-    def let_go(self) -> None:
-        """It will not run: the port is free again."""
-        self._closing = True
-        self._listening.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end. Returns whether it has come. Raises what ended it, if that was an error."""
@@ -109,10 +109,14 @@ class WsgiServer:
 
     def close(self, grace: float = GRACE) -> None:
         """Accept no more, and let requests under way finish within the grace. May be called twice."""
-        if not self._closing:
-            self._closing = True
-            self._engine.stop(grace)
-            self.ended.wait(grace)
+        self.begin_close(grace)
+        self.ended.wait(grace + 1)
+
+    def begin_close(self, grace: float = GRACE) -> None:
+        """As `close`, and returns at once. One that does not run yet never will, and its port is free again."""
+        self._engine.stop(grace)
+        if self._not_begun.acquire(blocking=False):
+            self._run()  # there is nothing to serve: it ends
 
     def __enter__(self) -> WsgiServer:
         return self

@@ -82,7 +82,7 @@ class WaitressEngine:
         self._deadline = math.inf
         self._look_at = time.monotonic() + self._shortest
         self._accepting = True
-        self._ended = threading.Event()
+        self._has_ended = False
         self._trigger_lock = threading.Lock()
 
     def run(self) -> None:
@@ -96,14 +96,13 @@ class WaitressEngine:
             self._server.trigger._physical_pull = _nothing
             with self._trigger_lock:
                 wasyncore.close_all(self._server._map, ignore_all=True)
-                self._ended.set()
+                self._has_ended = True
 
     def stop(self, grace: float) -> None:
-        self._deadline = time.monotonic() + grace
+        self._deadline = min(self._deadline, time.monotonic() + grace)
         with self._trigger_lock:
-            if not self._ended.is_set():
+            if not self._has_ended:
                 self._server.pull_trigger()
-        self._ended.wait(grace + 1)
 
     # --- in the loop's thread -----------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import math
 import socket
-import threading
 import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -48,19 +47,19 @@ class WsgirefEngine:
     ) -> None:
         limits = limits or WebLimits(threads=threads)
         self._listening, self._caller = listening, caller
+        listening.settimeout(None)
         self._server = _Server(listening.getsockname()[:2], app, limits.for_header)
         self._threads: RequestThreads[Connection] = RequestThreads(self._serve, limits.threads)
         self._connections: dict[socket.socket, None] = {}  # those with a thread
-        self._ended = threading.Event()
+        self._deadline = -math.inf
 
     def run(self) -> None:
-        self._listening.settimeout(None)
         try:
             while (accepted := self._accept()) is not None:
                 self._threads.add(self._caller(accepted[1][0]), accepted)
         finally:
             self._listening.close()
-            self._ended.set()
+            self._end_requests()
 
     def _accept(self) -> Connection | None:
         """The next connection; None if the listener was closed, by us or with the node."""
@@ -83,15 +82,16 @@ class WsgirefEngine:
         finally:
             del self._connections[connection]
 
-    def stop(self, grace: float) -> None:
-        deadline = time.monotonic() + grace
-        self._listening.close()
-        for connection, _ in self._threads.close(grace):
+    def _end_requests(self) -> None:
+        for connection, _ in self._threads.close(max(0.0, self._deadline - time.monotonic())):
             connection.close()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._ended.wait(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, grace: float) -> None:
+        self._deadline = time.monotonic() + grace
+        self._listening.close()
 
 
 class _Server(WSGIServer):
