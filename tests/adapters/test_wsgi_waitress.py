@@ -51,8 +51,9 @@ def test_stop_before_run_ends_it_at_once(port: ListeningPort) -> None:
     assert engine._server._map == {}
 
 
+@pytest.mark.parametrize("limits", [{}, {"keep_alive_timeout": 0}])
 def test_nothing_is_polled_while_nothing_happens(
-    tailnet: LoopbackTailnet, port: ListeningPort, monkeypatch: Any
+    tailnet: LoopbackTailnet, port: ListeningPort, monkeypatch: Any, limits: dict[str, Any]
 ) -> None:
     turns: list[float] = []
     loop = wasyncore.loop
@@ -62,12 +63,13 @@ def test_nothing_is_polled_while_nothing_happens(
         loop(**options)
 
     monkeypatch.setattr(wasyncore, "loop", counted)
-    engine = WaitressEngine(app, port.socket, 1)
+    engine = WaitressEngine(app, port.socket, limits=WebLimits(**limits))
     thread = threading.Thread(target=engine.run)
     thread.start()
     with tailnet.dialer_of(LAPTOP).dial_socket("shop", 80) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert b"200 OK" in sock.recv(1000)
+    until(lambda: not engine._server.active_channels)
     begun = len(turns)
     time.sleep(0.05)
     assert len(turns) <= begun + 3

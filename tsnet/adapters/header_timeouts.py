@@ -21,7 +21,7 @@ import anyio
 from tsnet.adapters.web_limits import WebLimits
 from tsnet.protocols import Address, ByteStream
 
-LONGEST_PAUSE = 3600.0
+LEAST_PAUSE, LONGEST_PAUSE = 0.02, 3600.0
 FAREWELL = 5.0
 """Seconds that a connection gets to end in order, before it is reset."""
 
@@ -72,7 +72,7 @@ class HeaderTimeouts:
                     connection.end(now)
             # a connection that begins, or whose request ends, after this look has at least this long
             next_look = min([now + self._for_first, *(each.due for each in self._connections.values())])
-            await anyio.sleep(min(next_look - now, LONGEST_PAUSE))
+            await anyio.sleep(max(LEAST_PAUSE, min(next_look - now, LONGEST_PAUSE)))
 
 
 class _Connection:

@@ -43,7 +43,8 @@ BODY_TIMEOUT = 60.0
 BODIES = 3 * 512 * 1024 * 1024
 """Bytes of bodies whose requests have not been handled. One caller's two thirds are as much as one body may have."""
 
-_TICK = 30.0  # seconds between two looks at all connections
+_TICK = 30.0  # seconds between two looks at all connections, at most
+_LEAST_TICK = 0.02  # and at least: a timeout of 0 must not make the loop spin
 _REST = 0.02  # seconds of the loop without a descriptor to accept with
 _UNLIMITED = 1_000_000_000  # connections: the listening socket has the limit; seconds: `_Channel` has it
 
@@ -63,7 +64,7 @@ class WaitressEngine:
         caller: Callable[[str], Hashable] = str,
     ) -> None:
         limits = limits or WebLimits(threads=threads)
-        self._shortest = min(limits.for_header, limits.for_keep_alive, _TICK)
+        self._shortest = max(_LEAST_TICK, min(limits.for_header, limits.for_keep_alive, _TICK))
         self._threads: RequestThreads[Any] = RequestThreads(_serve, limits.threads)
         self._server: Any = create_server(
             app,
@@ -119,9 +120,11 @@ class WaitressEngine:
 
     def _end_late(self) -> float:
         """Close connections that are late. Returns the seconds until the next one can be."""
+        channels = list(self._server.active_channels.values())
+        if not channels:
+            return _TICK  # the next one wakes the loop
         now = time.monotonic()
         if now >= self._look_at:
-            channels = list(self._server.active_channels.values())
             for channel in channels:
                 if channel.is_late(now):
                     channel.handle_close()
