@@ -14,6 +14,7 @@ import copy
 import logging
 import os
 import sys
+from collections import deque
 from typing import TextIO
 
 from tsnet.base.printable import printable
@@ -21,8 +22,8 @@ from tsnet.base.wording import worded
 from tsnet.cli.words import WORDS
 
 _command = "tsnet"
-_told: set[str] = set()
-"""The errors that the log has shown already."""
+_told: deque[str] = deque(maxlen=100)
+"""The errors that the log has shown last."""
 BOLD, DIM, GREEN, CYAN = "1", "2", "32", "36"
 
 
@@ -55,7 +56,7 @@ class _Lines(logging.Handler):
 def _in_our_words(argument: object) -> object:
     """An argument of a log record: errors and texts name options as the command line does."""
     if isinstance(argument, BaseException):
-        _told.add(message(argument))
+        _told.append(message(argument))
         return message(argument)
     return worded(argument, WORDS) if isinstance(argument, str) else argument
 
