@@ -215,14 +215,14 @@ class BaseServer:
             raise
 
     def _where(self, port: int) -> str:
-        if not self.addresses:  # the node was closed a moment ago
+        address = next(iter(self.addresses), None)
+        if address is None:  # the node was closed a moment ago
             return f":{port}"
-        address = self.addresses[0]
         return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
     def _owner(self) -> Peer | None:
         """The owner of this node; None before `up`."""
-        return self.whois(str(self.addresses[0])) if self.addresses else None
+        return next((self.whois(str(address)) for address in self.addresses), None)
 
     # --- immediate answers, from the netmap -----------------------------------------------------------------
 
