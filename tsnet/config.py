@@ -161,8 +161,8 @@ def seconds(timeout: float | None, option: str = "timeout") -> float:
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-        limit = "seconds, 0 or more, or None for no limit"
-        raise ConfigError(Wording(api(f"{option}="), f" takes {limit}; not {timeout!r}"))
+        no_limit = api("None", before=", or ", after=" for no limit")
+        raise ConfigError(Wording(api(f"{option}="), " takes seconds, 0 or more", no_limit, f"; not {timeout!r}"))
     return float(timeout)
 
 

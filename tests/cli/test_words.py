@@ -12,7 +12,8 @@ import pytest
 from tsnet.cli import console
 from tsnet.cli.command import parser
 from tsnet.cli.words import NEVER_SAID, WORDS
-from tsnet.config import TYPES
+from tsnet.config import TYPES, seconds
+from tsnet.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCES = sorted(path for path in ROOT.glob("tsnet/**/*.py") if path.name != "words.py")
@@ -74,3 +75,10 @@ def test_an_error_of_a_command_speaks_its_language(capsys: pytest.CaptureFixture
     assert lines == [
         f"tsnet nc: choose --state-dir (TS_AUTHKEY=x) [{code}]" for code in ("config", "address-in-use", "needs-login")
     ]
+
+
+def test_a_command_hears_of_no_none() -> None:
+    with pytest.raises(ConfigError) as raised:
+        seconds(-1)
+    assert "or None" in str(raised.value)
+    assert console.message(raised.value) == "--timeout takes seconds, 0 or more; not -1"

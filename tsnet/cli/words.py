@@ -7,6 +7,7 @@ so that no error of a command speaks of it.
 from __future__ import annotations
 
 WORDS: dict[str, str | None] = {
+    "None": None,
     "allow=": "--allow",
     "allow_http=": "--allow-http",
     "allow_http=True": "--allow-http",
