@@ -15,6 +15,7 @@ from anyio.abc import SocketAttribute
 
 from tests.adapters.loopback import LAPTOP, SHOP, LoopbackTailnet
 from tsnet.adapters.asgi_anycorn import AnycornEngine, _Connection, _Lifespan, _Socketed
+from tsnet.protocols import ByteStream
 
 pytestmark = pytest.mark.anyio
 
@@ -57,3 +58,43 @@ async def test_a_failed_stage_is_logged_and_noted(stage: str, caplog: pytest.Log
     assert "no database" in caplog.text
     for channel in (lifespan.app_send_channel, lifespan.app_receive_channel):
         await channel.aclose()
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def read_until(stream: ByteStream, end: bytes) -> None:
+    received = b""
+    while not received.endswith(end):
+        received += await stream.receive()
+
+
+async def test_a_header_that_has_begun_may_take_longer_than_the_keep_alive_time(tailnet: LoopbackTailnet) -> None:
+    engine = AnycornEngine(hello, keep_alive=0.2)
+    with anyio.fail_after(5):
+        async with engine.running(0), await tailnet.listen(80) as listener, await tailnet.dial("shop", 80) as client:
+            engine.serve(await listener.accept(), lambda: None)
+            await client.send(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+            await read_until(client, b"ok")
+            await anyio.wait_all_tasks_blocked()  # the server knows, too, that this request is over
+            await client.send(b"GET / HTTP/1.1\r\n")
+            await anyio.sleep(0.3)
+            await client.send(b"Host: shop\r\n\r\n")
+            await read_until(client, b"ok")
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()
+
+
+async def test_without_keep_alive_a_first_request_has_its_time(tailnet: LoopbackTailnet) -> None:
+    engine = AnycornEngine(hello, keep_alive=0)
+    with anyio.fail_after(5):
+        async with engine.running(0), await tailnet.listen(80) as listener, await tailnet.dial("shop", 80) as client:
+            engine.serve(await listener.accept(), lambda: None)
+            await anyio.wait_all_tasks_blocked()
+            await client.send(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+            await read_until(client, b"ok")
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()

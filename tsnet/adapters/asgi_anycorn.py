@@ -11,8 +11,9 @@ Not here: who calls (`asgi.IdentityMiddleware`).
 from __future__ import annotations
 
 import logging
+import math
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import anyio
 import anyio.abc
 from anycorn.config import Config
+from anycorn.events import Event, Updated
 from anycorn.lifespan import Lifespan
 from anycorn.tcp_server import TCPServer
 from anycorn.utils import wrap_app
@@ -67,7 +69,9 @@ class AnycornEngine:
 
     def serve(self, stream: ByteStream, on_end: Callable[[], None]) -> Callable[[], object]:
         assert self._connections is not None
-        server = _Connection(self._app, self._config, self._context, self._state.copy(), _Socketed(stream))
+        socketed = _Socketed(stream)
+        server = _Connection(self._app, self._config, self._context, self._state.copy(), socketed)
+        socketed.on_data = server.data_came
         self._connections.start_soon(_run_alone, server, stream, on_end)
         return partial(self._connections.start_soon, stream.aclose)
 
@@ -116,9 +120,29 @@ class _Lifespan(Lifespan):  # type: ignore[misc]
 
 
 class _Connection(TCPServer):  # type: ignore[misc]
-    """anycorn would hand the kernel a file and this connection's descriptor, which there is not. And it would keep the
-    task of a connection that has ended until its keep-alive time has passed.
+    """anycorn would hand the kernel a file and this connection's descriptor, which there is not. It would keep the task
+    of a connection that has ended until its keep-alive time has passed. And it would give the first request, and the
+    header of each, no more than that time; how long they may take is for `HeaderTimeouts` to say.
     """
+
+    _is_between_requests = False
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self._is_between_requests = event.idle
+        await super().protocol_send(event)
+
+    async def data_came(self) -> None:
+        if self._is_between_requests:
+            self._is_between_requests = False
+            await self.idle_task.restart(self._task_group, self._idle_timeout)
+
+    async def _idle_timeout(self) -> None:
+        limit = self.config.keep_alive_timeout if self._is_between_requests else math.inf
+        with anyio.move_on_after(limit):
+            await self.context.terminated.wait()
+        with anyio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def _read_data(self) -> None:
         await super()._read_data()
@@ -134,13 +158,17 @@ class _Connection(TCPServer):  # type: ignore[misc]
 
 
 class _Socketed(anyio.abc.ByteStream):
-    """A stream with the attribute that anycorn asks for its addresses."""
+    """A stream with the attribute that anycorn asks for its addresses. on_data: is awaited when bytes have come."""
 
     def __init__(self, stream: ByteStream) -> None:
+        self.on_data: Callable[[], Awaitable[None]] | None = None
         self._stream = stream
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
-        return await self._stream.receive(max_bytes)
+        data = await self._stream.receive(max_bytes)
+        if self.on_data is not None:
+            await self.on_data()
+        return data
 
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)
