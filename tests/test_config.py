@@ -141,9 +141,10 @@ def test_an_error_names_the_variable_that_is_wrong() -> None:
         config(environ={"TS_CONTROL_URL": "https://headscale.example"}, control_url="headscale.example")
 
 
-def test_a_password_in_the_url_is_not_repeated() -> None:
+@pytest.mark.parametrize("host", ["h.example", "[x]", "\N{ACCOUNT OF}.example"])
+def test_a_password_in_the_url_is_not_repeated(host: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        config(control_url="https://user:hunter2@h.example")
+        config(control_url=f"https://user:hunter2@{host}")
     assert "hunter2" not in str(refused.value)
 
 

@@ -260,8 +260,8 @@ def _control_url(url: str, source: str | Api) -> str:
     """source: who says so."""
     try:
         parts = urlsplit(url)
-    except ValueError as error:  # brackets without an address; the URL may hold a password
-        raise ConfigError(Wording(source, f" is no URL: {error}")) from None
+    except ValueError:  # its text may repeat a password of the URL
+        raise ConfigError(Wording(source, " is no URL: its host is no name and no address")) from None
     if "@" in parts.netloc:  # first: the other messages show the URL
         raise ConfigError(Wording(source, " must not carry a user name or password"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
