@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -109,6 +110,31 @@ def test_when_all_are_busy_one_warning_says_what_to_do(office: Office, caplog: p
     office.add("carol")
     [warning] = caplog.messages
     assert "the 1 threads are busy" in warning
+
+
+@pytest.mark.parametrize("office", [1], indirect=True)
+def test_a_slow_log_holds_up_no_request(office: Office) -> None:
+    reached, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reached.set()
+            may_go_on.wait(10)
+
+    handler = Slow()
+    log = logging.getLogger("tsnet.wsgi")
+    log.addHandler(handler)
+    try:
+        [first] = office.add("ann")
+        late = threading.Thread(target=office.add, args=("bob",))
+        late.start()
+        assert reached.wait(10)
+        first.may_end.set()
+        until(lambda: len(office.jobs) == 2 and office.jobs[1].begun.is_set())
+    finally:
+        may_go_on.set()
+        log.removeHandler(handler)
+    late.join(10)
 
 
 def test_a_job_that_fails_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,8 @@ class RequestThreads(Generic[J]):
                 self._wake_or_start()
             else:
                 self._waiting.setdefault(caller, deque()).append(job)
-                self._warn(reason)
+        if reason is not None:  # outside the lock: a log handler may take its time
+            self._warn(reason)
 
     def close(self, timeout: float) -> list[J]:
         """Begin no more, and wait so many seconds for those under way. Returns the jobs that have not begun."""
