@@ -237,8 +237,7 @@ def test_a_service_whose_node_fails_raises_the_nodes_error(
         raise ValueError("a bug")
 
     pump.turn = fail  # type: ignore[method-assign]
-    pump.mark()
-    shop._handle.wake()
+    shop._handle.host.call(pump.mark)
     with pytest.raises(tsnet.NotUp, match="internal error"):
         handle.wait(10)
     until(lambda: len(tracebacks(caplog)) == 1)  # the node's own

@@ -83,8 +83,7 @@ def test_a_log_that_raises_ends_nobody(scene: Scene) -> None:
         scene.node.dial("peer", 80).close()
         pump = scene.node._handle.pump
         pump.turn = fatal_for_one  # type: ignore[method-assign]
-        pump.mark()
-        scene.host.wake()
+        scene.host.call(pump.mark)
         until(lambda: scene.node.status().state == "failed")
         assert thread_of(scene.host) in (thread, None)
         scene.node.up()
