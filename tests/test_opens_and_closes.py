@@ -31,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 NIGHTLY = os.environ.get("TSNET_NIGHTLY") == "1"
 PORT, PACKETS = 7, 8
 POLLS = 100
+TRIES = 2
+"""What leaks does so again. What was made once, and by chance just then (a cache, a thread of a pool), does not."""
 
 
 Cycle = Callable[["Place"], None]
@@ -416,10 +418,14 @@ def check(cycle: Cycle, place: Place, count: int) -> None:
     with Watch() as watch:
         for _ in range(count // 2):
             cycle(place)
-        watch.begin()
-        for _ in range(count):
-            cycle(place)
-        assert watch.left_over(count) == {}
+        for _ in range(TRIES):
+            watch.begin()
+            for _ in range(count):
+                cycle(place)
+            grown = watch.left_over(count)
+            if not grown:
+                return
+        assert grown == {}
 
 
 def often(seldom: int) -> int:
@@ -430,14 +436,23 @@ async def check_async(cycle: AsyncCycle, place: Place, count: int) -> None:
     with Watch() as watch:
         for _ in range(count // 2):
             await cycle(place)
-        watch.begin()
-        for _ in range(count):
-            await cycle(place)
-        for _ in range(POLLS):
-            if not watch.grown(count):
+        for _ in range(TRIES):
+            watch.begin()
+            for _ in range(count):
+                await cycle(place)
+            grown = await left_over(watch, count)
+            if not grown:
                 return
-            await anyio.sleep(PATIENCE / POLLS)
-        assert watch.grown(count) == {}
+        assert grown == {}
+
+
+async def left_over(watch: Watch, count: int) -> dict[str, int]:
+    """`Watch.left_over`, in a loop that goes on meanwhile."""
+    for _ in range(POLLS):
+        if not watch.grown(count):
+            return {}
+        await anyio.sleep(PATIENCE / POLLS)
+    return watch.grown(count)
 
 
 @pytest.mark.parametrize("cycle", BLOCKING, ids=lambda cycle: cycle.__name__)
