@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tsnet.testing import plugin
@@ -10,6 +12,17 @@ from tsnet.testing import plugin
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.is_registered(plugin):  # installed, it is there by its entry point
         config.pluginmanager.register(plugin, "tsnet.testing.plugin")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector away from the suite itself: all tests and all modules, which stay until the end.
+
+    A test that collects after each of a hundred interrupts would look through them every time, for ten seconds.
+    """
+    import hypothesis  # noqa: F401  # when it begins, it asks the collector who refers to an object of trio
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
