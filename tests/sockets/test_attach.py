@@ -366,18 +366,46 @@ def test_a_listening_socket_and_its_port_have_one_backlog(nodes: tuple[tsnet.Ser
     connected: list[tsnet.Stream] = []
 
     async def main() -> None:
+        six = anyio.Event()
+
         async def dial(port: int) -> None:
             connected.append(await caller.dial("a", port))
+            if len(connected) == 6:
+                six.set()
 
         with a.listen(0, backlog=8) as listener:
             listener.listen(1000)
             async with anyio.create_task_group() as tasks:
                 for _ in range(20):
                     tasks.start_soon(dial, listener.getsockname()[1])
-                await anyio.sleep(0.4)
+                with anyio.fail_after(10):
+                    await six.wait()
+                await anyio.sleep(0.1)
                 assert 6 <= len(connected) <= 7  # 2 or 3 in the kernel's queue, 4 of 6 in the node
                 tasks.cancel_scope.cancel()
         for stream in connected:
             stream.abort()
 
     anyio.run(main)
+
+
+def test_peers_take_turns_when_there_is_room_for_one_connection_at_a_time(
+    tailnet: Tailnet, nodes: tuple[tsnet.Server, tsnet.Server]
+) -> None:
+    a, greedy = nodes
+    with server(tailnet, "c") as innocent, a.listen(0, backlog=16) as listener:
+        port = listener.getsockname()[1]
+        clients = [greedy.dial("a", port) for _ in range(12)]  # 4 or 5 in the kernel's queue, the others in the node
+        clients.append(innocent.dial("a", port))
+        wait_for(lambda: owners(a) == 1 + len(clients))
+        callers = []
+        for _ in clients:
+            accepted, address = listener.accept()
+            callers.append(address[0])
+            turned = threading.Event()
+            a._handle.host.call(turned.set)  # by then the place that is free is taken again
+            assert turned.wait(10)
+            accepted.close()
+        assert callers.index(str(innocent.addresses[0])) <= 7
+        for client in clients:
+            client.close()

@@ -103,8 +103,9 @@ class Reception:
                 return False
             worth = True
             waiting.popleft()
-            if not waiting:
-                del self._waiting[peer]
+            del self._waiting[peer]
+            if waiting:
+                self._waiting[peer] = waiting  # behind the others: there may be room for one connection at a time
         return worth
 
     def _hand_on(self, pipe: Pipe, lease: Lease) -> bool:
