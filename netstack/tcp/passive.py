@@ -76,11 +76,13 @@ class PassiveOpens:
     def arrives(self, listener: TcpListener, syn: Syn, now: float) -> None:
         """Take a SYN of no connection."""
         waits = listener.parked.renew(syn)
-        if not waits and self.is_one_too_many(syn, listener, now):
+        if self.is_one_too_many(syn, listener, now):
+            if waits:
+                listener.parked.discard(syn)
             return
         reason = listener.places.refusal(syn.peer)
         if reason == FULL and self._recycle(listener, syn.peer):
-            reason = None
+            reason = listener.places.refusal(syn.peer)  # still FULL if the backlog has been made smaller
         if reason is None:
             if waits:
                 listener.parked.discard(syn)

@@ -311,6 +311,16 @@ def test_nobody_makes_way_for_one_that_has_but_one_less() -> None:
     assert sorted(map(len, listener.half_open.values())) == [42, 43, 43]
 
 
+def test_places_are_counted_rightly_when_the_backlog_has_been_made_smaller() -> None:
+    peer, listener = late_flood((2, 43), (3, 85))
+    listener.places.total = 96
+    syns(peer, 1, source=4)
+    assert listener.places.taken == sum(map(len, listener.half_open.values())) == 127
+    for _ in range(100):
+        let_pass(peer, 2)
+    assert listener.places.taken == 0
+
+
 def test_nobody_makes_way_who_has_not_been_asked_twice() -> None:
     """A burst of honest peers does not push itself out."""
     peer = Peer()

@@ -53,6 +53,29 @@ def test_a_limit_is_asked_again_when_a_parked_syn_gets_its_place(monkeypatch: py
     assert [client.error for client in clients] == [None, None, "refused"]
 
 
+def test_a_limit_is_asked_again_when_a_parked_syn_is_repeated() -> None:
+    stack = new_stack(A4)
+    listener = stack.listen(80, backlog=1, max_connections=2)
+    assert listener.connections is not None
+
+    def accept_one(port: int) -> None:
+        stack.receive([(f"link {port}", [syn(port)])], NOW)
+        (answer,) = packets_of(drain(stack, NOW))
+        ack = int.from_bytes(answer[24:28], "big") + 1
+        last = tcp.build(OUTSIDE, port, A4.packed, 80, seq=10, ack=ack, flags=tcp.ACK)
+        stack.receive([(f"link {port}", [last])], NOW)
+        assert listener.accept() is not None
+
+    stack.receive([("link 1", [syn(1)]), ("link 2", [syn(2)])], NOW)
+    assert len(listener.parked) == 1
+    accept_one(1)
+    accept_one(3)
+    stack.receive([("link 2", [syn(2)])], NOW)
+    (answer,) = packets_of(drain(stack, NOW))
+    assert answer[33] & tcp.RST
+    assert (listener.connections.taken, len(listener.parked)) == (2, 0)
+
+
 def test_forwarded_connections_count_with_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passive, "MAX_ACCEPTED", 3)
     pair = Pair()
