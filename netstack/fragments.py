@@ -4,9 +4,9 @@
     payload  -> cut             -> [(offset, more, piece)]
 
 A datagram's fragments share (source, destination, identification, protocol). Overlapping fragments lose the whole
-datagram, an exact repetition does not. Bounded four ways: 4 MiB in all, two thirds of that and 64 datagrams of one
-source, 30 s (60 s in IPv6). A source that has its share loses its own oldest datagram; when all are full, the oldest of
-the source that has most goes.
+datagram, an exact repetition does not. Bounded four ways: 4 MiB in all, two thirds of that of one peer, 64 datagrams of
+one source, 30 s (60 s in IPv6). A peer that has its share, or a source that has its number, loses its own oldest
+datagram; when all is full, the oldest of the peer that has most goes.
 
 Source: RFC 791 §3.2, RFC 815, RFC 8200 §4.5, RFC 5722 (overlaps), RFC 6946 (atomic fragments).
 Not here: the headers' bytes (`wire`), what the sender is told when time runs out (`icmp`).
@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from typing import NamedTuple
 
-from netstack.limits import SHARE, Shares
+from netstack.limits import SHARE, Shares, peer_of
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_PER_SOURCE = 64
@@ -42,9 +43,10 @@ class Expired(NamedTuple):
 
 
 class _Datagram:
-    __slots__ = ("began_time", "cost", "end", "pieces", "starts")
+    __slots__ = ("began_time", "cost", "end", "peer", "pieces", "starts")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, peer: Hashable, now: float) -> None:
+        self.peer = peer
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.end: int | None = None  # known once the last fragment is here
@@ -70,11 +72,13 @@ class _Family:
 class Reassembler:
     """All datagrams of which only a part is here. `dropped` counts why one was lost."""
 
-    __slots__ = ("_dropped", "_families", "_per_source", "_room")
+    __slots__ = ("_dropped", "_families", "_of_peer", "_of_source", "_room")
 
     def __init__(self, dropped: Counter[str]) -> None:
         self._families = {4: _Family(TIMEOUT, MAX_PAYLOAD), 16: _Family(V6_TIMEOUT, V6_MAX_PAYLOAD)}
-        self._per_source: Counter[bytes] = Counter()
+        self._of_peer: dict[Hashable, dict[Key, None]] = {}
+        self._of_source: dict[Hashable, dict[Key, None]] = {}
+        """The oldest first."""
         self._room = Shares(MAX_BYTES)
         self._dropped = dropped
 
@@ -85,7 +89,7 @@ class Reassembler:
     def bytes_held(self) -> int:
         return self._room.taken
 
-    def add(self, key: Key, offset: int, more: bool, piece: bytes, now: float) -> bytes | None:
+    def add(self, key: Key, offset: int, more: bool, piece: bytes, now: float, link: Hashable = None) -> bytes | None:
         """Take one fragment; the datagram's payload when it completes it."""
         if not more and not offset:
             return piece  # an atomic fragment is a whole datagram, whatever else has its key (RFC 6946)
@@ -94,7 +98,7 @@ class Reassembler:
             self._dropped["fragment: bad size"] += 1
             self._forget(key)
             return None
-        datagram = family.datagrams.get(key) or self._begin(family, key, now)
+        datagram = family.datagrams.get(key) or self._begin(family, key, link, now)
         if not self._insert(key, datagram, offset, more, piece):
             self._dropped["fragment: overlap"] += 1
             self._forget(key)
@@ -120,13 +124,14 @@ class Reassembler:
                 self._forget(key)
         return expired
 
-    def _begin(self, family: _Family, key: Key, now: float) -> _Datagram:
+    def _begin(self, family: _Family, key: Key, link: Hashable, now: float) -> _Datagram:
         source = key[0]
-        if self._per_source[source] >= MAX_PER_SOURCE:
+        if len(self._of_source.get(source, ())) >= MAX_PER_SOURCE:
             self._dropped["fragment: too many of one source"] += 1
-            self._make_way(source)
-        self._per_source[source] += 1
-        datagram = family.datagrams[key] = _Datagram(now)
+            self._forget(next(iter(self._of_source[source])))
+        datagram = family.datagrams[key] = _Datagram(peer_of(link, source), now)
+        self._of_source.setdefault(source, {})[key] = None
+        self._of_peer.setdefault(datagram.peer, {})[key] = None
         return datagram
 
     def _insert(self, key: Key, datagram: _Datagram, offset: int, more: bool, piece: bytes) -> bool:
@@ -148,31 +153,28 @@ class Reassembler:
         starts.insert(at, offset)
         pieces.insert(at, piece)
         cost = len(piece) + _PIECE_COST
-        while (reason := self._room.refusal(key[0], cost)) is not None:
+        while (reason := self._room.refusal(datagram.peer, cost)) is not None:
             self._dropped["fragment: memory"] += 1
-            if self._make_way(key[0] if reason == SHARE else self._greediest()) == key:
-                return True  # it was the oldest itself
-        self._room.take(key[0], cost)
+            oldest = next(iter(self._of_peer[datagram.peer if reason == SHARE else self._greediest()]))
+            self._forget(oldest)
+            if oldest == key:
+                return True
+        self._room.take(datagram.peer, cost)
         datagram.cost += cost
         return True
 
-    def _greediest(self) -> bytes:
-        return max(self._per_source, key=self._room.of)
-
-    def _make_way(self, source: bytes) -> Key:
-        """Forget the oldest datagram of this source; which one that was."""
-        oldest = next(key for key in self._families[len(source)].datagrams if key[0] == source)
-        self._forget(oldest)
-        return oldest
+    def _greediest(self) -> Hashable:
+        return max(self._of_peer, key=self._room.of)
 
     def _forget(self, key: Key) -> None:
         datagram = self._families[len(key[0])].datagrams.pop(key, None)
         if datagram is None:
             return
-        self._room.give_back(key[0], datagram.cost)
-        self._per_source[key[0]] -= 1
-        if not self._per_source[key[0]]:
-            del self._per_source[key[0]]
+        self._room.give_back(datagram.peer, datagram.cost)
+        for table, owner in ((self._of_peer, datagram.peer), (self._of_source, key[0])):
+            del table[owner][key]
+            if not table[owner]:
+                del table[owner]
 
 
 def cut(payload: bytes, room: int) -> list[tuple[int, bool, bytes]]:

@@ -135,11 +135,6 @@ class IpLayer:
         return head + between + piece
 
 
-def peer_of(link: Hashable, source: bytes) -> Hashable:
-    """Who counts as one peer in the stack's limits: the link, which cannot be forged, or without one the address."""
-    return source if link is None else link
-
-
 @lru_cache(maxsize=4096)
 def address_of(packed: bytes) -> IPAddress:
     """The address object of 4 or 16 bytes."""

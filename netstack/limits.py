@@ -45,6 +45,11 @@ class RunLimits(NamedTuple):
 DEFAULT_RUNS = RunLimits()
 
 
+def peer_of(link: Hashable, source: bytes) -> Hashable:
+    """Who counts as one peer in the stack's limits: the link, which cannot be forged, or without one the address."""
+    return source if link is None else link
+
+
 FULL, SHARE = "full", "a peer's share"
 """Why `Shares` gives nothing: all is taken, or this holder has as much of it as one may have."""
 

@@ -346,7 +346,7 @@ class Stack:
         if field & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK):
             offset, more = (field & ipv4.OFFSET_MASK) * 8, bool(field & ipv4.MORE_FRAGMENTS)
             key = (source, destination, identification, protocol)
-            whole = self._fragments.add(key, offset, more, payload, now)
+            whole = self._fragments.add(key, offset, more, payload, now, link)
             if whole is None:
                 return None
             packet, payload, verified = build_packet(source, destination, protocol, whole), whole, False
@@ -369,7 +369,7 @@ class Stack:
             if more and not offset and lacks_headers(source, destination, protocol, payload):
                 return "fragment: headers cut"
             key = (source, destination, identification, protocol)
-            whole = self._fragments.add(key, offset, more, payload, now)
+            whole = self._fragments.add(key, offset, more, payload, now, link)
             if whole is None:
                 return None
             packet, verified = build_packet(source, destination, protocol, whole), False

@@ -18,8 +18,8 @@ from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from netstack import errors
-from netstack.ip import IPAddress, IpLayer, address_of, peer_of
-from netstack.limits import Shares
+from netstack.ip import IPAddress, IpLayer, address_of
+from netstack.limits import Shares, peer_of
 from netstack.ports import ANY, Ports
 from netstack.wire import udp
 

@@ -16,8 +16,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
 from netstack import errors
-from netstack.ip import IPAddress, IpLayer, address_of, peer_of
-from netstack.limits import Shares
+from netstack.ip import IPAddress, IpLayer, address_of
+from netstack.limits import Shares, peer_of
 from netstack.udp import DATAGRAM_COST, Datagram, UdpEndpoint, send_datagram
 
 IDLE, DNS_IDLE = 120.0, 30.0

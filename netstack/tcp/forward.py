@@ -18,8 +18,8 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from netstack import errors
-from netstack.ip import IPAddress, address_of, peer_of
-from netstack.limits import Shares
+from netstack.ip import IPAddress, address_of
+from netstack.limits import Shares, peer_of
 from netstack.tcp.connection import TcpConnection
 from netstack.wire.tcp import ACK, RST, SYN, Header
 

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from netstack.ip import IPAddress, address_of, peer_of
-from netstack.limits import Shares
+from netstack.ip import IPAddress, address_of
+from netstack.limits import Shares, peer_of
 from netstack.ports import ANY
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.parking import Parked

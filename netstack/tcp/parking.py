@@ -17,8 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from netstack.ip import peer_of
-from netstack.limits import Shares
+from netstack.limits import Shares, peer_of
 from netstack.wire.tcp import Header
 
 MAX_PARKED = 1024

@@ -24,8 +24,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-from netstack.ip import peer_of
-from netstack.limits import FULL, Shares
+from netstack.limits import FULL, Shares, peer_of
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.listener import TcpListener
 from netstack.tcp.parking import Syn

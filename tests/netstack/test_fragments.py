@@ -167,6 +167,19 @@ def test_one_source_cannot_push_another_ones_fragments_out() -> None:
     assert reassembler.add(innocent, 60_000, False, b"!", 2.0) is not None
 
 
+def test_one_peer_is_one_whatever_addresses_it_sends_from() -> None:
+    """A subnet router or an exit node may send from any."""
+    reassembler, dropped = new()
+    innocent = (b"\x0a\0\0\3", KEY[1], 1, 17)
+    reassembler.add(innocent, 0, True, bytes(60_000), 0.0, "innocent")
+    for number in range(600):
+        source = bytes((10, 1, *number.to_bytes(2, "big")))
+        reassembler.add((source, KEY[1], 1, 17), 0, True, bytes(8000), 1.0, "router")
+    assert dropped["fragment: memory"] > 200
+    assert reassembler.bytes_held <= fragments.MAX_BYTES * 2 // 3 + 60_200
+    assert reassembler.add(innocent, 60_000, False, b"!", 2.0, "innocent") is not None
+
+
 def test_memory_has_a_limit() -> None:
     reassembler, dropped = new()
     for source in range(200):
