@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import math
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from netstack.wire import ipv4, udp
 from tests.edge.pipes.test_packets import HERE, THERE, Packets
 from tests.interrupts import interrupted
 from tests.sockets.node import Idle, is_nothing_left, open_descriptors
@@ -148,6 +150,38 @@ def test_what_was_written_to_the_bare_descriptor_is_dropped() -> None:
     assert bridged.socket._bridge is not None
     assert bridged.socket._bridge.dropped == 3
     assert bridged.packets.b.take() == (b"x", HERE)
+    bridged.close()
+
+
+def flooded() -> Bridged:
+    """The pair, the pipe and the endpoint are full of what b has sent."""
+    bridged = Bridged()
+    for _ in range(12):
+        for _ in range(5):
+            bridged.packets.b.give(bytes(50_000), HERE)
+        bridged.run()
+    assert bridged.packets.pair.a.dropped["udp: queue full"]
+    return bridged
+
+
+def test_a_flood_that_nobody_reads_keeps_no_other_peer_out() -> None:
+    if not pairs.HAVE_UNIX:
+        pytest.skip("the pair is loopback UDP here")
+    bridged = flooded()
+    stack, now = bridged.packets.pair.a, bridged.packets.pair.now
+    source, destination = ip_address("100.64.0.99").packed, ip_address(HERE[0]).packed
+    datagram = udp.build(source, 5, destination, HERE[1], b"innocent")
+    packet = ipv4.header(source, destination, udp.PROTOCOL, len(datagram)) + datagram
+    stack.receive([("another", [packet])], now)
+    bridged.run()
+    senders = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            senders.append(bridged.socket.recvfrom(MAX_PAYLOAD)[1])
+            bridged.run()
+    assert ("100.64.0.99", 5) in senders
+    assert bridged.reactor.next_event() == math.inf
+    assert bridged.socket._bridge.dropped == 0
     bridged.close()
 
 
@@ -293,6 +327,20 @@ def test_a_reader_blocked_in_the_kernel_is_told_though_nobody_turns_the_reactor(
     bridged.packets.a.fail(GONE)
     reader.join(10)
     assert [(error.errno, error.__cause__) for error in failures] == [(errno.ECONNABORTED, GONE)]
+
+
+def test_a_node_that_is_gone_under_a_flood_is_told_when_what_has_come_was_read() -> None:
+    if not pairs.HAVE_UNIX:
+        pytest.skip("the pair is loopback UDP here")
+    bridged = flooded()
+    bridged.reactor.close()
+    bridged.packets.a.fail(GONE)
+    bridged.socket.settimeout(10)
+    assert bridged.socket.recv(MAX_PAYLOAD) == bytes(50_000)
+    failures: list[int | None] = []
+    receive_until_it_fails(bridged.socket, failures)
+    assert failures == [errno.ECONNABORTED]
+    bridged.socket.close()
 
 
 @pytest.mark.parametrize("when", ["before the bridge", "before the first turn"])

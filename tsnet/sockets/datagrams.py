@@ -4,8 +4,8 @@
 
     header   address length u8 (4 or 16) · address · port u16 be        who sent it, or where it goes
 
-The header exists in the pair only; `recvfrom` and `sendto` hide it. The descriptor can be polled like any other. A full
-pair drops the newest datagram, as a full socket buffer does.
+The header exists in the pair only; `recvfrom` and `sendto` hide it. The descriptor can be polled like any other. While
+the pair is full, datagrams wait in the node, where no peer has all the room.
 
     application closes    what it sent before is still sent; the port is free when `close` returns
     node is gone          what has come can still be received; then receiving raises the error once, and sending always
@@ -24,7 +24,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from tsnet.base.addresses import parse_address
-from tsnet.edge.io.reactor import READ, Reactor
+from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong, again
 from tsnet.protocols import Address, family_of
@@ -279,7 +279,7 @@ def _check_size(size: int) -> None:
 
 
 class DatagramBridge:
-    """The node's end. dropped: datagrams for which there was no room, or that were malformed.
+    """The node's end. dropped: datagrams of the application for which there was no room, or that were malformed.
 
     error: the last ICMP error that nobody has received yet. over: why the node is gone, if it is.
     remote: whom `connect` has chosen. receives, sends: false after `shutdown`.
@@ -294,6 +294,8 @@ class DatagramBridge:
         self._pipe, self._inner, self._reactor = pipe, inner, reactor
         self._inner_end = InnerEnd(inner)
         self._application_is_closed = self._ended = False
+        self._refused = b""  # a message for which the pair had no room
+        self._interest = 0
         self.copies: Copies = Copies(self.application_closed, self.lose_sight)
         self.reading: list[None] = []
         self.options: Options = Options()
@@ -334,7 +336,8 @@ class DatagramBridge:
 
     def start(self) -> None:
         if not self._ended:
-            self._reactor.add(self._inner, READ, self._on_readable)
+            self._interest = READ
+            self._reactor.add(self._inner, READ, self._on_ready)
             self.step()
 
     def step(self) -> None:
@@ -351,8 +354,10 @@ class DatagramBridge:
             self.over = os_error(self._pipe.error)
             self._end()
 
-    def _on_readable(self, mask: int) -> None:
-        if self._from_application(BATCH):
+    def _on_ready(self, mask: int) -> None:
+        if mask & WRITE:
+            self._to_application()
+        if mask & READ and self._from_application(BATCH):
             self._inner_end.release()
             self._end()
             self._pipe.close()
@@ -380,22 +385,35 @@ class DatagramBridge:
         return False
 
     def _to_application(self) -> None:
-        while True:
+        """Fill the pair. What has no room in it waits in the pipe."""
+        while message := self._refused or self._next_message():
             try:
-                datagram = self._pipe.take()
-            except Error as error:  # an ICMP error, which becomes an OSError; or the node's end, which `step` handles
-                if error is self._pipe.error:
-                    return
-                self.error = os_error(error)
-                datagram = (b"", ERROR)
-            if datagram is None:
-                return
-            try:
-                self._inner.send(encode(*datagram))
+                self._inner.send(message)
             except BlockingIOError:
-                self.dropped += 1
-            except OSError:
+                self._refused = message
+                self._watch(READ | WRITE)
                 return
+            except OSError:
+                break
+            self._refused = b""
+        self._refused = b""
+        self._watch(READ)
+
+    def _next_message(self) -> bytes:
+        """What the pipe has for the application; empty if that is nothing."""
+        try:
+            datagram = self._pipe.take()
+        except Error as error:  # an ICMP error, which becomes an OSError; or the node's end, which `step` handles
+            if error is self._pipe.error:
+                return b""
+            self.error = os_error(error)
+            datagram = (b"", ERROR)
+        return b"" if datagram is None else encode(*datagram)
+
+    def _watch(self, interest: int) -> None:
+        if self._interest not in (0, interest) and self._pipe.error is None:  # 0: it is not watched yet
+            self._interest = interest
+            self._reactor.change(self._inner, interest)
 
     def _end(self) -> None:
         self._ended = True
