@@ -394,6 +394,8 @@ def test_serve_and_iteration_end_with_the_node_and_accept_says_so(backend: str) 
             await blocked(third.accept, group, errors)
             await streams.a.close()
         assert [type(error) for error in errors] == [NotUp]
+        assert third._pipe.error is not None
+        assert third._pipe.error.__traceback__ is None
 
     run(test, backend)
 

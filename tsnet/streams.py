@@ -26,7 +26,7 @@ from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
-from tsnet.errors import ConfigError, Error, MessageTooLong, NotUp
+from tsnet.errors import ConfigError, Error, MessageTooLong, NotUp, again
 from tsnet.protocols import Address, ByteStream, StreamListener
 
 __all__ = ["Listener", "PacketConn", "Stream"]
@@ -183,7 +183,7 @@ class Listener(StreamListener[Stream]):
             if self._closed:
                 raise anyio.ClosedResourceError
             if self._pipe.error is not None:
-                raise self._pipe.error
+                raise again(self._pipe.error)
             pipe = self._pipe.accept_nowait()
             if pipe is not None:
                 return self._wrap(pipe)

@@ -404,7 +404,7 @@ class DatagramBridge:
         try:
             datagram = self._pipe.take()
         except Error as error:  # an ICMP error, which becomes an OSError; or the node's end, which `step` handles
-            if error is self._pipe.error:
+            if self._pipe.error is not None:
                 return b""
             self.error = os_error(error)
             datagram = (b"", ERROR)

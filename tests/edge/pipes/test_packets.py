@@ -147,6 +147,8 @@ def test_once_the_node_is_gone_every_use_says_so_every_time(end: str) -> None:
             packets.a.take()
         with pytest.raises(NotUp):
             packets.a.give(b"x", THERE)
+    assert packets.a.error is not None
+    assert packets.a.error.__traceback__ is None  # what was raised were copies: it would keep the callers' frames
 
 
 def test_in_a_forked_child_nobody_is_woken() -> None:

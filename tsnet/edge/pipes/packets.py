@@ -73,7 +73,7 @@ class PacketPipe(Waiters):
             said, self._icmp = self._icmp, None
             error = said or self.error
             if error is not None:
-                raise error
+                raise again(error)
             return None
         datagram = inbox[0]
         assert datagram is not None, "one reader at a time"
