@@ -91,11 +91,11 @@ class Shares:
 
     def take(self, holder: Hashable, amount: int = 1) -> bool:
         """Give the holder the whole amount, or nothing; False if nothing."""
-        taken, held = self.taken + amount, self._of.get(holder, 0) + amount
-        if taken > self._total or (held > self.each and holder is not None):
+        held = self._of.get(holder, 0) + amount
+        if self.taken + amount > self._total or (held > self.each and holder is not None):
             self.refused[self.refusal(holder, amount) or FULL] += 1
             return False
-        self.taken = taken
+        self.taken += amount  # counted now: the collector may have run a finalizer that gave something back
         self._of[holder] = held
         return True
 

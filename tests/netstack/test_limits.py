@@ -46,6 +46,24 @@ def test_nobody_has_more_than_two_thirds() -> None:
     assert [places.take("third"), places.take("greedy")] == [True, False]
 
 
+def test_what_is_given_back_in_the_middle_of_a_take_stays_given_back() -> None:
+    """As by a finalizer, which the collector may run there."""
+    places = Shares(9)
+    places.take("first", 2)
+
+    class Late:
+        def __hash__(self) -> int:
+            if places.of("first"):
+                places.give_back("first", 2)
+            return 1
+
+    late = Late()
+    assert places.take(late)
+    assert places.taken == 1
+    places.give_back(late)
+    assert places.taken == 0
+
+
 def test_a_share_is_given_whole_or_not_at_all() -> None:
     room = Shares(900)
     assert room.take("one", 599)
