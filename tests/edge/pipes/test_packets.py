@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from netstack.udp import DATAGRAM_COST
 from tests.edge.turns import Turns
 from tests.interrupts import interrupted
 from tests.netstack.pair import A4, B4, B6
@@ -69,6 +70,25 @@ def test_a_full_outbox_says_so_and_when_there_is_room() -> None:
     packets.settle()
     assert packets.woken == ["writer"]
     assert not packets.a.when_writable(packets.wake("needless"))
+
+
+def test_empty_datagrams_are_bounded_too() -> None:
+    packets = Packets()
+    most = QUEUE_BYTES // DATAGRAM_COST
+    arrived = 0
+    for _ in range(3):
+        given = 0
+        while given < 2 * most and packets.a.give(b"", THERE):
+            given += 1
+        assert given <= most
+        arrived += given
+        packets.settle()
+    assert len(packets.b._inbox) <= most < arrived
+    while packets.b.take() is not None:
+        packets.settle(0.0)
+    packets.a.give(b"after them", THERE)
+    packets.settle()
+    assert packets.b.take() == (b"after them", HERE)
 
 
 def test_with_a_full_inbox_datagrams_wait_in_the_endpoint_which_drops_the_newest() -> None:
@@ -194,7 +214,7 @@ def test_an_interrupted_give_gives_all_or_nothing_and_is_heard() -> None:
         assert packets.b.take() in (None, (b"hello", HERE))
         assert packets.a.has_room
         assert packets.a.give(bytes(MAX_PAYLOAD), THERE)
-        assert packets.a._given - packets.a._taken == MAX_PAYLOAD
+        assert packets.a._given - packets.a._taken == MAX_PAYLOAD + DATAGRAM_COST
 
 
 def test_an_interrupted_close_frees_the_port() -> None:

@@ -1,8 +1,9 @@
 """Between an application and a UDP endpoint: two bounded deques of whole datagrams.
 
-Datagrams keep their boundaries. With a full inbox they wait in the endpoint, where one peer has at most two thirds of
-the room, and the newest is dropped when there is none. With a full outbox `give` returns False. An interrupted call
-leaves the counters right, as in a stream's pipe (`edge.pipes.pipes`).
+A datagram counts as its bytes and what it costs beside them, so that empty ones are bounded, too. With a full inbox
+they wait in the endpoint, where one peer has at most two thirds of the room, and the newest is dropped when there is
+none. With a full outbox `give` returns False. An interrupted call leaves the counters right, as in a stream's pipe
+(`edge.pipes.pipes`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from ipaddress import ip_address
 
 from netstack import NetstackError, UdpEndpoint
+from netstack.udp import DATAGRAM_COST
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialRefused, Error, NotUp, again
 
@@ -77,7 +79,7 @@ class PacketPipe(Waiters):
             return None
         datagram = inbox[0]
         assert datagram is not None, "one reader at a time"
-        consumed = self._consumed + len(datagram[0])
+        consumed = self._consumed + len(datagram[0]) + DATAGRAM_COST
         inbox[0], self._consumed = None, consumed  # one step: an interrupt comes before both or after both
         del inbox[0]
         if self._starved and self._produced - consumed <= QUEUE_BYTES // 2:
@@ -90,7 +92,7 @@ class PacketPipe(Waiters):
             raise again(self.error)
         if not self._outbox:
             self._given = self._taken  # they differ if an interrupt came between the two steps below
-        size = len(data)
+        size = len(data) + DATAGRAM_COST
         if self._given - self._taken + size > QUEUE_BYTES:
             return False
         datagram = (bytes(data), address)
@@ -149,14 +151,14 @@ class PacketPipe(Waiters):
             except NetstackError:  # the node has no address of that family any more: the datagram is lost
                 self.dropped += 1
             self._outbox.popleft()
-            self._taken += len(data)
+            self._taken += len(data) + DATAGRAM_COST
         if self.writer.waiter is not None and (not self._outbox or self._given - self._taken <= QUEUE_BYTES // 2):
             self.writer.wake()
 
     def _pull(self) -> None:
         while self._has_inbox_room() and (datagram := self.endpoint.receive()) is not None:
             self._inbox.append((datagram.payload, (str(datagram.address), datagram.port)))
-            self._produced += len(datagram.payload)
+            self._produced += len(datagram.payload) + DATAGRAM_COST
         if self.remote is not None and self.endpoint.take_error() is not None:
             self._icmp = DialRefused(f"{self.remote[0]}:{self.remote[1]} answers that nothing listens on that UDP port")
         if self.has_news:
@@ -170,7 +172,7 @@ class PacketPipe(Waiters):
 
         The counters are looked at again after the flag is set, so that no request is missed in between.
         """
-        self._starved = self._produced - self._consumed > QUEUE_BYTES - MAX_PAYLOAD
+        self._starved = self._produced - self._consumed > QUEUE_BYTES - MAX_PAYLOAD - DATAGRAM_COST
         if self._starved and self._produced - self._consumed <= QUEUE_BYTES // 2:
             self._starved = False
         return not self._starved
