@@ -108,6 +108,23 @@ def test_a_reader_that_empties_the_inbox_while_it_is_found_full_still_asks_for_m
     assert right._starved
 
 
+def test_tiny_segments_are_kept_by_the_connection_which_joins_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "MAX_CHUNKS", 8)
+    turns = Turns()
+    left, right = turns.connected()
+    left.connection.set_nodelay(True)
+    for number in range(100):
+        left.give(b"%02d" % number)
+        turns.settle(0.01)
+    turns.settle()
+    assert len(right._inbox) == 8
+    received = b""
+    while (data := right.take(100)) or right._starved:
+        received += data or b""
+        turns.settle(0.01)
+    assert received == b"".join(b"%02d" % number for number in range(100))
+
+
 def test_a_reader_is_woken_once_a_turn() -> None:
     turns = Turns()
     left, right = turns.connected()

@@ -27,6 +27,9 @@ from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset, again
 
 INBOX_LIMIT = 512 * 1024
+MAX_CHUNKS = 4096
+"""In an inbox, where each chunk costs as much as some fifty bytes. Beyond it the connection keeps and joins them."""
+
 OUTBOX_LIMIT = 512 * 1024
 READ_SIZE = 256 * 1024
 
@@ -107,7 +110,7 @@ class Pipe(Waiters):
         inbox[0], self._consumed = rest, consumed  # one step: an interrupt comes before both or after both
         if not rest:
             del inbox[0]
-        if self._starved and self._produced - consumed <= INBOX_LIMIT // 2:
+        if self._starved and self._is_inbox_half_empty():
             self._request()
         return taken
 
@@ -239,10 +242,13 @@ class Pipe(Waiters):
 
         The counters are looked at again after the flag is set, so that no request is missed in between.
         """
-        self._starved = self._produced - self._consumed >= INBOX_LIMIT
-        if self._starved and self._produced - self._consumed <= INBOX_LIMIT // 2:
+        self._starved = self._produced - self._consumed >= INBOX_LIMIT or len(self._inbox) >= MAX_CHUNKS
+        if self._starved and self._is_inbox_half_empty():
             self._starved = False
         return not self._starved
+
+    def _is_inbox_half_empty(self) -> bool:
+        return self._produced - self._consumed <= INBOX_LIMIT // 2 and len(self._inbox) <= MAX_CHUNKS // 2
 
     def _fail(self, error: Error) -> None:
         """The connection is gone. What has arrived can still be read, then the error, or the end if that came first."""
