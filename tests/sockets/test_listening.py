@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import select
+import signal
 import socket
 import socketserver
 import stat
@@ -295,6 +296,37 @@ def test_children_of_a_prefork_server_accept_and_leave_the_listener_open(node: N
         connection, address = application.accept()
         connection.close()
         assert address[1] == 8
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_was_forked_while_the_node_used_the_door_can_close(node: NodeThread, kind: str) -> None:
+    if kind == "loopback" or not hasattr(os, "fork"):
+        pytest.skip("descriptors cannot travel here")
+    listener = Listener(node)
+    door = listener.application._shared.door
+    assert isinstance(door, kernel_door.KernelDoor)
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with door._lock:
+            taken.set()
+            over.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # ends a child that waits for ever
+        listener.application.close()
+        os._exit(0)
+    try:
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        holder.join(10)
+        listener.application.close()
 
 
 # --- the port is free when close returns ------------------------------------------------------------------------

@@ -88,14 +88,17 @@ class KernelDoor:
 
     def is_open(self) -> bool:
         """Whether somebody else still has the descriptor."""
-        self.drop()
+        self._close_copy()
         return not self._ended and self._rendezvous.is_listening()
 
     def drop(self) -> None:
-        """Close the node's own copy, or a forked child's copy of that."""
+        """Close a forked child's copy of the node's own, without the lock: whoever had it is in the parent."""
+        if self._copy is not None:
+            self._copy.close()
+
+    def _close_copy(self) -> None:
         with self._lock:
-            if self._copy is not None:
-                self._copy.close()
+            self.drop()
 
     # --- the node's side ----------------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class KernelDoor:
         """Nobody listens any more: free what there is."""
         self._ended = True
         with self._lock:
-            self.drop()
+            self._close_copy()
             self._rendezvous.close()
 
 
