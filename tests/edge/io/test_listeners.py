@@ -119,13 +119,16 @@ def test_bytes_behind_a_clients_handshake_are_not_lost(
         with authority().client_context().wrap_socket(client, server_hostname="derp.test") as inner:
             inner.sendall(b"first words")
             inner.recv(1)
+        said.set()
+        streams.reactor.call_soon(lambda: None)  # nothing else wakes whoever waits for that
 
+    said = threading.Event()
     thread = threading.Thread(target=talk)
     thread.start()
     received = streams.event(listener, Received)
     assert received.data == b"first words"
     listener.apply(Close(received.link))
-    streams.until(lambda: not thread.is_alive())
+    streams.until(said.is_set)
     thread.join()
 
 
