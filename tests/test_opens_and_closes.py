@@ -83,6 +83,7 @@ def nothing_kept() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netstack.tcp.timewait.TIME_WAIT_TIMEOUT", 0.01)
         patch.setattr("tsnet.netmap.packetfilter.FLOWS_KEPT", 8)
+        patch.setattr("tsnet.netmap.filterrules.DECISIONS_KEPT", 8)
         patch.setattr("trio._core._run.DEADLINE_HEAP_MIN_PRUNE_THRESHOLD", 0)
         logging.disable()
         yield
