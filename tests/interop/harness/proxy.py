@@ -54,15 +54,16 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
+            answer = self.answer  # before it is counted: the test may change it from then on
             self.connected += 1
-            self._threads.append(threading.Thread(target=self._serve, args=(client,), name="proxied"))
+            self._threads.append(threading.Thread(target=self._serve, args=(client, answer), name="proxied"))
             self._threads[-1].start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, answer: bytes) -> None:
         with client, contextlib.suppress(OSError):
-            if self.answer:
+            if answer:
                 client.recv(1 << 16)
-                client.sendall(self.answer)
+                client.sendall(answer)
                 return
             with socket.create_connection((LOOPBACK, self._target)) as server:
                 self._open |= {client, server}
