@@ -24,8 +24,9 @@ NAME = "join"
 COLD, WARM = 300.0, 120.0
 """Milliseconds, by median. The first is a goal: a slow machine misses it, whatever the code."""
 
-COLD_RATIO = 7.0
-"""A cold process beside an empty one with asyncio and ssl: 6.0 to 6.3 is usual."""
+COLD_RATIO = 8.0
+"""A cold process beside an empty one with asyncio and ssl. The same code gave medians of 6.1 and of 7.3 on two days
+of one machine."""
 
 PORT = 7
 
