@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ ROWS = [
 ]
 
 
-class Ends:
+class Ends(ABC):
     """Where the sockets of one row come from: this machine's kernel, or two nodes of a tailnet."""
 
     def connected(self) -> tuple[socket.socket, ...]:
@@ -226,14 +227,14 @@ class Ends:
     def datagrams(self) -> tuple[socket.socket, ...]:
         return self.datagram(0), self.datagram(1), self.datagram(1)
 
-    def listener(self) -> socket.socket:
-        raise NotImplementedError
+    @abstractmethod
+    def listener(self) -> socket.socket: ...
 
-    def dial(self, address: Any) -> socket.socket:
-        raise NotImplementedError
+    @abstractmethod
+    def dial(self, address: Any) -> socket.socket: ...
 
-    def datagram(self, node: int) -> socket.socket:
-        raise NotImplementedError
+    @abstractmethod
+    def datagram(self, node: int) -> socket.socket: ...
 
 
 class Kernel(Ends):
