@@ -3,6 +3,7 @@
     setsockopt of TCP, IP, IPv6   remembered, and otherwise without effect
     getsockopt of them            what was set, else Linux's default
     SO_TYPE SO_DOMAIN SO_PROTOCOL those of the tailnet's socket; the descriptor is an AF_UNIX one
+    family, getsockname           the tailnet's, too
     connect, bind, listen, …      the errno of a kernel's socket in the same state
 
 `docs/sockets.md` compares them with the kernel's, call by call.
@@ -19,6 +20,8 @@ import struct
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from tsnet.protocols import Address, family_of
 
 LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
 _SO_DOMAIN = getattr(socket, "SO_DOMAIN", 39)
@@ -68,6 +71,48 @@ def identity(sock: socket.socket, option: int) -> int | None:
     if option == _SO_PROTOCOL:
         return _PROTOCOLS[sock.type]
     return None
+
+
+class TailnetAnswers(socket.socket):
+    """What all our sockets have in common. _local: the tailnet address. _options: those of all copies."""
+
+    _local: Address
+    _options: Options
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return super().family if is_below_python() else family_of(self._local)
+
+    def getsockname(self) -> Any:
+        super().getsockname()  # raises if the socket is closed
+        return sockaddr(self._local)
+
+    def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
+        """Options of TCP, UDP and IP are remembered, and otherwise without effect."""
+        if level in LEVELS:
+            super().getsockname()
+            self._options.set(level, optname, value)
+        else:
+            super().setsockopt(level, optname, value, *optlen)
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
+        if level in LEVELS:
+            super().getsockname()
+            return self._options.get(level, optname, buflen)
+        if level == socket.SOL_SOCKET and not buflen:
+            known = self._known(optname)
+            if known is not None:
+                return known
+        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    def _known(self, option: int) -> int | None:
+        """An option of SOL_SOCKET of which the descriptor knows nothing, or the wrong; None for any other one."""
+        return identity(self, option)
+
+
+def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The address in the form of the socket module for that family."""
+    return (*address, 0, 0) if ":" in address[0] else address
 
 
 def error(number: int) -> OSError:

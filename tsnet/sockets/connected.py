@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.errors import again
-from tsnet.protocols import Address, family_of
-from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal, refusal_ex
+from tsnet.protocols import Address
+from tsnet.sockets.answers import Options, TailnetAnswers, error, refusal, refusal_ex, sockaddr
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of
 from tsnet.sockets.outer_end import OuterEnd
@@ -73,7 +73,7 @@ def _nobody() -> None:
     """Nobody has to be told: a pair itself tells that its other end is closed."""
 
 
-class TailnetSocket(OuterEnd):
+class TailnetSocket(TailnetAnswers, OuterEnd):
     """The application's end of a bridged connection. `bridge` and `ListeningSocket.accept` make it.
 
     link: None where another process has made the connection. release: gives this socket its descriptor (`handover`).
@@ -81,45 +81,25 @@ class TailnetSocket(OuterEnd):
 
     def __init__(self, release: Release, local: Address, remote: Address, link: SideChannel | None = None) -> None:
         self._local, self._remote, self._link = local, remote, link
-        self._options: Options = link.options if link is not None else Options()
+        self._options = link.options if link is not None else Options()
         super().__init__(release, link.copies if link is not None else Copies(_nobody, _nobody))
 
     # --- what TCP would say -------------------------------------------------------------------------------------
 
-    @property
-    def family(self) -> socket.AddressFamily:
-        return super().family if is_below_python() else family_of(self._local)
-
-    def getsockname(self) -> Any:
-        super().getsockname()  # raises if the socket is closed
-        return sockaddr(self._local)
-
     def getpeername(self) -> Any:
-        super().getsockname()
+        super().getsockname()  # raises if the socket is closed
         return sockaddr(self._remote)
 
-    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
-        if level in LEVELS:
-            super().getsockname()
-            self._options.set(level, optname, value)
-        elif optlen is not None:
-            super().setsockopt(level, optname, value, optlen)
-        else:
-            super().setsockopt(level, optname, value)
-            if (level, optname) == (socket.SOL_SOCKET, socket.SO_LINGER) and self._link is not None:
-                self._link.reset = _LINGER.unpack(value) == (1, 0)
+    def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
+        super().setsockopt(level, optname, value, *optlen)
+        is_linger = (level, optname) == (socket.SOL_SOCKET, socket.SO_LINGER)
+        if is_linger and not optlen and self._link is not None:
+            self._link.reset = _LINGER.unpack(value) == (1, 0)
 
-    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        if level in LEVELS:
-            super().getsockname()
-            return self._options.get(level, optname, buflen)
-        if level == socket.SOL_SOCKET and not buflen:
-            if optname == socket.SO_ERROR and self._link is not None and self._link.unreported is not None:
-                return self._link.report()
-            known = identity(self, optname)
-            if known is not None:
-                return known
-        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+    def _known(self, option: int) -> int | None:
+        if option == socket.SO_ERROR and self._link is not None and self._link.unreported is not None:
+            return self._link.report()
+        return super()._known(option)
 
     connect: Callable[..., Any] = refusal(errno.EISCONN)
     connect_ex: Callable[..., Any] = refusal_ex(errno.EISCONN)
@@ -217,8 +197,3 @@ def os_error(error: Exception) -> OSError:
     shown = OSError(number, text)
     shown.__cause__ = error
     return shown
-
-
-def sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
-    """The address in the form of the socket module for that family."""
-    return (*address, 0, 0) if ":" in address[0] else address

@@ -27,10 +27,10 @@ from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong, again
-from tsnet.protocols import Address, family_of
+from tsnet.protocols import Address
 from tsnet.sockets import pairs
-from tsnet.sockets.answers import LEVELS, Options, error, identity, is_below_python, refusal
-from tsnet.sockets.connected import os_error, sockaddr
+from tsnet.sockets.answers import Options, TailnetAnswers, error, is_below_python, refusal, sockaddr
+from tsnet.sockets.connected import os_error
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of, release_of
 from tsnet.sockets.inner_end import InnerEnd
@@ -57,24 +57,16 @@ def datagram_socket(pipe: PacketPipe, reactor: Reactor) -> DatagramSocket:
     return application
 
 
-class DatagramSocket(PolledEnd):
+class DatagramSocket(TailnetAnswers, PolledEnd):
     """A SOCK_DGRAM socket with tailnet addresses. `connect` chooses a default destination and filters the sender."""
 
     def __init__(self, release: Release, local: Address, bridge: DatagramBridge) -> None:
-        self._local, self._bridge = local, bridge
+        self._local, self._options, self._bridge = local, bridge.options, bridge
         super().__init__(release, bridge.copies)
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return super().family if is_below_python() else family_of(self._local)
 
     @property
     def type(self) -> socket.SocketKind:
         return super().type if is_below_python() else socket.SOCK_DGRAM
-
-    def getsockname(self) -> Any:
-        super().getsockname()
-        return sockaddr(self._local)
 
     def getpeername(self) -> Any:
         super().getsockname()
@@ -97,26 +89,11 @@ class DatagramSocket(PolledEnd):
     listen: Callable[..., Any] = refusal(errno.EOPNOTSUPP)
     accept: Callable[..., Any] = refusal(errno.EOPNOTSUPP)
 
-    def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
-        """Options of UDP and IP are remembered, and otherwise without effect."""
-        if level in LEVELS:
-            super().getsockname()
-            self._bridge.options.set(level, optname, value)
-        else:
-            super().setsockopt(level, optname, value, *optlen)
-
-    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        if level in LEVELS:
-            super().getsockname()
-            return self._bridge.options.get(level, optname, buflen)
-        if level == socket.SOL_SOCKET and not buflen:
-            if optname == socket.SO_ERROR:
-                error = self._bridge.take_error()
-                return error.errno if error is not None else 0
-            known = identity(self, optname)
-            if known is not None:
-                return known
-        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+    def _known(self, option: int) -> int | None:
+        if option == socket.SO_ERROR:
+            error = self._bridge.take_error()
+            return (error.errno or 0) if error is not None else 0
+        return super()._known(option)
 
     def shutdown(self, how: int, /) -> None:
         """End receiving, sending, or both, of a connected socket; the port stays taken until `close`."""

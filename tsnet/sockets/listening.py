@@ -24,11 +24,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tsnet.edge.io.reactor import Reactor
-from tsnet.protocols import Address, family_of
+from tsnet.protocols import Address
 from tsnet.sockets import pairs
-from tsnet.sockets.answers import LEVELS, identity, is_below_python, refusal, refusal_ex
+from tsnet.sockets.answers import LEVELS, TailnetAnswers, refusal, refusal_ex
 from tsnet.sockets.backlog import Backlog
-from tsnet.sockets.connected import TailnetSocket, sockaddr
+from tsnet.sockets.connected import TailnetSocket
 from tsnet.sockets.handover import Release, copy_of, release_of
 from tsnet.sockets.kernel_door import KernelDoor
 from tsnet.sockets.outer_end import PolledEnd
@@ -70,19 +70,15 @@ def _made(door: KernelDoor | QueueDoor, backlog: int) -> tuple[KernelDoor | Queu
     return door, door.make(backlog)
 
 
-class ListeningSocket(PolledEnd):
+class ListeningSocket(TailnetAnswers, PolledEnd):
     """The application's end. `close` wakes a blocked `accept`, which then raises OSError.
 
     The listener ends when the last copy of the descriptor is closed, or freed without `close`.
     """
 
     def __init__(self, release: Release, local: Address, shared: Shared) -> None:
-        self._local, self._shared = local, shared
+        self._local, self._options, self._shared = local, shared.options, shared
         super().__init__(release, shared.copies)
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return super().family if is_below_python() else family_of(self._local)
 
     @property
     def type(self) -> socket.SocketKind:
@@ -123,27 +119,15 @@ class ListeningSocket(PolledEnd):
     def bind(self, address: Any, /) -> None:
         """Does nothing: the socket is bound already, and a server that binds what it was given may go on."""
 
-    def getsockname(self) -> Any:
-        super().getsockname()
-        return sockaddr(self._local)
-
     def setsockopt(self, level: int, optname: int, value: Any, *optlen: Any) -> None:
         """Remembered and otherwise without effect: there is no TCP of the kernel that an option could act on."""
-        super().getsockname()
         if level in LEVELS:
-            self._shared.options.set(level, optname, value)
-
-    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        if level in LEVELS:
+            super().setsockopt(level, optname, value)
+        else:
             super().getsockname()
-            return self._shared.options.get(level, optname, buflen)
-        if level == socket.SOL_SOCKET and not buflen:
-            if optname == socket.SO_ACCEPTCONN:
-                return 1
-            known = identity(self, optname)
-            if known is not None:
-                return known
-        return super().getsockopt(level, optname, buflen) if buflen else super().getsockopt(level, optname)
+
+    def _known(self, option: int) -> int | None:
+        return 1 if option == socket.SO_ACCEPTCONN else super()._known(option)
 
     connect: Callable[..., Any] = refusal(errno.EISCONN)
     connect_ex: Callable[..., Any] = refusal_ex(errno.EISCONN)
