@@ -11,6 +11,7 @@ import anyio.abc
 import pytest
 
 import tsnet
+from tests.guests import guest_of
 from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
@@ -20,7 +21,7 @@ PORT = 80
 
 @asynccontextmanager
 async def node(tailnet: Tailnet, name: str) -> AsyncIterator[tsnet.AsyncServer]:
-    options: Any = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+    options: Any = guest_of(tailnet)
     async with tsnet.AsyncServer(name, state=MemoryStore(), **options) as server:
         yield server
 

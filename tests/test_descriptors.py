@@ -5,7 +5,6 @@ The node lives, serves another peer meanwhile, serves all of them afterwards, an
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -24,6 +23,8 @@ import pytest
 
 import tsnet
 from tests import crowded
+from tests.exhausted import none_left
+from tests.guests import guest_of
 from tsnet.adapters.local import LocalListener, connect_local
 from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import Error
@@ -79,7 +80,7 @@ def program(tailnet: Tailnet, kind: str, limit: int, target: str, log: Path) -> 
 
 @asynccontextmanager
 async def node(tailnet: Tailnet, name: str) -> AsyncIterator[tsnet.AsyncServer]:
-    options: Any = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+    options: Any = guest_of(tailnet)
     async with tsnet.AsyncServer(name, state=MemoryStore(), **options) as server:
         yield server
 
@@ -234,25 +235,8 @@ def test_a_peer_that_opens_twice_as_many_connections(
 # --- the application's own calls --------------------------------------------------------------------------------
 
 
-@contextmanager
-def none_left() -> Iterator[None]:
-    """No descriptor is left to this process."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, limits[1]))
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                fillers.append(os.dup(0))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for filler in fillers:
-            os.close(filler)
-
-
 def blocking(tailnet: Tailnet, name: str) -> tsnet.Server:
-    options: Any = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+    options: Any = guest_of(tailnet)
     return tsnet.Server(name, state=MemoryStore(), **options)
 
 

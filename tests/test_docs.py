@@ -25,6 +25,7 @@ import pytest
 import tsnet
 from tests import documents
 from tests.documents import ALL, PAGES, ROOT, Block
+from tests.guests import guest_of
 from tests.test_architecture import FLOORS, SOURCES, module_of
 from tsnet import errors
 from tsnet.server import Server
@@ -95,7 +96,7 @@ class Visitor(io.StringIO):
 @contextlib.contextmanager
 def neighbours(block: Block, tailnet: Tailnet) -> Iterator[None]:
     """The nodes that the documents take for granted: grafana has a web page, db listens on a port, and both stay."""
-    options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+    options: dict[str, Any] = guest_of(tailnet)
     with contextlib.ExitStack() as stack:
         if "grafana" in block.text:
             node = stack.enter_context(Server("grafana", **options))
@@ -191,7 +192,7 @@ def serve_and_visit(block: Block, tailnet: Tailnet, made: list[Any], request: py
 
 def fetch(url: str, tailnet: Tailnet, server: threading.Thread) -> str:
     """The page's text, once the server answers."""
-    options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+    options: dict[str, Any] = guest_of(tailnet)
     with Server("visitor", **options) as visitor, visitor.httpx_client(timeout=PATIENCE) as client:
         while True:
             try:

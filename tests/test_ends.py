@@ -18,11 +18,11 @@ from waitress import wasyncore
 
 import tsnet
 import tsnet.events
+from tests.guests import guest_of
 from tests.waits import until
 from tsnet.adapters import forward
 from tsnet.adapters.local import LocalListener
 from tsnet.adapters.served import Served
-from tsnet.edge.io.store import MemoryStore
 from tsnet.events import ServiceEnded
 from tsnet.testing import Tailnet
 
@@ -42,24 +42,15 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b"asgi"})
 
 
-def options(tailnet: Tailnet) -> dict[str, Any]:
-    return {
-        "control_url": tailnet.control_url,
-        "auth_key": tailnet.auth_key,
-        "state": MemoryStore(),
-        "ephemeral": True,
-    }
-
-
 @pytest.fixture
 def shop(tailnet: Tailnet) -> Iterator[tsnet.Server]:
-    with tsnet.Server("shop", **options(tailnet)) as node:
+    with tsnet.Server("shop", **guest_of(tailnet)) as node:
         yield node
 
 
 @asynccontextmanager
 async def async_shop(tailnet: Tailnet) -> AsyncIterator[tsnet.AsyncServer]:
-    async with tsnet.AsyncServer("shop", **options(tailnet)) as node:
+    async with tsnet.AsyncServer("shop", **guest_of(tailnet)) as node:
         yield node
 
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 import tsnet
+from tests.guests import guest_of
 from tsnet.adapters.asgi import Receive, Scope, Send
-from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 FORGED = {"Tailscale-User-Login": "root@example.com", "tailscale_user_name": "root"}
@@ -43,24 +43,15 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def options(tailnet: Tailnet) -> dict[str, Any]:
-    return {
-        "control_url": tailnet.control_url,
-        "auth_key": tailnet.auth_key,
-        "state": MemoryStore(),
-        "ephemeral": True,
-    }
-
-
 @pytest.fixture
 def shop(tailnet: Tailnet) -> Iterator[tsnet.Server]:
-    with tsnet.Server("shop", **options(tailnet)) as node:
+    with tsnet.Server("shop", **guest_of(tailnet)) as node:
         yield node
 
 
 @pytest.fixture
 def visitor(tailnet: Tailnet) -> Iterator[tsnet.Server]:
-    with tsnet.Server("visitor", **options(tailnet)) as node:
+    with tsnet.Server("visitor", **guest_of(tailnet)) as node:
         yield node
 
 
@@ -211,8 +202,8 @@ def test_a_socket_that_lingers_for_no_time_resets_and_never_ends_in_order(
 @asynccontextmanager
 async def two(tailnet: Tailnet) -> AsyncIterator[tuple[tsnet.AsyncServer, tsnet.AsyncServer]]:
     async with (
-        tsnet.AsyncServer("shop", **options(tailnet)) as shop,
-        tsnet.AsyncServer("visitor", **options(tailnet)) as visitor,
+        tsnet.AsyncServer("shop", **guest_of(tailnet)) as shop,
+        tsnet.AsyncServer("visitor", **guest_of(tailnet)) as visitor,
     ):
         yield shop, visitor
 
@@ -273,7 +264,7 @@ class TestAsync:
                     await shop.serve_asgi(failing, 0, block=block)
 
     async def test_a_port_that_was_closed_is_free_at_once(self, tailnet: Tailnet) -> None:
-        async with tsnet.AsyncServer("shop", **options(tailnet)) as shop:
+        async with tsnet.AsyncServer("shop", **guest_of(tailnet)) as shop:
             for _ in range(5):
                 async with await shop.serve_asgi(asgi, block=False):
                     pass

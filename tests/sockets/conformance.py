@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 
 import tsnet
+from tests.guests import guest_of
 from tsnet.edge.io.store import MemoryStore
 from tsnet.testing.tailnet import Tailnet
 
@@ -313,7 +314,7 @@ def ask(row: Row, ends: Ends) -> str:
 @contextlib.contextmanager
 def ours() -> Iterator[Ours]:
     with Tailnet() as tailnet:
-        options: dict[str, Any] = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        options: dict[str, Any] = guest_of(tailnet)
         with (
             tsnet.Server("here", state=MemoryStore(), **options) as here,
             tsnet.Server("there", state=MemoryStore(), **options) as there,

@@ -15,6 +15,7 @@ import pytest
 
 import tsnet
 from tests.edge.turns import Turns
+from tests.guests import guest_of
 from tests.interrupts import interrupted
 from tests.netstack.pair import B4
 from tests.sockets.node import Idle
@@ -97,11 +98,11 @@ def test_nothing_is_left_of_closed_sockets(nodes: tuple[tsnet.Server, tsnet.Serv
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_streams_listeners_and_packets_become_sockets(tailnet: Tailnet, backend: str) -> None:
     async def main() -> None:
-        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        options = guest_of(tailnet)
         from tsnet.edge.io.store import MemoryStore
 
-        a = tsnet.AsyncServer("x", state=MemoryStore(), **options)  # type: ignore[arg-type]
-        b = tsnet.AsyncServer("y", state=MemoryStore(), **options)  # type: ignore[arg-type]
+        a = tsnet.AsyncServer("x", state=MemoryStore(), **options)
+        b = tsnet.AsyncServer("y", state=MemoryStore(), **options)
         async with a, b:
             listener = (await a.listen(80)).to_socket()
             stream = await b.dial("x", 80)
@@ -133,10 +134,10 @@ def test_streams_listeners_and_packets_become_sockets(tailnet: Tailnet, backend:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_what_became_a_socket_wakes_who_waits_and_is_closed(tailnet: Tailnet, backend: str) -> None:
     async def main() -> None:
-        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        options = guest_of(tailnet)
         from tsnet.edge.io.store import MemoryStore
 
-        async with tsnet.AsyncServer("moving", state=MemoryStore(), **options) as node:  # type: ignore[arg-type]
+        async with tsnet.AsyncServer("moving", state=MemoryStore(), **options) as node:
             listener, packets = await node.listen(80), await node.listen_packet(53)
             stream = await node.dial("moving", 80)
             accepted = await listener.accept()
@@ -235,10 +236,10 @@ def test_so_it_can_with_connections_that_nobody_accepted(nodes: tuple[tsnet.Serv
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_so_it_can_after_aclose(tailnet: Tailnet, backend: str) -> None:
     async def main() -> None:
-        options = {"control_url": tailnet.control_url, "auth_key": tailnet.auth_key, "ephemeral": True}
+        options = guest_of(tailnet)
         from tsnet.edge.io.store import MemoryStore
 
-        async with tsnet.AsyncServer("z", state=MemoryStore(), **options) as node:  # type: ignore[arg-type]
+        async with tsnet.AsyncServer("z", state=MemoryStore(), **options) as node:
             for _ in range(100):
                 await (await node.listen(80)).aclose()
                 await (await node.listen_packet(80)).aclose()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import resource
 import socket
 import ssl
 import threading
@@ -15,6 +13,7 @@ import pytest
 
 from tests.authority import Issued, authority, issue
 from tests.edge.streams import Streams
+from tests.exhausted import none_left
 from tsnet.base.links import Accepted, Close, Closed, Link, Open, Opened, Received, Tls
 from tsnet.edge.io import links, listeners
 from tsnet.edge.io.channel import Ended
@@ -219,27 +218,11 @@ def test_a_link_that_never_opens_leaves_too(
     assert len(limits) == 0
 
 
-@contextlib.contextmanager
-def no_descriptor_free() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, limits[1]))
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                fillers.append(os.dup(0))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for filler in fillers:
-            os.close(filler)
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count descriptors")
 def test_without_descriptors_the_listener_rests(streams: Streams, clients: list[socket.socket]) -> None:
     listener = streams.listener()
     connect(listener, clients)
-    with no_descriptor_free():
+    with none_left():
         streams.turn()
     assert not listener._channels
     streams.turn()

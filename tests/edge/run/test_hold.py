@@ -16,30 +16,21 @@ import anyio
 import pytest
 
 import tsnet
+from tests.guests import guest_of
 from tests.waits import until
-from tsnet.edge.io.store import MemoryStore
 from tsnet.testing import Tailnet
 
 UNCLOSED = "unclosed <Server dropped running>"
 
 
-def options(tailnet: Tailnet) -> dict[str, Any]:
-    return {
-        "control_url": tailnet.control_url,
-        "auth_key": tailnet.auth_key,
-        "state": MemoryStore(),
-        "ephemeral": True,
-    }
-
-
 @pytest.fixture
 def peer(tailnet: Tailnet) -> Iterator[tsnet.Server]:
-    with tsnet.Server("peer", **options(tailnet)) as node:
+    with tsnet.Server("peer", **guest_of(tailnet)) as node:
         yield node
 
 
 def running(tailnet: Tailnet) -> tsnet.Server:
-    node = tsnet.Server("dropped", **options(tailnet))
+    node = tsnet.Server("dropped", **guest_of(tailnet))
     node.up()
     return node
 
@@ -72,7 +63,7 @@ def test_one_that_is_dropped_is_warned_of_and_leaves(tailnet: Tailnet) -> None:
 
 
 def test_one_that_was_closed_or_never_ran_is_not(tailnet: Tailnet) -> None:
-    tsnet.Server("never", **options(tailnet))
+    tsnet.Server("never", **guest_of(tailnet))
     node = running(tailnet)
     node.close()
     del node
@@ -80,7 +71,7 @@ def test_one_that_was_closed_or_never_ran_is_not(tailnet: Tailnet) -> None:
 
 
 def test_one_that_never_came_up_ends_without_a_word(tailnet: Tailnet) -> None:
-    node = tsnet.Server("dropped", **{**options(tailnet), "auth_key": None}, on_auth_url=lambda url: None)
+    node = tsnet.Server("dropped", **{**guest_of(tailnet), "auth_key": None}, on_auth_url=lambda url: None)
     with pytest.raises(tsnet.NeedsLogin):
         node.up(timeout=0.1)
     handle = node._handle
@@ -157,7 +148,7 @@ def test_the_collector_may_find_it_in_the_nodes_own_thread(tailnet: Tailnet) -> 
 @pytest.mark.parametrize("own_thread", [True, False])
 def test_an_asynchronous_one_too(tailnet: Tailnet, own_thread: bool) -> None:
     async def main() -> None:
-        node = tsnet.AsyncServer("dropped", own_thread=own_thread, **options(tailnet))
+        node = tsnet.AsyncServer("dropped", own_thread=own_thread, **guest_of(tailnet))
         await node.up()
         del node
         gc.collect()
@@ -169,7 +160,7 @@ def test_an_asynchronous_one_too(tailnet: Tailnet, own_thread: bool) -> None:
 
 def test_one_whose_loop_has_ended_leaves_no_descriptor(tailnet: Tailnet) -> None:
     async def main() -> tsnet.AsyncServer:
-        node = tsnet.AsyncServer("dropped", own_thread=False, **options(tailnet))
+        node = tsnet.AsyncServer("dropped", own_thread=False, **guest_of(tailnet))
         await node.up()
         return node
 
@@ -225,7 +216,7 @@ def test_one_that_python_drops_after_its_modules_is_left_alone() -> None:
 
 def test_a_login_url_reaches_nobody_once_the_server_is_gone(tailnet: Tailnet) -> None:
     heard: list[str] = []
-    node = tsnet.Server("dropped", **options(tailnet), on_auth_url=heard.append)
+    node = tsnet.Server("dropped", **guest_of(tailnet), on_auth_url=heard.append)
     tell = node._handle._options.on_login_url
     assert tell is not None
     assert tell("https://login.example/1")
