@@ -23,7 +23,7 @@ from anyio.abc import TaskGroup
 import tsnet
 from tests.virtual import VirtualTailnet
 from tsnet import errors
-from tsnet.async_server import CLOSE_TIMEOUT
+from tsnet.base_server import CLOSE_TIMEOUT
 
 PORT = 7
 LATE = 0.5

@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "tsnet.edge.io tsnet.edge.pipes tsnet.edge.run",
         "tsnet.protocols tsnet.events tsnet.streams tsnet.sockets tsnet.status",
         "tsnet.adapters",
-        "tsnet.async_server tsnet.server tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
+        "tsnet.base_server tsnet.async_server tsnet.server tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
         "tsnet.testing",
         "tsnet.cli tsnet.__main__",
     )
@@ -42,6 +42,8 @@ BETWEEN = {
     ("tsnet.streams", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.streams"),
+    ("tsnet.async_server", "tsnet.base_server"),
+    ("tsnet.server", "tsnet.base_server"),
     ("tsnet.server", "tsnet.async_server"),
     ("tsnet", "tsnet.async_server"),
     ("tsnet", "tsnet.server"),

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import pickle
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,110 +26,6 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 async def two() -> AsyncIterator[tuple[VirtualTailnet, tsnet.AsyncServer, tsnet.AsyncServer]]:
     async with VirtualTailnet() as virtual, virtual.server("a") as a, virtual.server("b") as b:
         yield virtual, a, b
-
-
-# --- what can be said without a node ----------------------------------------------------------------------------
-
-
-def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for own_thread in (True, False):
-        server = tsnet.AsyncServer("shop", control_url="https://control.test", own_thread=own_thread)
-        assert list(tmp_path.iterdir()) == []
-        assert repr(server) == "<AsyncServer shop stopped>"
-        assert (server.name, server.fqdn, server.url, server.addresses) == ("", "", "", ())
-        assert (server.whois("100.64.0.1"), server.resolve("a")) == (None, ())
-        assert server.status().state == "stopped"
-
-
-@pytest.mark.parametrize(
-    ("option", "values"),
-    [
-        ("hostname", [5, "-_-", b"x"]),
-        ("auth_key", [5, b"tskey-auth-secret"]),
-        ("control_url", [5, "ftp://x", "x"]),
-        ("state", [5, "", tsnet.Store]),
-        ("tags", ["web", 5, [5], None]),
-        ("port", ["80", -1, True, 1.5, 65_536]),
-        ("ssl_context", [5, "x"]),
-        ("proxy", ["socks5://x:1", "https://x:1", 5]),
-        ("on_auth_url", [5]),
-        ("control_key", [5, "mkey:1"]),
-        ("ephemeral", ["no", 0, None]),
-        ("allow_http", ["yes", 1]),
-        ("own_thread", ["yes", 0]),
-        ("world", [5]),
-    ],
-)
-def test_every_option_is_checked_when_a_server_is_made(option: str, values: list[object]) -> None:
-    for kind, value in itertools.product((tsnet.Server, tsnet.AsyncServer), values):
-        options: dict[str, Any] = {"hostname": "shop", "control_url": "https://control.test", "ephemeral": True}
-        with pytest.raises(ConfigError) as raised:
-            kind(**{**options, option: value})
-        assert "secret" not in str(raised.value)
-
-
-@pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_address("100.64.0.1")])
-def test_a_host_is_a_text(host: Any) -> None:
-    node = tsnet.Server("shop", control_url="https://control.test", ephemeral=True)
-    for use in (
-        lambda: node.dial(host, 80),
-        lambda: node.dial_packet(host, 80),
-        lambda: node.ping(host),
-        lambda: node.forward_local(host, 80),
-        lambda: node.resolve(host),
-        lambda: node.whois(host),
-    ):
-        with pytest.raises(ConfigError, match="name or an address as text"):
-            use()
-    assert node.status().state == "stopped"
-
-
-@pytest.mark.parametrize(
-    ("name", "label"), [("My_App", "my-app"), ("x86_64-linux", "x86-64-linux"), ("x" * 68, "x" * 63)]
-)
-@pytest.mark.parametrize("is_in_environment", [False, True])
-def test_a_hostname_that_is_no_label_is_cleaned_and_that_is_told_once(
-    name: str, label: str, is_in_environment: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("TS_HOSTNAME", name if is_in_environment else "other")
-    server = tsnet.Server(None if is_in_environment else name, control_url="https://control.test", ephemeral=True)
-    assert server.status().hostname == label
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the hostname {name!r} is no DNS label: this node asks control for {label!r}"
-    ]
-
-
-def test_what_it_is_not() -> None:
-    with pytest.raises(ConfigError):
-        tsnet.AsyncServer("-_-", control_url="https://control.test")
-    with pytest.raises(ConfigError):
-        tsnet.AsyncServer("a", control_url="https://control.test", state=7)  # type: ignore[arg-type]
-
-
-# --- joined -----------------------------------------------------------------------------------------------------
-
-
-@BACKENDS
-def test_what_control_granted(backend: str) -> None:
-    async def main() -> None:
-        async with two() as (virtual, a, b):
-            assert (a.name, a.fqdn, a.url) == ("a", "a.tailnet.test", "http://a/")
-            assert [address.version for address in a.addresses] == [4, 6]
-            async with virtual.server("a") as second:
-                assert second.name == "a-1"
-            peer = b.whois(f"{a.addresses[0]}:1234")
-            assert peer is not None
-            assert (peer.name, peer.user_login) == ("a", "you@tailnet.test")
-            assert b.whois(str(a.addresses[1])) == b.whois(f"[{a.addresses[1]}]:80") == peer
-            assert b.whois("nonsense") is None
-            assert b.resolve("a") == b.resolve("a.tailnet.test") == a.addresses
-            assert b.resolve("nobody") == ()
-            status = b.status()
-            assert (status.state, status.name, status.addresses) == ("running", "b", b.addresses)
-            assert "a" in [one.name for one in status.peers]
-
-    anyio.run(main, backend=backend)
 
 
 @BACKENDS

@@ -56,7 +56,7 @@ BEGIN_ANEW = ("up", "reachable", "close")
 def default_host(host: Host) -> Iterator[None]:
     """What is made inside runs there."""
     with (
-        mock.patch("tsnet.async_server.default_host", return_value=host),
+        mock.patch("tsnet.base_server.default_host", return_value=host),
         mock.patch("tsnet.testing.tailnet.default_host", return_value=host),
     ):
         yield

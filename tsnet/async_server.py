@@ -4,26 +4,20 @@
         stream = await node.dial("db", 5432)
         listener = await node.listen(80)
 
-`AsyncServer` waits for the operations of an `edge.run.handle.Handle`, and wraps pipes into streams. `BaseServer` has
-the options and the immediate answers, which `Server`, the blocking twin, shares. Methods may be called from any task,
-in any thread that runs a loop. `dial` and `listen` start the node if need be.
+`AsyncServer` waits for the operations of an `edge.run.handle.Handle`, and wraps pipes into streams. Methods may be
+called from any task, in any thread that runs a loop. `dial` and `listen` start the node if need be.
 
 Source: Go tsnet/tsnet.go Server.
-Not here: what a node does (`engine.node`), how it runs (`edge`).
+Not here: the options and the immediate answers (`base_server`), what a node does (`engine.node`), how it runs (`edge`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from tsnet.adapters.served import Services
 from tsnet.adapters.web_limits import (
     HEADER_TIMEOUT,
     KEEP_ALIVE_TIMEOUT,
@@ -32,41 +26,14 @@ from tsnet.adapters.web_limits import (
     WebLimits,
     web_limits,
 )
-from tsnet.base.addresses import IPAddress, parse_address
-from tsnet.base.wording import Wording, api
-from tsnet.config import (
-    Config,
-    check_host,
-    check_kind,
-    check_limits,
-    check_objects,
-    check_port,
-    check_types,
-    configure,
-    parse_where,
-    seconds,
-    split_address,
-)
-from tsnet.edge.io.log import log
-from tsnet.edge.io.place import State, store_for
-from tsnet.edge.io.system import hostinfo
-from tsnet.edge.io.world import World
+from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, UP_TIMEOUT, BaseServer
+from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
-from tsnet.edge.run.handle import Handle
-from tsnet.edge.run.hold import Hold, weakly
-from tsnet.edge.run.host import Host, default_host, host_for, private_host
-from tsnet.edge.run.opening import Options
 from tsnet.edge.run.verbs import BACKLOG
-from tsnet.errors import ConfigError, NotUp
-from tsnet.netmap.model import Node
-from tsnet.netmap.whois import Peer
-from tsnet.status import Status, peers_of
+from tsnet.errors import NotUp
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
-
     import httpx
 
     from tsnet.adapters.asgi import App as AsgiApp
@@ -77,221 +44,8 @@ if TYPE_CHECKING:
     from tsnet.adapters.local import Target
     from tsnet.adapters.serving import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
-    from tsnet.adapters.wsgi import WsgiServer
-    from tsnet.edge.pipes.listening import ListenPipe
-    from tsnet.edge.pipes.packets import PacketPipe
-    from tsnet.edge.pipes.pipes import Pipe
     from tsnet.events import AsyncEvents
     from tsnet.streams import Listener, PacketConn, Stream
-
-OnAuthUrl = Callable[[str], object]
-UP_TIMEOUT = 60.0
-CLOSE_TIMEOUT = 2.0
-DIAL_TIMEOUT = 30.0
-LONGEST_CLOSE = 86_400.0
-"""Seconds that a close without a time limit may take: a wait for a thread must have a limit."""
-
-
-class BaseServer:
-    """The options and the immediate answers of both servers. Options are fixed when the object is made."""
-
-    _may_share_a_loop = True
-    """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
-
-    _call_soon: Callable[[Callable[[], object]], None] | None = None
-    """Runs a function in the loop that used this server last."""
-
-    def __init__(
-        self,
-        hostname: str | None = None,
-        *,
-        auth_key: str | None = None,
-        control_url: str | None = None,
-        state: State = None,
-        ephemeral: bool = False,
-        tags: Iterable[str] = (),
-        port: int = 0,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: str | None = None,
-        on_auth_url: OnAuthUrl | None = None,
-        allow_http: bool = False,
-        control_key: str | None = None,
-        own_thread: bool = True,
-        world: World | None = None,
-    ) -> None:
-        """Checks every option. Makes no file, no socket and no thread.
-
-        Raises ConfigError, and StateError if there is no `state` and no writable place for one.
-
-        hostname: the name to ask control for, made a DNS label; default TS_HOSTNAME, then the script's name.
-        auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
-        control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
-        state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
-        ephemeral: the node disappears from the tailnet when it closes; without `state` it is kept in memory alone.
-        tags: ["tag:ci", …], which the key or the policy must allow.
-        port: the local UDP port; 0 takes any.
-        ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
-        proxy: "http://host:port" for control and relays, "" for none; default HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-        on_auth_url: is called with the URL where a person logs the node in. Without it, the URL is printed if stderr is
-            a terminal; if not, `up` raises NeedsLogin.
-        allow_http: accept a control URL that is plain http to a public host.
-        control_key: control's public key ("mkey:…"), to trust no other.
-        own_thread: False runs the node in the caller's loop, which must then never block.
-        world: where sockets, clock and randomness come from; for tests.
-        """
-        check_objects(ssl_context, on_auth_url, world)
-        host = self._choose_host(own_thread, world)
-        self._config: Config = configure(
-            hostname,
-            environ=os.environ,
-            script=sys.argv[0] if sys.argv else "",
-            auth_key=auth_key,
-            control_url=control_url,
-            ephemeral=ephemeral,
-            tags=tags,
-            port=port,
-            allow_http=allow_http,
-            control_key=control_key,
-            proxy=proxy,
-        )
-        tell_new_name(self._config)
-        self._on_auth_url = on_auth_url
-        store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
-        options = Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
-        self._handle = Handle(self._config, host, store, options, world)
-        self._hold = Hold(self._handle, type(self).__name__)
-        self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
-
-    def _choose_host(self, own_thread: bool, world: World | None) -> Host:
-        check_types(own_thread=own_thread)
-        if world is None and own_thread:
-            return default_host()
-        if not self._may_share_a_loop:
-            options = (api("own_thread=False"), " and ", api("world="))
-            raise ConfigError(Wording("a blocking Server needs its own thread: ", *options, " are for AsyncServer"))
-        return private_host() if world is None else host_for(world)
-
-    def _on_login_url(self, url: str) -> bool:
-        """Show the URL to a person; in the node's thread. Returns whether somebody was shown it."""
-        callback = self._on_auth_url
-        if callback is not None:
-            self._run_callback(lambda: callback(url))
-            return True
-        if sys.stderr is not None and sys.stderr.isatty():
-            print(f"To log {self._config.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
-            return True
-        return False
-
-    def _run_callback(self, callback: Callable[[], object]) -> None:
-        raise NotUp("a BaseServer does not run")
-
-    # --- descriptors ----------------------------------------------------------------------------------------
-
-    def _stream_socket(self, pipe: Pipe) -> socket.socket:
-        from tsnet.sockets.attach import stream_socket
-
-        return stream_socket(self._handle, pipe)
-
-    def _listening_socket(self, pipe: ListenPipe) -> socket.socket:
-        from tsnet.sockets.attach import listening_socket
-
-        return listening_socket(self._handle, pipe)
-
-    def _packet_socket(self, pipe: PacketPipe) -> socket.socket:
-        from tsnet.sockets.attach import packet_socket
-
-        return packet_socket(self._handle, pipe)
-
-    # --- what is served -------------------------------------------------------------------------------------
-
-    def _wsgi_server(self, app: WsgiApp, listening: socket.socket, allow: Allow, limits: WebLimits) -> WsgiServer:
-        """On error the port is free again."""
-        from tsnet.adapters.wsgi import WsgiServer
-
-        try:
-            return WsgiServer(app, listening, self, allow=allow, owner=self._owner, limits=limits)
-        except BaseException:
-            listening.close()
-            raise
-
-    def _where(self, port: int) -> str:
-        address = next(iter(self.addresses), None)
-        if address is None:  # the node was closed a moment ago
-            return f":{port}"
-        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-    def _owner(self) -> Peer | None:
-        """The owner of this node; None before `up`."""
-        return next((self.whois(str(address)) for address in self.addresses), None)
-
-    # --- immediate answers, from the netmap -----------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The name that control granted, one label; "" before `up`. It may differ from the hostname asked for."""
-        node = self._self_node()
-        return "" if node is None else node.name.partition(".")[0]
-
-    @property
-    def fqdn(self) -> str:
-        """The full MagicDNS name; "" before `up`."""
-        node = self._self_node()
-        return "" if node is None else node.name
-
-    @property
-    def url(self) -> str:
-        """The URL of a web app on port 80 of this node; "" before `up`."""
-        return f"http://{self.name}/" if self.name else ""
-
-    @property
-    def addresses(self) -> tuple[IPAddress, ...]:
-        """The node's tailnet addresses, v4 first; empty before `up`."""
-        node = self._self_node()
-        return () if node is None else node.ips
-
-    def _self_node(self) -> Node | None:
-        netmap = self._handle.netmap
-        return None if netmap is None else netmap.self_node
-
-    def whois(self, address: str) -> Peer | None:
-        """The owner of that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
-        check_host(address)
-        whois = self._handle.whois
-        ip = parse_address(address) or parse_address(split_address(address)[0])
-        return None if whois is None or ip is None else whois.peer(ip)
-
-    def resolve(self, name: str) -> tuple[IPAddress, ...]:
-        """The addresses of a tailnet name, short or full, v4 first; empty if no node has it."""
-        check_host(name)
-        names = self._handle.names
-        if names is None:
-            return ()
-        return tuple(sorted(names.resolve(name), key=lambda address: address.version))
-
-    def status(self) -> Status:
-        """A snapshot of this node and its peers, from what control has sent. Nobody is asked."""
-        handle = self._handle
-        netmap, whois = handle.netmap, handle.whois
-        status = Status(handle.state, self._config.hostname, self._config.control_url, login_url=handle.login_url)
-        if netmap is None or whois is None:
-            return status
-        node = netmap.self_node
-        peer = whois.peer(node.key)
-        return attrs.evolve(
-            status,
-            name=self.name,
-            fqdn=node.name,
-            addresses=node.ips,
-            user_login=peer.user_login if peer else "",
-            tags=node.tags,
-            home_region=handle.home_region,
-            key_expiry=node.key_expiry,
-            health=(*netmap.health, *handle.health),
-            peers=peers_of(netmap, whois),
-        )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._config.hostname} {self._handle.state}>"
 
 
 class AsyncServer(BaseServer):
@@ -550,10 +304,3 @@ class AsyncServer(BaseServer):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-
-def tell_new_name(config: Config) -> None:
-    """Somebody will look for the node by the name that was chosen."""
-    if config.asked_hostname:
-        label = config.hostname
-        log.warning("the hostname %r is no DNS label: this node asks control for %r", config.asked_hostname, label)

@@ -13,7 +13,7 @@
 `server` passes the environment in. A `Config` never changes.
 
 Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
-Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS objects (`async_server`), what the proxy
+Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS objects (`base_server`), what the proxy
 variables mean (`base.proxies`).
 """
 

@@ -23,14 +23,8 @@ from tsnet.adapters.web_limits import (
     THREADS,
     web_limits,
 )
-from tsnet.async_server import (
-    CLOSE_TIMEOUT,
-    DIAL_TIMEOUT,
-    LONGEST_CLOSE,
-    UP_TIMEOUT,
-    AsyncServer,
-    BaseServer,
-)
+from tsnet.async_server import AsyncServer
+from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, UP_TIMEOUT, BaseServer
 from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
