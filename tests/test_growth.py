@@ -70,7 +70,7 @@ def test_an_object_counts_once_and_circles_end() -> None:
 
 
 def test_real_machines_have_containers() -> None:
-    sizes = measure(Home(bytes), Complaints(), Saves())
+    sizes = measure(Home(bytes), Complaints([]), Saves())
     assert {"Home ×", "Complaints ×", "Saves ×"} <= sizes.keys()
     assert [name for name in sizes if name.startswith("Saves._")]
 

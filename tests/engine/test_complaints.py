@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from tsnet.engine.complaints import MAX_MESSAGES, Complaints
+from tsnet.engine.facts import Fact, Health
 
 
 def said(health: Complaints) -> list[str]:
@@ -8,33 +9,39 @@ def said(health: Complaints) -> list[str]:
 
 
 def test_nothing_is_wrong_at_first() -> None:
-    health = Complaints()
+    told: list[Fact] = []
+    health = Complaints(told)
     assert said(health) == []
-    assert not health.set("control", ())
+    health.set("control", ())
+    assert told == []
 
 
 def test_no_source_overwrites_another_and_each_takes_its_own_away() -> None:
-    health = Complaints()
-    assert health.set("relays", ["relay region 1 cannot be reached"])
-    assert health.set("control", ["the clock is wrong"])
+    told: list[Fact] = []
+    health = Complaints(told)
+    health.set("relays", ["relay region 1 cannot be reached"])
+    health.set("control", ["the clock is wrong"])
     assert said(health) == ["the clock is wrong", "relay region 1 cannot be reached"]
-    assert health.set("control", ())
+    health.set("control", ())
     assert said(health) == ["relay region 1 cannot be reached"]
-    assert health.set("relays", ())
+    health.set("relays", ())
     assert said(health) == []
-    assert vars(health) == vars(Complaints())
+    assert vars(health) == vars(Complaints(told))
+    assert [len(fact.messages) for fact in told if isinstance(fact, Health)] == [1, 2, 1, 0]
 
 
 def test_the_same_again_is_no_change() -> None:
-    health = Complaints()
-    assert health.set("relays", ["a", "b"])
-    assert not health.set("relays", ["a", "b"])
-    assert health.set("relays", ["b"])
+    told: list[Fact] = []
+    health = Complaints(told)
+    health.set("relays", ["a", "b"])
+    health.set("relays", ["a", "b"])
+    assert told == [Health(("a", "b"))]
+    health.set("relays", ["b"])
     assert said(health) == ["b"]
 
 
 def test_one_source_has_a_bounded_number_of_messages() -> None:
-    health = Complaints()
+    health = Complaints([])
     health.set("relays", map(str, range(1000)))
     health.set("control", ["mine"])
     assert len(health.messages) == MAX_MESSAGES + 1

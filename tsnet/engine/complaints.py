@@ -13,16 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tsnet.engine.facts import Fact, Health
+
 MAX_MESSAGES = 8
 """How many messages of one source are kept. Sources are the relay regions in use, and a few more."""
 
 
 class Complaints:
-    def __init__(self) -> None:
-        self._by_source: dict[str, tuple[str, ...]] = {}
+    """told: where facts are added."""
 
-    def set(self, source: str, messages: Iterable[str]) -> bool:
-        """Replace the source's messages (each a sentence). Returns whether anything has changed.
+    def __init__(self, told: list[Fact]) -> None:
+        self._by_source: dict[str, tuple[str, ...]] = {}
+        self._told = told
+
+    def set(self, source: str, messages: Iterable[str]) -> None:
+        """Replace the source's messages (each a sentence). If that changes anything, Health is told.
 
         Of more than MAX_MESSAGES, the first MAX_MESSAGES - 1 are kept, and one more says how many were left out.
         """
@@ -30,12 +35,12 @@ class Complaints:
         if len(found) > MAX_MESSAGES:
             found = (*found[: MAX_MESSAGES - 1], f"and {len(found) - MAX_MESSAGES + 1} more of this kind")
         if found == self._by_source.get(source, ()):
-            return False
+            return
         if found:
             self._by_source[source] = found
         else:
             del self._by_source[source]
-        return True
+        self._told.append(Health(self.messages))
 
     @property
     def messages(self) -> tuple[str, ...]:

@@ -7,38 +7,40 @@
 Joining: register ─► first netmap: Running ─► a relay answers: it is home, control is told at once ─► Reachable.
 A dial may begin with the first netmap; it does not wait for Reachable.
 
+Its rooms share that list, so that facts keep their order whoever adds them: `standing` (whether control lets it run),
+`reachability` (home and relays), `remembered` (what is saved), `leaving` (its end), `complaints` (health).
+
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
-
-import attrs
 
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
-from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
-from tsnet.derp import facts as relay
 from tsnet.engine import facts, tsmp
 from tsnet.engine.complaints import Complaints
+from tsnet.engine.differences import differences
+from tsnet.engine.due import Due
 from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
+from tsnet.engine.leaving import Leaving
+from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
-from tsnet.engine.saved import CONTROL_KEY, IDENTITY, KnownControl, encode_control, encode_identity
-from tsnet.engine.saves import Saves
-from tsnet.errors import Error, KeyExpired, NotUp
+from tsnet.engine.remembered import Remembered
+from tsnet.engine.standing import Standing, key_expired
+from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.netmap.names import Names
@@ -66,23 +68,12 @@ class Node:
         verifies_tls: whether a certificate that the edge accepts proves who the server is.
         """
         self.config = config
-        self.identity: Identity = identity
         self.netmap: NetMap | None = None
         self.whois: Whois | None = None
         self.udp_room = True
-        self.health: Complaints = Complaints()
         self._now = now
-        self._facts: list[facts.Fact] = []
-        self._saves = Saves()
-        self._closing = self._left = self._expired = self._logging_out = False
-        self._has_run = self._runs = self._is_refused = False
-        self._leave_at = self._answer_by = math.inf  # until when streams may end, and a registration be answered
-        self._published_home = -1
-        self._known_home = 0  # what control was told last of where peers find us
-        self._was_reachable = False
-        self._control_at = -math.inf  # when control must be asked again: after every call, and when its time comes
-        self._next_key: NodePrivateKey | None = None  # control knows it, or will: it is used once it is saved
         self._entropy = entropy
+        self._facts: list[facts.Fact] = []
         disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
         self.engine: Engine = Engine(
             identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
@@ -106,8 +97,20 @@ class Node:
             known_control_key=control_key,
             tls_verified=verifies_tls,
         )
+        self._control: Due[Client] = Due(self.control)
+        self.health: Complaints = Complaints(self._facts)
+        self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
+        self.standing: Standing = Standing(self._facts)
+        self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
+        self.reachability: Reachability = Reachability(
+            self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts
+        )
 
     # --- what applications ask for --------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        return self.remembered.identity
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -122,9 +125,8 @@ class Node:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether peers can reach this node now: its home relay is connected, and control knows which that is."""
-        home = self.home.region
-        return home != 0 and home == self._known_home and self.relays.is_connected(home)
+        """Whether peers can reach this node now."""
+        return self.reachability.is_reachable
 
     @property
     def unreachable_because(self) -> str:
@@ -132,22 +134,8 @@ class Node:
         return self.relay_trouble() or "control does not know its relay yet"
 
     def relay_trouble(self, address: IPAddress | None = None) -> str:
-        """What is wrong with the relays between this node and the peer that owns the address, or with our home's if
-        there is no address: "relay region 1 (derp.example.com) cannot be reached: certificate: self-signed".
-
-        Empty if all is well.
-        """
-        if address is not None:
-            key = self.engine.egress.routes.lookup(address.packed)
-            destination = None if key is None else self.engine.paths.route(key)
-            if isinstance(destination, UdpAddress):
-                return ""
-            if destination is not None and (trouble := self.relays.trouble(destination.region, self._now)):
-                return trouble
-        home = self.home.region
-        if home:
-            return self.relays.trouble(home, self._now)
-        return self.relays.troubles.worst or "no relay has answered yet"
+        """What is wrong with the relays towards that address, or with our home's (`Reachability.trouble`)."""
+        return self.reachability.trouble(address, self._now)
 
     def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
         """Send a TSMP ping with these 8 bytes (`Endpoints.ping_data`). PingAnswered follows if the peer answers."""
@@ -157,55 +145,42 @@ class Node:
 
     def retry(self, now: float) -> None:
         """Ask control again, as a new process would: somebody wants the node up after control had refused it."""
-        self._to_control().retry(now)
+        self._control.wake().retry(now)
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds."""
         self.engine.set_wall_offset(wall_offset, now)
-        self._to_control().set_wall_offset(wall_offset, now)
+        self._control.wake().set_wall_offset(wall_offset, now)
 
     def saved(self, ticket: int, error: Error | None, now: float) -> None:
         """The answer to a Save. If error is None, what depends on the value may leave; else it waits for the retry."""
-        thing = self._saves.answered(ticket, error, now)
-        if error is not None:
-            self._facts.append(facts.Problem(error, fatal=False))
-            self._complain("state", [str(error)])
-        elif self._saves.is_idle:
-            self._complain("state", ())
-        if isinstance(thing, Identity):
-            self._identity_saved(thing, now)
-
-    def _identity_saved(self, identity: Identity, now: float) -> None:
-        if identity.node_key == self._next_key:
-            self._use_key(identity.node_key, now)
+        identity = self.remembered.saved(ticket, error, now)
+        if identity is None:
+            return
+        key = self.remembered.key_to_use(identity)
+        if key is not None:
+            self._use_key(key, now)
         if identity.timestamp_mark is not None:
             self.engine.mark_saved(identity.timestamp_mark)
 
-    # --- the end --------------------------------------------------------------------------------------------
+    def _use_key(self, private: NodePrivateKey, now: float) -> None:
+        self.engine.set_node_key(private, now)
+        self.relays.set_private_key(private)
+        self._is_valid_again()
+        self._control.wake().key_saved(now)
 
     def begin_close(self, now: float, patience: float) -> None:
         """Open no new streams. An ephemeral node logs out when its streams have ended, at the latest after `patience`.
 
         patience: seconds, half of the time that closing may take.
         """
-        self._closing = True
         self.endpoints.refusal = NotUp("the node is closing")
-        self._leave_at = now + patience
-        self._answer_by = now + 1.5 * patience
-        self._left = not self.config.ephemeral
-
-    def _leave(self, now: float) -> None:
-        """Log out once it is time. Logging out makes the peers forget us, so streams must end before it."""
-        if self._closing and not self._left and (now >= self._leave_at or self.engine.is_quiet):
-            self._leave_at = math.inf
-            if not self._logging_out:
-                self._logging_out = True
-                self._to_control().logout(now, by=self._answer_by)
+        self.leaving.begin(now, patience)
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing is left to wait for: every stream has ended, and an ephemeral node's logout is over."""
-        return self._closing and self._left and self.engine.is_quiet
+        """Whether nothing is left to wait for."""
+        return self.leaving.is_closed
 
     def shut(self, now: float) -> None:
         """Reset what is still open: the time for closing is up."""
@@ -220,8 +195,8 @@ class Node:
             if event.link.room == "derp":
                 arrived += self.relays.receive(event, now)
             else:
-                self._to_control().receive(event, now)
-        self._take_relay_facts(now)
+                self._control.wake().receive(event, now)
+        self.reachability.take_relay_facts(now)
         self._take_control_facts(now)
         if arrived:
             self.engine.receive(arrived, now)
@@ -237,30 +212,31 @@ class Node:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
         self.home.transmit(now)
-        self._facts += self._saves.tick(now)
-        self._settle(now)
-        self._leave(now)
+        self.remembered.tick(now)
+        self.reachability.settle(now)
+        if (by := self.leaving.logout_by(now)) is not None:
+            self._control.wake().logout(now, by=by)
         effects = self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
-        self._take_relay_facts(now)
-        mark = self.engine.take_mark()
-        if mark is not None:
-            self._remember(timestamp_mark=mark)
+        self.reachability.take_relay_facts(now)
+        if (mark := self.engine.take_mark()) is not None:
+            self.remembered.change(timestamp_mark=mark)
         return udp, effects
 
     def deadline(self) -> float:
         return min(
-            self._control_at,
+            self._control.at,
             self.engine.deadline(),
             self.relays.deadline(),
             self.home.deadline(),
-            math.inf if self._left else self._leave_at,
-            self._saves.retry_at,
+            self.leaving.deadline(),
+            self.remembered.deadline(),
         )
 
     def take_facts(self) -> list[facts.Fact]:
         """The facts since the last call, in order."""
-        found, self._facts = self._facts, []
+        found = self._facts.copy()
+        self._facts.clear()
         return found
 
     def take_ready(self) -> list[Endpoint]:
@@ -280,91 +256,20 @@ class Node:
             full.add(UDP)
         self.engine.set_full(full)
 
-    # --- home -----------------------------------------------------------------------------------------------
-
-    def _settle(self, now: float) -> None:
-        """Connect to the regions that somebody wants, and tell control of a new home at once."""
-        self.relays.want(self._regions_wanted(now), now)
-        if self.relays.troubles:
-            self._tell_troubles(now)
-        home = self.home.region
-        if home == self._published_home or (not home and self._published_home < 0):
-            return
-        self._published_home = home
-        self.relays.set_home(home, now)
-        self.engine.paths.set_home(home, now)
-        self._to_control().set_net_info(self.home.net_info(), now)
-        self._facts.append(facts.HomeChanged(home))
-        self._tell_if_reachable()
-
-    def _regions_wanted(self, now: float) -> set[int]:
-        return self.home.regions_wanted() | self.engine.paths.regions_wanted(now)
-
-    def _take_relay_facts(self, now: float) -> None:
-        found = self.relays.take_facts()
-        for fact in found:
-            match fact:
-                case relay.Connected(region, latency):
-                    self.relays.troubles.mended(region)
-                    self.home.answered(region, latency, now)
-                    self._settle(now)
-                    self.engine.relay_connected(region, now)
-                    self._facts.append(facts.RelayChanged(region, True))
-                case relay.Disconnected(region, reason):
-                    is_news = self.relays.troubles.failed(fact, now)
-                    self.home.failed(region, now, hopeless=fact.is_hopeless)
-                    self._relay_lost(region, now)
-                    if is_news:
-                        self._facts.append(facts.RelayChanged(region, False, reason))
-                case relay.Left(region):
-                    self._relay_lost(region, now)
-                    self._facts.append(facts.RelayChanged(region, False, "not needed"))
-                case relay.PeerGone(region, key, _reason):
-                    self.engine.paths.peer_gone(region, key)
-                case relay.RelayHealth(region, text):
-                    self._complain(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
-                case relay.Measured() | relay.Restarting():
-                    pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
-        if found:
-            self._tell_troubles(now)
-            self._tell_if_reachable()
-
-    def _relay_lost(self, region: int, now: float) -> None:
-        self.engine.paths.disconnected(region, now)
-        self.engine.release(region)
-        self._complain(f"relay {region}", [])
-
-    def _tell_troubles(self, now: float) -> None:
-        """Report the troubles of relays that are needed. Without a home all are needed, also between two attempts."""
-        troubles = self.relays.troubles
-        if self.home.region:
-            troubles.keep(self._regions_wanted(now))
-        self._complain("relays", troubles.messages)
-
-    def _complain(self, source: str, messages: Iterable[str]) -> None:
-        if self.health.set(source, messages):
-            self._facts.append(facts.Health(self.health.messages))
-
-    def _tell_if_reachable(self) -> None:
-        """Tell Reachable each time that `is_reachable` becomes true."""
-        before, self._was_reachable = self._was_reachable, self.is_reachable
-        if self._was_reachable and not before:
-            self._facts.append(facts.Reachable(self.home.region))
+    def _take_messages(self) -> None:
+        for _key, address, message in self.engine.take_messages():
+            if isinstance(message, tsmp.TsmpPong):
+                self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
 
     # --- control --------------------------------------------------------------------------------------------
 
-    def _to_control(self) -> Client:
-        """Control's client, for a call after which it may have something to send."""
-        self._control_at = -math.inf
-        return self.control
-
     def _from_control(self, now: float, budget: int) -> list[Effect]:
-        """What control's client has to send. It is asked only when it is due: in most turns it is not."""
-        if now < self._control_at:
+        """What control's client has to send."""
+        if not self._control.is_due(now):
             return []
         effects = self.control.transmit(now, budget)
         self._take_control_facts(now)
-        self._control_at = self.control.deadline()
+        self._control.rest()
         return effects
 
     def _take_control_facts(self, now: float) -> None:
@@ -382,18 +287,17 @@ class Node:
             case told.Disconnected():
                 self.home.control_listens(False, now)
             case told.Published(region):
-                self._known_home = region
-                self._tell_if_reachable()
+                self.reachability.published(region)
             case told.DuplicateNode(reason):
                 self._facts.append(facts.DuplicateNode(reason))
             case told.ControlHealth(messages):
-                self._complain("control", messages)
+                self.health.set("control", messages)
             case told.MapHealth(message):
-                self._complain("map", (message,) if message else ())
+                self.health.set("map", (message,) if message else ())
             case told.Problem(error, fatal):
-                self._left = self._left or fatal
                 if fatal:
-                    self._runs, self._is_refused = False, True
+                    self.leaving.is_over = True
+                    self.standing.refused()
                 self._facts.append(facts.Problem(error, fatal))
             case _:
                 self._told_of_keys(fact, now)
@@ -401,28 +305,24 @@ class Node:
     def _told_of_keys(self, fact: told.Fact, now: float) -> None:
         match fact:
             case told.LoggedIn(user):
-                self._is_refused = False
-                self._remember(registered=True, login_name=user.login_name)
+                self.standing.accepted()
+                self.remembered.change(registered=True, login_name=user.login_name)
                 self._facts.append(facts.LoggedIn(user))
             case told.LoggedOut():
-                self._left = True
-                fresh = NodePrivateKey(self._entropy(32))  # for whoever logs in next, which is another node
-                self._remember(node_key=fresh, registered=False, old_node_key=None, stable_id="", login_name="")
+                self.leaving.is_over = True
+                self.remembered.forget_login(NodePrivateKey(self._entropy(32)))
             case told.NodeKeyRotated(private, old):
-                self._next_key = private
-                self._remember(node_key=private, old_node_key=old, registered=False)  # `saved` puts the key to use
+                self.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
-                self._expired, self._runs = True, False
-                self.endpoints.refusal = error = _expired(self.config)
-                self._facts += [facts.Problem(error, fatal=False), facts.Expired(error)]
+                self.endpoints.refusal = error = key_expired(self.config)
+                self.standing.expired(error)
             case told.KeyExtended():
                 self.engine.sessions_lost(now)
                 self._is_valid_again()
             case told.ControlKey(key):
-                self._remember_control(key)
+                self.remembered.control_key(key)
             case told.NewControlKey(key, before):
-                self._remember_control(key)
-                self._facts.append(facts.Notice(_new_control_key(self.config, key, before)))
+                self.remembered.control_key(key, before)
 
     def _apply(self, netmap: NetMap, now: float) -> None:
         """Give all rooms the new netmap. Nothing in here raises, so none of them is left with the old one."""
@@ -430,82 +330,13 @@ class Node:
         self.endpoints.names, self.whois = Names(netmap), None
         self.engine.apply(netmap, now)
         self.whois = Whois(netmap, self.engine.packet_filter.rules)
-        self.relays.apply(netmap.derp_map)
-        self.home.set_map(netmap.derp_map, now)
-        self._settle(now)
-        stable_id = netmap.self_node.stable_id
-        if stable_id != self.identity.stable_id:
-            self._remember(stable_id=stable_id)
-        if before is not None and self._has_run:
-            self._facts += _differences(before, netmap)
-        self._tell_if_running()
+        self.reachability.apply(netmap.derp_map, now)
+        self.remembered.change(stable_id=netmap.self_node.stable_id)
+        if before is not None and self.standing.has_run:
+            self._facts += differences(before, netmap)
+        self.standing.tell_if_running(netmap)
 
     def _is_valid_again(self) -> None:
-        """The key is no longer expired, or another one has taken its place."""
-        self._expired = self._is_refused = False
-        if not self._closing:
+        if not self.leaving.has_begun:
             self.endpoints.refusal = None
-        if self._has_run:  # else the netmap that follows tells it
-            self._tell_if_running()
-
-    def _tell_if_running(self) -> None:
-        """Tell Running once, and again after an expiry or a refusal."""
-        if self.netmap is not None and not (self._runs or self._expired or self._is_refused):
-            self._runs = self._has_run = True
-            self._facts.append(facts.Running(self.netmap))
-
-    def _remember_control(self, key: MachineKey) -> None:
-        known = KnownControl(self.config.control_url, key)
-        self._facts.append(self._saves.want(CONTROL_KEY, encode_control(known), known))
-
-    def _use_key(self, private: NodePrivateKey, now: float) -> None:
-        self._next_key = None
-        self.engine.set_node_key(private, now)
-        self.relays.set_private_key(private)
-        self._is_valid_again()
-        self._to_control().key_saved(now)
-
-    def _remember(self, **changes: Any) -> None:
-        identity = attrs.evolve(self.identity, **changes)
-        if identity != self.identity:
-            self.identity = identity
-            self._facts.append(self._saves.want(IDENTITY, encode_identity(identity), identity))
-
-    def _take_messages(self) -> None:
-        for _key, address, message in self.engine.take_messages():
-            if isinstance(message, tsmp.TsmpPong):
-                self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
-
-
-def _expired(config: Config) -> KeyExpired:
-    return KeyExpired(
-        Wording(
-            f"the key of {config.hostname} has expired at {config.control_url}: start it again with a new ",
-            api("auth_key="),
-            ", or extend the key at control",
-        )
-    )
-
-
-def _new_control_key(config: Config, key: MachineKey, before: MachineKey) -> str:
-    by_certificate = "its certificate says that it is the same server"
-    why = (by_certificate,) if config.control_key is None else (api("control_key="), " names it")
-    return Wording(
-        f"control at {config.control_url} has another key than before, and ",
-        *why,
-        f": {key} is remembered in place of {before}",
-    )
-
-
-def _differences(before: NetMap, after: NetMap) -> list[facts.Fact]:
-    """The facts that tell the two netmaps apart. Peers that left come first."""
-    found: list[facts.Fact] = []
-    found += [facts.PeerLeft(peer) for number, peer in before.peers.items() if number not in after.peers]
-    for number, peer in after.peers.items():
-        known = before.peers.get(number)
-        if known is None:
-            found.append(facts.PeerAppeared(peer))
-        elif known != peer:
-            found.append(facts.PeerChanged(peer, known))
-    found.append(facts.NetMapChanged(after))
-    return found
+        self.standing.valid_again(self.netmap)

@@ -85,7 +85,7 @@ def log_out(server: Server) -> None:
         handle.pump.mark()
 
     handle.host.call(say)
-    until(lambda: handle.node._left, 10, "logged out")
+    until(lambda: handle.node.leaving.is_over, 10, "logged out")
     server.close()
 
 

@@ -1,0 +1,40 @@
+"""What two netmaps differ in, as facts."""
+
+from __future__ import annotations
+
+import attrs
+
+from tests.engine.alone import NOW, A, B, bare, saved_identity
+from tests.engine.pair import netmap, node
+from tsnet.control import facts as told
+from tsnet.engine import facts
+from tsnet.engine.differences import differences
+
+
+def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> None:
+    some = bare()
+    some.take_facts()
+    some._told(told.NetMapChanged(netmap(A)), NOW)
+    saved, first = some.take_facts()
+    assert saved_identity(saved).stable_id == A.stable_id
+    assert isinstance(first, facts.Running)
+    changed = attrs.evolve(B, online=True)
+    for peers, expected in (
+        ([B], [facts.PeerAppeared]),
+        ([changed], [facts.PeerChanged]),
+        ([changed], []),
+        ([], [facts.PeerLeft]),
+    ):
+        some._told(told.NetMapChanged(netmap(A, *peers)), NOW)
+        assert [type(fact) for fact in some.take_facts()] == [*expected, facts.NetMapChanged]
+
+
+def test_peers_that_left_come_first_and_the_netmap_comes_last() -> None:
+    changed = attrs.evolve(A, online=True)
+    after = netmap(A, changed, node(3, "c"))
+    assert differences(netmap(A, A, B), after) == [
+        facts.PeerLeft(B),
+        facts.PeerChanged(changed, A),
+        facts.PeerAppeared(node(3, "c")),
+        facts.NetMapChanged(after),
+    ]

@@ -1,0 +1,148 @@
+"""How peers reach this node: its home relay, the other relays in use, what control knows of them, what is wrong.
+
+    a relay answers ─► home is chosen ─► control is told at once ─► control knows it: Reachable
+    packets for a peer ─► a relay of its region, for a minute
+    a relay is lost ─► its troubles, until it is back or nobody needs it
+
+Source: Go wgengine/magicsock/derp.go, ipn/ipnlocal/local.go.
+Not here: which home is best (`netcheck.home`), connections (`relays`), who is behind which relay (`disco.paths`).
+"""
+
+from __future__ import annotations
+
+from tsnet.base.addresses import IPAddress, UdpAddress
+from tsnet.control.client import Client
+from tsnet.derp import facts as relay
+from tsnet.engine import facts
+from tsnet.engine.complaints import Complaints
+from tsnet.engine.due import Due
+from tsnet.engine.engine import Engine
+from tsnet.engine.relays import Relays
+from tsnet.netcheck.home import Home
+from tsnet.netmap.model import DerpMap
+
+
+class Reachability:
+    """told: where facts are added."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        relays: Relays,
+        home: Home,
+        control: Due[Client],
+        *,
+        health: Complaints,
+        told: list[facts.Fact],
+    ) -> None:
+        self._engine, self._relays, self._home, self._control = engine, relays, home, control
+        self._health, self._told = health, told
+        self._published_home = -1
+        self._known_home = 0  # what control was told last of where peers find us
+        self._was_reachable = False
+
+    # --- what others ask ------------------------------------------------------------------------------------
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether peers can reach this node now: its home relay is connected, and control knows which that is."""
+        home = self._home.region
+        return home != 0 and home == self._known_home and self._relays.is_connected(home)
+
+    def trouble(self, address: IPAddress | None, now: float) -> str:
+        """What is wrong with the relays between this node and the peer that owns the address, or with our home's if
+        there is no address: "relay region 1 (derp.example.com) cannot be reached: certificate: self-signed".
+
+        Empty if all is well.
+        """
+        if address is not None:
+            key = self._engine.egress.routes.lookup(address.packed)
+            destination = None if key is None else self._engine.paths.route(key)
+            if isinstance(destination, UdpAddress):
+                return ""
+            if destination is not None and (trouble := self._relays.trouble(destination.region, now)):
+                return trouble
+        home = self._home.region
+        if home:
+            return self._relays.trouble(home, now)
+        return self._relays.troubles.worst or "no relay has answered yet"
+
+    # --- what changes ---------------------------------------------------------------------------------------
+
+    def apply(self, derp_map: DerpMap, now: float) -> None:
+        self._relays.apply(derp_map)
+        self._home.set_map(derp_map, now)
+        self.settle(now)
+
+    def settle(self, now: float) -> None:
+        """Connect to the regions that somebody wants, and tell control of a new home at once."""
+        self._relays.want(self._regions_wanted(now), now)
+        if self._relays.troubles:
+            self._tell_troubles(now)
+        home = self._home.region
+        if home == self._published_home or (not home and self._published_home < 0):
+            return
+        self._published_home = home
+        self._relays.set_home(home, now)
+        self._engine.paths.set_home(home, now)
+        self._control.wake().set_net_info(self._home.net_info(), now)
+        self._told.append(facts.HomeChanged(home))
+        self._tell_if_reachable()
+
+    def published(self, region: int) -> None:
+        """Control knows that this is our home."""
+        self._known_home = region
+        self._tell_if_reachable()
+
+    def take_relay_facts(self, now: float) -> None:
+        found = self._relays.take_facts()
+        for fact in found:
+            self._relay_told(fact, now)
+        if found:
+            self._tell_troubles(now)
+            self._tell_if_reachable()
+
+    def _relay_told(self, fact: relay.Fact, now: float) -> None:
+        match fact:
+            case relay.Connected(region, latency):
+                self._relays.troubles.mended(region)
+                self._home.answered(region, latency, now)
+                self.settle(now)
+                self._engine.relay_connected(region, now)
+                self._told.append(facts.RelayChanged(region, True))
+            case relay.Disconnected(region, reason):
+                is_news = self._relays.troubles.failed(fact, now)
+                self._home.failed(region, now, hopeless=fact.is_hopeless)
+                self._relay_lost(region, now)
+                if is_news:
+                    self._told.append(facts.RelayChanged(region, False, reason))
+            case relay.Left(region):
+                self._relay_lost(region, now)
+                self._told.append(facts.RelayChanged(region, False, "not needed"))
+            case relay.PeerGone(region, key, _reason):
+                self._engine.paths.peer_gone(region, key)
+            case relay.RelayHealth(region, text):
+                self._health.set(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
+            case relay.Measured() | relay.Restarting():
+                pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
+
+    def _relay_lost(self, region: int, now: float) -> None:
+        self._engine.paths.disconnected(region, now)
+        self._engine.release(region)
+        self._health.set(f"relay {region}", [])
+
+    def _regions_wanted(self, now: float) -> set[int]:
+        return self._home.regions_wanted() | self._engine.paths.regions_wanted(now)
+
+    def _tell_troubles(self, now: float) -> None:
+        """Report the troubles of relays that are needed. Without a home all are needed, also between two attempts."""
+        troubles = self._relays.troubles
+        if self._home.region:
+            troubles.keep(self._regions_wanted(now))
+        self._health.set("relays", troubles.messages)
+
+    def _tell_if_reachable(self) -> None:
+        """Tell Reachable each time that `is_reachable` becomes true."""
+        before, self._was_reachable = self._was_reachable, self.is_reachable
+        if self._was_reachable and not before:
+            self._told.append(facts.Reachable(self._home.region))

@@ -1,0 +1,60 @@
+"""Whether control lets this node run. Running is told once, and again after an expiry or a refusal.
+
+| control says           | the node                                              |
+|------------------------|-------------------------------------------------------|
+| a netmap, the first    | runs                                                  |
+| the key has expired    | opens nothing more                                    |
+| the key is good again  | runs again                                            |
+| no                     | is refused, until it is accepted or its key is new    |
+
+Source: Go ipn/ipnlocal/local.go (nextStateLocked).
+Not here: what an application sees of it (`lifecycle`), what control has said (`control.facts`).
+"""
+
+from __future__ import annotations
+
+from tsnet.base.wording import Wording, api
+from tsnet.config import Config
+from tsnet.engine import facts
+from tsnet.errors import KeyExpired
+from tsnet.netmap.model import NetMap
+
+
+class Standing:
+    """has_run: whether Running was ever told. told: where facts are added."""
+
+    def __init__(self, told: list[facts.Fact]) -> None:
+        self.has_run = False
+        self._runs = self._is_expired = self._is_refused = False
+        self._told = told
+
+    def accepted(self) -> None:
+        self._is_refused = False
+
+    def refused(self) -> None:
+        self._runs, self._is_refused = False, True
+
+    def expired(self, error: KeyExpired) -> None:
+        self._is_expired, self._runs = True, False
+        self._told += [facts.Problem(error, fatal=False), facts.Expired(error)]
+
+    def valid_again(self, netmap: NetMap | None) -> None:
+        """The key is no longer expired, or another one has taken its place. netmap: the latest."""
+        self._is_expired = self._is_refused = False
+        if self.has_run:  # else the netmap that follows tells it
+            self.tell_if_running(netmap)
+
+    def tell_if_running(self, netmap: NetMap | None) -> None:
+        if netmap is not None and not (self._runs or self._is_expired or self._is_refused):
+            self._runs = self.has_run = True
+            self._told.append(facts.Running(netmap))
+
+
+def key_expired(config: Config) -> KeyExpired:
+    return KeyExpired(
+        Wording(
+            f"the key of {config.hostname} has expired at {config.control_url}: start it again with a new ",
+            api("auth_key="),
+            ", or extend the key at control",
+        )
+    )
