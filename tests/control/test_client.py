@@ -500,6 +500,9 @@ def test_a_page_for_a_person_is_told() -> None:
     control.join()
     control.send_map(MapResponse(keep_alive=True, pop_browser_url="https://control.example/x"))
     assert control.told(facts.BrowserRequested) == [facts.BrowserRequested("https://control.example/x")]
+    for page in ("x", "y", "y"):
+        control.send_map(MapResponse(keep_alive=True, pop_browser_url=f"https://control.example/{page}"))
+    assert control.told(facts.BrowserRequested)[1:] == [facts.BrowserRequested("https://control.example/y")], "once"
 
 
 def test_of_the_pages_that_nobody_has_taken_the_newest_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
 
 import attrs
@@ -13,6 +14,8 @@ from tests.house import House
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.control import facts as told
+from tsnet.control.messages import PingRequest
+from tsnet.control.server import Server
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.engine import facts
 from tsnet.engine.node import SUSPENDED_AFTER
@@ -40,6 +43,35 @@ def test_before_the_netmap_it_can_do_nothing_and_says_what_it_waits_for() -> Non
     ):
         with pytest.raises(NotUp):
             use()
+
+
+# --- what control asks for --------------------------------------------------------------------------------------
+
+
+def test_a_page_that_control_wants_opened_is_told_to_people() -> None:
+    some = bare()
+    some._told(told.BrowserRequested("https://control.test/approve/1"), NOW)
+    [notice] = some.take_facts()
+    assert isinstance(notice, facts.Notice)
+    assert "https://control.test/approve/1" in notice.text
+
+
+def test_control_hears_of_the_ping_that_it_asked_for() -> None:
+    house = House()
+    a, b = house.up("a"), house.up("b")
+    control = house.tailnet._control
+    assert control is not None
+    server = control.machine
+    assert isinstance(server, Server)
+    server.replies["token"] = b""
+    ping = PingRequest(f"{server.base_url}/c2n/token", True, "TSMP", str(b.node.addresses[0]))
+    assert server._streams.ping(house.tailnet._member("a").id, ping, house.now)
+    control.mark()
+    house.until(lambda: server.replies["token"])
+    answer = json.loads(server.replies["token"])
+    assert answer.pop("LatencySeconds") > 0
+    assert answer == {"Type": "TSMP", "IP": ping.ip, "NodeIP": ping.ip}
+    assert a.node.asked_pings.dropped.total() == 0
 
 
 # --- names and addresses ----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ import functools
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
@@ -111,7 +111,7 @@ class Client:
         )
         self._publisher = Publisher(disco_key, hostinfo, entropy)
         self._pings = Pings(self._address, self._new_link, self.dropped)
-        self._browse = ""
+        self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
         self._generation = 0
         self._uplink: Uplink | None = None
         self._found: deque[Exchange | Piece] = deque()
@@ -231,9 +231,9 @@ class Client:
     def take_facts(self) -> list[Fact]:
         taken = self._facts.copy()
         self._facts.clear()
-        if self._browse:
-            taken.append(facts.BrowserRequested(self._browse))
-            self._browse = ""
+        if self._page:
+            taken.append(facts.BrowserRequested(self._page))
+            self._page = ""
         return taken
 
     def _timers(self) -> Iterable[tuple[float, str]]:
@@ -333,17 +333,22 @@ class Client:
             return 0
         if isinstance(found, Piece):
             return self._hear(self._map.receive(found, now), now)
-        if found.purpose == "register":
-            self._register_answered(found, now)
-        elif found.purpose == "recheck":
-            self._rechecked(found, now)
-        elif found.purpose == "logout":
-            self._auth.logout_answer(found, now)
-            self._check_left()
-        elif found.purpose == "poll":
-            self._poll_ended(found, now)
-        elif found.purpose == "publish":
-            self._published(found, now)
+        match found.purpose:
+            case "register":
+                self._register_answered(found, now)
+            case "recheck":
+                self._rechecked(found, now)
+            case "logout":
+                self._auth.logout_answer(found, now)
+                self._check_left()
+            case "poll":
+                self._poll_ended(found, now)
+            case "publish":
+                self._published(found, now)
+            case "ping":
+                pass  # control has what it asked for
+            case _:
+                assert_never(found.purpose)
         return 0
 
     @property
@@ -508,7 +513,8 @@ class Client:
             response = one.response
             if response.ping is not None:
                 self._pings.requested(response.ping, now)
-            self._browse = response.pop_browser_url or self._browse
+            if response.pop_browser_url not in ("", self._told_page):
+                self._page = self._told_page = response.pop_browser_url
             if one.is_first:
                 self._reached()
             elif response.is_empty and not response.keep_alive:

@@ -17,8 +17,8 @@
 | DuplicateNode    | another process uses this node's key                    | tell the user                        |
 | ControlHealth    | what is wrong between this node and control             | show it                              |
 | MapHealth        | a map message is refused; or no longer                  | show it                              |
-| PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`, or nothing     |
-| BrowserRequested | control would like a person to see this page            | show it, or nothing                  |
+| PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`                 |
+| BrowserRequested | control would like a person to see this page            | show it                              |
 | Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters; later |
 |                  |                                                         | `Client.retry`                       |
 | NodeRemoved      | a Problem, fatal: control has deleted this node         |                                      |
@@ -146,19 +146,14 @@ class NodeRemoved(Problem):
     pass
 
 
+KeyFact = LoggedIn | LoggedOut | NodeKeyRotated | ControlKey | NewControlKey | KeyExpired | KeyExtended
 Fact = (
-    LoginUrl
-    | LoggedIn
-    | LoggedOut
-    | NodeKeyRotated
-    | ControlKey
-    | NewControlKey
+    KeyFact
+    | LoginUrl
     | Connected
     | Disconnected
     | NetMapChanged
     | Published
-    | KeyExpired
-    | KeyExtended
     | DuplicateNode
     | ControlHealth
     | MapHealth

@@ -20,12 +20,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import attrs
 
 from tsnet.base import jsonobject
-from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Opened, Received
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Computed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Opened,
+    Received,
+    Room,
+)
 from tsnet.base.malformed import MalformedError
 from tsnet.control import c2n
 from tsnet.control.address import ControlAddress, path_and_query
@@ -103,12 +116,19 @@ class Pings:
         """Take an event of our own links. Whatever control answers ends the link."""
         if event.link not in self._links:
             return
-        if isinstance(event, Opened):
-            self._effects.append(Data(event.link, self._links[event.link][0].sent))
-        elif isinstance(event, Received):
-            self._end(event.link)
-        elif isinstance(event, Closed):
-            del self._links[event.link]
+        match event:
+            case Opened(link):
+                self._effects.append(Data(link, self._links[link][0].sent))
+            case Received(link):
+                self._end(link)
+            case Closed(link):
+                del self._links[link]
+            case Full() | Room():
+                pass  # an answer is shorter than what a link holds
+            case Accepted() | Computed():
+                pass  # of listeners, and of the map's link
+            case _:
+                assert_never(event)
 
     def tick(self, now: float) -> None:
         for link in [link for link, (_asking, until) in self._links.items() if now >= until]:

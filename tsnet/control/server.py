@@ -29,6 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from operator import attrgetter
+from typing import assert_never
 
 import attrs
 
@@ -39,11 +40,13 @@ from tsnet.base.links import (
     Accepted,
     Close,
     Closed,
+    Computed,
     Data,
     Effect,
     Event,
     Full,
     Link,
+    Opened,
     Pause,
     Received,
     Resume,
@@ -200,6 +203,10 @@ class Server:
             case Closed():
                 self._read_to_the_end(found, now)
                 self._forget(found, now)
+            case Opened() | Computed():
+                pass  # of links that somebody dials
+            case _:
+                assert_never(event)
 
     def _line_up(self, connection: Connection) -> None:
         """Read the connection in turn if it has input, and takes our answers."""

@@ -19,13 +19,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, assert_never
 
 import attrs
 
 from tsnet.base.allowance import Flood
 from tsnet.base.keys import MachineKey, MachinePrivateKey
-from tsnet.base.links import Close, Closed, Data, Effect, Event, Full, Link, Opened, Pause, Received, Resume, Room
+from tsnet.base.links import (
+    Accepted,
+    Close,
+    Closed,
+    Computed,
+    Data,
+    Effect,
+    Event,
+    Full,
+    Link,
+    Opened,
+    Pause,
+    Received,
+    Resume,
+    Room,
+)
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
 from tsnet.base.work import Work
@@ -172,18 +187,25 @@ class Uplink:
             return []
         if event.link == self._key_link:
             self._key_event(event)
-        elif isinstance(event, Opened):
-            self._channel.opened()
-        elif isinstance(event, Received):
-            self._channel.feed(event.data)
-            return self.read(now)
-        elif isinstance(event, Full | Room):
-            self._channel.is_full = isinstance(event, Full)
-            self.room_by = now + WRITE_TIMEOUT if self._channel.is_full else math.inf
-        elif isinstance(event, Closed):
-            found = self.read(now)
-            self._lose(event.reason, *remedies.link_error(self._address, event.reason))
-            return found
+            return []
+        match event:
+            case Opened():
+                self._channel.opened()
+            case Received(data=data):
+                self._channel.feed(data)
+                return self.read(now)
+            case Full():
+                self._channel.is_full, self.room_by = True, now + WRITE_TIMEOUT
+            case Room():
+                self._channel.is_full, self.room_by = False, math.inf
+            case Closed(reason=reason):
+                found = self.read(now)
+                self._lose(reason, *remedies.link_error(self._address, reason))
+                return found
+            case Accepted() | Computed():
+                pass  # of listeners, and of the map's link
+            case _:
+                assert_never(event)
         return []
 
     def tick(self, now: float) -> None:
@@ -228,16 +250,23 @@ class Uplink:
     # --- the server's key ---------------------------------------------------------------------------------------
 
     def _key_event(self, event: Event) -> None:
-        if isinstance(event, Opened):
-            self._effects.append(Data(event.link, self._asking.sent))
-        elif isinstance(event, Received):
-            self._key_bytes(event.data)
-        elif isinstance(event, Closed):
-            self._key_link = None
-            if event.reason == "eof":
-                self._key_bytes(b"")  # an answer may end with its connection
-            else:
-                self._lose(event.reason, *remedies.link_error(self._address, event.reason))
+        match event:
+            case Opened(link):
+                self._effects.append(Data(link, self._asking.sent))
+            case Received(data=data):
+                self._key_bytes(data)
+            case Closed(reason=reason):
+                self._key_link = None
+                if reason == "eof":
+                    self._key_bytes(b"")  # an answer may end with its connection
+                else:
+                    self._lose(reason, *remedies.link_error(self._address, reason))
+            case Full() | Room():
+                pass  # a request of one line
+            case Accepted() | Computed():
+                pass  # of listeners, and of the map's link
+            case _:
+                assert_never(event)
 
     def _key_bytes(self, data: bytes) -> None:
         try:

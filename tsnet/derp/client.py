@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from operator import attrgetter
+from typing import assert_never
 
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.allowance import Allowance, Flood
@@ -30,8 +31,10 @@ from tsnet.base.bucket import TokenBucket
 from tsnet.base.crypto import BOX_NONCE_SIZE
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import (
+    Accepted,
     Close,
     Closed,
+    Computed,
     Data,
     Effect,
     Event,
@@ -253,8 +256,9 @@ class Client:
         match event:
             case Received(data=data):
                 return self._received(data, now)
-            case Opened(server_key=server_key) if self.stage is Stage.DIALLING:
-                self._opened(server_key, now)
+            case Opened(server_key=server_key):
+                if self.stage is Stage.DIALLING:
+                    self._opened(server_key, now)
             case Full():
                 self._out.full = True
             case Room():
@@ -266,6 +270,10 @@ class Client:
                 if self.stage is not Stage.WAITING:  # the frames themselves may have ended it
                     self._lose(reason, now)
                 return arrived
+            case Accepted() | Computed():
+                pass  # of listeners, and of those who compute
+            case _:
+                assert_never(event)
         return []
 
     def _received(self, data: bytes, now: float) -> list[tuple[DerpAddress, list[bytes]]]:

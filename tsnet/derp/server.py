@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import assert_never
 
 from tsnet.base.allowance import Flood
 from tsnet.base.crypto import BOX_NONCE_SIZE, node_public
@@ -28,11 +29,13 @@ from tsnet.base.links import (
     Accepted,
     Close,
     Closed,
+    Computed,
     Data,
     Effect,
     Event,
     Full,
     Link,
+    Opened,
     Pause,
     Received,
     Resume,
@@ -136,6 +139,10 @@ class Relay:
                 if found.decoder.has_more and self._last_words > 0:
                     self._last_words -= self._read_one(found, MOST_SHARE, now)  # what it said last still counts
                 self._forget(found)
+            case Opened() | Computed():
+                pass  # of links that somebody dials
+            case _:
+                assert_never(event)
 
     def close(self) -> None:
         """Tell the clients to come back at once, and end every connection."""

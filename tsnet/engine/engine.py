@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
+from typing import assert_never
 
 from netstack import Stack, stack
 from netstack.tcp import states
@@ -37,9 +38,9 @@ from tsnet.engine.ingress import Ingress
 from tsnet.netmap.model import NetMap, Node
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.netmap.routes import Routes
+from tsnet.wireguard import facts
 from tsnet.wireguard.constants import PADDING
 from tsnet.wireguard.device import Device
-from tsnet.wireguard.facts import Established, Heard, MarkMoved
 from tsnet.wireguard.messages import TRANSPORT_OVERHEAD
 
 MTU = 1280
@@ -238,13 +239,18 @@ class Engine:
 
     def _take_device_facts(self, now: float) -> None:
         for fact in self.device.take_facts():
-            if type(fact) is Heard:
-                self.paths.authenticated(fact.key, fact.source, now)
-            elif type(fact) is Established:
-                self._advertise(fact.key, now)
-                self.stack.path_restored(fact.key, now)  # until now the peer may have been away, or without a path
-            elif type(fact) is MarkMoved:
-                self.timestamp_mark, self._mark_moved = fact.timestamp_mark, True
+            match fact:
+                case facts.Heard(key, source):
+                    self.paths.authenticated(key, source, now)
+                case facts.Established(key):
+                    self._advertise(key, now)
+                    self.stack.path_restored(key, now)  # until now the peer may have been away, or without a path
+                case facts.MarkMoved(mark):
+                    self.timestamp_mark, self._mark_moved = mark, True
+                case facts.GaveUp():
+                    pass  # the device has counted what it dropped, and new traffic begins a new attempt
+                case _:
+                    assert_never(fact)
 
     def deadline(self) -> float:
         if self.ingress.replies:

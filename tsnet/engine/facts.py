@@ -144,7 +144,7 @@ class Reachable:
     region: int
 
 
-Fact = (
+Event = (
     LoginUrl
     | LoggedIn
     | Running
@@ -157,9 +157,6 @@ Fact = (
     | Health
     | DuplicateNode
     | Problem
-    | Save
-    | Expired
-    | Notice
-    | PingAnswered
     | Reachable
 )
+Fact = Event | Save | Expired | Notice | PingAnswered

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, assert_never
 
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
@@ -29,6 +29,7 @@ from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
 from tsnet.engine import facts, tsmp
+from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.complaints import Complaints
 from tsnet.engine.differences import differences
 from tsnet.engine.due import Due
@@ -81,6 +82,7 @@ class Node:
         self.relays: Relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
         self.home: Home = Home(entropy)
         self.endpoints: Endpoints = Endpoints(self.engine, entropy)
+        self.asked_pings: AskedPings = AskedPings(self.engine, entropy)
         self.control: Client = Client(
             config.control_url,
             machine_private=identity.machine_key,
@@ -200,7 +202,7 @@ class Node:
         self._take_control_facts(now)
         if arrived:
             self.engine.receive(arrived, now)
-            self._take_messages()
+            self._take_messages(now)
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """What must go out now: datagrams by destination, and effects on links."""
@@ -256,9 +258,10 @@ class Node:
             full.add(UDP)
         self.engine.set_full(full)
 
-    def _take_messages(self) -> None:
+    def _take_messages(self, now: float) -> None:
         for _key, address, message in self.engine.take_messages():
             if isinstance(message, tsmp.TsmpPong):
+                self._answer(self.asked_pings.answered(message.data, now), now)
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
 
     # --- control --------------------------------------------------------------------------------------------
@@ -299,10 +302,14 @@ class Node:
                     self.leaving.is_over = True
                     self.standing.refused()
                 self._facts.append(facts.Problem(error, fatal))
+            case told.PingRequested(ping):
+                self._answer(self.asked_pings.asked(ping, now), now)
+            case told.BrowserRequested(url):
+                self._facts.append(facts.Notice(f"control asks that somebody opens this page in a browser: {url}"))
             case _:
                 self._told_of_keys(fact, now)
 
-    def _told_of_keys(self, fact: told.Fact, now: float) -> None:
+    def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
         match fact:
             case told.LoggedIn(user):
                 self.standing.accepted()
@@ -323,6 +330,13 @@ class Node:
                 self.remembered.control_key(key)
             case told.NewControlKey(key, before):
                 self.remembered.control_key(key, before)
+            case _:
+                assert_never(fact)
+
+    def _answer(self, answers: Iterable[Answer], now: float) -> None:
+        """Tell control of the pings that it asked for."""
+        for ping, response in answers:
+            self._control.wake().answer_ping(ping, response, now)
 
     def _apply(self, netmap: NetMap, now: float) -> None:
         """Give all rooms the new netmap. Nothing in here raises, so none of them is left with the old one."""

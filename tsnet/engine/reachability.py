@@ -10,6 +10,8 @@ Not here: which home is best (`netcheck.home`), connections (`relays`), who is b
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.control.client import Client
 from tsnet.derp import facts as relay
@@ -125,6 +127,8 @@ class Reachability:
                 self._health.set(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
             case relay.Measured() | relay.Restarting():
                 pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
+            case _:
+                assert_never(fact)
 
     def _relay_lost(self, region: int, now: float) -> None:
         self._engine.paths.disconnected(region, now)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from tsnet.base.links import (
     Accepted,
@@ -91,16 +91,21 @@ class SimulatedPort:
         self._events: list[Event] = []
 
     def apply(self, effect: Effect) -> None:
-        if isinstance(effect, Data):
-            self._write(effect)
-        elif isinstance(effect, Close):
-            self._close(effect.link)
-        elif isinstance(effect, Compute):
-            self._compute(effect)
-        elif isinstance(effect, Pause | Resume):
-            self._set_paused(effect.link, paused=isinstance(effect, Pause))
-        else:
-            self._open(effect)
+        match effect:
+            case Data():
+                self._write(effect)
+            case Close(link):
+                self._close(link)
+            case Compute():
+                self._compute(effect)
+            case Pause(link):
+                self._set_paused(link, paused=True)
+            case Resume(link):
+                self._set_paused(link, paused=False)
+            case Open():
+                self._open(effect)
+            case _:
+                assert_never(effect)
 
     def receive(self) -> list[Event]:
         events, self._events = self._events, []

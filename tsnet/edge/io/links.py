@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from tsnet.base.links import (
     Close,
@@ -83,17 +83,21 @@ class Channels:
     # --- the port -----------------------------------------------------------------------------------------------
 
     def apply(self, effect: Effect) -> None:
-        if isinstance(effect, Data):
-            self._write(effect)
-        elif isinstance(effect, Close):
-            self._close(effect.link)
-        elif isinstance(effect, Compute):
-            job = functools.partial(effect.function, effect.argument)
-            self._workers.run(job, lambda value: self._tell(Computed(effect.link, value)))
-        elif isinstance(effect, Pause | Resume):
-            self._set_paused(effect.link, paused=isinstance(effect, Pause))
-        else:
-            self._open(effect)
+        match effect:
+            case Data():
+                self._write(effect)
+            case Close(link):
+                self._close(link)
+            case Compute():
+                self._compute(effect)
+            case Pause(link):
+                self._set_paused(link, paused=True)
+            case Resume(link):
+                self._set_paused(link, paused=False)
+            case Open():
+                self._open(effect)
+            case _:
+                assert_never(effect)
 
     def receive(self) -> list[Event]:
         room = TURN_SIZE
@@ -131,6 +135,10 @@ class Channels:
 
     def _opened(self, channel: Channel) -> None:
         """Queue the event that tells that the link is open."""
+
+    def _compute(self, effect: Compute) -> None:
+        job = functools.partial(effect.function, effect.argument)
+        self._workers.run(job, lambda value: self._tell(Computed(effect.link, value)))
 
     # --- beginning ----------------------------------------------------------------------------------------------
 

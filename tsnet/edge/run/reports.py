@@ -9,6 +9,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 from tsnet.edge.io.log import log
 from tsnet.edge.io.saver import Saver
@@ -74,7 +75,7 @@ class Reports:
                 case _:
                     self._event(fact)
 
-    def _event(self, fact: facts.Fact) -> None:
+    def _event(self, fact: facts.Event) -> None:
         match fact:
             case facts.Running():
                 self._life.told(News.RUNNING)
@@ -88,6 +89,12 @@ class Reports:
                 self.home_region = region
             case facts.Health(messages):
                 self._set_health(messages)
+            case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft():
+                pass  # for readers of events alone, as those below are
+            case facts.LoggedIn() | facts.RelayChanged() | facts.DuplicateNode() | facts.Reachable():
+                pass
+            case _:
+                assert_never(fact)
         self.publish(fact)
         if self._life.has_failed:
             self.end()
