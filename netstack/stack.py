@@ -248,12 +248,19 @@ class Stack:
         return min(self._tcp.deadline(), self._fragments.deadline(), self._flows.deadline())
 
     def hold(self, link: Hashable) -> None:
-        """The layer below has no room for this link: make nothing for its connections."""
+        """The layer below has no room for this link, or way: make nothing for connections that have no other.
+
+        A link is its own only way unless `set_ways` has named others.
+        """
         self._tcp.hold(link)
 
     def release(self, link: Hashable) -> None:
-        """The layer below has room for this link again."""
+        """The layer below has room for this link, or way, again: what waits for it goes on."""
         self._tcp.release(link)
+
+    def set_ways(self, link: Hashable, ways: Iterable[Hashable]) -> None:
+        """These ways lead to the link's peer, and it is held while all of them are. Links may share a way."""
+        self._tcp.set_ways(link, ways)
 
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
         """Packets of this link may be `mtu` bytes long (at least 1280): its path was measured, or has changed."""

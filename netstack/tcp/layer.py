@@ -4,7 +4,7 @@
     transmit   due timers (`timers`), then every connection that something happened to (`_dirty`) in turn (`emit`)
     deadline   the top of a heap with one valid entry a connection; an entry may be early, never late
 
-A turn costs nothing for a connection to which nothing happens. Connections of a held link wait in `_held`.
+A turn costs nothing for a connection to which nothing happens. Connections of a held link wait in `_ways`.
 
 Source: RFC 9293 §3.10.7, RFC 6528 (initial sequence numbers).
 Not here: what segments mean (`arrive`), IP (`netstack.stack`).
@@ -13,7 +13,7 @@ Not here: what segments mean (`arrive`), IP (`netstack.stack`).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2s
 from heapq import heapify, heappop, heappush
 
@@ -32,6 +32,7 @@ from netstack.tcp.recovery import LOSS
 from netstack.tcp.settings import Settings
 from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
+from netstack.tcp.ways import Ways
 from netstack.wire import tcp
 from netstack.wire.tcp import ACK, FIN, RST, SYN, V4, V6, Header
 
@@ -47,7 +48,6 @@ class TcpLayer:
     __slots__ = (
         "_dirty",
         "_heap",
-        "_held",
         "_ip",
         "_links",
         "_passive",
@@ -55,6 +55,7 @@ class TcpLayer:
         "_resets",
         "_secret",
         "_serial",
+        "_ways",
         "connections",
         "forwarder",
         "memory",
@@ -72,7 +73,7 @@ class TcpLayer:
         self._ports: Ports[TcpListener] = Ports(ip.entropy(16))
         self._resets = TokenBucket(RESETS_PER_SECOND, RESET_BURST)
         self._dirty: dict[Tcb, None] = {}
-        self._held: dict[Hashable, dict[Tcb, None]] = {}
+        self._ways = Ways()
         self._links: dict[Hashable, dict[Tcb, None]] = {}  # the same connections as in `connections`, by their link
         self._heap: list[tuple[float, int, Tcb]] = []
         self._serial = 0
@@ -181,7 +182,7 @@ class TcpLayer:
 
     def forget_link(self, link: Hashable) -> None:
         """End the link's connections without RST, since the peer behind it is gone. The link is no longer held."""
-        self.release(link)
+        self._dirty.update(dict.fromkeys(self._ways.forget(link)))
         for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
 
@@ -303,12 +304,12 @@ class TcpLayer:
         self._expire(now)
         if self._passive.roomy:
             self._passive.answer_parked(now)
-        dirty, held, left, packet = self._dirty, self._held, budget, self._ip.mtu
+        dirty, ways, left, packet = self._dirty, self._ways, budget, self._ip.mtu
+        full = ways.full
         while dirty and (left >= packet or not runs):
             tcb = next(iter(dirty))
             del dirty[tcb]
-            if held and tcb.link in held:
-                held[tcb.link][tcb] = None
+            if full and ways.waits(tcb):
                 self._arm(tcb)
                 continue
             left -= emit.output(tcb, now, left, runs)
@@ -324,11 +325,14 @@ class TcpLayer:
         timer = self._heap[0][0] if self._heap else math.inf
         return min(timer, self.time_wait.deadline())
 
-    def hold(self, link: Hashable) -> None:
-        self._held.setdefault(link, {})
+    def hold(self, way: Hashable) -> None:
+        self._ways.hold(way)
 
-    def release(self, link: Hashable) -> None:
-        self._dirty.update(self._held.pop(link, {}))
+    def release(self, way: Hashable) -> None:
+        self._dirty.update(dict.fromkeys(self._ways.release(way)))
+
+    def set_ways(self, link: Hashable, ways: Iterable[Hashable]) -> None:
+        self._dirty.update(dict.fromkeys(self._ways.set_ways(link, ways)))
 
     def _arm(self, tcb: Tcb) -> None:
         """Put the connection on the heap if its deadline is earlier than its entry. A later one waits until then."""
@@ -402,6 +406,7 @@ class TcpLayer:
         tcb.state = states.CLOSED
         tcb.error = error
         self._dirty.pop(tcb, None)
+        self._ways.discard(tcb)
 
     def enter_time_wait(self, tcb: Tcb, now: float) -> None:
         self.ready(tcb)

@@ -65,6 +65,27 @@ def test_every_row_of_the_table(home: int, learnt: int, connected: tuple[int, ..
     assert paths.route(A) == (via(expected) if expected else None)
 
 
+def test_what_was_rerouted_is_told_once_and_the_routes_stay_the_same_tuple_until_then() -> None:
+    paths = new_paths(node("a", home_region=1), node("b", home_region=1))
+    assert paths.is_rerouted
+    assert list(paths.take_rerouted()) == [A, B]
+    assert not paths.is_rerouted
+    routes = paths.routes(A)
+    assert routes == (via(1),)
+    paths.connected(1, 0.0)
+    paths.authenticated(A, via(2), 0.0)
+    paths.set_peers([node("a", home_region=1), node("b", home_region=1)], 0.0)
+    assert paths.routes(A) is routes
+    assert list(paths.take_rerouted()) == []
+    paths.disconnected(1, 0.0)
+    paths.authenticated(A, via(2), 0.0)
+    assert list(paths.take_rerouted()) == [A]
+    assert paths.routes(A) == (via(2),)
+    paths.set_peers([node("a", home_region=1)], 0.0)
+    assert list(paths.take_rerouted()) == [B]
+    assert paths.routes(B) == ()
+
+
 def test_an_unknown_peer_has_no_route_and_teaches_none() -> None:
     paths = new_paths()
     assert paths.route(B) is None

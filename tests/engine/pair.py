@@ -72,6 +72,8 @@ class Side:
         )
         self.sent: list[tuple[Destination, bytes]] = []
         self.saves_marks = True
+        self.doors: dict[Destination, Destination] = {}
+        """Where it is reached: as what source the other side shows itself there."""
 
 
 class Pair:
@@ -97,6 +99,7 @@ class Pair:
             side.address: Wire[bytes](seed + index, loss=loss, reorder=reorder, duplicate=duplicate)
             for index, side in enumerate(self.sides)
         }
+        self.a.doors, self.b.doors = {self.a.address: self.b.address}, {self.b.address: self.a.address}
         self.a.engine.apply(netmap(self.nodes[0], self.nodes[1]), self.now)
         self.b.engine.apply(netmap(self.nodes[1], self.nodes[0]), self.now)
 
@@ -130,11 +133,26 @@ class Pair:
             self.clock.advance_to(limit)
             return False
         self.clock.advance_to(at)
-        for side, other in ((self.a, self.b), (self.b, self.a)):
-            arrived = self.wires[side.address].receive(self.now)
-            if arrived:
-                side.engine.receive([(other.address, arrived)], self.now)
+        for side in self.sides:
+            for address, source in side.doors.items():
+                arrived = self.wires[address].receive(self.now)
+                if arrived:
+                    side.engine.receive([(source, arrived)], self.now)
         return True
+
+    def add_relay(self) -> tuple[Destination, Destination]:
+        """Let b reach a by the relay of REGION, too, when nothing better has room. Returns both routes, best first."""
+        door = DerpAddress(REGION, self.nodes[0].key)
+        self.wires[door] = Wire[bytes](7, delay=0.03)
+        self.a.doors[door] = DerpAddress(REGION, self.nodes[1].key)
+        self.route_b(self.a.address, door)
+        return self.a.address, door
+
+    def route_b(self, *routes: Destination) -> None:
+        """Let these be b's routes to a: `disco` finds one at most, so far."""
+        paths, key = self.b.engine.paths, self.nodes[0].key
+        paths._routes[key] = routes
+        paths._rerouted[key] = None
 
     def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = 60.0) -> None:
         """Until the condition holds, which it must, or that much time has passed."""

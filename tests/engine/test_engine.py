@@ -13,7 +13,7 @@ from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.disco.stun import encode_request
 from tsnet.engine import tsmp
-from tsnet.engine.engine import MTU, UDP, own_prefixes, udp_runs
+from tsnet.engine.engine import MTU, UDP, own_prefixes, path_of, udp_runs
 from tsnet.netmap.model import Destination, FilterRule, PortRange
 
 ONLY_WEB = (FilterRule(("*",), (Destination("*", PortRange(80, 80)),)),)
@@ -278,6 +278,107 @@ def test_a_path_that_is_gone_is_not_full() -> None:
     assert not pair.b.engine.transmit(pair.now, BUDGET)
     pair.b.engine.set_full({900})
     pair.reach(lambda: server.readable)
+
+
+# --- two paths to one peer --------------------------------------------------------------------------------------
+
+
+def taken(pair: Pair) -> set[Any]:
+    """The destinations that b has used since the last call."""
+    used = {destination for destination, _datagram in pair.b.sent}
+    pair.b.sent.clear()
+    return used
+
+
+def test_data_takes_the_best_path_that_has_room_and_waits_while_none_has() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    udp, relay = pair.add_relay()
+    engine = pair.b.engine
+    taken(pair)
+    for full, expected in (
+        (set(), {udp}),
+        ({UDP}, {relay}),
+        ({UDP, REGION}, set()),
+        ({REGION}, {udp}),
+        ({UDP, REGION}, set()),
+        ({UDP}, {relay}),
+        ({7, 8}, {udp}),
+    ):
+        engine.set_full(full)
+        client.write(bytes(3000), pair.now)
+        pair.drain(pair.b)
+        assert taken(pair) == expected, full
+        pair.run(seconds=1.0)
+        assert not expected or len(server.read()) >= 3000
+        taken(pair)
+
+
+def test_a_bulk_transfer_goes_on_by_the_other_path_when_one_of_two_is_full() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    udp, relay = pair.add_relay()
+    payload = random.Random(1).randbytes(600_000)
+    third = len(payload) // 3
+    send_all(pair, client, server, payload[:third])
+    assert taken(pair) >= {udp}
+    pair.b.engine.set_full({UDP})
+    begun = pair.now
+    assert send_all(pair, client, server, payload[third : 2 * third]) == payload[third : 2 * third]
+    assert taken(pair) == {relay}
+    assert pair.now - begun < 2.0
+    pair.b.engine.set_full(set())
+    assert send_all(pair, client, server, payload[2 * third :]) == payload[2 * third :]
+    assert udp in taken(pair)
+
+
+def test_a_peer_that_waits_goes_on_at_once_by_a_path_that_it_gains() -> None:
+    pair = Pair()
+    client, server = connected(pair)
+    udp, relay = pair.add_relay()
+    pair.route_b(relay)
+    pair.b.engine.set_full({REGION})
+    pair.drain(pair.b)
+    client.write(bytes(3000), pair.now)
+    taken(pair)
+    pair.drain(pair.b)
+    assert taken(pair) == set()
+    pair.route_b(udp, relay)
+    assert pair.b.engine.deadline() <= pair.now
+    pair.reach(lambda: server.readable, 1.0)
+    assert taken(pair) == {udp}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_in_any_order_of_full_room_and_routes_nothing_goes_where_there_is_no_room(seed: int) -> None:
+    """What a slow twin says: data goes to the first of the routes that has room, and nowhere while none has."""
+    pair = Pair(seed=seed)
+    client, server = connected(pair)
+    routes = pair.add_relay()
+    choose, engine = random.Random(seed), pair.b.engine
+    payload = random.Random(1).randbytes(120 * 30_000)
+    received, sent, full, used = bytearray(), 0, set[int](), set[Any]()
+    choices: list[tuple[Any, ...]] = [routes, routes[::-1], routes[:1], routes[1:]]
+    taken(pair)
+    for _ in range(120):
+        if choose.random() < 0.4:
+            full = set(choose.sample([UDP, REGION, 7], choose.randrange(4)))
+            engine.set_full(full)
+        if choose.random() < 0.2:
+            pair.route_b(*choose.choice(choices))
+        sent += client.write(payload[sent : sent + 30_000], pair.now)
+        pair.run(seconds=choose.choice((0.01, 0.05)))
+        received += server.read()
+        roomy = [one for one in engine.paths.routes(pair.nodes[0].key) if path_of(one) not in full]
+        seen = taken(pair)
+        assert seen <= set(roomy[:1])
+        used |= seen
+    assert used == set(routes)
+    engine.set_full(set())
+    while len(received) < sent:
+        pair.reach(lambda: server.readable)
+        received += server.read()
+    assert received == payload[:sent]
 
 
 # --- a relay that comes back ------------------------------------------------------------------------------------

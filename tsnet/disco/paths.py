@@ -7,8 +7,9 @@ from. Every other peer is reached through a relay, by the first of these that fi
     2. the region it last spoke to us through, while that connection lasts
     3. its home region, to be dialled
 
-The second rule is how an answer goes back through our own home without dialling the peer's. `route` is one
-dictionary look-up: the table is rewritten when something changes, not when something is sent.
+The second rule is how an answer goes back through our own home without dialling the peer's. `routes` is one
+dictionary look-up: the table is rewritten when something changes, not when something is sent. It names all that lead to
+a peer, the best first. Today that is one; the owner sends by the first that has room.
 
 A disco Ping that comes by DERP from a peer in the netmap is answered by a Pong the same way. Everything else is
 counted by why it was not believed, or not wanted.
@@ -69,7 +70,8 @@ class Paths:
         self.dropped: Counter[str] = Counter()
         self.box: Box = Box(private_key, entropy)
         self._paths: dict[NodeKey, Path] = {}
-        self._routes: dict[NodeKey, Destination] = {}
+        self._routes: dict[NodeKey, tuple[Destination, ...]] = {}
+        self._rerouted: dict[NodeKey, None] = {}
         self._senders: frozenset[DiscoKey] = frozenset()
         self._home = 0
         self._connected: set[int] = set()
@@ -116,7 +118,7 @@ class Paths:
         path = self._paths.get(key)
         if path is not None and path.learnt == region:
             path.learnt = 0
-            self._set_route(key, path)
+            self._set_routes(key, path)
 
     # --- what WireGuard tells -------------------------------------------------------------------------------------
 
@@ -134,14 +136,34 @@ class Paths:
                 return False
             path.udp = source
         had_none = key not in self._routes
-        self._set_route(key, path)
+        self._set_routes(key, path)
         return had_none
 
     # --- the way out ----------------------------------------------------------------------------------------------
 
+    def routes(self, key: NodeKey) -> tuple[Destination, ...]:
+        """All that leads to this peer, the best first; nothing while nothing reaches it.
+
+        It is the same tuple until something changes.
+        """
+        return self._routes.get(key, ())
+
     def route(self, key: NodeKey) -> Destination | None:
-        """Where to send a run for this peer; None while nothing reaches it."""
-        return self._routes.get(key)
+        """The best of them."""
+        routes = self._routes.get(key)
+        return routes[0] if routes else None
+
+    @property
+    def is_rerouted(self) -> bool:
+        """Whether `take_rerouted` has something to tell."""
+        return bool(self._rerouted)
+
+    def take_rerouted(self) -> Iterable[NodeKey]:
+        """The peers whose routes have changed since the last call."""
+        rerouted = self._rerouted
+        if rerouted:
+            self._rerouted = {}
+        return rerouted
 
     def wrote(self, region: int, now: float) -> None:
         """Something is sent through that region: it is wanted for a minute from now."""
@@ -221,18 +243,25 @@ class Paths:
     # --- the table ------------------------------------------------------------------------------------------------
 
     def _reroute(self) -> list[NodeKey]:
-        """Rewrite the table; the keys that were not in it before."""
-        before, self._routes = self._routes, {}
+        """Bring the whole table up to date; the keys that were not in it before."""
+        before = self._routes.copy()
+        for key in [key for key in before if key not in self._paths]:
+            del self._routes[key]
+            self._rerouted[key] = None
         for key, path in self._paths.items():
-            self._set_route(key, path)
+            self._set_routes(key, path)
         return [key for key in self._routes if key not in before]
 
-    def _set_route(self, key: NodeKey, path: Path) -> None:
+    def _set_routes(self, key: NodeKey, path: Path) -> None:
         destination = path.udp if path.is_wireguard_only else self._relayed(key, path)
-        if destination is None:
-            self._routes.pop(key, None)
+        routes = () if destination is None else (destination,)
+        if routes == self._routes.get(key, ()):
+            return
+        self._rerouted[key] = None
+        if routes:
+            self._routes[key] = routes
         else:
-            self._routes[key] = destination
+            del self._routes[key]
 
     def _relayed(self, key: NodeKey, path: Path) -> DerpAddress | None:
         region = path.home_region

@@ -98,7 +98,7 @@ class Engine:
         self._peers: dict[NodeKey, Node] = {}
         self.dropped: Counter[str] = Counter()
         self._full: set[int] = set()
-        self._talking: dict[NodeKey, int] = {}
+        self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[NodeKey, DiscoKey] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
@@ -168,29 +168,28 @@ class Engine:
             self.hold(path)
 
     def hold(self, path: int) -> None:
-        """A path (`UDP` or a region) takes no more: what goes to its peers stays in the stack until `release`."""
-        if path not in self._full:
-            self._full.add(path)
-            for key, used in self._talking.items():
-                if used == path:
-                    self.stack.hold(key)
+        """A path (`UDP` or a region) takes no more: what goes to peers that have no other stays in the stack until
+        `release`. What goes to the others takes theirs."""
+        self._full.add(path)
+        self.stack.hold(path)
 
     def release(self, path: int) -> None:
-        if path in self._full:
-            self._full.discard(path)
-            for key, used in self._talking.items():
-                if used == path:
-                    self.stack.release(key)
+        self._full.discard(path)
+        self.stack.release(path)
 
-    def _note_path(self, key: NodeKey, destination: Destination) -> None:
-        """Remember which path a peer's packets take, and hold the peer if that one is full."""
-        path = destination.region if type(destination) is DerpAddress else UDP
-        if self._talking.get(key) != path:
-            self._talking[key] = path
-            if path in self._full:
-                self.stack.hold(key)
-            elif self._full:
-                self.stack.release(key)
+    def _note_reroutes(self) -> None:
+        """Peers that were sent to are reached by other paths now, which may be full, or have room."""
+        for key in self.paths.take_rerouted():
+            if key in self._talking:
+                self._note_routes(key, self.paths.routes(key))
+
+    def _note_routes(self, key: NodeKey, routes: tuple[Destination, ...]) -> None:
+        self._talking[key] = routes
+        self.stack.set_ways(key, map(path_of, routes))
+
+    def _with_room(self, routes: tuple[Destination, ...]) -> Destination:
+        """The best that has room. If none has, the best: what is sealed already, and handshakes, wait below."""
+        return next((destination for destination in routes if path_of(destination) not in self._full), routes[0])
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
@@ -215,23 +214,25 @@ class Engine:
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """About `budget` bytes of datagrams at most, each run for one destination."""
         self._now = now
+        self._note_reroutes()
         device = self.device
         replies = self.ingress.take_replies()
         if replies:
             device.send(replies, now)
         device.send(self.egress.route(self.stack.transmit(now, budget)), now)
         down: list[tuple[Destination, list[bytes]]] = []
-        route = self.paths.route
+        routes_of, talking = self.paths.routes, self._talking
         sealed = device.transmit(now, budget)
         self._take_device_facts(now)  # before routing: an answer goes back the way the question came
         for target, datagrams in sealed:
             if type(target) is NodeKey:
-                destination = route(target)
-                if destination is None:
+                routes = routes_of(target)
+                if not routes:
                     self.paths.dropped["no-path"] += len(datagrams)
                     continue
-                self._note_path(target, destination)
-                down.append((destination, datagrams))
+                if talking.get(target) is not routes:
+                    self._note_routes(target, routes)
+                down.append((self._with_room(routes) if self._full else routes[0], datagrams))
             else:
                 down.append((target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
         down += self.paths.transmit(now, budget)
@@ -253,7 +254,7 @@ class Engine:
                     assert_never(fact)
 
     def deadline(self) -> float:
-        if self.ingress.replies:
+        if self.ingress.replies or (self._full and self.paths.is_rerouted):
             return -math.inf
         return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
 
@@ -312,6 +313,11 @@ class Engine:
                     self.stack.refuse(source, message.source_port, target, message.destination_port)
             messages.append((key, address, message))
         return messages
+
+
+def path_of(destination: Destination) -> int:
+    """The number of the path that leads there: its relay region, or `UDP`."""
+    return destination.region if type(destination) is DerpAddress else UDP
 
 
 def own_prefixes(peer: Node) -> list[IPPrefix]:
