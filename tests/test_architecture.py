@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         "netstack tsnet.base tsnet.errors tsnet.config",
-        "tsnet.netmap",
+        "tsnet.netmap tsnet.http1",
         "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
         "tsnet.engine",
         "tsnet.edge.io tsnet.edge.pipes tsnet.edge.run",
@@ -59,7 +59,7 @@ THIRD_PARTY = {
     "cryptography": {"tsnet.base", "tsnet.edge.io", "tsnet.testing"},
     "nacl": {"tsnet.base"},
     "h2": {"tsnet.control"},
-    "h11": {"tsnet.control"},
+    "h11": {"tsnet.control", "tsnet.http1"},
     "hpack": {"tsnet.control"},
     "scapy": frozenset(),
 }

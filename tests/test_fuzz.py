@@ -36,7 +36,7 @@ from tsnet.control.http import HttpClient, HttpServer
 from tsnet.control.mapsession import MapSession
 from tsnet.control.pings import Pings
 from tsnet.control.transport import Initiator, Responder, early_payload
-from tsnet.control.upgrade import Answering, Asking, upgrade_request
+from tsnet.control.upgrade import Answering, upgrade_request
 from tsnet.derp import frames, login
 from tsnet.derp.facts import Disconnected
 from tsnet.derp.upgrade import encode_request
@@ -46,6 +46,7 @@ from tsnet.disco.paths import Paths
 from tsnet.edge.io import netmon, proxy
 from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
+from tsnet.http1.asking import Asking
 from tsnet.netmap.model import Node
 from tsnet.netmap.names import Names
 from tsnet.netmap.packetfilter import PacketFilter

@@ -22,7 +22,7 @@ from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.messages import ControlKeys
-from tsnet.control.upgrade import Asking
+from tsnet.http1.asking import Asking
 
 MACHINES, SENDERS = 5, 3
 

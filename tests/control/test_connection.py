@@ -13,7 +13,8 @@ from tsnet.control import http, upgrade
 from tsnet.control.connection import Connection, Stage
 from tsnet.control.http import HttpClient
 from tsnet.control.transport import Initiator
-from tsnet.control.upgrade import Asking, upgrade_request
+from tsnet.control.upgrade import upgrade_request
+from tsnet.http1.asking import Asking
 
 BUDGET = 1 << 20
 PRIVATE = MachinePrivateKey(b"\1" * 32)

@@ -9,7 +9,8 @@ from tsnet.base.links import Close, Closed, Data, Link, Open, Opened, Received
 from tsnet.control.address import ControlAddress
 from tsnet.control.facts import PingRequested
 from tsnet.control.messages import PingRequest
-from tsnet.control.pings import ANSWER_TIMEOUT, MAX_LINKS, MAX_UNTAKEN, Pings, Post
+from tsnet.control.pings import ANSWER_TIMEOUT, MAX_UNTAKEN, Pings, Post
+from tsnet.http1.client import MAX_AT_ONE_SERVER
 
 HERE = "https://control.example"
 
@@ -27,15 +28,15 @@ class Kit:
 def test_head_over_a_link_of_its_own() -> None:
     kit = Kit()
     kit.ask(f"{HERE}/ping?id=1")
-    (effect,) = kit.pings.take_effects()
+    (effect,) = kit.pings.take_effects(0.0)
     assert isinstance(effect, Open)
     assert effect.link == Link("control", "ping", 1)
     kit.pings.receive(Opened(effect.link), 0.0)
-    (data,) = kit.pings.take_effects()
+    (data,) = kit.pings.take_effects(0.0)
     assert isinstance(data, Data)
     assert data.data.startswith(b"HEAD /ping?id=1 HTTP/1.1\r\nHost: control.example\r\n")
-    kit.pings.receive(Received(effect.link, b"HTTP/1.1 200 OK\r\n"), 1.0)
-    assert kit.pings.take_effects() == [Close(effect.link)]
+    kit.pings.receive(Received(effect.link, b"HTTP/1.1 200 OK\r\n\r\n"), 1.0)
+    assert kit.pings.take_effects(0.0) == [Close(effect.link)]
     assert kit.pings.deadline() == float("inf")
 
 
@@ -43,21 +44,20 @@ def test_a_link_that_breaks_or_hangs_is_forgotten() -> None:
     kit = Kit()
     kit.ask(f"{HERE}/1")
     kit.ask(f"{HERE}/2")
-    kit.pings.take_effects()
+    kit.pings.take_effects(0.0)
     kit.pings.receive(Closed(Link("control", "ping", 1), "refused"), 0.0)
-    assert kit.pings.take_effects() == []
+    assert kit.pings.take_effects(0.0) == []
     assert kit.pings.deadline() == ANSWER_TIMEOUT
-    kit.pings.tick(ANSWER_TIMEOUT)
-    assert kit.pings.take_effects() == [Close(Link("control", "ping", 2))]
+    assert kit.pings.take_effects(ANSWER_TIMEOUT) == [Close(Link("control", "ping", 2))]
     kit.pings.receive(Received(Link("control", "ping", 2), b"late"), 99.0)
-    assert kit.pings.take_effects() == []
+    assert kit.pings.take_effects(0.0) == []
 
 
 def test_head_over_noise() -> None:
     kit = Kit()
     kit.ask("https://unused/p", url_is_noise=True)
     assert kit.pings.take_posts() == [Post("HEAD", "/p", b"")]
-    assert kit.pings.take_effects() == []
+    assert kit.pings.take_effects(0.0) == []
 
 
 def test_c2n_is_answered_over_noise_whatever_the_host() -> None:
@@ -85,7 +85,7 @@ def test_what_is_not_done_is_counted(url: str, types: str, reason: str) -> None:
     kit = Kit()
     kit.ask(url, types=types)
     assert kit.dropped == {reason: 1}
-    assert kit.pings.take_effects() == []
+    assert kit.pings.take_effects(0.0) == []
     assert kit.pings.take_posts() == []
 
 
@@ -101,9 +101,9 @@ def test_what_only_looks_like_a_url_is_asked_of_nobody(url: str, types: str) -> 
 
 def test_a_few_links_at_once() -> None:
     kit = Kit()
-    for number in range(MAX_LINKS + 2):
+    for number in range(MAX_AT_ONE_SERVER + 2):
         kit.ask(f"{HERE}/{number}")
-    assert len(kit.pings.take_effects()) == MAX_LINKS
+    assert len(kit.pings.take_effects(0.0)) == MAX_AT_ONE_SERVER
     assert kit.dropped == {"ping-too-many": 2}
 
 
@@ -121,7 +121,7 @@ def test_the_same_url_is_answered_once() -> None:
     kit = Kit()
     for url in ("/1", "/1", "/2"):
         kit.ask(f"{HERE}{url}")
-    assert len(kit.pings.take_effects()) == 2
+    assert len(kit.pings.take_effects(0.0)) == 2
 
 
 @pytest.mark.parametrize("noise", [True, False])
@@ -134,8 +134,8 @@ def test_other_pings_are_handed_out_and_their_answers_posted(noise: bool) -> Non
     if noise:
         assert kit.pings.take_posts() == [Post("POST", "/p", b'{"Err":"timeout"}')]
         return
-    (effect,) = kit.pings.take_effects()
+    (effect,) = kit.pings.take_effects(0.0)
     kit.pings.receive(Opened(effect.link), 1.0)
-    (data,) = kit.pings.take_effects()
+    (data,) = kit.pings.take_effects(0.0)
     assert isinstance(data, Data)
     assert data.data.endswith(b'\r\n\r\n{"Err":"timeout"}')

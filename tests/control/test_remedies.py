@@ -5,7 +5,6 @@ import pytest
 from tsnet.base.keys import MachineKey
 from tsnet.control import remedies
 from tsnet.control.address import ControlAddress
-from tsnet.control.upgrade import Response
 from tsnet.errors import (
     AuthKeyRejected,
     ControlCertificateError,
@@ -17,6 +16,7 @@ from tsnet.errors import (
     ProxyRefused,
     RemoteError,
 )
+from tsnet.http1.asking import Response
 
 HERE = ControlAddress.parse("https://control.example:8443")
 

@@ -29,8 +29,9 @@ from tsnet.control.messages import (
 from tsnet.control.server import PAGE_TIMEOUT, WRITE_TIMEOUT, Server
 from tsnet.control.streams import DUE_NOW
 from tsnet.control.transport import Initiator
-from tsnet.control.upgrade import Asking, Response, upgrade_request
+from tsnet.control.upgrade import upgrade_request
 from tsnet.errors import AuthKeyRejected
+from tsnet.http1.asking import Asking, Response
 
 LINK = Link("accepted", "", 1)
 NODE = node_public(NodePrivateKey(bytes([9]) * 32))

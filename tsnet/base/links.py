@@ -53,11 +53,14 @@ class Tls:
 
 @attrs.frozen
 class Open:
+    """direct: around a proxy, for what only the network at hand can answer."""
+
     link: Link
     hosts: tuple[str, ...]
     port: int
     tls: Tls | None = None
     timeout: float = 10.0
+    direct: bool = False
 
 
 @attrs.frozen

@@ -25,7 +25,8 @@ from tsnet.control.address import ControlAddress
 from tsnet.control.http import Body, End, Head, HttpClient, Reset
 from tsnet.control.messages import CAPABILITY_VERSION
 from tsnet.control.transport import Initiator
-from tsnet.control.upgrade import Asking, Response, switched, upgrade_request
+from tsnet.control.upgrade import switched, upgrade_request
+from tsnet.http1.asking import Asking, Response
 
 HttpEvent = Head | Body | End | Reset
 

@@ -262,7 +262,6 @@ class Client:
 
     def _tick(self, now: float) -> None:
         """Give up what has taken too long."""
-        self._pings.tick(now)
         self._map.session.tick(now)
         if self._uplink is None:
             return
@@ -289,7 +288,7 @@ class Client:
             self._ask(self._uplink, now)
             self._uplink.look(now)
             self._effects += self._uplink.transmit(busy=bool(self._found) or self._map.has_more)
-        self._effects += [*self._map.take_effects(), *self._pings.take_effects()]
+        self._effects += [*self._map.take_effects(), *self._pings.take_effects(now)]
         self._facts += [*self._map.session.take_facts(), *self._pings.take_facts()]
 
     def _ask(self, uplink: Uplink, now: float) -> None:

@@ -23,6 +23,7 @@ from tsnet.base.malformed import MalformedError
 from tsnet.base.work import UNLIMITED, Work
 from tsnet.control import http, upgrade
 from tsnet.control.transport import Responder
+from tsnet.http1.asking import Headers
 
 PAGE_COST, UPGRADE_COST = 20, 40
 """Units of work: what h11 needs for a request and its answer, and beside it the handshake's key agreements."""
@@ -131,7 +132,7 @@ class Connection:
         """Whether HTTP/2 cannot go on, by our own fault."""
         return bool(self.calls.fault)
 
-    def respond(self, status: int, body: bytes = b"", headers: upgrade.Headers = ()) -> None:
+    def respond(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         """Answer a page."""
         self._out += self._answering.respond(status, body, headers)
         if self._answering.closing:

@@ -20,33 +20,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from typing import Any
 
 import attrs
 
 from tsnet.base import jsonobject
-from tsnet.base.links import (
-    Accepted,
-    Close,
-    Closed,
-    Computed,
-    Data,
-    Effect,
-    Event,
-    Full,
-    Link,
-    Opened,
-    Received,
-    Room,
-)
+from tsnet.base.links import Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control import c2n
 from tsnet.control.address import ControlAddress, path_and_query
 from tsnet.control.facts import PingRequested
 from tsnet.control.messages import PingRequest
-from tsnet.control.upgrade import Asking
+from tsnet.http1.answers import Failed, Reason
+from tsnet.http1.client import Http1Client
 
-MAX_LINKS = 4
 MAX_UNTAKEN = 16
 """How many PingRequested facts may wait to be taken."""
 
@@ -69,16 +56,19 @@ class Pings:
     """The owner takes effects, posts and facts after each call. dropped: counts pings, by reasons "ping-…"."""
 
     def __init__(self, address: ControlAddress, new_link: Callable[[str], Link], dropped: Counter[str]) -> None:
-        self._effects: list[Effect] = []
         self._posts: list[Post] = []
         self._facts: list[PingRequested] = []
-        self._address, self._new_link, self._dropped = address, new_link, dropped
-        self._links: dict[Link, tuple[Asking, float]] = {}
+        self._address, self._dropped = address, dropped
+        self._http = Http1Client(lambda: new_link("ping"))
         self._last_url = ""
 
-    def take_effects(self) -> list[Effect]:
-        taken, self._effects = self._effects, []
-        return taken
+    def take_effects(self, now: float) -> list[Effect]:
+        """Whatever control answers is not looked at."""
+        effects = self._http.transmit(now)
+        for answer in self._http.take_answers():
+            if isinstance(answer, Failed) and answer.reason is Reason.BUSY:
+                self._dropped["ping-too-many"] += 1
+        return effects
 
     def take_posts(self) -> list[Post]:
         """All that wait for the channel."""
@@ -113,29 +103,11 @@ class Pings:
         self._call("POST", ping, jsonobject.encode(response), now)
 
     def receive(self, event: Event, now: float) -> None:
-        """Take an event of our own links. Whatever control answers ends the link."""
-        if event.link not in self._links:
-            return
-        match event:
-            case Opened(link):
-                self._effects.append(Data(link, self._links[link][0].sent))
-            case Received(link):
-                self._end(link)
-            case Closed(link):
-                del self._links[link]
-            case Full() | Room():
-                pass  # an answer is shorter than what a link holds
-            case Accepted() | Computed():
-                pass  # of listeners, and of the map's link
-            case _:
-                assert_never(event)
-
-    def tick(self, now: float) -> None:
-        for link in [link for link, (_asking, until) in self._links.items() if now >= until]:
-            self._end(link)
+        """Take an event of our own links."""
+        self._http.receive(event, now)
 
     def deadline(self) -> float:
-        return min((until for _asking, until in self._links.values()), default=float("inf"))
+        return self._http.deadline()
 
     def _answer_c2n(self, ping: PingRequest) -> None:
         if self._may_post("POST", path_and_query(ping.url)):
@@ -154,22 +126,13 @@ class Pings:
         return True
 
     def _call(self, method: str, ping: PingRequest, body: bytes, now: float) -> None:
-        path = self._address.path_of(ping.url)
         if ping.url_is_noise:
             if self._may_post(method, path_and_query(ping.url)):
                 self._posts.append(Post(method, path_and_query(ping.url), body))
-        elif path is None:
+        elif self._address.path_of(ping.url) is None:
             self._dropped["ping-elsewhere"] += 1
-        elif len(self._links) >= MAX_LINKS:
-            self._dropped["ping-too-many"] += 1
         else:
-            link = self._new_link("ping")
-            self._links[link] = (Asking(method, path, self._address.authority, body=body), now + ANSWER_TIMEOUT)
-            self._effects.append(self._address.open(link))
-
-    def _end(self, link: Link) -> None:
-        del self._links[link]
-        self._effects.append(Close(link))
+            self._http.request(method, ping.url, body=body, now=now, timeout=ANSWER_TIMEOUT, max_redirects=0)
 
 
 def _is_url(url: str) -> bool:

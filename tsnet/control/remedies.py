@@ -12,7 +12,6 @@ from tsnet.base.keys import MachineKey
 from tsnet.base.proxies import is_final_answer, split_proxy_reason
 from tsnet.base.wording import Wording, api
 from tsnet.control.address import ControlAddress
-from tsnet.control.upgrade import Response
 from tsnet.errors import (
     AuthKeyRejected,
     ControlCertificateError,
@@ -24,6 +23,7 @@ from tsnet.errors import (
     ProxyRefused,
     RemoteError,
 )
+from tsnet.http1.asking import Response
 
 _REASONS = {
     "refused": "the connection is refused: nothing listens there",

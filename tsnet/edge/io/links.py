@@ -344,7 +344,7 @@ class Links(Channels):
         self._limit(effect.link, effect.timeout)
         hosts, port = effect.hosts, effect.port
         proxy = self._proxies.proxy_for(_name_of(effect), port, secure=effect.tls is not None)
-        if proxy is not None:
+        if proxy is not None and not effect.direct:
             self._proxy_of[effect.link] = proxy
             if not proxy.is_usable:
                 self._end(effect.link, FORM)
