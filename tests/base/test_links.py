@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Link, Open, Opened, Received, Tls
+from tsnet.base.steps import Steps
 
 LINK = Link("derp", 1, 7)
 
@@ -33,6 +34,11 @@ def test_repr_shows_no_data(value: object) -> None:
     assert "derp" in repr(value)
 
 
-def test_compute_carries_a_function_and_its_argument() -> None:
-    effect = Compute(LINK, len, b"abc")
-    assert Computed(effect.link, effect.function(effect.argument)) == Computed(LINK, 3)
+def length(data: bytes) -> Steps[int]:
+    yield
+    return len(data)
+
+
+def test_compute_carries_a_computation_and_its_argument() -> None:
+    effect = Compute(LINK, length, b"abc")
+    assert Computed(effect.link, effect.run()) == Computed(LINK, 3)

@@ -86,7 +86,7 @@ class Driver:
             self._close(effect.link)
         elif isinstance(effect, Compute):
             try:
-                value = effect.function(effect.argument)
+                value = effect.run()
             except MalformedError as error:
                 value = error
             self.client.receive(Computed(effect.link, value), time.monotonic())

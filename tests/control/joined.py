@@ -187,7 +187,7 @@ class Joined:
             self.server.receive(Accepted(outer, ("192.0.2.1", peer.number)), self.now)
             peer.client.receive(Opened(effect.link), self.now)
         elif isinstance(effect, Compute):
-            peer.client.receive(Computed(effect.link, effect.function(effect.argument)), self.now)
+            peer.client.receive(Computed(effect.link, effect.run()), self.now)
         elif outer in self.links:
             if isinstance(effect, Data):
                 self.server.receive(Received(outer, effect.data), self.now)

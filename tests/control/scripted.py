@@ -236,7 +236,7 @@ class Scripted:
 
     def _compute(self, effect: Compute) -> None:
         try:
-            value = effect.function(effect.argument)
+            value = effect.run()
         except MalformedError as error:
             value = error
         self._client.receive(Computed(effect.link, value), self.now)

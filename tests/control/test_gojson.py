@@ -118,6 +118,8 @@ def test_lists_keep_what_can_be_read() -> None:
 
 def test_what_is_kept_as_it_came_is_not_deep() -> None:
     assert gojson.raw({"a": [{"b": 1}]}) == {"a": [{"b": 1}]}
+    first, second = (gojson.raw({"".join(["na", "me"]): 1}) for _ in range(2))
+    assert next(iter(first)) is next(iter(second)), "thousands of nodes have the same names"
     assert gojson.raw([1]) == gojson.raw(None) == {}
     for levels, kept in ((gojson.MAX_DEPTH - 1, True), (gojson.MAX_DEPTH, False), (900, False)):
         for wrap in (lambda value: [value], lambda value: {"x": value}):

@@ -50,7 +50,7 @@ def test_a_large_message_is_computed_and_others_wait(compress: bool) -> None:
     assert effect.link == LINK
     assert poll.watchdog_at == math.inf
     assert poll.receive(frame(SMALL), 2.0) == []
-    assert poll.computed(effect.function(effect.argument), 3.0) == [LARGE, SMALL, SMALL]
+    assert poll.computed(effect.run(), 3.0) == [LARGE, SMALL, SMALL]
     assert poll.watchdog_at == 3.0 + WATCHDOG
 
 

@@ -116,7 +116,9 @@ def test_what_becomes_too_much_is_refused_and_told_and_the_last_map_stays() -> N
     assert client.dropped == {"map-refused": 1}
     assert control.netmap == before
     (health,) = control.told(facts.MapHealth)
-    assert re.fullmatch(r"control's map message is refused \(.* 48 MiB\); the map before it stays", health.message)
+    assert re.fullmatch(
+        r"control's map message is refused \(.* more than 48 MiB of memory\); the map before it stays", health.message
+    )
     control.wind(1)
     control.send_map(MapResponse(MapUpdate(node=SELF, domain="again")))
     assert control.netmap.domain == "again"
@@ -135,7 +137,7 @@ def test_a_large_map_is_decoded_elsewhere_and_what_follows_waits_for_it() -> Non
     assert control.netmap.domain == ""
     control.wind(500)  # the watchdog rests meanwhile
     (effect,) = computes
-    client.receive(Computed(effect.link, effect.function(effect.argument)), control.now)
+    client.receive(Computed(effect.link, effect.run()), control.now)
     control.run()
     assert len(control.netmap.peers) == 898
     assert control.netmap.domain == "after"

@@ -207,6 +207,25 @@ def test_an_empty_update_is_told_apart() -> None:
     assert not decode_map(b'{"PacketFilter":[]}').is_empty
 
 
+@pytest.mark.parametrize("nothing", [None, 5, "x", {"ID": 1}, {"ID": 1, "Key": "nodekey:zz"}, [], {}])
+def test_what_is_no_peer_is_left_out(nothing: object) -> None:
+    document = json.dumps({"Peers": [nothing, {"ID": 5, "Key": NodeKey(bytes(31) + b"5").text()}]}).encode()
+    assert [peer.id for peer in decode_map(document).update.peers] == [5]
+
+
+def test_no_filter_is_not_an_empty_filter() -> None:
+    update = decode_map(b'{"PacketFilter":null,"PacketFilters":{"a":null,"b":[],"c":[1,{}],"d":5}}').update
+    assert update.packet_filter is None
+    assert update.packet_filters == {"a": None, "b": (), "c": (FilterRule(()),), "d": None}
+    assert decode_map(b'{"PacketFilter":[]}').update.packet_filter == ()
+
+
+def test_of_a_member_that_comes_twice_the_last_one_counts() -> None:
+    first, second = ({"ID": number, "Key": NodeKey(bytes(31) + b"5").text()} for number in (5, 6))
+    document = f'{{"Peers":[{json.dumps(first)}],"Peers":[{json.dumps(second)}]}}'
+    assert [peer.id for peer in decode_map(document.encode()).update.peers] == [6]
+
+
 def test_nulls_are_absent() -> None:
     names = [name for name, _ in json.loads(WHOLE.encode()).items()]
     assert decode_map(json.dumps(dict.fromkeys(names)).encode()) == MapResponse()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from tsnet.base.links import Close, Compute, Data, Event, Link, Open, Received, Tls
+from tsnet.base.steps import Steps
 from tsnet.edge.io.links import Channels, Links
 from tsnet.edge.io.listeners import LinkListener
 from tsnet.edge.io.reactor import Reactor
@@ -94,7 +95,7 @@ class Streams:
         if then_close:
             port.apply(Close(link))
 
-    def compute(self, port: Channels, link: Link, function: Callable[[Any], Any], argument: Any) -> None:
+    def compute(self, port: Channels, link: Link, function: Callable[[Any], Steps[Any]], argument: Any) -> None:
         port.apply(Compute(link, function, argument))
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from tsnet.base.links import (
     Room,
     Tls,
 )
+from tsnet.base.steps import Steps
 from tsnet.edge.io.channel import WRITE_LIMIT
 from tsnet.edge.io.link_limits import SOURCE_FULL, LinkLimits
 from tsnet.testing.simulated import SimulatedWorld
@@ -284,8 +285,13 @@ def test_a_closed_listener_ends_its_links_and_frees_its_port() -> None:
 
 def test_compute() -> None:
     scene = Scene()
-    scene.links.apply(Compute(LINK, lambda argument: argument + 1, 6))
-    scene.links.apply(Compute(LINK, int, "x"))
+
+    def number(text: str) -> Steps[int]:
+        yield
+        return int(text)
+
+    scene.links.apply(Compute(LINK, number, "7"))
+    scene.links.apply(Compute(LINK, number, "x"))
     scene.run()
     values = [event.value for event in scene.of("client", Computed)]
     assert values[0] == 7

@@ -22,9 +22,6 @@ BUDGET = 8 * MIB
 
 MAX_DEPTH = 64
 
-_SURELY = 48
-"""No document becomes more than so many times its length."""
-
 _LARGE = MIB
 _COPIES = 4
 """Putting escapes into a document takes as much memory as so many of it."""
@@ -66,9 +63,9 @@ def encode(members: Mapping[str, Any]) -> bytes:
 def _built(document: bytes, what: str, budget: int) -> Any:
     """Any JSON value. Raises MalformedError."""
     try:
-        if len(document) * _SURELY > budget:
+        if len(document) * jsonsize.SURELY > budget:
             document = _narrow(document, budget)
-            _check_size(document, what, budget)
+            check_size(jsonsize.built_size(document, budget), what, budget)
         text = document.decode("utf-8", "surrogatepass")
         del document  # it may be long, and is not needed any more
         value = json.loads(text)
@@ -76,13 +73,13 @@ def _built(document: bytes, what: str, budget: int) -> Any:
         raise
     except (ValueError, RecursionError):
         raise MalformedError(f"{what} is not JSON") from None
-    if _is_deep(value):
+    if is_deep(value):
         raise MalformedError(f"{what} is nested more than {MAX_DEPTH} deep")
     return value
 
 
-def _check_size(document: bytes, what: str, budget: int) -> None:
-    size = jsonsize.built_size(document, budget)
+def check_size(size: int, what: str, budget: int) -> None:
+    """Raises MalformedError if a document may become larger than that."""
     if size > budget:
         raise MalformedError(f"{what} would take {size // MIB} MiB of memory, and may take {budget // MIB} MiB")
 
@@ -102,9 +99,10 @@ def _escaped(match: re.Match[bytes]) -> bytes:
     return json.dumps(match[0].decode("utf-8", "surrogatepass"))[1:-1].encode()
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether more containers than `levels` stand one in the other."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         level = [
             item
             for holder in level

@@ -15,7 +15,8 @@ never used twice. A machine can therefore drop what arrives late for an old gene
   what it has handed over already is still sent.
 - `Pause` says that the machine has input of the link left over. The edge reads no more from the link until `Resume`, so
   that TCP slows the other end down; what has been read already still comes.
-- `Compute` runs a pure function off the node's thread, such as decoding a large netmap. The answer is `Computed`.
+- `Compute` runs a pure computation off the node's thread, in steps, such as decoding a large netmap. The answer is
+  `Computed`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
+
+from tsnet.base.steps import Steps, finish
 
 
 class Link(NamedTuple):
@@ -88,9 +91,15 @@ class Resume:
 
 @attrs.frozen
 class Compute:
+    """function: of the argument, a pure computation in steps."""
+
     link: Link
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Steps[Any]]
     argument: Any = attrs.field(repr=False)
+
+    def run(self) -> Any:
+        """All of it, here and now."""
+        return finish(self.function(self.argument))
 
 
 @attrs.frozen

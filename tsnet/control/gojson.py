@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
+from sys import intern
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress, parse_address
@@ -82,8 +83,15 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def raw(value: Any) -> dict[str, Any]:
-    """An object that is kept as it came; empty if it is none, or too deep."""
-    return value if isinstance(value, dict) and is_shallow(value) else {}
+    """An object that is kept as it came; empty if it is none, or too deep. All such objects share their names."""
+    found: dict[str, Any] = _shared(value) if isinstance(value, dict) and is_shallow(value) else {}
+    return found
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {intern(name): _shared(item) for name, item in value.items()}
+    return [_shared(item) for item in value] if isinstance(value, list) else value
 
 
 def is_shallow(value: Any, levels: int = MAX_DEPTH) -> bool:

@@ -19,9 +19,13 @@ from struct import Struct
 from typing import Any
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.steps import Steps
 
 MAX_MESSAGE = 32 << 20
 """Bytes of one message, as it comes and as it is decompressed. A map of 10,000 peers has 12 MB."""
+
+PIECE = 256 << 10
+"""Bytes that are decompressed in one step."""
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -62,7 +66,7 @@ def encode_frame(document: bytes, *, compress: bool) -> bytes:
     return _LENGTH.pack(len(message)) + message
 
 
-def expand(message: bytes, limit: int = MAX_MESSAGE) -> bytes:
+def expand(message: bytes, limit: int = MAX_MESSAGE) -> Steps[bytes]:
     """The JSON document of a message. Raises MalformedError for a zstd frame refused, or broken."""
     if not message.startswith(ZSTD_MAGIC):
         return message
@@ -72,14 +76,25 @@ def expand(message: bytes, limit: int = MAX_MESSAGE) -> bytes:
     if size > limit:
         raise MalformedError(f"zstd frame of {size} bytes")
     zstd = _zstd()
-    decompressor = zstd.ZstdDecompressor()
     try:
-        document: bytes = decompressor.decompress(message, size + 1)
+        document: bytes | None = yield from _decompressed(zstd.ZstdDecompressor(), message, size)
     except (zstd.ZstdError, ValueError, EOFError):
         raise MalformedError("zstd frame does not decompress") from None
-    if not decompressor.eof or decompressor.unused_data or len(document) != size:
+    if document is None:
         raise MalformedError("zstd frame does not hold what its header says")
     return document
+
+
+def _decompressed(decompressor: Any, message: bytes, size: int) -> Steps[bytes | None]:
+    """None if the frame does not hold exactly `size` bytes, or something stands behind it."""
+    pieces, left = [decompressor.decompress(message, PIECE)], size
+    while pieces[-1] and not decompressor.eof and left >= 0:
+        yield
+        left -= len(pieces[-1])
+        pieces.append(decompressor.decompress(b"", PIECE))
+    document = b"".join(pieces)
+    is_whole = decompressor.eof and not decompressor.unused_data and len(document) == size
+    return document if is_whole else None
 
 
 def content_size(message: bytes) -> int | None:

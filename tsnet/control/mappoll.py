@@ -17,7 +17,7 @@ from typing import Any
 from tsnet.base.links import Compute, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control.mapframes import MAX_MESSAGE, MapFrames, content_size
-from tsnet.control.messages import MapResponse, decode_map
+from tsnet.control.messages import MapResponse, decode_map, decode_map_in_steps
 
 WATCHDOG = 120.0
 COMPUTE_ABOVE = 256 * 1024
@@ -80,7 +80,7 @@ class MapPoll:
             message = self._waiting.popleft()
             size = max(len(message), content_size(message) or 0)
             if size > COMPUTE_ABOVE:
-                self.effects.append(Compute(self.link, decode_map, message))
+                self.effects.append(Compute(self.link, decode_map_in_steps, message))
                 self._computing, self.watchdog_at = True, math.inf
             else:
                 self._messages_left -= 1

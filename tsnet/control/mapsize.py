@@ -1,7 +1,10 @@
 """How much memory the values take that a map message is decoded to: an estimate from its JSON, before they are made.
 
+    OF_ELEMENTS    field of a message that is a long list -> what one of its elements becomes
+    decoded_size   what all other fields become
+
 Seven bytes of JSON, `"::/0",` once more in a node's AllowedIPs, become five hundred. What is counted is what a message
-has any number of. Hostinfo and capabilities are kept as they came, and cost nothing new.
+has any number of. Hostinfo and capabilities are kept as they came, and count as JSON.
 
 Source: measured with tracemalloc; tests/control/test_mapsize.py compares.
 Not here: the JSON itself (`base.jsonsize`), the decoding (`tailcfg`, `messages`).
@@ -9,7 +12,7 @@ Not here: the JSON itself (`base.jsonsize`), the decoding (`tailcfg`, `messages`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tsnet.control.gojson import items, mapping, objects
@@ -22,14 +25,10 @@ _OF_A_RULE = {"SrcIPs": NAME, "DstPorts": DESTINATION, "IPProto": 8}
 
 
 def decoded_size(fields: Mapping[str, Any]) -> int:
-    """Bytes. fields: a whole map message."""
-    nodes = (fields.get("Node"), *items(fields.get("Peers")), *items(fields.get("PeersChanged")))
-    filters = (fields.get("PacketFilter"), *mapping(fields.get("PacketFilters")).values())
+    """Bytes. fields: of a map message; those of OF_ELEMENTS do not count."""
     return (
-        sum(map(_node, nodes))
-        + sum(_rule(rule) for rules in filters for rule in objects(rules))
-        + sum(map(_patch, objects(fields.get("PeersChangedPatch"))))
-        + _lengths(fields, {"UserProfiles": USER, "PeersRemoved": NAME, "Health": NAME})
+        _node(fields.get("Node"))
+        + _lengths(fields, {"PeersRemoved": NAME, "Health": NAME})
         + sum(NAME * len(mapping(fields.get(name))) for name in ("PeerSeenChange", "OnlineChange", "DisplayMessages"))
         + _relays(mapping(fields.get("DERPMap")))
         + _dns(mapping(fields.get("DNSConfig")))
@@ -46,6 +45,10 @@ def _node(value: Any) -> int:
     if fields.get("AllowedIPs") == fields.get("Addresses"):  # as of most peers: they are made once
         size -= PREFIX * len(items(fields.get("Addresses")))
     return size
+
+
+def _user(_fields: Mapping[str, Any]) -> int:
+    return USER
 
 
 def _patch(fields: Mapping[str, Any]) -> int:
@@ -75,3 +78,13 @@ def _dns(fields: Mapping[str, Any]) -> int:
 def _resolvers(value: Any) -> int:
     found: Iterable[Mapping[str, Any]] = objects(value)
     return NAME + sum(RESOLVER + PREFIX * len(items(item.get("BootstrapResolution"))) for item in found)
+
+
+OF_ELEMENTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = {
+    "Peers": _node,
+    "PeersChanged": _node,
+    "PeersChangedPatch": _patch,
+    "UserProfiles": _user,
+    "PacketFilter": _rule,
+    "PacketFilters": _rule,
+}

@@ -7,7 +7,7 @@
 | POST /machine/map      | MapRequest      | nothing (lite update), or MapResponse after MapResponse (`mapframes`) |
 
 Every `decode` is a pure function of the bytes and raises MalformedError when they are no JSON object or lack what
-the message cannot do without; `decode_map` may therefore run on any thread. Unknown fields are ignored.
+the message cannot do without; `decode_map_in_steps` may therefore run on any thread. Unknown fields are ignored.
 
 Source: Go tailcfg/tailcfg.go RegisterRequest, RegisterResponse, MapRequest, MapResponse, PeerChange, PingRequest.
 Not here: nodes, filters and maps inside (`tailcfg`), what an update does to the netmap (`tsnet.netmap.merge`).
@@ -18,21 +18,24 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 
 from tsnet.base import jsonobject
 from tsnet.base.addresses import UdpAddress
+from tsnet.base.jsonpieces import Each, Members, Plans, parse_in_pieces
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.steps import Steps, finish
 from tsnet.control import gojson, tailcfg
 from tsnet.control.gojson import integer, items, key, line, mapping, numbered, text
 from tsnet.control.hostinfo import FIELDS
 from tsnet.control.mapframes import expand
-from tsnet.control.mapsize import decoded_size
+from tsnet.control.mapsize import OF_ELEMENTS, decoded_size
 from tsnet.netmap.merge import MapUpdate, PeerChange
-from tsnet.netmap.model import UserProfile
+from tsnet.netmap.model import FilterRule, UserProfile
 
 CAPABILITY_VERSION = 131
 """What we tell control we understand (Go 1.92 and 1.94 say the same).
@@ -50,10 +53,11 @@ LOGOUT_EXPIRY = 123.0
 """Unix seconds; an Expiry in the past logs the node out, this is the one Go sends."""
 
 MAP_BUDGET = 90 << 20
-"""Bytes of memory for the JSON of one map message: enough for some 12,000 peers. What it is decoded to has as much as
-MADE_BUDGET, and takes the place of the JSON as it is made."""
+"""Bytes of memory that the JSON of one map message would take as a whole: enough for some 12,000 peers. Less of it is
+there at a time, since peers, users and rules are made as they are read."""
 
 MADE_BUDGET = 48 << 20
+"""Bytes of memory for what a map message is decoded to."""
 
 REQUEST_BUDGET = 2 << 20
 """The same for a request: what a node says of itself is kept, and sent to all the others. It has a few kilobytes."""
@@ -308,13 +312,16 @@ class MapResponse:
 
 
 def decode_map(message: bytes) -> MapResponse:
-    """One message as `MapFrames` cut it, zstd or plain. Raises MalformedError. Pure: it may run on any thread."""
-    fields = jsonobject.parse(expand(message), "it", budget=MAP_BUDGET)
-    size = decoded_size(fields)
-    if size > MADE_BUDGET:
-        raise MalformedError(
-            f"what it holds would take {size >> 20} MiB of memory, and may take {MADE_BUDGET >> 20} MiB"
-        )
+    """One message as `MapFrames` cut it, zstd or plain. Raises MalformedError."""
+    return finish(decode_map_in_steps(message))
+
+
+def decode_map_in_steps(message: bytes) -> Steps[MapResponse]:
+    """The same for a message of any size. Pure: it may run on any thread."""
+    making = _Making()
+    document = yield from expand(message)
+    fields = yield from parse_in_pieces(document, making.plans, "it", budget=MAP_BUDGET)
+    making.count(decoded_size(fields))
     return MapResponse(
         update=_decode_update(fields),
         keep_alive=fields.get("KeepAlive") is True,
@@ -324,21 +331,51 @@ def decode_map(message: bytes) -> MapResponse:
     )
 
 
+class _Making:
+    """What the elements of a message's long lists become, each as soon as it is read. It is counted before that."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        plans = {name: Each(partial(self._make, name, decode)) for name, decode in _ELEMENTS.items()}
+        self.plans: Plans = {**plans, "PacketFilters": Members(plans["PacketFilters"])}
+
+    def _make(self, name: str, decode: Callable[[Any], Any], value: Any) -> Any:
+        """None for what is no such thing."""
+        if not isinstance(value, dict):
+            return None
+        self.count(OF_ELEMENTS[name](value))
+        return decode(value)
+
+    def count(self, size: int) -> None:
+        self._size += size
+        if self._size > MADE_BUDGET:
+            raise MalformedError(f"what it holds would take more than {MADE_BUDGET >> 20} MiB of memory")
+
+
+def _made(value: Any) -> tuple[Any, ...]:
+    """What `_Making` has made of a list."""
+    return tuple(item for item in items(value) if item is not None)
+
+
+def _rules(value: Any) -> tuple[FilterRule, ...] | None:
+    """None is unchanged; an empty list blocks everything."""
+    return _made(value) if isinstance(value, list) else None
+
+
 def _decode_update(fields: JsonObject) -> MapUpdate:
+    """fields: with the elements of _ELEMENTS made already."""
     return MapUpdate(
         node=tailcfg.decode_node(fields.get("Node"), is_self=True),
-        peers=tailcfg.decode_nodes(fields.get("Peers")),
-        peers_changed=tailcfg.decode_nodes(fields.get("PeersChanged")),
+        peers=_made(fields.get("Peers")),
+        peers_changed=_made(fields.get("PeersChanged")),
         peers_removed=tuple(integer(item) for item in items(fields.get("PeersRemoved"))),
         peers_seen={number: value is True for number, value in numbered(fields.get("PeerSeenChange")).items()},
         online={number: value is True for number, value in numbered(fields.get("OnlineChange")).items()},
-        patches=tuple(_decode_patch(item) for item in gojson.objects(fields.get("PeersChangedPatch"))),
-        users=tuple(tailcfg.decode_user(item) for item in gojson.objects(fields.get("UserProfiles"))),
+        patches=_made(fields.get("PeersChangedPatch")),
+        users=_made(fields.get("UserProfiles")),
         derp_map=tailcfg.decode_derp_map(fields.get("DERPMap")),
-        packet_filter=tailcfg.decode_filter(fields.get("PacketFilter")),
-        packet_filters={
-            name: tailcfg.decode_filter(item) for name, item in mapping(fields.get("PacketFilters")).items()
-        },
+        packet_filter=_rules(fields.get("PacketFilter")),
+        packet_filters={name: _rules(item) for name, item in mapping(fields.get("PacketFilters")).items()},
         dns=tailcfg.decode_dns(fields.get("DNSConfig")),
         domain=line(fields.get("Domain")),
         health=None if fields.get("Health") is None else tuple(map(line, gojson.texts(fields.get("Health")))),
@@ -412,6 +449,17 @@ def _decode_patch(fields: JsonObject) -> PeerChange:
         if value is not None or name == "KeyExpiry":  # a zero KeyExpiry says that the key no longer expires
             changes[field] = value
     return PeerChange(integer(fields.get("NodeID")), changes)
+
+
+_ELEMENTS: Mapping[str, Callable[[JsonObject], Any]] = {
+    "Peers": tailcfg.decode_node,
+    "PeersChanged": tailcfg.decode_node,
+    "PeersChangedPatch": _decode_patch,
+    "UserProfiles": tailcfg.decode_user,
+    "PacketFilter": tailcfg.decode_rule,
+    "PacketFilters": tailcfg.decode_rule,
+}
+"""What an element of the message's long lists is decoded to."""
 
 
 def _encode_patch(change: PeerChange) -> JsonObject:

@@ -11,6 +11,7 @@ Not here: the messages these are parts of (`messages`), JSON's habits (`gojson`)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import Any
 
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
@@ -75,7 +76,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
         hostinfo=gojson.raw(fields.get("Hostinfo")),
         created=text(fields.get("Created")),
         capability_version=integer(fields.get("Cap")),
-        tags=tuple(map(line, texts(fields.get("Tags")))),
+        tags=tuple(intern(line(tag)) for tag in texts(fields.get("Tags"))),
         primary_routes=prefixes(fields.get("PrimaryRoutes")),
         key_expiry=gojson.unix_time(fields.get("KeyExpiry")),
         last_seen=gojson.unix_time(fields.get("LastSeen")),
@@ -129,21 +130,9 @@ def encode_node(node: Node) -> JsonObject:
     return fields
 
 
-def decode_nodes(value: Any) -> tuple[Node, ...]:
-    """The nodes of a list, which is emptied: there may be thousands, and they take the place of their JSON."""
-    left = items(value)
-    left.reverse()
-    nodes = []
-    while left:
-        node = decode_node(left.pop())
-        if node is not None:
-            nodes.append(node)
-    return tuple(nodes)
-
-
 def decode_cap_map(value: Any) -> dict[str, tuple[Any, ...]]:
     """Presence of a name is what counts; its values may be null."""
-    return {name: tuple(filter(gojson.is_shallow, items(values))) for name, values in mapping(value).items()}
+    return {intern(name): tuple(filter(gojson.is_shallow, items(values))) for name, values in mapping(value).items()}
 
 
 def encode_cap_map(capabilities: Mapping[str, tuple[Any, ...]]) -> JsonObject:
@@ -270,18 +259,11 @@ def _legacy_home(value: Any) -> int:
 # --- packet filter ----------------------------------------------------------------------------------------------
 
 
-def decode_filter(value: Any) -> tuple[FilterRule, ...] | None:
-    """None is unchanged; an empty list blocks everything."""
-    if not isinstance(value, list):
-        return None
-    return tuple(_rule(item) for item in objects(value))
-
-
 def encode_filter(rules: Iterable[FilterRule]) -> list[JsonObject]:
     return [_encode_rule(rule) for rule in rules]
 
 
-def _rule(fields: JsonObject) -> FilterRule:
+def decode_rule(fields: JsonObject) -> FilterRule:
     return FilterRule(
         sources=texts(fields.get("SrcIPs")),
         destinations=tuple(_destination(item) for item in objects(fields.get("DstPorts"))),

@@ -202,7 +202,7 @@ class SimulatedPort:
 
     def _compute(self, effect: Compute) -> None:
         try:
-            value = effect.function(effect.argument)
+            value = effect.run()
         except Exception as error:
             value = error
         self._timeline.call_soon(lambda: self.tell(Computed(effect.link, value)))

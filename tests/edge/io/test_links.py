@@ -28,6 +28,7 @@ from tsnet.base.links import (
     Tls,
 )
 from tsnet.base.proxies import asked_for, of_environment
+from tsnet.base.steps import Steps
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT
 from tsnet.edge.io.links import LINGER, TURN_SIZE
 from tsnet.edge.io.tls import MAX_READS
@@ -447,7 +448,12 @@ def test_one_turn_reads_a_bounded_part_and_those_without_a_turn_come_first(strea
 
 def test_compute_runs_elsewhere_and_answers(streams: Streams) -> None:
     links = streams.links()
-    streams.compute(links, LINK, lambda argument: (argument, threading.get_ident()), 7)
+
+    def number(text: str) -> Steps[tuple[int, int]]:
+        yield
+        return int(text), threading.get_ident()
+
+    streams.compute(links, LINK, number, "7")
     value = streams.event(links, Computed, LINK).value
     assert value[0] == 7
     assert value[1] != threading.get_ident()
@@ -455,7 +461,12 @@ def test_compute_runs_elsewhere_and_answers(streams: Streams) -> None:
 
 def test_compute_answers_with_the_exception(streams: Streams) -> None:
     links = streams.links()
-    streams.compute(links, LINK, int, "x")
+
+    def fail(text: str) -> Steps[int]:
+        yield
+        return int(text)
+
+    streams.compute(links, LINK, fail, "x")
     assert isinstance(streams.event(links, Computed).value, ValueError)
 
 

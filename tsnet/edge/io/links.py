@@ -138,7 +138,7 @@ class Channels:
 
     def _compute(self, effect: Compute) -> None:
         job = functools.partial(effect.function, effect.argument)
-        self._workers.run(job, lambda value: self._tell(Computed(effect.link, value)))
+        self._workers.run_steps(job, lambda value: self._tell(Computed(effect.link, value)))
 
     # --- beginning ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,10 @@
 """Jobs that would block the node's thread run in threads of their own: lookups, large pure functions, opening a store.
 
-    run(function, done)    thread: result = function()    ->    node's thread: done(result or the exception)
+    run(function, done)      thread: result = function()    ->    node's thread: done(result or the exception)
+    run_steps(steps, done)   the same for a computation in steps; the thread rests after some of them
+
+The interpreter runs one thread at a time, and lets one that waits go on after five milliseconds. The node's thread
+would wait so long after each of its system calls. A thread that rests gives way before that.
 
 Each job has a daemon thread. Jobs are rare (a lookup for a dial, a netmap above 256 KiB), and a lookup that hangs in
 the C library must hold up neither another job nor the end of the process.
@@ -10,14 +14,19 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tsnet.base.steps import Steps
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.world import World
 
 Done = Callable[[Any], None]
 T = TypeVar("T")
+
+WORK, REST = 0.001, 0.0001
+"""Seconds. A thread that waits for the interpreter needs some fifty microseconds to notice that it is free."""
 
 
 class Workers:
@@ -34,6 +43,10 @@ class Workers:
             _start(function, lambda result: finish(functools.partial(self._finish, done, result)))
         except (RuntimeError, MemoryError) as error:
             finish(functools.partial(self._finish, done, error))
+
+    def run_steps(self, begin: Callable[[], Steps[Any]], done: Done) -> None:
+        """Begin the computation in a thread and take its steps there, then `done` as with `run`."""
+        self.run(lambda: _in_steps(begin()), done)
 
     def close(self) -> None:
         self._is_open = False
@@ -52,6 +65,20 @@ def run_job(world: World, function: Callable[[], T], done: Callable[[T | Excepti
         done(_outcome(function))
     else:
         _start(function, lambda result: world.call_soon(functools.partial(done, result)))
+
+
+def _in_steps(steps: Steps[T]) -> T:
+    """The result of all steps. Others run for REST after each WORK."""
+    until = time.monotonic() + WORK
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if time.monotonic() >= until:
+            time.sleep(REST)
+            until = time.monotonic() + WORK
 
 
 def _start(function: Callable[[], T], report: Callable[[T | Exception], None]) -> None:
