@@ -34,6 +34,7 @@ _WHERE = {
             "ConfigError",
             "ControlCertificateError",
             "ControlKeyChanged",
+            "ControlTimeout",
             "ControlUnreachable",
             "DialRefused",
             "DialTimeout",
@@ -53,6 +54,7 @@ _WHERE = {
             "StateError",
             "StateLocked",
             "StreamReset",
+            "TooManyRequests",
             "UpTimeout",
         ],
         "tsnet.errors",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from tsnet.errors import ConfigError as ConfigError
     from tsnet.errors import ControlCertificateError as ControlCertificateError
     from tsnet.errors import ControlKeyChanged as ControlKeyChanged
+    from tsnet.errors import ControlTimeout as ControlTimeout
     from tsnet.errors import ControlUnreachable as ControlUnreachable
     from tsnet.errors import DialRefused as DialRefused
     from tsnet.errors import DialTimeout as DialTimeout
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from tsnet.errors import StateError as StateError
     from tsnet.errors import StateLocked as StateLocked
     from tsnet.errors import StreamReset as StreamReset
+    from tsnet.errors import TooManyRequests as TooManyRequests
     from tsnet.errors import UpTimeout as UpTimeout
     from tsnet.netmap.whois import Peer as Peer
     from tsnet.server import Server as Server

@@ -140,8 +140,14 @@ class OutOfDescriptors(LocalError, OSError):
         super().__init__(number, message)
 
 
+class TooManyRequests(LocalError, BlockingIOError):
+    """So many requests to control have no answer yet that another one is not sent."""
+
+    code = "too-many-requests"
+
+
 class MessageTooLong(LocalError, OSError):
-    """The datagram is larger than UDP allows."""
+    """The datagram is larger than UDP allows, or the request to control larger than control takes."""
 
     code = "message-too-long"
 
@@ -223,6 +229,12 @@ class ControlCertificateError(RemoteError, ConnectionError):
     """The TLS certificate at the control URL does not verify."""
 
     code = "control-certificate"
+
+
+class ControlTimeout(RemoteError, TimeoutError):
+    """Control has not answered a request in time."""
+
+    code = "control-timeout"
 
 
 class UpTimeout(RemoteError, TimeoutError):

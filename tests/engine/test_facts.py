@@ -31,7 +31,13 @@ def test_every_fact_class_is_in_the_union() -> None:
 
 
 def test_what_an_application_never_sees() -> None:
-    assert set(CLASSES) - set(PUBLIC) == {facts.Save, facts.Expired, facts.Notice, facts.PingAnswered}
+    assert set(CLASSES) - set(PUBLIC) == {
+        facts.Save,
+        facts.Expired,
+        facts.Notice,
+        facts.PingAnswered,
+        facts.ControlAnswered,
+    }
 
 
 def test_peer_facts_carry_whole_nodes() -> None:

@@ -35,7 +35,7 @@ _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}:\d{2}:\d{2}) GMT", re.ASCII)
 
 
-class Answered(Protocol):
+class HttpAnswer(Protocol):
     """An HTTP answer. Header names are in lower case."""
 
     @property
@@ -56,7 +56,7 @@ class Backoff:
         self._refusals = 0
         self.failures: int = 0
 
-    def failed(self, now: float, answer: Answered | None = None) -> float:
+    def failed(self, now: float, answer: HttpAnswer | None = None) -> float:
         """Count a failure. Returns the seconds to wait now, as in the table."""
         if now - self._well_since >= PEACE:
             self.failures = self._refusals = 0
@@ -87,7 +87,7 @@ class Backoff:
         """A random number of that span, so that the clients of one server do not all return at once."""
         return low + (high - low) * int.from_bytes(self._entropy(2)) / 65_536
 
-    def _limited(self, answer: Answered) -> float:
+    def _limited(self, answer: HttpAnswer) -> float:
         told = retry_after(answer.headers)
         if told >= MAX_RETRY_AFTER:
             return self.between(0.9 * MAX_RETRY_AFTER, MAX_RETRY_AFTER)
@@ -96,7 +96,7 @@ class Backoff:
         return self.between(5.0, 10.0) if answer.status == _LIMITED else 0.0
 
 
-def is_limited(answer: Answered) -> bool:
+def is_limited(answer: HttpAnswer) -> bool:
     """Whether the server wants to be left alone for now, so that not even news of ours may be sent sooner."""
     return answer.status in (_LIMITED, _UNAVAILABLE)
 

@@ -73,6 +73,11 @@ class Channel:
         return self._http is not None and self._http.usable
 
     @property
+    def room(self) -> int:
+        """How many requests the server takes now."""
+        return 0 if self._http is None else self._http.room
+
+    @property
     def ended(self) -> bool:
         """Nothing more will be answered here: the server has said so, or there is a `fault`."""
         return self._http is not None and self._http.ended

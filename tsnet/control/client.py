@@ -2,7 +2,8 @@
 
     /key (TLS verified) ─┐
     link opened ─────────┴─> channel ready ─> register ─┬─> map poll ........ NetMapChanged, again and again
-                                                        └─> lite update ..... whenever something about us changes
+                                                        ├─> lite update ..... whenever something about us changes
+                                                        └─> any request ..... whenever somebody asks
 
 | what ends                    | what follows                                                                      |
 |------------------------------|-----------------------------------------------------------------------------------|
@@ -27,7 +28,8 @@ dropped: "late" (an event of a link long gone), "map-refused" (a message that is
 "flood of …" (connections that were given up because control sent too much of nothing).
 
 Source: Go control/controlclient/{auto,direct}.go.
-Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`).
+Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`, `requests`), and what an
+answer of control means for the node (`membership`).
 """
 
 from __future__ import annotations
@@ -43,22 +45,19 @@ from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, No
 from tsnet.base.links import Computed, Data, Effect, Event, Link
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
-from tsnet.control.authroutine import AuthRoutine, Refused, Unknown, Welcome
+from tsnet.control.authroutine import AuthRoutine
 from tsnet.control.backoff import Backoff
 from tsnet.control.facts import Fact
-from tsnet.control.login import Accepted, Again, Login
+from tsnet.control.login import Login
 from tsnet.control.mappoll import MESSAGES_A_TURN
-from tsnet.control.maproutine import Ended, Heard, MapRoutine
-from tsnet.control.messages import MAP_PATH, PingRequest
+from tsnet.control.maproutine import Heard, MapRoutine
+from tsnet.control.membership import Membership
+from tsnet.control.messages import PingRequest
 from tsnet.control.pings import MAX_POSTS, Pings
 from tsnet.control.publisher import Endpoint, Publisher
+from tsnet.control.requests import REQUEST_TIMEOUT, OtherRequests
 from tsnet.control.serverkey import ServerKey
 from tsnet.control.uplink import Exchange, Lost, Piece, Uplink
-from tsnet.netmap.model import UserProfile
-
-ACCEPTED_FOR = 3.0
-"""Seconds after control has accepted a key in which "no such node" is not believed: not every part of Headscale knows
-at once whom another part has accepted."""
 
 
 class Client:
@@ -110,7 +109,11 @@ class Client:
             self._address, disco_key, wall_offset, entropy=entropy, told=self._facts, dropped=self.dropped
         )
         self._publisher = Publisher(disco_key, hostinfo, entropy)
+        self._membership = Membership(
+            self._address, self._server_key, self._login, self._auth, self._map, self._publisher, told=self._facts
+        )
         self._pings = Pings(self._address, self._new_link, self.dropped)
+        self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
         self._generation = 0
         self._uplink: Uplink | None = None
@@ -118,11 +121,6 @@ class Client:
         """What the connection brought and what is not worked off yet."""
         self._connect_backoff = Backoff(entropy)
         self._connect_at = -math.inf
-        self._registered = self._connected = self._met = self._logged_out = False
-        self._unserved_until = -math.inf
-        """Until then "no such node" is not believed: ACCEPTED_FOR after an acceptance, or less if control serves it."""
-        self._lapsed = False
-        """Control says that the key has expired. We still follow its map, in case somebody extends the key."""
 
     def __repr__(self) -> str:
         return f"<control.Client of {self._address.url}>"
@@ -155,9 +153,7 @@ class Client:
     def login(self, now: float, auth_key: str = "") -> None:
         """Log in anew: the key has expired, or the cause of a fatal Problem is mended. A key that control knows is
         replaced by a new one."""
-        self._login.expired = self._login.expired or self._map.session.expired
-        self._logged_out = False
-        self._auth.renew(now, auth_key)
+        self._membership.login(now, auth_key)
         self._advance(now)
 
     def retry(self, now: float) -> None:
@@ -166,14 +162,7 @@ class Client:
         It also looks at once whether an expired key has been extended. A wait that control asked for goes on all the
         same. While an attempt is under way, and during and after a logout, it does nothing.
         """
-        if self._logged_out or self._auth.leaving:
-            return
-        if self._auth.halted and not self._registered:
-            if not self._lapsed:
-                self._met = False
-                self._server_key.from_scratch()
-            self._auth.restart(now)
-        self._map.hurry(now)
+        self._membership.retry(now)
         self._advance(now)
 
     def logout(self, now: float, by: float = math.inf) -> None:
@@ -182,12 +171,36 @@ class Client:
         We wait for a registration under way until `by`; then its key is logged out without its answer.
         """
         self._auth.leave(now, by, connected=self._is_ready)
-        self._check_left()
+        self._membership.check_left()
         self._advance(now)
 
     def answer_ping(self, ping: PingRequest, response: Mapping[str, Any], now: float) -> None:
         """Send the result of a PingRequested, with the fields of tailcfg.PingResponse."""
         self._pings.answer(ping, response, now)
+        self._advance(now)
+
+    def request(
+        self,
+        path: str,
+        body: bytes,
+        now: float,
+        *,
+        method: str = "POST",
+        timeout: float = REQUEST_TIMEOUT,
+        repeatable: bool = False,
+    ) -> int:
+        """Ask control for anything. Returns a ticket; Answered follows with it, within `timeout` seconds.
+
+        A request that control may have seen when the connection ended is sent again only if it is `repeatable`. Raises
+        TooManyRequests, MessageTooLong and ConfigError, see `requests`.
+        """
+        ticket = self._requests.request(path, body, now, method=method, timeout=timeout, repeatable=repeatable)
+        self._advance(now)
+        return ticket
+
+    def cancel(self, ticket: int, now: float) -> None:
+        """Nobody waits for that request's answer any more. No Answered follows, unless it was told already."""
+        self._requests.cancel(ticket, self._uplink)
         self._advance(now)
 
     # --- the four verbs -----------------------------------------------------------------------------------------
@@ -240,8 +253,9 @@ class Client:
         """When something is due without any event, and what it is."""
         yield math.inf, "nothing"
         yield self._pings.deadline(), "ping"
+        yield self._requests.deadline(), "request"
         yield from self._map.timers()
-        if not self._is_wanted:
+        if not self._membership.wants_connection:
             return
         yield self._auth.by, "register_by"
         yield self._publisher.answer_by, "publish_by"
@@ -262,6 +276,7 @@ class Client:
 
     def _tick(self, now: float) -> None:
         """Give up what has taken too long."""
+        self._requests.tick(now, self._uplink)
         self._map.session.tick(now)
         if self._uplink is None:
             return
@@ -277,7 +292,10 @@ class Client:
         """Do everything that can be done now, and collect the effects and facts of the parts."""
         if self._uplink is not None and self._uplink.lost is not None:
             self._lost(self._uplink.lost, now)
-        if self._uplink is None and self._is_wanted and now >= self._connect_at:
+        if not self._membership.wants_connection:
+            self._drop_uplink()
+            self._connect_at = -math.inf
+        elif self._uplink is None and now >= self._connect_at:
             self._connect(now)
         if self._uplink is not None:
             if self._uplink.ready:
@@ -289,7 +307,7 @@ class Client:
             self._uplink.look(now)
             self._effects += self._uplink.transmit(busy=bool(self._found) or self._map.has_more)
         self._effects += [*self._map.take_effects(), *self._pings.take_effects(now)]
-        self._facts += [*self._map.session.take_facts(), *self._pings.take_facts()]
+        self._facts += [*self._map.session.take_facts(), *self._pings.take_facts(), *self._requests.take_facts()]
 
     def _ask(self, uplink: Uplink, now: float) -> None:
         """Make the requests that are due, in this order, as long as the server takes another one."""
@@ -299,10 +317,11 @@ class Client:
             request = self._publisher.request(node_public(self._login.private), stream=True)
             self._map.begin(uplink, request, self._new_link("map"), now)
         if self._may_publish and now >= self._publisher.at and uplink.usable:
-            request = self._publisher.request(node_public(self._login.private), stream=False)
-            self._publisher.sent(uplink.request("publish", "POST", MAP_PATH, request.encode()), now)
+            self._publisher.ask(uplink, node_public(self._login.private), now)
         while uplink.usable and uplink.asked("ping") < MAX_POSTS and (post := self._pings.take_post()) is not None:
             uplink.request("ping", post.method, post.path, post.body)
+        if not self._auth.leaving:
+            self._requests.ask(uplink)
 
     @property
     def _is_ready(self) -> bool:
@@ -328,22 +347,24 @@ class Client:
 
     def _dispatch(self, found: Exchange | Piece, now: float) -> int:
         """Returns how many map messages that brought."""
-        if self._uplink is None or not self._uplink.wants(found):
+        if self._uplink is None or not self._membership.wants_connection or not self._uplink.wants(found):
             return 0
         if isinstance(found, Piece):
             return self._hear(self._map.receive(found, now), now)
         match found.purpose:
             case "register":
-                self._register_answered(found, now)
+                self._membership.register_answered(found, now)
             case "recheck":
-                self._rechecked(found, now)
+                self._membership.rechecked(found, now)
             case "logout":
                 self._auth.logout_answer(found, now)
-                self._check_left()
+                self._membership.check_left()
             case "poll":
-                self._poll_ended(found, now)
+                self._membership.poll_ended(found, now)
             case "publish":
-                self._published(found, now)
+                self._membership.published(found, now)
+            case "request":
+                self._requests.answered(found)
             case "ping":
                 pass  # control has what it asked for
             case _:
@@ -351,23 +372,14 @@ class Client:
         return 0
 
     @property
-    def _is_wanted(self) -> bool:
-        """Whether a connection is wanted."""
-        return not self._auth.halted or self._follows
-
-    @property
-    def _follows(self) -> bool:
-        """Whether there is a key whose map control serves, or may serve again."""
-        return self._registered or self._lapsed
-
-    @property
     def _may_poll(self) -> bool:
-        return self._follows and self._auth.key_is_saved and not self._map.is_polling and not self._auth.leaving
+        idle = not self._map.is_polling and not self._auth.leaving
+        return self._membership.follows and self._auth.key_is_saved and idle
 
     @property
     def _may_publish(self) -> bool:
         idle = self._publisher.stream is None and not self._auth.leaving
-        return self._registered and self._auth.key_is_saved and idle
+        return self._membership.is_registered and self._auth.key_is_saved and idle
 
     # --- connecting ---------------------------------------------------------------------------------------------
 
@@ -379,18 +391,12 @@ class Client:
         self._uplink = Uplink(
             self._address,
             self._machine_private,
-            control_key=self._server_key.connecting(met=self._met),
+            control_key=self._server_key.connecting(met=self._membership.has_met),
             objection=functools.partial(self._server_key.objection, self._address),
             new_link=self._new_link,
             entropy=self._entropy,
             now=now,
         )
-
-    def _taken_in(self) -> None:
-        """The server has accepted us, or serves us: tell its key if it is new."""
-        fact = self._server_key.taken_in()
-        if fact is not None:
-            self._facts.append(fact)
 
     def _lose(self, reason: str, now: float, *, is_news: bool = True) -> None:
         """Give the connection up."""
@@ -402,107 +408,22 @@ class Client:
         is_news: False if nothing is wrong, since control is silent for as long as nobody visits a login URL.
         """
         self._drop_uplink()
-        if self._publisher.stream is not None:
-            self._publisher.failed(now)
+        self._publisher.lost(now)
         self._connect_at = now + self._connect_backoff.failed(now, lost.answer)
-        if lost.hopeless and not self._met:
-            self._stop(facts.Problem(lost.error, fatal=True))
-        elif self._connected:
-            self._connected = False
-            self._facts.append(facts.Disconnected(lost.reason))
-        elif is_news and self._server_key.is_news(lost.error):
-            self._facts.append(facts.Problem(lost.error, fatal=False))
-        self._check_left()
+        self._membership.lost(lost, is_news=is_news)
 
     def _drop_uplink(self) -> None:
-        if self._uplink is not None:
-            self._effects += self._uplink.close()
-            if self._uplink.flood:
-                self.dropped[self._uplink.flood] += 1
+        if self._uplink is None:
+            return
+        self._effects += self._uplink.close()
+        if self._uplink.flood:
+            self.dropped[self._uplink.flood] += 1
         self._uplink = None
         self._found.clear()
         self._auth.lost()
         self._map.lost()
         self._pings.take_posts()
-
-    def _stop(self, fact: Fact) -> None:
-        """Leave control alone until `retry` or `login`."""
-        self._registered = self._lapsed = self._connected = False
-        if not self._auth.halted:
-            self._auth.halt()
-        if self._uplink is not None:
-            self._drop_uplink()
-        self._connect_at = -math.inf
-        self._facts.append(fact)
-
-    # --- registration -------------------------------------------------------------------------------------------
-
-    def _register_answered(self, exchange: Exchange, now: float) -> None:
-        outcome = self._auth.answer(exchange, met=self._met, now=now)
-        if isinstance(outcome, Accepted):
-            self._accepted(outcome, now)
-        elif isinstance(outcome, Refused):
-            self._refused(outcome)
-        if self._login.expired and self._login.known and not self._registered and not self._auth.leaving:
-            self._lapsed = self._lapsed or not isinstance(outcome, Again)
-            self._look_for_an_extension(now)
-        self._check_left()
-
-    def _accepted(self, outcome: Accepted, now: float) -> None:
-        self._taken_in()
-        if outcome.rotated:
-            self._auth.key_is_saved = False
-            self._facts.append(facts.NodeKeyRotated(self._login.private, outcome.old))
-            self._map.end()
-            self._end_update(now)
-        self._go_on(outcome.user, now)
-
-    def _go_on(self, user: UserProfile, now: float) -> None:
-        """Control accepts our key: poll and publish."""
-        self._facts.append(facts.LoggedIn(user))
-        self._registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
-        self._map.go(now)
-        self._publisher.change(now)
-
-    def _refused(self, outcome: Refused) -> None:
-        """The attempt is over. We still follow the map of a key that we followed. While leaving it does not matter."""
-        if self._auth.leaving:
-            return
-        if self._follows or (self._login.expired and self._login.known):
-            self._auth.halt()
-            self._facts.append(facts.Problem(outcome.error, fatal=True))
-        else:
-            self._stop(facts.Problem(outcome.error, fatal=True))
-
-    def _check_left(self) -> None:
-        if self._auth.has_left:
-            self._auth.has_logged_out()
-            self._map.session.forget()
-            self._logged_out = True
-            self._stop(facts.LoggedOut())
-
-    # --- an expired key -----------------------------------------------------------------------------------------
-
-    def _look_for_an_extension(self, now: float) -> None:
-        """If the expired key is good again by the map, no login is needed.
-
-        A registration that is under way is not cancelled: control may have put its new key in the old one's place.
-        """
-        if self._login.expired and self._map.is_heard and not self._map.session.expired and not self._auth.is_asking:
-            self._resume(None, now)
-
-    def _resume(self, user: UserProfile | None, now: float) -> None:
-        self._auth.resume()
-        if self._lapsed:
-            self._taken_in()
-            self._go_on(user or self._map.session.own_user, now)
-
-    def _rechecked(self, exchange: Exchange, now: float) -> None:
-        found = self._auth.recheck_answer(exchange)
-        if isinstance(found, Welcome) and self._lapsed and not self._auth.is_asking:
-            self._resume(found.user, now)
-        elif isinstance(found, Unknown):
-            self._node_removed(exchange.text, now)
+        self._requests.lost()
 
     # --- the map ------------------------------------------------------------------------------------------------
 
@@ -515,58 +436,9 @@ class Client:
             if response.pop_browser_url not in ("", self._told_page):
                 self._page = self._told_page = response.pop_browser_url
             if one.is_first:
-                self._reached()
+                self._membership.reached()
             elif response.is_empty and not response.keep_alive:
                 self._publisher.doubt(now)
         if heard:
-            self._look_for_an_extension(now)
+            self._membership.look_for_an_extension(now)
         return len(heard)
-
-    def _reached(self) -> None:
-        """A stream's first message with state has come: the server serves us."""
-        self._met, self._unserved_until = True, -math.inf
-        self._taken_in()
-        if not self._connected:
-            self._connected = True
-            self._facts.append(facts.Connected())
-
-    def _poll_ended(self, exchange: Exchange, now: float) -> None:
-        ended = self._map.ended(exchange, expired=self._lapsed, now=now)
-        if ended is Ended.REMOVED:
-            self._node_removed(exchange.text, now)
-        elif ended is Ended.REFUSED:
-            self._auth.recheck()
-
-    def _node_removed(self, text: str, now: float) -> None:
-        """Control does not know our key: the node was deleted, unless a login is just replacing the key.
-
-        While we leave this is to be expected, and the answer to the logout decides.
-        """
-        if not self._registered or self._login.wanted or self._auth.leaving or now < self._unserved_until:
-            return
-        self._registered = False
-        self._map.end()
-        self._end_update(now)
-        if self._login.ephemeral and self._login.auth_key:
-            self._map.session.forget()
-            self._auth.start_over(now + self._map.delay(now))  # a backoff, in case control forgets each new node
-            return
-        self._login.known = False
-        self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
-
-    # --- publishing ---------------------------------------------------------------------------------------------
-
-    def _end_update(self, now: float) -> None:
-        """Cancel the update under way: it is about a key that is gone, and its answer says nothing about the next."""
-        if self._publisher.stream is not None and self._uplink is not None:
-            self._uplink.cancel(self._publisher.stream)
-            self._publisher.failed(now)
-
-    def _published(self, exchange: Exchange, now: float) -> None:
-        if exchange.status == 200:
-            self._unserved_until = -math.inf
-            self._facts.append(facts.Published(self._publisher.succeeded(now)))
-            return
-        self._publisher.failed(now, exchange)
-        if exchange.status == 404:
-            self._node_removed(exchange.text, now)

@@ -19,6 +19,7 @@
 | MapHealth        | a map message is refused; or no longer                  | show it                              |
 | PingRequested    | control wants `ip` pinged                               | `Client.answer_ping`                 |
 | BrowserRequested | control would like a person to see this page            | show it                              |
+| Answered         | a request has its answer, or will have none             | give it to whoever asked             |
 | Problem          | something stands in the way; fatal: waiting cannot help | raise `error` when it matters; later |
 |                  |                                                         | `Client.retry`                       |
 | NodeRemoved      | a Problem, fatal: control has deleted this node         |                                      |
@@ -136,6 +137,16 @@ class BrowserRequested:
 
 
 @attrs.frozen
+class Answered:
+    """The end of a `Client.request`. status: HTTP's, with the whole body; or 0, and then `error` says why not."""
+
+    ticket: int
+    status: int
+    body: bytes = attrs.field(repr=False)
+    error: Error | None = None
+
+
+@attrs.frozen
 class Problem:
     error: Error
     fatal: bool
@@ -159,5 +170,6 @@ Fact = (
     | MapHealth
     | PingRequested
     | BrowserRequested
+    | Answered
     | Problem
 )

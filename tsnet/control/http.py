@@ -263,10 +263,16 @@ class HttpClient(_Half):
     @property
     def usable(self) -> bool:
         """Whether a new request can be made on this connection: it lives, and the server takes another stream now."""
+        return self.room > 0
+
+    @property
+    def room(self) -> int:
+        """How many new requests can be made."""
         if self.ended or self._h2.highest_outbound_stream_id >= self._h2.HIGHEST_ALLOWED_STREAM_ID - 1:
-            return False
+            return 0
         most: int = self._h2.remote_settings.max_concurrent_streams
-        return len(self._live) < most and self._h2.open_outbound_streams < most
+        taken: int = max(len(self._live), self._h2.open_outbound_streams)
+        return max(most - taken, 0)
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()) -> int:
         """Begin a request, while `usable`; its stream number names it in every event.

@@ -4,7 +4,7 @@ Every change goes out in a lite update, at once unless control has asked for a w
 changes meanwhile are joined into the next one. A new order of endpoints and new latencies do not count as changes.
 
 Source: Go control/controlclient/auto.go updateRoutine; tailcfg.NetInfo.BasicallyEqual.
-Not here: how the request is sent (`client`).
+Not here: when control may be told at all (`client`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
-from tsnet.control.backoff import Answered, Backoff
+from tsnet.control.backoff import Backoff, HttpAnswer
 from tsnet.control.gojson import integer
-from tsnet.control.messages import MapRequest
+from tsnet.control.messages import MAP_PATH, MapRequest
+from tsnet.control.uplink import Uplink
 
 ANSWER_TIMEOUT = 30.0
 ASK_AGAIN_AFTER = 3.0
@@ -42,6 +43,7 @@ class Publisher:
         self._changed = self._doubtful = False
         self._sent_at = -math.inf
         self._sent_home = 0
+        self._uplink: Uplink | None = None
 
     @property
     def hostinfo(self) -> dict[str, Any]:
@@ -89,6 +91,11 @@ class Publisher:
             endpoint_types=tuple(kind for _where, kind in self._endpoints),
         )
 
+    def ask(self, uplink: Uplink, node_key: NodeKey, now: float) -> None:
+        """Send the update that is due."""
+        self._uplink = uplink
+        self.sent(uplink.request("publish", "POST", MAP_PATH, self.request(node_key, stream=False).encode()), now)
+
     def sent(self, stream: int, now: float) -> None:
         self.stream, self.at, self.answer_by = stream, math.inf, now + ANSWER_TIMEOUT
         self._changed = self._doubtful = False
@@ -102,12 +109,23 @@ class Publisher:
         self._done(now if self._changed else later)
         return self._sent_home
 
-    def failed(self, now: float, answer: Answered | None = None) -> None:
+    def failed(self, now: float, answer: HttpAnswer | None = None) -> None:
         self._changed = True
         self._done(now + self._backoff.failed(now, answer))
 
+    def end(self, now: float) -> None:
+        """Cancel the update under way: it is about a key that is gone, and its answer says nothing about the next."""
+        if self.stream is not None and self._uplink is not None:
+            self._uplink.cancel(self.stream)
+            self.failed(now)
+
+    def lost(self, now: float) -> None:
+        """The connection is gone, and an update that was under way with it."""
+        if self.stream is not None:
+            self.failed(now)
+
     def _done(self, at: float) -> None:
-        self.stream, self.at, self.answer_by = None, at, math.inf
+        self.stream, self.at, self.answer_by, self._uplink = None, at, math.inf, None
 
 
 def _without_latency(net_info: Mapping[str, Any]) -> dict[str, Any]:

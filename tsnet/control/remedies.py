@@ -16,12 +16,15 @@ from tsnet.errors import (
     AuthKeyRejected,
     ControlCertificateError,
     ControlKeyChanged,
+    ControlTimeout,
     ControlUnreachable,
     Error,
+    MessageTooLong,
     NodeRemoved,
     NotAControlServer,
     ProxyRefused,
     RemoteError,
+    TooManyRequests,
 )
 from tsnet.http1.asking import Response
 
@@ -124,6 +127,33 @@ def node_removed(address: ControlAddress, text: str) -> Error:
         f"control at {address.url} has deleted this node ({text or 'HTTP status 404'}). To join again, log in anew: "
         "with an auth key, or by the login URL."
     )
+
+
+def too_many_requests(address: ControlAddress, waiting: int) -> Error:
+    return TooManyRequests(
+        f"{waiting} requests to control at {address.url} have no answer yet: wait for some of them, then ask again"
+    )
+
+
+def request_too_long(address: ControlAddress, size: int, most: int) -> Error:
+    return MessageTooLong(f"a request to control at {address.url} carries {most} bytes at most, and not {size}")
+
+
+def request_timed_out(address: ControlAddress, path: str, seconds: float) -> Error:
+    return ControlTimeout(
+        f"control at {address.url} did not answer {path} within {seconds:g} s: ask again later, or allow more time"
+    )
+
+
+def request_lost(address: ControlAddress, path: str, why: str) -> Error:
+    return ControlUnreachable(
+        f"control at {address.url} gave no answer to {path}: {why}. It may have done what it was asked for all the "
+        "same: ask again if doing it twice does no harm."
+    )
+
+
+def answer_too_long(address: ControlAddress, path: str, size: int) -> Error:
+    return RemoteError(f"control at {address.url} answers {path} with more than {size} bytes, which nobody asked for")
 
 
 def _proxy_error(address: ControlAddress, proxy: str, detail: str) -> tuple[Error, bool]:

@@ -61,7 +61,7 @@ TURN = 256
 
 MAX_ANSWER = 1 << 20
 
-Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping"]
+Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping", "request"]
 
 
 @attrs.frozen
@@ -76,13 +76,17 @@ class Lost:
 
 @attrs.define
 class Exchange:
-    """A request, and its answer so far. status: 0 if the server broke the answer off."""
+    """A request, and its answer so far. status: 0 if the server broke the answer off.
+
+    is_too_long: whether we have broken it off, since it has more than MAX_ANSWER bytes.
+    """
 
     purpose: Purpose
     stream: int
     status: int = 0
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytearray = attrs.field(factory=bytearray, repr=False)
+    is_too_long: bool = False
 
     @property
     def text(self) -> str:
@@ -150,6 +154,11 @@ class Uplink:
     def usable(self) -> bool:
         """Whether a request can be made now: one at a time, since each one may take the last stream."""
         return self.lost is None and self._channel.usable
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether the server would still take a request after the next one."""
+        return self.usable and self._channel.room > 1
 
     @property
     def has_input(self) -> bool:
@@ -339,6 +348,11 @@ class Uplink:
         elif isinstance(event, Body):
             if exchange.purpose == "poll" and exchange.status == 200:
                 return Piece(exchange, event.data)
+            if exchange.purpose == "request" and len(exchange.body) + len(event.data) > MAX_ANSWER:
+                exchange.is_too_long = True
+                del self._exchanges[event.stream]
+                self._channel.cancel(event.stream)
+                return exchange
             if exchange.purpose != "ping" and len(exchange.body) < MAX_ANSWER:  # nobody reads the answer to a ping
                 exchange.body += event.data
         else:

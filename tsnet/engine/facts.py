@@ -135,6 +135,16 @@ class PingAnswered:
 
 
 @attrs.frozen
+class ControlAnswered:
+    """The end of a `Node.request`. status: HTTP's, with the whole body; or 0, and then `error` says why not."""
+
+    ticket: int
+    status: int
+    body: bytes = attrs.field(repr=False)
+    error: Error | None = None
+
+
+@attrs.frozen
 class Reachable:
     """(event) The home relay is up and control knows of it: peers can reach this node from now on.
 
@@ -159,4 +169,4 @@ Event = (
     | Problem
     | Reachable
 )
-Fact = Event | Save | Expired | Notice | PingAnswered
+Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered

@@ -143,6 +143,16 @@ class Node:
         """Send a TSMP ping with these 8 bytes (`Endpoints.ping_data`). PingAnswered follows if the peer answers."""
         self.engine.ping_tsmp(address.packed, data, now)
 
+    def request(
+        self, path: str, body: bytes, now: float, *, method: str, timeout: float, repeatable: bool = False
+    ) -> int:
+        """Ask control for anything (`control.requests`). ControlAnswered follows with the ticket that this returns."""
+        return self._control.wake().request(path, body, now, method=method, timeout=timeout, repeatable=repeatable)
+
+    def cancel_request(self, ticket: int, now: float) -> None:
+        """Nobody waits for that answer any more."""
+        self._control.wake().cancel(ticket, now)
+
     # --- its life -------------------------------------------------------------------------------------------
 
     def retry(self, now: float) -> None:
@@ -306,6 +316,8 @@ class Node:
                 self._answer(self.asked_pings.asked(ping, now), now)
             case told.BrowserRequested(url):
                 self._facts.append(facts.Notice(f"control asks that somebody opens this page in a browser: {url}"))
+            case told.Answered(ticket, status, body, error):
+                self._facts.append(facts.ControlAnswered(ticket, status, body, error))
             case _:
                 self._told_of_keys(fact, now)
 

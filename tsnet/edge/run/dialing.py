@@ -1,13 +1,15 @@
 """Dials and pings under way: each a small object in the node's thread that finishes an `Operation`.
 
 A dial owns its connection until it is established; then a pipe does. Time is up, or the waiter went away: reset.
+
+Not here: requests to control, which are attempts, too (`requesting`).
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -18,12 +20,28 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
-from tsnet.engine.facts import PingAnswered
+from tsnet.engine.facts import ControlAnswered, PingAnswered
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 RETRY = 1.0
 MAX_PINGS_OUT = 64
 """Echoes of one ping that may still be answered: one without a time limit sends for ever."""
+
+
+class Attempt(Protocol):
+    """when_over: called once, when it has ended in whatever way."""
+
+    when_over: Callable[[], object]
+
+    def begin(self) -> None: ...
+
+    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+        """An answer came. Whose it is, its data or its ticket tells."""
+
+    def give_up(self) -> None:
+        """Nobody waits any more: undo what was begun."""
+
+    def fail(self, error: Error) -> None: ...
 
 
 class DialAttempt:
@@ -69,6 +87,9 @@ class DialAttempt:
             except Exception as error:  # no descriptor is left for its socket, say
                 connection.abort(now)
                 self._operation.fail(error)
+
+    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+        """It is the connection that tells a dial of its end."""
 
     def _error(self, code: str) -> Error:
         match code:
@@ -185,8 +206,9 @@ class PingAttempt:
             if reply.error is None:
                 self._finish(reply.payload)
 
-    def answered(self, fact: PingAnswered) -> None:
-        self._finish(fact.data)
+    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+        if isinstance(fact, PingAnswered):
+            self._finish(fact.data)
 
     def _finish(self, data: bytes) -> None:
         sent_at = self._sent.get(data)
@@ -228,15 +250,15 @@ class PingAttempt:
 
 
 class Attempts:
-    """The dials and pings of one node that are under way."""
+    """The dials, pings and requests of one node that are under way."""
 
     def __init__(self) -> None:
-        self._under_way: set[DialAttempt | PingAttempt] = set()
+        self._under_way: set[Attempt] = set()
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def begin(self, attempt: DialAttempt | PingAttempt) -> None:
+    def begin(self, attempt: Attempt) -> None:
         self._under_way.add(attempt)
         attempt.when_over = lambda: self._under_way.discard(attempt)
         try:
@@ -245,12 +267,10 @@ class Attempts:
             attempt.give_up()
             raise
 
-    def answered(self, fact: PingAnswered) -> None:
-        """A pong: whose it is, its data tells."""
+    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
         for attempt in tuple(self._under_way):
-            if isinstance(attempt, PingAttempt):
-                attempt.answered(fact)
+            attempt.answered(fact)
 
     def fail(self, error: Error) -> None:
         attempts, self._under_way = self._under_way, set()
-        end_all("a dial or a ping", [functools.partial(attempt.fail, error) for attempt in attempts])
+        end_all("a dial, a ping or a request", [functools.partial(attempt.fail, error) for attempt in attempts])

@@ -66,7 +66,7 @@ class Reports:
             match fact:
                 case facts.Save():
                     _save(fact, pump, saver)
-                case facts.PingAnswered():
+                case facts.PingAnswered() | facts.ControlAnswered():
                     self._attempts.answered(fact)
                 case facts.Notice(text):
                     log.warning("%s: %s", self._hostname, text)

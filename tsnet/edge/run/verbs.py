@@ -1,4 +1,4 @@
-"""What an application asks of a node: connections, listeners, datagrams, pings.
+"""What an application asks of a node: connections, listeners, datagrams, pings, and what control is asked for it.
 
 `wrap` turns a pipe into what the application will hold, a stream or a real socket, while the pipe is still the node's
 thread's: an application that is interrupted then never leaves a pipe behind that nobody holds.
@@ -21,6 +21,7 @@ from tsnet.edge.pipes.packets import PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.dialing import Attempts, DialAttempt, PingAttempt, PingResult
 from tsnet.edge.run.pump import Pump
+from tsnet.edge.run.requesting import ControlAnswer, RequestAttempt
 
 P = TypeVar("P", Pipe, ListenPipe, PacketPipe)
 T = TypeVar("T")
@@ -135,6 +136,22 @@ class Verbs(ABC):
         def begin(operation: Operation[PingResult], left: float) -> None:
             address = self.pump.node.endpoints.resolve(host)
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
+
+        return self.when_running(timeout, begin)
+
+    def ask_control(
+        self, path: str, body: bytes, timeout: float | None, *, method: str = "POST", repeatable: bool = False
+    ) -> Operation[ControlAnswer]:
+        """Ask control for anything. It is no verb of the public API: those that need control ask through it.
+
+        repeatable: whether control may be asked twice if the connection ends before its answer. Whatever status control
+        answers with is a result; ControlTimeout, ControlUnreachable, TooManyRequests and MessageTooLong are errors.
+        """
+
+        def begin(operation: Operation[ControlAnswer], left: float) -> None:
+            self.attempts.begin(
+                RequestAttempt(operation, self.pump, path, body, left, method=method, repeatable=repeatable)
+            )
 
         return self.when_running(timeout, begin)
 

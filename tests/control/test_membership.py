@@ -8,7 +8,7 @@ import pytest
 from tests.control.scripted import NODE_KEY, SELF, WALL, WELCOME, Scripted, problem
 from tsnet.base.crypto import node_public
 from tsnet.control import facts
-from tsnet.control.client import ACCEPTED_FOR
+from tsnet.control.membership import ACCEPTED_FOR
 from tsnet.control.messages import MapResponse, RegisterResponse
 from tsnet.errors import (
     KeyExpired,

@@ -1,0 +1,81 @@
+"""A request to control under way: a small object in the node's thread that finishes an `Operation`.
+
+Not here: what bounds requests, and when they are sent (`control.requests`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.run.pump import Pump
+from tsnet.engine.facts import ControlAnswered, PingAnswered
+from tsnet.errors import Error
+
+
+@attrs.frozen
+class ControlAnswer:
+    """status: HTTP's, whatever it is. The body may be a secret."""
+
+    status: int
+    body: bytes = attrs.field(repr=False)
+
+
+class RequestAttempt:
+    """If nobody waits any more, control's answer is not waited for either; it may have done what it was asked for."""
+
+    def __init__(
+        self,
+        operation: Operation[ControlAnswer],
+        pump: Pump,
+        path: str,
+        body: bytes,
+        timeout: float,
+        *,
+        method: str,
+        repeatable: bool,
+    ) -> None:
+        self.when_over: Callable[[], object] = bool
+        self._operation = operation
+        self._pump = pump
+        self._path, self._body, self._timeout = path, body, timeout
+        self._method, self._repeatable = method, repeatable
+        self._ticket: int | None = None
+
+    def begin(self) -> None:
+        self._operation.on_cancel = lambda: self._pump.call(self.give_up)
+        self._ticket = self._pump.node.request(
+            self._path,
+            self._body,
+            self._pump.now(),
+            method=self._method,
+            timeout=self._timeout,
+            repeatable=self._repeatable,
+        )
+        self._pump.mark()
+        if self._operation.cancelled:
+            self.give_up()
+
+    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+        if not isinstance(fact, ControlAnswered) or fact.ticket != self._ticket:
+            return
+        self._ticket = None
+        self.when_over()
+        if fact.error is None:
+            self._operation.resolve(ControlAnswer(fact.status, fact.body))
+        else:
+            self._operation.fail(fact.error)
+
+    def fail(self, error: Error) -> None:
+        self.give_up()
+        self._operation.fail(error)
+
+    def give_up(self) -> None:
+        """Nobody waits any more: its place is free for another request."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._pump.node.cancel_request(ticket, self._pump.now())
+            self._pump.mark()
+        self.when_over()
