@@ -43,7 +43,7 @@ from tsnet.derp.upgrade import encode_request
 from tsnet.disco import messages as disco
 from tsnet.disco import stun
 from tsnet.disco.paths import Paths
-from tsnet.edge.io import netmon, proxy
+from tsnet.edge.io import netlink, proxy
 from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
 from tsnet.http1.asking import Asking
@@ -534,4 +534,6 @@ def test_what_a_proxy_and_the_kernel_say() -> None:
     for data in fuzzing.bad_bytes([b"HTTP/1.1 200 OK\r\n\r\nrest", b"HTTP/1.0 407 no\r\n\r\n"], seed=19):
         with contextlib.suppress(proxy.ConnectFailed):
             proxy.read_answer(data)
-        list(netmon.parse_dump(data))
+        for _kind, body in netlink.messages(data):
+            for parse in (netlink.parse_link, netlink.parse_address, netlink.parse_route, netlink.route_length):
+                parse(body)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Data, Link, Open, Opened
+from tsnet.base.links import Closed, Data, Link, Open, Opened
 from tsnet.edge.io.world import LinkPort, ListenPort, UdpPort, World
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.wire import SimulatedUdp
@@ -129,3 +129,60 @@ def test_the_trace_is_the_same_in_another_process(hash_seed: str) -> None:
     environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
     assert told.stdout.strip() == chatter(3)
+
+
+# --- the network around a machine ---------------------------------------------------------------------------------
+
+
+def test_a_machine_whose_cable_is_pulled_reaches_nobody_and_says_so() -> None:
+    world = SimulatedWorld()
+    machine, there = world.machine("machine"), world.machine("there")
+    before, told = machine.network(), list[str]()
+    stop = machine.watch_network(lambda: told.append("changed"))
+    for version, router in ((4, "10.255.255.254"), (6, "2001:db8::ffff:ffff")):
+        gateway = machine.gateway(version)
+        assert gateway is not None
+        assert str(gateway.address) == router
+        assert str(gateway.own_address) in (machine.v4, machine.v6)
+    port, other = machine.open_udp(0, lambda: None), there.open_udp(0, lambda: None)
+    listener, links = there.listen("", 80, lambda: None), machine.open_links(lambda: None)
+    links.apply(Open(Link("test", "", 1), ("there",), 80))
+    machine.unplug()
+    links.apply(Open(Link("test", "", 2), ("there",), 80))
+    port.send(UdpAddress(there.v4, other.local_port), [b"lost"])
+    world.wait(world.clock())
+    assert told == ["changed"]
+    assert (machine.gateway(), machine.interfaces()) == (None, [])
+    assert machine.network().leads_elsewhere(before)
+    world.wait(math.inf)
+    assert links.receive() == [Closed(Link("test", "", 2), "unreachable")]
+    assert world.counts["unreachable"] == 1
+    machine.plug()
+    stop()
+    machine.plug()
+    while world.next_event() < math.inf:
+        world.wait(math.inf)
+    assert told == ["changed", "changed"]
+    assert machine.network() == before
+    assert listener.is_open
+
+
+def test_a_machine_that_moves_has_other_addresses_and_loses_the_links_of_those_before() -> None:
+    world = SimulatedWorld()
+    machine, there = world.machine("machine"), world.machine("there")
+    there.listen("", 80, lambda: None)
+    links, link = machine.open_links(lambda: None), Link("test", "", 1)
+    links.apply(Open(link, ("there",), 80))
+    while world.next_event() < math.inf:
+        world.wait(math.inf)
+    assert links.receive() == [Opened(link)]
+    links.network_changed(machine.network())
+    before = machine.v4
+    machine.move()
+    assert before not in map(str, machine.interfaces())
+    links.network_changed(machine.network())
+    assert links.receive() == [Closed(link, "address gone")]
+    links.apply(Open(Link("test", "", 2), ("there",), 80))
+    while world.next_event() < math.inf:
+        world.wait(math.inf)
+    assert links.receive() == [Opened(Link("test", "", 2))]

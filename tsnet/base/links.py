@@ -1,9 +1,9 @@
 """Byte streams as effects and events, so that a machine below the edge owns a connection without touching a socket.
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
-                      Pause(link)  Resume(link)
+                      Pause(link)  Resume(link)  OpenUdp(link, host, port)  Datagrams(link, address, [bytes])
     edge -> machine   Opened(link, server_key)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
-                      Computed(link, value)  Accepted(link, remote)
+                      Computed(link, value)  Accepted(link, remote)  Datagrams(link, address, [bytes])
 
 A link is named by its opener: the room ("control", "derp", …), a name within the room, and a generation number that is
 never used twice. A machine can therefore drop what arrives late for an old generation.
@@ -15,17 +15,20 @@ never used twice. A machine can therefore drop what arrives late for an old gene
   what it has handed over already is still sent.
 - `Pause` says that the machine has input of the link left over. The edge reads no more from the link until `Resume`, so
   that TCP slows the other end down; what has been read already still comes.
+- `OpenUdp` opens a UDP port beside the node's own. What arrives there, from anybody, comes as `Datagrams` with its
+  source as the address; `Datagrams` with a destination are sent. UDP promises nothing: what has no room is dropped.
 - `Compute` runs a pure computation off the node's thread, in steps, such as decoding a large netmap. The answer is
   `Computed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import attrs
 
+from tsnet.base.addresses import UdpAddress
 from tsnet.base.steps import Steps, finish
 
 
@@ -64,6 +67,24 @@ class Open:
     tls: Tls | None = None
     timeout: float = 10.0
     direct: bool = False
+
+
+@attrs.frozen
+class OpenUdp:
+    """host: the one own address to bind; without it, all of v4 and v6. port: 0 takes any that is free."""
+
+    link: Link
+    host: str = ""
+    port: int = 0
+
+
+@attrs.frozen
+class Datagrams:
+    """An effect that sends them to the address, and an event that says that they came from there."""
+
+    link: Link
+    address: UdpAddress
+    datagrams: Sequence[bytes] = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -107,10 +128,13 @@ class Opened:
     """server_key: the 32-byte key that the other end claims as its own, in an extra certificate that it sends for this
     (`derpkey`, over TLS 1.3); empty if there is none. The claim is not verified, but only the key's owner can open what
     is sealed to it.
+
+    local_port: of a UDP link, the port that it has.
     """
 
     link: Link
     server_key: bytes = b""
+    local_port: int = 0
 
 
 @attrs.frozen
@@ -140,6 +164,8 @@ class Room:
 @attrs.frozen
 class Closed:
     """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
+    "address gone", if this machine has lost the address that the connection has at its own end;
+    "port taken", "too many", "no descriptor", for a UDP link that cannot be opened;
     "proxy http://host:port: …" with one of these or with the proxy's words, if the proxy has not let the link through.
 
     The reason for a certificate out of its time is "certificate: expired" or "certificate: not yet valid", so that
@@ -158,5 +184,5 @@ class Computed:
     value: Any = attrs.field(repr=False)
 
 
-Effect = Open | Data | Close | Compute | Pause | Resume
-Event = Opened | Accepted | Received | Full | Room | Closed | Computed
+Effect = Open | OpenUdp | Data | Datagrams | Close | Compute | Pause | Resume
+Event = Opened | Accepted | Received | Datagrams | Full | Room | Closed | Computed

@@ -42,6 +42,7 @@ from tsnet.base.links import (
     Closed,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
@@ -203,7 +204,7 @@ class Server:
             case Closed():
                 self._read_to_the_end(found, now)
                 self._forget(found, now)
-            case Opened() | Computed():
+            case Opened() | Computed() | Datagrams():
                 pass  # of links that somebody dials
             case _:
                 assert_never(event)

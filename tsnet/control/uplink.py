@@ -31,6 +31,7 @@ from tsnet.base.links import (
     Closed,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
@@ -211,7 +212,7 @@ class Uplink:
                 found = self.read(now)
                 self._lose(reason, *remedies.link_error(self._address, reason))
                 return found
-            case Accepted() | Computed():
+            case Accepted() | Computed() | Datagrams():
                 pass  # of listeners, and of the map's link
             case _:
                 assert_never(event)
@@ -274,7 +275,7 @@ class Uplink:
                     self._lose(reason, *remedies.link_error(self._address, reason))
             case Full() | Room():
                 pass  # a request of one line
-            case Accepted() | Computed():
+            case Accepted() | Computed() | Datagrams():
                 pass  # of listeners, and of the map's link
             case _:
                 assert_never(event)

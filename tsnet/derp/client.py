@@ -36,6 +36,7 @@ from tsnet.base.links import (
     Closed,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
@@ -270,7 +271,7 @@ class Client:
                 if self.stage is not Stage.WAITING:  # the frames themselves may have ended it
                     self._lose(reason, now)
                 return arrived
-            case Accepted() | Computed():
+            case Accepted() | Computed() | Datagrams():
                 pass  # of listeners, and of those who compute
             case _:
                 assert_never(event)

@@ -31,6 +31,7 @@ from tsnet.base.links import (
     Closed,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
@@ -139,7 +140,7 @@ class Relay:
                 if found.decoder.has_more and self._last_words > 0:
                     self._last_words -= self._read_one(found, MOST_SHARE, now)  # what it said last still counts
                 self._forget(found)
-            case Opened() | Computed():
+            case Opened() | Computed() | Datagrams():
                 pass  # of links that somebody dials
             case _:
                 assert_never(event)

@@ -32,6 +32,7 @@ from tsnet.base.links import (
     Closed,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
@@ -221,7 +222,7 @@ class Http1Client:
                 self._read(underway, now)
             case Full() | Room():
                 pass  # a request is handed over in one piece
-            case Accepted() | Computed():
+            case Accepted() | Computed() | Datagrams():
                 pass  # of listeners and workers
             case _:
                 assert_never(event)

@@ -16,6 +16,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, assert_never
 
+from tsnet.base.addresses import parse_address
 from tsnet.base.links import (
     Accepted,
     Close,
@@ -23,21 +24,25 @@ from tsnet.base.links import (
     Compute,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
     Link,
     Open,
     Opened,
+    OpenUdp,
     Pause,
     Received,
     Resume,
     Room,
 )
+from tsnet.base.network import Network
 from tsnet.edge.io.channel import WRITE_LIMIT
 from tsnet.edge.io.link_limits import LinkLimits
+from tsnet.edge.io.udp_links import UdpLinks
 from tsnet.testing.timeline import Timeline
-from tsnet.testing.wire import Wire
+from tsnet.testing.wire import SimulatedUdp, Wire
 
 
 class StreamMachine(Protocol):
@@ -48,6 +53,11 @@ class StreamMachine(Protocol):
     def source_for(self, host: str) -> str:
         """The machine's address as the owner of `host` sees it."""
 
+    def owns(self, address: str) -> bool:
+        """Whether the machine has that address now, on a network that is plugged in."""
+
+    def open_udp(self, port: int, on_ready: Callable[[], None], *, host: str = "") -> SimulatedUdp: ...
+
     def route_stream(self, hosts: Sequence[str], port: int) -> SimulatedListener | str:
         """The listener of the first host that has one, or the reason why there is none."""
 
@@ -55,13 +65,15 @@ class StreamMachine(Protocol):
 
 
 class End:
-    """One end of a connection. `other` is None once that end is gone."""
+    """One end of a connection. `other` is None once that end is gone. source: its own address, if it has dialled
+    another machine."""
 
-    __slots__ = ("held", "is_full", "is_paused", "link", "other", "pending", "port", "queued")
+    __slots__ = ("held", "is_full", "is_paused", "link", "other", "pending", "port", "queued", "source")
 
     def __init__(self, link: Link, port: SimulatedPort) -> None:
         self.link: Link = link
         self.port: SimulatedPort = port
+        self.source: str = ""
         self.other: End | None = None
         self.queued: list[bytes] = []
         self.pending: int = 0
@@ -73,8 +85,13 @@ class End:
 
     @property
     def is_silenced(self) -> bool:
-        """Whether nothing passes between the two ends, because the listener is silent."""
-        return self.port.is_silent or (self.other is not None and self.other.port.is_silent)
+        """Whether nothing passes between the two ends: the listener is silent, or the address of one is gone."""
+        ends = (self,) if self.other is None else (self, self.other)
+        return any(end.port.is_silent or not end.has_its_address for end in ends)
+
+    @property
+    def has_its_address(self) -> bool:
+        return not self.source or self.port.machine.owns(self.source)
 
 
 class SimulatedPort:
@@ -104,12 +121,22 @@ class SimulatedPort:
                 self._set_paused(link, paused=False)
             case Open():
                 self._open(effect)
+            case OpenUdp():
+                self._open_udp(effect)
+            case Datagrams():
+                self._send_datagrams(effect)
             case _:
                 assert_never(effect)
 
     def receive(self) -> list[Event]:
         events, self._events = self._events, []
         return events
+
+    def network_changed(self, network: Network) -> None:
+        for end in tuple(self.ends.values()):
+            address = parse_address(end.source)
+            if address is not None and network.lacks(address):
+                self.end(end, "address gone")
 
     def flush(self) -> None:
         for end in self.ends.values():
@@ -133,6 +160,12 @@ class SimulatedPort:
 
     def _open(self, effect: Open) -> None:
         raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _open_udp(self, effect: OpenUdp) -> None:
+        raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _send_datagrams(self, effect: Datagrams) -> None:
+        raise ValueError(f"a listener has no {effect.link!r}")
 
     def _write(self, effect: Data) -> None:
         end = self.ends.get(effect.link)
@@ -211,6 +244,37 @@ class SimulatedPort:
 class SimulatedLinks(SimulatedPort):
     """The `LinkPort` of a node."""
 
+    def __init__(self, machine: StreamMachine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
+        super().__init__(machine, on_ready, wire, timeline)
+        self.udp: UdpLinks = UdpLinks(self._bind, on_ready)
+
+    def receive(self) -> list[Event]:
+        return super().receive() + self.udp.receive()
+
+    def network_changed(self, network: Network) -> None:
+        super().network_changed(network)
+        for link in self.udp.without_address(network):
+            self.udp.close_link(link)
+            self.tell(Closed(link, "address gone"))
+
+    def close(self) -> None:
+        self.udp.close()
+        super().close()
+
+    def _bind(self, port: int, on_ready: Callable[[], None], host: str) -> SimulatedUdp:
+        return self.machine.open_udp(port, on_ready, host=host)
+
+    def _open_udp(self, effect: OpenUdp) -> None:
+        event = self.udp.open(effect)
+        self._timeline.call_soon(lambda: self.tell(event))
+
+    def _send_datagrams(self, effect: Datagrams) -> None:
+        self.udp.send(effect)
+
+    def _close(self, link: Link) -> None:
+        self.udp.close_link(link)
+        super()._close(link)
+
     def _open(self, effect: Open) -> None:
         end = self.ends[effect.link] = End(effect.link, self)
         listener = self.machine.route_stream(effect.hosts, effect.port)
@@ -218,6 +282,8 @@ class SimulatedLinks(SimulatedPort):
             reason = listener
             self.later(lambda: self.end(end, reason), 2.0 if reason == "refused" else 0.0)
             return
+        if listener.machine is not self.machine:
+            end.source = self.machine.source_for(effect.hosts[0])
         rounds = 1.0 if effect.tls is None else 3.0
         give_up_at = self._timeline.now + effect.timeout
         self.later(lambda: self._arrive_at(listener, end, give_up_at), rounds)

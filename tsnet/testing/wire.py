@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.base.network import Network
 from tsnet.testing.timeline import Timeline
 
 REFUSAL = 0.001
@@ -130,6 +131,13 @@ class SimulatedUdp:
             return False
         self._carry(destination, datagrams)
         return True
+
+    def suits(self, network: Network) -> bool:
+        return True
+
+    def rebind(self) -> None:
+        self._inbox.clear()
+        self._refused.clear()
 
     def close(self) -> None:
         self.is_open = False

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -27,10 +28,11 @@ from tsnet.base.links import (
     Room,
     Tls,
 )
+from tsnet.base.network import Network
 from tsnet.base.proxies import asked_for, of_environment
 from tsnet.base.steps import Steps
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT
-from tsnet.edge.io.links import LINGER, TURN_SIZE
+from tsnet.edge.io.links import LINGER, TURN_SIZE, own_address
 from tsnet.edge.io.tls import MAX_READS
 
 LINK = Link("test", "", 1)
@@ -562,3 +564,29 @@ def test_a_proxy_that_cannot_be_asked_is_not_gone_around(streams: Streams, serve
     links = streams.links(proxies=of_environment({"HTTPS_PROXY": "socks5://127.0.0.1:1"}))
     links.apply(Open(LINK, ("derp.test",), 443, Tls("derp.test")))
     assert streams.event(links, Closed).reason.startswith("proxy HTTPS_PROXY: must be http://")
+
+
+# --- the network changes ----------------------------------------------------------------------------------------
+
+
+def test_a_link_ends_when_the_machine_has_lost_its_address(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    links, listener = streams.links(), streams.listener()
+    streams.open(links, listener)
+    streams.event(links, Opened)
+    own = ip_address("192.0.2.7")
+    links.network_changed(Network())  # an address of loopback is never lost
+    monkeypatch.setattr("tsnet.edge.io.links.own_address", lambda sock: own)
+    for network in (Network(frozenset({own})), Network(silent=frozenset({own})), Network(is_complete=False)):
+        links.network_changed(network)
+    streams.turn()
+    assert list(streams.of(links, Closed)) == []
+    links.network_changed(Network())
+    assert streams.event(links, Closed) == Closed(LINK, "address gone")
+
+
+def test_the_own_address_of_a_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as sock:
+        assert own_address(sock) == ip_address("127.0.0.1")
+    assert own_address(sock) is None
+    with socket.socket() as unbound:
+        assert own_address(unbound) is None

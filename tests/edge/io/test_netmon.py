@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import socket
-import struct
 import subprocess
 import sys
 from ipaddress import ip_address
 
 import pytest
 
-from tsnet.edge.io import netmon
-from tsnet.edge.io.netmon import InterfaceAddress, Monitor, choose, default_source, local_addresses, parse_dump
+from tsnet.base.network import Gateway
+from tsnet.edge.io import netlink, netmon
+from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
+from tsnet.edge.io.netmon import (
+    InterfaceAddress,
+    choose,
+    default_source,
+    interface_addresses,
+    local_addresses,
+    network_of,
+    read_network,
+)
+
+UP, CARRIES = netlink.LINK_UP, netlink.LINK_UP | netlink.LINK_RUNNING
 
 
 def chosen(*found: str) -> list[str]:
@@ -59,8 +70,9 @@ def test_the_dump_agrees_with_ip() -> None:
         pytest.skip("no ip command")
     usable = [line.split() for line in text.splitlines() if "tentative" not in line and "deprecated" not in line]
     shown = {(fields[1].partition("@")[0], fields[3].partition("/")[0]) for fields in usable}
-    up = {name for _, name in socket.if_nameindex() if netmon.is_up(name)}
-    assert {(name, str(address)) for name, address in netmon.interface_addresses()} == {
+    flags = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    up = {line.split()[1].partition("@")[0].rstrip(":") for line in flags.splitlines() if ",UP" in line.split()[2]}
+    assert {(name, str(address)) for name, address in interface_addresses()} == {
         pair for pair in shown if pair[0] in up
     }
 
@@ -72,53 +84,80 @@ def test_default_source_is_an_address_of_this_machine_or_none() -> None:
 
 
 def test_without_netlink_the_default_source_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(groups: int = 0) -> None:
         raise OSError("not permitted")
 
-    monkeypatch.setattr(netmon, "interface_addresses", fail)
+    monkeypatch.setattr(netlink, "open_netlink", fail)
     monkeypatch.setattr(netmon, "default_source", lambda version: ip_address("10.0.0.1") if version == 4 else None)
     assert local_addresses() == [ip_address("10.0.0.1")]
+    network = read_network()
+    assert network.addresses == {ip_address("10.0.0.1")}
+    assert network.gateway() is None
+    assert not network.is_complete
 
 
-# --- the dump's bytes -------------------------------------------------------------------------------------------
+# --- the default routes -----------------------------------------------------------------------------------------
+
+ETH, WIFI, TUN = LinkState(2, "eth0", CARRIES), LinkState(3, "wlan0", CARRIES), LinkState(4, "tun0", CARRIES)
+OWN, OWN_WIFI, OWN_V6 = map(ip_address, ("192.0.2.7", "198.51.100.7", "2001:db8::7"))
+ROUTER, ROUTER_WIFI, ROUTER_V6 = map(ip_address, ("192.0.2.1", "198.51.100.1", "fe80::1"))
+ADDRESSES = [
+    LinkAddress(2, ip_address("172.30.0.1"), 24, True),
+    LinkAddress(2, OWN, 24, True),
+    LinkAddress(3, OWN_WIFI, 24, True),
+    LinkAddress(2, ip_address("fe80::7"), 64, True),
+    LinkAddress(2, OWN_V6, 64, True),
+]
 
 
-def message(address: str, *, index: int = 2, flags: int = 0, kind: int = 20) -> bytes:
-    raw = ip_address(address).packed
-    body = struct.pack("=BBBBI", 2 if len(raw) == 4 else 10, 24, flags, 0, index)
-    body += struct.pack("=HH", 4 + len(raw), 1) + raw
-    return struct.pack("=IHHII", 16 + len(body), kind, 2, 1, 0) + body
+def gateway(*routes: Route, version: int = 4, links: tuple[LinkState, ...] = (ETH, WIFI, TUN)) -> Gateway | None:
+    network = network_of(ADDRESSES, {version: list(routes)}, {link.number: link for link in links})
+    return network.gateway(version)
 
 
-def test_parse_dump() -> None:
-    data = message("10.0.0.1") + message("2001:db8::1", index=3) + message("10.0.0.2", kind=24)
-    assert list(parse_dump(data)) == [(2, ip_address("10.0.0.1")), (3, ip_address("2001:db8::1"))]
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([], None),
+        ([Route(2, 0, ROUTER, 100, None, False)], Gateway(ROUTER, "eth0", OWN)),
+        (
+            [Route(2, 0, ROUTER, 600, None, False), Route(3, 0, ROUTER_WIFI, 100, None, False)],
+            Gateway(ROUTER_WIFI, "wlan0", OWN_WIFI),
+        ),
+        (
+            [Route(2, 0, ROUTER, 100, None, True), Route(3, 0, ROUTER_WIFI, 600, None, False)],  # the cable is out
+            Gateway(ROUTER_WIFI, "wlan0", OWN_WIFI),
+        ),
+        ([Route(2, 0, ROUTER, 0, OWN_WIFI, False)], Gateway(ROUTER, "eth0", OWN_WIFI)),  # the route says its source
+        ([Route(4, 0, None, 0, None, False)], Gateway(None, "tun0", None)),
+        ([Route(2, 0, None, 0, None, False)], Gateway(None, "eth0", ip_address("172.30.0.1"))),
+        ([Route(9, 0, ROUTER, 0, None, False)], None),
+    ],
+)
+def test_the_default_route_in_use(routes: list[Route], expected: Gateway | None) -> None:
+    assert gateway(*routes) == expected
 
 
-def test_addresses_that_cannot_be_used_are_left_out() -> None:
-    for flag in (0x08, 0x20, 0x40):
-        assert list(parse_dump(message("2001:db8::1", flags=flag))) == []
+def test_the_default_route_of_v6_goes_through_link_local_addresses() -> None:
+    assert gateway(Route(2, 0, ROUTER_V6, 1024, None, False), version=6) == Gateway(
+        ROUTER_V6, "eth0", ip_address("fe80::7")
+    )
 
 
-def test_truncated_and_looping_dumps_end() -> None:
-    whole = message("10.0.0.1") + message("10.0.0.2")
-    for end in range(len(whole)):
-        assert len(list(parse_dump(whole[:end]))) <= 2
-    assert list(parse_dump(bytes(64))) == []
-    assert list(netmon.attributes_of(bytes(16))) == []
+def test_addresses_of_links_without_a_carrier_are_silent_and_those_of_links_that_are_down_are_none() -> None:
+    network = network_of(ADDRESSES, {}, {2: LinkState(2, "eth0", UP), 3: WIFI})
+    assert network.addresses == {OWN_WIFI}
+    assert network.silent == {ip_address("172.30.0.1"), OWN, OWN_V6}
+    assert network_of(ADDRESSES, {}, {}).silent == set()
 
 
-# --- the monitor ------------------------------------------------------------------------------------------------
+def test_a_link_without_a_carrier_is_no_way() -> None:
+    assert gateway(Route(2, 0, ROUTER, 0, None, False), links=(LinkState(2, "eth0", UP),)) is None
 
 
-def test_monitor_tells_changes_of_the_set_and_polls_seldom() -> None:
-    answers = [["10.0.0.1"], ["10.0.0.1"], ["10.0.0.2", "10.0.0.1"], ["10.0.0.1", "10.0.0.2"], []]
-    reads = iter([[ip_address(text) for text in answer] for answer in answers])
-    monitor = Monitor(lambda: next(reads))
-    now, told = 100.0, []
-    for _ in answers:
-        told.append(monitor.poll(now))
-        assert not monitor.poll(now)
-        assert monitor.deadline() > now
-        now = monitor.deadline()
-    assert told == [True, False, True, False, True]
+def test_this_machines_network_agrees_with_its_addresses() -> None:
+    network = read_network()
+    assert not any(network.lacks(address) for address in local_addresses())
+    for version in (4, 6):
+        found = network.gateway(version)
+        assert found is None or found.interface

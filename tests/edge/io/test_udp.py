@@ -9,11 +9,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.base.network import Gateway, Network
 from tsnet.edge.io import udp
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.udp import Runs, UdpSockets, as_address, bind_both, is_run, segment_size
@@ -458,3 +460,85 @@ def test_as_address_unmaps_only_mapped_addresses() -> None:
     assert as_address(("::ffff:10.0.0.1", 5)) == UdpAddress("10.0.0.1", 5)
     assert as_address(("::ffff:a:b", 5)) == UdpAddress("::ffff:a:b", 5)
     assert as_address(("10.0.0.1", 5)) == UdpAddress("10.0.0.1", 5)
+
+
+# --- the network changes ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    reactor = Reactor(time.monotonic)
+    yield reactor
+    reactor.close()
+
+
+WAY = Network(gateway_v4=Gateway(ip_address("192.0.2.1"), "eth0"))
+
+
+def test_a_port_on_all_addresses_suits_every_network_while_its_sends_succeed(reactor: Reactor) -> None:
+    port = UdpSockets(reactor, 0, lambda: None)
+    port.send(UdpAddress(V4, port.local_port), [b"x"])
+    assert port.suits(Network())
+    assert port.suits(WAY)
+    port.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN])
+def test_a_port_whose_sends_fail_suits_no_network_with_a_way_until_it_is_bound_anew(
+    reactor: Reactor, faults: Faults, number: int
+) -> None:
+    port = UdpSockets(reactor, 0, lambda: None, socket_type=FaultySocket)
+    local_port = port.local_port
+    faults.held["sendto"] = number
+    port.send(UdpAddress(V4, 9), [b"x"])
+    faults.held.clear()
+    assert port.suits(Network())  # there is no way, so no wonder
+    assert not port.suits(WAY)
+    port.rebind()
+    assert port.local_port == local_port
+    assert port.suits(WAY)
+    assert port.send(UdpAddress(V4, local_port), [b"itself"])
+    runs: Runs = []
+    while not runs:
+        reactor.wait(time.monotonic() + 5)
+        runs += port.receive()
+    assert runs == [(UdpAddress(V4, local_port), [b"itself"])]
+    port.close()
+
+
+def test_a_refusal_of_the_destination_says_nothing_about_the_port(reactor: Reactor, faults: Faults) -> None:
+    port = UdpSockets(reactor, 0, lambda: None, socket_type=FaultySocket)
+    faults.held["sendto"] = errno.ECONNREFUSED
+    port.send(UdpAddress(V4, 9), [b"x"])
+    assert port.suits(WAY)
+    port.close()
+
+
+def test_a_port_on_one_address_suits_networks_with_that_address(reactor: Reactor) -> None:
+    port = UdpSockets(reactor, 0, lambda: None, host="127.0.0.1")
+    assert port.suits(Network())
+    port._host = "192.0.2.7"
+    assert not port.suits(Network())
+    assert port.suits(Network(frozenset({ip_address("192.0.2.7")})))
+    port.rebind()  # which this machine cannot do: it has no such address
+    assert not port.suits(Network(frozenset({ip_address("192.0.2.7")})))
+    assert port.has_room
+    assert port.receive() == []
+    assert port.send(UdpAddress(V4, 9), [b"x"])
+    assert port.dropped["rebind: EADDRNOTAVAIL"] == 2
+    assert port.dropped["send: no IPv4"] == 1
+    port._host = "127.0.0.1"  # it is back
+    port.rebind()
+    assert port.suits(Network())
+    port.close()
+
+
+def test_a_number_that_somebody_took_meanwhile_gives_way_to_another(reactor: Reactor) -> None:
+    port = UdpSockets(reactor, 0, lambda: None, host=V4)
+    before = port.local_port
+    port.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((V4, before))
+        port.rebind()
+    assert port.local_port not in (0, before)
+    port.close()

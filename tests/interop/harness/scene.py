@@ -70,13 +70,14 @@ class Scene:
         ip("-n", full, "link", "set", "lo", "up")
         return full
 
-    def veth(self, a: str, b: str, address_a: str, address_b: str) -> None:
-        """A wire between two namespaces; addresses with their prefix length, as `10.9.0.1/24`."""
+    def veth(self, a: str, b: str, address_a: str, address_b: str) -> tuple[str, str]:
+        """A wire between two namespaces; addresses with their prefix length, as `10.9.0.1/24`. Returns its devices."""
         ends = [f"v{os.getpid() % 100000}x{next(_numbers)}" for _ in range(2)]
         ip("link", "add", ends[0], "netns", a, "type", "veth", "peer", "name", ends[1], "netns", b)
         for space, device, address in ((a, ends[0], address_a), (b, ends[1], address_b)):
             ip("-n", space, "addr", "add", address, "dev", device)
             ip("-n", space, "link", "set", device, "up")
+        return ends[0], ends[1]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a foreign program sees: a home of its own, and nothing of ours but PATH."""

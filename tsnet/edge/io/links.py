@@ -7,6 +7,7 @@
 | Close   | what is queued is still written, then the link ends | none                                |
 | Pause   | nothing is read until `Resume`                      | none                                |
 | Compute | the function runs in a worker                       | Computed                            |
+| OpenUdp, Datagrams | see `udp_links`                          |                                     |
 
 One `receive` reads at most READ_SIZE of a link and about TURN_SIZE of all of them. Those that had no turn come first in
 the next one, which is due at once.
@@ -26,29 +27,36 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
+from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.links import (
     Close,
     Closed,
     Compute,
     Computed,
     Data,
+    Datagrams,
     Effect,
     Event,
     Full,
     Link,
     Open,
     Opened,
+    OpenUdp,
     Pause,
     Received,
     Resume,
     Room,
     Tls,
 )
+from tsnet.base.network import Network
 from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, Proxy, proxy_reason
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
+from tsnet.edge.io.descriptors import BUDGET
 from tsnet.edge.io.dial import Dial, Lookup
 from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
+from tsnet.edge.io.udp import UdpSockets
+from tsnet.edge.io.udp_links import UdpLinks
 from tsnet.edge.io.workers import Workers
 
 if TYPE_CHECKING:
@@ -57,6 +65,7 @@ if TYPE_CHECKING:
     from tsnet.edge.io.tls import TlsSession
 
 LINGER = 2.0
+ADDRESS_GONE = "address gone"
 
 TURN_SIZE = 1 << 20
 """Bytes that one turn reads of all links. A step of a TLS handshake takes longer, and counts as HANDSHAKE_SIZE."""
@@ -96,6 +105,10 @@ class Channels:
                 self._set_paused(link, paused=False)
             case Open():
                 self._open(effect)
+            case OpenUdp():
+                self._open_udp(effect)
+            case Datagrams():
+                self._send_datagrams(effect)
             case _:
                 assert_never(effect)
 
@@ -110,6 +123,12 @@ class Channels:
         if self._readable:
             self._reactor.call_soon(self._announce)
         return events
+
+    def network_changed(self, network: Network) -> None:
+        for link, channel in tuple(self._channels.items()):
+            address = own_address(channel.socket)
+            if address is not None and network.lacks(address):
+                self._end(link, ADDRESS_GONE)
 
     def flush(self) -> None:
         unflushed, self._unflushed = self._unflushed, {}
@@ -132,6 +151,12 @@ class Channels:
 
     def _open(self, effect: Open) -> None:
         raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _open_udp(self, effect: OpenUdp) -> None:
+        raise ValueError(f"a listener cannot open {effect.link!r}")
+
+    def _send_datagrams(self, effect: Datagrams) -> None:
+        raise ValueError(f"a listener has no {effect.link!r}")
 
     def _opened(self, channel: Channel) -> None:
         """Queue the event that tells that the link is open."""
@@ -332,13 +357,34 @@ class Links(Channels):
         self._proxy_of: dict[Link, Proxy] = {}
         self._lookup = lookup
         self._dials: dict[Link, Dial] = {}
+        self.udp: UdpLinks = UdpLinks(self._bind, on_ready, budget=BUDGET)
 
     def close(self) -> None:
+        self.udp.close()
         for dial in self._dials.values():
             dial.cancel()
         self._dials.clear()
         self._proxy_of.clear()
         super().close()
+
+    def receive(self) -> list[Event]:
+        events = super().receive()
+        return events + self.udp.receive() if self.udp else events
+
+    def network_changed(self, network: Network) -> None:
+        super().network_changed(network)
+        for link in self.udp.without_address(network):
+            self.udp.close_link(link)
+            self._tell(Closed(link, ADDRESS_GONE))
+
+    def _bind(self, port: int, on_ready: Callable[[], None], host: str) -> UdpSockets:
+        return UdpSockets(self._reactor, port, on_ready, host=host, gso=False, gro=False)
+
+    def _open_udp(self, effect: OpenUdp) -> None:
+        self._tell(self.udp.open(effect))
+
+    def _send_datagrams(self, effect: Datagrams) -> None:
+        self.udp.send(effect)
 
     def _open(self, effect: Open) -> None:
         self._limit(effect.link, effect.timeout)
@@ -385,12 +431,22 @@ class Links(Channels):
     def _close(self, link: Link) -> None:
         self._cancel_dial(link)
         self._proxy_of.pop(link, None)
+        self.udp.close_link(link)
         super()._close(link)
 
     def _cancel_dial(self, link: Link) -> None:
         dial = self._dials.pop(link, None)
         if dial is not None:
             dial.cancel()
+
+
+def own_address(sock: socket.socket) -> IPAddress | None:
+    """The address that a socket is bound to; None if it is bound to none, or closed."""
+    try:
+        address = parse_address(sock.getsockname()[0].partition("%")[0])
+    except OSError:
+        return None
+    return None if address is None or address.is_unspecified else address
 
 
 def _name_of(effect: Open) -> str:

@@ -1,9 +1,9 @@
-"""This machine's own addresses, and whether they have changed.
+"""This machine's own addresses, and its default routes: what is so now.
 
-On Linux the addresses come from an rtnetlink dump (RTM_GETADDR, 100 us). Elsewhere they are those that a connected UDP
-socket would send from; connecting one sends nothing.
+On Linux they come from rtnetlink (300 us). Elsewhere the addresses are those that a connected UDP socket would send
+from, and no gateway is known; connecting such a socket sends nothing.
 
-| address                                         | kept                                   |
+| address                                         | `choose` keeps it                      |
 |-------------------------------------------------|----------------------------------------|
 | tailnet ranges; interfaces zt…, wt0; fe80::/10  | never                                  |
 | of an interface that is down                    | never                                  |
@@ -11,37 +11,32 @@ socket would send from; connecting one sends nothing.
 | 169.254/16, ULA                                 | only if there is nothing better        |
 | loopback                                        | only if there is nothing at all        |
 
-Source: Go net/netmon/state.go (LocalAddresses); Linux rtnetlink(7).
-Not here: who is told of a change (`tsnet.engine`).
+Of several default routes, the one with the lowest metric counts whose link carries.
+
+Source: Go net/netmon/state.go (LocalAddresses), net/netmon/interfaces_linux.go.
+Not here: the bytes (`netlink`), when to look again (`netwatch`).
 """
 
 from __future__ import annotations
 
 import socket
-import struct
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from tsnet.base.addresses import IPAddress, is_tailnet_address
+import attrs
 
-POLL_INTERVAL = 5.0
+from tsnet.base.addresses import IPAddress, is_tailnet_address
+from tsnet.base.network import Gateway, Network
+from tsnet.edge.io import netlink
+from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
+
 MAX_V6_PER_SUBNET = 2
 
 _LINK_LOCAL_V4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_V6 = IPv6Network("fe80::/10")
 _ULA = IPv6Network("fc00::/7")
-
-_RTM_NEWADDR, _RTM_GETADDR, _NLMSG_DONE, _NLMSG_ERROR = 20, 22, 3, 2
-_NLM_REQUEST_DUMP = 0x301
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_IFA_F_UNUSABLE = 0x08 | 0x20 | 0x40  # duplicate, deprecated, not yet checked for duplicates
-_IFF_UP = 1
-_HEADER = struct.Struct("=IHHII")
-_ADDRESS = struct.Struct("=BBBBI")
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 class InterfaceAddress(NamedTuple):
@@ -51,13 +46,7 @@ class InterfaceAddress(NamedTuple):
 
 def local_addresses() -> list[IPAddress]:
     """The addresses under which another machine may reach this one, best first."""
-    try:
-        found = list(interface_addresses())
-    except OSError:
-        found = []
-    if not found:
-        found = [InterfaceAddress("", address) for address in (default_source(4), default_source(6)) if address]
-    return choose(found)
+    return choose(interface_addresses())
 
 
 def choose(found: Iterable[InterfaceAddress]) -> list[IPAddress]:
@@ -81,6 +70,17 @@ def choose(found: Iterable[InterfaceAddress]) -> list[IPAddress]:
     return list(dict.fromkeys(good or poor or loopback))
 
 
+def interface_addresses() -> list[InterfaceAddress]:
+    """Every address of an interface that is up, in the kernel's order; without rtnetlink, the default sources."""
+    try:
+        with netlink.open_netlink() as sock:
+            addresses = read_addresses(sock)
+            links = read_links(sock, {address.link for address in addresses})
+    except OSError:
+        return [InterfaceAddress("", address) for address in (default_source(4), default_source(6)) if address]
+    return [InterfaceAddress(links[found.link].name, found.address) for found in addresses if found.link in links]
+
+
 def default_source(version: int) -> IPAddress | None:
     """The address that this machine would send from to the internet, or None. Nothing is sent."""
     family, target = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
@@ -92,85 +92,83 @@ def default_source(version: int) -> IPAddress | None:
         return None
 
 
-def interface_addresses() -> Iterator[InterfaceAddress]:
-    """Every address of an interface that is up, in the kernel's order. Yields nothing where there is no rtnetlink."""
-    if sys.platform != "linux":
-        return
-    names = {index: name for index, name in socket.if_nameindex() if is_up(name)}
-    for data in dump_addresses():
-        for index, address in parse_dump(data):
-            if index in names:
-                yield InterfaceAddress(names[index], address)
-
-
-def is_up(name: str) -> bool:
+def read_network() -> Network:
+    """What is so now. Takes some rtnetlink reads, however many interfaces there are without an address."""
     try:
-        with open(f"/sys/class/net/{name}/flags") as file:
-            return bool(int(file.read(), 16) & _IFF_UP)
-    except (OSError, ValueError):
-        return True  # there is no sysfs: one address too many is better than one too few
+        with netlink.open_netlink() as sock:
+            addresses = read_addresses(sock)
+            routes = {version: read_default_routes(sock, version) for version in (4, 6)}
+            wanted = {found.link for found in addresses if not found.address.is_link_local}
+            wanted |= {route.link for found in routes.values() for route in found}
+            links = read_links(sock, wanted)
+    except OSError:
+        sources = frozenset(address for address in (default_source(4), default_source(6)) if address)
+        return Network(addresses=sources, is_complete=False)
+    return attrs.evolve(network_of(addresses, routes, links), links=frozenset(wanted))
 
 
-def dump_addresses() -> Iterator[bytes]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
-        body = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        sock.send(_HEADER.pack(_HEADER.size + len(body), _RTM_GETADDR, _NLM_REQUEST_DUMP, 1, 0) + body)
-        while True:
-            data = sock.recv(65536)
-            yield data
-            if any(kind in (_NLMSG_DONE, _NLMSG_ERROR) for kind, _ in messages(data)):
-                return
+def network_of(
+    addresses: Iterable[LinkAddress], routes: dict[int, list[Route]], links: dict[int, LinkState]
+) -> Network:
+    """links: those that are up."""
+    carrying: set[IPAddress] = set()
+    silent: set[IPAddress] = set()
+    for found in addresses:
+        link = links.get(found.link)
+        if link is not None and not found.address.is_link_local:
+            (carrying if link.carries else silent).add(found.address)
+    gateways = {version: gateway_of(version, found, addresses, links) for version, found in routes.items()}
+    return Network(frozenset(carrying), frozenset(silent), gateways.get(4), gateways.get(6))
 
 
-def parse_dump(data: bytes) -> Iterator[tuple[int, IPAddress]]:
-    """(interface index, address) of each usable address in one read of the dump."""
-    for kind, body in messages(data):
-        if kind != _RTM_NEWADDR or len(body) < _ADDRESS.size:
-            continue
-        _, _, flags, _, index = _ADDRESS.unpack_from(body)
-        attributes = dict(attributes_of(body[_ADDRESS.size :]))
-        flags = int.from_bytes(attributes.get(_IFA_FLAGS, bytes([flags])), sys.byteorder)
-        raw = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
-        if raw and len(raw) in (4, 16) and not flags & _IFA_F_UNUSABLE:
-            yield index, ip_address(raw)
+def gateway_of(
+    version: int, routes: Iterable[Route], addresses: Iterable[LinkAddress], links: dict[int, LinkState]
+) -> Gateway | None:
+    """The default route in use: of those that lead somewhere, the first with the lowest metric."""
+    usable = [route for route in routes if not route.is_dead and route.link in links and links[route.link].carries]
+    if not usable:
+        return None
+    route = min(usable, key=lambda route: route.metric)
+    return Gateway(route.via, links[route.link].name, route.source or own_address(version, route, addresses))
 
 
-def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, at)
-        if length < _HEADER.size:
-            return
-        yield kind, data[at + _HEADER.size : at + length]
-        at += (length + 3) & ~3
+def own_address(version: int, route: Route, addresses: Iterable[LinkAddress]) -> IPAddress | None:
+    """Ours on the route's link: one in the router's own subnet, else the first of this family."""
+    ours = [found for found in addresses if found.link == route.link and found.address.version == version]
+    for found in ours:
+        if route.via is not None and route.via in ip_network((found.address, found.prefix_length), strict=False):
+            return found.address
+    return ours[0].address if ours else None
 
 
-def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
+def read_addresses(sock: socket.socket) -> list[LinkAddress]:
+    """Those that can be used: an address that is still checked for duplicates cannot."""
+    found = (
+        netlink.parse_address(body)
+        for data in netlink.dump_addresses(sock)
+        for kind, body in netlink.messages(data)
+        if kind == netlink.NEWADDR
+    )
+    return [address for address in found if address is not None and address.is_usable]
 
 
-class Monitor:
-    """Reads the addresses at most every POLL_INTERVAL seconds, and tells when they have changed."""
+def read_links(sock: socket.socket, indexes: Iterable[int]) -> dict[int, LinkState]:
+    """Those of these links that are up."""
+    links: dict[int, LinkState] = {}
+    for index in indexes:
+        for data in netlink.ask_link(sock, index):
+            for kind, body in netlink.messages(data):
+                link = netlink.parse_link(body) if kind == netlink.NEWLINK else None
+                if link is not None and link.is_up:
+                    links[index] = link
+    return links
 
-    def __init__(self, read: Callable[[], list[IPAddress]] = local_addresses) -> None:
-        self._read = read
-        self._poll_at = 0.0
-        self.addresses: list[IPAddress] = []
 
-    def poll(self, now: float) -> bool:
-        """Read the addresses if it is time. Returns whether they have changed; the first time it is always True."""
-        if now < self._poll_at:
-            return False
-        is_first, before = not self._poll_at, self.addresses
-        self._poll_at = now + POLL_INTERVAL
-        self.addresses = self._read()
-        return is_first or set(self.addresses) != set(before)
-
-    def deadline(self) -> float:
-        return self._poll_at
+def read_default_routes(sock: socket.socket, version: int) -> list[Route]:
+    found = (
+        netlink.parse_route(body)
+        for data in netlink.dump_routes(sock, socket.AF_INET if version == 4 else socket.AF_INET6)
+        for kind, body in netlink.messages(data)
+        if kind == netlink.NEWROUTE
+    )
+    return [route for route in found if route is not None and route.destination_length == 0]

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import IPAddress
+from tsnet.base.network import Gateway, Network
 from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.links import Links
 from tsnet.edge.io.listeners import LinkListener
-from tsnet.edge.io.netmon import local_addresses
+from tsnet.edge.io.netmon import local_addresses, read_network
+from tsnet.edge.io.netwatch import NetworkWatch
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.udp import UdpSockets
 from tsnet.edge.io.world import OnReady
@@ -39,6 +41,7 @@ class SystemWorld:
         self.host: object = None
         self.reactor: Reactor = Reactor(self.clock)
         self._gso, self._gro = gso, gro
+        self._watch = NetworkWatch(self.reactor)
 
     def clock(self) -> float:
         return _clock()
@@ -74,6 +77,16 @@ class SystemWorld:
     def interfaces(self) -> list[IPAddress]:
         return local_addresses()
 
+    def gateway(self, version: int = 4) -> Gateway | None:
+        return read_network().gateway(version)
+
+    def network(self) -> Network:
+        return self._watch.network
+
+    def watch_network(self, on_change: OnReady) -> Callable[[], None]:
+        self._watch.add(on_change)
+        return functools.partial(self._watch.remove, on_change)
+
     def call_soon(self, function: Callable[[], None]) -> None:
         self.reactor.call_soon(function)
 
@@ -87,6 +100,7 @@ class SystemWorld:
         return self.reactor.fileno()
 
     def close(self) -> None:
+        self._watch.close()
         self.reactor.close()
 
     def abandon(self) -> None:

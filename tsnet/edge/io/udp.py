@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import socket
 import struct
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from tsnet.base.addresses import UdpAddress, into_runs
+from tsnet.base.addresses import UdpAddress, into_runs, parse_address
+from tsnet.base.network import Network
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
 
 SOL_UDP = 17
@@ -43,6 +45,7 @@ MAX_READ_BYTES = 1 << 20
 MAX_BACKLOG_BYTES = 4 << 20
 MAX_PLAIN_HOSTS = 64
 SAME_NUMBER_TRIES = 8
+NO_WAY = frozenset((errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENODEV))
 
 Runs = list[tuple[UdpAddress, list[bytes]]]
 SocketType = type[socket.socket]
@@ -63,6 +66,7 @@ class Half:
         "_socket",
         "_view",
         "gso",
+        "is_failing",
         "readable",
     )
 
@@ -88,6 +92,8 @@ class Half:
         self._ancillary_size = socket.CMSG_SPACE(4) if gro and try_option(sock, SOL_UDP, UDP_GRO, 1) else 0
         self.gso: bool = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
         self.readable: bool = False
+        self.is_failing: bool = False
+        """Whether a send has failed for want of a way or of an address."""
         reactor.add(sock, READ, self._on_event)
 
     @property
@@ -97,6 +103,8 @@ class Half:
     def close(self) -> None:
         self._reactor.remove(self._socket)
         self._socket.close()
+        for _, datagrams in self._backlog:
+            self._dropped["closed"] += len(datagrams)
         self._backlog.clear()
 
     # --- in -----------------------------------------------------------------------------------------------------
@@ -189,6 +197,7 @@ class Half:
                     return datagrams[number:]
                 except OSError as error:
                     if is_last_try:
+                        self.is_failing = self.is_failing or error.errno in NO_WAY
                         self._dropped[f"send: {error_name(error)}"] += 1
         return ()
 
@@ -231,11 +240,36 @@ class UdpSockets:
         socket_type: SocketType = socket.socket,
     ) -> None:
         self.dropped: Counter[str] = Counter()
-        sockets = [bind(socket_type, family_of(host), host, port)] if host else bind_both(port, socket_type)
-        self.local_port: int = sockets[0].getsockname()[1]
-        halves = {sock.family: Half(sock, reactor, on_ready, self.dropped, gso=gso, gro=gro) for sock in sockets}
+        self.local_port: int = port
+        self._host, self._socket_type = host, socket_type
+        self._make_half = functools.partial(Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped)
+        self._gso, self._gro = gso, gro
+        self._open(port)
+
+    def _open(self, port: int) -> None:
+        host, kind = self._host, self._socket_type
+        sockets = [bind(kind, family_of(host), host, port)] if host else bind_both(port, kind)
+        self.local_port = sockets[0].getsockname()[1]
+        halves = {sock.family: self._make_half(sock, gso=self._gso, gro=self._gro) for sock in sockets}
         self._halves = list(halves.values())
         self._v4, self._v6 = halves.get(socket.AF_INET), halves.get(socket.AF_INET6)
+
+    def suits(self, network: Network) -> bool:
+        host = parse_address(self._host)
+        if not self._halves or (host is not None and network.lacks(host)):
+            return False
+        ways = ((self._v4, network.gateway_v4), (self._v6, network.gateway_v6))
+        return not any(half is not None and half.is_failing and way is not None for half, way in ways)
+
+    def rebind(self) -> None:
+        self.close()
+        self._halves, self._v4, self._v6 = [], None, None
+        for port in (self.local_port, 0):
+            try:
+                self._open(port)
+                return
+            except OSError as error:  # another program was quicker; or the address is gone, and may come back
+                self.dropped[f"rebind: {error_name(error)}"] += 1
 
     @property
     def has_room(self) -> bool:

@@ -1,8 +1,9 @@
-"""The outside world of a node: clocks, entropy, UDP sockets, byte streams, name lookup, interfaces.
+"""The outside world of a node: clocks, entropy, UDP sockets, byte streams, name lookup, interfaces, the gateway.
 
     Pump ── open_udp ──────> UdpPort     receive / send          one number, v4 and v6
          ── open_links ────> LinkPort    apply / receive / flush TCP, TLS, lookups, Compute
          ── listen ────────> ListenPort  the same, and Accepted
+         ── watch_network ─> calls on_change; `network` says what is so now
          ── wait(until) ───> blocks; runs on_ready callbacks and call_soon functions in this thread
 
 A port reports what came, and sends what it is given. It calls `on_ready` when `receive` has something to return, or
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.links import Effect, Event
+from tsnet.base.network import Gateway, Network
 from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.reactor import Reactor
@@ -45,6 +47,12 @@ class UdpPort(Protocol):
     def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
         """Send one run. Returns False if the socket would block; the port then sends what is left of the run later."""
 
+    def suits(self, network: Network) -> bool:
+        """Whether it can send, as far as one can see: not if its sends fail, or its own address is gone."""
+
+    def rebind(self) -> None:
+        """Close the sockets and open new ones, on the same number if that is still free. What waited is dropped."""
+
     def close(self) -> None: ...
 
 
@@ -55,6 +63,9 @@ class LinkPort(Protocol):
 
     def receive(self) -> list[Event]:
         """The events since the last call, in order for each link."""
+
+    def network_changed(self, network: Network) -> None:
+        """End each link whose own address this machine has lost: nothing reaches it any more."""
 
     def flush(self) -> None:
         """Write what `Data` has queued since the last flush, joined for each link. To be called once a turn."""
@@ -120,6 +131,15 @@ class World(Protocol):
 
     def interfaces(self) -> list[IPAddress]:
         """This machine's own addresses that another machine may reach, best first, without tailnet addresses."""
+
+    def gateway(self, version: int = 4) -> Gateway | None:
+        """The default route of that address family; None if there is none, or the system does not tell."""
+
+    def network(self) -> Network:
+        """What the last look at the network has found; empty while nobody watches."""
+
+    def watch_network(self, on_change: OnReady) -> Callable[[], None]:
+        """Look at the network now, and call `on_change` whenever it is another. Returns what ends that."""
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Run the function in the thread of `wait`, and wake it. From any thread; after `close` it is not run."""

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from tsnet.base.addresses import IPAddress
+from tsnet.base.network import Gateway, Network
+
+OWN, OTHER, BRIDGE = map(ip_address, ("192.0.2.7", "192.0.2.8", "172.17.0.1"))
+LOOPBACK, LINK_LOCAL = ip_address("127.0.0.1"), ip_address("fe80::1")
+ROUTER = Gateway(ip_address("192.0.2.1"), "eth0", OWN)
+HERE = Network(frozenset({OWN, LOOPBACK}), gateway_v4=ROUTER)
+
+
+@pytest.mark.parametrize(
+    ("network", "lacked"),
+    [
+        (HERE, {OTHER, BRIDGE}),
+        (Network(silent=frozenset({OWN})), {OTHER, BRIDGE}),  # the cable is out: the address stays
+        (Network(), {OWN, OTHER, BRIDGE}),
+        (Network(is_complete=False), set()),
+    ],
+)
+def test_an_address_is_lacked_only_if_that_is_certain(network: Network, lacked: set[IPAddress]) -> None:
+    assert {address for address in (OWN, OTHER, BRIDGE, LOOPBACK, LINK_LOCAL) if network.lacks(address)} == lacked
+
+
+def test_the_internet_is_reached_by_another_way() -> None:
+    later = Gateway(ip_address("192.0.2.1"), "eth0", OTHER)
+    v6 = Gateway(ip_address("fe80::1"), "eth0")
+    for changed in (Network(HERE.addresses), Network(HERE.addresses, gateway_v4=later)):
+        assert changed.leads_elsewhere(HERE)
+        assert HERE.leads_elsewhere(changed)
+    assert Network(HERE.addresses, gateway_v4=ROUTER, gateway_v6=v6).leads_elsewhere(HERE)
+
+
+def test_a_bridge_for_containers_leads_nowhere_else_unless_there_is_no_default_route() -> None:
+    assert not Network(HERE.addresses | {BRIDGE}, gateway_v4=ROUTER).leads_elsewhere(HERE)
+    assert Network(HERE.addresses | {BRIDGE}).leads_elsewhere(Network(HERE.addresses))
+
+
+def test_gateway_by_version() -> None:
+    assert HERE.gateway() == HERE.gateway(4) == ROUTER
+    assert HERE.gateway(6) is None
