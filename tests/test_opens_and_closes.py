@@ -31,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 NIGHTLY = os.environ.get("TSNET_NIGHTLY") == "1"
 PORT, PACKETS = 7, 8
 POLLS = 100
+WARM_UP = 500
+"""Cycles, at most, before the first count: what is made once and kept is there by then."""
 TRIES = 2
 """What leaks does so again. What was made once, and by chance just then (a cache, a thread of a pool), does not."""
 
@@ -417,7 +419,7 @@ ASYNC: dict[AsyncCycle, int] = {
 
 def check(cycle: Cycle, place: Place, count: int) -> None:
     with Watch() as watch:
-        for _ in range(count // 2):
+        for _ in range(min(count // 2, WARM_UP)):
             cycle(place)
         for _ in range(TRIES):
             watch.begin()
@@ -435,7 +437,7 @@ def often(seldom: int) -> int:
 
 async def check_async(cycle: AsyncCycle, place: Place, count: int) -> None:
     with Watch() as watch:
-        for _ in range(count // 2):
+        for _ in range(min(count // 2, WARM_UP)):
             await cycle(place)
         for _ in range(TRIES):
             watch.begin()
