@@ -16,6 +16,7 @@ from tsnet.base.keys import (
     MachinePrivateKey,
     NodeKey,
     NodePrivateKey,
+    TokenPrivateKey,
 )
 from tsnet.base.malformed import MalformedError
 
@@ -195,3 +196,18 @@ def test_aad_and_nonce_are_authenticated() -> None:
 def test_a_node_that_meets_no_box_pays_for_none() -> None:
     script = "import sys; import tsnet.base.crypto; assert 'nacl' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_token_signature_is_that_of_rfc_8032() -> None:
+    private = TokenPrivateKey(bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"))
+    assert crypto.token_public(private).hex() == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    assert crypto.token_signature(private, b"").hex() == (
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe"
+        "24655141438e7a100b"
+    )
+
+
+def test_the_token_key_of_a_control_server_grows_from_its_machine_key() -> None:
+    one, other = (MachinePrivateKey(bytes([number]) * 32) for number in (1, 2))
+    assert crypto.token_private_of(one) == crypto.token_private_of(one) != crypto.token_private_of(other)
+    assert crypto.token_private_of(one).reveal() != one.reveal()

@@ -291,7 +291,7 @@ def test_a_keep_alive_is_not_sent_to_whoever_wants_none() -> None:
     [
         ("/machine/update-health", "POST", 204),
         ("/machine/set-dns", "POST", 501),
-        ("/machine/id-token", "POST", 501),
+        ("/machine/id-token", "POST", 400),
         ("/machine/tka/bootstrap", "GET", 404),
         ("/machine/nonsense", "POST", 404),
         ("/c2n/nobody", "POST", 200),

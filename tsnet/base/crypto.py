@@ -34,6 +34,8 @@ from tsnet.base.keys import (
     NodePrivateKey,
     PrivateKey,
     PublicKey,
+    TokenKey,
+    TokenPrivateKey,
 )
 from tsnet.base.malformed import MalformedError
 
@@ -66,6 +68,9 @@ __all__ = [
     "public_of",
     "shared_box_open",
     "shared_box_seal",
+    "token_private_of",
+    "token_public",
+    "token_signature",
     "x25519",
     "xaead_open",
     "xaead_seal",
@@ -137,6 +142,20 @@ def lock_public(private: LockPrivateKey) -> LockKey:
     return LockKey(private.reveal()[32:])
 
 
+def token_private_of(control: MachinePrivateKey) -> TokenPrivateKey:
+    """The key with which a control server that has this machine key signs id tokens: the same after each restart."""
+    return TokenPrivateKey(keyed_blake2s(control.reveal(), b"id-token", 32))
+
+
+def token_public(private: TokenPrivateKey) -> TokenKey:
+    return TokenKey(_ed25519_key(private).public_key().public_bytes_raw())
+
+
+def token_signature(private: TokenPrivateKey, message: bytes) -> bytes:
+    """64 bytes (RFC 8032)."""
+    return _ed25519_key(private).sign(message)
+
+
 def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
     return ChaCha20Poly1305(key).encrypt(nonce, plaintext, aad)
 
@@ -199,6 +218,10 @@ def box_open(private: PrivateKey, public: bytes, nonce: bytes, sealed: bytes) ->
 
 def _x25519_key(private: PrivateKey) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(private.reveal())
+
+
+def _ed25519_key(private: TokenPrivateKey) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(private.reveal())
 
 
 @functools.cache

@@ -7,6 +7,7 @@
 | disco     | X25519  | none         | `discokey:`  | the process                            |
 | challenge | X25519  | none         | `chalpub:`   | one control connection                 |
 | lock      | Ed25519 | `nlpriv:`    | `nlpub:`     | the installation; Tailnet Lock         |
+| token     | Ed25519 | none         | none         | as control's machine key; id tokens    |
 
 The text is the prefix and lower-case hex. Public keys are `bytes`, so that they are dictionary keys at C speed.
 Private keys are opaque: they have no `bytes()`, cannot be pickled, and compare in constant time; `repr` shows nothing.
@@ -94,6 +95,12 @@ class LockKey(PublicKey):
     prefix = "nlpub:"
 
 
+class TokenKey(PublicKey):
+    """Ed25519 public key of a control server that signs id tokens."""
+
+    __slots__ = ()
+
+
 class PrivateKey:
     """A secret of `size` bytes. Only `reveal` and `reveal_text` give it; crypto and what encodes state call them."""
 
@@ -160,6 +167,16 @@ class LockPrivateKey(PrivateKey):
     __slots__ = ()
     prefix = "nlpriv:"
     size = 64
+
+    @staticmethod
+    def normalise(raw: bytes) -> bytes:
+        return raw
+
+
+class TokenPrivateKey(PrivateKey):
+    """Ed25519: the 32 bytes that RFC 8032 calls the private key."""
+
+    __slots__ = ()
 
     @staticmethod
     def normalise(raw: bytes) -> bytes:

@@ -7,7 +7,8 @@
 | GET /generate_204 | 204                         |   lite update           | 200, empty; its state is stored |
 | GET /health       | 200                         |   one-shot              | one whole map                   |
 | GET /a/<id>       | a page: how to approve      | POST /c2n/<token>       | 200; the answer to a `c2n`      |
-| other             | 404                         | other /machine/…        | 204, 501 or 404                 |
+| GET /.well-known… | the key of id tokens        | POST /machine/id-token  | `idtokens`, one of the `doors`  |
+| other             | 404                         | other /machine/…        | a door's, 204, 501 or 404       |
 
 The Noise handshake proves the caller's machine key; a node key of another machine is refused. A connection has no
 state but the requests that are open on it, since Go opens a second one with the same machine key.
@@ -58,6 +59,8 @@ from tsnet.base.timetable import Timetable
 from tsnet.base.work import Work, share
 from tsnet.control import http, upgrade
 from tsnet.control.connection import UPGRADE_COST, Asked, Connection, Stage
+from tsnet.control.doors import DOOR_COST, Door, Knock
+from tsnet.control.idtokens import ID_TOKEN_PATH, IdTokens
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.members import Member
 from tsnet.control.messages import (
@@ -105,7 +108,7 @@ PLAIN = [("content-type", "text/plain; charset=utf-8")]
 JSON = [("content-type", "application/json")]
 
 UNANSWERED = {"/machine/update-health": 204, "/machine/audit-log": 200}
-NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/id-token", "/machine/feature/query", "/machine/whoami"})
+NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/feature/query", "/machine/whoami"})
 
 
 @attrs.frozen
@@ -136,7 +139,7 @@ class Server:
     those with input left over are paused meanwhile.
 
     dropped: counts connections by what they did wrong. floods: those among them that sent too much of nothing.
-    replies: raw HTTP responses to `c2n`, by token.
+    replies: raw HTTP responses to `c2n`, by token. doors: what else is answered inside ts2021, by path.
     """
 
     def __init__(
@@ -157,6 +160,9 @@ class Server:
         self.dropped: Counter[str] = Counter()
         self.floods: Counter[str] = Counter()
         self.replies: dict[str, bytes] = {}
+        id_tokens = IdTokens(tailnet, private_key, issuer=self.base_url, entropy=entropy)
+        self.doors: dict[str, Door] = {ID_TOKEN_PATH: id_tokens.answer}
+        self._pages = id_tokens.pages
         self._private_key = private_key
         self._entropy = entropy
         self._wall_offset = wall_offset
@@ -282,7 +288,7 @@ class Server:
             self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
         else:
             try:
-                self._call(connection, asked, now)
+                self._call(connection, asked, now, work)
             except MalformedError as error:
                 connection.calls.respond(asked.stream, 400, str(error).encode(), PLAIN)
 
@@ -301,6 +307,8 @@ class Server:
             connection.respond(204)
         elif path == "/health":
             connection.respond(200, b'{"status":"pass"}', JSON)
+        elif path in self._pages:
+            connection.respond(200, self._pages[path], JSON)
         elif path.startswith(AUTH_PATH):
             connection.respond(*self._auth_page(path.removeprefix(AUTH_PATH)), PLAIN)
         else:
@@ -332,7 +340,7 @@ class Server:
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _call(self, connection: Connection, request: http.Request, now: float) -> None:
+    def _call(self, connection: Connection, request: http.Request, now: float, work: Work) -> None:
         path = request.path.partition("?")[0]
         if path == REGISTER_PATH and request.method == "POST":
             held = _Held(connection, request.stream, RegisterRequest.decode(request.body), len(request.body))
@@ -343,12 +351,20 @@ class Server:
         elif path.startswith(C2N_PATH) and request.method == "POST":
             self._reply(path.removeprefix(C2N_PATH), request.body)
             connection.calls.respond(request.stream, 200)
+        elif path in self.doors and request.method == "POST":
+            work.spend(DOOR_COST)
+            self._knock(self.doors[path], connection, request, now)
         elif path in UNANSWERED:
             connection.calls.respond(request.stream, UNANSWERED[path])
         elif path in NOT_IMPLEMENTED:
             connection.calls.respond(request.stream, 501, b"not implemented\n", PLAIN)
         else:
             connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
+
+    def _knock(self, door: Door, connection: Connection, request: http.Request, now: float) -> None:
+        assert connection.machine is not None, "calls come after the handshake"
+        reply = door(Knock(connection.machine, request.body, now + self._wall_offset))
+        connection.calls.respond(request.stream, reply.status, reply.body, JSON if reply.status == 200 else PLAIN)
 
     def _register(self, held: _Held, now: float) -> bool:
         """Decide a register request; False if it waits for a person. The answer may still wait for the save."""
