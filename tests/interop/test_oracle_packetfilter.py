@@ -10,7 +10,7 @@ import pytest
 
 from tests.interop.harness.oracle import Oracle, case, cases, flipped, pack
 from tsnet.base.addresses import IPPrefix
-from tsnet.control.tailcfg import decode_filter
+from tsnet.control.tailcfg import decode_rule
 from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.packetfilter import PacketFilter
 
@@ -134,7 +134,7 @@ def test_verdicts_over_sequences_and_changes(oracle: Oracle) -> None:
                     address: random.sample(CAPABILITIES, random.randint(0, 2)) for address in (*PEERS[4], *PEERS[6])
                 }
                 by_raw = {ip_address(text).packed: frozenset(names) for text, names in capabilities.items()}
-                compiled = FilterRules(() if shields else decode_filter(rules) or (), by_raw)
+                compiled = FilterRules(() if shields else tuple(map(decode_rule, rules)), by_raw)
                 ours.replace(compiled, local, shields_up=shields)
                 made = oracle.call(
                     "filter_new", rules=rules, local=LOCAL, caps=capabilities, shields=shields, share=share
@@ -153,7 +153,7 @@ def test_capabilities_that_rules_grant(oracle: Oracle) -> None:
     for seed in cases():
         with case("granted capabilities", seed) as random:
             rules = [rule(random) for _ in range(4)]
-            compiled = FilterRules(decode_filter(rules) or ())
+            compiled = FilterRules(tuple(map(decode_rule, rules)))
             made = oracle.call("filter_new", rules=rules, local=LOCAL)["filter"]
             for version in (4, 6):
                 source, destination = random.choice(PEERS[version]), random.choice([US[version], ROUTED[version]])
