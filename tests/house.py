@@ -19,6 +19,7 @@ from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import host_for
 from tsnet.edge.run.opening import Options
 from tsnet.errors import Error
+from tsnet.prefs import choose
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import Tailnet
 
@@ -56,14 +57,18 @@ class House:
         store: Store | None = None,
         options: Options | None = None,
         auth_key: str | None = None,
+        shields_up: bool | None = None,
+        defaults: bool = False,
         **more: Any,
     ) -> Handle:
-        """A node that has not started."""
+        """A node that has not started. defaults: nobody asks for its name, which is only that of the script."""
         settings = {"ephemeral": True, "control_url": self.tailnet.control_url, **more}
         key = self.tailnet.auth_key if auth_key is None else auth_key
-        config = configure(name, environ={}, script="", auth_key=key or None, **settings)
+        config = configure(environ={}, auth_key=key or None, **settings)
+        asked = {} if defaults else {"hostname": name}
+        choices = choose(environ={}, script=name, shields_up=shields_up, **asked)
         world: Any = self.world.machine(name)
-        return Eager(config, self.host, store or MemoryStore(), options or Options(), world)
+        return Eager(config, choices, self.host, store or MemoryStore(), options or Options(), world)
 
     def up(self, name: str, **options: Any) -> Handle:
         """A node that can be reached."""

@@ -20,7 +20,7 @@ SOURCES = sorted([*ROOT.glob("netstack/**/*.py"), *ROOT.glob("tsnet/**/*.py")])
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
-        "netstack tsnet.base tsnet.errors tsnet.config",
+        "netstack tsnet.base tsnet.errors tsnet.config tsnet.prefs",
         "tsnet.netmap tsnet.http1",
         "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
         "tsnet.engine",
@@ -39,6 +39,9 @@ BETWEEN = {
     ("tsnet.errors", "tsnet.base"),
     ("tsnet.config", "tsnet.base"),
     ("tsnet.config", "tsnet.errors"),
+    ("tsnet.prefs", "tsnet.base"),
+    ("tsnet.prefs", "tsnet.errors"),
+    ("tsnet.prefs", "tsnet.config"),
     ("tsnet.streams", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.protocols"),
     ("tsnet.sockets", "tsnet.streams"),

@@ -39,6 +39,7 @@ def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("proxy", ["socks5://x:1", "https://x:1", 5]),
         ("on_auth_url", [5]),
         ("control_key", [5, "mkey:1"]),
+        ("shields_up", [1, "yes"]),
         ("ephemeral", ["no", 0, None]),
         ("allow_http", ["yes", 1]),
         ("own_thread", ["yes", 0]),

@@ -13,10 +13,8 @@ from tsnet.errors import ConfigError
 KEY = "mkey:" + "5a" * 32
 
 
-def config(
-    hostname: str | None = "shop", environ: dict[str, str] | None = None, script: str = "", **options: object
-) -> Config:
-    return configure(hostname, environ=environ or {}, script=script, **options)  # type: ignore[arg-type]
+def config(environ: dict[str, str] | None = None, **options: object) -> Config:
+    return configure(environ=environ or {}, **options)  # type: ignore[arg-type]
 
 
 # --- where a value comes from -----------------------------------------------------------------------------------
@@ -24,23 +22,21 @@ def config(
 
 def test_defaults() -> None:
     plain = config()
-    assert plain == Config("shop", DEFAULT_CONTROL_URL)
+    assert plain == Config(DEFAULT_CONTROL_URL)
     assert (plain.auth_key, plain.ephemeral, plain.tags, plain.port) == (None, False, (), 0)
 
 
 def test_arguments_come_before_the_environment() -> None:
     environ = {
-        "TS_HOSTNAME": "env",
         "TS_AUTHKEY": "from-env",
         "TS_AUTH_KEY": "second",
         "TS_CONTROL_URL": "https://env.example",
     }
-    assert config(None, environ).hostname == "env"
-    assert config(None, environ).auth_key == "from-env"
-    assert config(None, environ).control_url == "https://env.example"
-    given = config("given", environ, auth_key="mine", control_url="https://mine.example")
-    assert (given.hostname, given.auth_key, given.control_url) == ("given", "mine", "https://mine.example")
-    assert config(None, {"TS_AUTH_KEY": "second", "TS_AUTHKEY": ""}).auth_key == "second"
+    assert config(environ).auth_key == "from-env"
+    assert config(environ).control_url == "https://env.example"
+    given = config(environ, auth_key="mine", control_url="https://mine.example")
+    assert (given.auth_key, given.control_url) == ("mine", "https://mine.example")
+    assert config({"TS_AUTH_KEY": "second", "TS_AUTHKEY": ""}).auth_key == "second"
 
 
 @pytest.mark.parametrize(
@@ -56,54 +52,6 @@ def test_tests_can_forbid_tailscales_own_control() -> None:
     with pytest.raises(ConfigError, match="TS_PANIC_IF_HIT_MAIN_CONTROL"):
         config(environ=forbidding)
     config(environ=forbidding, control_url="https://headscale.example")
-
-
-# --- the name ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("script", "name"),
-    [
-        ("/srv/shop.py", "shop"),
-        ("My_App v2.py", "my-app-v2"),
-        ("/srv/shop/__main__.py", "shop"),
-        ("/usr/bin/python3.12", "tsnet"),
-        ("/usr/bin/python", "tsnet"),
-        ("/usr/bin/gunicorn", "tsnet"),
-        ("/x/ipykernel_launcher.py", "tsnet"),
-        ("-c", "tsnet"),
-        ("", "tsnet"),
-        ("___.py", "tsnet"),
-        ("a" * 100 + ".py", "a" * 63),
-    ],
-)
-def test_the_default_name_is_the_scripts_never_the_launchers(script: str, name: str) -> None:
-    assert config(None, script=script).hostname == name
-
-
-@pytest.mark.parametrize("name", ["Shop", "a", "a-1", "9", "x" * 63])
-def test_names(name: str) -> None:
-    assert config(name).hostname == name.lower()
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [("My_App", "my-app"), ("x86_64-linux", "x86-64-linux"), ("runner-" + "x" * 61, "runner-" + "x" * 56)],
-)
-def test_a_name_that_is_no_label_becomes_one(name: str, label: str) -> None:
-    for cleaned in (config(name), config(None, {"TS_HOSTNAME": name})):
-        assert (cleaned.hostname, cleaned.asked_hostname) == (label, name)
-
-
-def test_a_name_that_is_a_label_is_asked_for_as_it_is() -> None:
-    assert config("Shop").asked_hostname == ""
-    assert config(None, script="My_App.py").asked_hostname == ""  # nobody has chosen that name
-
-
-@pytest.mark.parametrize("name", ["ä", "___", ".", "-"])
-def test_no_names(name: str) -> None:
-    with pytest.raises(ConfigError, match="DNS label"):
-        config(name)
 
 
 # --- control ----------------------------------------------------------------------------------------------------
@@ -210,7 +158,7 @@ def test_options_freeze_and_the_key_is_not_shown() -> None:
     with pytest.raises(TypeError, match="auth key"):
         pickle.dumps(secret)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        secret.hostname = "other"  # type: ignore[misc]
+        secret.control_url = "other"  # type: ignore[misc]
 
 
 # --- ports and places -------------------------------------------------------------------------------------------

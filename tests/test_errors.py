@@ -53,6 +53,7 @@ def test_codes_are_stable_and_unique() -> None:
         "ControlCertificateError": "control-certificate",
         "ControlTimeout": "control-timeout",
         "UpTimeout": "up-timeout",
+        "SetTimeout": "set-timeout",
         "DialTimeout": "dial-timeout",
         "DialRefused": "dial-refused",
         "HostUnreachable": "host-unreachable",

@@ -121,9 +121,9 @@ def test_ts_2026_007_a_listener_on_loopback_is_not_on_the_tailnet() -> None:
 
 def test_ts_2024_009_plain_http_needs_to_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="plain http"):
-        configure("x", environ={}, script="", control_url="http://control.example.com")
-    configure("x", environ={}, script="", control_url="http://control.example.com", allow_http=True)
-    configure("x", environ={}, script="", control_url="http://127.0.0.1:8080")
+        configure(environ={}, control_url="http://control.example.com")
+    configure(environ={}, control_url="http://control.example.com", allow_http=True)
+    configure(environ={}, control_url="http://127.0.0.1:8080")
 
 
 def test_ts_2024_009_an_auth_key_never_leaves_in_the_clear() -> None:

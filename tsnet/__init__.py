@@ -23,6 +23,8 @@ _WHERE = {
     "Peer": "tsnet.netmap.whois",
     "PeerStatus": "tsnet.status",
     "PingResult": "tsnet.edge.run.dialing",
+    "PrefChanges": "tsnet.prefs",
+    "Prefs": "tsnet.prefs",
     "Status": "tsnet.status",
     "Store": "tsnet.edge.io.store",
     "current_peer": "tsnet.adapters.identity",
@@ -51,6 +53,7 @@ _WHERE = {
             "NotUp",
             "ProxyRefused",
             "RemoteError",
+            "SetTimeout",
             "StateError",
             "StateLocked",
             "StreamReset",
@@ -91,12 +94,15 @@ if TYPE_CHECKING:
     from tsnet.errors import OutOfDescriptors as OutOfDescriptors
     from tsnet.errors import ProxyRefused as ProxyRefused
     from tsnet.errors import RemoteError as RemoteError
+    from tsnet.errors import SetTimeout as SetTimeout
     from tsnet.errors import StateError as StateError
     from tsnet.errors import StateLocked as StateLocked
     from tsnet.errors import StreamReset as StreamReset
     from tsnet.errors import TooManyRequests as TooManyRequests
     from tsnet.errors import UpTimeout as UpTimeout
     from tsnet.netmap.whois import Peer as Peer
+    from tsnet.prefs import PrefChanges as PrefChanges
+    from tsnet.prefs import Prefs as Prefs
     from tsnet.server import Server as Server
     from tsnet.status import PeerStatus as PeerStatus
     from tsnet.status import Status as Status

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tsnet.adapters.web_limits import (
     HEADER_TIMEOUT,
@@ -26,7 +26,7 @@ from tsnet.adapters.web_limits import (
     WebLimits,
     web_limits,
 )
-from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, UP_TIMEOUT, BaseServer
+from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, SET_TIMEOUT, UP_TIMEOUT, BaseServer
 from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.serving import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import AsyncEvents
+    from tsnet.prefs import PrefChanges, Prefs
     from tsnet.streams import Listener, PacketConn, Stream
 
 
@@ -81,6 +82,21 @@ class AsyncServer(BaseServer):
                 spent = anyio.current_time() - begun  # of real time, which a simulated node has not
             with contextlib.suppress(NotUp):  # the node's thread died meanwhile: nothing is left to close
                 await self._wait(self._handle.close, max(0.1, limit - spent))
+
+    async def set(self, *, timeout: float | None = SET_TIMEOUT, **changes: Unpack[PrefChanges]) -> Prefs:
+        """Change preferences while the node runs: set(hostname="shop-2", shields_up=True). Returns those in force.
+
+        They are in force at once, and saved for the next start, where an option or a variable of the same name beats
+        them. On a running node this waits until control has taken them; one that is not up begins with them, and saves
+        them then. `name` follows once control has granted the new hostname. Shields that go up close no stream: those
+        that are open, from either side, go on, and so do answers to what this node sends.
+
+        Raises ConfigError and TypeError, after which nothing has changed; NotUp for a node that is closed; StateError
+        if it cannot be saved, and SetTimeout if control does not answer in time. After these two, and if the call is
+        cancelled while it waits, the change stays in force, and what is missing is tried again.
+        """
+        prefs: Prefs = await self._wait(self._handle.setting.set, self._checked(changes), timeout)
+        return prefs
 
     async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.

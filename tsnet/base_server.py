@@ -3,7 +3,8 @@
 `AsyncServer` and `Server` add the methods that wait.
 
 Source: Go tsnet/tsnet.go Server.
-Not here: what an option means and where it may come from (`config`), where the state is kept (`edge.io.place`).
+Not here: what an option means and where it may come from (`config`, `prefs`), where the state is kept
+(`edge.io.place`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tsnet.edge.run.opening import Options
 from tsnet.errors import ConfigError, NotUp
 from tsnet.netmap.model import Node
 from tsnet.netmap.whois import Peer
+from tsnet.prefs import Choices, checked, choose
 from tsnet.status import Status, peers_of
 
 if TYPE_CHECKING:
@@ -43,17 +45,20 @@ if TYPE_CHECKING:
     from tsnet.edge.pipes.listening import ListenPipe
     from tsnet.edge.pipes.packets import PacketPipe
     from tsnet.edge.pipes.pipes import Pipe
+    from tsnet.prefs import PrefChanges, Prefs
 
 OnAuthUrl = Callable[[str], object]
 UP_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
+SET_TIMEOUT = 10.0
 LONGEST_CLOSE = 86_400.0
 """Seconds that a close without a time limit may take: a wait for a thread must have a limit."""
 
 
 class BaseServer:
-    """The options and the immediate answers of both servers. Options are fixed when the object is made."""
+    """The options and the immediate answers of both servers. Options are fixed when the object is made, but for
+    preferences, which `set` changes."""
 
     _may_share_a_loop = True
     """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
@@ -76,6 +81,7 @@ class BaseServer:
         on_auth_url: OnAuthUrl | None = None,
         allow_http: bool = False,
         control_key: str | None = None,
+        shields_up: bool | None = None,
         own_thread: bool = True,
         world: World | None = None,
     ) -> None:
@@ -83,7 +89,7 @@ class BaseServer:
 
         Raises ConfigError, and StateError if there is no `state` and no writable place for one.
 
-        hostname: the name to ask control for, made a DNS label; default TS_HOSTNAME, then the script's name.
+        hostname: to ask control for, made a DNS label; default TS_HOSTNAME, what `set` has saved, the script's name.
         auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
         state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
@@ -96,15 +102,15 @@ class BaseServer:
             a terminal; if not, `up` raises NeedsLogin.
         allow_http: accept a control URL that is plain http to a public host.
         control_key: control's public key ("mkey:…"), to trust no other.
+        shields_up: nobody can open a connection to this node, or ping it; default: what `set` has saved, then False.
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
         """
         check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
+        choices = chosen(hostname=hostname, shields_up=shields_up)
         self._config: Config = configure(
-            hostname,
             environ=os.environ,
-            script=sys.argv[0] if sys.argv else "",
             auth_key=auth_key,
             control_url=control_url,
             ephemeral=ephemeral,
@@ -114,11 +120,10 @@ class BaseServer:
             control_key=control_key,
             proxy=proxy,
         )
-        tell_new_name(self._config)
         self._on_auth_url = on_auth_url
-        store = store_for(state, self._config.hostname, environ=os.environ, ephemeral=ephemeral)
+        store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
         options = Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
-        self._handle = Handle(self._config, host, store, options, world)
+        self._handle = Handle(self._config, choices, host, store, options, world)
         self._hold = Hold(self._handle, type(self).__name__)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
@@ -138,7 +143,7 @@ class BaseServer:
             self._run_callback(lambda: callback(url))
             return True
         if sys.stderr is not None and sys.stderr.isatty():
-            print(f"To log {self._config.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
+            print(f"To log {self.prefs.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
             return True
         return False
 
@@ -184,7 +189,19 @@ class BaseServer:
         """The owner of this node; None before `up`."""
         return next((self.whois(str(address)) for address in self.addresses), None)
 
-    # --- immediate answers, from the netmap -----------------------------------------------------------------
+    # --- immediate answers ----------------------------------------------------------------------------------
+
+    @property
+    def prefs(self) -> Prefs:
+        """The preferences in force; before `up` those that it would begin with if nothing was saved."""
+        return self._handle.prefs
+
+    def _checked(self, changes: PrefChanges) -> PrefChanges:
+        """Those of a call of `set`. Raises TypeError, ConfigError."""
+        clean = checked(changes)
+        if "hostname" in clean:
+            tell_new_name(changes["hostname"], clean["hostname"])
+        return clean
 
     @property
     def name(self) -> str:
@@ -232,7 +249,7 @@ class BaseServer:
         """A snapshot of this node and its peers, from what control has sent. Nobody is asked."""
         handle = self._handle
         netmap, whois = handle.netmap, handle.whois
-        status = Status(handle.state, self._config.hostname, self._config.control_url, login_url=handle.login_url)
+        status = Status(handle.state, self.prefs.hostname, self._config.control_url, login_url=handle.login_url)
         if netmap is None or whois is None:
             return status
         node = netmap.self_node
@@ -251,11 +268,17 @@ class BaseServer:
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._config.hostname} {self._handle.state}>"
+        return f"<{type(self).__name__} {self.prefs.hostname} {self._handle.state}>"
 
 
-def tell_new_name(config: Config) -> None:
-    """Somebody will look for the node by the name that was chosen."""
-    if config.asked_hostname:
-        label = config.hostname
-        log.warning("the hostname %r is no DNS label: this node asks control for %r", config.asked_hostname, label)
+def chosen(**preferences: object) -> Choices:
+    """What the options of that name, and this process, say of preferences. Raises ConfigError."""
+    choices = choose(environ=os.environ, script=sys.argv[0] if sys.argv else "", **preferences)
+    tell_new_name(choices.asked_hostname, choices.prefs.hostname)
+    return choices
+
+
+def tell_new_name(asked: str, label: str) -> None:
+    """Somebody will look for the node by the name that was chosen, if there is one."""
+    if asked and asked.lower() != label:
+        log.warning("the hostname %r is no DNS label: this node asks control for %r", asked, label)

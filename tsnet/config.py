@@ -1,8 +1,7 @@
-"""The options of a node, resolved once: arguments first, then the environment as Go's tsnet reads it, then defaults.
+"""What freezes when a server is made: arguments first, then the environment as Go's tsnet reads it, then defaults.
 
 | option         | environment                              | default                             |
 |----------------|------------------------------------------|-------------------------------------|
-| `hostname`     | `TS_HOSTNAME`                            | the script's stem, else "tsnet"     |
 | `auth_key`     | `TS_AUTHKEY`, then `TS_AUTH_KEY`         | none: the stored identity, or login |
 | `control_url`  | `TS_CONTROL_URL`                         | Tailscale's                         |
 | `proxy`        | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`  | none                                |
@@ -13,8 +12,8 @@
 `server` passes the environment in. A `Config` never changes.
 
 Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
-Not here: where the state is kept, and XDG_STATE_HOME (`edge.io.place`), TLS objects (`base_server`), what the proxy
-variables mean (`base.proxies`).
+Not here: what may change while a node runs, its hostname among it (`prefs`), where the state is kept, and
+XDG_STATE_HOME (`edge.io.place`), TLS objects (`base_server`), what the proxy variables mean (`base.proxies`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -37,34 +35,13 @@ from tsnet.base.wording import Api, Wording, api
 from tsnet.errors import ConfigError
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
-LAUNCHERS = frozenset(
-    [
-        "python",
-        "python3",
-        "-c",
-        "-m",
-        "pytest",
-        "gunicorn",
-        "uvicorn",
-        "waitress-serve",
-        "flask",
-        "hypercorn",
-        "ipython",
-        "ipython3",
-        "ipykernel_launcher",
-        "jupyter",
-        "colab_kernel_launcher",
-        "__main__",
-    ]
-)
 _TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
 
 
 @attrs.frozen
 class Config:
-    """asked_hostname: the name that somebody has chosen, if it is no DNS label; `hostname` is what was made of it."""
+    """The options that no call changes. Tags are among them: control grants them with the login."""
 
-    hostname: str
     control_url: str
     auth_key: str | None = attrs.field(default=None, repr=False)
     ephemeral: bool = False
@@ -73,7 +50,6 @@ class Config:
     control_key: MachineKey | None = None
     force_login: bool = False
     derp_over_http: bool = False
-    asked_hostname: str = ""
     proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
@@ -81,10 +57,8 @@ class Config:
 
 
 def configure(
-    hostname: str | None,
     *,
     environ: Mapping[str, str],
-    script: str,
     auth_key: str | None = None,
     control_url: str | None = None,
     ephemeral: bool = False,
@@ -96,9 +70,9 @@ def configure(
 ) -> Config:
     """Resolve and check these options. Raises ConfigError, which says what to write instead.
 
-    environ: the process's environment. script: `sys.argv[0]`, for the default hostname.
+    environ: the process's environment.
     """
-    check_types(hostname=hostname, auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
+    check_types(auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
     check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http)
     source = api("control_url=") if control_url else "TS_CONTROL_URL"
     url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL, source)
@@ -110,10 +84,7 @@ def configure(
                 "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set ", api("control_url=")
             )
         )
-    asked = hostname or environ.get("TS_HOSTNAME") or ""
-    label = _hostname(asked) if asked else _script_name(script)
     return Config(
-        hostname=label,
         control_url=url,
         auth_key=auth_key if auth_key is not None else environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY"),
         ephemeral=ephemeral,
@@ -122,14 +93,12 @@ def configure(
         control_key=pinned,
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
-        asked_hostname="" if asked.lower() == label else asked,
         proxies=_proxies(proxy, environ, url),
     )
 
 
 TEXT = (str, type(None))
 TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "hostname": (TEXT, "a name"),
     "auth_key": (TEXT, "the text of an auth key"),
     "control_url": (TEXT, "a URL"),
     "proxy": (TEXT, "a URL"),
@@ -150,10 +119,15 @@ def check_types(**options: object) -> None:
     """
     for name, value in options.items():
         types, what = TYPES.get(name, ((object,), ""))
-        if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
-            raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
+        check_type(name, value, types, what)
         if types == (int,) and isinstance(value, int) and not 0 <= value <= 65_535:
             raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {value}"))
+
+
+def check_type(name: str, value: object, types: tuple[type, ...], what: str) -> None:
+    """As `check_types`, for one option that takes these types. what: that in words."""
+    if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
+        raise ConfigError(Wording(api(f"{name}="), f" takes {what}, not {type(value).__name__}"))
 
 
 def seconds(timeout: float | None, option: str = "timeout") -> float:
@@ -225,23 +199,6 @@ def split_address(text: str) -> tuple[str, str]:
     """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), port
-
-
-def _script_name(script: str) -> str:
-    """The script's stem as a host name. It is "tsnet" for a launcher, whose name says nothing about the application."""
-    path = PurePath(script)
-    stem = path.stem
-    if stem == "__main__":
-        stem = path.parent.name
-    name = sanitize_hostname(stem)
-    return "tsnet" if not name or stem.lower() in LAUNCHERS or name.startswith("python") else name
-
-
-def _hostname(name: str) -> str:
-    label = sanitize_hostname(name)
-    if not label:
-        raise ConfigError(f"no DNS label can be made of the hostname {name!r}: use letters, digits and hyphens")
-    return label
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:

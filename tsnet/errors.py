@@ -243,6 +243,12 @@ class UpTimeout(RemoteError, TimeoutError):
     code = "up-timeout"
 
 
+class SetTimeout(RemoteError, TimeoutError):
+    """Control has not taken changed preferences in time. They are in force, and control is told when it answers."""
+
+    code = "set-timeout"
+
+
 # --- connections ------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tsnet.adapters.web_limits import (
     HEADER_TIMEOUT,
@@ -24,7 +24,7 @@ from tsnet.adapters.web_limits import (
     web_limits,
 )
 from tsnet.async_server import AsyncServer
-from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, UP_TIMEOUT, BaseServer
+from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, SET_TIMEOUT, UP_TIMEOUT, BaseServer
 from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.serving import Runner, Serving
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import Events
+    from tsnet.prefs import PrefChanges, Prefs
 
 
 class Server(BaseServer):
@@ -75,6 +76,10 @@ class Server(BaseServer):
         except BaseException:
             self._handle.close(timeout).begin()
             raise
+
+    def set(self, *, timeout: float | None = SET_TIMEOUT, **changes: Unpack[PrefChanges]) -> Prefs:
+        """Change preferences while the node runs. As AsyncServer.set."""
+        return self._handle.setting.set(self._checked(changes), timeout).result()
 
     def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""

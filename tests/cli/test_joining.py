@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tsnet.cli.command import main, parse
-from tsnet.cli.joining import auth_key, forward_name, joined
+from tsnet.cli.joining import auth_key, forward_name, joined, server
 from tsnet.errors import AuthKeyRejected, ConfigError, StateLocked
 from tsnet.testing.tailnet import Tailnet
 
@@ -53,6 +53,18 @@ def test_a_file_without_a_key(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="key"):
         auth_key(f"file:{path}")
+
+
+@pytest.mark.parametrize(("arguments", "up"), [(("--shields-up",), True), ((), False)])
+def test_shields(arguments: tuple[str, ...], up: bool) -> None:
+    node = server(options("--control-url", "https://control.test", *arguments), passing=True)
+    assert node.prefs.shields_up is up
+
+
+def test_who_serves_raises_no_shields() -> None:
+    with pytest.raises(SystemExit):
+        parse(["serve", "./public", "--shields-up"])
+    assert not server(parse(["serve", "./public", "--control-url", "https://control.test"])).prefs.shields_up
 
 
 def test_a_file_that_is_not_there() -> None:

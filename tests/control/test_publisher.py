@@ -51,6 +51,24 @@ def test_what_counts_as_news(change: Any, news: bool) -> None:
     assert one.at == (9.0 if news else math.inf)
 
 
+def test_hostinfo_is_known_once_control_has_stored_the_latest() -> None:
+    one = publisher()
+    assert not one.hostinfo_is_known
+    one.sent(1, 0.0)
+    assert not one.hostinfo_is_known
+    one.set_hostinfo({"Hostname": "other"}, 1.0)  # while the first is on its way
+    one.succeeded(2.0)
+    assert not one.hostinfo_is_known
+    one.sent(2, 2.0)
+    one.failed(3.0)
+    assert not one.hostinfo_is_known
+    one.sent(3, 4.0)
+    one.succeeded(5.0)
+    assert one.hostinfo_is_known
+    one.set_net_info({"PreferredDERP": 2}, 6.0)
+    assert one.hostinfo_is_known
+
+
 def test_what_goes_out() -> None:
     one = told()
     lite, poll = one.request(NODE_KEY, stream=False), one.request(NODE_KEY, stream=True)

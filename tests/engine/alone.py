@@ -15,17 +15,20 @@ from tsnet.engine import facts
 from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.node import Node
 from tsnet.engine.saved import IDENTITY, decode_identity
+from tsnet.prefs import Prefs
 
 NOW = 1000.0
 A, B = node(1, "a", is_wireguard_only=False), node(2, "b", is_wireguard_only=False)
+ALONE = Prefs("a")
 
 
-def bare(identity: Identity | None = None, **options: Any) -> Node:
+def bare(identity: Identity | None = None, *, prefs: Prefs = ALONE, **options: Any) -> Node:
     """A node that has heard nothing yet."""
-    config = configure("a", environ={}, script="", control_url="https://control.test", **options)
+    config = configure(environ={}, control_url="https://control.test", **options)
     entropy = random.Random(1).randbytes
     return Node(
         config,
+        prefs,
         identity or attrs.evolve(new_identity(entropy), node_key=NodePrivateKey(secret("a"))),
         entropy=entropy,
         now=NOW,

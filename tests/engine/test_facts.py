@@ -37,6 +37,8 @@ def test_what_an_application_never_sees() -> None:
         facts.Notice,
         facts.PingAnswered,
         facts.ControlAnswered,
+        facts.PrefsSaved,
+        facts.PrefsTaken,
     }
 
 

@@ -12,6 +12,7 @@ from tsnet.base.keys import DiscoKey
 from tsnet.engine import tsmp
 from tsnet.engine.engine import own_prefixes
 from tsnet.engine.ingress import Ingress
+from tsnet.netmap.filterrules import NOTHING_ALLOWED
 from tsnet.netmap.model import FilterRule
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.netmap.routes import Routes
@@ -115,6 +116,14 @@ def test_a_jailed_peer_begins_nothing() -> None:
     assert door.take_replies() == [(B.key, [tsmp.reject_of(packet, "S")])]
     other = datagram(ip_address("100.64.0.3").packed)
     assert door.admit(C.key, [other]) == [other]
+
+
+def test_raised_shields_are_the_reason() -> None:
+    door = ingress()
+    door.packet_filter.replace(NOTHING_ALLOWED, [*A.addresses], shields_up=True)
+    packet = syn(B4.packed, A4.packed)
+    assert door.admit(B.key, [packet]) == []
+    assert door.take_replies() == [(B.key, [tsmp.reject_of(packet, "S")])]
 
 
 def test_without_a_netmap_nothing_enters() -> None:

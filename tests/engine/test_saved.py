@@ -14,8 +14,17 @@ from tests.engine.identities import identity
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
 from tsnet.engine.identity import new_identity
-from tsnet.engine.saved import KnownControl, decode_control, decode_identity, encode_control, encode_identity
+from tsnet.engine.saved import (
+    KnownControl,
+    decode_control,
+    decode_identity,
+    decode_prefs,
+    encode_control,
+    encode_identity,
+    encode_prefs,
+)
 
+KEPT = {"hostname": "shop", "shields_up": True}
 CONTROL = KnownControl("https://control.test", MachineKey(b"\x5a" * 32))
 
 
@@ -32,6 +41,11 @@ def test_every_field_comes_back(ephemeral: bool | None) -> None:
 
 def test_controls_key_comes_back() -> None:
     assert decode_control(encode_control(CONTROL)) == CONTROL
+
+
+@pytest.mark.parametrize("kept", [{}, {"shields_up": False}, KEPT])
+def test_preferences_come_back(kept: dict[str, Any]) -> None:
+    assert decode_prefs(encode_prefs(kept)) == kept
 
 
 def test_the_identity_of_a_version_is_fixed() -> None:
@@ -60,6 +74,20 @@ def test_controls_key_of_a_version_is_fixed() -> None:
     }
 
 
+def test_the_preferences_of_a_version_are_fixed() -> None:
+    golden = b"""{
+  "version": 1,
+  "kind": "tsnet-py",
+  "prefs": {
+    "hostname": "shop",
+    "shields_up": true
+  }
+}
+"""
+    assert encode_prefs(KEPT) == golden
+    assert decode_prefs(golden) == KEPT
+
+
 # --- between versions -------------------------------------------------------------------------------------------
 
 
@@ -83,6 +111,12 @@ def test_unknown_fields_of_a_sibling_are_ignored() -> None:
     assert decode_identity(damaged(colour="blue")) == identity()
 
 
+def test_a_preference_that_is_not_known_here_stays_saved() -> None:
+    """A later version set it, and finds it again."""
+    kept = {**KEPT, "exit_node": {"id": "n7"}}
+    assert decode_prefs(encode_prefs(kept)) == kept
+
+
 # --- damage -----------------------------------------------------------------------------------------------------
 
 
@@ -93,9 +127,10 @@ def damaged(**changes: Any) -> bytes:
 
 
 BOTH = pytest.mark.parametrize("decode", [decode_identity, decode_control])
+ALL = pytest.mark.parametrize("decode", [decode_identity, decode_control, decode_prefs])
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -108,13 +143,34 @@ BOTH = pytest.mark.parametrize("decode", [decode_identity, decode_control])
         (damaged(version=2), "has version 2, and this library knows version 1"),
         (damaged(version=...), "has no version"),
         (damaged(version="privkey:" + "77" * 32), "has no version"),
-        (damaged(control_url=None), "control_url is missing"),
     ],
 )
-def test_damage_of_either_is_named(decode: Callable[[bytes], object], text: bytes, reason: str) -> None:
+def test_damage_of_any_is_named(decode: Callable[[bytes], object], text: bytes, reason: str) -> None:
     with pytest.raises(MalformedError, match=reason) as raised:
         decode(text)
     assert "7777" not in str(raised.value)
+
+
+@BOTH
+def test_a_url_that_is_missing_is_named(decode: Callable[[bytes], object]) -> None:
+    with pytest.raises(MalformedError, match="control_url is missing"):
+        decode(damaged(control_url=None))
+
+
+@pytest.mark.parametrize(
+    ("prefs", "reason"),
+    [
+        (..., "prefs is missing"),
+        (["hostname"], "prefs is missing"),
+        ({"hostname": 7}, "hostname has no sensible value"),
+        ({"hostname": "-"}, "hostname has no sensible value"),
+        ({"shields_up": "no"}, "shields_up has no sensible value"),
+        ({"shields_up": None}, "shields_up has no sensible value"),
+    ],
+)
+def test_damage_of_preferences_is_named(prefs: Any, reason: str) -> None:
+    with pytest.raises(MalformedError, match=reason):
+        decode_prefs(damaged(prefs=prefs))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +196,12 @@ def test_damage_of_controls_key_is_named(key: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decode", "whole"), [(decode_identity, encode_identity(identity())), (decode_control, encode_control(CONTROL))]
+    ("decode", "whole"),
+    [
+        (decode_identity, encode_identity(identity())),
+        (decode_control, encode_control(CONTROL)),
+        (decode_prefs, encode_prefs(KEPT)),
+    ],
 )
 def test_truncated_at_every_length(decode: Callable[[bytes], object], whole: bytes) -> None:
     for end in range(len(whole.rstrip())):

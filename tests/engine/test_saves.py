@@ -57,3 +57,17 @@ def test_what_is_under_way_is_not_asked_twice() -> None:
 
 def test_a_value_is_not_shown() -> None:
     assert "secret" not in repr(Saves().want("identity", b"secret", 1))
+
+
+def test_whether_a_key_is_saved_and_why_not() -> None:
+    saves = Saves()
+    assert saves.is_saved("a")
+    save = saves.want("a", b"1", "one")
+    assert not saves.is_saved("a")
+    assert saves.failure("a") is None
+    saves.answered(save.ticket, FULL, 5.0)
+    assert (saves.is_saved("a"), saves.failure("a"), saves.failure("b")) == (False, FULL, None)
+    newer = saves.want("a", b"2", "two")
+    assert saves.failure("a") is None, "the newer value has not failed yet"
+    saves.answered(newer.ticket, None, 6.0)
+    assert (saves.is_saved("a"), saves.failure("a")) == (True, None)

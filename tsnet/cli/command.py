@@ -103,7 +103,7 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow", action="append", default=[], metavar="WHO", help="a login or tag that gets in; others do not"
     )
-    add_node(command)
+    add_node(command, serves=True)
 
 
 def _nc(command: argparse.ArgumentParser) -> None:
@@ -168,8 +168,8 @@ def _demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--keep", action="store_true", help="stay up, and say how to join")
 
 
-def add_node(command: argparse.ArgumentParser) -> None:
-    """The options of a command that joins a tailnet."""
+def add_node(command: argparse.ArgumentParser, *, serves: bool = False) -> None:
+    """The options of a command that joins a tailnet. serves: others are to connect to it."""
     node = command.add_argument_group("the node")
     node.add_argument("--hostname", metavar="NAME", help="its name on the tailnet (TS_HOSTNAME)")
     node.add_argument("--control-url", metavar="URL", help="a Headscale, say; default Tailscale (TS_CONTROL_URL)")
@@ -181,6 +181,10 @@ def add_node(command: argparse.ArgumentParser) -> None:
     node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")
     node.add_argument("--allow-http", action="store_true", help="accept a plain http control URL to a public host")
     node.add_argument("--control-key", metavar="KEY", help="control's public key (mkey:…), to trust no other")
+    if serves:
+        command.set_defaults(shields_up=False)
+    else:
+        node.add_argument("--shields-up", action="store_true", help="nobody can connect to it, or ping it")
     node.add_argument("--proxy", metavar="URL", help="http://HOST:PORT, for control and relays")
     node.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="to join in (default 60)")
 

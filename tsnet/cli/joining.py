@@ -53,6 +53,7 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
         tags=options.tag,
         allow_http=options.allow_http,
         control_key=options.control_key,
+        shields_up=options.shields_up or None,
         proxy=options.proxy,
     )
 

@@ -24,6 +24,7 @@ WORDS: dict[str, str | None] = {
     "max_connections=": None,
     "on_auth_url=": None,
     "proxy=": "--proxy",
+    "shields_up=": "--shields-up",
     "ssl_context=": None,
     "state=": "--state-dir",
     "status()": "tsnet status",

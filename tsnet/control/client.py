@@ -131,6 +131,11 @@ class Client:
         self._publisher.set_hostinfo(hostinfo, now)
         self._advance(now)
 
+    @property
+    def hostinfo_is_known(self) -> bool:
+        """Whether control has stored the latest Hostinfo. Published tells each time that it has stored something."""
+        return self._publisher.hostinfo_is_known
+
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
         """Publish tailcfg.NetInfo by JSON names, as soon as control may be told. PreferredDERP is our home."""
         self._publisher.set_net_info(net_info, now)

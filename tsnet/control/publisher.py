@@ -41,6 +41,8 @@ class Publisher:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._backoff = Backoff(entropy)
         self._changed = self._doubtful = False
+        self._known_hostinfo: dict[str, Any] | None = None  # what control has stored
+        self._sent_hostinfo: dict[str, Any] = {}
         self._sent_at = -math.inf
         self._sent_home = 0
         self._uplink: Uplink | None = None
@@ -54,6 +56,11 @@ class Publisher:
         if dict(hostinfo) != self._hostinfo:
             self._hostinfo = dict(hostinfo)
             self.change(now)
+
+    @property
+    def hostinfo_is_known(self) -> bool:
+        """Whether control has stored the latest Hostinfo, NetInfo aside."""
+        return self._known_hostinfo == self._hostinfo
 
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
         new = _without_latency(net_info) != _without_latency(self._net_info)
@@ -99,12 +106,13 @@ class Publisher:
     def sent(self, stream: int, now: float) -> None:
         self.stream, self.at, self.answer_by = stream, math.inf, now + ANSWER_TIMEOUT
         self._changed = self._doubtful = False
-        self._sent_at = now
+        self._sent_at, self._sent_hostinfo = now, self._hostinfo
         self._sent_home = integer(self._net_info.get("PreferredDERP"))
 
     def succeeded(self, now: float) -> int:
         """Control has stored what was sent. Returns the home region that it knows by it."""
         self._backoff.succeeded(now)
+        self._known_hostinfo = self._sent_hostinfo
         later = self._sent_at + ASK_AGAIN_AFTER if self._doubtful else math.inf
         self._done(now if self._changed else later)
         return self._sent_home

@@ -99,6 +99,7 @@ class Engine:
         self.dropped: Counter[str] = Counter()
         self._full: set[int] = set()
         self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
+        self._shields_up = False
         self._advertised: dict[NodeKey, DiscoKey] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
@@ -122,10 +123,19 @@ class Engine:
         routes = Routes((prefix, peer.key) for peer in peers.values() for prefix in own_prefixes(peer))
         self.egress.routes = self.ingress.routes = routes
         self.ingress.jailed = frozenset(key for key, peer in peers.items() if peer.is_jailed)
-        self.packet_filter.apply(netmap)
+        self.packet_filter.apply(netmap, shields_up=self._shields_up)
         self.stack.set_addresses(netmap.self_node.ips, now)
         for key in gained:
             self.device.path_gained(key, now)
+
+    def set_shields_up(self, shields_up: bool, netmap: NetMap | None) -> None:
+        """Let peers open nothing, from the next packet on, or what the netmap's filter says. What is open stays open.
+
+        netmap: the one that was applied last.
+        """
+        if shields_up != self._shields_up:
+            self._shields_up = shields_up
+            self.packet_filter.apply(netmap, shields_up=shields_up)
 
     def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
         self.device.set_private_key(node_key, now)

@@ -5,11 +5,15 @@ A fact that is marked (event) is also an event of `Server.events()`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 from tsnet.base.addresses import IPAddress
 from tsnet.errors import Error
 from tsnet.netmap.model import NetMap, Node, UserProfile
+from tsnet.prefs import Prefs
 
 
 @attrs.frozen
@@ -154,6 +158,28 @@ class Reachable:
     region: int
 
 
+@attrs.frozen
+class PrefsChanged:
+    """(event) These preferences are in force now, in place of those before. Control may not have taken them yet."""
+
+    prefs: Prefs
+    before: Prefs
+
+
+@attrs.frozen
+class PrefsSaved:
+    """The store has what was to be saved of the preferences."""
+
+    kept: Mapping[str, Any]
+
+
+@attrs.frozen
+class PrefsTaken:
+    """Control has taken the preferences in force, which it had not before."""
+
+    prefs: Prefs
+
+
 Event = (
     LoginUrl
     | LoggedIn
@@ -168,5 +194,6 @@ Event = (
     | DuplicateNode
     | Problem
     | Reachable
+    | PrefsChanged
 )
-Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered
+Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered | PrefsSaved | PrefsTaken

@@ -79,13 +79,15 @@ class Lifecycle:
     """The life of one node. Its owner reports what happens, and asks what follows from it.
 
     login_url: where a person must go, "" if nowhere. trouble: what keeps the node from starting now, if it may pass.
+    hostname: what those who wait, and the log, know the node by.
     """
 
     def __init__(self, hostname: str, control_url: str) -> None:
         self.state: State = State.STOPPED
         self.login_url: str = ""
         self.trouble: Error | None = None
-        self._hostname, self._control_url = hostname, control_url
+        self.hostname = hostname
+        self._control_url = control_url
         self._failure: Error | None = None
         self._somebody_is_there = False
 
@@ -147,7 +149,7 @@ class Lifecycle:
             case State.NEEDS_LOGIN if not self._somebody_is_there:
                 return self._needs_login()
             case State.EXPIRED:
-                return self._failure or KeyExpired(f"the node key of {self._hostname} has expired")
+                return self._failure or KeyExpired(f"the node key of {self.hostname} has expired")
             case State.FAILED:
                 return self._failure or NotUp("the node has failed")
             case State.CLOSING:
@@ -164,7 +166,7 @@ class Lifecycle:
             return self._nobody_came(timeout)
         return UpTimeout(
             Wording(
-                f"{self._hostname} was {self.state.value} but not done after {timeout:g} s, {waiting_for}: "
+                f"{self.hostname} was {self.state.value} but not done after {timeout:g} s, {waiting_for}: "
                 "check the network between this machine and control, or allow more time with ",
                 api("timeout="),
             )
@@ -174,7 +176,7 @@ class Lifecycle:
         """The error for somebody who has waited `timeout` seconds for the peers' way to this node."""
         return self.trouble or UpTimeout(
             Wording(
-                f"{self._hostname} runs, but peers could not reach it within {timeout:g} s: {because}",
+                f"{self.hostname} runs, but peers could not reach it within {timeout:g} s: {because}",
                 api("status().health", before="; see "),
                 ", or allow more time with ",
                 api("timeout="),

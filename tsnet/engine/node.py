@@ -8,7 +8,8 @@ Joining: register ─► first netmap: Running ─► a relay answers: it is hom
 A dial may begin with the first netmap; it does not wait for Reachable.
 
 Its rooms share that list, so that facts keep their order whoever adds them: `standing` (whether control lets it run),
-`reachability` (home and relays), `remembered` (what is saved), `leaving` (its end), `complaints` (health).
+`reachability` (home and relays), `preferences` (what may change), `remembered` (what is saved), `leaving` (its end),
+`complaints` (health).
 
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
@@ -37,6 +38,7 @@ from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
+from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
 from tsnet.engine.remembered import Remembered
@@ -46,6 +48,7 @@ from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.netmap.names import Names
 from tsnet.netmap.whois import Whois
+from tsnet.prefs import Prefs
 
 SUSPENDED_AFTER = 30.0
 """Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
@@ -55,6 +58,7 @@ class Node:
     def __init__(
         self,
         config: Config,
+        prefs: Prefs,
         identity: Identity,
         *,
         entropy: Callable[[int], bytes],
@@ -64,8 +68,9 @@ class Node:
         control_key: MachineKey | None = None,
         verifies_tls: bool = True,
     ) -> None:
-        """identity: the store has it already. control_key: the key that was remembered of this control server.
+        """prefs: in force until `set_prefs`. identity: the store has it already.
 
+        hostinfo: what this machine is. control_key: the key that was remembered of this control server.
         verifies_tls: whether a certificate that the edge accepts proves who the server is.
         """
         self.config = config
@@ -75,10 +80,12 @@ class Node:
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
+        self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
         disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
         self.engine: Engine = Engine(
             identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
         )
+        self.engine.set_shields_up(prefs.shields_up, None)
         self.relays: Relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
         self.home: Home = Home(entropy)
         self.endpoints: Endpoints = Endpoints(self.engine, entropy)
@@ -90,7 +97,7 @@ class Node:
             disco_key=disco_public(disco_key),
             entropy=entropy,
             wall_offset=wall_offset,
-            hostinfo={**hostinfo, "Hostname": config.hostname, "RequestTags": list(config.tags) or None},
+            hostinfo=self.preferences.hostinfo,
             auth_key=config.auth_key or "",
             enrolled=identity.registered and not config.force_login,
             ephemeral=config.ephemeral,
@@ -142,6 +149,19 @@ class Node:
     def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
         """Send a TSMP ping with these 8 bytes (`Endpoints.ping_data`). PingAnswered follows if the peer answers."""
         self.engine.ping_tsmp(address.packed, data, now)
+
+    def set_prefs(self, prefs: Prefs, now: float, *, kept: Mapping[str, Any] | None = None) -> None:
+        """From now on these preferences are in force: the packet filter, control and the store are told in one step.
+
+        kept: what the next start is to have (`Choices.kept`); None leaves what is saved.
+        """
+        if self.preferences.change(prefs):
+            self.engine.set_shields_up(prefs.shields_up, self.netmap)
+            if self.netmap is not None:  # what the filter grants, whois tells
+                self.whois = Whois(self.netmap, self.engine.packet_filter.rules)
+            self._control.wake().set_hostinfo(self.preferences.hostinfo, now)
+        if kept is not None:
+            self.remembered.prefs(kept)
 
     def request(
         self, path: str, body: bytes, now: float, *, method: str, timeout: float, repeatable: bool = False
@@ -301,6 +321,7 @@ class Node:
                 self.home.control_listens(False, now)
             case told.Published(region):
                 self.reachability.published(region)
+                self.preferences.published(self.control.hostinfo_is_known)
             case told.DuplicateNode(reason):
                 self._facts.append(facts.DuplicateNode(reason))
             case told.ControlHealth(messages):
@@ -333,7 +354,7 @@ class Node:
             case told.NodeKeyRotated(private, old):
                 self.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
-                self.endpoints.refusal = error = key_expired(self.config)
+                self.endpoints.refusal = error = key_expired(self.preferences.current.hostname, self.config.control_url)
                 self.standing.expired(error)
             case told.KeyExtended():
                 self.engine.sessions_lost(now)

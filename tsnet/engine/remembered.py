@@ -1,4 +1,4 @@
-"""What a node remembers beyond its process: its identity with its keys, and control's key.
+"""What a node remembers beyond its process: its identity with its keys, control's key, and its preferences.
 
     change ─► Save, a fact ─► the edge's worker ─► saved ─► what depends on the value may go on
     rotate ─► the same ─► key_to_use: control knows the new key already, and now it will not be lost
@@ -10,6 +10,7 @@ Not here: tickets and pauses (`saves`), the bytes (`saved`), what depends on a v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -20,7 +21,15 @@ from tsnet.config import Config
 from tsnet.engine import facts
 from tsnet.engine.complaints import Complaints
 from tsnet.engine.identity import Identity
-from tsnet.engine.saved import CONTROL_KEY, IDENTITY, KnownControl, encode_control, encode_identity
+from tsnet.engine.saved import (
+    CONTROL_KEY,
+    IDENTITY,
+    PREFS,
+    KnownControl,
+    encode_control,
+    encode_identity,
+    encode_prefs,
+)
 from tsnet.engine.saves import Saves
 from tsnet.errors import Error
 
@@ -57,6 +66,20 @@ class Remembered:
         if before is not None:
             self._told.append(facts.Notice(_new_control_key(self._config, key, before)))
 
+    def prefs(self, kept: Mapping[str, Any]) -> None:
+        """PrefsSaved is told once they are saved."""
+        self._told.append(self._saves.want(PREFS, encode_prefs(kept), facts.PrefsSaved(kept)))
+
+    @property
+    def has_prefs(self) -> bool:
+        """Whether the latest preferences are saved."""
+        return self._saves.is_saved(PREFS)
+
+    @property
+    def prefs_failure(self) -> Error | None:
+        """Why they are not, if that was tried. It is tried again."""
+        return self._saves.failure(PREFS)
+
     def saved(self, ticket: int, error: Error | None, now: float) -> Identity | None:
         """The answer to a Save. Returns the identity that is saved now, if it was one."""
         thing = self._saves.answered(ticket, error, now)
@@ -65,6 +88,8 @@ class Remembered:
             self._health.set("state", [str(error)])
         elif self._saves.is_idle:
             self._health.set("state", ())
+        if isinstance(thing, facts.PrefsSaved):
+            self._told.append(thing)
         return thing if isinstance(thing, Identity) else None
 
     def key_to_use(self, identity: Identity) -> NodePrivateKey | None:

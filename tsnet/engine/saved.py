@@ -7,9 +7,12 @@
 |               | "registered": true, "timestamp_mark": 1700000000.0}                                                |
 |               | "ephemeral" is true for an ephemeral node, null if that is not known, missing for a lasting one    |
 | `control-key` | {"version": 1, "kind": "tsnet-py", "control_url": "https://…", "control_key": "mkey:…"}            |
+| `prefs`       | {"version": 1, "kind": "tsnet-py", "prefs": {"hostname": "shop", "shields_up": true}}              |
+|               | those alone that `set` has changed; missing altogether until then                                  |
 
 These values are on users' disks. A field that is added later is optional, and a reader ignores the fields that it does
-not know, so that older and newer versions of this library read each other's state.
+not know, so that older and newer versions of this library read each other's state. A preference that is not known here
+stays among the saved ones.
 
 The text of an error completes "the state file …", and quotes nothing of the file but its version.
 Not here: who keeps the bytes (`tsnet.edge.io`).
@@ -27,9 +30,12 @@ from tsnet.base import jsonobject
 from tsnet.base.keys import LockPrivateKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.engine.identity import Identity
+from tsnet.errors import ConfigError
+from tsnet.prefs import TRAITS
 
 IDENTITY = "identity"
 CONTROL_KEY = "control-key"
+PREFS = "prefs"
 
 VERSION = 1
 KIND = "tsnet-py"
@@ -101,6 +107,29 @@ def decode_control(text: bytes) -> KnownControl:
     """Raises MalformedError."""
     fields = _decode(text)
     return KnownControl(_text(fields, "control_url"), _key(MachineKey.parse, fields, "control_key"))
+
+
+# --- preferences ------------------------------------------------------------------------------------------------
+
+
+def encode_prefs(kept: Mapping[str, Any]) -> bytes:
+    """kept: `Choices.kept`."""
+    return _encode({"prefs": dict(kept)})
+
+
+def decode_prefs(text: bytes) -> dict[str, Any]:
+    """What was encoded, for `Choices.saved`. Raises MalformedError."""
+    saved = _decode(text).get("prefs")
+    if not isinstance(saved, dict):
+        raise MalformedError("is damaged: prefs is missing")
+    return {name: _preference(name, value) for name, value in saved.items()}
+
+
+def _preference(name: str, value: object) -> object:
+    try:
+        return TRAITS[name].check(name, value) if name in TRAITS else value
+    except ConfigError:
+        raise MalformedError(f"is damaged: {name} has no sensible value") from None
 
 
 # --- their common shape -----------------------------------------------------------------------------------------

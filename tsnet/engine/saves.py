@@ -36,11 +36,13 @@ class Saves:
         self._tickets = itertools.count(1)
         self._asked: dict[int, tuple[str, _Wanted]] = {}
         self._newest: dict[str, _Wanted] = {}
+        self._failures: dict[str, Error] = {}
         self._pause = RETRY_FIRST
 
     def want(self, key: str, value: bytes, thing: object) -> Save:
         """The Save of this value. thing: what the value encodes, which `answered` hands back once it is saved."""
         self._newest[key] = _Wanted(value, thing)
+        self._failures.pop(key, None)
         return self._ask(key)
 
     def answered(self, ticket: int, error: Error | None, now: float) -> object | None:
@@ -53,8 +55,10 @@ class Saves:
             self._pause = RETRY_FIRST
             if is_newest:
                 del self._newest[key]
+                self._failures.pop(key, None)
             return wanted.thing
         if is_newest:
+            self._failures[key] = error
             self.retry_at = min(self.retry_at, now + self._pause)
             self._pause = min(self._pause * 2, RETRY_LAST)
         return None
@@ -71,6 +75,14 @@ class Saves:
     def is_idle(self) -> bool:
         """Whether the newest thing of every key has been saved."""
         return not self._newest
+
+    def is_saved(self, key: str) -> bool:
+        """Whether the store has the newest thing of that key."""
+        return key not in self._newest
+
+    def failure(self, key: str) -> Error | None:
+        """Why the newest thing of that key is not saved, if it was tried."""
+        return self._failures.get(key)
 
     def _ask(self, key: str) -> Save:
         wanted, ticket = self._newest[key], next(self._tickets)

@@ -14,7 +14,6 @@ Not here: what an application sees of it (`lifecycle`), what control has said (`
 from __future__ import annotations
 
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config
 from tsnet.engine import facts
 from tsnet.errors import KeyExpired
 from tsnet.netmap.model import NetMap
@@ -50,10 +49,10 @@ class Standing:
             self._told.append(facts.Running(netmap))
 
 
-def key_expired(config: Config) -> KeyExpired:
+def key_expired(hostname: str, control_url: str) -> KeyExpired:
     return KeyExpired(
         Wording(
-            f"the key of {config.hostname} has expired at {config.control_url}: start it again with a new ",
+            f"the key of {hostname} has expired at {control_url}: start it again with a new ",
             api("auth_key="),
             ", or extend the key at control",
         )

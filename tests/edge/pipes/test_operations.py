@@ -11,8 +11,8 @@ import pytest
 
 from tests.faults import interrupted
 from tsnet.edge.pipes import operations
-from tsnet.edge.pipes.operations import Operation, async_event, in_trio, scheduler, wait
-from tsnet.errors import NotUp
+from tsnet.edge.pipes.operations import Operation, async_event, failed, in_trio, resolved, scheduler, wait
+from tsnet.errors import NotUp, StateError
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -319,3 +319,11 @@ def test_waits_that_time_out_leave_nothing_behind() -> None:
     assert not operation._callbacks
     operation.resolve(7)
     assert operation.wait(0)
+
+
+def test_operations_that_are_done_from_the_beginning() -> None:
+    assert resolved(7).result() == 7
+    with pytest.raises(StateError, match="full"):
+        failed(StateError("full")).result()
+    with pytest.raises(NotUp, match="the node was closed"):
+        failed(None).result()

@@ -453,3 +453,16 @@ def test_the_loops_own_thread_is_known() -> None:
         running.do(lambda: here.append(running.host.is_here()))
         assert here == [True]
         assert not running.host.is_here()
+
+
+def test_who_waits_in_the_loops_own_thread_is_told() -> None:
+    def ask() -> None:
+        with pytest.raises(NotUp, match="call from another thread"):
+            running.host.check_caller()
+        asked.append(True)
+
+    asked: list[bool] = []
+    with Running() as running:
+        running.do(ask)
+        running.host.check_caller()
+    assert asked == [True]

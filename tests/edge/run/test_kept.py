@@ -15,7 +15,7 @@ from tsnet.edge.run.opening import Kept
 from tsnet.errors import NotUp
 from tsnet.testing.simulated import SimulatedWorld
 
-CONFIG = configure("a", environ={}, script="", control_url="https://control.test")
+CONFIG = configure(environ={}, control_url="https://control.test")
 
 
 class Counting(MemoryStore):

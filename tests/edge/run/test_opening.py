@@ -20,12 +20,15 @@ from tsnet.engine.identity import new_identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
+    PREFS,
     KnownControl,
     decode_identity,
     encode_control,
     encode_identity,
+    encode_prefs,
 )
 from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError
+from tsnet.prefs import Prefs
 from tsnet.testing.simulated import SimulatedWorld
 
 URL = "https://control.test"
@@ -33,7 +36,7 @@ KEY = machine_public(MachinePrivateKey(bytes(range(32))))
 
 
 def config(**options: Any) -> Config:
-    return configure("a", environ={}, script="", **{"control_url": URL, **options})
+    return configure(environ={}, **{"control_url": URL, **options})
 
 
 class Counting(MemoryStore):
@@ -90,7 +93,14 @@ def test_another_control_server_enrols_the_node_anew_with_its_keys() -> None:
     assert other.identity.machine_key == known.machine_key
 
 
-@pytest.mark.parametrize("broken", [IDENTITY, CONTROL_KEY])
+def test_saved_preferences_are_read_and_not_written() -> None:
+    store = Counting({PREFS: encode_prefs({"hostname": "shop", "later": 1})})
+    kept = open_kept(store, config(), os.urandom)
+    assert (kept.prefs, store.written) == ({"hostname": "shop", "later": 1}, 1)  # the identity
+    assert open_kept(Counting(), config(), os.urandom).prefs == {}
+
+
+@pytest.mark.parametrize("broken", [IDENTITY, CONTROL_KEY, PREFS])
 def test_what_cannot_be_read_is_an_error_and_the_store_is_closed(broken: str) -> None:
     store = Counting({IDENTITY: encode_identity(new_identity(os.urandom)), broken: b"{"})
     with pytest.raises(StateError, match=broken):
@@ -165,7 +175,7 @@ class World(SimulatedWorld):
 
 def begin(world: World) -> Any:
     kept = open_kept(MemoryStore(), config(), os.urandom)
-    return open_pump(config(), kept, world, Options(), FakeOwner())
+    return open_pump(config(), Prefs("a"), kept, world, Options(), FakeOwner())
 
 
 def test_both_ports_are_open_afterwards() -> None:
@@ -226,5 +236,5 @@ def test_control_is_told_whether_certificates_say_who_it_is(verifies: bool, monk
     if not verifies:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     kept = open_kept(MemoryStore(), config(), os.urandom)
-    pump = open_pump(config(), kept, SimulatedWorld(), Options(ssl_context=context), FakeOwner())
+    pump = open_pump(config(), Prefs("a"), kept, SimulatedWorld(), Options(ssl_context=context), FakeOwner())
     assert pump.node.control._server_key.verified is verifies

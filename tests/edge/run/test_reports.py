@@ -44,7 +44,7 @@ class FakePump:
 class Scene:
     def __init__(self, tell: Any = None) -> None:
         self.life = Lifecycle("shop", "http://control.test")
-        self.reports = Reports("shop", self.life, Attempts(), tell)
+        self.reports = Reports(self.life, Attempts(), tell)
         self.pump: Any = FakePump()
         self.saver: Any = FakeSaver()
         self.life.told(News.STARTED)

@@ -9,7 +9,8 @@
 | None, no place to write   | False        | StateError                                                          |
 
 A value that is empty, damaged, foreign or of a later version raises a StateError that names it and says what to do. It
-is never replaced by a new identity in silence: that would be a new machine in the tailnet.
+is never replaced in silence: a new identity would be a new machine in the tailnet, and default preferences might open
+what was closed.
 
 Not here: the stores themselves (`directory`, `store`, `loadsave`), what the bytes mean (`tsnet.engine.saved`).
 """
@@ -94,8 +95,13 @@ def is_writable(path: Path) -> bool:
     return False
 
 
-def load(store: Store, key: str, decode: Callable[[bytes], T]) -> T | None:
-    """The store's value of that key, decoded; None if it has none. Raises StateError, and what `store.read` raises."""
+def load(
+    store: Store, key: str, decode: Callable[[bytes], T], *, without: str = "to join as a new machine"
+) -> T | None:
+    """The store's value of that key, decoded; None if it has none. Raises StateError, and what `store.read` raises.
+
+    without: what a user may want who moves a value that cannot be read away.
+    """
     value = store.read(key)
     if value is None:
         return None
@@ -106,7 +112,7 @@ def load(store: Store, key: str, decode: Callable[[bytes], T]) -> T | None:
     except MalformedError as error:
         raise StateError(
             Wording(
-                f"{_name_of(store, key)} {error}. Restore it from a backup; or, to join as a new machine, "
+                f"{_name_of(store, key)} {error}. Restore it from a backup; or, {without}, "
                 "move it away; or choose another place with ",
                 api("state="),
             )

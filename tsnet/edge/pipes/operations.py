@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from tsnet.edge.io.log import log
-from tsnet.errors import again
+from tsnet.errors import Error, NotUp, again
 
 T = TypeVar("T")
 
@@ -176,6 +176,20 @@ class Operation(Generic[T]):
             return True
         self.remove_done_callback(finished.release)
         return False
+
+
+def resolved(value: T) -> Operation[T]:
+    """An operation that is done."""
+    operation: Operation[T] = Operation()
+    operation.resolve(value)
+    return operation
+
+
+def failed(error: Error | None) -> Operation[Any]:
+    """An operation of a node that was closed, if there is no other error."""
+    operation: Operation[Any] = Operation()
+    operation.fail(error or NotUp("the node was closed"))
+    return operation
 
 
 async def wait(operation: Operation[T]) -> T:

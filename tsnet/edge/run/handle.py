@@ -15,12 +15,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tsnet.config import Config, seconds
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import World
-from tsnet.edge.pipes.operations import Operation
+from tsnet.edge.pipes.operations import Operation, failed, resolved
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run import process_end
 from tsnet.edge.run.alarms import Alarm
@@ -31,12 +31,14 @@ from tsnet.edge.run.kept import Beginning, KeptState
 from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
+from tsnet.edge.run.setting import Setting
 from tsnet.edge.run.verbs import Verbs
 from tsnet.edge.run.visible import Visible
 from tsnet.edge.run.waiting import Waiting
 from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News
 from tsnet.errors import Error, NotUp
+from tsnet.prefs import Choices
 
 T = TypeVar("T")
 
@@ -47,16 +49,25 @@ class Handle(Visible, Verbs):
     was_up: its application was told that it runs.
     """
 
-    def __init__(self, config: Config, host: Host, store: Store, options: Options, world: World | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        choices: Choices,
+        host: Host,
+        store: Store,
+        options: Options,
+        world: World | None = None,
+    ) -> None:
         self.config = config
         self.host = host
         self.attempts: Attempts = Attempts()
         self._world = world
         self._kept = KeptState(store, config)
         self._options = options
-        self._life = Lifecycle(config.hostname, config.control_url)
+        self._life = Lifecycle(choices.prefs.hostname, config.control_url)
+        self.setting: Setting = Setting(host, self._life, choices)
         self._pump: Pump | None = None
-        self.reports: Reports = Reports(config.hostname, self._life, self.attempts, options.on_login_url)
+        self.reports: Reports = Reports(self._life, self.attempts, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
@@ -87,9 +98,9 @@ class Handle(Visible, Verbs):
         Raises ConfigError for a timeout that is none, NotUp where nobody could answer.
         """
         limit = seconds(timeout)
-        self._check_caller()
+        self.host.check_caller()
         if self._life.is_over:
-            return _failed(self._life.refusal())
+            return failed(self._life.refusal())
         return self.host.operation(lambda operation: self._await_running(operation, limit, begin), self, acquire=True)
 
     def _await_running(
@@ -137,7 +148,9 @@ class Handle(Visible, Verbs):
             self._kept.opened(self._call, in_thread=not self.world.is_virtual)
             if self._life.is_over or not self.host.holds(self):
                 raise NotUp("the node was closed")
-            self._pump = open_pump(self.config, kept, self.world, self._options, self)
+            prefs = self.setting.read(kept.prefs)
+            self._pump = open_pump(self.config, prefs, kept, self.world, self._options, self)
+            self.setting.begin(self._pump, self)
             self.host.add(self._pump)
             if self.host.own_thread:
                 process_end.add(self)
@@ -164,6 +177,7 @@ class Handle(Visible, Verbs):
 
     def _settle(self) -> None:
         """Whoever waits is told what the node's state means for them."""
+        self.setting.settle()
         refusal = self._life.refusal()
         if refusal is not None:
             self._joining.fail(refusal)
@@ -182,8 +196,7 @@ class Handle(Visible, Verbs):
         Within the node's own thread it begins at once, and is not waited for.
         """
         limit = seconds(timeout)
-        done: Operation[None] = Operation()
-        done.resolve(None)
+        done: Operation[None] = resolved(None)
         if self.host.forked or not self.host.holds(self):
             self._life.told(News.CLOSED)
             self.reports.end()
@@ -253,10 +266,11 @@ class Handle(Visible, Verbs):
             else (functools.partial(pump.abandon, error), functools.partial(self.host.remove, pump), pump.close)
         )
         end_all(
-            self.config.hostname,
+            self._life.hostname,
             (
                 *drop_pump,
                 self._kept.drop,
+                functools.partial(self.setting.end, error),
                 functools.partial(self.attempts.fail, error),
                 self._settle,
                 self.reports.end,
@@ -283,15 +297,3 @@ class Handle(Visible, Verbs):
         if self._pump is not None and self._kept.saver is not None:
             self.reports.take(found, self._pump, self._kept.saver)
             self._settle()
-
-    def _check_caller(self) -> None:
-        """Raise NotUp where nobody could answer: in a forked child, and in the thread that would have to."""
-        self.host.check_process()
-        if self.host.is_here():
-            raise NotUp("the node's own thread cannot wait for the node: call from another thread")
-
-
-def _failed(error: Error | None) -> Operation[Any]:
-    operation: Operation[Any] = Operation()
-    operation.fail(error or NotUp("the node was closed"))
-    return operation

@@ -51,7 +51,7 @@ class Hold:
             let_go(handle)
             return
         try:
-            what = f"<{self._kind} {handle.config.hostname} {handle.state}>"
+            what = f"<{self._kind} {handle.prefs.hostname} {handle.state}>"
             how = "use `with`, or call its close(); it ends now, or when its last connection has gone"
             warn(f"unclosed {what}: {how}", ResourceWarning, stacklevel=2, source=self)
         finally:  # also if warnings are errors

@@ -126,6 +126,12 @@ class Host:
         if self.forked:
             raise _forked()
 
+    def check_caller(self) -> None:
+        """Raise NotUp where nobody could answer: in a forked child, and in the thread that would have to."""
+        self.check_process()
+        if self.is_here():
+            raise NotUp("the node's own thread cannot wait for the node: call from another thread")
+
     def acquire(self, tenant: Tenant) -> None:
         """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
         self._open_world()  # whoever asks for a thread is told that there is none, and not the thread

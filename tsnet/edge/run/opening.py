@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -24,8 +24,17 @@ from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Fact
 from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
 from tsnet.engine.node import Node
-from tsnet.engine.saved import CONTROL_KEY, IDENTITY, decode_control, decode_identity, encode_identity
+from tsnet.engine.saved import (
+    CONTROL_KEY,
+    IDENTITY,
+    PREFS,
+    decode_control,
+    decode_identity,
+    decode_prefs,
+    encode_identity,
+)
 from tsnet.errors import AddressInUse, Error, NotUp, StateError
+from tsnet.prefs import Prefs
 
 if TYPE_CHECKING:
     import ssl
@@ -47,10 +56,14 @@ class Options:
 
 @attrs.frozen
 class Kept:
-    """What the store holds of a node. control_key: of the control server that is configured, if it is known."""
+    """What the store holds of a node.
+
+    control_key: of the control server that is configured, if it is known. prefs: for `Choices.saved`.
+    """
 
     identity: Identity
-    control_key: MachineKey | None
+    control_key: MachineKey | None = None
+    prefs: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 class PumpOwner(Protocol):
@@ -87,14 +100,15 @@ def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) ->
             store.write(IDENTITY, encode_identity(identity))
         known = load(store, CONTROL_KEY, decode_control)
         is_the_same = known is not None and known.control_url == config.control_url
-        return Kept(identity, known.key if known is not None and is_the_same else None)
+        prefs = load(store, PREFS, decode_prefs, without="to go on with the default preferences")
+        return Kept(identity, known.key if known is not None and is_the_same else None, prefs or {})
     except BaseException:
         with contextlib.suppress(Exception):
             store.close()
         raise
 
 
-def open_pump(config: Config, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
+def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
     """A node and its ports, to be turned from now on. Raises Error or OSError, and nothing stays open then."""
     pump: Pump | None = None
 
@@ -108,6 +122,7 @@ def open_pump(config: Config, kept: Kept, world: World, options: Options, owner:
         try:
             node = Node(
                 attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
+                prefs,
                 kept.identity,
                 entropy=world.entropy,
                 now=world.clock(),

@@ -24,12 +24,10 @@ from tsnet.errors import Error
 class Reports:
     """home_region, health: as last reported. on_login_url: see `Options`."""
 
-    def __init__(
-        self, hostname: str, life: Lifecycle, attempts: Attempts, on_login_url: Callable[[str], bool] | None
-    ) -> None:
+    def __init__(self, life: Lifecycle, attempts: Attempts, on_login_url: Callable[[str], bool] | None) -> None:
         self.home_region: int = 0
         self.health: tuple[str, ...] = ()
-        self._hostname, self._life, self._attempts = hostname, life, attempts
+        self._life, self._attempts = life, attempts
         self._on_login_url = on_login_url
         self._subscriptions: list[weakref.ref[Subscription]] = []
 
@@ -69,9 +67,11 @@ class Reports:
                 case facts.PingAnswered() | facts.ControlAnswered():
                     self._attempts.answered(fact)
                 case facts.Notice(text):
-                    log.warning("%s: %s", self._hostname, text)
+                    log.warning("%s: %s", self._life.hostname, text)
                 case facts.Expired(error):
                     self._life.told(News.EXPIRED, error)
+                case facts.PrefsSaved() | facts.PrefsTaken():
+                    pass  # those who wait for it look at the node itself (`Setting`)
                 case _:
                     self._event(fact)
 
@@ -89,7 +89,7 @@ class Reports:
                 self.home_region = region
             case facts.Health(messages):
                 self._set_health(messages)
-            case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft():
+            case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft() | facts.PrefsChanged():
                 pass  # for readers of events alone, as those below are
             case facts.LoggedIn() | facts.RelayChanged() | facts.DuplicateNode() | facts.Reachable():
                 pass
@@ -102,7 +102,7 @@ class Reports:
     def _trouble(self, error: Error, fatal: bool) -> None:
         """Said once, not with every attempt; while the node closes nobody needs to hear."""
         if self._life.troubled(error) and not self._life.is_over:
-            log.say(logging.ERROR if fatal else logging.WARNING, "%s: %s", self._hostname, error)
+            log.say(logging.ERROR if fatal else logging.WARNING, "%s: %s", self._life.hostname, error)
         if fatal:
             self._life.told(News.REFUSED, error)
 
@@ -110,7 +110,7 @@ class Reports:
         """Each complaint is logged when it appears, not as often as it is repeated."""
         for message in messages:
             if message not in self.health:
-                log.warning("%s: %s", self._hostname, message)
+                log.warning("%s: %s", self._life.hostname, message)
         self.health = messages
 
     def _is_somebody_there(self, url: str) -> bool:
@@ -118,7 +118,7 @@ class Reports:
         try:
             return tell is not None and tell(url)
         except Exception:  # a closed terminal, or a fault of the application's
-            log.exception("%s: nobody could be told of the login URL", self._hostname)
+            log.exception("%s: nobody could be told of the login URL", self._life.hostname)
             return False
 
 

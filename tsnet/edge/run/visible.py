@@ -14,6 +14,7 @@ from tsnet.edge.pipes.unbuffered import UnbufferedPipe
 from tsnet.edge.run.host import Host
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
+from tsnet.edge.run.setting import Setting
 from tsnet.engine.lifecycle import Lifecycle
 from tsnet.engine.node import Node
 from tsnet.errors import ConfigError, Error, NotUp
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tsnet.netmap.model import NetMap
     from tsnet.netmap.names import Names
     from tsnet.netmap.whois import Whois
+    from tsnet.prefs import Prefs
 
 
 class Visible:
@@ -29,6 +31,7 @@ class Visible:
 
     host: Host
     reports: Reports
+    setting: Setting
     _world: World | None
     _life: Lifecycle
     _pump: Pump | None
@@ -47,6 +50,10 @@ class Visible:
     def failure(self) -> Error | None:
         """Why the node has failed, or None."""
         return self._life.refusal() if self._life.has_failed else None
+
+    @property
+    def prefs(self) -> Prefs:
+        return self.setting.prefs
 
     @property
     def login_url(self) -> str:
