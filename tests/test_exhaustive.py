@@ -1,4 +1,4 @@
-"""Facts, effects and events of links: wherever they are told apart, all of them are named, and every fact is heard.
+"""Facts, effects, events, TSMP: wherever they are told apart, all of them are named, and every fact is heard.
 
 A `match` over one of these unions ends in `assert_never`, so that mypy finds the place where a new class is forgotten.
 It may instead hand what is left to a function of the same file that ends so. A chain of `isinstance` has no such end:
@@ -16,7 +16,7 @@ import pytest
 from tests.test_architecture import ROOT, SOURCES, module_of
 
 VOCABULARIES = {module_of(path): path for path in SOURCES if path.name == "facts.py"}
-LINKS = "tsnet.base.links"
+LINKS, TSMP = "tsnet.base.links", "tsnet.engine.tsmp"
 
 Names = dict[str, str]
 """What a file calls a class or a module, and what it is: "told" and "tsnet.control.facts"."""
@@ -24,7 +24,7 @@ Names = dict[str, str]
 
 def classes_of(module: str) -> set[str]:
     """The classes that one of the module's unions lists, as "tsnet.control.facts.LoginUrl"."""
-    tree = ast.parse(VOCABULARIES.get(module, ROOT / "tsnet/base/links.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     unions = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp)]
     listed = {name.id for union in unions for name in ast.walk(union) if isinstance(name, ast.Name)}
@@ -32,7 +32,7 @@ def classes_of(module: str) -> set[str]:
 
 
 FACTS = frozenset().union(*map(classes_of, VOCABULARIES))
-TOLD_APART = FACTS | classes_of(LINKS)
+TOLD_APART = FACTS | classes_of(LINKS) | classes_of(TSMP)
 
 
 def names_of(tree: ast.Module) -> Names:
@@ -155,5 +155,5 @@ def test_the_reader_finds_what_it_looks_for(body: str, count: int) -> None:
 
 def test_the_vocabularies_are_those_that_there_are() -> None:
     assert set(VOCABULARIES) == {f"tsnet.{room}.facts" for room in ("control", "derp", "engine", "wireguard")}
-    assert "tsnet.base.links.Open" in TOLD_APART
+    assert {"tsnet.base.links.Open", "tsnet.engine.tsmp.Rejected"} <= TOLD_APART
     assert "tsnet.control.facts.LoggedIn" in FACTS

@@ -106,6 +106,18 @@ def test_a_port_that_the_filter_denies_is_refused_at_once_by_tsmp() -> None:
     assert pair.a.engine.packet_filter.dropped["rule"] >= 1
 
 
+def test_the_refusal_of_a_flow_that_is_no_connection_is_counted() -> None:
+    pair = Pair()
+    refusal = tsmp.packet(A4.packed, B4.packed, tsmp.Rejected(17, "A", 53, 53))
+    pair.a.engine.device.send([(pair.nodes[1].key, [refusal])], pair.now)
+
+    def told() -> bool:
+        pair.b.engine.take_messages()
+        return pair.b.engine.dropped["rejected"] == 1
+
+    pair.reach(told)
+
+
 def test_tsmp_ping() -> None:
     pair = Pair()
     assert pair.b.engine.ping_tsmp(A4.packed, b"abcdefgh", pair.now)

@@ -62,7 +62,10 @@ UDP = 0
 
 
 class Engine:
-    """dropped: "stun" (STUN that nobody asked for). Each room beneath counts its own drops."""
+    """dropped: "stun" (STUN that nobody asked for), "rejected" (a peer's word about a flow that is not TCP).
+
+    Each room beneath counts its own drops.
+    """
 
     def __init__(
         self,
@@ -313,16 +316,26 @@ class Engine:
         """
         messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []
         for key, address, message in self.ingress.take_messages():
-            if isinstance(message, tsmp.DiscoAdvertisement):
-                self._advertised[key] = message.key
-                continue
-            if isinstance(message, tsmp.Rejected) and message.protocol == 6:
-                own = self.own_address(len(address))
-                if own is not None:
-                    source, target = ip_address(own), ip_address(address)
-                    self.stack.refuse(source, message.source_port, target, message.destination_port)
+            match message:
+                case tsmp.DiscoAdvertisement(disco_key):
+                    self._advertised[key] = disco_key
+                    continue
+                case tsmp.Rejected():
+                    self._rejected(address, message)
+                case tsmp.TsmpPong() | tsmp.TsmpPing():
+                    pass  # a pong is for whoever asked, and pings are answered on their way in
+                case _:
+                    assert_never(message)
             messages.append((key, address, message))
         return messages
+
+    def _rejected(self, address: bytes, message: tsmp.Rejected) -> None:
+        own = self.own_address(len(address))
+        if message.protocol != 6 or own is None:
+            self.dropped["rejected"] += 1
+            return
+        source, target = ip_address(own), ip_address(address)
+        self.stack.refuse(source, message.source_port, target, message.destination_port)
 
 
 def path_of(destination: Destination) -> int:

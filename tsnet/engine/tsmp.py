@@ -17,6 +17,7 @@ Not here: when to send them (`ingress`, `node`).
 from __future__ import annotations
 
 from struct import Struct
+from typing import assert_never
 
 import attrs
 
@@ -84,6 +85,8 @@ def encode(message: Message) -> bytes:
             return b"a" + key
         case Rejected(protocol, reason, source_port, destination_port):
             return _REJECT.pack(b"!", protocol, reason.encode("latin-1"), source_port, destination_port)
+        case _:
+            assert_never(message)
 
 
 def packet(source: bytes, destination: bytes, message: Message) -> bytes:
