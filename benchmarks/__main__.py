@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks import (
+    deltas,
     exchanges,
     floods,
     idle,
@@ -35,6 +36,7 @@ FLOORS: dict[str, Callable[[], list[Row]]] = {
     "whole_path": lambda: whole_path.run(floors_only=True),
     "relayed": relayed.run,
     "joining": lambda: joining.run(floors_only=True),
+    "deltas": deltas.run,
     "netstack_costs": netstack_costs.run,
     "netstack_linux": netstack_linux.run,
     "netstack_gvisor": netstack_gvisor.run,
@@ -48,6 +50,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "whole_path": whole_path.run,
     "relayed": relayed.run,
     "joining": joining.run,
+    "deltas": deltas.run,
     "exchanges": exchanges.run,
     "idle": idle.run,
     "floods": floods.run,

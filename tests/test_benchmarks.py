@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import (
+    deltas,
     exchanges,
     floods,
     idle,
@@ -97,6 +98,10 @@ def test_every_module_with_a_run_is_in_the_list() -> None:
 
 def test_netstack_alone() -> None:
     assert len(names(netstack_pair.run(size=1 << 18, rounds=1))) == 3
+
+
+def test_what_a_delta_costs() -> None:
+    assert len(names(deltas.run(scale=0.005, rounds=1))) == 5
 
 
 def test_what_must_stay_flat() -> None:

@@ -47,6 +47,7 @@ from tsnet.edge.io import netlink, proxy
 from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
 from tsnet.http1.asking import Asking
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import Node
 from tsnet.netmap.names import Names
 from tsnet.netmap.packetfilter import PacketFilter
@@ -140,7 +141,8 @@ def test_disco_paths() -> None:
     ours, theirs = DiscoPrivateKey(b"\5" * 32), DiscoPrivateKey(b"\6" * 32)
     chance = Random(2)
     paths = Paths(ours, entropy=chance.randbytes)
-    paths.set_peers([Node(2, "n2", "db", PEER_KEY, disco_key=disco_public(theirs), home_region=1)], NOW)
+    peer = Node(2, "n2", "db", PEER_KEY, disco_key=disco_public(theirs), home_region=1)
+    paths.update_peers([(PEER_KEY, peer)], NOW)
     sender = Paths(theirs, entropy=chance.randbytes).box
     endpoint = UdpAddress("192.0.2.1", 1)
     relay = disco.UDPRelayEndpoint(
@@ -266,7 +268,7 @@ def test_map_messages_and_all_that_is_made_of_them() -> None:
         assert netmap is not None
         Names(netmap).resolve("db")
         Whois(netmap).peer(ip_address("100.64.0.2"))
-        PacketFilter().apply(netmap)
+        PacketFilter().apply(Changes.between(None, netmap))
         repr(netmap)
     assert accepted > fuzzing.ROUNDS / 2
 
@@ -522,7 +524,8 @@ def test_the_packet_filter() -> None:
     session = MapSession(control_scripted.DISCO_KEY, control_scripted.WALL)
     session.apply(messages.decode_map(json.dumps(MAP).encode()).update, NOW)
     found = PacketFilter()
-    found.apply(session._netmap)
+    assert session._netmap is not None
+    found.apply(Changes.between(None, session._netmap))
     a, b, a6, b6 = "100.64.0.2", "100.64.0.1", "fd7a:115c:a1e0::2", "fd7a:115c:a1e0::1"
     samples = [tcp(a, b, 80), udp(a, b, 53), icmp(a, b, 8), tcp(a6, b6, 80), udp(a6, b6, 53), ip(44, a6, b6, bytes(40))]
     for packet in fuzzing.bad_bytes(samples, seed=18):

@@ -49,9 +49,8 @@ def test_before_up_there_is_a_state_and_what_was_asked_for() -> None:
 def test_a_snapshot_does_not_follow_the_node() -> None:
     house = House()
     a = house.up("a")
-    assert a.netmap is not None
-    assert a.whois is not None
-    before = peers_of(a.netmap, a.whois)
+    assert a.view is not None
+    before = peers_of(a.view.netmap, a.view.whois)
     house.up("b")
     assert before == ()
-    assert [peer.name for peer in peers_of(a.netmap, a.whois)] == ["b"]
+    assert [peer.name for peer in peers_of(a.view.netmap, a.view.whois)] == ["b"]

@@ -187,7 +187,8 @@ class BaseServer:
 
     def _owner(self) -> Peer | None:
         """The owner of this node; None before `up`."""
-        return next((self.whois(str(address)) for address in self.addresses), None)
+        view = self._handle.view
+        return None if view is None else view.whois.peer(view.netmap.self_node.key)
 
     # --- immediate answers ----------------------------------------------------------------------------------
 
@@ -227,44 +228,42 @@ class BaseServer:
         return () if node is None else node.ips
 
     def _self_node(self) -> Node | None:
-        netmap = self._handle.netmap
-        return None if netmap is None else netmap.self_node
+        view = self._handle.view
+        return None if view is None else view.netmap.self_node
 
     def whois(self, address: str) -> Peer | None:
         """The owner of that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
         check_host(address)
-        whois = self._handle.whois
+        view = self._handle.view
         ip = parse_address(address) or parse_address(split_address(address)[0])
-        return None if whois is None or ip is None else whois.peer(ip)
+        return None if view is None or ip is None else view.whois.peer(ip)
 
     def resolve(self, name: str) -> tuple[IPAddress, ...]:
         """The addresses of a tailnet name, short or full, v4 first; empty if no node has it."""
         check_host(name)
-        names = self._handle.names
-        if names is None:
-            return ()
-        return tuple(sorted(names.resolve(name), key=lambda address: address.version))
+        view = self._handle.view
+        found = () if view is None else view.names.resolve(name)
+        return tuple(sorted(found, key=lambda address: address.version))
 
     def status(self) -> Status:
         """A snapshot of this node and its peers, from what control has sent. Nobody is asked."""
-        handle = self._handle
-        netmap, whois = handle.netmap, handle.whois
+        handle, view = self._handle, self._handle.view
         status = Status(handle.state, self.prefs.hostname, self._config.control_url, login_url=handle.login_url)
-        if netmap is None or whois is None:
+        if view is None:
             return status
-        node = netmap.self_node
-        peer = whois.peer(node.key)
+        netmap, node = view.netmap, view.netmap.self_node
+        peer = view.whois.peer(node.key)
         return attrs.evolve(
             status,
-            name=self.name,
+            name=node.name.partition(".")[0],
             fqdn=node.name,
             addresses=node.ips,
             user_login=peer.user_login if peer else "",
             tags=node.tags,
-            home_region=handle.home_region,
+            home_region=view.home_region,
             key_expiry=node.key_expiry,
-            health=(*netmap.health, *handle.health),
-            peers=peers_of(netmap, whois),
+            health=(*netmap.health, *view.health),
+            peers=peers_of(netmap, view.whois),
         )
 
     def __repr__(self) -> str:

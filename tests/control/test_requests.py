@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -86,8 +85,6 @@ def test_a_request_that_control_never_answers_ends_with_its_time() -> None:
     assert isinstance(kit.error(ticket), errors.ControlTimeout)
     assert "within 5 s" in str(kit.error(ticket))
     assert len(kit.control.cancelled) == 1, "control is told that nobody waits"
-    kit.control.send_map(MapResponse(MapUpdate(peers_changed=(PEER,))))
-    assert PEER.id in kit.control.netmap.peers, "the map goes on beside it"
     kit.control.wind(REQUEST_TIMEOUT)
     assert isinstance(kit.error(patient), errors.ControlTimeout)
     assert len(kit.told) == 2
@@ -202,7 +199,6 @@ def test_a_gigabyte_is_broken_off_and_the_map_goes_on_beside_it() -> None:
     assert written <= 8 << 20, "control is told to stop soon"
     assert type(kit.error(ticket)) is errors.RemoteError
     assert "more than" in str(kit.error(ticket))
-    assert kit.client.dropped == Counter({"answer-too-long": 1})
     assert PEER.id in kit.control.netmap.peers
     assert kit.control.waits("poll"), "the same stream"
     assert maps > 1
@@ -312,7 +308,7 @@ def test_while_the_node_leaves_nothing_else_is_asked() -> None:
 
 
 def test_the_deadline_is_the_first_that_must_be_answered() -> None:
-    requests = OtherRequests(ControlAddress.parse(URL), Counter())
+    requests = OtherRequests(ControlAddress.parse(URL))
     assert requests.deadline() == float("inf")
     for timeout in (30.0, 10.0, 20.0):
         requests.request("/x", b"", 100.0, method="POST", timeout=timeout, repeatable=False)

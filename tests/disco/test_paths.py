@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -34,9 +35,15 @@ def node(name: str, **fields: Any) -> Node:
     return Node(number, f"n{number}", name, KEYS[name], disco_key=disco_public(DISCO[name]), **fields)
 
 
+def set_peers(paths: Paths, nodes: Iterable[Node], now: float) -> list[NodeKey]:
+    """The netmap's peers, all of them."""
+    known: dict[NodeKey, Node | None] = dict.fromkeys(paths._paths)
+    return paths.update_peers({**known, **{node.key: node for node in nodes}}.items(), now)
+
+
 def new_paths(*nodes: Node) -> Paths:
     paths = Paths(OURS, entropy=entropy)
-    paths.set_peers(nodes or [node("a")], 0.0)
+    set_peers(paths, nodes or [node("a")], 0.0)
     return paths
 
 
@@ -74,14 +81,14 @@ def test_what_was_rerouted_is_told_once_and_the_routes_stay_the_same_tuple_until
     assert routes == (via(1),)
     paths.connected(1, 0.0)
     paths.authenticated(A, via(2), 0.0)
-    paths.set_peers([node("a", home_region=1), node("b", home_region=1)], 0.0)
+    set_peers(paths, [node("a", home_region=1), node("b", home_region=1)], 0.0)
     assert paths.routes(A) is routes
     assert list(paths.take_rerouted()) == []
     paths.disconnected(1, 0.0)
     paths.authenticated(A, via(2), 0.0)
     assert list(paths.take_rerouted()) == [A]
     assert paths.routes(A) == (via(2),)
-    paths.set_peers([node("a", home_region=1)], 0.0)
+    set_peers(paths, [node("a", home_region=1)], 0.0)
     assert list(paths.take_rerouted()) == [B]
     assert paths.routes(B) == ()
 
@@ -125,7 +132,7 @@ def test_all_learnt_routes_of_a_connection_end_with_it() -> None:
 def test_a_peer_that_moved_home_is_reached_at_the_new_one() -> None:
     paths = new_paths(node("a", home_region=1))
     paths.connected(1, 0.0)
-    paths.set_peers([node("a", home_region=5)], 1.0)
+    set_peers(paths, [node("a", home_region=5)], 1.0)
     assert paths.route(A) == via(5)
     paths.authenticated(A, via(1), 2.0)
     assert paths.route(A) == via(1)
@@ -137,17 +144,17 @@ def test_a_gone_peer_has_no_route_and_a_returning_one_starts_afresh() -> None:
     paths = new_paths(node("a", home_region=0))
     paths.connected(2, 0.0)
     paths.authenticated(A, via(2), 0.0)
-    paths.set_peers([], 1.0)
+    set_peers(paths, [], 1.0)
     assert paths.route(A) is None
-    paths.set_peers([node("a", home_region=0)], 2.0)
+    set_peers(paths, [node("a", home_region=0)], 2.0)
     assert paths.route(A) is None
 
 
 def test_who_gains_a_first_path_is_told_once() -> None:
     paths = Paths(OURS, entropy=entropy)
-    assert paths.set_peers([node("a", home_region=0), node("b", home_region=1)], 0.0) == [B]
-    assert paths.set_peers([node("a", home_region=2), node("b", home_region=2)], 1.0) == [A]
-    assert paths.set_peers([node("a", home_region=0), node("b", home_region=2)], 2.0) == []
+    assert set_peers(paths, [node("a", home_region=0), node("b", home_region=1)], 0.0) == [B]
+    assert set_peers(paths, [node("a", home_region=2), node("b", home_region=2)], 1.0) == [A]
+    assert set_peers(paths, [node("a", home_region=0), node("b", home_region=2)], 2.0) == []
     assert paths.authenticated(A, via(2), 3.0)
     assert not paths.authenticated(A, via(2), 4.0)
     assert not paths.authenticated(B, via(2, B), 4.0)
@@ -165,7 +172,7 @@ def test_a_wireguard_only_peer_is_at_its_endpoint_and_roams() -> None:
     assert paths.route(A) == UDP
     assert not paths.authenticated(A, OTHER_UDP, 1.0)
     assert paths.route(A) == OTHER_UDP
-    paths.set_peers([wireguard_only(UDP)], 2.0)
+    set_peers(paths, [wireguard_only(UDP)], 2.0)
     assert paths.route(A) == OTHER_UDP
 
 
@@ -173,7 +180,7 @@ def test_a_new_endpoint_from_control_ends_the_roaming() -> None:
     paths = new_paths(wireguard_only(UDP))
     paths.authenticated(A, OTHER_UDP, 1.0)
     third = UdpAddress("203.0.113.3", 3)
-    paths.set_peers([wireguard_only(third)], 2.0)
+    set_peers(paths, [wireguard_only(third)], 2.0)
     assert paths.route(A) == third
 
 
@@ -199,9 +206,9 @@ def test_any_other_peer_is_not_followed_to_a_udp_address() -> None:
 
 def test_a_peer_may_change_its_kind() -> None:
     paths = new_paths(wireguard_only(UDP))
-    paths.set_peers([node("a", home_region=4, endpoints=(UDP,))], 1.0)
+    set_peers(paths, [node("a", home_region=4, endpoints=(UDP,))], 1.0)
     assert paths.route(A) == via(4)
-    paths.set_peers([wireguard_only(UDP)], 2.0)
+    set_peers(paths, [wireguard_only(UDP)], 2.0)
     assert paths.route(A) == UDP
 
 
@@ -325,7 +332,7 @@ def test_the_budget_cuts_between_answers() -> None:
 def test_a_peer_with_a_new_disco_key_is_known_by_that_alone() -> None:
     paths = new_paths()
     replaced = Node(1, "n1", "a", A, disco_key=disco_public(DISCO["c"]), home_region=1)
-    paths.set_peers([replaced], 1.0)
+    set_peers(paths, [replaced], 1.0)
     paths.receive([(via(1), [ping(1)]), (via(1), [datagram(Ping(b"x" * 12), "c")])], 1.0)
     assert paths.dropped == {"unknown sender": 1}
 

@@ -23,6 +23,7 @@ from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.engine.engine import Engine
 from tsnet.netmap import model
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import FilterRule, NetMap, Node, PortRange
 
 UNIX_TIME = 1_700_000_000.0
@@ -51,6 +52,11 @@ def node(number: int, name: str, **more: Any) -> Node:
         is_wireguard_only=True,
     )
     return attrs.evolve(plain, **more)
+
+
+def apply(engine: Engine, told: NetMap, now: float) -> None:
+    """Give the engine a whole netmap."""
+    engine.apply(Changes.between(engine.peers.netmap, told), now)
 
 
 def netmap(own: Node, *peers: Node, rules: tuple[FilterRule, ...] | None = ALLOW_ALL) -> NetMap:
@@ -100,8 +106,8 @@ class Pair:
             for index, side in enumerate(self.sides)
         }
         self.a.doors, self.b.doors = {self.a.address: self.b.address}, {self.b.address: self.a.address}
-        self.a.engine.apply(netmap(self.nodes[0], self.nodes[1]), self.now)
-        self.b.engine.apply(netmap(self.nodes[1], self.nodes[0]), self.now)
+        apply(self.a.engine, netmap(self.nodes[0], self.nodes[1]), self.now)
+        apply(self.b.engine, netmap(self.nodes[1], self.nodes[0]), self.now)
 
     @property
     def sides(self) -> tuple[Side, Side]:

@@ -6,9 +6,9 @@ from ipaddress import ip_address
 from netstack.wire import ipv4, ipv6, udp
 from tests.engine.pair import A4, A6, B4, B6, netmap, node
 from tsnet.engine.egress import Egress
-from tsnet.engine.engine import own_prefixes
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.packetfilter import PacketFilter
-from tsnet.netmap.routes import Routes
+from tsnet.netmap.routes import Routes, own_prefixes
 
 A, B = node(1, "a"), node(2, "b")
 
@@ -40,7 +40,7 @@ def test_what_nobody_owns_is_counted_packet_by_packet() -> None:
 
 def test_the_filter_learns_whom_we_spoke_to_so_that_an_answer_may_come() -> None:
     packet_filter = PacketFilter()
-    packet_filter.apply(netmap(A, B, rules=()))
+    packet_filter.apply(Changes.between(None, netmap(A, B, rules=())))
     answer = datagram(B4.packed, A4.packed, (53, 1000))
     assert packet_filter.admit([answer]) == ([], [])
     egress(packet_filter).route([(B4.packed, [datagram(A4.packed, B4.packed)])])

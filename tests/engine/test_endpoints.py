@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.pair import netmap, node, secret
+from tests.engine.pair import apply, netmap, node, secret
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import Engine
@@ -29,7 +29,7 @@ def endpoints() -> Endpoints:
         wall_offset=1e9,
         timestamp_mark=None,
     )
-    engine.apply(netmap(node(1, "a"), node(2, "b")), 0.0)
+    apply(engine, netmap(node(1, "a"), node(2, "b")), 0.0)
     return Endpoints(engine, entropy)
 
 

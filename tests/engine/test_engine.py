@@ -7,14 +7,15 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair, netmap
+from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair, apply, netmap
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.disco.stun import encode_request
 from tsnet.engine import tsmp
-from tsnet.engine.engine import MTU, UDP, own_prefixes, path_of, udp_runs
+from tsnet.engine.engine import MTU, UDP, path_of, udp_runs
 from tsnet.netmap.model import Destination, FilterRule, PortRange
+from tsnet.netmap.routes import own_prefixes
 
 ONLY_WEB = (FilterRule(("*",), (Destination("*", PortRange(80, 80)),)),)
 
@@ -82,7 +83,7 @@ def test_the_budget_cuts_and_the_rest_is_due_at_once() -> None:
 
 def test_ping_and_the_packet_filter() -> None:
     pair = Pair()
-    pair.a.engine.apply(netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
+    apply(pair.a.engine, netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
     client, _ = connected(pair, 80)
     assert client.connected
     echo = pair.b.engine.stack.ping(A4)
@@ -92,7 +93,7 @@ def test_ping_and_the_packet_filter() -> None:
 
 def test_a_port_that_the_filter_denies_is_refused_at_once_by_tsmp() -> None:
     pair = Pair()
-    pair.a.engine.apply(netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
+    apply(pair.a.engine, netmap(pair.nodes[0], pair.nodes[1], rules=ONLY_WEB), pair.now)
     pair.a.engine.stack.listen(81)
     client = pair.b.engine.stack.connect(A4, 81, pair.now, link=pair.nodes[0].key)
 
@@ -173,7 +174,7 @@ def test_a_flipped_bit_anywhere_leaves_no_trace() -> None:
 def test_a_peer_that_left_takes_its_connections_along() -> None:
     pair = Pair()
     client, _ = connected(pair)
-    pair.b.engine.apply(netmap(pair.nodes[1]), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1]), pair.now)
     assert client.error == "unreachable"
     assert pair.b.engine.egress.routes.lookup(A4.packed) is None
 
@@ -181,7 +182,7 @@ def test_a_peer_that_left_takes_its_connections_along() -> None:
 def test_an_expired_peer_counts_as_gone() -> None:
     pair = Pair()
     expired = attrs.evolve(pair.nodes[0], expired=True)
-    pair.b.engine.apply(netmap(pair.nodes[1], expired), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1], expired), pair.now)
     assert pair.b.engine.egress.routes.lookup(A4.packed) is None
 
 
@@ -189,7 +190,7 @@ def test_our_own_address_taken_away_ends_its_connections() -> None:
     pair = Pair()
     client, _ = connected(pair)
     moved = attrs.evolve(pair.nodes[1], addresses=(ip_network("100.64.0.200/32"),))
-    pair.b.engine.apply(netmap(moved, pair.nodes[0]), pair.now)
+    apply(pair.b.engine, netmap(moved, pair.nodes[0]), pair.now)
     assert client.error == "aborted"
 
 
@@ -198,7 +199,7 @@ def test_a_peer_with_a_new_disco_key_has_restarted_and_its_session_is_made_anew(
     connected(pair)
     sent = len(pair.b.sent)
     reborn = attrs.evolve(pair.nodes[0], disco_key=disco_public(DiscoPrivateKey(bytes(range(32)))))
-    pair.b.engine.apply(netmap(pair.nodes[1], reborn), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1], reborn), pair.now)
     echo = pair.b.engine.stack.ping(A4)
     echo.send(pair.now, 1, bytes(8))
     pair.reach(lambda: echo.readable)
@@ -218,7 +219,7 @@ def test_a_new_disco_key_that_the_session_itself_has_told_leaves_the_session_alo
     pair.reach(lambda: echo.readable)
     assert pair.b.engine.take_messages() == []
     sent = len(pair.b.sent)
-    pair.b.engine.apply(netmap(pair.nodes[1], reborn), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1], reborn), pair.now)
     echo = pair.b.engine.stack.ping(A4)
     echo.send(pair.now, 1, bytes(8))
     pair.reach(lambda: echo.readable)
@@ -231,7 +232,7 @@ def test_routes_through_a_peer_carry_nothing_yet() -> None:
         pair.nodes[0], allowed_ips=(*pair.nodes[0].allowed_ips, ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0"))
     )
     assert own_prefixes(router) == list(pair.nodes[0].addresses)
-    pair.b.engine.apply(netmap(pair.nodes[1], router), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1], router), pair.now)
     assert pair.b.engine.egress.routes.lookup(bytes([10, 1, 2, 3])) is None
 
 
@@ -243,7 +244,7 @@ def test_an_address_that_is_not_allowed_is_not_the_peers() -> None:
 
 def test_without_a_netmap_nothing_is_due() -> None:
     pair = Pair()
-    pair.a.engine.apply(netmap(pair.nodes[0]), pair.now)
+    apply(pair.a.engine, netmap(pair.nodes[0]), pair.now)
     assert pair.a.engine.transmit(pair.now, BUDGET) == []
     assert pair.a.engine.deadline() == NEVER
 
@@ -275,9 +276,9 @@ def test_a_peer_that_goes_while_its_path_is_full_can_be_talked_to_when_it_comes_
     pair = Pair()
     connected(pair)
     pair.b.engine.hold(UDP)
-    pair.b.engine.apply(netmap(pair.nodes[1]), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1]), pair.now)
     pair.b.engine.release(UDP)
-    pair.b.engine.apply(netmap(pair.nodes[1], pair.nodes[0]), pair.now)
+    apply(pair.b.engine, netmap(pair.nodes[1], pair.nodes[0]), pair.now)
     again, _ = connected(pair, port=81)
     assert again.connected
 
@@ -500,9 +501,9 @@ def test_peers_that_had_dropped_our_sessions_meet_us_anew_at_once() -> None:
     pair = Pair()
     connected(pair)
     expired = attrs.evolve(pair.nodes[1], expired=True)
-    pair.a.engine.apply(netmap(pair.nodes[0], expired), pair.now)
+    apply(pair.a.engine, netmap(pair.nodes[0], expired), pair.now)
     pair.run(seconds=30)
-    pair.a.engine.apply(netmap(*pair.nodes), pair.now)
+    apply(pair.a.engine, netmap(*pair.nodes), pair.now)
     pair.b.engine.sessions_lost(pair.now)
     echo = pair.b.engine.stack.ping(A4)
     echo.send(pair.now, 1, bytes(8))

@@ -10,12 +10,12 @@ from tests.engine.pair import A4, A6, ALLOW_ALL, B4, B6, netmap, node
 from tests.engine.test_tsmp import syn
 from tsnet.base.keys import DiscoKey
 from tsnet.engine import tsmp
-from tsnet.engine.engine import own_prefixes
 from tsnet.engine.ingress import Ingress
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NOTHING_ALLOWED
 from tsnet.netmap.model import FilterRule
 from tsnet.netmap.packetfilter import PacketFilter
-from tsnet.netmap.routes import Routes
+from tsnet.netmap.routes import Routes, own_prefixes
 
 A, B, C = node(1, "a"), node(2, "b"), node(3, "c")
 
@@ -23,7 +23,7 @@ A, B, C = node(1, "a"), node(2, "b"), node(3, "c")
 def ingress(rules: tuple[FilterRule, ...] | None = ALLOW_ALL) -> Ingress:
     """The door of node a, whose peers are b and c."""
     packet_filter = PacketFilter()
-    packet_filter.apply(netmap(A, B, C, rules=rules))
+    packet_filter.apply(Changes.between(None, netmap(A, B, C, rules=rules)))
     routes = Routes((prefix, peer.key) for peer in (B, C) for prefix in own_prefixes(peer))
     return Ingress(routes, packet_filter)
 

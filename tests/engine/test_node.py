@@ -216,4 +216,4 @@ def test_a_refused_map_is_told_until_another_one_is_taken() -> None:
         a.node._told(told.MapHealth(message), house.now)
         a.pump.mark()
         house.run(0.1)
-        assert list(a.health) == ([message] if message else [])
+        assert list(a.node.health.messages) == ([message] if message else [])

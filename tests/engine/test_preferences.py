@@ -77,12 +77,12 @@ def test_shields_may_change_before_the_first_netmap() -> None:
 
 def test_whois_grants_what_the_filter_grants() -> None:
     some = running()
-    before = some.whois
+    before = some.view
     assert before is not None
     some.set_prefs(attrs.evolve(SHUT, hostname="a"), NOW)
-    assert some.whois is not None
-    assert some.whois.peer(ip_address("100.64.0.2")) is not None
-    assert some.whois._rules is some.engine.packet_filter.rules is not before._rules
+    assert some.view is not None
+    assert some.view.whois.peer(ip_address("100.64.0.2")) is not None
+    assert some.view.whois._rules is some.engine.packet_filter.rules is not before.whois._rules
 
 
 def test_an_expired_key_names_the_node_as_it_is_called_now() -> None:

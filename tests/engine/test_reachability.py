@@ -136,13 +136,13 @@ def test_a_relay_with_a_bad_certificate_is_named_wherever_somebody_looks(
         for operation in (a.reachable(3), a.dial("b", 80, 3), a.ping("b", "icmp", 3)):
             assert text in str(house.failure(operation))
         house.run(600)
-    assert list(a.health) == [text]
+    assert list(a.node.health.messages) == [text]
     assert sorted(record.getMessage() for record in caplog.records) == [f"a: {text}", f"b: {text}"]
     told_of = [event for event in events_of(subscription) if isinstance(event, facts.Health | facts.RelayChanged)]
     assert told_of == [facts.RelayChanged(900, False, "certificate: self-signed"), facts.Health((text,))]
     monkeypatch.undo()
     house.finish(a.reachable(40))
-    assert list(a.health) == []
+    assert list(a.node.health.messages) == []
     assert facts.Health(()) in events_of(subscription)
 
 
@@ -173,13 +173,13 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
     say.append(RelayHealth(900, "overloaded"))
     a.pump.mark()
     house.run(0.1)
-    assert list(a.health) == ["clock", "relay region 900 says: overloaded"]
+    assert list(a.node.health.messages) == ["clock", "relay region 900 says: overloaded"]
     a.node._told(told.ControlHealth(()), house.now)
     a.pump.mark()
     house.run(0.1)
-    assert list(a.health) == ["relay region 900 says: overloaded"]
+    assert list(a.node.health.messages) == ["relay region 900 says: overloaded"]
     house.world.cut(house.tailnet._ports[1])  # a new connection begins without a complaint
-    house.until(lambda: a.health == (), 5)
+    house.until(lambda: a.node.health.messages == (), 5)
 
 
 @pytest.mark.parametrize("seconds", [20, 118])

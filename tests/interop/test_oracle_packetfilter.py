@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from ipaddress import ip_address, ip_network
 from random import Random
 from typing import Any
@@ -127,14 +128,15 @@ def test_verdicts_over_sequences_and_changes(oracle: Oracle) -> None:
     local: list[IPPrefix] = [ip_network(text) for text in LOCAL]
     for seed in cases():
         with case("packet filter", seed) as random:
-            ours, share = PacketFilter(), 0
+            by_raw: defaultdict[bytes, frozenset[str]] = defaultdict(frozenset)
+            ours, share = PacketFilter(by_raw.__getitem__), 0
             for _ in range(random.randint(1, 3)):  # control changes its mind; flows stay
                 rules, shields = [rule(random) for _ in range(random.randint(0, 4))], random.random() < 0.1
                 capabilities = {
                     address: random.sample(CAPABILITIES, random.randint(0, 2)) for address in (*PEERS[4], *PEERS[6])
                 }
-                by_raw = {ip_address(text).packed: frozenset(names) for text, names in capabilities.items()}
-                compiled = FilterRules(() if shields else tuple(map(decode_rule, rules)), by_raw)
+                by_raw.update((ip_address(text).packed, frozenset(names)) for text, names in capabilities.items())
+                compiled = FilterRules(() if shields else tuple(map(decode_rule, rules)))
                 ours.replace(compiled, local, shields_up=shields)
                 made = oracle.call(
                     "filter_new", rules=rules, local=LOCAL, caps=capabilities, shields=shields, share=share

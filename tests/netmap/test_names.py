@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+import attrs
 import pytest
 
 from tsnet.base.addresses import IPAddress
 from tsnet.base.keys import NodeKey
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import DnsConfig, DnsRecord, NetMap, Node
 from tsnet.netmap.names import Names
 
@@ -63,3 +65,37 @@ def test_a_node_is_called_as_short_as_it_resolves() -> None:
 def test_a_node_without_a_name_has_addresses_only() -> None:
     names = Names(NetMap(node(1, "")))
     assert names.resolve("") == ()
+
+
+# --- after a change ---------------------------------------------------------------------------------------------
+
+TAILNET = NetMap(SHOP, peers={2: DB, 3: SHARED})
+
+
+def after(before: NetMap, netmap: NetMap) -> Names:
+    return Names(before).after(Changes.between(before, netmap))
+
+
+def test_of_peers_with_one_name_the_lowest_id_has_it_and_the_other_when_that_goes() -> None:
+    both = attrs.evolve(TAILNET, peers={2: DB, 4: node(4, "db.tail1.example")})
+    assert Names(both).resolve("db")[0] == v4(2)
+    assert after(both, attrs.evolve(both, peers={4: both.peers[4]})).resolve("db")[0] == v4(4)
+
+
+def test_our_own_name_is_ours() -> None:
+    claimed = attrs.evolve(TAILNET, peers={2: node(2, "shop.tail1.example")})
+    assert Names(claimed).resolve("shop")[0] == v4(1)
+    moved = attrs.evolve(claimed, self_node=node(1, "other.tail1.example"))
+    assert after(claimed, moved).resolve("shop")[0] == v4(2)
+
+
+def test_another_suffix_of_ours_gives_others_their_short_names() -> None:
+    moved = attrs.evolve(TAILNET, self_node=node(1, "shop.other.example"))
+    names = after(TAILNET, moved)
+    assert (names.resolve("db")[0], names.resolve("db.tail1.example")[0]) == (v4(3), v4(2))
+
+
+def test_what_changes_no_name_shares_all_of_them() -> None:
+    before = Names(TAILNET)
+    flipped = attrs.evolve(TAILNET, peers={**TAILNET.peers, 2: attrs.evolve(DB, online=True)})
+    assert before.after(Changes.between(TAILNET, flipped))._index is before._index

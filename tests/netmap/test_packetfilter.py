@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
+from typing import Any
 
+import attrs
 import pytest
 
 from tests.netmap.packets import ACK, FIN, GRE, ICMP, IGMP, RST, SCTP, SYN, TCP, TSMP, UDP, icmp, ip, tcp, udp
 from tsnet.base.keys import NodeKey
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, NetMap, Node, PortRange
 from tsnet.netmap.packetfilter import FLOWS_KEPT, PacketFilter
@@ -171,43 +174,106 @@ NODE = Node(1, "n1", "us.tail.example", NodeKey(bytes(32)), addresses=LOCAL[:2])
 OPEN = NetMap(NODE, packet_filter=(rule("*", "*", 0, 65535),))
 
 
-def test_a_netmap_opens_and_its_absence_closes() -> None:
+def apply(packet_filter: PacketFilter, netmap: NetMap, before: NetMap | None = None, **options: Any) -> None:
+    packet_filter.apply(Changes.between(before, netmap), **options)
+
+
+def test_a_netmap_opens_and_one_without_rules_closes() -> None:
     packet_filter = PacketFilter()
-    packet_filter.apply(OPEN)
+    apply(packet_filter, OPEN)
     assert packet_filter.verdict(tcp(THEM, US, 80)).accepted
     assert not packet_filter.verdict(tcp(THEM, "192.168.7.9", 80)).accepted
-    packet_filter.apply(OPEN, routes=LOCAL[2:])
+    apply(packet_filter, OPEN, OPEN, routes=LOCAL[2:])
     assert packet_filter.verdict(tcp(THEM, "192.168.7.9", 80)).accepted
-    packet_filter.apply(None)
-    assert not packet_filter.verdict(tcp(THEM, US, 80)).accepted
+    for rules in (None, ()):
+        apply(packet_filter, attrs.evolve(OPEN, packet_filter=rules), OPEN)
+        assert not packet_filter.verdict(tcp(THEM, US, 80)).accepted
+        apply(packet_filter, OPEN, attrs.evolve(OPEN, packet_filter=rules))
+        assert packet_filter.verdict(tcp(THEM, US, 80)).accepted
+
+
+def test_rules_are_compiled_when_control_has_sent_others() -> None:
+    packet_filter = PacketFilter()
+    apply(packet_filter, OPEN)
+    rules = packet_filter.rules
+    again = attrs.evolve(OPEN, packet_filter=(rule("*", "*", 0, 65535),), peers={9: peer(9)})
+    apply(packet_filter, again, OPEN)
+    assert packet_filter.rules is rules
+    apply(packet_filter, attrs.evolve(again, packet_filter=(rule("*", "*", 0, 80),)), again)
+    assert packet_filter.rules is not rules
+
+
+def peer(number: int, **fields: Any) -> Node:
+    own = (ip_network(f"100.64.0.{number}"),)
+    return Node(number, f"n{number}", f"n{number}.t", NodeKey(bytes([number]) * 32), allowed_ips=own, **fields)
+
+
+def test_capability_sources_look_at_the_sender_now() -> None:
+    capabilities: dict[bytes, set[str]] = {}
+    packet_filter = PacketFilter(lambda source: capabilities.get(source, set()))
+    apply(packet_filter, attrs.evolve(OPEN, packet_filter=(rule("cap:blue", "*", 0, 65535),)))
+    for told in (set(), {"blue", "x"}, {"x"}):
+        capabilities[ip_address(THEM).packed] = told
+        for packet in (tcp(THEM, US, 80), udp(THEM, US, 80), icmp(THEM, US, 8)):
+            assert packet_filter.verdict(packet).accepted is ("blue" in told)
+
+
+@pytest.mark.parametrize(
+    ("source", "stands"),
+    [("*", False), ("100.64.0.0/24", False), ("100.64.0.5-100.64.0.9", False), ("100.64.0.2", True), ("::/0", True)],
+)
+def test_a_filter_that_admits_peers_outside_the_lock_is_refused_whole(source: str, stands: bool) -> None:
+    """As long as there are such peers, and whichever comes first."""
+    rules = attrs.evolve(OPEN, packet_filter=(rule(source, "*", 0, 65535), rule(THEM, "*", 0, 65535)))
+    with_peer = attrs.evolve(rules, peers={7: peer(7, unsigned_peer_api_only=True)})
+    packet_filter, late = PacketFilter(), PacketFilter()
+    apply(packet_filter, rules)
+    apply(packet_filter, with_peer, rules)
+    apply(late, attrs.evolve(with_peer, packet_filter=None))
+    apply(late, with_peer, attrs.evolve(with_peer, packet_filter=None))
+    for some in (packet_filter, late):
+        assert some.verdict(tcp(THEM, US, 80)).accepted is stands
+        apply(some, rules, with_peer)
+        assert some.verdict(tcp(THEM, US, 80)).accepted
+
+
+def test_a_grant_to_peers_outside_the_lock_is_no_breach() -> None:
+    grant = FilterRule(("*",), grants=(CapGrant((ip_network("0.0.0.0/0"),), {"a": ()}),))
+    packet_filter = PacketFilter()
+    peers = {7: peer(7, unsigned_peer_api_only=True)}
+    apply(packet_filter, attrs.evolve(OPEN, packet_filter=(grant, rule(THEM, "*", 0, 65535)), peers=peers))
+    assert packet_filter.verdict(tcp(THEM, US, 80)).accepted
 
 
 def test_raising_the_shields_forgets_flows() -> None:
     """A service's answers had made flows of its callers; those callers must not pass any more."""
     packet_filter = PacketFilter()
-    packet_filter.apply(OPEN)
+    apply(packet_filter, OPEN)
     packet_filter.note_outbound([udp(US, THEM, 53, 4000)])
     answer = udp(THEM, US, 4000, 53)
-    packet_filter.apply(OPEN, shields_up=True)
+    packet_filter.set_shields_up(True)
     assert not packet_filter.verdict(answer).accepted
     packet_filter.note_outbound([udp(US, THEM, 53, 4000)])
-    packet_filter.apply(OPEN, shields_up=True)
+    packet_filter.set_shields_up(True)
     assert packet_filter.verdict(answer).accepted
 
 
 def test_shields_up_keeps_replies_only() -> None:
     packet_filter = PacketFilter()
-    packet_filter.apply(OPEN, shields_up=True)
+    packet_filter.set_shields_up(True)
+    apply(packet_filter, OPEN)
     assert packet_filter.shields_up
     packet_filter.note_outbound([udp(US, THEM, 53, 4000)])
     verdicts = [tcp(THEM, US, 80), udp(THEM, US, 80), icmp(THEM, US, 8), tcp(THEM, US, 80, ACK), icmp(THEM, US, 0)]
     assert [packet_filter.verdict(packet).accepted for packet in verdicts] == [False, False, False, True, True]
     assert packet_filter.verdict(udp(THEM, US, 4000, 53)) == (True, "reply")
+    packet_filter.set_shields_up(False)
+    assert packet_filter.verdict(tcp(THEM, US, 80)).accepted
 
 
 def test_a_jailed_peer_opens_nothing() -> None:
     packet_filter = PacketFilter()
-    packet_filter.apply(OPEN)
+    apply(packet_filter, OPEN)
     packets = [tcp(THEM, US, 80), tcp(THEM, US, 80, ACK), udp(THEM, US, 80)]
     assert packet_filter.admit(packets, jailed=True) == ([packets[1]], [packets[0]])
 

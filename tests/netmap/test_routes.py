@@ -82,6 +82,27 @@ def test_the_twin_agrees(seed: int) -> None:
         assert routes.lookup(address) == twin.lookup(address)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_table_that_changes_is_like_one_made_anew(seed: int) -> None:
+    rng = random.Random(seed)
+    routes, entries = Routes[int](), dict[IPPrefix, int]()
+    for step in range(1, 200):
+        prefix = random_prefix(rng)
+        if rng.random() < 0.6:
+            routes.insert(prefix, step)
+            entries[prefix] = step
+        else:
+            gone = rng.choice([prefix, *entries])
+            routes.delete(gone)
+            entries.pop(gone, None)
+    assert routes == Routes(entries.items())
+    assert routes != Routes([(ip_network("0.0.0.0/0"), -1)])
+    for prefix in list(entries):
+        routes.delete(prefix)
+    assert routes == Routes()
+    assert len(routes) == 0
+
+
 def random_prefix(rng: random.Random) -> IPPrefix:
     """Crowded on purpose: few first bytes, so that prefixes nest."""
     if rng.random() < 0.5:

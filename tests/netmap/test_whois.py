@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from tsnet.base.keys import NodeKey
-from tsnet.netmap.filterrules import compile_rules
+from tsnet.netmap.changes import Changes
+from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.model import CapGrant, FilterRule, NetMap, Node, UserProfile
 from tsnet.netmap.whois import INGRESS, TAGGED_DEVICES, Peer, Whois
 
@@ -38,7 +39,7 @@ NETMAP = NetMap(
     {1: ALICE, 2: BOB},
     packet_filter=(FilterRule(("*",), grants=GRANTS),),
 )
-WHOIS = Whois(NETMAP, compile_rules(NETMAP))
+WHOIS = Whois(NETMAP, FilterRules(NETMAP.packet_filter or ()))
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,23 @@ def test_no_rules_or_no_addresses_no_capabilities() -> None:
     identity = Whois(attrs.evolve(NETMAP, peers={3: bare})).identify(bare.key)
     assert identity is not None
     assert identity.capabilities == {}
+
+
+# --- after a change ---------------------------------------------------------------------------------------------
+
+
+def test_after_a_change_the_answers_are_of_the_new_netmap() -> None:
+    renamed = attrs.evolve(WEB, name="new.tail.example")
+    after = attrs.evolve(NETMAP, peers={**NETMAP.peers, 2: renamed}, users={1: BOB})
+    whois = WHOIS.after(Changes.between(NETMAP, after), WHOIS._rules)
+    assert whois.node(WEB.key) is whois.node(WEB.ips[0]) is renamed
+    assert whois._by_address is WHOIS._by_address
+    assert WHOIS.node(WEB.key) is WEB
+
+
+@pytest.mark.parametrize("fields", [{"expired": True}, {"allowed_ips": ()}])
+def test_of_two_with_one_address_the_one_that_packets_come_from(fields: dict[str, object]) -> None:
+    both = {number: node(2, "x", id=number, allowed_ips=WEB.addresses) for number in (2, 6)}
+    assert Whois(attrs.evolve(NETMAP, peers=both)).node(WEB.ips[0]) is both[2]
+    both[2] = attrs.evolve(both[2], **fields)  # type: ignore[arg-type]
+    assert Whois(attrs.evolve(NETMAP, peers=both)).node(WEB.ips[0]) is both[6]

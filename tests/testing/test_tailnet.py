@@ -232,8 +232,8 @@ def test_tags_belong_to_the_key() -> None:
     key = house.tailnet.create_auth_key(tags=["tag:web"])
     web = house.handle("web", auth_key=key)
     house.finish(web.up(5))
-    assert web.netmap is not None
-    assert web.netmap.self_node.tags == ("tag:web",)
+    assert web.node.netmap is not None
+    assert web.node.netmap.self_node.tags == ("tag:web",)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_nodes_come_and_go(house: House) -> None:
     assert set(house.tailnet.nodes()) == {"a"}
     with pytest.raises(ConfigError, match="nobody"):
         house.tailnet.remove("nobody")
-    house.until(lambda: a.netmap is not None and not a.netmap.peers)
+    house.until(lambda: a.node.netmap is not None and not a.node.netmap.peers)
 
 
 def test_a_new_policy_holds_at_once(house: House) -> None:

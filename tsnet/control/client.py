@@ -25,7 +25,7 @@ bounded part of what control has sent; while more is left, the deadline is due a
 Every request is made only while the server takes one more stream; the others stay due, and pings wait in a short queue.
 
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…",
-"answer-too-long", "flood of …" (connections that were given up because control sent too much of nothing).
+"flood of …" (connections that were given up because control sent too much of nothing).
 
 Source: Go control/controlclient/{auto,direct}.go.
 Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`, `requests`), and what an
@@ -113,7 +113,7 @@ class Client:
             self._address, self._server_key, self._login, self._auth, self._map, self._publisher, told=self._facts
         )
         self._pings = Pings(self._address, self._new_link, self.dropped)
-        self._requests = OtherRequests(self._address, self.dropped)
+        self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
         self._generation = 0
         self._uplink: Uplink | None = None

@@ -24,7 +24,7 @@ import math
 from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
-from tsnet.netmap.expiry import MIN_DIFFERENCE, control_clock_offset, expire, has_expired
+from tsnet.netmap.expiry import MIN_DIFFERENCE, Expiries, control_clock_offset, has_expired
 from tsnet.netmap.merge import MapUpdate, begin, merge
 from tsnet.netmap.model import NetMap, Node, UserProfile
 
@@ -44,6 +44,7 @@ class MapSession:
         self._wall_offset = wall_offset
         self._disco_key = disco_key
         self._netmap: NetMap | None = None
+        self._expiries = Expiries()
         self._is_first = True
         self._control_time: float | None = None
         self._heard_at = 0.0
@@ -75,6 +76,7 @@ class MapSession:
         """Forget the netmap: the next stream is another node's."""
         self.begin()
         self._netmap, self.expiry_at, self._expired = None, math.inf, False
+        self._expiries = Expiries()
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set: judge anew what has expired."""
@@ -111,7 +113,7 @@ class MapSession:
 
     def _publish(self, netmap: NetMap, now: float) -> None:
         offset = self._wall_offset + control_clock_offset(self._control_now(now), now + self._wall_offset)
-        marked, next_at = expire(netmap, now + offset)
+        marked, next_at = self._expiries.mark(netmap, now + offset)
         own_at = self._own_expiry(netmap.self_node, now + offset)
         self.expiry_at = min(next_at + EXPIRY_SLACK, own_at) - offset
         if self._facts and isinstance(self._facts[-1], NetMapChanged):

@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections import Counter, deque
+from collections import deque
 
 import attrs
 
@@ -45,7 +45,7 @@ MAX_BODY = 1 << 20
 MAX_BODIES = 4 << 20
 
 REQUEST_TIMEOUT = 30.0
-"""Seconds for which an answer is awaited, as Go does where it has a limit at all (SetDeviceAttrs)."""
+"""Seconds for which Go waits for such an answer."""
 
 _PATH = re.compile(r"/[!-~]*")
 _METHOD = re.compile(r"[A-Z]+")
@@ -65,13 +65,10 @@ class _Request:
 
 
 class OtherRequests:
-    """The owner calls `ask` while the channel takes requests, and takes the facts after each call.
+    """The owner calls `ask` while the channel takes requests, and takes the facts after each call."""
 
-    dropped: counts answers that are too long, as "answer-too-long".
-    """
-
-    def __init__(self, address: ControlAddress, dropped: Counter[str]) -> None:
-        self._address, self._dropped = address, dropped
+    def __init__(self, address: ControlAddress) -> None:
+        self._address = address
         self._tickets = itertools.count(1)
         self._waiting: deque[_Request] = deque()
         self._under_way: dict[int, _Request] = {}  # by stream
@@ -110,7 +107,6 @@ class OtherRequests:
         """Take the whole answer to a request, or what there is of one that was broken off."""
         one = self._under_way.pop(exchange.stream)
         if exchange.is_too_long:
-            self._dropped["answer-too-long"] += 1
             self._fail(one, remedies.answer_too_long(self._address, one.path, len(exchange.body)))
         elif exchange.status == 0:
             self._fail(one, remedies.request_lost(self._address, one.path, "it broke its answer off"))

@@ -15,7 +15,7 @@ Not here: the messages (`messages`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from tsnet.base.crypto import BOX_NONCE_SIZE, TAG_SIZE, box_shared, disco_public, shared_box_open, shared_box_seal
 from tsnet.base.keys import KEY_SIZE, DiscoKey, DiscoPrivateKey
@@ -57,9 +57,9 @@ class Box:
         nonce, sealed = datagram[KEY_END:HEADER_SIZE], datagram[HEADER_SIZE:]
         return shared_box_open(self._shared_with(sender_of(datagram)), nonce, sealed)
 
-    def forget_all_but(self, keys: Iterable[DiscoKey]) -> None:
-        """Drop the shared keys of whoever else."""
-        self._shared = {key: self._shared[key] for key in keys if key in self._shared}
+    def forget(self, key: DiscoKey) -> None:
+        """Drop the key shared with this correspondent."""
+        self._shared.pop(key, None)
 
     def _shared_with(self, key: DiscoKey) -> bytes:
         shared = self._shared.get(key)

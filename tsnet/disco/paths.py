@@ -72,7 +72,8 @@ class Paths:
         self._paths: dict[NodeKey, Path] = {}
         self._routes: dict[NodeKey, tuple[Destination, ...]] = {}
         self._rerouted: dict[NodeKey, None] = {}
-        self._senders: frozenset[DiscoKey] = frozenset()
+        self._senders: Counter[DiscoKey] = Counter()
+        """Whose disco we open, and how many peers have that key: one, unless control errs."""
         self._home = 0
         self._connected: set[int] = set()
         self._wrote_at: dict[int, float] = {}
@@ -80,19 +81,50 @@ class Paths:
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
-    def set_peers(self, peers: Iterable[Node], now: float) -> list[NodeKey]:
-        """The netmap's peers, all of them. Returns those that just gained their first path."""
-        before, self._paths = self._paths, {}
-        for node in peers:
-            path = self._paths[node.key] = before.get(node.key) or Path()
-            path.home_region, path.disco_key = node.home_region, node.disco_key
-            path.is_wireguard_only = node.is_wireguard_only
-            endpoint = node.endpoints[0] if node.is_wireguard_only and node.endpoints else None
-            if endpoint != path.endpoint:
-                path.endpoint = path.udp = endpoint
-        self._senders = frozenset(path.disco_key for path in self._paths.values() if path.disco_key is not None)
-        self.box.forget_all_but(self._senders)
-        return self._reroute()
+    def update_peers(self, peers: Iterable[tuple[NodeKey, Node | None]], now: float) -> list[NodeKey]:
+        """Those peers of the netmap that have changed; None for one that has left. Returns those that just gained
+        their first path."""
+        gained: list[NodeKey] = []
+        for key, node in peers:
+            if node is None:
+                self._remove(key)
+                continue
+            path = self._paths.get(key)
+            if path is None:
+                path = self._paths[key] = Path()
+            had_none = key not in self._routes
+            self._set_peer(path, node)
+            self._set_routes(key, path)
+            if had_none and key in self._routes:
+                gained.append(key)
+        return gained
+
+    def _remove(self, key: NodeKey) -> None:
+        path = self._paths.pop(key, None)
+        if path is not None:
+            self._set_sender(path, None)
+        if self._routes.pop(key, None) is not None:
+            self._rerouted[key] = None
+
+    def _set_peer(self, path: Path, node: Node) -> None:
+        self._set_sender(path, node.disco_key)
+        path.home_region, path.is_wireguard_only = node.home_region, node.is_wireguard_only
+        endpoint = node.endpoints[0] if node.is_wireguard_only and node.endpoints else None
+        if endpoint != path.endpoint:
+            path.endpoint = path.udp = endpoint
+
+    def _set_sender(self, path: Path, disco_key: DiscoKey | None) -> None:
+        """The peer has this disco key now, and no other."""
+        before, path.disco_key = path.disco_key, disco_key
+        if before == disco_key:
+            return
+        if before is not None:
+            self._senders[before] -= 1
+            if not self._senders[before]:
+                del self._senders[before]
+                self.box.forget(before)
+        if disco_key is not None:
+            self._senders[disco_key] += 1
 
     def set_home(self, region: int, now: float) -> None:
         """Our own home: held open for good. The old one stays for a minute, peers have yet to learn of the new."""
@@ -245,9 +277,6 @@ class Paths:
     def _reroute(self) -> list[NodeKey]:
         """Bring the whole table up to date; the keys that were not in it before."""
         before = self._routes.copy()
-        for key in [key for key in before if key not in self._paths]:
-            del self._routes[key]
-            self._rerouted[key] = None
         for key, path in self._paths.items():
             self._set_routes(key, path)
         return [key for key in self._routes if key not in before]

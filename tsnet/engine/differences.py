@@ -1,23 +1,21 @@
 """What an application is told when one netmap takes another's place: who left, who came, who changed.
 
-Not here: how the netmap was merged (`netmap.merge`).
+Not here: how the two were told apart (`netmap.changes`).
 """
 
 from __future__ import annotations
 
 from tsnet.engine.facts import Fact, NetMapChanged, PeerAppeared, PeerChanged, PeerLeft
-from tsnet.netmap.model import NetMap
+from tsnet.netmap.changes import Changes
 
 
-def differences(before: NetMap, after: NetMap) -> list[Fact]:
+def differences(changes: Changes) -> list[Fact]:
     """The facts that tell the two netmaps apart. Peers that left come first."""
+    left: list[Fact] = []
     found: list[Fact] = []
-    found += [PeerLeft(peer) for number, peer in before.peers.items() if number not in after.peers]
-    for number, peer in after.peers.items():
-        known = before.peers.get(number)
-        if known is None:
-            found.append(PeerAppeared(peer))
-        elif known != peer:
-            found.append(PeerChanged(peer, known))
-    found.append(NetMapChanged(after))
-    return found
+    for before, after in changes.peers.values():
+        if after is None:
+            left += [] if before is None else [PeerLeft(before)]
+        else:
+            found.append(PeerAppeared(after) if before is None else PeerChanged(after, before))
+    return [*left, *found, NetMapChanged(changes.after)]

@@ -4,7 +4,7 @@
                    -> Paths.receive (disco)
     out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.route -> (Destination, datagrams)
 
-A netmap comes down through `apply`: peers, routes, filter and addresses change in one call.
+A netmap comes down through `apply`: peers, routes, filter and addresses change in one call, which costs what changed.
 
 Source: Go wgengine/magicsock/magicsock.go, net/tstun/wrap.go; tailscale-rs ts_dataplane.
 Not here: control, relay connections, choosing a home (`node`).
@@ -25,7 +25,6 @@ from tsnet.base.addresses import (
     MAX_RUN_PAYLOAD,
     DerpAddress,
     Destination,
-    IPPrefix,
     UdpAddress,
 )
 from tsnet.base.crypto import disco_public
@@ -35,9 +34,9 @@ from tsnet.engine import tsmp
 from tsnet.engine.classify import classify
 from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
-from tsnet.netmap.model import NetMap, Node
+from tsnet.engine.peers import KeyChange, Peers
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.packetfilter import PacketFilter
-from tsnet.netmap.routes import Routes
 from tsnet.wireguard import facts
 from tsnet.wireguard.constants import PADDING
 from tsnet.wireguard.device import Device
@@ -77,7 +76,8 @@ class Engine:
         wall_offset: float,
         timestamp_mark: float | None,
     ) -> None:
-        self.packet_filter: PacketFilter = PacketFilter()
+        self.peers: Peers = Peers()
+        self.packet_filter: PacketFilter = PacketFilter(self.peers.capabilities_of)
         self.device: Device = Device(
             node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU
         )
@@ -92,53 +92,46 @@ class Engine:
             max_run_bytes=MAX_RUN_PAYLOAD,
             run_overhead=SEALING_OVERHEAD,
         )
-        self.ingress: Ingress = Ingress(Routes(), self.packet_filter)
-        self.egress: Egress = Egress(Routes(), self.packet_filter)
+        self.ingress: Ingress = Ingress(self.peers.routes, self.packet_filter, self.peers.jailed)
+        self.egress: Egress = Egress(self.peers.routes, self.packet_filter)
         self.timestamp_mark = timestamp_mark
         """The mark to be saved. `take_mark` gives it out when it must be; `mark_saved` tells that it was."""
         self._mark_moved = False
         self._now = now
-        self._peers: dict[NodeKey, Node] = {}
         self.dropped: Counter[str] = Counter()
         self._full: set[int] = set()
         self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
-        self._shields_up = False
         self._advertised: dict[NodeKey, DiscoKey] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
 
-    def apply(self, netmap: NetMap, now: float) -> None:
+    def apply(self, changes: Changes, now: float) -> None:
         """Bring every room to this netmap: the peers, then paths and routes, then the filter, then our addresses."""
-        peers = {peer.key: peer for peer in netmap.peers.values() if not peer.expired}
-        for key in self._peers.keys() - peers.keys():
+        moved = self.peers.apply(changes)
+        for change in moved:
+            self._move(change, now)
+        gained = self.paths.update_peers([(change.key, change.after) for change in moved], now)
+        self.packet_filter.apply(changes)
+        if changes.of("self_node"):
+            self.stack.set_addresses(changes.after.self_node.ips, now)
+        for key in gained:
+            self.device.path_gained(key, now)
+
+    def _move(self, change: KeyChange, now: float) -> None:
+        key, before, after = change
+        if after is None:
             self.device.remove_peer(key)
             self.stack.forget_link(key)
             self._talking.pop(key, None)
             self._advertised.pop(key, None)
-        for key, peer in peers.items():
-            before = self._peers.get(key)
-            if before is None:
-                self.device.add_peer(key)
-            elif before.disco_key not in (peer.disco_key, None) and self._advertised.get(key) != peer.disco_key:
-                self.device.reset_peer(key, now)  # the peer restarted: its sessions are gone
-        self._peers = peers
-        gained = self.paths.set_peers(peers.values(), now)
-        routes = Routes((prefix, peer.key) for peer in peers.values() for prefix in own_prefixes(peer))
-        self.egress.routes = self.ingress.routes = routes
-        self.ingress.jailed = frozenset(key for key, peer in peers.items() if peer.is_jailed)
-        self.packet_filter.apply(netmap, shields_up=self._shields_up)
-        self.stack.set_addresses(netmap.self_node.ips, now)
-        for key in gained:
-            self.device.path_gained(key, now)
+        elif before is None:
+            self.device.add_peer(key)
+        elif before.disco_key not in (after.disco_key, None) and self._advertised.get(key) != after.disco_key:
+            self.device.reset_peer(key, now)  # the peer restarted: its sessions are gone
 
-    def set_shields_up(self, shields_up: bool, netmap: NetMap | None) -> None:
-        """Let peers open nothing, from the next packet on, or what the netmap's filter says. What is open stays open.
-
-        netmap: the one that was applied last.
-        """
-        if shields_up != self._shields_up:
-            self._shields_up = shields_up
-            self.packet_filter.apply(netmap, shields_up=shields_up)
+    def set_shields_up(self, shields_up: bool) -> None:
+        """Let peers open nothing from the next packet on, or what the netmap's filter says. What is open stays open."""
+        self.packet_filter.set_shields_up(shields_up)
 
     def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
         self.device.set_private_key(node_key, now)
@@ -298,7 +291,8 @@ class Engine:
         us. It would also drop the one made since the restart, if we reached it before control's word did. It keeps a
         session in which we told it that key ourselves.
         """
-        for address in self._peers[key].ips if key in self._peers else ():
+        peer = self.peers.get(key)
+        for address in () if peer is None else peer.ips:
             source = self.own_address(len(address.packed))
             if source is not None:
                 advertisement = tsmp.DiscoAdvertisement(self.disco_key)
@@ -341,11 +335,6 @@ class Engine:
 def path_of(destination: Destination) -> int:
     """The number of the path that leads there: its relay region, or `UDP`."""
     return destination.region if type(destination) is DerpAddress else UDP
-
-
-def own_prefixes(peer: Node) -> list[IPPrefix]:
-    """The peer's own addresses, so far as they are among its allowed IPs. Subnet routes through it are not used yet."""
-    return [prefix for prefix in peer.addresses if prefix in peer.allowed_ips]
 
 
 def udp_runs(

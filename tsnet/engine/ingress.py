@@ -13,7 +13,7 @@ Source: WireGuard §3; Go net/tstun/wrap.go filterPacketInboundFromWireGuard.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
@@ -23,14 +23,19 @@ from tsnet.netmap.routes import Routes
 
 
 class Ingress:
-    """dropped: by reason (empty, version, length, source, tsmp). The packet filter counts its own drops."""
+    """dropped: by reason (empty, version, length, source, tsmp). The packet filter counts its own drops.
+
+    jailed: the keys of peers that may open nothing.
+    """
 
     __slots__ = ("dropped", "jailed", "messages", "packet_filter", "replies", "routes")
 
-    def __init__(self, routes: Routes[NodeKey], packet_filter: PacketFilter) -> None:
+    def __init__(
+        self, routes: Routes[NodeKey], packet_filter: PacketFilter, jailed: Set[NodeKey] = frozenset()
+    ) -> None:
         self.routes: Routes[NodeKey] = routes
         self.packet_filter: PacketFilter = packet_filter
-        self.jailed: frozenset[NodeKey] = frozenset()
+        self.jailed: Set[NodeKey] = jailed
         self.dropped: Counter[str] = Counter()
         self.replies: list[tuple[NodeKey, list[bytes]]] = []
         self.messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []

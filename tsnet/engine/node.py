@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, assert_never
 
+import attrs
+
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
@@ -43,11 +45,11 @@ from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
 from tsnet.engine.remembered import Remembered
 from tsnet.engine.standing import Standing, key_expired
+from tsnet.engine.view import NodeView
 from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import NetMap
-from tsnet.netmap.names import Names
-from tsnet.netmap.whois import Whois
 from tsnet.prefs import Prefs
 
 SUSPENDED_AFTER = 30.0
@@ -74,8 +76,7 @@ class Node:
         verifies_tls: whether a certificate that the edge accepts proves who the server is.
         """
         self.config = config
-        self.netmap: NetMap | None = None
-        self.whois: Whois | None = None
+        self.view: NodeView | None = None
         self.udp_room = True
         self._now = now
         self._entropy = entropy
@@ -85,7 +86,7 @@ class Node:
         self.engine: Engine = Engine(
             identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
         )
-        self.engine.set_shields_up(prefs.shields_up, None)
+        self.engine.set_shields_up(prefs.shields_up)
         self.relays: Relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
         self.home: Home = Home(entropy)
         self.endpoints: Endpoints = Endpoints(self.engine, entropy)
@@ -122,6 +123,10 @@ class Node:
         return self.remembered.identity
 
     @property
+    def netmap(self) -> NetMap | None:
+        return None if self.view is None else self.view.netmap
+
+    @property
     def addresses(self) -> tuple[IPAddress, ...]:
         return () if self.netmap is None else self.netmap.self_node.ips
 
@@ -156,9 +161,9 @@ class Node:
         kept: what the next start is to have (`Choices.kept`); None leaves what is saved.
         """
         if self.preferences.change(prefs):
-            self.engine.set_shields_up(prefs.shields_up, self.netmap)
+            self.engine.set_shields_up(prefs.shields_up)
             if self.netmap is not None:  # what the filter grants, whois tells
-                self.whois = Whois(self.netmap, self.engine.packet_filter.rules)
+                self._show(Changes.between(self.netmap, self.netmap))
             self._control.wake().set_hostinfo(self.preferences.hostinfo, now)
         if kept is not None:
             self.remembered.prefs(kept)
@@ -267,6 +272,9 @@ class Node:
 
     def take_facts(self) -> list[facts.Fact]:
         """The facts since the last call, in order."""
+        if not self._facts:
+            return []
+        self._show_health()
         found = self._facts.copy()
         self._facts.clear()
         return found
@@ -372,16 +380,32 @@ class Node:
             self._control.wake().answer_ping(ping, response, now)
 
     def _apply(self, netmap: NetMap, now: float) -> None:
-        """Give all rooms the new netmap. Nothing in here raises, so none of them is left with the old one."""
-        before, self.netmap = self.netmap, netmap
-        self.endpoints.names, self.whois = Names(netmap), None
-        self.engine.apply(netmap, now)
-        self.whois = Whois(netmap, self.engine.packet_filter.rules)
+        """Give all rooms what the new netmap changes. Nothing in here raises, so none of them is left with the old one.
+
+        It costs what changes.
+        """
+        changes = Changes.between(self.netmap, netmap)
+        self.engine.apply(changes, now)
         self.reachability.apply(netmap.derp_map, now)
+        self._show(changes)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
-        if before is not None and self.standing.has_run:
-            self._facts += differences(before, netmap)
+        if changes.before is not None and self.standing.has_run:
+            self._facts += differences(changes)
         self.standing.tell_if_running(netmap)
+
+    # --- what other threads see -----------------------------------------------------------------------------
+
+    def _show(self, changes: Changes) -> None:
+        rules = self.engine.packet_filter.rules
+        view = NodeView.first(changes.after, rules) if self.view is None else self.view.after(changes, rules)
+        self.view = attrs.evolve(view, health=self.health.messages, home_region=self.home.region)
+        self.endpoints.names = view.names
+
+    def _show_health(self) -> None:
+        """Facts have told of whatever is new."""
+        view, health, home = self.view, self.health.messages, self.home.region
+        if view is not None and (view.health, view.home_region) != (health, home):
+            self.view = attrs.evolve(view, health=health, home_region=home)
 
     def _is_valid_again(self) -> None:
         if not self.leaving.has_begun:

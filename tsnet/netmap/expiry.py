@@ -12,16 +12,22 @@ Not here: what an expired key of our own means (`tsnet.control.mapsession`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
 
 import attrs
 
 from tsnet.base.keys import NodeKey
 from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.persistent import PersistentMap, differences
 
 BELIEVABLE_SINCE = 1_673_373_066.0
 MIN_DIFFERENCE = 60.0
 SPOILED = bytes((109, 167, 116, 213, 215, 116))
 """These bytes replace the front of an expired peer's key, so that no handshake with it can succeed."""
+
+LEFT_OVER = 64
+"""So many entries of the heap may be left over, and as many again as others: control may move an expiry as it likes."""
 
 
 def control_clock_offset(control_time: float | None, unix_now: float) -> float:
@@ -36,18 +42,76 @@ def has_expired(node: Node, control_now: float) -> bool:
     return node.expired or (node.key_expiry is not None and node.key_expiry <= control_now)
 
 
-def expire(netmap: NetMap, control_now: float) -> tuple[NetMap, float]:
-    """The netmap with expired peers marked, and when the next peer expires (by control's clock; inf if never)."""
-    next_at = math.inf
-    expired: dict[int, Node] = {}
-    for peer in netmap.peers.values():
-        if has_expired(peer, control_now):
-            expired[peer.id] = _expired(peer)
-        elif peer.key_expiry is not None:
-            next_at = min(next_at, peer.key_expiry)
-    if expired:
-        netmap = attrs.evolve(netmap, peers={**netmap.peers, **expired})
-    return netmap, next_at
+class Expiries:
+    """Marks the expired peers of one netmap after the other. That costs what changed from one to the next, and who
+    expired in between: the others wait in a heap."""
+
+    def __init__(self) -> None:
+        self._now = -math.inf
+        self._seen: Mapping[int, Node] = {}
+        self._marked: Mapping[int, Node] = {}
+        self._expired: set[int] = set()
+        self._waiting: dict[int, float] = {}
+        self._due: list[tuple[float, int]] = []
+        """Who expires when. An entry counts if it says what `_waiting` says; the others are left over."""
+
+    def mark(self, netmap: NetMap, control_now: float) -> tuple[NetMap, float]:
+        """The netmap with expired peers marked, and when the next peer expires (by control's clock; inf if never).
+
+        netmap: as control describes it, without any marks.
+        """
+        changes = differences(self._seen, netmap.peers)
+        was_later, self._now, self._seen = control_now < self._now, control_now, netmap.peers
+        gone = [number for number, (_, peer) in changes.items() if peer is None]
+        marks = {number: self._judge(peer) for number, (_, peer) in changes.items() if peer is not None}
+        for number in gone:
+            self._expired.discard(number)
+            self._waiting.pop(number, None)
+        for number in (*self._take_due(), *(self._take_revived() if was_later else ())):
+            marks[number] = self._judge(netmap.peers[number])
+        self._marked = _changed(self._marked, marks, gone) if self._expired else netmap.peers
+        if self._expired:
+            netmap = attrs.evolve(netmap, peers=self._marked)
+        return netmap, self._due[0][0] if self._due else math.inf
+
+    def _judge(self, peer: Node) -> Node:
+        """The peer as it is shown. A peer whose time has not come waits for it."""
+        if has_expired(peer, self._now):
+            self._expired.add(peer.id)
+            self._waiting.pop(peer.id, None)
+            return _expired(peer)
+        self._expired.discard(peer.id)
+        if peer.key_expiry is None:
+            self._waiting.pop(peer.id, None)
+        elif self._waiting.get(peer.id) != peer.key_expiry:
+            self._waiting[peer.id] = peer.key_expiry
+            heappush(self._due, (peer.key_expiry, peer.id))
+        return peer
+
+    def _take_due(self) -> list[int]:
+        """Who waits for a time that has come. What is left over goes, at the top or when it is the greater part."""
+        if len(self._due) > 2 * len(self._waiting) + LEFT_OVER:
+            self._due = sorted((at, number) for number, at in self._waiting.items())
+        found: list[int] = []
+        while self._due:
+            at, number = self._due[0]
+            if self._waiting.get(number) != at:
+                heappop(self._due)
+            elif at <= self._now:
+                heappop(self._due)
+                found.append(number)
+            else:
+                break
+        return found
+
+    def _take_revived(self) -> list[int]:
+        """Who has not expired after all: the clock was set back."""
+        return [number for number in self._expired if not has_expired(self._seen[number], self._now)]
+
+
+def _changed(marked: Mapping[int, Node], marks: Mapping[int, Node], gone: Iterable[int]) -> PersistentMap[int, Node]:
+    known = marked if isinstance(marked, PersistentMap) else PersistentMap(marked.items())
+    return known.changed(marks, gone)
 
 
 def _expired(peer: Node) -> Node:

@@ -6,26 +6,24 @@
     grants        application capabilities, towards prefixes; no packet passes because of them
 
 Rules only ever allow, so their order has no meaning. A rule pairs sources and destinations within a family. What
-cannot be parsed is skipped and the rest stands (`skipped` counts). If a peer outside the Tailnet Lock exists and some
-rule would let it in, control is not to be trusted with any of them: nothing is allowed.
+cannot be parsed is skipped and the rest stands (`skipped` counts). A question costs the same with 100,000 rules as with
+10 (`reach`).
 
-Source: Go wgengine/filter/tailcfg.go (MatchesFromFilterRules), match.go;
-ipn/ipnlocal packetFilterPermitsUnlockedNodes.
-Not here: the packet (`packetfilter`).
+Source: Go wgengine/filter/tailcfg.go (MatchesFromFilterRules), match.go.
+Not here: the packet, the state of the node that the rules are for (`packetfilter`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any
 
-import attrs
-
 from tsnet.base.addresses import IPAddress, IPPrefix
 from tsnet.base.malformed import MalformedError
-from tsnet.netmap.model import CapGrant, Destination, FilterRule, NetMap
+from tsnet.netmap.model import CapGrant, FilterRule
+from tsnet.netmap.reach import Place, Ranges, Reach, RuleIndex, Span
 from tsnet.netmap.routes import Routes
 
 ICMP, IGMP, TCP, UDP, ICMPV6, TSMP, SCTP = 1, 2, 6, 17, 58, 99, 132
@@ -34,89 +32,71 @@ ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 DECISIONS_KEPT = 4096
 """Answers a compiled filter remembers: a busy UDP service asks the same question for every packet."""
 
+TEXTS_KEPT = 65_536
+"""How many texts are not parsed again. A policy that changes names mostly who it named before, in several rules."""
 
-_Span = tuple[int, int, int, int]
-"""A destination: shift, network >> shift, first port, last port."""
-
-
-@attrs.frozen
-class _Match:
-    """One rule within one family."""
-
-    protocols: frozenset[int]
-    sources: Routes[bool]
-    source_capabilities: frozenset[str]
-    destinations: tuple[_Span, ...]
-
-    def reaches(self, address: int, port: int) -> bool:
-        return any(
-            address >> shift == network and first <= port <= last for shift, network, first, last in self.destinations
-        )
-
-    def reaches_any_port(self, address: int) -> bool:
-        return any(address >> shift == network for shift, network, _, _ in self.destinations)
-
-    def reaches_all_ports(self, address: int) -> bool:
-        return any(
-            (first, last) == (0, 65535) and address >> shift == network
-            for shift, network, first, last in self.destinations
-        )
+SIZES = (4, 16)
+NO_CAPABILITIES: frozenset[str] = frozenset()
+_CAPABILITY = "cap:"
 
 
 class FilterRules:
-    """Immutable. Addresses are raw, 4 or 16 bytes, both of one family."""
+    """Immutable. Addresses are raw, 4 or 16 bytes, both of one family. asks_for: the node capabilities that rules name.
 
-    def __init__(
-        self, rules: Iterable[FilterRule], node_capabilities: Mapping[bytes, frozenset[str]] | None = None
-    ) -> None:
-        """node_capabilities: what `cap:` sources look at, by a node's own address."""
-        self.skipped: int = 0
-        self._node_capabilities = node_capabilities or {}
-        self._matches: dict[int, list[_Match]] = {4: [], 16: []}
-        self._grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []
-        for rule in rules:
-            self._compile(rule)
-        # Nothing below ever changes, so its answers may be remembered.
-        self.allows: Callable[[int, bytes, bytes, int], bool] = functools.lru_cache(DECISIONS_KEPT)(self._allows)
+    A question's `capabilities` are those of `asks_for` that the node has whose own address the source is.
+    """
 
-    def _compile(self, rule: FilterRule) -> None:
-        sources, source_capabilities, skipped = _parse_sources(rule.sources)
-        destinations, unparsed = _parse_destinations(rule.destinations)
-        self.skipped += skipped + unparsed
-        table = Routes((prefix, True) for prefix in sources)
-        if rule.grants:
-            self._grants.append((table, rule.grants))
-        protocols = frozenset(rule.protocols) if rule.protocols else DEFAULT_PROTOCOLS
-        for size, family in destinations.items():
-            has_source = source_capabilities or any(prefix.max_prefixlen == size * 8 for prefix in sources)
-            if family and has_source:
-                self._matches[size].append(_Match(protocols, table, source_capabilities, tuple(family)))
+    def __init__(self, rules: Iterable[FilterRule]) -> None:
+        compiler = _Compiler(rules)
+        self.skipped: int = compiler.skipped
+        self.asks_for: frozenset[str] = frozenset(compiler.capabilities)
+        self._index = {size: RuleIndex(compiler.rules[size].values()) for size in SIZES}
+        self._grants = compiler.grants
+        self._openings = compiler.openings
+        # Nothing of this ever changes, so its answers may be remembered.
+        self.allows: Callable[..., bool] = functools.lru_cache(DECISIONS_KEPT)(self._allows)
 
-    def _allows(self, protocol: int, source: bytes, destination: bytes, port: int) -> bool:
+    def _allows(
+        self,
+        protocol: int,
+        source: bytes,
+        destination: bytes,
+        port: int,
+        capabilities: frozenset[str] = NO_CAPABILITIES,
+    ) -> bool:
         """Whether some rule lets this protocol from there to this port of ours (TCP, UDP, SCTP)."""
         number = int.from_bytes(destination, "big")
-        return any(
-            protocol in match.protocols and self._from(match, source) and match.reaches(number, port)
-            for match in self._matches[len(source)]
-        )
+        return any(reach.has(number, port) for reach in self._reaches(source, capabilities, protocol))
 
-    def allows_icmp(self, source: bytes, destination: bytes) -> bool:
+    def allows_icmp(self, source: bytes, destination: bytes, capabilities: frozenset[str] = NO_CAPABILITIES) -> bool:
         """Who may reach any port of an address may ping it, whatever the rule's protocols. As in Go, a `cap:` source
         is asked for no destination at all."""
+        if self._index[len(source)].named(capabilities):
+            return True
         number = int.from_bytes(destination, "big")
-        return any(
-            self._has_capability(match, source)
-            or (match.sources.lookup(source) is not None and match.reaches_any_port(number))
-            for match in self._matches[len(source)]
-        )
+        return any(reach.has_address(number) for reach in self._reaches(source, NO_CAPABILITIES))
 
     def allows_portless(self, protocol: int, source: bytes, destination: bytes) -> bool:
         """Protocols without ports need a rule that names them and spans all ports. `cap:` sources do not count."""
         number = int.from_bytes(destination, "big")
-        return any(
-            protocol in match.protocols and match.sources.lookup(source) is not None and match.reaches_all_ports(number)
-            for match in self._matches[len(source)]
-        )
+        return any(reach.has_all_ports(number) for reach in self._reaches(source, NO_CAPABILITIES, protocol))
+
+    def _reaches(self, source: bytes, names: frozenset[str], protocol: int | None = None) -> Iterable[Reach]:
+        return self._index[len(source)].reaches(int.from_bytes(source, "big"), names, protocol)
+
+    def opens_to(self, prefix: IPPrefix) -> bool:
+        """Whether some rule that has destinations has a source inside of the prefix or around it."""
+        sources = self._opened[prefix.max_prefixlen // 8]
+        return sources.meets(int(prefix.network_address), int(prefix.broadcast_address))
+
+    @functools.cached_property
+    def _opened(self) -> dict[int, Ranges]:
+        """All sources of rules that have destinations, by address size. Only peers outside the Tailnet Lock need it."""
+        ranges: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
+        for sources in self._openings:
+            for size, places in _parse_all(sources)[0].items():
+                ranges[size] += [(network << shift, ((network + 1) << shift) - 1) for shift, network in places]
+        return {size: Ranges(found) for size, found in ranges.items()}
 
     def capabilities(self, source: IPAddress, destination: IPAddress) -> dict[str, tuple[Any, ...]]:
         """What the grants give `source` towards `destination`: name to values, in the order of the rules."""
@@ -131,29 +111,53 @@ class FilterRules:
                             found[name] = found.get(name, ()) + tuple(values)
         return found
 
-    def _from(self, match: _Match, source: bytes) -> bool:
-        return match.sources.lookup(source) is not None or self._has_capability(match, source)
 
-    def _has_capability(self, match: _Match, source: bytes) -> bool:
-        if not match.source_capabilities:
-            return False
-        return not match.source_capabilities.isdisjoint(self._node_capabilities.get(source, ()))
+class _Compiler:
+    """rules: by address size. openings: the sources of rules that have destinations, as control wrote them."""
+
+    def __init__(self, rules: Iterable[FilterRule]) -> None:
+        self.skipped = 0
+        self.capabilities: set[str] = set()
+        self.grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []
+        self.openings: list[tuple[str, ...]] = []
+        self.rules: dict[int, dict[object, tuple[Sequence[Place], frozenset[str], Reach]]] = {4: {}, 16: {}}
+        for rule in rules:
+            self._add(rule)
+
+    def _add(self, rule: FilterRule) -> None:
+        capabilities = frozenset(text[len(_CAPABILITY) :] for text in rule.sources if text.startswith(_CAPABILITY))
+        sources, skipped = _parse_all(rule.sources)
+        self.skipped += skipped
+        self.capabilities |= capabilities
+        if rule.grants:
+            self.grants.append((Routes((prefix, True) for prefix in _prefixes(sources)), rule.grants))
+        if rule.destinations:
+            self.openings.append(rule.sources)
+        protocols = frozenset(rule.protocols) if rule.protocols else DEFAULT_PROTOCOLS
+        for size, spans in self._spans(rule).items():
+            if not spans or not (sources[size] or capabilities):
+                continue
+            known = self.rules[size].get((rule.sources, protocols))
+            if known is None:
+                reach = Reach(protocols, spans)
+                self.rules[size][rule.sources, protocols] = (sources[size], capabilities, reach)
+            else:
+                known[2].spans += spans
+
+    def _spans(self, rule: FilterRule) -> dict[int, list[Span]]:
+        """The destinations, by address size."""
+        found: dict[int, list[Span]] = {4: [], 16: []}
+        for destination in rule.destinations:
+            ports = destination.ports
+            try:
+                for size, shift, network in places_of(destination.ip):
+                    found[size].append((shift, network, ports.first, ports.last))
+            except MalformedError:
+                self.skipped += 1
+        return found
 
 
 NOTHING_ALLOWED = FilterRules(())
-
-
-def compile_rules(netmap: NetMap) -> FilterRules:
-    """A netmap's rules. Nothing is allowed if control sent none, or would admit peers outside the Tailnet Lock."""
-    if not netmap.packet_filter or _admits_unsigned_peers(netmap):
-        return NOTHING_ALLOWED
-    capabilities = {
-        address.packed: frozenset(node.capabilities)
-        for node in netmap.peers.values()
-        if node.capabilities and not node.unsigned_peer_api_only
-        for address in node.ips
-    }
-    return FilterRules(netmap.packet_filter, capabilities)
 
 
 def parse_ip_set(text: str) -> list[IPPrefix]:
@@ -169,48 +173,36 @@ def parse_ip_set(text: str) -> list[IPPrefix]:
         raise MalformedError(f"{text!r} is no set of addresses") from None
 
 
-def _parse_sources(texts: Iterable[str]) -> tuple[list[IPPrefix], frozenset[str], int]:
-    """Prefixes, `cap:` names, and how many texts were neither."""
-    prefixes: list[IPPrefix] = []
-    capabilities: set[str] = set()
+@functools.lru_cache(TEXTS_KEPT)
+def places_of(text: str) -> tuple[tuple[int, int, int], ...]:
+    """`parse_ip_set` as numbers: address size, shift, network >> shift. On whatever thread a text was parsed first, the
+    next one does not do it again."""
+    return tuple(
+        (
+            prefix.max_prefixlen // 8,
+            prefix.max_prefixlen - prefix.prefixlen,
+            int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen),
+        )
+        for prefix in parse_ip_set(text)
+    )
+
+
+def _parse_all(texts: Iterable[str]) -> tuple[dict[int, list[Place]], int]:
+    """The networks by address size, and how many texts are none, `cap:` names apart."""
+    found: dict[int, list[Place]] = {4: [], 16: []}
     skipped = 0
     for text in texts:
-        if text.startswith("cap:"):
-            capabilities.add(text[4:])
+        if text.startswith(_CAPABILITY):
             continue
         try:
-            prefixes += parse_ip_set(text)
+            for size, shift, network in places_of(text):
+                found[size].append((shift, network))
         except MalformedError:
             skipped += 1
-    return prefixes, frozenset(capabilities), skipped
+    return found, skipped
 
 
-def _parse_destinations(destinations: Iterable[Destination]) -> tuple[dict[int, list[_Span]], int]:
-    """By address size, and how many could not be parsed."""
-    families: dict[int, list[_Span]] = {4: [], 16: []}
-    skipped = 0
-    for destination in destinations:
-        try:
-            prefixes = parse_ip_set(destination.ip)
-        except MalformedError:
-            skipped += 1
-            continue
-        for prefix in prefixes:
-            shift = prefix.max_prefixlen - prefix.prefixlen
-            ports = destination.ports
-            span = (shift, int(prefix.network_address) >> shift, ports.first, ports.last)
-            families[prefix.max_prefixlen // 8].append(span)
-    return families, skipped
-
-
-def _admits_unsigned_peers(netmap: NetMap) -> bool:
-    unsigned = [prefix for node in netmap.peers.values() if node.unsigned_peer_api_only for prefix in node.allowed_ips]
-    if not unsigned:
-        return False
-    return any(
-        prefix.version == other.version and prefix.overlaps(other)
-        for rule in netmap.packet_filter or ()
-        if rule.destinations
-        for prefix in _parse_sources(rule.sources)[0]
-        for other in unsigned
-    )
+def _prefixes(places: dict[int, list[Place]]) -> Iterable[IPPrefix]:
+    for size, family in places.items():
+        for shift, network in family:
+            yield ip_network(((network << shift).to_bytes(size, "big"), 8 * size - shift))

@@ -10,6 +10,9 @@
 | 6    | derp_map                      | regions, unless there are none, replace all; scores likewise             |
 | 7    | the rest                      | absent is unchanged; users and display messages are added by id          |
 
+What a message leaves alone is the same object in the new netmap as in the old one, and so is a peer that control sends
+again as it was. The peers are a `PersistentMap`. So `Changes.between` finds at once what is new, whatever the message.
+
 The first message of a stream (`begin`) should hold everything. Go forgets what it leaves out. Here a control server
 that has just restarted does not take away what a node needs in order to be reached:
 
@@ -29,13 +32,14 @@ Not here: JSON (`tsnet.control.messages`), what expires with time (`expiry`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from tsnet.base.malformed import MalformedError
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
+from tsnet.netmap.persistent import PersistentMap
 
 BASE_FILTER = "base"
 """The name under which the unnamed PacketFilter is kept."""
@@ -97,7 +101,7 @@ def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
     kept = NetMap(update.node, derp_map=last.derp_map, control_time=last.control_time)
     if last.self_node.stable_id == update.node.stable_id:
         kept = attrs.evolve(kept, dns=last.dns, domain=last.domain, users=last.users)
-    netmap = merge(kept, update, unix_now)
+    netmap = merge(kept, attrs.evolve(update, peers=recognised(update.peers, last.peers)), unix_now)
     told = {user.id for user in update.users}
     named = {number for node in (netmap.self_node, *netmap.peers.values()) for number in (node.user, node.sharer)}
     users = {number: user for number, user in netmap.users.items() if number in told or number in named}
@@ -114,7 +118,7 @@ def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
         users={**old.users, **{user.id: user for user in update.users}} if update.users else old.users,
         derp_map=_derp_map(old.derp_map, update.derp_map),
         named_filters=filters,
-        packet_filter=_effective(filters),
+        packet_filter=old.packet_filter if filters is old.named_filters else _effective(filters),
         dns=old.dns if update.dns is None else update.dns,
         domain=update.domain or old.domain,
         health=old.health if update.health is None else update.health,
@@ -123,30 +127,56 @@ def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
     )
 
 
+def recognised(peers: Iterable[Node], known: Mapping[int, Node]) -> tuple[Node, ...]:
+    """The peers, those that are as we know them as the objects that we have."""
+    return tuple(old if (old := known.get(peer.id)) == peer else peer for peer in peers)
+
+
 def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mapping[int, Node]:
     if update.peers:
-        return {peer.id: peer for peer in update.peers}
-    changed = update.peers_changed or update.peers_removed or update.peers_seen or update.online or update.patches
-    if not changed:
-        return old
-    peers = dict(old)
+        return PersistentMap((peer.id, peer) for peer in recognised(update.peers, old))
+    changes = _PeerChanges(old)
     for node_id in update.peers_removed:
-        peers.pop(node_id, None)
+        changes.remove(node_id)
     for peer in update.peers_changed:
-        peers[peer.id] = peer
+        changes.put(peer)
     for node_id, seen in update.peers_seen.items():
-        _patch(peers, node_id, last_seen=unix_now if seen else None)
+        changes.patch(node_id, {"last_seen": unix_now if seen else None})
     for node_id, online in update.online.items():
-        _patch(peers, node_id, online=online)
+        changes.patch(node_id, {"online": online})
     for change in update.patches:
-        _patch(peers, change.node_id, **change.fields)
-    return peers
+        changes.patch(change.node_id, change.fields)
+    return changes.applied()
 
 
-def _patch(peers: dict[int, Node], node_id: int, **fields: Any) -> None:
-    peer = peers.get(node_id)
-    if peer is not None:
-        peers[node_id] = attrs.evolve(peer, **fields)
+class _PeerChanges:
+    """What one message does to the peers, collected before the mapping is changed once."""
+
+    def __init__(self, old: Mapping[int, Node]) -> None:
+        self._old = old
+        self._now: dict[int, Node | None] = {}
+
+    def remove(self, node_id: int) -> None:
+        self._now[node_id] = None
+
+    def put(self, peer: Node) -> None:
+        self._now[peer.id] = peer
+
+    def patch(self, node_id: int, fields: Mapping[str, Any]) -> None:
+        """Change fields of a peer, unless nobody knows it."""
+        peer = self._now[node_id] if node_id in self._now else self._old.get(node_id)
+        if peer is not None:
+            self._now[node_id] = attrs.evolve(peer, **fields)
+
+    def applied(self) -> Mapping[int, Node]:
+        if not self._now:
+            return self._old
+        old = self._old if isinstance(self._old, PersistentMap) else PersistentMap(self._old.items())
+        gone = [node_id for node_id, peer in self._now.items() if peer is None]
+        changed = {
+            node_id: peer for node_id, peer in self._now.items() if peer is not None and peer != self._old.get(node_id)
+        }
+        return old.changed(changed, gone)
 
 
 def _filters(old: Mapping[str, FilterRules] | None, update: MapUpdate) -> Mapping[str, FilterRules] | None:

@@ -18,10 +18,14 @@ of rules. TCP needs none: a connection cannot begin without a SYN. Shields up, a
 rules: replies and TCP of connections we opened still flow. Raising the shields empties the table: what we answered
 until then is in it too.
 
+If a peer outside the Tailnet Lock exists and some rule would let it in, control is not to be trusted with any of them:
+nothing is allowed as long as that is so.
+
 Of IPv6's extension headers the Fragment header is understood, right behind the fixed one; any other is a protocol
 that no rule names.
 
-Source: Go wgengine/filter/filter.go, net/packet/packet.go, net/flowtrack. One step stricter: an IPv4 header that
+Source: Go wgengine/filter/filter.go, net/packet/packet.go, net/flowtrack; ipn/ipnlocal
+packetFilterPermitsUnlockedNodes. One step stricter: an IPv4 header that
 claims less than 20 bytes is "unknown". One constant differs: ICMP's parameter problem is 12 (RFC 792), not 0x12.
 Not here: compiling rules (`filterrules`), TSMP and PeerAPI before and after the filter (`tsnet.engine.ingress`).
 """
@@ -29,24 +33,25 @@ Not here: compiling rules (`filterrules`), TSMP and PeerAPI before and after the
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from struct import Struct
 from typing import Any, NamedTuple
 
 from tsnet.base.addresses import IPAddress, IPPrefix
+from tsnet.netmap.changes import Changes, NodeChange
 from tsnet.netmap.filterrules import (
     ICMP,
     ICMPV6,
     IGMP,
+    NO_CAPABILITIES,
     NOTHING_ALLOWED,
     SCTP,
     TCP,
     TSMP,
     UDP,
     FilterRules,
-    compile_rules,
 )
-from tsnet.netmap.model import NetMap
+from tsnet.netmap.model import Node
 from tsnet.netmap.routes import Routes
 
 FLOWS_KEPT = 512
@@ -90,30 +95,75 @@ class _Packet(NamedTuple):
 
 
 class PacketFilter:
-    """Deny everything until `apply`; `dropped` counts by the reasons above."""
+    """Deny everything until `apply`; `dropped` counts by the reasons above.
 
-    def __init__(self) -> None:
+    capabilities_of: the node capabilities of the peer that has this address as its own.
+    """
+
+    def __init__(self, capabilities_of: Callable[[bytes], Set[str]] | None = None) -> None:
         self.dropped: Counter[str] = Counter()
         self.shields_up: bool = False
         self.rules: FilterRules = NOTHING_ALLOWED
+        """Those in force."""
+        self._capabilities_of = capabilities_of
+        self._compiled: FilterRules = NOTHING_ALLOWED
+        self._unsigned: dict[int, Node] = {}
+        self._let_in: set[int] = set()
+        """Those of the unsigned peers that the compiled rules would let in."""
         self._flows: OrderedDict[tuple[int, bytes, bytes, bytes], None] = OrderedDict()
+        self._prefixes: tuple[IPPrefix, ...] = ()
         self._local: Routes[bool] = Routes()
         self._hosts: frozenset[bytes] = frozenset()
 
-    def apply(self, netmap: NetMap | None, *, routes: Iterable[IPPrefix] = (), shields_up: bool = False) -> None:
-        """Swap the rules, whole. routes: what we advertise and would forward. No netmap: deny all inbound."""
-        rules = NOTHING_ALLOWED if netmap is None or shields_up else compile_rules(netmap)
-        own = () if netmap is None else netmap.self_node.addresses
-        self.replace(rules, (*own, *routes), shields_up=shields_up)
+    def apply(self, changes: Changes, *, routes: Iterable[IPPrefix] = ()) -> None:
+        """Bring the rules to this netmap, whole. They are compiled only if control has sent others.
 
-    def replace(self, rules: FilterRules, local: Sequence[IPPrefix], *, shields_up: bool = False) -> None:
-        """`apply` with its parts: compiled rules, and the prefixes that packets may be addressed to."""
-        hosts = (prefix.network_address.packed for prefix in local if prefix.prefixlen == prefix.max_prefixlen)
+        routes: what we advertise and would forward.
+        """
+        netmap = changes.after
+        are_new = changes.of("packet_filter")
+        if are_new:
+            self._compiled = FilterRules(netmap.packet_filter) if netmap.packet_filter else NOTHING_ALLOWED
+        self._look_for_unsigned(changes.peers, are_new)
+        self._set_local((*netmap.self_node.addresses, *routes))
+        self._choose()
+
+    def set_shields_up(self, shields_up: bool) -> None:
         if shields_up and not self.shields_up:
             self._flows.clear()
-        self.rules, self.shields_up = rules, shields_up
-        self._local = Routes((prefix, True) for prefix in local)
-        self._hosts = frozenset(host for host in hosts if _unfit_destination(host) is None)
+        self.shields_up = shields_up
+        self._choose()
+
+    def replace(self, rules: FilterRules, local: Iterable[IPPrefix], *, shields_up: bool = False) -> None:
+        """Its parts by hand: compiled rules, and the prefixes that packets may be addressed to."""
+        self._compiled = rules
+        self._set_local(tuple(local))
+        self.set_shields_up(shields_up)
+
+    def _choose(self) -> None:
+        self.rules = NOTHING_ALLOWED if self.shields_up or self._let_in else self._compiled
+
+    def _set_local(self, prefixes: tuple[IPPrefix, ...]) -> None:
+        if prefixes != self._prefixes:
+            self._prefixes = prefixes
+            self._local = Routes((prefix, True) for prefix in prefixes)
+            hosts = (prefix.network_address.packed for prefix in prefixes if prefix.prefixlen == prefix.max_prefixlen)
+            self._hosts = frozenset(host for host in hosts if _unfit_destination(host) is None)
+
+    def _look_for_unsigned(self, peers: Mapping[int, NodeChange], are_new: bool) -> None:
+        """are_new: whether the rules are."""
+        changed = {number: after for number, (before, after) in peers.items() if _is_unsigned(before, after)}
+        for number, peer in changed.items():
+            self._unsigned.pop(number, None)
+            self._let_in.discard(number)
+            if peer is not None and peer.unsigned_peer_api_only:
+                self._unsigned[number] = peer
+        opens_to = self._compiled.opens_to
+        for number in self._unsigned if are_new else changed.keys() & self._unsigned.keys():
+            if any(opens_to(prefix) for prefix in self._unsigned[number].allowed_ips):
+                self._let_in.add(number)
+            else:
+                self._let_in.discard(number)
 
     def admit(self, packets: Iterable[bytes], jailed: bool = False) -> tuple[list[bytes], list[bytes]]:
         """Judge packets of one peer, in order.
@@ -171,7 +221,7 @@ class PacketFilter:
         if protocol == (ICMP if len(source) == 4 else ICMPV6):
             if _is_icmp_answer(packet, protocol, transport):
                 return Verdict(True, "icmp answer")
-            return _ruled(rules.allows_icmp(source, destination))
+            return _ruled(rules.allows_icmp(source, destination, self._asked(rules, source)))
         if protocol == TSMP:
             return Verdict(True, "tsmp")
         if protocol not in _PORTED:
@@ -182,7 +232,14 @@ class PacketFilter:
                 return Verdict(True, "tcp non-syn")
         elif self._is_reply(protocol, source, destination, ports):
             return Verdict(True, "reply")
-        return _ruled(rules.allows(protocol, source, destination, int.from_bytes(ports[2:], "big")))
+        port, capabilities = int.from_bytes(ports[2:], "big"), self._asked(rules, source)
+        return _ruled(rules.allows(protocol, source, destination, port, capabilities))
+
+    def _asked(self, rules: FilterRules, source: bytes) -> frozenset[str]:
+        """The source's capabilities, those that rules ask for."""
+        if not rules.asks_for or self._capabilities_of is None:
+            return NO_CAPABILITIES
+        return rules.asks_for.intersection(self._capabilities_of(source))
 
     def _is_reply(self, protocol: int, source: bytes, destination: bytes, ports: bytes) -> bool:
         flow = (protocol, source, destination, ports)
@@ -209,6 +266,10 @@ class PacketFilter:
     def capabilities(self, source: IPAddress, destination: IPAddress) -> dict[str, tuple[Any, ...]]:
         """The application capabilities that `source` has towards our address `destination` (CapsWithValues)."""
         return self.rules.capabilities(source, destination)
+
+
+def _is_unsigned(*nodes: Node | None) -> bool:
+    return any(node is not None and node.unsigned_peer_api_only for node in nodes)
 
 
 def _ruled(allowed: bool) -> Verdict:

@@ -3,11 +3,11 @@
     hosts     {4 or 16 bytes: value}                     whole addresses, one look and done
     ladder    [(shift, {network >> shift: value}), …]    one rung per prefix length in use, longest first
 
-A tailnet has thousands of hosts and a handful of lengths, so a lookup is one dictionary access, or a few.
-The table never changes: a new netmap builds a new one, and whoever holds the old one keeps a whole one.
+A tailnet has thousands of hosts and a handful of lengths, so a lookup is one dictionary access, or a few. So is a
+change: only the first prefix of a length, and the last, move the rungs.
 
 Source: Go net/bart as wgengine/magicsock and net/routemanager use it (equal prefixes are settled by the caller).
-Not here: which peer's prefixes count (`tsnet.engine.egress`).
+Not here: which peer's prefixes count (`tsnet.engine.peers`).
 """
 
 from __future__ import annotations
@@ -16,29 +16,51 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from tsnet.base.addresses import IPPrefix
+from tsnet.netmap.model import Node
 
 T = TypeVar("T")
 
-_Ladder = list[tuple[int, dict[int, T]]]
+_Rung = tuple[int, dict[int, T]]
 
 
 class Routes(Generic[T]):
-    """Immutable. Of equal prefixes the last one given wins."""
+    """Of equal prefixes the last one given wins. It belongs to one thread."""
 
-    __slots__ = ("_hosts", "_ladders", "_prefixes")
+    __slots__ = ("_hosts", "_ladders")
 
     def __init__(self, entries: Iterable[tuple[IPPrefix, T]] = ()) -> None:
-        self._prefixes: dict[IPPrefix, T] = dict(entries)
         self._hosts: dict[bytes, T] = {}
-        rungs: dict[int, dict[int, dict[int, T]]] = {4: {}, 16: {}}
-        for prefix, value in self._prefixes.items():
-            network = prefix.network_address
-            shift = prefix.max_prefixlen - prefix.prefixlen
-            if shift == 0:
-                self._hosts[network.packed] = value
-            else:
-                rungs[prefix.max_prefixlen // 8].setdefault(shift, {})[int(network) >> shift] = value
-        self._ladders: dict[int, _Ladder[T]] = {size: sorted(rung.items()) for size, rung in rungs.items()}
+        self._ladders: dict[int, list[_Rung[T]]] = {4: [], 16: []}
+        for prefix, value in entries:
+            self.insert(prefix, value)
+
+    def insert(self, prefix: IPPrefix, value: T) -> None:
+        """Send the prefix there. One that is in the table already changes its value."""
+        network, shift = prefix.network_address, prefix.max_prefixlen - prefix.prefixlen
+        if shift == 0:
+            self._hosts[network.packed] = value
+            return
+        ladder = self._ladders[prefix.max_prefixlen // 8]
+        rung = next((rung for length, rung in ladder if length == shift), None)
+        if rung is None:
+            rung = {}
+            ladder.append((shift, rung))
+            ladder.sort(key=_shift)
+        rung[int(network) >> shift] = value
+
+    def delete(self, prefix: IPPrefix) -> None:
+        """Forget the prefix, if it is in the table."""
+        network, shift = prefix.network_address, prefix.max_prefixlen - prefix.prefixlen
+        if shift == 0:
+            self._hosts.pop(network.packed, None)
+            return
+        ladder = self._ladders[prefix.max_prefixlen // 8]
+        for number, (length, rung) in enumerate(ladder):
+            if length == shift:
+                rung.pop(int(network) >> shift, None)
+                if not rung:
+                    del ladder[number]
+                return
 
     def lookup(self, address: bytes) -> T | None:
         """address: 4 or 16 bytes as they stand in a packet; any other length belongs to no prefix."""
@@ -52,8 +74,24 @@ class Routes(Generic[T]):
                 return value
         return None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Routes):
+            return NotImplemented
+        return self._hosts == other._hosts and self._ladders == other._ladders
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
     def __len__(self) -> int:
-        return len(self._prefixes)
+        return len(self._hosts) + sum(len(rung) for ladder in self._ladders.values() for _, rung in ladder)
 
     def __repr__(self) -> str:
         return f"<Routes of {len(self)} prefixes>"
+
+
+def own_prefixes(node: Node) -> list[IPPrefix]:
+    """The node's own addresses, so far as they are among its allowed IPs: no subnet routes through it."""
+    return [prefix for prefix in node.addresses if prefix in node.allowed_ips]
+
+
+def _shift(rung: tuple[int, object]) -> int:
+    return rung[0]

@@ -3,6 +3,9 @@
     address --> node (exactly one of its own addresses, never a subnet route) --> user profile
             --> capabilities towards our address of the same family
 
+Of several nodes with one address, the answer is the one that packets from there come from: a peer whose key has not
+expired and whose AllowedIPs hold the address, and of those the one with the lowest id.
+
 A tagged node belongs to its tags and not to the person who set it up. Its user is the placeholder "tagged-devices",
 whether control says so or not.
 
@@ -20,8 +23,11 @@ import attrs
 
 from tsnet.base.addresses import IPAddress
 from tsnet.base.keys import NodeKey
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, FilterRules
+from tsnet.netmap.index import Index
 from tsnet.netmap.model import NetMap, Node, UserProfile
+from tsnet.netmap.routes import own_prefixes
 
 TAGGED_DEVICES = UserProfile(2_147_455_555, "tagged-devices", "Tagged Devices")
 INGRESS = "https://tailscale.com/cap/ingress"
@@ -53,23 +59,48 @@ class WhoisAnswer:
 
 
 class Whois:
-    """The answers from one netmap; immutable, rebuilt with the netmap. rules: those of its packet filter."""
+    """The answers from one netmap; immutable. rules: those of its packet filter.
 
-    def __init__(self, netmap: NetMap, rules: FilterRules = NOTHING_ALLOWED) -> None:
+    `after` gives those of the next netmap, and costs what changed.
+    """
+
+    __slots__ = ("_by_address", "_by_key", "_netmap", "_own", "_rules", "_suffix")
+
+    def __init__(
+        self,
+        netmap: NetMap,
+        rules: FilterRules = NOTHING_ALLOWED,
+        by_address: Index[bytes] | None = None,
+        by_key: Index[NodeKey] | None = None,
+    ) -> None:
+        """by_address, by_key: the netmap's peers, where they are indexed already."""
         self._netmap, self._rules = netmap, rules
         self._suffix = netmap.self_node.name.partition(".")[2]
-        nodes = (*netmap.peers.values(), netmap.self_node)
-        self._by_address = {address: node for node in nodes for address in node.ips}
-        self._by_key = {node.key: node for node in nodes}
+        self._own = frozenset(_packed(netmap.self_node))
+        if by_address is None or by_key is None:
+            peers = Changes.between(None, netmap).peers
+            by_address, by_key = Index(_packed).after(peers), Index(_key).after(peers)
+        self._by_address, self._by_key = by_address, by_key
+
+    def after(self, changes: Changes, rules: FilterRules) -> Whois:
+        by_address, by_key = self._by_address.after(changes.peers), self._by_key.after(changes.peers)
+        return Whois(changes.after, rules, by_address, by_key)
 
     def node(self, address: IPAddress | bytes | NodeKey) -> Node | None:
         """The node that has this address. address: an IP or its bytes (v4-mapped counts as v4), or a node key."""
+        own, peers = self._netmap.self_node, self._netmap.peers
         if isinstance(address, NodeKey):
-            return self._by_key.get(address)
+            ids = self._by_key.ids(address)
+            return own if address == own.key else peers[ids[0]] if ids else None
         ip = ip_address(address) if isinstance(address, bytes) else address
         if ip.version == 6 and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
-        return self._by_address.get(ip)
+        if ip.packed in self._own:
+            return own
+        ids = self._by_address.ids(ip.packed)
+        if len(ids) < 2:
+            return peers[ids[0]] if ids else None
+        return next((peers[number] for number in ids if _is_at(peers[number], ip)), peers[ids[0]])
 
     def identify(
         self, address: IPAddress | bytes | NodeKey, *, destination: IPAddress | None = None
@@ -114,6 +145,19 @@ class Whois:
         if node.unsigned_peer_api_only:
             return {name: values for name, values in found.items() if name == INGRESS}
         return found
+
+
+def _packed(node: Node) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(address.packed for address in node.ips))
+
+
+def _key(node: Node) -> tuple[NodeKey, ...]:
+    return (node.key,)
+
+
+def _is_at(peer: Node, address: IPAddress) -> bool:
+    """Whether packets from the address are let in as this peer's."""
+    return not peer.expired and any(address == prefix.network_address for prefix in own_prefixes(peer))
 
 
 def _of_family(addresses: tuple[IPAddress, ...], version: int) -> IPAddress | None:

@@ -41,12 +41,12 @@ def house() -> House:
 
 def test_up_then_reachable(house: House) -> None:
     a = house.handle("a")
-    assert (a.state, a.netmap, a.names, a.whois) == ("stopped", None, None, None)
+    assert (a.state, a.view) == ("stopped", None)
     house.finish(a.up(10))
     assert a.state == "running"
-    assert a.netmap is not None
+    assert a.view is not None
     house.finish(a.reachable(10))
-    assert a.home_region == 900
+    assert a.view.home_region == 900
     house.finish(a.reachable(10))  # at once, now
 
 

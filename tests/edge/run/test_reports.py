@@ -91,7 +91,6 @@ def test_readers_hear_everything_that_is_public_and_the_end() -> None:
     assert [reader.take(), reader.take(), reader.take()] == [facts.HomeChanged(9), problem, None]
     assert reader.ended
     assert scene.reports.subscribe().ended
-    assert scene.reports.home_region == 9
 
 
 def test_dropped_readers_are_forgotten() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.house import House
-from tsnet.control.doors import Reply
 from tsnet.control.requests import MAX_UNANSWERED
-from tsnet.control.server import Server
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.requesting import ControlAnswer
-from tsnet.errors import ControlTimeout, ControlUnreachable, MessageTooLong, NotUp, RemoteError, TooManyRequests
+from tsnet.errors import ControlTimeout, ControlUnreachable, MessageTooLong, NotUp, TooManyRequests
 
 PATH = "/machine/whoami"
 """What the embedded control server answers with 501."""
@@ -24,13 +22,6 @@ def house() -> House:
 @pytest.fixture
 def node(house: House) -> Handle:
     return house.up("a")
-
-
-def server(house: House) -> Server:
-    assert house.tailnet._control is not None
-    machine = house.tailnet._control.machine
-    assert isinstance(machine, Server)
-    return machine
 
 
 def cut_off(house: House, seconds: float = 1000.0) -> None:
@@ -74,14 +65,6 @@ def test_the_end_of_the_connection_is_the_end_of_what_may_not_be_asked_twice(hou
     house.world.cut(house.tailnet._ports[0])
     assert isinstance(house.failure(once), ControlUnreachable)
     assert house.finish(twice).status == 501
-
-
-def test_an_answer_far_too_long_is_an_error_and_the_map_goes_on(house: House, node: Handle) -> None:
-    server(house).doors[PATH] = lambda knock: Reply(200, bytes(5 << 20))
-    error = house.failure(node.ask_control(PATH, b"{}", 5))
-    assert type(error) is RemoteError
-    house.up("b")
-    house.until(lambda: node.netmap is not None and node.netmap.peers, 5)
 
 
 def test_too_many_and_too_long_are_refused_at_once(house: House, node: Handle) -> None:

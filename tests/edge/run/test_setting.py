@@ -55,8 +55,8 @@ def test_a_new_hostname_reaches_control_and_what_control_grants_comes_back(house
     assert known(house, "shop")["Hostname"] == "shop"  # before `set` was done
     assert decode_prefs(store.values[PREFS]) == {"hostname": "shop"}
     assert facts.PrefsChanged(Prefs("shop"), Prefs("a")) in events_of(reader)
-    house.until(lambda: a.netmap is not None and a.netmap.self_node.name == "shop.tailnet.test", 5)
-    house.until(lambda: b.names is not None and b.names.resolve("shop") == a.node.addresses, 5)
+    house.until(lambda: a.view is not None and a.view.netmap.self_node.name == "shop.tailnet.test", 5)
+    house.until(lambda: b.view is not None and b.view.names.resolve("shop") == a.node.addresses, 5)
     assert a._life.hostname == "shop"
 
 
@@ -118,10 +118,10 @@ def test_what_cannot_be_saved_holds_and_is_saved_later(house: House) -> None:
     assert isinstance(error, StateError)
     assert "no space is left" in str(error)
     assert isinstance(house.failure(b.dial("a", 80, 2)), DialRefused)
-    assert any("no space is left" in text for text in a.health)
+    assert any("no space is left" in text for text in a.node.health.messages)
     store.fails = False
     house.until(lambda: PREFS in store.values, 120)
-    house.until(lambda: not a.health, 5)
+    house.until(lambda: not a.node.health.messages, 5)
     assert change(house, a, {}).shields_up
 
 

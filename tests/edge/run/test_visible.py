@@ -9,18 +9,19 @@ from tsnet.errors import ConfigError, NotUp
 def test_nothing_is_seen_before_and_all_of_it_while_the_node_runs() -> None:
     house = House()
     a = house.handle("a")
-    assert (a.state, a.login_url, a.home_region, a.health) == ("stopped", "", 0, ())
-    assert (a.netmap, a.names, a.whois) == (None, None, None)
+    assert (a.state, a.login_url, a.view) == ("stopped", "", None)
     with pytest.raises(NotUp):
         _ = a.pump
     house.finish(a.up(10))
     house.finish(a.reachable(10))
-    assert (a.state, a.home_region) == ("running", 900)
-    assert None not in (a.netmap, a.names, a.whois)
+    view = a.view
+    assert view is not None
+    assert (a.state, view.home_region, view.netmap) == ("running", 900, a.node.netmap)
     assert a.node is a.pump.node
     assert a.world is house.world.machine("a")
     house.finish(a.close(2))
-    assert (a.state, a.netmap, a.names, a.whois) == ("closed", None, None, None)
+    assert (a.state, a.view) == ("closed", None)
+    assert view.names.resolve("a") == view.netmap.self_node.ips, "who has taken a view keeps it"
 
 
 def test_a_simulated_world_has_no_descriptors() -> None:

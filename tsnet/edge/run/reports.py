@@ -22,10 +22,9 @@ from tsnet.errors import Error
 
 
 class Reports:
-    """home_region, health: as last reported. on_login_url: see `Options`."""
+    """health: as last reported. on_login_url: see `Options`."""
 
     def __init__(self, life: Lifecycle, attempts: Attempts, on_login_url: Callable[[str], bool] | None) -> None:
-        self.home_region: int = 0
         self.health: tuple[str, ...] = ()
         self._life, self._attempts = life, attempts
         self._on_login_url = on_login_url
@@ -85,13 +84,17 @@ class Reports:
                 self._trouble(error, fatal)
             case facts.NetMapChanged():
                 self._life.is_well()
-            case facts.HomeChanged(region):
-                self.home_region = region
             case facts.Health(messages):
                 self._set_health(messages)
             case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft() | facts.PrefsChanged():
                 pass  # for readers of events alone, as those below are
-            case facts.LoggedIn() | facts.RelayChanged() | facts.DuplicateNode() | facts.Reachable():
+            case (
+                facts.HomeChanged()
+                | facts.LoggedIn()
+                | facts.RelayChanged()
+                | facts.DuplicateNode()
+                | facts.Reachable()
+            ):
                 pass
             case _:
                 assert_never(fact)

@@ -1,4 +1,4 @@
-"""What any thread may see of a node: its state, its netmap and what follows from it. Nothing here waits.
+"""What any thread may see of a node: its state, and the view of its netmap. Nothing here waits.
 
 Not here: what a node does (`handle`), what is asked of it (`verbs`).
 """
@@ -17,12 +17,10 @@ from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.setting import Setting
 from tsnet.engine.lifecycle import Lifecycle
 from tsnet.engine.node import Node
+from tsnet.engine.view import NodeView
 from tsnet.errors import ConfigError, Error, NotUp
 
 if TYPE_CHECKING:
-    from tsnet.netmap.model import NetMap
-    from tsnet.netmap.names import Names
-    from tsnet.netmap.whois import Whois
     from tsnet.prefs import Prefs
 
 
@@ -60,24 +58,10 @@ class Visible:
         return self._life.login_url
 
     @property
-    def home_region(self) -> int:
-        return self.reports.home_region
-
-    @property
-    def health(self) -> tuple[str, ...]:
-        return self.reports.health
-
-    @property
-    def netmap(self) -> NetMap | None:
-        return None if self._pump is None else self._pump.node.netmap
-
-    @property
-    def names(self) -> Names | None:
-        return None if self._pump is None else self._pump.node.endpoints.names
-
-    @property
-    def whois(self) -> Whois | None:
-        return None if self._pump is None else self._pump.node.whois
+    def view(self) -> NodeView | None:
+        """The netmap and what follows from it; None before the first one, and when the node is gone. Take it once."""
+        pump = self._pump
+        return None if pump is None else pump.node.view
 
     @property
     def world(self) -> World:

@@ -1,0 +1,77 @@
+"""A mapping that never changes, beside a plain dictionary that does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tsnet.netmap.persistent import CHUNKS, PersistentMap, differences
+
+
+def test_it_is_a_mapping() -> None:
+    some = PersistentMap([(1, "a"), (2, "b"), (1, "c")])
+    assert (len(some), some[1], some.get(2), some.get(3), some.get(3, "no")) == (2, "c", "b", None, "no")
+    assert 1 in some
+    assert 3 not in some
+    assert some == {1: "c", 2: "b"} == some
+    assert some != {1: "c"}
+    assert some == PersistentMap([(2, "b"), (1, "c")])
+    assert repr(some) == "<PersistentMap of 2>"
+    with pytest.raises(KeyError):
+        _ = some[3]
+    with pytest.raises(TypeError):
+        hash(some)
+
+
+def test_the_order_is_that_of_the_numbers_as_long_as_they_are_few() -> None:
+    assert list(PersistentMap((number, None) for number in (7, 3, 100, 5))) == [3, 5, 7, 100]
+
+
+def test_removal_comes_before_what_is_set_and_may_be_of_nothing() -> None:
+    some = PersistentMap([(1, "a"), (2, "b")])
+    assert some.changed({1: "z"}, [1, 2, 9]) == {1: "z"}
+    assert some == {1: "a", 2: "b"}
+
+
+def test_no_change_is_the_same_mapping_and_a_change_shares_the_rest() -> None:
+    some = PersistentMap((number, number) for number in range(10 * CHUNKS))
+    assert some.changed({}) is some
+    changed = some.changed({5: -5})
+    assert sum(old is not new for old, new in zip(some._chunks, changed._chunks, strict=True)) == 1
+    assert differences(some, changed) == {5: (5, -5)}
+
+
+def test_differences_are_of_values_and_not_of_objects() -> None:
+    some = PersistentMap([(1, "a"), (2, "b"), (1 + CHUNKS, "c")])
+    assert differences(some, some.changed({1: "".join("a")})) == {}
+    assert differences(some, some.changed({1: "z", 3: "new"}, [1 + CHUNKS])) == {
+        1: ("a", "z"),
+        1 + CHUNKS: ("c", None),
+        3: (None, "new"),
+    }
+
+
+def test_any_mappings_can_be_told_apart() -> None:
+    assert differences({1: "a", 2: "b"}, {2: "c", 3: "d"}) == {1: ("a", None), 2: ("b", "c"), 3: (None, "d")}
+    assert differences({1: "a"}, PersistentMap([(1, "a")])) == {}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_many_changes_leave_every_mapping_before_them_as_it_was(seed: int) -> None:
+    chance = random.Random(seed)
+    plain: dict[int, int] = {}
+    kept: list[tuple[PersistentMap[int, int], dict[int, int]]] = [(PersistentMap(), {})]
+    for step in range(60):
+        removed = [chance.randrange(300) for _ in range(chance.randrange(4))]
+        entries = {chance.randrange(300): step for _ in range(chance.randrange(6))}
+        for key in removed:
+            plain.pop(key, None)
+        plain.update(entries)
+        kept.append((kept[-1][0].changed(entries, removed), plain.copy()))
+    for made, expected in kept:
+        assert made == expected
+        assert len(made) == len(expected)
+        assert sorted(made.items()) == sorted(expected.items())
+    first, last = chance.choice(kept), chance.choice(kept)
+    assert differences(first[0], last[0]) == differences(first[1], last[1])

@@ -1,0 +1,79 @@
+"""An index of nodes: which of them have a key, be it a name, an address or a node key. It holds ids and no nodes.
+
+    keys_of(node)   the keys that a node has
+    ids(key)        the nodes that have it, lowest id first: the first is the owner, for who looks for one
+
+A change of nodes that leaves their keys alone leaves the index alone. Two nodes may have one key: that is control's
+fault, but when one of them goes the other still has it. The lowest id is the owner whatever came first, so an index
+that has seen many changes equals one made anew.
+
+Not here: what is indexed by which keys (`names`, `whois`, `tsnet.engine.peers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Generic, TypeVar
+
+from tsnet.netmap.changes import NodeChange
+from tsnet.netmap.model import Node
+from tsnet.netmap.persistent import PersistentMap
+
+K = TypeVar("K")
+
+_NOBODY: tuple[int, ...] = ()
+
+
+class Index(Generic[K]):
+    """Immutable. keys_of: without repetitions, in the same order for the same node."""
+
+    __slots__ = ("_ids", "_keys_of")
+
+    def __init__(
+        self, keys_of: Callable[[Node], Collection[K]], ids: PersistentMap[K, tuple[int, ...]] | None = None
+    ) -> None:
+        self._keys_of = keys_of
+        self._ids: PersistentMap[K, tuple[int, ...]] = PersistentMap() if ids is None else ids
+
+    def after(self, changes: Mapping[int, NodeChange]) -> Index[K]:
+        """The index of the nodes as they are now, by id; itself if no key has changed."""
+        moved: dict[K, tuple[int, ...]] = {}
+        for number, (before, after) in changes.items():
+            had = () if before is None else self._keys_of(before)
+            has = () if after is None else self._keys_of(after)
+            if had == has:
+                continue
+            for key in had:
+                if key not in has:
+                    moved[key] = tuple(other for other in self._now(key, moved) if other != number)
+            for key in has:
+                if key not in had:
+                    moved[key] = _with(self._now(key, moved), number)
+        if not moved:
+            return self
+        gone = [key for key, ids in moved.items() if not ids]
+        for key in gone:
+            del moved[key]
+        return Index(self._keys_of, self._ids.changed(moved, gone))
+
+    def ids(self, key: K) -> tuple[int, ...]:
+        return self._ids.get(key, _NOBODY)
+
+    def __eq__(self, other: object) -> bool:
+        return self._ids == other._ids if isinstance(other, Index) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it is compared in tests, and never a key
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __repr__(self) -> str:
+        return f"<Index of {len(self)} keys>"
+
+    def _now(self, key: K, moved: Mapping[K, tuple[int, ...]]) -> tuple[int, ...]:
+        """Who has the key after the changes so far."""
+        return moved[key] if key in moved else self._ids.get(key, _NOBODY)
+
+
+def _with(ids: tuple[int, ...], number: int) -> tuple[int, ...]:
+    return tuple(sorted((*ids, number))) if ids else (number,)
