@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import attrs
 
@@ -50,8 +50,7 @@ LAUNCHERS = frozenset(
 _TRAITS = "tsnet"
 
 
-@attrs.frozen
-class Traits:
+class Traits(NamedTuple):
     """What is particular about one preference.
 
     check: its value, made of what an application or a saved state says; raises ConfigError. told_as: the field of

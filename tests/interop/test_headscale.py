@@ -172,6 +172,35 @@ def test_go_sees_us_come_and_go(lab: Lab) -> None:
     assert until(lambda: lab.go.peer("passing") is None, 3) < 3
 
 
+@one_leg
+def test_preferences_change_while_the_node_runs(lab: Lab) -> None:
+    """The hostname, at Headscale and at Go. Shields: Go's dial waits at our filter, and gets in once they are down."""
+    with lab.node("movable") as node, serve_echo(node, 7):
+        node.reachable()
+        lab.go_knows_home("movable")
+        where = f"{node.addresses[0]}:7"
+        before = lab.go.open(where)
+        assert node.set(hostname="moved", shields_up=True) == node.prefs
+        assert lab.headscale.node("moved")["name"] == "moved"  # as soon as `set` has returned
+        until(lambda: node.name == "moved", 5)
+        until(lambda: lab.go.peer("moved"), 5)
+        dropped = node._handle.node.engine.packet_filter.dropped
+        refused = dropped["rule"]
+        dialling = lab.go.start("open", address=where)
+        until(lambda: dropped["rule"] > refused, 5)
+        node.dial("gopeer", 80, timeout=5).close()
+        lab.go.write(before, b"still")
+        assert lab.go.read(before, 5) == b"still"
+        assert not dialling.done()
+        node.set(shields_up=False)
+        after = dialling.result(10)["stream"]
+        for stream in (before, after):
+            lab.go.write(stream, b"hello")
+            assert lab.go.read(stream, 5) == b"hello"
+            lab.go.close_stream(stream)
+        assert lab.headscale.node("moved")["name"] == "moved"
+
+
 # --- logging in -------------------------------------------------------------------------------------------------
 
 
