@@ -572,6 +572,21 @@ class Star:
                     self.hub.receive([(SOURCE, datagrams)], self.now)
 
 
+def test_a_peer_costs_next_to_nothing_until_the_two_speak() -> None:
+    pair = Pair()
+    keys = [NodeKey(number.to_bytes(32, "big")) for number in range(1, 1000)]
+    pair.a.device.set_peers([pair.b.key, *keys])
+    assert len(list(pair.a.device.peers)) == 1000
+    for key in keys:
+        pair.a.device.path_gained(key, pair.now)
+    assert not pair.a.device._peers
+    pair.send(pair.a, b"first")
+    assert [*pair.a.device._peers] == [pair.b.key]
+    status = pair.a.device.status(keys[0])
+    assert status is not None
+    assert not status.has_session
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_deadline_is_never_later_than_the_least_of_all_peers(seed: int) -> None:
     star = Star(seed)

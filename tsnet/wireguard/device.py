@@ -100,6 +100,8 @@ class Device:
         self._sessions = self._indices.sessions
         checker = CookieChecker(self.public_key, entropy)
         self._admission = Admission(checker, self._outbox, self.dropped)
+        self._keys: dict[NodeKey, None] = {}
+        """Of all peers. Most of a large tailnet's are never spoken to: `_peers` has the others."""
         self._peers: dict[NodeKey, Peer] = {}
         self._alarms: Alarms[Peer] = Alarms()
         self._now = 0.0
@@ -112,17 +114,32 @@ class Device:
 
     @property
     def peers(self) -> Iterable[NodeKey]:
-        return self._peers.keys()
+        return self._keys.keys()
 
     def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
-        """Add a peer unless it is there already; this is cheap. persistent_keepalive: seconds; the first is due now."""
+        """Add a peer unless it is there already; this costs next to nothing until the two speak.
+
+        persistent_keepalive: seconds; the first is due now.
+        """
         if key == self.public_key:
             self.dropped["own key"] += 1
-        elif key not in self._peers:
-            peer = self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
-            self._alarms.arm(peer)
+        elif key not in self._keys:
+            self._keys[key] = None
+            if psk or persistent_keepalive:
+                self._make(key, psk, persistent_keepalive)
+
+    def _peer(self, key: NodeKey) -> Peer | None:
+        """The peer with that key, made when it is first needed."""
+        peer = self._peers.get(key)
+        return self._make(key) if peer is None and key in self._keys else peer
+
+    def _make(self, key: NodeKey, psk: bytes | None = None, persistent_keepalive: float | None = None) -> Peer:
+        peer = self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
+        self._alarms.arm(peer)
+        return peer
 
     def remove_peer(self, key: NodeKey) -> None:
+        self._keys.pop(key, None)
         peer = self._peers.pop(key, None)
         if peer is not None:
             peer.forget()
@@ -132,7 +149,7 @@ class Device:
     def set_peers(self, keys: Iterable[NodeKey]) -> None:
         """Add the peers that are missing, and remove those that are not named."""
         wanted = dict.fromkeys(keys)  # keeps the order, so that the same input makes the same trace
-        for key in [key for key in self._peers if key not in wanted]:
+        for key in [key for key in self._keys if key not in wanted]:
             self.remove_peer(key)
         for key in wanted:
             self.add_peer(key)
@@ -158,10 +175,12 @@ class Device:
 
     def send_keepalive(self, key: NodeKey, now: float) -> None:
         """Send an empty packet, or begin a handshake if there is no session."""
+        self._peer(key)
         self._call(key, Peer.send_keepalive, now)
 
     def status(self, key: NodeKey) -> SessionStatus | None:
-        peer = self._peers.get(key)
+        """None for who is no peer."""
+        peer = self._peer(key)
         return None if peer is None else peer.status()
 
     # --- ourselves ------------------------------------------------------------------------------------------
@@ -231,8 +250,9 @@ class Device:
     def send(self, runs: Iterable[tuple[NodeKey, Sequence[bytes]]], now: float) -> None:
         """Take packets from above, by peer. A session seals them at once; without one, the newest 128 wait for it."""
         self._now = now
+        peers = self._peers
         for key, packets in runs:
-            peer = self._peers.get(key)
+            peer = peers.get(key) or self._peer(key)
             if peer is None:
                 self.dropped["unknown peer"] += len(packets)
             elif packets:
@@ -280,7 +300,7 @@ class Device:
         """Take any datagram but a transport message of a session."""
         kind, size = message_type(datagram), len(datagram)
         if kind == INITIATION and size == INITIATION_SIZE:
-            if isinstance(source, DerpAddress) and source.key not in self._peers:
+            if isinstance(source, DerpAddress) and source.key not in self._keys:
                 self.dropped["unknown peer"] += 1  # the relay has authenticated the sender: no need to open it
             else:
                 self._admission.stage(source, datagram, now)
@@ -295,6 +315,7 @@ class Device:
         elif kind == TRANSPORT and size >= TRANSPORT_OVERHEAD:
             self.dropped["unknown receiver"] += 1
             if isinstance(source, DerpAddress):  # the relay has authenticated the sender
+                self._peer(source.key)
                 self._call(source.key, Peer.session_lost, now)
         else:
             self.dropped["malformed"] += 1
@@ -315,7 +336,7 @@ class Device:
         if opened is None:
             self.dropped["forged initiation"] += 1
             return None
-        peer = self._peers.get(opened.static)
+        peer = self._peer(opened.static)
         if peer is None:
             self.dropped["unknown peer"] += 1
             return None
@@ -334,6 +355,7 @@ class Device:
         return peer
 
     def _call(self, key: NodeKey, method: Callable[[Peer, float], None], now: float) -> None:
+        """If the peer has been made: nothing waits for one that has not."""
         peer = self._peers.get(key)
         if peer is not None:
             self._now = now
