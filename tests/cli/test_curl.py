@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import tsnet
+from tests.cli.conftest import ROOT
 from tsnet.cli import main
 
 
@@ -105,3 +107,67 @@ class TestCurl:
 def test_what_makes_no_sense_joins_nothing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["curl", *arguments]) == 2
     assert "joined" not in capsys.readouterr().err
+
+
+PLACE = re.compile(r"(?:tsnet curl:)? +[\d.]+ (\w+) +laptop: ([^:]+)")
+STORY = (
+    "node begun",
+    "control connecting",
+    "control server key",
+    "control registering",
+    "control registered",
+    "node first netmap",
+    "node running",
+    "derp dialling",
+    "derp link opened",
+    "derp connected",
+    "netcheck home chosen",
+    "node reachable",
+)
+CONTACT = (
+    "node first netmap",
+    "node connecting",
+    "wireguard handshake sent",
+    "disco path chosen",
+    "wireguard session made",
+    "node connection open",
+    "node closing",
+    "control control is left alone",
+)
+"""A dial does not wait until the node is reachable."""
+
+
+def steps(text: str) -> list[str]:
+    """What the node `laptop` has told, as "room event"."""
+    return [" ".join(found.groups()) for line in text.splitlines() if (found := PLACE.match(line))]
+
+
+def is_in_order(wanted: Iterable[str], told: list[str]) -> bool:
+    rest = iter(told)
+    return all(step in rest for step in wanted)
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("arguments", [["--verbose", "curl"], ["curl", "-v"]])
+def test_verbose_tells_the_story_of_a_first_contact(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "http://shop/", "--hostname", "laptop"]) == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if " shop: " not in line]  # which is in this process
+    told = steps("\n".join(lines))
+    assert is_in_order(STORY, told), told
+    assert is_in_order(CONTACT, told), told
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= 160
+
+
+def test_the_story_in_the_documents_is_told_by_the_same_steps() -> None:
+    text = (ROOT / "docs" / "tracing.md").read_text(encoding="utf-8")
+    told = steps(text)
+    assert len(told) > 25
+    assert is_in_order(STORY, told)
+    assert is_in_order(CONTACT, told)
+
+
+@pytest.mark.usefixtures("app")
+def test_without_verbose_nothing_of_it_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["curl", "http://shop/", "--hostname", "laptop"]) == 0
+    assert len(capfd.readouterr().err.splitlines()) == 1

@@ -21,6 +21,7 @@ from tests.wire import Wire
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
+from tsnet.base.trace import Tracer
 from tsnet.engine.engine import Engine
 from tsnet.netmap import model
 from tsnet.netmap.changes import Changes
@@ -64,7 +65,7 @@ def netmap(own: Node, *peers: Node, rules: tuple[FilterRule, ...] | None = ALLOW
 
 
 class Side:
-    def __init__(self, own: Node, now: float) -> None:
+    def __init__(self, own: Node, now: float, tracer: Tracer | None = None) -> None:
         name = own.name.partition(".")[0]
         self.node = own
         self.address: Destination = own.endpoints[0] if own.is_wireguard_only else DerpAddress(own.home_region, own.key)
@@ -75,6 +76,7 @@ class Side:
             now=now,
             wall_offset=UNIX_TIME - now,
             timestamp_mark=None,
+            tracer=tracer,
         )
         self.sent: list[tuple[Destination, bytes]] = []
         self.saves_marks = True
@@ -96,11 +98,12 @@ class Pair:
         reorder: float = 0.0,
         duplicate: float = 0.0,
         relayed: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self.clock = Clock()
         home = {"is_wireguard_only": False, "home_region": REGION} if relayed else {}
         self.nodes = node(1, "a", **home), node(2, "b", **home)
-        self.a, self.b = (Side(own, self.clock.now) for own in self.nodes)
+        self.a, self.b = (Side(own, self.clock.now, tracer) for own in self.nodes)
         self.wires = {
             side.address: Wire[bytes](seed + index, loss=loss, reorder=reorder, duplicate=duplicate)
             for index, side in enumerate(self.sides)

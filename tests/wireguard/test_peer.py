@@ -540,7 +540,7 @@ def test_who_lost_a_session_leaves_the_handshake_to_a_peer_that_makes_one(pair: 
     restart_behind_a_relay(pair)
     pair.run(pair.now + REKEY_TIMEOUT + 1)
     pair.send(pair.a, b"into the void")
-    pair.a.device._call(pair.b.key, Peer.request_initiation, pair.now)
+    pair.a.device._call(pair.b.key, lambda peer, now: peer.request_initiation(now, "a test"), pair.now)
     pair.turn(pair.a)
     pair.run(pair.now + 20)
     assert pair.kinds(pair.b).count("initiation") == 0

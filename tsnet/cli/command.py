@@ -83,13 +83,20 @@ def parser() -> argparse.ArgumentParser:
         prog="tsnet", description="A tailnet node in one command: no daemon, no root.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"tsnet {__version__}")
+    _verbose(top, default=False)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (add, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        command.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+        _verbose(command, default=argparse.SUPPRESS)  # what stands before the command's name holds
         command.set_defaults(parser=command)
         add(command)
     return top
+
+
+def _verbose(parser: argparse.ArgumentParser, *, default: object) -> None:
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=default, help="tell on stderr what the node decides, and why"
+    )
 
 
 # --- the commands -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import copy
 import logging
 import os
 import sys
+import time
 from collections import deque
 from typing import TextIO
 
@@ -22,6 +23,7 @@ from tsnet.base.wording import worded
 from tsnet.cli.words import WORDS
 
 _command = "tsnet"
+_begun_time = 0.0
 _told: deque[str] = deque(maxlen=100)
 """The errors that the log has shown last."""
 BOLD, DIM, GREEN, CYAN = "1", "2", "32", "36"
@@ -29,8 +31,8 @@ BOLD, DIM, GREEN, CYAN = "1", "2", "32", "36"
 
 def begin(command: str, *, verbose: bool) -> None:
     """Name the command in front of its lines; show the library's warnings the same way."""
-    global _command
-    _command = f"tsnet {command}"
+    global _command, _begun_time
+    _command, _begun_time = f"tsnet {command}", time.time()
     _told.clear()
     log = logging.getLogger("tsnet")
     for handler in log.handlers[:]:
@@ -50,7 +52,15 @@ class _Lines(logging.Handler):
             ours.msg = worded(record.msg, WORDS) if isinstance(record.msg, str) else record.msg
             if isinstance(record.args, tuple):
                 ours.args = tuple(map(_in_our_words, record.args))
-            _write("\n".join(map(printable, self.format(ours).split("\n"))))  # a traceback has lines of its own
+            lines = map(printable, self.format(ours).split("\n"))  # a traceback has lines of its own
+            _write("\n".join([_place(record) + next(lines), *lines]))
+
+
+def _place(record: logging.LogRecord) -> str:
+    """Of a line that says what the node decides: when it was, and in which room of the node."""
+    if record.levelno > logging.DEBUG:
+        return ""
+    return f"{record.created - _begun_time:7.3f} {record.name.removeprefix('tsnet.'):<9} "
 
 
 def _in_our_words(argument: object) -> object:

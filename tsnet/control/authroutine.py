@@ -34,6 +34,7 @@ import attrs
 
 from tsnet.base.keys import NodePrivateKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.trace import Trace
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.backoff import Backoff, is_limited
@@ -91,7 +92,9 @@ class AuthRoutine:
         *,
         entropy: Callable[[int], bytes],
         told: list[Fact],
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self.login = login
         self.key_is_saved = True
         self.halted: bool = False
@@ -167,6 +170,9 @@ class AuthRoutine:
 
     def _register(self, uplink: Uplink, hostinfo: Mapping[str, Any], now: float) -> None:
         request = self.login.request(hostinfo)
+        if self._trace is not None:
+            with_key, person = bool(request.auth_key), bool(request.followup)
+            self._trace("registering", node_key=request.node_key, with_auth_key=with_key, waits_for_a_person=person)
         self._sent = _Sent(self.login.attempt, bool(request.followup), self._request(uplink, "register", request))
         self._by = now + (FOLLOWUP_TIMEOUT if request.followup else REGISTER_TIMEOUT)
         if request.followup:
@@ -229,6 +235,8 @@ class AuthRoutine:
 
         by: how long to wait for the answer to a registration. connected: whether control can be asked now.
         """
+        if self._trace is not None:
+            self._trace("leaving", connected=connected)
         self.leaving, self.halted = True, False
         self._await_until, self._logout_at = by, now
         sent = self._sent
@@ -311,6 +319,8 @@ class AuthRoutine:
         elif isinstance(outcome, Waiting):
             self._at = now if is_first else now + self._backoff.failed(now)
             if not outcome.repeated:
+                if self._trace is not None:
+                    self._trace("a person must log in")
                 self._told.append(facts.LoginUrl(outcome.url))
         elif isinstance(outcome, Denied):
             rejected = AuthKeyRejected(self._address.url, outcome.reason)
@@ -324,6 +334,8 @@ class AuthRoutine:
         if hopeless and not met:
             return Refused(error)
         self._at = now + self._backoff.failed(now, exchange)
+        if self._trace is not None:
+            self._trace("registration failed", status=exchange.status, again_in=self._at - now)
         self._told.append(facts.Problem(error, fatal=False))
         return None
 

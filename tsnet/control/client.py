@@ -43,6 +43,7 @@ from typing import Any, assert_never
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Computed, Data, Effect, Event, Link
+from tsnet.base.trace import Trace
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.authroutine import AuthRoutine
@@ -87,14 +88,16 @@ class Client:
         control_key: MachineKey | None = None,
         known_control_key: MachineKey | None = None,
         tls_verified: bool = True,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self.dropped: Counter[str] = Counter()
         self._address = ControlAddress.parse(control_url)
         self._machine_private, self._entropy = machine_private, entropy
         self._server_key = ServerKey(
             pinned=control_key, known=known_control_key, verified=self._address.secure and tls_verified
         )
-        self._facts: list[Fact] = []
+        told = self._facts = list[Fact]()
         self._effects: list[Effect] = []
         self._login = Login(
             node_private,
@@ -104,14 +107,13 @@ class Client:
             lock_key=lock_key,
             entropy=entropy,
         )
-        self._auth = AuthRoutine(self._address, self._login, entropy=entropy, told=self._facts)
+        self._auth = AuthRoutine(self._address, self._login, entropy=entropy, told=told, trace=trace)
         self._map = MapRoutine(
-            self._address, disco_key, wall_offset, entropy=entropy, told=self._facts, dropped=self.dropped
+            self._address, disco_key, wall_offset, entropy=entropy, told=told, dropped=self.dropped, trace=trace
         )
         self._publisher = Publisher(disco_key, hostinfo, entropy)
-        self._membership = Membership(
-            self._address, self._server_key, self._login, self._auth, self._map, self._publisher, told=self._facts
-        )
+        parts = self._login, self._auth, self._map, self._publisher
+        self._membership = Membership(self._address, self._server_key, *parts, told=told, trace=trace)
         self._pings = Pings(self._address, self._new_link, self.dropped)
         self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
@@ -393,6 +395,8 @@ class Client:
         return Link("control", what, self._generation)
 
     def _connect(self, now: float) -> None:
+        if self._trace is not None:
+            self._trace("connecting", url=self._address.url)
         self._uplink = Uplink(
             self._address,
             self._machine_private,
@@ -401,6 +405,7 @@ class Client:
             new_link=self._new_link,
             entropy=self._entropy,
             now=now,
+            trace=self._trace,
         )
 
     def _lose(self, reason: str, now: float, *, is_news: bool = True) -> None:
@@ -415,6 +420,8 @@ class Client:
         self._drop_uplink()
         self._publisher.lost(now)
         self._connect_at = now + self._connect_backoff.failed(now, lost.answer)
+        if self._trace is not None:
+            self._trace("connection lost", why=lost.reason, again_in=self._connect_at - now)
         self._membership.lost(lost, is_news=is_news)
 
     def _drop_uplink(self) -> None:

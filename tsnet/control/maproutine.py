@@ -28,6 +28,7 @@ import attrs
 from tsnet.base.keys import DiscoKey
 from tsnet.base.links import Compute, Computed, Link
 from tsnet.base.malformed import MalformedError
+from tsnet.base.trace import Trace
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.backoff import Backoff
@@ -71,7 +72,9 @@ class MapRoutine:
         entropy: Callable[[int], bytes],
         told: list[Fact],
         dropped: Counter[str],
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self.session: MapSession = MapSession(disco_key, wall_offset)
         self.at: float = -math.inf
         self._effects: list[Compute] = []
@@ -185,8 +188,10 @@ class MapRoutine:
         poll, self._poll = self._poll, None
         if exchange.status in REFUSALS and (expired or self.session.expired):
             self.at, self._is_slow = now + self._backoff.refused(now), True
+            self._say("poll refused", status=exchange.status, again_in=self.at - now)
             return Ended.REFUSED
         self.at = now + self._backoff.failed(now, exchange)
+        self._say("poll ended", status=exchange.status or "broken off", again_in=self.at - now)
         if exchange.status == 404:
             return Ended.REMOVED
         if exchange.status == 200 and poll is not None and poll.got_map:
@@ -211,6 +216,7 @@ class MapRoutine:
         if response.sleep:
             self.end()
             self.at = now + max(min(response.sleep, MAX_SLEEP), self._backoff.failed(now))
+            self._say("control asks for a pause", again_in=self.at - now)
         return Heard(response, is_first)
 
     def _refuse(self, error: MalformedError, now: float) -> None:
@@ -222,6 +228,11 @@ class MapRoutine:
         self._told.append(facts.MapHealth(f"control's map message is refused ({error}); the map before it stays"))
         self.end()
         self.at = now + self._backoff.failed(now)
+        self._say("map refused", why=str(error), again_in=self.at - now)
+
+    def _say(self, event: str, **fields: object) -> None:
+        if self._trace is not None:
+            self._trace(event, **fields)
 
     def _look_for_a_duplicate(self, now: float) -> None:
         self._ends.append(now)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 
+from tsnet.base.trace import Trace
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.authroutine import AuthRoutine, Refused, Unknown, Welcome
@@ -49,7 +50,9 @@ class Membership:
         publisher: Publisher,
         *,
         told: list[Fact],
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self.is_registered = self.is_connected = self.has_met = self.has_logged_out = False
         self._address, self._server_key, self._told = address, server_key, told
         self._login, self._auth, self._map, self._publisher = login, auth, routine, publisher
@@ -97,7 +100,12 @@ class Membership:
         self.is_registered = self._lapsed = self.is_connected = False
         if not self._auth.halted:
             self._auth.halt()
+        self._say("control is left alone", why=type(fact).__name__)
         self._told.append(fact)
+
+    def _say(self, event: str, **fields: object) -> None:
+        if self._trace is not None:
+            self._trace(event, **fields)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -150,6 +158,7 @@ class Membership:
 
     def _go_on(self, user: UserProfile, now: float) -> None:
         """Control accepts our key: poll and publish."""
+        self._say("registered", user=user.login_name)
         self._told.append(facts.LoggedIn(user))
         self.is_registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
         self._map.go(now)
@@ -214,6 +223,7 @@ class Membership:
         if not self.is_registered or self._login.wanted or self._auth.leaving or now < self._unserved_until:
             return
         self.is_registered = False
+        self._say("control does not know this node any more")
         self._map.end()
         self._publisher.end(now)
         if self._login.ephemeral and self._login.auth_key:

@@ -44,6 +44,7 @@ from tsnet.base.links import (
 )
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
+from tsnet.base.trace import Trace
 from tsnet.base.work import Work
 from tsnet.control import remedies
 from tsnet.control.address import ControlAddress
@@ -123,7 +124,9 @@ class Uplink:
         new_link: Callable[[str], Link],
         entropy: Callable[[int], bytes],
         now: float,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self.lost: Lost | None = None
         self.control_key = control_key
         self.flood: str = ""
@@ -177,6 +180,8 @@ class Uplink:
         headers = (("content-type", "application/json"),) if body else ()
         stream = self._channel.request(method, path, body, headers)
         self._exchanges[stream] = Exchange(purpose, stream)
+        if self._trace is not None:
+            self._trace("asked", what=purpose, path=path.partition("?")[0])
         return stream
 
     def cancel(self, stream: int) -> None:
@@ -305,6 +310,8 @@ class Uplink:
         if objection is not None:
             self._lose(*objection, hopeless=True)
         else:
+            if self._trace is not None:
+                self._trace("server key", key=public)
             self.control_key = public
             self._channel.begin(public)
 
@@ -332,8 +339,10 @@ class Uplink:
         except MalformedError as malformed:
             self._give_up(str(malformed))
             return []
-        if self._channel.ready:
+        if self._channel.ready and self.ready_by != math.inf:
             self.ready_by = math.inf
+            if self._trace is not None:
+                self._trace("channel ready")
         if self._channel.fault:
             self._give_up(self._channel.fault)
         elif self._channel.ended:
@@ -360,5 +369,7 @@ class Uplink:
             del self._exchanges[event.stream]
             if isinstance(event, Reset):
                 exchange.status = 0
+            if self._trace is not None and exchange.purpose != "poll":  # whoever polls says why that has ended
+                self._trace("answered", what=exchange.purpose, status=exchange.status or "broken off")
             return exchange
         return None

@@ -51,6 +51,7 @@ from tsnet.base.links import (
 )
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
+from tsnet.base.trace import Trace
 from tsnet.derp import frames
 from tsnet.derp.attempts import Attempts, dial_hosts
 from tsnet.derp.facts import (
@@ -142,8 +143,10 @@ class Client:
         use_http: bool = False,
         generations: Iterator[int] | None = None,
         now: float,
+        trace: Trace | None = None,
     ) -> None:
         self.region = region
+        self._trace = trace
         self.stage: Stage = Stage.WAITING
         self.link: Link | None = None
         self.dropped: Counter[str] = Counter()
@@ -231,6 +234,7 @@ class Client:
 
     def close(self) -> None:
         """End for good: the next `transmit` closes the link."""
+        self._say("connection closed", why="it is not needed any more")
         if self.is_connected:
             self._facts.append(Left(self.region.region_id))
         self._drop_link()
@@ -397,6 +401,7 @@ class Client:
         node, limit = attempt
         self.link = Link("derp", self.region.region_id, next(self._generations))
         self.stage, self._node, self.connect_by = Stage.DIALLING, node, now + limit
+        self._say("dialling", host=node.host_name, port=self._port(node), limit=limit)
         self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
         self._allowance, self._gone = Allowance(now), Allowance(now, GONE_RATE, GONE_BURST)
         return [Open(self.link, dial_hosts(node), self._port(node), self._tls(node), limit)]
@@ -410,6 +415,7 @@ class Client:
     def _opened(self, server_key: bytes, now: float) -> None:
         """The link is open: ask for DERP. If the relay's key is known already, log in right behind the request."""
         assert self._node is not None
+        self._say("link opened", host=self._node.host_name, knows_its_key=bool(server_key))
         first = self.region.nodes[0]
         ideal_node = "" if self._node is first else first.name
         self._out.control(encode_request(self._node.host_name, ideal_node, fast_start=bool(server_key)))
@@ -444,6 +450,7 @@ class Client:
             self.stage, self._ready_at, self.connect_by = Stage.CONNECTED, now, math.inf
             self._liveness.heard(now)
             self._facts.append(Connected(self.region.region_id, now - self._start_at))
+            self._say("connected", host=self.host, login_took=now - self._start_at)
 
     def _ponged(self, data: bytes, now: float) -> None:
         if self._ping is not None and self._ping[0] == data:
@@ -461,10 +468,18 @@ class Client:
         self._disarm()
         self.stage = Stage.WAITING
         if self._attempts.has_more and not was_connected:
+            self._say("attempt failed", host=self.host, why=reason, next="another node of the region")
             self.retry_at = now
             return
         self.retry_at = now + self._attempts.pause(hopeless=is_hopeless(reason))
+        again = self.retry_at - now
+        self._say("connection lost" if was_connected else "attempt failed", host=self.host, why=reason, again_in=again)
         self._facts.append(Disconnected(self.region.region_id, _line(reason[:MAX_REASON]), self.host))
+
+    def _say(self, event: str, **fields: object) -> None:
+        """Trace what became of a connection or an attempt."""
+        if self._trace is not None:
+            self._trace(event, region=self.region.region_id, **fields)
 
     def _drop_link(self) -> None:
         if self.link is not None:

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.trace import Trace
 from tsnet.disco.box import Box, looks_like_disco, sender_of
 from tsnet.disco.messages import Message, Ping, Pong, decode
 from tsnet.netmap.model import Node
@@ -66,7 +67,10 @@ class Paths:
         at once), or the name of a message that is not wanted.
     """
 
-    def __init__(self, private_key: DiscoPrivateKey, *, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, private_key: DiscoPrivateKey, *, entropy: Callable[[int], bytes], trace: Trace | None = None
+    ) -> None:
+        self._trace = trace
         self.dropped: Counter[str] = Counter()
         self.box: Box = Box(private_key, entropy)
         self._paths: dict[NodeKey, Path] = {}
@@ -196,6 +200,11 @@ class Paths:
         if rerouted:
             self._rerouted = {}
         return rerouted
+
+    def tell_routes(self, key: NodeKey) -> None:
+        """Trace how a peer is reached now; for peers that are sent to, when that has changed."""
+        if self._trace is not None:
+            self._trace("path chosen", peer=key, by=self.routes(key) or "none")
 
     def wrote(self, region: int, now: float) -> None:
         """Something is sent through that region: it is wanted for a minute from now."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from netstack import IcmpEndpoint, TcpConnection, TcpListener, UdpEndpoint
 from netstack import errors as netstack_errors
 from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.base.trace import Trace
 from tsnet.base.wording import Wording, api
 from tsnet.engine.engine import Engine
 from tsnet.errors import AddressInUse, AddressNotAvailable, Error, NotOnTailnet, NotUp
@@ -21,10 +22,10 @@ from tsnet.netmap.names import Names
 class Endpoints:
     """names: the tailnet's names, None before the first netmap. refusal: why nothing may be opened now, or None."""
 
-    def __init__(self, engine: Engine, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, engine: Engine, entropy: Callable[[int], bytes], *, trace: Trace | None = None) -> None:
         self.names: Names | None = None
         self.refusal: Error | None = None
-        self._engine, self._entropy = engine, entropy
+        self._engine, self._entropy, self._trace = engine, entropy, trace
 
     def resolve(self, host: str) -> IPAddress:
         """The address that a tailnet name or an address stands for. A name's v4 address is preferred.
@@ -61,6 +62,8 @@ class Endpoints:
     def connect(self, address: IPAddress, port: int, now: float) -> TcpConnection:
         self._check_ready()
         link = self._engine.egress.routes.lookup(address.packed)
+        if self._trace is not None:
+            self._trace("connecting", to=address, port=port, peer=link or "nobody")
         try:
             return self._engine.stack.connect(address, port, now, link=link)
         except netstack_errors.NetstackError as error:

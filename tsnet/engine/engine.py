@@ -29,6 +29,7 @@ from tsnet.base.addresses import (
 )
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.trace import Tracer, trace_of
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
 from tsnet.engine.classify import classify
@@ -75,13 +76,19 @@ class Engine:
         now: float,
         wall_offset: float,
         timestamp_mark: float | None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.peers: Peers = Peers()
         self.packet_filter: PacketFilter = PacketFilter(self.peers.capabilities_of)
         self.device: Device = Device(
-            node_key, entropy=entropy, wall_offset=wall_offset, timestamp_mark=timestamp_mark, mtu=MTU
+            node_key,
+            entropy=entropy,
+            wall_offset=wall_offset,
+            timestamp_mark=timestamp_mark,
+            mtu=MTU,
+            trace=trace_of(tracer, "wireguard"),
         )
-        self.paths: Paths = Paths(disco_key, entropy=entropy)
+        self.paths: Paths = Paths(disco_key, entropy=entropy, trace=trace_of(tracer, "disco"))
         self.disco_key: DiscoKey = disco_public(disco_key)
         self.stack: Stack = Stack(
             entropy=entropy,
@@ -191,6 +198,7 @@ class Engine:
 
     def _note_routes(self, key: NodeKey, routes: tuple[Destination, ...]) -> None:
         self._talking[key] = routes
+        self.paths.tell_routes(key)
         self.stack.set_ways(key, map(path_of, routes))
 
     def _with_room(self, routes: tuple[Destination, ...]) -> Destination:

@@ -26,8 +26,9 @@ import attrs
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
-from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodePrivateKey
+from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
+from tsnet.base.trace import Trace, Tracer, trace_of
 from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
@@ -69,11 +70,12 @@ class Node:
         hostinfo: Mapping[str, Any],
         control_key: MachineKey | None = None,
         verifies_tls: bool = True,
+        tracer: Tracer | None = None,
     ) -> None:
         """prefs: in force until `set_prefs`. identity: the store has it already.
 
-        hostinfo: what this machine is. control_key: the key that was remembered of this control server.
-        verifies_tls: whether a certificate that the edge accepts proves who the server is.
+        hostinfo: what this machine is. control_key: the key that was remembered of this control server. verifies_tls:
+        whether a certificate that the edge accepts proves who the server is. tracer: gives each room its trace.
         """
         self.config = config
         self.view: NodeView | None = None
@@ -81,22 +83,51 @@ class Node:
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
+        self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
-        disco_key, wall_offset, mark = DiscoPrivateKey(entropy(32)), wall - now, identity.timestamp_mark
+        self.health: Complaints = Complaints(self._facts)
+        self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
+        self.standing: Standing = Standing(self._facts, trace=self.trace)
+        disco_key, wall_offset = DiscoPrivateKey(entropy(32)), wall - now
         self.engine: Engine = Engine(
-            identity.node_key, disco_key, entropy=entropy, now=now, wall_offset=wall_offset, timestamp_mark=mark
+            identity.node_key,
+            disco_key,
+            entropy=entropy,
+            now=now,
+            wall_offset=wall_offset,
+            timestamp_mark=identity.timestamp_mark,
+            tracer=tracer,
         )
         self.engine.set_shields_up(prefs.shields_up)
-        self.relays: Relays = Relays(identity.node_key, entropy=entropy, over_http=config.derp_over_http)
-        self.home: Home = Home(entropy)
-        self.endpoints: Endpoints = Endpoints(self.engine, entropy)
+        self.relays: Relays = Relays(
+            identity.node_key, entropy=entropy, over_http=config.derp_over_http, trace=trace_of(tracer, "derp")
+        )
+        self.home: Home = Home(entropy, trace=trace_of(tracer, "netcheck"))
+        self.endpoints: Endpoints = Endpoints(self.engine, entropy, trace=self.trace)
         self.asked_pings: AskedPings = AskedPings(self.engine, entropy)
-        self.control: Client = Client(
+        self.control: Client = self._client(disco_key, wall_offset, control_key, verifies_tls, tracer)
+        self._control: Due[Client] = Due(self.control)
+        self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
+        self.reachability: Reachability = Reachability(
+            self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
+        )
+        self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
+
+    def _client(
+        self,
+        disco_key: DiscoPrivateKey,
+        wall_offset: float,
+        control_key: MachineKey | None,
+        verifies_tls: bool,
+        tracer: Tracer | None,
+    ) -> Client:
+        config, identity = self.config, self.identity
+        return Client(
             config.control_url,
             machine_private=identity.machine_key,
             node_private=identity.node_key,
             disco_key=disco_public(disco_key),
-            entropy=entropy,
+            entropy=self._entropy,
             wall_offset=wall_offset,
             hostinfo=self.preferences.hostinfo,
             auth_key=config.auth_key or "",
@@ -106,14 +137,7 @@ class Node:
             control_key=config.control_key,
             known_control_key=control_key,
             tls_verified=verifies_tls,
-        )
-        self._control: Due[Client] = Due(self.control)
-        self.health: Complaints = Complaints(self._facts)
-        self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
-        self.standing: Standing = Standing(self._facts)
-        self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
-        self.reachability: Reachability = Reachability(
-            self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts
+            trace=trace_of(tracer, "control"),
         )
 
     # --- what applications ask for --------------------------------------------------------------------------
@@ -161,6 +185,7 @@ class Node:
         kept: what the next start is to have (`Choices.kept`); None leaves what is saved.
         """
         if self.preferences.change(prefs):
+            self._say("preferences set", hostname=prefs.hostname, shields_up=prefs.shields_up)
             self.engine.set_shields_up(prefs.shields_up)
             if self.netmap is not None:  # what the filter grants, whois tells
                 self._show(Changes.between(self.netmap, self.netmap))
@@ -186,6 +211,7 @@ class Node:
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds."""
+        self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
 
@@ -201,6 +227,7 @@ class Node:
             self.engine.mark_saved(identity.timestamp_mark)
 
     def _use_key(self, private: NodePrivateKey, now: float) -> None:
+        self._say("new node key in use")
         self.engine.set_node_key(private, now)
         self.relays.set_private_key(private)
         self._is_valid_again()
@@ -211,6 +238,7 @@ class Node:
 
         patience: seconds, half of the time that closing may take.
         """
+        self._say("closing", streams_end_within=patience)
         self.endpoints.refusal = NotUp("the node is closing")
         self.leaving.begin(now, patience)
 
@@ -285,10 +313,15 @@ class Node:
     def _clamp(self, now: float) -> float:
         """`now`, but never earlier than before. A gap of SUSPENDED_AFTER is taken for a suspension of the machine."""
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
+            self._say("the machine slept", for_about=now - self._now)
             self.engine.suspended(now)
             self.home.measure_all(now)
         self._now = max(self._now, now)
         return self._now
+
+    def _say(self, event: str, **fields: object) -> None:
+        if self.trace is not None:
+            self.trace(event, **fields)
 
     def _hold_what_is_full(self) -> None:
         full = {region for region, client in self.relays.clients.items() if not client.has_room}
@@ -385,6 +418,7 @@ class Node:
         It costs what changes.
         """
         changes = Changes.between(self.netmap, netmap)
+        self._say_what_changes(changes)
         self.engine.apply(changes, now)
         self.reachability.apply(netmap.derp_map, now)
         self._show(changes)
@@ -392,6 +426,26 @@ class Node:
         if changes.before is not None and self.standing.has_run:
             self._facts += differences(changes)
         self.standing.tell_if_running(netmap)
+
+    def _say_what_changes(self, changes: Changes) -> None:
+        if self.trace is None:
+            return
+        peers, regions = len(changes.after.peers), len(changes.after.derp_map.regions)
+        if changes.before is None:
+            own = changes.after.self_node.ips
+            self.trace("first netmap", peers=peers, addresses=own, relay_regions=regions)
+            return
+        self.trace("netmap", peers=peers, changed=len(changes.peers), relay_regions=regions)
+        for before, after in changes.peers.values():
+            if before is None and after is not None:
+                self.trace("peer appeared", name=after.name, key=after.key)
+            elif before is not None:
+                self.trace("peer left" if after is None else "peer changed", name=before.name, key=before.key)
+
+    def peer_name(self, key: NodeKey) -> str:
+        """What a person calls that peer: the first label of its name. Empty if there is no such peer."""
+        peer = self.engine.peers.get(key)
+        return "" if peer is None else peer.name.partition(".")[0]
 
     # --- what other threads see -----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from tsnet.base.addresses import IPAddress, UdpAddress
+from tsnet.base.trace import Trace
 from tsnet.control.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts
@@ -36,7 +37,9 @@ class Reachability:
         *,
         health: Complaints,
         told: list[facts.Fact],
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self._engine, self._relays, self._home, self._control = engine, relays, home, control
         self._health, self._told = health, told
         self._published_home = -1
@@ -148,5 +151,7 @@ class Reachability:
     def _tell_if_reachable(self) -> None:
         """Tell Reachable each time that `is_reachable` becomes true."""
         before, self._was_reachable = self._was_reachable, self.is_reachable
+        if self._trace is not None and self._was_reachable != before:
+            self._trace("reachable" if self._was_reachable else "not reachable any more", region=self._home.region)
         if self._was_reachable and not before:
             self._told.append(facts.Reachable(self._home.region))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
+from tsnet.base.trace import Trace
 from tsnet.derp.client import Client
 from tsnet.derp.facts import Fact
 from tsnet.engine.troubles import Troubles, name_of
@@ -26,13 +27,21 @@ from tsnet.netmap.model import DerpMap, DerpRegion
 class Relays:
     """dropped: "no-region" (packets for a region that is not in the map), "closed" (events of a closed connection)."""
 
-    def __init__(self, private_key: NodePrivateKey, *, entropy: Callable[[int], bytes], over_http: bool) -> None:
+    def __init__(
+        self,
+        private_key: NodePrivateKey,
+        *,
+        entropy: Callable[[int], bytes],
+        over_http: bool,
+        trace: Trace | None = None,
+    ) -> None:
         self.clients: dict[int, Client] = {}
         self.dropped: Counter[str] = Counter()
         self.troubles: Troubles = Troubles()
         self._private_key = private_key
         self._entropy = entropy
         self._over_http = over_http
+        self._trace = trace
         self._regions: dict[int, DerpRegion] = {}
         self._generations = itertools.count(1)
         self._home = 0
@@ -76,6 +85,7 @@ class Relays:
                 use_http=self._over_http,
                 generations=self._generations,
                 now=now,
+                trace=self._trace,
             )
         return client
 

@@ -13,6 +13,7 @@ Not here: what an application sees of it (`lifecycle`), what control has said (`
 
 from __future__ import annotations
 
+from tsnet.base.trace import Trace
 from tsnet.base.wording import Wording, api
 from tsnet.engine import facts
 from tsnet.errors import KeyExpired
@@ -22,8 +23,9 @@ from tsnet.netmap.model import NetMap
 class Standing:
     """has_run: whether Running was ever told. told: where facts are added."""
 
-    def __init__(self, told: list[facts.Fact]) -> None:
+    def __init__(self, told: list[facts.Fact], *, trace: Trace | None = None) -> None:
         self.has_run = False
+        self._trace = trace
         self._runs = self._is_expired = self._is_refused = False
         self._told = told
 
@@ -32,9 +34,11 @@ class Standing:
 
     def refused(self) -> None:
         self._runs, self._is_refused = False, True
+        self._say("refused by control")
 
     def expired(self, error: KeyExpired) -> None:
         self._is_expired, self._runs = True, False
+        self._say("key expired")
         self._told += [facts.Problem(error, fatal=False), facts.Expired(error)]
 
     def valid_again(self, netmap: NetMap | None) -> None:
@@ -46,7 +50,12 @@ class Standing:
     def tell_if_running(self, netmap: NetMap | None) -> None:
         if netmap is not None and not (self._runs or self._is_expired or self._is_refused):
             self._runs = self.has_run = True
+            self._say("running")
             self._told.append(facts.Running(netmap))
+
+    def _say(self, event: str) -> None:
+        if self._trace is not None:
+            self._trace(event)
 
 
 def key_expired(hostname: str, control_url: str) -> KeyExpired:

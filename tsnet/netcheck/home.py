@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tsnet.base.pauses import Pauses
+from tsnet.base.trace import Trace
 from tsnet.netmap.model import DerpMap, DerpRegion
 
 PROBES_AT_ONCE = 3
@@ -43,8 +44,9 @@ def may_be_home(region: DerpRegion) -> bool:
 class Home:
     """region: our home; 0 while none has answered."""
 
-    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, entropy: Callable[[int], bytes], *, trace: Trace | None = None) -> None:
         self.region: int = 0
+        self._trace = trace
         self._pauses = Pauses(RETRY_AFTER, entropy)
         self._hopeless = True
         self._may_move = True
@@ -98,6 +100,8 @@ class Home:
         self._measured(region)
         self._hopeless &= hopeless
         if region == self.region and region in self._history:
+            if self._trace is not None and self.away_at == math.inf:
+                self._trace("home is away", region=region, replaced_in=HEARD_WITHIN)
             self.away_at = min(self.away_at, now)
         else:
             self._history.pop(region, None)
@@ -152,6 +156,8 @@ class Home:
         if under_way or not self._is_lost or not self._eligible():
             return
         self.retry_at = now + self._pauses.next(RETRY_HOPELESS if self._hopeless else RETRY_MAX)
+        if self._trace is not None:
+            self._trace("no region answers", again_in=self.retry_at - now)
 
     # --- the choice -----------------------------------------------------------------------------------------------
 
@@ -165,6 +171,8 @@ class Home:
         return score if score > 0 else 1.0
 
     def _measure(self, regions: list[int]) -> None:
+        if regions and self._trace is not None:
+            self._trace("measuring", regions=tuple(regions))
         self._waiting += [n for n in regions if n not in self._waiting and n not in self._probing]
         self._fill()
 
@@ -182,7 +190,14 @@ class Home:
             return
         nearest = min(best, key=best.__getitem__)
         if nearest != self.region and self._should_move(best[nearest], now):
+            if self._trace is not None:
+                self._trace("home chosen", region=nearest, latency=best[nearest], why=self._why_move())
             self.region, self.away_at = nearest, math.inf
+
+    def _why_move(self) -> str:
+        if not self.region:
+            return "it answered first"
+        return f"it is nearer than region {self.region}" if self.region in self._history else "the old one is away"
 
     def _should_move(self, new_best: float, now: float) -> bool:
         if not self.region:

@@ -40,6 +40,7 @@ from itertools import groupby
 
 from tsnet.base.addresses import DerpAddress, Destination
 from tsnet.base.keys import NodeKey, NodePrivateKey
+from tsnet.base.trace import Trace
 from tsnet.wireguard.admission import Admission
 from tsnet.wireguard.alarms import Alarms
 from tsnet.wireguard.cookie import CookieChecker
@@ -90,9 +91,10 @@ class Device:
         wall_offset: float,
         timestamp_mark: float | None = None,
         mtu: int = 1280,
+        trace: Trace | None = None,
     ) -> None:
         self._local: Local[Peer] = Local(
-            private_key, entropy, mtu=mtu, wall_offset=wall_offset, timestamp_mark=timestamp_mark
+            private_key, entropy, mtu=mtu, wall_offset=wall_offset, timestamp_mark=timestamp_mark, trace=trace
         )
         self.dropped: Counter[str] = self._local.dropped
         self._outbox = self._local.outbox

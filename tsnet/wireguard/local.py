@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from tsnet.base.keys import NodePrivateKey, PrivateKey
+from tsnet.base.trace import Trace
 from tsnet.wireguard.constants import REKEY_JITTER, REKEY_TIMEOUT
 from tsnet.wireguard.facts import Fact, MarkMoved
 from tsnet.wireguard.handshake import StaticKeys
@@ -32,6 +33,7 @@ class Local(Generic[Owner]):
         "mtu",
         "outbox",
         "timestamps",
+        "trace",
         "wall_offset",
     )
 
@@ -43,7 +45,9 @@ class Local(Generic[Owner]):
         mtu: int,
         wall_offset: float,
         timestamp_mark: float | None,
+        trace: Trace | None = None,
     ) -> None:
+        self.trace: Trace | None = trace
         self.identity: StaticKeys = StaticKeys.of(private)
         self.entropy: Callable[[int], bytes] = entropy
         self.mtu: int = mtu

@@ -79,6 +79,7 @@ class Peer:
         "sent_bytes",
         "staged",
         "timers",
+        "why",
     )
 
     def __init__(
@@ -104,6 +105,8 @@ class Peer:
         self.sent_bytes: int = 0
         self.received_bytes: int = 0
         self.armed_at: float = math.inf
+        self.why: str = ""
+        """Why the handshake that is planned or under way was begun, as words for the trace."""
 
     def deadline(self) -> float:
         return self.timers.deadline()
@@ -125,14 +128,14 @@ class Peer:
             self._seal(session, packets, now)
         else:
             self._stage(packets)
-            self.request_initiation(now)
+            self.request_initiation(now, "data waits for a session")
 
     def send_keepalive(self, now: float) -> None:
         session = self.keypairs.current
         if session is not None and session.can_send(1, now):
             self._seal(session, _KEEPALIVE, now)
         else:
-            self.request_initiation(now)
+            self.request_initiation(now, "a keepalive is due, and there is no session")
 
     def receive_transport(self, session: Session, datagrams: Sequence[bytes], now: float) -> list[bytes] | None:
         """The packets without keepalives; None if nothing was authentic."""
@@ -151,7 +154,7 @@ class Peer:
             self._confirm(now)
         if session is self.keypairs.current and session.is_in_last_minute(now):
             session.renewed = True
-            self.request_initiation(now)
+            self.request_initiation(now, "the session is in its last minute")
         return packets
 
     def _seal(self, session: Session, packets: Sequence[bytes], now: float) -> None:
@@ -163,7 +166,7 @@ class Peer:
         if packets is not _KEEPALIVE and timers.new_handshake_at == math.inf:
             timers.data_sent(now, local.jitter())
         if session.is_stale(now):
-            self.request_initiation(now)
+            self.request_initiation(now, "the session is two minutes old")
 
     def _stage(self, packets: Sequence[bytes]) -> None:
         """Let packets wait for a session; the oldest above MAX_STAGED_PACKETS are dropped."""
@@ -189,7 +192,7 @@ class Peer:
 
     # --- handshakes: initiator ------------------------------------------------------------------------------
 
-    def request_initiation(self, now: float) -> None:
+    def request_initiation(self, now: float, why: str) -> None:
         """Plan an initiation: for this turn, or for when the last handshake message is old enough.
 
         The initiation itself is made when timers run, after the turn's handshakes have been read. If one of those is
@@ -198,6 +201,7 @@ class Peer:
         self.timers.handshake_wanted(now)
         if self.timers.is_initiating:
             return
+        self.why = why
         earliest = self.handshake_sent_at + self._handshake_gap()
         self.timers.retransmit_at = now if now >= earliest else earliest + self._local.jitter()
 
@@ -209,6 +213,7 @@ class Peer:
         """Begin a handshake that is under way anew: what was sent before this path has not arrived."""
         if self.timers.is_initiating:
             self.timers.series_ended()
+            self.why = "there is another path"
             self.timers.retransmit_at = max(now, self.handshake_sent_at + _NEXT_INITIATION)
 
     def path_restored(self, now: float) -> None:
@@ -225,6 +230,7 @@ class Peer:
         by itself, so ours waits for LOST_SESSION_WAIT.
         """
         if not self.keypairs.all() and not self.timers.is_initiating:
+            self.why = "the peer sends by a session that we do not have"
             self.timers.handshake_wanted(now)
             self.timers.retransmit_at = max(now + LOST_SESSION_WAIT, self.handshake_sent_at + self._handshake_gap())
 
@@ -262,6 +268,7 @@ class Peer:
         stamp = local.timestamp(now)
         if stamp is None:
             self.timers.initiation_held(now)
+            self._say("handshake waits", why="the mark above its time stamp is not saved yet")
             return
         self._abandon_initiation()
         sender = local.indices.allocate(self)
@@ -272,10 +279,12 @@ class Peer:
         except MalformedError:  # a key of low order: no handshake with this peer can succeed
             local.indices.release(sender)
             local.dropped["unusable key"] += 1
+            self._say("key of the peer unusable")
             self._give_up(now)
             return
         self.handshake = initiated
         self._send_handshake(message.encode(), now)
+        self._say("handshake sent", why=f"no answer yet: {self.why}" if self.timers.is_in_series else self.why)
         self.timers.initiation_sent(now, local.jitter(), early=not self.answered)
 
     def _abandon_initiation(self) -> None:
@@ -316,6 +325,7 @@ class Peer:
         self.timers.authenticated_received(now)
         local.facts.append(Heard(self.key, source))
         self._send_handshake(responded.response.encode(), now)
+        self._say("handshake answered")
         if self.timers.is_initiating:
             self.timers.initiation_put_off(now + self._handshake_gap() + local.jitter())
 
@@ -360,6 +370,7 @@ class Peer:
         if source is not None:
             self._local.facts.append(Heard(self.key, source))
         self._local.facts.append(Established(self.key, is_initiator))
+        self._say("session made", role="initiator" if is_initiator else "responder")
         if is_initiator or self.staged:
             self._send_staged(now)
 
@@ -385,6 +396,8 @@ class Peer:
         if self.timers.is_initiating:
             self.timers.series_ended()
             self.timers.retransmit_at = now
+        if self.keypairs.current is not None:
+            self._say("session given up")
 
     def identity_changed(self, now: float) -> None:
         """Our static key has changed: forget what was computed with the old one."""
@@ -407,9 +420,10 @@ class Peer:
             self._local.dropped["no answer"] += len(self.staged)
             self.staged = []
         self._local.facts.append(GaveUp(self.key))
+        self._say("handshake given up")
 
     def _stopped_hearing_back(self, now: float) -> None:
-        self.request_initiation(now)
+        self.request_initiation(now, "no answer to data")
 
     def _keepalive_due(self, now: float) -> None:
         self.send_keepalive(now)
@@ -420,7 +434,13 @@ class Peer:
         if self.timers.persistent_at == math.inf:  # nothing went out: a handshake is under way
             self.timers.persistent_at = now + self.timers.interval
 
+    def _say(self, event: str, **fields: object) -> None:
+        """Trace a decision: a handshake, a session, a timer; never a packet."""
+        if self._local.trace is not None:
+            self._local.trace(event, peer=self.key, **fields)
+
     def _wipe(self, now: float) -> None:
+        self._say("keys wiped")
         self._release(self.keypairs.clear())
         if not self.timers.is_initiating:
             self._abandon_initiation()

@@ -35,6 +35,9 @@ class Log:
             if self._logger.isEnabledFor(level):
                 self._logger.log(level, message, *map(_on_one_line, arguments), exc_info=traceback)
 
+    def is_enabled(self, level: int) -> bool:
+        return self._logger.isEnabledFor(level)
+
     def info(self, message: str, *arguments: object) -> None:
         self.say(logging.INFO, message, *arguments)
 

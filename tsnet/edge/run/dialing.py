@@ -63,7 +63,8 @@ class DialAttempt:
         self._target = target
         self._timeout = timeout
         self._hand_over = hand_over
-        self._alarm = pump.at(pump.now() + timeout, self._too_late)
+        self._begun_at = pump.now()
+        self._alarm = pump.at(self._begun_at + timeout, self._too_late)
         self._over = False
 
     def begin(self) -> None:
@@ -81,6 +82,7 @@ class DialAttempt:
         if connection.error is not None:
             self.fail(self._error(connection.error))
         elif connection.connected:
+            self._say("connection open", after=now - self._begun_at)
             self._end()
             try:
                 self._hand_over(self._pump.adopt(connection))
@@ -122,6 +124,7 @@ class DialAttempt:
     def fail(self, error: Error) -> None:
         if self._over:
             return
+        self._say("connection failed", why=str(error))
         self._end()
         self._connection.abort(self._pump.now())
         self._operation.fail(error)
@@ -132,6 +135,10 @@ class DialAttempt:
 
     def orphan(self, error: Error) -> None:
         """In a forked child: nobody waits."""
+
+    def _say(self, event: str, **fields: object) -> None:
+        if (trace := self._pump.node.trace) is not None:
+            trace(event, to=self._target, **fields)
 
     def _end(self) -> None:
         self._over = True

@@ -19,6 +19,7 @@ from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
 from tsnet.edge.io.private import kind_of, reason_of
 from tsnet.edge.io.store import Store
+from tsnet.edge.io.tracing import Traces
 from tsnet.edge.io.world import UdpPort, World
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Fact
@@ -120,6 +121,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
     try:
         links = world.open_links(mark, ssl_context=options.ssl_context, proxies=config.proxies)
         try:
+            traces = Traces(prefs.hostname, world.clock)
             node = Node(
                 attrs.evolve(config, ephemeral=kept.identity.ephemeral is True),
                 prefs,
@@ -130,7 +132,9 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 hostinfo=options.hostinfo,
                 control_key=kept.control_key,
                 verifies_tls=_verifies(options.ssl_context),
+                tracer=traces,
             )
+            traces.peer_name = node.peer_name
             pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
         except BaseException:
             links.close()
