@@ -58,6 +58,11 @@ def blocks(app: Any) -> None:
         assert_type(node.listen(80), socket.socket)
         assert_type(node.addresses, tuple[IPv4Address | IPv6Address, ...])
         assert_type(node.status(), tsnet.Status)
+        assert_type(node.set(hostname="shop-2", shields_up=True, timeout=None), tsnet.Prefs)
+        node.set(hostnam="shop-2")  # type: ignore[call-arg]
+        node.set(shields_up="yes")  # type: ignore[arg-type]
+        changes: tsnet.PrefChanges = {"shields_up": True}
+        assert_type(node.set(**changes).hostname, str)
         assert_type(node.status().peers, tuple[tsnet.PeerStatus, ...])
         assert_type(node.whois("100.64.0.1"), tsnet.Peer | None)
         with node.serve_wsgi(app, block=False) as web, node.forward_local("db", 5432) as forward:

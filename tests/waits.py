@@ -46,6 +46,7 @@ VERBS: dict[str, Callable[[tsnet.Server], Any]] = {
     "dial_packet": lambda node: node.dial_packet("peer", 53, timeout=PATIENCE),
     "listen_packet": lambda node: node.listen_packet(53, timeout=PATIENCE),
     "ping": lambda node: node.ping("peer", timeout=PATIENCE),
+    "set": lambda node: node.set(shields_up=not node.prefs.shields_up, timeout=PATIENCE),
     "events": lambda node: node.events(),
     "close": lambda node: node.close(timeout=0.5),
 }

@@ -46,10 +46,9 @@ class Ingress:
         if not owned:
             return owned
         jailed = key in self.jailed
-        reason = "S" if jailed or self.packet_filter.shields_up else "A"
         admitted, rejected = self.packet_filter.admit(owned, jailed=jailed)
         for syn in rejected:
-            answer = tsmp.reject_of(syn, reason)
+            answer = tsmp.reject_of(syn, "S" if jailed or self.packet_filter.shields_up else "A")
             if answer is not None:
                 self.replies.append((key, [answer]))
         return admitted
