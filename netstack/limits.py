@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import NamedTuple
 
+DATAGRAM_COST = 200
+"""What a queued datagram costs beside its payload."""
+
 
 class TokenBucket:
     """Allows `rate` events a second, and at most `burst` of them at once."""

@@ -19,13 +19,11 @@ from typing import NamedTuple, Protocol
 
 from netstack import errors
 from netstack.ip import IPAddress, IpLayer, address_of
-from netstack.limits import Shares, peer_of
+from netstack.limits import DATAGRAM_COST, Shares, peer_of
 from netstack.ports import ANY, Ports
 from netstack.wire import udp
 
 MAX_QUEUE_BYTES = 384 * 1024
-DATAGRAM_COST = 200
-"""What a queued datagram costs beside its payload."""
 
 MAX_V4_PAYLOAD, MAX_V6_PAYLOAD = 65_507, 65_487
 

@@ -17,8 +17,8 @@ from collections.abc import Hashable, Iterator
 
 from netstack import errors
 from netstack.ip import IPAddress, IpLayer, address_of
-from netstack.limits import Shares, peer_of
-from netstack.udp import DATAGRAM_COST, Datagram, UdpEndpoint, send_datagram
+from netstack.limits import DATAGRAM_COST, Shares, peer_of
+from netstack.udp import Datagram, UdpEndpoint, send_datagram
 
 IDLE, DNS_IDLE = 120.0, 30.0
 DNS_PORT = 53

@@ -439,15 +439,26 @@ def test_import_tsnet_brings_no_heavy_library() -> None:
     assert not {"httpx", "h2", "trio", "numpy", "scapy", "nacl"} & set(run.stdout.split())
 
 
+@pytest.mark.parametrize("name", ["Server", "AsyncServer"])
+def test_a_server_brings_no_node_before_one_begins(name: str) -> None:
+    """Its protocols and their libraries take longer to import than all the rest."""
+    loaded = set(python(None, f"import tsnet, sys; tsnet.{name}('idle'); print(*sys.modules)").stdout.split())
+    rooms = {"tsnet.netmap", "tsnet.control", "tsnet.derp", "tsnet.wireguard", "tsnet.disco", "tsnet.http1"}
+    assert not rooms & loaded
+    assert not {"netstack.stack", "netstack.tcp", "tsnet.engine.node"} & loaded
+    assert not {"cryptography", "h11", "ssl", "anyio", "asyncio"} & loaded
+
+
 def test_a_node_brings_only_what_it_uses(tailnet: Tailnet) -> None:
     program = """
         import sys, tsnet
         from tsnet.edge.io.store import MemoryStore
-        with tsnet.Server("lean", state=MemoryStore(), ephemeral=True):
-            print(*sys.modules)
+        with tsnet.Server("lean", state=MemoryStore(), ephemeral=True) as node:
+            with node.listen(80), node.dial("lean", 80):
+                print(*sys.modules)
     """
     loaded = set(python(tailnet, program).stdout.split())
-    assert not {"httpx", "trio", "numpy", "scapy", "uvicorn", "waitress", "asyncio"} & loaded
+    assert not {"httpx", "anyio", "trio", "numpy", "scapy", "uvicorn", "waitress", "asyncio"} & loaded
 
 
 FIRST_BYTE = """

@@ -20,17 +20,15 @@ from tsnet.adapters.served import Services
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_host, check_objects, check_types, configure, split_address
+from tsnet.edge.io.hostinfo import hostinfo
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
-from tsnet.edge.io.system import hostinfo
 from tsnet.edge.io.world import World
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.hold import Hold, weakly
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
 from tsnet.edge.run.opening import Options
 from tsnet.errors import ConfigError, NotUp
-from tsnet.netmap.model import Node
-from tsnet.netmap.whois import Peer
 from tsnet.prefs import Choices, checked, choose
 from tsnet.status import Status, peers_of
 
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from tsnet.edge.pipes.listening import ListenPipe
     from tsnet.edge.pipes.packets import PacketPipe
     from tsnet.edge.pipes.pipes import Pipe
+    from tsnet.netmap.model import Node
+    from tsnet.netmap.whois import Peer
     from tsnet.prefs import PrefChanges, Prefs
 
 OnAuthUrl = Callable[[str], object]

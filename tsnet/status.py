@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from tsnet.base.addresses import IPAddress
-from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.whois import Peer, Whois
+
+if TYPE_CHECKING:
+    from tsnet.netmap.model import NetMap, Node
+    from tsnet.netmap.whois import Peer, Whois
 
 
 @attrs.frozen

@@ -19,7 +19,7 @@ from tsnet.base.keys import ChallengeKey, DiscoKey, LockKey, NodeKey
 from tsnet.control.gojson import line
 from tsnet.control.messages import MapRequest, RegisterRequest, RegisterResponse, decode_map
 from tsnet.control.transport import EARLY_HEADER, early_payload
-from tsnet.edge.io.system import hostinfo as this_machine
+from tsnet.edge.io.hostinfo import hostinfo as this_machine
 from tsnet.netmap.model import UserProfile
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]

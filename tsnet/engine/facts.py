@@ -6,14 +6,16 @@ A fact that is marked (event) is also an event of `Server.events()`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tsnet.base.addresses import IPAddress
 from tsnet.errors import Error
-from tsnet.netmap.model import NetMap, Node, UserProfile
-from tsnet.prefs import Prefs
+
+if TYPE_CHECKING:
+    from tsnet.netmap.model import NetMap, Node, UserProfile
+    from tsnet.prefs import Prefs
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import attrs
 
-from tsnet.base.crypto import lock_private_from_seed, node_public
 from tsnet.base.keys import LockPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
@@ -38,6 +37,8 @@ class Identity:
 
     @property
     def public(self) -> NodeKey:
+        from tsnet.base.crypto import node_public
+
         return node_public(self.node_key)
 
     @property
@@ -47,6 +48,8 @@ class Identity:
 
 
 def new_identity(entropy: Callable[[int], bytes]) -> Identity:
+    from tsnet.base.crypto import lock_private_from_seed
+
     return Identity(
         machine_key=MachinePrivateKey(entropy(32)),
         node_key=NodePrivateKey(entropy(32)),

@@ -19,9 +19,12 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tsnet.protocols import Address, family_of
+from tsnet.edge.io.udp import family_of
+
+if TYPE_CHECKING:
+    from tsnet.protocols import Address
 
 LEVELS = frozenset({socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_IP, socket.IPPROTO_IPV6})
 _SO_DOMAIN = getattr(socket, "SO_DOMAIN", 39)
@@ -81,7 +84,7 @@ class TailnetAnswers(socket.socket):
 
     @property
     def family(self) -> socket.AddressFamily:
-        return super().family if is_below_python() else family_of(self._local)
+        return super().family if is_below_python() else family_of(self._local[0])
 
     def getsockname(self) -> Any:
         super().getsockname()  # raises if the socket is closed

@@ -18,14 +18,16 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.errors import Error
-from tsnet.protocols import Address
 from tsnet.sockets.connected import SideChannel, TailnetSocket, os_error
 from tsnet.sockets.handover import release_of
 from tsnet.sockets.pairs import closed_on_error, stream_pair
+
+if TYPE_CHECKING:
+    from tsnet.protocols import Address
 
 CHUNK = 64 * 1024
 _TELLS_ITS_END = frozenset({getattr(socket, "AF_UNIX", None)})

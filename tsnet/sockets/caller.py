@@ -13,9 +13,11 @@ Not here: who connects (`kernel_door`).
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tsnet.protocols import Address
+if TYPE_CHECKING:
+    from tsnet.protocols import Address
+
 
 _PREFIX = "\0tsnet/"
 _FAREWELL = "farewell."

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tsnet.errors import again
-from tsnet.protocols import Address
 from tsnet.sockets.answers import Options, TailnetAnswers, error, refusal, refusal_ex, sockaddr
 from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of
@@ -30,6 +29,8 @@ from tsnet.sockets.outer_end import OuterEnd
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from tsnet.protocols import Address
 
 _LINGER = struct.Struct("ii")
 

@@ -21,13 +21,12 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import parse_address
 from tsnet.edge.io.reactor import READ, WRITE, Reactor
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.errors import Error, MessageTooLong, again
-from tsnet.protocols import Address
 from tsnet.sockets import pairs
 from tsnet.sockets.answers import Options, TailnetAnswers, error, is_below_python, refusal, sockaddr
 from tsnet.sockets.connected import os_error
@@ -35,6 +34,9 @@ from tsnet.sockets.copies import Copies
 from tsnet.sockets.handover import Release, copy_of, release_of
 from tsnet.sockets.inner_end import InnerEnd
 from tsnet.sockets.outer_end import PolledEnd
+
+if TYPE_CHECKING:
+    from tsnet.protocols import Address
 
 MAX_HEADER = 19
 MAX_MESSAGE = MAX_HEADER + MAX_PAYLOAD

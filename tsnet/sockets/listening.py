@@ -21,10 +21,9 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsnet.edge.io.reactor import Reactor
-from tsnet.protocols import Address
 from tsnet.sockets import pairs
 from tsnet.sockets.answers import LEVELS, TailnetAnswers, refusal, refusal_ex
 from tsnet.sockets.backlog import Backlog
@@ -34,6 +33,9 @@ from tsnet.sockets.kernel_door import KernelDoor
 from tsnet.sockets.outer_end import PolledEnd
 from tsnet.sockets.queue_door import QueueDoor
 from tsnet.sockets.shared import Shared
+
+if TYPE_CHECKING:
+    from tsnet.protocols import Address
 
 BACKLOG = 128
 

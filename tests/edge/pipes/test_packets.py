@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from netstack.udp import DATAGRAM_COST
+from netstack.limits import DATAGRAM_COST
 from tests.edge.turns import Turns
 from tests.interrupts import interrupted
 from tests.netstack.pair import A4, B4, B6

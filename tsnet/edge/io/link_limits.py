@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from netstack.limits import SHARE, Shares
 from tsnet.base.addresses import owner_of
-from tsnet.base.links import Link
 from tsnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tsnet.base.links import Link
 
 MAX_LINKS = 4096
 MAX_LINKS_OF_A_SOURCE = 256

@@ -1,17 +1,15 @@
-"""The real world: this machine's clocks, entropy, sockets and addresses, and what control is told of it.
+"""The real world: this machine's clocks, entropy, sockets and addresses.
 
-Not here: the protocol that it implements (`world`).
+Not here: the protocol that it implements (`world`), what control is told of the machine (`hostinfo`).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsnet.base.addresses import IPAddress
 from tsnet.base.network import Gateway, Network
@@ -27,9 +25,6 @@ from tsnet.edge.io.world import OnReady
 
 if TYPE_CHECKING:
     import ssl
-
-_OS_NAMES = {"linux": "linux", "darwin": "macOS", "win32": "windows"}
-_ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 
 
 class SystemWorld:
@@ -105,17 +100,6 @@ class SystemWorld:
 
     def abandon(self) -> None:
         self.reactor.orphan()
-
-
-def hostinfo() -> dict[str, Any]:
-    """What control is told of this machine: the part of tailcfg.Hostinfo that only the edge can know."""
-    machine = platform.machine()
-    return {
-        "OS": _OS_NAMES.get(sys.platform, sys.platform),
-        "OSVersion": platform.release(),
-        "Machine": machine,
-        "GoArch": _ARCHITECTURES.get(machine, machine),
-    }
 
 
 def _boot_clock() -> Callable[[], float]:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
-from tsnet.base.links import Effect, Event
 from tsnet.base.network import Gateway, Network
 from tsnet.base.proxies import NO_PROXIES, Proxies
 from tsnet.edge.io.link_limits import LinkLimits
@@ -27,6 +26,8 @@ from tsnet.edge.io.reactor import Reactor
 
 if TYPE_CHECKING:
     import ssl
+
+    from tsnet.base.links import Effect, Event
 
 OnReady = Callable[[], None]
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from netstack import TcpConnection, TcpListener
 from netstack.limits import SHARE
 from tsnet.base.wording import Wording, api
 from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Requests, Runner, Wake, WakeQueue, completed
 from tsnet.errors import Error, NotUp
+
+if TYPE_CHECKING:
+    from netstack import TcpConnection, TcpListener
 
 
 class Adopter(Runner, Protocol):

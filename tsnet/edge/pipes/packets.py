@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from netstack import NetstackError, UdpEndpoint
-from netstack.udp import DATAGRAM_COST
+from netstack.errors import NetstackError
+from netstack.limits import DATAGRAM_COST
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialRefused, Error, NotUp, again
+
+if TYPE_CHECKING:
+    from netstack import UdpEndpoint
 
 QUEUE_BYTES = 1024 * 1024
 MAX_PAYLOAD = 65_507

@@ -21,10 +21,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from netstack import TcpConnection, errors
+from netstack import errors
 from tsnet.edge.pipes.waiters import Runner, Waiters, completed
 from tsnet.errors import DialTimeout, Error, HostUnreachable, NotUp, StreamReset, again
+
+if TYPE_CHECKING:
+    from netstack import TcpConnection
 
 INBOX_LIMIT = 512 * 1024
 MAX_CHUNKS = 4096

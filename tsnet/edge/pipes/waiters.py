@@ -23,10 +23,12 @@ import functools
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from netstack.stack import Endpoint
 from tsnet.errors import Error
+
+if TYPE_CHECKING:
+    from netstack.stack import Endpoint
 
 S = TypeVar("S")
 Wake = Callable[[], None]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from netstack import TcpConnection, errors
+from netstack import errors
 from tsnet.base.addresses import IPAddress
 from tsnet.base.wording import Wording, api
 from tsnet.edge.pipes.operations import Operation
@@ -22,6 +22,9 @@ from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import ControlAnswered, PingAnswered
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
+
+if TYPE_CHECKING:
+    from netstack import TcpConnection
 
 RETRY = 1.0
 MAX_PINGS_OUT = 64

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tsnet.config import Config, seconds
 from tsnet.edge.io.store import Store
@@ -35,10 +35,12 @@ from tsnet.edge.run.setting import Setting
 from tsnet.edge.run.verbs import Verbs
 from tsnet.edge.run.visible import Visible
 from tsnet.edge.run.waiting import Waiting
-from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News
 from tsnet.errors import Error, NotUp
 from tsnet.prefs import Choices
+
+if TYPE_CHECKING:
+    from tsnet.engine import facts
 
 T = TypeVar("T")
 

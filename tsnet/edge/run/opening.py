@@ -22,9 +22,7 @@ from tsnet.edge.io.store import Store
 from tsnet.edge.io.tracing import Traces
 from tsnet.edge.io.world import UdpPort, World
 from tsnet.edge.run.pump import Pump
-from tsnet.engine.facts import Fact
 from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
-from tsnet.engine.node import Node
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     import ssl
 
     from tsnet.base.keys import MachineKey
+    from tsnet.engine.facts import Fact
 
 
 @attrs.frozen
@@ -111,6 +110,8 @@ def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) ->
 
 def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
     """A node and its ports, to be turned from now on. Raises Error or OSError, and nothing stays open then."""
+    from tsnet.engine.node import Node  # with all its rooms: only a node that begins needs them
+
     pump: Pump | None = None
 
     def mark() -> None:

@@ -11,18 +11,21 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from netstack import TcpConnection
-from netstack.stack import Endpoint
 from tsnet.edge.io.log import log
 from tsnet.edge.io.world import LinkPort, UdpPort, World
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.pipes.waiters import Serviced
 from tsnet.edge.run.alarms import Alarm, Alarms
 from tsnet.edge.run.endings import end_all
-from tsnet.engine.facts import Fact
-from tsnet.engine.node import Node
 from tsnet.errors import Error
+
+if TYPE_CHECKING:
+    from netstack import TcpConnection
+    from netstack.stack import Endpoint
+    from tsnet.engine.facts import Fact
+    from tsnet.engine.node import Node
 
 BUDGET = 256 * 1024
 """Bytes pulled from the node in one turn: ACKs of the other direction and other nodes get theirs in between.

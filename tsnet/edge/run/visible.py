@@ -16,11 +16,11 @@ from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.setting import Setting
 from tsnet.engine.lifecycle import Lifecycle
-from tsnet.engine.node import Node
-from tsnet.engine.view import NodeView
 from tsnet.errors import ConfigError, Error, NotUp
 
 if TYPE_CHECKING:
+    from tsnet.engine.node import Node
+    from tsnet.engine.view import NodeView
     from tsnet.prefs import Prefs
 
 
