@@ -53,7 +53,10 @@ class Membership:
         trace: Trace | None = None,
     ) -> None:
         self._trace = trace
-        self.is_registered = self.is_connected = self.has_met = self.has_logged_out = False
+        self.is_registered: bool = False
+        self.is_connected: bool = False
+        self.has_met: bool = False
+        self.has_logged_out: bool = False
         self._address, self._server_key, self._told = address, server_key, told
         self._login, self._auth, self._map, self._publisher = login, auth, routine, publisher
         self._unserved_until = -math.inf

@@ -19,7 +19,8 @@ class Leaving:
     """has_begun: no new streams. is_over: control knows that we are gone, or need not know it."""
 
     def __init__(self, engine: Engine, *, ephemeral: bool) -> None:
-        self.has_begun = self.is_over = False
+        self.has_begun: bool = False
+        self.is_over: bool = False
         self._engine, self._ephemeral = engine, ephemeral
         self._asked = False
         self._leave_at = self._answer_by = math.inf  # until when streams may end, and a registration be answered

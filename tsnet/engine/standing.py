@@ -24,7 +24,7 @@ class Standing:
     """has_run: whether Running was ever told. told: where facts are added."""
 
     def __init__(self, told: list[facts.Fact], *, trace: Trace | None = None) -> None:
-        self.has_run = False
+        self.has_run: bool = False
         self._trace = trace
         self._runs = self._is_expired = self._is_refused = False
         self._told = told

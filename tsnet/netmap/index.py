@@ -13,7 +13,7 @@ Not here: what is indexed by which keys (`names`, `whois`, `tsnet.engine.peers`)
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from tsnet.netmap.changes import NodeChange
 from tsnet.netmap.model import Node
@@ -62,7 +62,7 @@ class Index(Generic[K]):
     def __eq__(self, other: object) -> bool:
         return self._ids == other._ids if isinstance(other, Index) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it is compared in tests, and never a key
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it is compared in tests, and never a key
 
     def __len__(self) -> int:
         return len(self._ids)

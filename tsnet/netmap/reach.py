@@ -76,8 +76,8 @@ class Reach:
     __slots__ = ("_ladder", "protocols", "spans")
 
     def __init__(self, protocols: frozenset[int], spans: list[Span]) -> None:
-        self.protocols = protocols
-        self.spans = spans
+        self.protocols: frozenset[int] = protocols
+        self.spans: list[Span] = spans
         self._ladder: list[tuple[int, dict[int, PortSet]]] | None = None
 
     def has(self, address: int, port: int) -> bool:

@@ -13,7 +13,7 @@ Not here: which peer's prefixes count (`tsnet.engine.peers`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from tsnet.base.addresses import IPPrefix
 from tsnet.netmap.model import Node
@@ -79,7 +79,7 @@ class Routes(Generic[T]):
             return NotImplemented
         return self._hosts == other._hosts and self._ladders == other._ladders
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it changes
 
     def __len__(self) -> int:
         return len(self._hosts) + sum(len(rung) for ladder in self._ladders.values() for _, rung in ladder)
