@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
 from tests.control.scripted import CONTROL, DISCO_KEY, NODE_KEY, PEER, SELF, URL, WALL, WELCOME, Scripted, problem
+from tests.traces import Traced
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey, MachinePrivateKey
@@ -579,3 +582,68 @@ def test_two_runs_of_one_seed_are_the_same() -> None:
         return repr([(one.link, control.now) for one in control.opens])
 
     assert trace() == trace()
+
+
+# --- what is traced ---------------------------------------------------------------------------------------------
+
+
+def traced(**options: Any) -> tuple[Scripted, Traced]:
+    control, told = Scripted(), Traced()
+    control.client(trace=told("control"), **options)
+    control.run()
+    return control, told
+
+
+def test_a_login_is_traced_step_by_step() -> None:
+    control, told = traced(auth_key="tskey-secret")
+    control.answer("register", WELCOME.encode())
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    for _ in range(20):
+        control.send_map(MapResponse(MapUpdate(peers_changed=(PEER,))))
+    assert told.events == [
+        "connecting",
+        "server key",
+        "channel ready",
+        "registering",
+        "asked",
+        "answered",
+        "registered",
+        "asked",
+        "asked",
+        "answered",
+    ]
+    assert told.fields("registering") == [
+        {"node_key": NODE_KEY, "with_auth_key": True, "waits_for_a_person": False},
+    ]
+    assert told.fields("registered") == [{"user": "u@example.com"}]
+    assert "tskey-secret" not in str(told.told)
+
+
+def test_whatever_is_tried_again_tells_when_and_why() -> None:
+    control, told = traced(auth_key="key")
+    control.answer("register", b"later", 503)
+    (failed,) = told.fields("registration failed")
+    assert failed["status"] == 503
+    control.wind(60)
+    control.answer("register", WELCOME.encode())
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    control.send(b"", end=True)
+    (ended,) = told.fields("poll ended")
+    assert ended["status"] == 200
+    control.wind(1)
+    control.cut()
+    (lost,) = told.fields("connection lost")
+    assert lost["why"] == "reset"
+    for fields in (failed, ended, lost):
+        assert isinstance(fields["again_in"], float)
+        assert fields["again_in"] > 0
+
+
+def test_a_person_and_a_refusal_are_told() -> None:
+    control, told = traced()
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/secret").encode())
+    assert told.events.count("a person must log in") == 1
+    assert told.fields("registering")[-1]["waits_for_a_person"] is True
+    control.answer("register", RegisterResponse(error="no such key").encode())
+    assert told.fields("control is left alone") == [{"why": "Problem"}]
+    assert "a/secret" not in str(told.told)

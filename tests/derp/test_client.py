@@ -24,6 +24,7 @@ from tests.derp.scripted import (
     said,
     server_info,
 )
+from tests.traces import Traced
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.links import Close, Closed, Data, Full, Link, Open, Opened, Received, Room, Tls
@@ -650,3 +651,34 @@ def test_what_a_relay_says_of_itself_is_a_short_line() -> None:
     assert isinstance(fact, RelayHealth)
     assert fact.text.isprintable()
     assert len(fact.text) <= 1024
+
+
+# --- what is traced ---------------------------------------------------------------------------------------------
+
+
+def test_a_connections_life_is_traced_with_its_reasons() -> None:
+    told = Traced()
+    client = new_client(TWO_NODES, trace=told("derp"))
+    client.transmit(0.0, BUDGET)
+    close(client, "refused", 1.0)
+    connected(client, 1.0)
+    hear(client, recv(ALICE, *[bytes(100)] * 50), 1.0)
+    client.send(BOB, [bytes(100)] * 50, 1.0)
+    client.transmit(1.0, BUDGET)
+    close(client, "reset", 20.0)
+    again_in = client.retry_at - 20.0
+    client.close()
+    assert told.events == [
+        "dialling",
+        "attempt failed",
+        "dialling",
+        "link opened",
+        "connected",
+        "connection lost",
+        "connection closed",
+    ]
+    assert [fields["host"] for fields in told.fields("dialling")] == ["a.example", "b.example"]
+    (failed,) = told.fields("attempt failed")
+    assert (failed["why"], failed["next"]) == ("refused", "another node of the region")
+    (lost,) = told.fields("connection lost")
+    assert (lost["region"], lost["why"], lost["again_in"]) == (7, "reset", again_in)

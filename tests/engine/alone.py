@@ -9,6 +9,7 @@ import attrs
 
 from tests.engine.pair import netmap, node, secret
 from tsnet.base.keys import NodePrivateKey
+from tsnet.base.trace import Tracer
 from tsnet.config import configure
 from tsnet.control import facts as told
 from tsnet.engine import facts
@@ -22,7 +23,9 @@ A, B = node(1, "a", is_wireguard_only=False), node(2, "b", is_wireguard_only=Fal
 ALONE = Prefs("a")
 
 
-def bare(identity: Identity | None = None, *, prefs: Prefs = ALONE, **options: Any) -> Node:
+def bare(
+    identity: Identity | None = None, *, prefs: Prefs = ALONE, tracer: Tracer | None = None, **options: Any
+) -> Node:
     """A node that has heard nothing yet."""
     config = configure(environ={}, control_url="https://control.test", **options)
     entropy = random.Random(1).randbytes
@@ -34,6 +37,7 @@ def bare(identity: Identity | None = None, *, prefs: Prefs = ALONE, **options: A
         now=NOW,
         wall=1_700_000_000.0,
         hostinfo={"OS": "test"},
+        tracer=tracer,
     )
 
 

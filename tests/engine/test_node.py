@@ -9,8 +9,9 @@ import attrs
 import pytest
 
 from tests.engine.alone import NOW, A, B, bare, running
-from tests.engine.pair import netmap
+from tests.engine.pair import netmap, node
 from tests.house import House
+from tests.traces import Traced
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.control import facts as told
@@ -217,3 +218,33 @@ def test_a_refused_map_is_told_until_another_one_is_taken() -> None:
         a.pump.mark()
         house.run(0.1)
         assert list(a.node.health.messages) == ([message] if message else [])
+
+
+# --- what is traced ---------------------------------------------------------------------------------------------
+
+
+def test_a_nodes_own_decisions_are_traced() -> None:
+    traced = Traced()
+    some = running(tracer=traced)
+    some._told(told.NetMapChanged(netmap(A, attrs.evolve(B, online=True), node(3, "c"))), NOW)
+    some._told(told.NetMapChanged(netmap(A, node(3, "c"))), NOW)
+    some.endpoints.connect(ip_address("100.64.0.3"), 80, NOW)
+    some.set_wall_offset(0.0, NOW)
+    some.begin_close(NOW, 1.0)
+    assert [event for room, event, _fields in traced.told if room == "node"] == [
+        "begun",
+        "first netmap",
+        "running",
+        "netmap",
+        "peer changed",
+        "peer appeared",
+        "netmap",
+        "peer left",
+        "connecting",
+        "wall clock set",
+        "closing",
+    ]
+    connecting = traced.fields("connecting")[-1]
+    assert connecting["peer"] == node(3, "c").key
+    assert some.peer_name(node(3, "c").key) == "c"
+    assert some.peer_name(B.key) == ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.traces import Traced
 from tsnet.netcheck.home import HEARD_WITHIN, HISTORY, RETRY_AFTER, RETRY_HOPELESS, RETRY_MAX, Home
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 
@@ -316,3 +317,35 @@ def test_net_info() -> None:
     home.answered(2, 0.25, 0.0)
     home.answered(1, 0.125, 0.1, over_udp=True)
     assert home.net_info() == {"PreferredDERP": 1, "DERPLatency": {"1-v4": 0.125, "2-v4": 0.25}, "WorkingUDP": True}
+
+
+# --- what is traced ---------------------------------------------------------------------------------------------
+
+
+def test_a_home_tells_why_it_was_chosen() -> None:
+    told = Traced()
+    home = Home(random.Random(1).randbytes, trace=told("netcheck"))
+    home.set_map(derp_map(*map(region, range(1, 4))), 0.0)
+    assert told.fields("measuring") == [{"regions": (1, 2, 3)}]
+    home.answered(1, 0.100, 1.0)
+    home.answered(2, 0.020, 2.0)
+    home.answered(3, 0.019, 3.0)  # hardly nearer
+    home.failed(2, 4.0)
+    home.transmit(4.0 + HEARD_WITHIN)
+    assert [(fields["region"], fields["why"]) for fields in told.fields("home chosen")] == [
+        (1, "it answered first"),
+        (2, "it is nearer than region 1"),
+        (3, "the old one is away"),
+    ]
+    assert told.fields("home is away") == [{"region": 2, "replaced_in": HEARD_WITHIN}]
+
+
+def test_without_any_answer_it_tells_when_it_tries_again() -> None:
+    told = Traced()
+    home = Home(random.Random(1).randbytes, trace=told("netcheck"))
+    home.set_map(derp_map(region(1)), 0.0)
+    home.failed(1, 1.0)
+    (fields,) = told.fields("no region answers")
+    assert fields["again_in"] == home.retry_at - 1.0
+    home.set_map(derp_map(region(1)), 2.0)  # nothing is new, and nothing is said
+    assert told.events == ["measuring", "no region answers"]

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tests.traces import Traced
 from tests.wireguard.pair import UNIX_TIME, Pair, Side
 from tests.wireguard.snapshot import snapshot
 from tsnet.base.addresses import DerpAddress, UdpAddress
@@ -854,3 +855,80 @@ def test_over_a_bad_wire_what_comes_is_what_was_sent_once(seed: int) -> None:
     pair.send(pair.a, b"surely".ljust(16, b"\0"))
     pair.run(pair.now + 10)
     assert pair.b.received[-1] == b"surely".ljust(16, b"\0")
+
+
+# --- what is traced ---------------------------------------------------------------------------------------------
+
+
+def traced(pair: Pair) -> Traced:
+    """What `a` traces from now on."""
+    tracer = Traced()
+    pair.a.device._local.trace = tracer("wireguard")
+    return tracer
+
+
+def reasons(tracer: Traced) -> list[object]:
+    return [fields["why"] for fields in tracer.fields("handshake sent")]
+
+
+def test_a_handshake_tells_why_it_is_sent_and_what_came_of_it(pair: Pair) -> None:
+    told = traced(pair)
+    pair.send(pair.a, *[DATA] * 50)
+    pair.run(pair.now + 0.1)
+    assert told.events == ["handshake waits", "handshake sent", "session made"]  # its mark is saved first
+    assert told.fields("handshake sent") == [{"peer": pair.b.key, "why": "data waits for a session"}]
+    assert told.fields("session made") == [{"peer": pair.b.key, "role": "initiator"}]
+    for _ in range(100):
+        pair.send(pair.a, DATA)
+        pair.send(pair.b, DATA)
+    assert len(told.events) == 3
+    pair.run(pair.now + 121)
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 0.1)
+    assert reasons(told)[1:] == ["the session is two minutes old"]
+    pair.run(pair.now + 600)
+    assert told.events[-1] == "keys wiped"
+
+
+def test_a_keepalive_without_a_session_says_so(pair: Pair) -> None:
+    told = traced(pair)
+    pair.a.device.send_keepalive(pair.b.key, pair.now)
+    pair.run(pair.now + 0.1)
+    assert reasons(told) == ["a keepalive is due, and there is no session"]
+
+
+def test_retries_repeat_the_reason_until_the_handshake_is_given_up(pair: Pair) -> None:
+    told = traced(pair)
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 100)
+    first, *later = reasons(told)
+    assert first == "data waits for a session"
+    assert set(later) == {"no answer yet: data waits for a session"}
+    assert told.events[-1] == "handshake given up"
+
+
+def test_data_that_nobody_answers_is_the_reason_of_the_next_handshake(pair: Pair) -> None:
+    pair.establish()
+    told = traced(pair)
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.run(pair.now + 16)
+    assert reasons(told) == ["no answer to data"]
+
+
+def test_another_path_is_the_reason_to_try_again(pair: Pair) -> None:
+    told = traced(pair)
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.a.device.path_gained(pair.b.key, pair.now)
+    pair.run(pair.now + 0.1)
+    assert reasons(told)[:2] == ["data waits for a session", "there is another path"]
+
+
+def test_the_responder_tells_its_answer_and_its_session(pair: Pair) -> None:
+    told = traced(pair)
+    pair.send(pair.b, DATA)
+    pair.run(pair.now + 0.1)
+    assert told.events == ["handshake answered", "session made"]
+    assert told.fields("session made") == [{"peer": pair.b.key, "role": "responder"}]
