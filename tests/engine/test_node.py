@@ -244,7 +244,7 @@ def test_a_nodes_own_decisions_are_traced() -> None:
         "wall clock set",
         "closing",
     ]
-    connecting = traced.fields("connecting")[-1]
+    (connecting,) = [fields for room, event, fields in traced.told if (room, event) == ("node", "connecting")]
     assert connecting["peer"] == node(3, "c").key
     assert some.peer_name(node(3, "c").key) == "c"
     assert some.peer_name(B.key) == ""
