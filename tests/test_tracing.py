@@ -6,7 +6,7 @@ import ast
 import functools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import pytest
@@ -19,8 +19,9 @@ from tsnet.base.keys import PrivateKey
 
 ROOMS = frozenset().union(*FLOORS[:4]) - {"netstack"}  # which has no trace
 BELOW_THE_EDGE = [path for path in SOURCES if room_of(module_of(path)) in ROOMS]
-TRACES = {"trace", "_trace", "_say", "tell_routes"}
-"""A call of one of these traces. The last two pass an event on, for the functions of their class."""
+TELLERS = {"tell_routes", "trace_changes"}
+TRACES = {"trace", "_trace", "_say"} | TELLERS
+"""A call of one of these traces. `_say` passes an event on, for the functions of its class."""
 
 TAKERS = {"run", "runs", "packet", "packets", "datagram", "datagrams", "segment", "segments", "batch"}
 """A function with a parameter of these names runs for packets."""
@@ -39,7 +40,7 @@ EACH_TURN = {
 RARE = {
     ("tsnet.engine.engine", "Engine._note_routes"): "a peer that is sent to is reached another way than before",
     ("tsnet.engine.node", "Node._clamp"): "the machine slept",
-    ("tsnet.engine.node", "Node._say_what_changes"): "control has sent a netmap",
+    ("tsnet.engine.node", "Node._apply"): "control has sent a netmap",
     ("tsnet.wireguard.peer", "Peer._completed"): "a handshake is complete",
     ("tsnet.wireguard.peer", "Peer._initiate"): "a handshake is sent, at most once in 25 ms",
     ("tsnet.derp.client", "Client._dial"): "an attempt begins",
@@ -81,8 +82,8 @@ def called(function: Function) -> list[tuple[str, ast.Call]]:
     return found
 
 
-def traces(function: Function) -> list[ast.Call]:
-    return [call for name, call in called(function) if name in TRACES and function.name not in TRACES]
+def traces(function: Function, by: Set[str] = TRACES) -> list[ast.Call]:
+    return [call for name, call in called(function) if name in by and function.name != "_say"]
 
 
 def takes_packets(name: Name, function: Function) -> bool:
@@ -124,9 +125,7 @@ def test_every_event_is_a_constant_of_a_few_words() -> None:
     """So that there are as many kinds of events as the source has, and a limit for each is a limit for all."""
     events: set[str] = set()
     for function in functions().values():
-        for call in traces(function):
-            if isinstance(call.func, ast.Attribute) and call.func.attr == "tell_routes":
-                continue
+        for call in traces(function, TRACES - TELLERS):
             first = call.args[0]
             choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
             for choice in choices:

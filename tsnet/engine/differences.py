@@ -1,10 +1,11 @@
-"""What an application is told when one netmap takes another's place: who left, who came, who changed.
+"""What an application and the trace are told when one netmap takes another's place: who left, who came, who changed.
 
 Not here: how the two were told apart (`netmap.changes`).
 """
 
 from __future__ import annotations
 
+from tsnet.base.trace import Trace
 from tsnet.engine.facts import Fact, NetMapChanged, PeerAppeared, PeerChanged, PeerLeft
 from tsnet.netmap.changes import Changes
 
@@ -19,3 +20,16 @@ def differences(changes: Changes) -> list[Fact]:
         else:
             found.append(PeerAppeared(after) if before is None else PeerChanged(after, before))
     return [*left, *found, NetMapChanged(changes.after)]
+
+
+def trace_changes(changes: Changes, trace: Trace) -> None:
+    peers, regions = len(changes.after.peers), len(changes.after.derp_map.regions)
+    if changes.before is None:
+        trace("first netmap", peers=peers, addresses=changes.after.self_node.ips, relay_regions=regions)
+        return
+    trace("netmap", peers=peers, changed=len(changes.peers), relay_regions=regions)
+    for before, after in changes.peers.values():
+        if before is None and after is not None:
+            trace("peer appeared", name=after.name, key=after.key)
+        elif before is not None:
+            trace("peer left" if after is None else "peer changed", name=before.name, key=before.key)

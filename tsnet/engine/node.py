@@ -35,7 +35,7 @@ from tsnet.control.client import Client
 from tsnet.engine import facts, tsmp
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.complaints import Complaints
-from tsnet.engine.differences import differences
+from tsnet.engine.differences import differences, trace_changes
 from tsnet.engine.due import Due
 from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
@@ -418,7 +418,8 @@ class Node:
         It costs what changes.
         """
         changes = Changes.between(self.netmap, netmap)
-        self._say_what_changes(changes)
+        if self.trace is not None:
+            trace_changes(changes, self.trace)
         self.engine.apply(changes, now)
         self.reachability.apply(netmap.derp_map, now)
         self._show(changes)
@@ -426,21 +427,6 @@ class Node:
         if changes.before is not None and self.standing.has_run:
             self._facts += differences(changes)
         self.standing.tell_if_running(netmap)
-
-    def _say_what_changes(self, changes: Changes) -> None:
-        if self.trace is None:
-            return
-        peers, regions = len(changes.after.peers), len(changes.after.derp_map.regions)
-        if changes.before is None:
-            own = changes.after.self_node.ips
-            self.trace("first netmap", peers=peers, addresses=own, relay_regions=regions)
-            return
-        self.trace("netmap", peers=peers, changed=len(changes.peers), relay_regions=regions)
-        for before, after in changes.peers.values():
-            if before is None and after is not None:
-                self.trace("peer appeared", name=after.name, key=after.key)
-            elif before is not None:
-                self.trace("peer left" if after is None else "peer changed", name=before.name, key=before.key)
 
     def peer_name(self, key: NodeKey) -> str:
         """What a person calls that peer: the first label of its name. Empty if there is no such peer."""
