@@ -137,3 +137,21 @@ def test_help_imports_next_to_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\n[]\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "verbose"),
+    [
+        (["curl", "shop"], False),
+        (["--verbose", "curl", "shop"], True),
+        (["-v", "curl", "shop"], True),
+        (["curl", "-v", "shop"], True),
+        (["-v", "curl", "shop", "--verbose"], True),
+        (["-v", "run", "--", "ls", "-l"], True),
+        (["run", "--", "ls", "-v"], False),
+    ],
+)
+def test_verbose_stands_before_the_commands_name_or_behind_it(line: list[str], verbose: bool) -> None:
+    options = parse(line)
+    assert options.verbose is verbose
+    assert options.argv == (line[line.index("--") + 1 :] if "--" in line else [])

@@ -57,7 +57,7 @@ def _main(arguments: Sequence[str]) -> int:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options. All that follows `run … --` belongs to the command that is run."""
     ours, argv = list(arguments), list[str]()
-    if ours[:1] == ["run"] and "--" in ours:
+    if next((word for word in ours if not word.startswith("-")), "") == "run" and "--" in ours:
         border = ours.index("--")
         ours, argv = ours[:border], ours[border + 1 :]
     options, unknown = parser().parse_known_args(ours)
