@@ -83,7 +83,7 @@ def test_an_event_is_a_line_of_its_rooms_logger(trace: RoomTrace, caplog: pytest
         (NodePrivateKey(bytes(range(32))), "NodePrivateKey"),
         (b"raw bytes", "bytes"),
         ({"a": 1}, "dict"),
-        (None, "NoneType"),
+        (None, "none"),
     ],
 )
 def test_how_a_value_is_shown(trace: RoomTrace, lines: Lines, value: object, shown: str) -> None:

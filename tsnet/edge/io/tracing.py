@@ -77,6 +77,8 @@ class RoomTrace:
                 return f"relay region {value.region}"
             case UdpAddress():
                 return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+            case None:
+                return "none"
             case bool():
                 return "yes" if value else "no"
             case float():
