@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from tsnet.base.addresses import UdpAddress
+from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 
 
@@ -43,7 +44,7 @@ class Link(NamedTuple):
     generation: int
 
 
-@attrs.frozen
+@record
 class Tls:
     """How a link's certificate is judged. `server_name` goes out as SNI.
 
@@ -57,7 +58,7 @@ class Tls:
     insecure: bool = False
 
 
-@attrs.frozen
+@record
 class Open:
     """direct: around a proxy, for what only the network at hand can answer."""
 
@@ -69,7 +70,7 @@ class Open:
     direct: bool = False
 
 
-@attrs.frozen
+@record
 class OpenUdp:
     """host: the one own address to bind; without it, all of v4 and v6. port: 0 takes any that is free."""
 
@@ -78,7 +79,7 @@ class OpenUdp:
     port: int = 0
 
 
-@attrs.frozen
+@record
 class Datagrams:
     """An effect that sends them to the address, and an event that says that they came from there."""
 
@@ -87,30 +88,30 @@ class Datagrams:
     datagrams: Sequence[bytes] = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Data:
     link: Link
     data: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Close:
     link: Link
 
 
-@attrs.frozen
+@record
 class Pause:
     """Read no more from the link until `Resume`."""
 
     link: Link
 
 
-@attrs.frozen
+@record
 class Resume:
     link: Link
 
 
-@attrs.frozen
+@record
 class Compute:
     """function: of the argument, a pure computation in steps."""
 
@@ -123,7 +124,7 @@ class Compute:
         return finish(self.function(self.argument))
 
 
-@attrs.frozen
+@record
 class Opened:
     """server_key: the 32-byte key that the other end claims as its own, in an extra certificate that it sends for this
     (`derpkey`, over TLS 1.3); empty if there is none. The claim is not verified, but only the key's owner can open what
@@ -137,7 +138,7 @@ class Opened:
     local_port: int = 0
 
 
-@attrs.frozen
+@record
 class Accepted:
     """A listener accepted a connection, and its TLS handshake is over. remote: the other end, as a socket names it."""
 
@@ -145,23 +146,23 @@ class Accepted:
     remote: tuple[str, int]
 
 
-@attrs.frozen
+@record
 class Received:
     link: Link
     data: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Full:
     link: Link
 
 
-@attrs.frozen
+@record
 class Room:
     link: Link
 
 
-@attrs.frozen
+@record
 class Closed:
     """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
     "address gone", if this machine has lost the address that the connection has at its own end;
@@ -176,7 +177,7 @@ class Closed:
     reason: str
 
 
-@attrs.frozen
+@record
 class Computed:
     """value: what the function returned, or the exception that it raised."""
 

@@ -34,6 +34,7 @@ import attrs
 
 from tsnet.base.keys import NodePrivateKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.trace import Trace
 from tsnet.control import facts, remedies
 from tsnet.control.address import ControlAddress
@@ -50,21 +51,21 @@ FOLLOWUP_TIMEOUT = 300.0
 """Seconds. A person may take their time, but a link that died silently must not be waited for without end."""
 
 
-@attrs.frozen
+@record
 class Refused:
     """Control refuses the registration, and trying again cannot help."""
 
     error: Error
 
 
-@attrs.frozen
+@record
 class Welcome:
     """Control accepts the node's own key."""
 
     user: UserProfile
 
 
-@attrs.frozen
+@record
 class Unknown:
     """Control does not know the node's own key."""
 

@@ -30,27 +30,28 @@ from __future__ import annotations
 import attrs
 
 from tsnet.base.keys import MachineKey, NodePrivateKey
+from tsnet.base.records import record
 from tsnet.control.messages import PingRequest
 from tsnet.errors import Error
 from tsnet.netmap.model import NetMap, UserProfile
 
 
-@attrs.frozen
+@record
 class LoginUrl:
     url: str
 
 
-@attrs.frozen
+@record
 class LoggedIn:
     user: UserProfile
 
 
-@attrs.frozen
+@record
 class LoggedOut:
     pass
 
 
-@attrs.frozen
+@record
 class NodeKeyRotated:
     """old: the key that it replaces; None if control is not to connect the two, as after a deletion."""
 
@@ -58,14 +59,14 @@ class NodeKeyRotated:
     old: NodePrivateKey | None
 
 
-@attrs.frozen
+@record
 class ControlKey:
     """key: the server's Noise key. It is told once the server has accepted a registration or sent a first map."""
 
     key: MachineKey
 
 
-@attrs.frozen
+@record
 class NewControlKey:
     """As ControlKey. before: the key that was known until then."""
 
@@ -73,70 +74,70 @@ class NewControlKey:
     before: MachineKey
 
 
-@attrs.frozen
+@record
 class Connected:
     pass
 
 
-@attrs.frozen
+@record
 class Disconnected:
     reason: str
 
 
-@attrs.frozen
+@record
 class NetMapChanged:
     """netmap: the whole of it. Peers whose key has expired are marked and cannot be reached."""
 
     netmap: NetMap
 
 
-@attrs.frozen
+@record
 class Published:
     """home_region: the one that control knows now; 0 if none."""
 
     home_region: int
 
 
-@attrs.frozen
+@record
 class KeyExpired:
     pass
 
 
-@attrs.frozen
+@record
 class KeyExtended:
     pass
 
 
-@attrs.frozen
+@record
 class DuplicateNode:
     reason: str
 
 
-@attrs.frozen
+@record
 class ControlHealth:
     """messages: sentences; none when all is well. What control itself says about the node is in the netmap."""
 
     messages: tuple[str, ...]
 
 
-@attrs.frozen
+@record
 class MapHealth:
     """message: why control's last map message was refused, for people; "" when a map has been taken again."""
 
     message: str
 
 
-@attrs.frozen
+@record
 class PingRequested:
     ping: PingRequest
 
 
-@attrs.frozen
+@record
 class BrowserRequested:
     url: str
 
 
-@attrs.frozen
+@record
 class Answered:
     """The end of a `Client.request`. status: HTTP's, with the whole body; or 0, and then `error` says why not."""
 
@@ -146,13 +147,13 @@ class Answered:
     error: Error | None = None
 
 
-@attrs.frozen
+@record
 class Problem:
     error: Error
     fatal: bool
 
 
-@attrs.frozen
+@record
 class NodeRemoved(Problem):
     pass
 

@@ -33,6 +33,7 @@ import attrs
 
 from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.work import UNLIMITED, Work
 from tsnet.control.intake import DATA, HEADERS, Intake
 
@@ -59,7 +60,7 @@ CANCEL, ENHANCE_YOUR_CALM = 8, 11
 Headers = Sequence[tuple[str, str]]
 
 
-@attrs.frozen
+@record
 class Head:
     """The response has begun. `headers` holds no pseudo headers; names are lower case."""
 
@@ -68,18 +69,18 @@ class Head:
     headers: dict[str, str]
 
 
-@attrs.frozen
+@record
 class Body:
     stream: int
     data: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class End:
     stream: int
 
 
-@attrs.frozen
+@record
 class Reset:
     """The response will not be completed. `error_code` as in RFC 9113 §7."""
 
@@ -87,7 +88,7 @@ class Reset:
     error_code: int
 
 
-@attrs.frozen
+@record
 class Request:
     """One whole request. `path` carries the query."""
 
@@ -98,7 +99,7 @@ class Request:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Cancelled:
     """The client no longer wants the answer of this stream."""
 

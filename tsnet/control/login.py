@@ -20,15 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import LockKey, NodePrivateKey
+from tsnet.base.records import record
 from tsnet.control.messages import LOGOUT_EXPIRY, RegisterRequest, RegisterResponse
 from tsnet.netmap.model import UserProfile
 
 
-@attrs.frozen
+@record
 class Accepted:
     """rotated: whether the node has a new key. old: the key that the request named as the old one."""
 
@@ -37,7 +36,7 @@ class Accepted:
     old: NodePrivateKey | None
 
 
-@attrs.frozen
+@record
 class Waiting:
     """repeated: whether we have waited at this URL already."""
 
@@ -45,12 +44,12 @@ class Waiting:
     repeated: bool
 
 
-@attrs.frozen
+@record
 class Again:
     pass
 
 
-@attrs.frozen
+@record
 class Denied:
     reason: str
     key_expired: bool = False

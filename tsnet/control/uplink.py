@@ -44,6 +44,7 @@ from tsnet.base.links import (
 )
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
+from tsnet.base.records import record
 from tsnet.base.trace import Trace
 from tsnet.base.work import Work
 from tsnet.control import remedies
@@ -66,7 +67,7 @@ MAX_ANSWER = 1 << 20
 Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping", "request"]
 
 
-@attrs.frozen
+@record
 class Lost:
     """hopeless: whether waiting cannot help, as far as this connection could see. answer: the HTTP answer behind it."""
 
@@ -97,7 +98,7 @@ class Exchange:
         return printable(" ".join(text.split()))
 
 
-@attrs.frozen
+@record
 class Piece:
     """A piece of the map poll's answer, which streams once its status is 200."""
 

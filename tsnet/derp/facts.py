@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
-
 from tsnet.base.keys import NodeKey
 from tsnet.base.proxies import FORM, is_final_answer, split_proxy_reason
+from tsnet.base.records import record
 from tsnet.derp.liveness import NO_ANSWER, SILENCE
 
 TIMEOUT = "timeout while "
 _PASSING = frozenset({"eof", "reset", "refused", "unreachable", "timeout", "dns", NO_ANSWER, SILENCE})
 
 
-@attrs.frozen
+@record
 class Connected:
     """The relay accepted our login. latency: seconds between ClientInfo and ServerInfo."""
 
@@ -20,7 +19,7 @@ class Connected:
     latency: float
 
 
-@attrs.frozen
+@record
 class Disconnected:
     """All nodes of a round failed, or a connection ended. The client tries again by itself. Learnt routes are void.
 
@@ -46,14 +45,14 @@ def is_hopeless(reason: str) -> bool:
     return reason not in _PASSING and not reason.startswith(TIMEOUT)
 
 
-@attrs.frozen
+@record
 class Left:
     """`Client.close` closed a connection that was up. Each `Connected` is followed by this or by `Disconnected`."""
 
     region: int
 
 
-@attrs.frozen
+@record
 class PeerGone:
     """The peer is not, or no longer, at this relay. reason: PEER_GONE_DISCONNECTED, PEER_GONE_NOT_HERE, or another."""
 
@@ -62,7 +61,7 @@ class PeerGone:
     reason: int
 
 
-@attrs.frozen
+@record
 class RelayHealth:
     """What the relay reports to be wrong with itself, for people to read; empty when it is well again."""
 
@@ -70,7 +69,7 @@ class RelayHealth:
     text: str
 
 
-@attrs.frozen
+@record
 class Restarting:
     """The relay is about to restart. reconnect_in: seconds to wait. try_for: seconds to keep trying."""
 
@@ -79,7 +78,7 @@ class Restarting:
     try_for: float
 
 
-@attrs.frozen
+@record
 class Measured:
     """The answer to a `Client.ping` came. latency: seconds."""
 

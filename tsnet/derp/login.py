@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from tsnet.base import jsonobject
 from tsnet.base.crypto import BOX_NONCE_SIZE, TAG_SIZE, box_open, box_seal, node_public
 from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.derp.frames import KEY_SIZE, PROTOCOL_VERSION
 
 MAGIC = b"DERP\xf0\x9f\x94\x91"
@@ -27,7 +26,7 @@ MAX_CLIENT_INFO_SIZE = 256 << 10
 MAX_GREETING_SIZE = 1 << 10
 
 
-@attrs.frozen
+@record
 class ClientInfo:
     """Who logs in. Unknown JSON members are ignored."""
 
@@ -35,7 +34,7 @@ class ClientInfo:
     can_ack_pings: bool = True
 
 
-@attrs.frozen
+@record
 class ServerInfo:
     """rate: bytes a second that this client may send (frames counted whole), 0 for no limit; burst: bytes."""
 

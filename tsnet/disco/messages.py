@@ -33,11 +33,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct, error
 from typing import Any, ClassVar
 
-import attrs
-
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 TX_ID_SIZE = 12
 ENDPOINT_SIZE = 18
@@ -50,7 +49,7 @@ _REQUEST = Struct(">32s32sI")
 _GENERATION = Struct(">I")
 
 
-@attrs.frozen
+@record
 class Ping:
     """node_key: the sender's, allegedly (None from very old ones). padding: zero bytes that probe the path's MTU."""
 
@@ -73,7 +72,7 @@ class Ping:
         return cls(tx_id, NodeKey(key), len(payload) - _PING.size)
 
 
-@attrs.frozen
+@record
 class Pong:
     """source: where the ping came from, as its receiver saw it."""
 
@@ -91,7 +90,7 @@ class Pong:
         return cls(tx_id, decode_endpoint(source))
 
 
-@attrs.frozen
+@record
 class CallMeMaybe:
     """Try to reach me there; I have just sent something your way from each."""
 
@@ -110,7 +109,7 @@ class CallMeMaybe:
         return cls(_decode_endpoints(payload))
 
 
-@attrs.frozen
+@record
 class BindUDPRelayEndpoint:
     """Handshake with a peer relay. generation: not 0, new for every handshake."""
 
@@ -130,17 +129,17 @@ class BindUDPRelayEndpoint:
         return cls(vni, generation, DiscoKey(remote_key), challenge)
 
 
-@attrs.frozen
+@record
 class BindUDPRelayEndpointChallenge(BindUDPRelayEndpoint):
     type: ClassVar[int] = 0x05
 
 
-@attrs.frozen
+@record
 class BindUDPRelayEndpointAnswer(BindUDPRelayEndpoint):
     type: ClassVar[int] = 0x06
 
 
-@attrs.frozen
+@record
 class UDPRelayEndpoint:
     """What a relay allocated for two clients. client_keys: in ascending order."""
 
@@ -173,7 +172,7 @@ class UDPRelayEndpoint:
         return cls(DiscoKey(server), keys, lamport_id, vni, bind, steady, _decode_endpoints(endpoints))
 
 
-@attrs.frozen
+@record
 class CallMeMaybeVia:
     """Try to reach me through that relay."""
 
@@ -190,7 +189,7 @@ class CallMeMaybeVia:
         return cls(UDPRelayEndpoint.decode(payload))
 
 
-@attrs.frozen
+@record
 class AllocateUDPRelayEndpointRequest:
     type: ClassVar[int] = 0x08
 
@@ -207,7 +206,7 @@ class AllocateUDPRelayEndpointRequest:
         return cls((DiscoKey(client_a), DiscoKey(client_b)), generation)
 
 
-@attrs.frozen
+@record
 class AllocateUDPRelayEndpointResponse:
     """generation: the request's."""
 

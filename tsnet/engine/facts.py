@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tsnet.base.addresses import IPAddress
+from tsnet.base.records import record
 from tsnet.errors import Error
 
 if TYPE_CHECKING:
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
     from tsnet.prefs import Prefs
 
 
-@attrs.frozen
+@record
 class LoginUrl:
     """(event) A person must visit this URL. The node goes on by itself when that has been done."""
 
     url: str
 
 
-@attrs.frozen
+@record
 class LoggedIn:
     """(event) Control accepted the node as this user's."""
 
     user: UserProfile
 
 
-@attrs.frozen
+@record
 class Running:
     """(event) A netmap is there and the key is valid: names, addresses and peers are known.
 
@@ -42,21 +43,21 @@ class Running:
     netmap: NetMap
 
 
-@attrs.frozen
+@record
 class NetMapChanged:
     """(event) Control sent something new. `netmap` is the whole netmap, not the difference."""
 
     netmap: NetMap
 
 
-@attrs.frozen
+@record
 class PeerAppeared:
     """(event) A peer is new in the netmap."""
 
     peer: Node
 
 
-@attrs.frozen
+@record
 class PeerChanged:
     """(event) Something about the peer has changed. That includes `online` and `last_seen`."""
 
@@ -64,21 +65,21 @@ class PeerChanged:
     before: Node
 
 
-@attrs.frozen
+@record
 class PeerLeft:
     """(event) The peer is no longer in the netmap; its streams are reset after this."""
 
     peer: Node
 
 
-@attrs.frozen
+@record
 class HomeChanged:
     """(event) Peers reach this node at another relay region now; 0 when there is none."""
 
     region: int
 
 
-@attrs.frozen
+@record
 class RelayChanged:
     """(event) A relay connection came up, went down or cannot be made. A reason is told once, not with each retry."""
 
@@ -87,21 +88,21 @@ class RelayChanged:
     reason: str = ""
 
 
-@attrs.frozen
+@record
 class Health:
     """(event) All that is wrong now, as control says and as this node finds, each a sentence. Empty if all is well."""
 
     messages: tuple[str, ...]
 
 
-@attrs.frozen
+@record
 class DuplicateNode:
     """(event) Another process uses this node's key: the two take each other's traffic."""
 
     reason: str
 
 
-@attrs.frozen
+@record
 class Problem:
     """(event) Something keeps the node from working. fatal: waiting cannot help."""
 
@@ -109,7 +110,7 @@ class Problem:
     fatal: bool
 
 
-@attrs.frozen
+@record
 class Save:
     """A value to be written under a key. The edge answers with `Node.saved`, and an error if writing failed."""
 
@@ -118,21 +119,21 @@ class Save:
     value: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Expired:
     """The node key has expired. `error` says what to do; Running follows when somebody has extended the key."""
 
     error: Error
 
 
-@attrs.frozen
+@record
 class Notice:
     """A sentence for the log."""
 
     text: str
 
 
-@attrs.frozen
+@record
 class PingAnswered:
     """A TSMP pong: the 8 bytes of our ping, and the address that answered."""
 
@@ -140,7 +141,7 @@ class PingAnswered:
     address: IPAddress
 
 
-@attrs.frozen
+@record
 class ControlAnswered:
     """The end of a `Node.request`. status: HTTP's, with the whole body; or 0, and then `error` says why not."""
 
@@ -150,7 +151,7 @@ class ControlAnswered:
     error: Error | None = None
 
 
-@attrs.frozen
+@record
 class Reachable:
     """(event) The home relay is up and control knows of it: peers can reach this node from now on.
 
@@ -160,7 +161,7 @@ class Reachable:
     region: int
 
 
-@attrs.frozen
+@record
 class PrefsChanged:
     """(event) These preferences are in force now, in place of those before. Control may not have taken them yet."""
 
@@ -168,14 +169,14 @@ class PrefsChanged:
     before: Prefs
 
 
-@attrs.frozen
+@record
 class PrefsSaved:
     """The store has what was to be saved of the preferences."""
 
     kept: Mapping[str, Any]
 
 
-@attrs.frozen
+@record
 class PrefsTaken:
     """Control has taken the preferences in force, which it had not before."""
 

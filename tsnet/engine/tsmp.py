@@ -19,18 +19,17 @@ from __future__ import annotations
 from struct import Struct
 from typing import assert_never
 
-import attrs
-
 from netstack.wire import ipv4, ipv6
 from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 PROTOCOL = 99
 _REJECT = Struct("!cBcHH")
 _PONG = Struct("!c8sH")
 
 
-@attrs.frozen
+@record
 class Rejected:
     """The peer refuses this flow. reason: A (packet filter), S (shields up), F, W or T. Ports are as we sent them."""
 
@@ -40,18 +39,18 @@ class Rejected:
     destination_port: int
 
 
-@attrs.frozen
+@record
 class TsmpPing:
     data: bytes
 
 
-@attrs.frozen
+@record
 class TsmpPong:
     data: bytes
     peer_api_port: int = 0
 
 
-@attrs.frozen
+@record
 class DiscoAdvertisement:
     key: DiscoKey
 

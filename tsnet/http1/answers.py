@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import attrs
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 
 class Reason(enum.StrEnum):
@@ -50,7 +51,7 @@ class Unusable(MalformedError):
         self.reason: Reason = reason
 
 
-@attrs.frozen
+@record
 class Answer:
     """The whole answer. url: where it came from, after redirects. headers: by names in lower case; the values of one
     that is repeated are joined with ", ".
@@ -65,7 +66,7 @@ class Answer:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@record
 class Failed:
     """detail: more about the reason, in words for a log."""
 

@@ -24,6 +24,7 @@ import attrs
 import h11
 
 from tsnet.base.allowance import Allowance, Flood
+from tsnet.base.records import record
 from tsnet.base.work import UNLIMITED, Work
 from tsnet.http1.answers import Reason, Unusable
 
@@ -41,7 +42,7 @@ PIECE = 4096
 Headers = Sequence[tuple[str, str]]
 
 
-@attrs.frozen
+@record
 class Response:
     """One whole response. `rest`: what came behind a 101, the first bytes of the new protocol."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
-
 from tsnet.base.addresses import Destination
 from tsnet.base.keys import NodeKey
+from tsnet.base.records import record
 
 
-@attrs.frozen
+@record
 class Heard:
     """An authentic handshake message of this peer came from `source`, where it may have moved.
 
@@ -19,7 +18,7 @@ class Heard:
     source: Destination
 
 
-@attrs.frozen
+@record
 class Established:
     """A new session with this peer can carry data in both directions."""
 
@@ -27,7 +26,7 @@ class Established:
     is_initiator: bool
 
 
-@attrs.frozen
+@record
 class GaveUp:
     """This peer did not answer for REKEY_ATTEMPT_TIME, or its key is unusable. What was staged is dropped; new traffic
     begins a new attempt."""
@@ -35,7 +34,7 @@ class GaveUp:
     key: NodeKey
 
 
-@attrs.frozen
+@record
 class MarkMoved:
     """Save this as the next start's `timestamp_mark`, then call `Device.mark_saved`: initiations wait for that.
 
