@@ -421,7 +421,8 @@ class Node:
         if self.trace is not None:
             trace_changes(changes, self.trace)
         self.engine.apply(changes, now)
-        self.reachability.apply(netmap.derp_map, now)
+        if changes.of("derp_map"):
+            self.reachability.apply(netmap.derp_map, now)
         self._show(changes)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
         if changes.before is not None and self.standing.has_run:

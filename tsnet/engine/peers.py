@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple, TypeVar
 
-from tsnet.base.addresses import IPPrefix
 from tsnet.base.keys import NodeKey
-from tsnet.netmap.changes import Changes, NodeChange
+from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NO_CAPABILITIES
 from tsnet.netmap.index import Index
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.routes import Routes, own_prefixes
+from tsnet.netmap.routes import Routes, own_prefixes, raw_prefix
 
 K = TypeVar("K")
 
@@ -57,39 +56,37 @@ class Peers:
     def apply(self, changes: Changes) -> list[KeyChange]:
         """Returns what changed by key: first the keys that nobody has any more."""
         before, self.netmap = self.netmap, changes.after
-        known, self._keys = self._keys, self._keys.after(changes.peers)
-        self._prefixes = self._prefixes.after(changes.peers)
+        moved = self._move_keys(changes, {} if before is None else before.peers)
+        self._move_prefixes(changes)
+        return sorted(moved, key=_is_left)
+
+    def _move_keys(self, changes: Changes, nodes_before: Mapping[int, Node]) -> Iterable[KeyChange]:
+        before, self._keys = self._keys, self._keys.after(changes.peers)
         touched = dict.fromkeys(key for nodes in changes.peers.values() for node in nodes for key in _keys_of(node))
-        found: list[KeyChange] = []
         for key in touched:
-            old = None if before is None else _owner(known, before.peers, key)
-            new = _owner(self._keys, changes.after.peers, key)
-            if old is not new:
-                found.append(KeyChange(key, old, new))
-                if new is not None and new.is_jailed:
-                    self.jailed.add(key)
-                else:
-                    self.jailed.discard(key)
-        self._reroute(changes.peers)
-        return sorted(found, key=_is_left)
-
-    def _reroute(self, changes: Mapping[int, NodeChange]) -> None:
-        for prefix in _prefixes_touched(changes.values()):
-            owner = _owner(self._prefixes, self.netmap.peers if self.netmap else {}, _raw(prefix))
-            if owner is None:
-                self.routes.delete(prefix)
+            old, new = _owner(before, nodes_before, key), _owner(self._keys, changes.after.peers, key)
+            if old is new:
+                continue
+            if new is not None and new.is_jailed:
+                self.jailed.add(key)
             else:
-                self.routes.insert(prefix, owner.key)
+                self.jailed.discard(key)
+            yield KeyChange(key, old, new)
 
-
-def _prefixes_touched(changes: Iterable[NodeChange]) -> Iterable[IPPrefix]:
-    """The own prefixes of nodes that have changed in what routes are made of."""
-    for before, after in changes:
-        if before is not None and after is not None and _routed(before) == _routed(after):
-            continue
-        for node in (before, after):
-            if node is not None:
-                yield from own_prefixes(node)
+    def _move_prefixes(self, changes: Changes) -> None:
+        """Of nodes that have changed in what routes are made of."""
+        moved: list[tuple[int, tuple[bytes, ...], tuple[bytes, ...]]] = []
+        for number, (before, after) in changes.peers.items():
+            if before is None or after is None or _routed(before) != _routed(after):
+                moved.append((number, _prefixes_of(before), _prefixes_of(after)))
+        self._prefixes = self._prefixes.moved(moved)
+        for _number, had, has in moved:
+            for prefix in (*had, *has):
+                owner = _owner(self._prefixes, changes.after.peers, prefix)
+                if owner is None:
+                    self.routes.delete_raw(prefix)
+                else:
+                    self.routes.insert_raw(prefix, owner.key)
 
 
 def _routed(node: Node) -> object:
@@ -100,13 +97,10 @@ def _keys_of(node: Node | None) -> tuple[NodeKey, ...]:
     return () if node is None or node.expired else (node.key,)
 
 
-def _prefixes_of(node: Node) -> tuple[bytes, ...]:
-    return () if node.expired else tuple(dict.fromkeys(_raw(prefix) for prefix in own_prefixes(node)))
-
-
-def _raw(prefix: IPPrefix) -> bytes:
-    """A prefix as a key that costs little: its network, and its length behind it."""
-    return prefix.network_address.packed + bytes((prefix.prefixlen,))
+def _prefixes_of(node: Node | None) -> tuple[bytes, ...]:
+    if node is None or node.expired:
+        return ()
+    return tuple(dict.fromkeys(map(raw_prefix, own_prefixes(node))))
 
 
 def _owner(index: Index[K], nodes: Mapping[int, Node], key: K) -> Node | None:

@@ -12,7 +12,7 @@ Not here: what is indexed by which keys (`names`, `whois`, `tsnet.engine.peers`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import ClassVar, Generic, TypeVar
 
 from tsnet.netmap.changes import NodeChange
@@ -37,18 +37,27 @@ class Index(Generic[K]):
 
     def after(self, changes: Mapping[int, NodeChange]) -> Index[K]:
         """The index of the nodes as they are now, by id; itself if no key has changed."""
+        keys_of = self._keys_of
+        return self.moved(
+            (number, () if before is None else keys_of(before), () if after is None else keys_of(after))
+            for number, (before, after) in changes.items()
+        )
+
+    def moved(self, changes: Iterable[tuple[int, Collection[K], Collection[K]]]) -> Index[K]:
+        """`after` with the keys at hand: of each id those that it had, and those that it has."""
+        known = self._ids.get
         moved: dict[K, tuple[int, ...]] = {}
-        for number, (before, after) in changes.items():
-            had = () if before is None else self._keys_of(before)
-            has = () if after is None else self._keys_of(after)
+        for number, had, has in changes:
             if had == has:
                 continue
             for key in had:
                 if key not in has:
-                    moved[key] = tuple(other for other in self._now(key, moved) if other != number)
+                    ids = moved[key] if key in moved else known(key, _NOBODY)
+                    moved[key] = tuple(other for other in ids if other != number)
             for key in has:
                 if key not in had:
-                    moved[key] = _with(self._now(key, moved), number)
+                    ids = moved[key] if key in moved else known(key, _NOBODY)
+                    moved[key] = tuple(sorted((*ids, number))) if ids else (number,)
         if not moved:
             return self
         gone = [key for key, ids in moved.items() if not ids]
@@ -69,11 +78,3 @@ class Index(Generic[K]):
 
     def __repr__(self) -> str:
         return f"<Index of {len(self)} keys>"
-
-    def _now(self, key: K, moved: Mapping[K, tuple[int, ...]]) -> tuple[int, ...]:
-        """Who has the key after the changes so far."""
-        return moved[key] if key in moved else self._ids.get(key, _NOBODY)
-
-
-def _with(ids: tuple[int, ...], number: int) -> tuple[int, ...]:
-    return tuple(sorted((*ids, number))) if ids else (number,)

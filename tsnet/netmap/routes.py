@@ -36,30 +36,35 @@ class Routes(Generic[T]):
 
     def insert(self, prefix: IPPrefix, value: T) -> None:
         """Send the prefix there. One that is in the table already changes its value."""
-        network, shift = prefix.network_address, prefix.max_prefixlen - prefix.prefixlen
+        self.insert_raw(raw_prefix(prefix), value)
+
+    def delete(self, prefix: IPPrefix) -> None:
+        """Forget the prefix, if it is in the table."""
+        self.delete_raw(raw_prefix(prefix))
+
+    def insert_raw(self, prefix: bytes, value: T) -> None:
+        size, shift = len(prefix) - 1, 8 * len(prefix) - 8 - prefix[-1]
         if shift == 0:
-            self._hosts[network.packed] = value
+            self._hosts[prefix[:-1]] = value
             return
-        ladder = self._ladders[prefix.max_prefixlen // 8]
+        ladder = self._ladders[size]
         rung = next((rung for length, rung in ladder if length == shift), None)
         if rung is None:
             rung = {}
             ladder.append((shift, rung))
             ladder.sort(key=_shift)
-        rung[int(network) >> shift] = value
+        rung[int.from_bytes(prefix[:-1], "big") >> shift] = value
 
-    def delete(self, prefix: IPPrefix) -> None:
-        """Forget the prefix, if it is in the table."""
-        network, shift = prefix.network_address, prefix.max_prefixlen - prefix.prefixlen
+    def delete_raw(self, prefix: bytes) -> None:
+        size, shift = len(prefix) - 1, 8 * len(prefix) - 8 - prefix[-1]
         if shift == 0:
-            self._hosts.pop(network.packed, None)
+            self._hosts.pop(prefix[:-1], None)
             return
-        ladder = self._ladders[prefix.max_prefixlen // 8]
-        for number, (length, rung) in enumerate(ladder):
+        for number, (length, rung) in enumerate(self._ladders[size]):
             if length == shift:
-                rung.pop(int(network) >> shift, None)
+                rung.pop(int.from_bytes(prefix[:-1], "big") >> shift, None)
                 if not rung:
-                    del ladder[number]
+                    del self._ladders[size][number]
                 return
 
     def lookup(self, address: bytes) -> T | None:
@@ -86,6 +91,11 @@ class Routes(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Routes of {len(self)} prefixes>"
+
+
+def raw_prefix(prefix: IPPrefix) -> bytes:
+    """The network's address with the length behind it: a key that costs less than the prefix itself."""
+    return prefix.network_address.packed + bytes((prefix.prefixlen,))
 
 
 def own_prefixes(node: Node) -> list[IPPrefix]:
