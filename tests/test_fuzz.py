@@ -264,7 +264,7 @@ def test_map_messages_and_all_that_is_made_of_them() -> None:
             pings.take_posts()
         session.tick(NOW + number)
         session.take_facts()
-        netmap = session._netmap
+        netmap = session.netmap
         assert netmap is not None
         Names(netmap).resolve("db")
         Whois(netmap).peer(ip_address("100.64.0.2"))
@@ -524,8 +524,8 @@ def test_the_packet_filter() -> None:
     session = MapSession(control_scripted.DISCO_KEY, control_scripted.WALL)
     session.apply(messages.decode_map(json.dumps(MAP).encode()).update, NOW)
     found = PacketFilter()
-    assert session._netmap is not None
-    found.apply(Changes.between(None, session._netmap))
+    assert session.netmap is not None
+    found.apply(Changes.between(None, session.netmap))
     a, b, a6, b6 = "100.64.0.2", "100.64.0.1", "fd7a:115c:a1e0::2", "fd7a:115c:a1e0::1"
     samples = [tcp(a, b, 80), udp(a, b, 53), icmp(a, b, 8), tcp(a6, b6, 80), udp(a6, b6, 53), ip(44, a6, b6, bytes(40))]
     for packet in fuzzing.bad_bytes(samples, seed=18):

@@ -73,11 +73,29 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
-def tailnet(peers: int) -> bytes:
-    """A true map: as many peers, each with all that Tailscale's control says of one."""
-    return json.dumps(
-        {"Node": _peer(1), "Peers": [_peer(2 + number) for number in range(peers)]}, separators=(",", ":")
-    ).encode()
+def tailnet(peers: int, *, first: int = 2, rules: int = 0, **fields: object) -> bytes:
+    """A true map: as many peers, each with all that Tailscale's control says of one.
+
+    first: the number of the first peer. fields: of each of them, in place of the usual ones.
+    """
+    whole: dict[str, object] = {
+        "Node": _peer(1),
+        "Peers": [_peer(first + number) | fields for number in range(peers)],
+        "UserProfiles": [{"ID": 5000 + number, "LoginName": f"user-{number}@example.com"} for number in range(300)],
+    }
+    if rules:
+        whole["PacketFilter"] = [_rule(number) for number in range(rules)]
+    return json.dumps(whole, separators=(",", ":")).encode()
+
+
+def _rule(number: int) -> dict[str, object]:
+    return {
+        "SrcIPs": [
+            f"100.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}/32",
+            f"fd7a:115c:a1e0::{number:x}/128",
+        ],
+        "DstPorts": [{"IP": "100.64.0.1/32", "Ports": {"First": 1 + number % 60_000, "Last": 1 + number % 60_000}}],
+    }
 
 
 def _peer(number: int) -> dict[str, object]:

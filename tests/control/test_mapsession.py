@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
+from typing import Any
 
 import attrs
 import pytest
 
+from tests.attacks.maps import GROWING
 from tests.control.scripted import DISCO_KEY, SELF, WALL
 from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
 from tsnet.control.mapsession import EXPIRY_SLACK, MAX_FACTS, MapSession
+from tsnet.control.messages import decode_map
+from tsnet.netmap import limits
 from tsnet.netmap.merge import DerpMapUpdate, MapUpdate
 from tsnet.netmap.model import DerpRegion, NetMap, Node, UserProfile
 
@@ -221,3 +227,54 @@ def test_clocks_that_differ_are_a_warning_until_they_agree() -> None:
     assert healths[1] == ControlHealth(())
     one.apply(MapUpdate(control_time=WALL + 100), NOW)
     assert any(isinstance(fact, ControlHealth) and "100 s behind" in fact.messages[0] for fact in one.take_facts())
+
+
+def of(node: Node | None = SELF, **fields: Any) -> MapUpdate:
+    return MapUpdate(node=node, **fields)
+
+
+def test_users_that_no_node_names_make_room_before_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_USERS", 10)
+    one = session()
+    owned = attrs.evolve(PEER, user=3)
+    one.apply(of(peers=(owned,)), NOW)
+    for number in range(1, 100):
+        one.apply(MapUpdate(users=(UserProfile(number, "u"),)), NOW)
+    assert one.netmap is not None
+    assert 3 in one.netmap.users
+    assert 99 in one.netmap.users
+    assert len(one.netmap.users) <= 10
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_no_table_grows_for_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are a hundredth of what they are, so that this ends soon."""
+    for limit in ("MAX_PEERS", "MAX_USERS", "MAX_MESSAGES", "MAX_FILTERS", "MAX_WEIGHT"):
+        monkeypatch.setattr(limits, limit, getattr(limits, limit) // 100)
+    one = session()
+    heaviest = count = 0
+    with contextlib.suppress(MalformedError):
+        for document in itertools.islice(GROWING[name](), 1500):
+            one.apply(decode_map(document).update, NOW)
+            one.take_facts()
+            heaviest, count = max(heaviest, one._scale.weight), count + 1
+    assert heaviest <= limits.MAX_WEIGHT
+    assert count < 1500 or name == "users", name
+    assert one.netmap is not None
+    assert len(one.netmap.users) <= limits.MAX_USERS
+
+
+def test_after_a_refusal_the_netmap_is_the_one_before_and_a_whole_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PEERS", 3)
+    one = session()
+    peers = [attrs.evolve(PEER, id=number) for number in range(2, 8)]
+    one.apply(of(peers=tuple(peers[:3])), NOW)
+    before = one.netmap
+    for refused in (MapUpdate(peers_changed=(peers[4],)), MapUpdate(peers=tuple(peers))):
+        with pytest.raises(MalformedError, match="peers, and may have 3"):
+            one.apply(refused, NOW)
+        assert one.netmap is before
+    one.begin()
+    one.apply(of(peers=tuple(peers[3:])), NOW)
+    assert one.netmap is not None
+    assert list(one.netmap.peers) == [5, 6, 7]

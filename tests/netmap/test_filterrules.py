@@ -7,7 +7,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tsnet.base.malformed import MalformedError
-from tsnet.netmap.filterrules import FilterRules, parse_ip_set
+from tsnet.base.steps import finish
+from tsnet.netmap.filterrules import RULES_A_STEP, FilterRules, parse_ip_set
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
 
 TCP, UDP, ICMP, GRE = 6, 17, 1, 47
@@ -159,3 +160,15 @@ def test_whom_rules_open_to(prefix: str, opens: bool) -> None:
     grant = FilterRule(("10.0.0.1",), grants=(CapGrant((ip_network("0.0.0.0/0"),), {"a": ()}),))
     rules = FilterRules([*map(rule, sources), grant])
     assert rules.opens_to(ip_network(prefix)) is opens
+
+
+def test_rules_compiled_in_steps_are_the_same() -> None:
+    many = [rule(f"100.64.{number >> 8}.{number & 255}", US, number, number) for number in range(1000)]
+    many.append(FilterRule(("cap:a", "*"), (Destination(US6, PortRange(1, 2)),)))
+    assert sum(1 for _ in FilterRules.in_steps(many)) >= 1000 // RULES_A_STEP
+    whole, stepped = FilterRules(many), finish(FilterRules.in_steps(many))
+    for number in range(0, 1000, 97):
+        for port in (number, number + 1):
+            question = TCP, raw(f"100.64.{number >> 8}.{number & 255}"), raw(US), port
+            assert whole.allows(*question) == stepped.allows(*question) == (port == number)
+    assert stepped.asks_for == {"a"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from operator import is_
 
 import pytest
 
-from tsnet.netmap.persistent import CHUNKS, PersistentMap, differences
+from tsnet.base.steps import finish
+from tsnet.netmap.persistent import CHUNKS, CHUNKS_A_STEP, PersistentMap, differences, differences_in_steps
 
 
 def test_it_is_a_mapping() -> None:
@@ -75,3 +77,17 @@ def test_many_changes_leave_every_mapping_before_them_as_it_was(seed: int) -> No
         assert sorted(made.items()) == sorted(expected.items())
     first, last = chance.choice(kept), chance.choice(kept)
     assert differences(first[0], last[0]) == differences(first[1], last[1])
+
+
+def test_thousands_of_differences_are_found_in_steps() -> None:
+    before, after = (PersistentMap((number, sign) for number in range(1000)) for sign in ("a", "b"))
+    assert sum(1 for _ in differences_in_steps(before, after)) == CHUNKS // CHUNKS_A_STEP
+    assert finish(differences_in_steps(before, after)) == differences(before, after)
+    assert not list(differences_in_steps(before, before.changed({5: "c"}))), "a small change is one step"
+
+
+def test_what_counts_as_the_same_may_be_the_object_alone() -> None:
+    one, other = [1], [1]
+    pair = PersistentMap([(1, one)]), PersistentMap([(1, other)])
+    assert differences(*pair) == {}
+    assert finish(differences_in_steps(*pair, same=is_)) == {1: (one, other)}

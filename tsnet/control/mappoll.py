@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from tsnet.base.links import Compute, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.control.mapframes import MAX_MESSAGE, MapFrames, content_size
-from tsnet.control.messages import MapResponse, decode_map, decode_map_in_steps
+from tsnet.control.mapjob import prepare_map
+from tsnet.control.messages import MapResponse, decode_map
+from tsnet.netmap.model import NetMap
 
 WATCHDOG = 120.0
 COMPUTE_ABOVE = 256 * 1024
@@ -28,14 +31,18 @@ millisecond. The last one may exceed the bytes."""
 
 
 class MapPoll:
-    """`stream` names the request; `got_map` is set by its owner when the first message with state has arrived."""
+    """`stream` names the request; `got_map` is set by its owner when the first message with state has arrived.
 
-    def __init__(self, stream: int, link: Link, now: float) -> None:
+    known: the netmap that the messages so far have made.
+    """
+
+    def __init__(self, stream: int, link: Link, now: float, known: Callable[[], NetMap | None] = lambda: None) -> None:
         self.stream: int = stream
         self.link: Link = link
         self.watchdog_at: float = now + WATCHDOG
         self.got_map = False
         self.effects: list[Compute] = []
+        self._known = known
         self._frames = MapFrames()
         self._waiting: deque[bytes] = deque()
         self._computing = False
@@ -80,7 +87,7 @@ class MapPoll:
             message = self._waiting.popleft()
             size = max(len(message), content_size(message) or 0)
             if size > COMPUTE_ABOVE:
-                self.effects.append(Compute(self.link, decode_map_in_steps, message))
+                self.effects.append(Compute(self.link, prepare_map, (message, self._known())))
                 self._computing, self.watchdog_at = True, math.inf
             else:
                 self._messages_left -= 1

@@ -122,7 +122,8 @@ class MapRoutine:
     def begin(self, uplink: Uplink, request: MapRequest, link: Link, now: float) -> None:
         """Begin a poll. link: the name under which its messages are decoded off the node's thread."""
         self._uplink, self._is_slow = uplink, False
-        self._poll = MapPoll(uplink.request("poll", "POST", MAP_PATH, request.encode()), link, now)
+        stream = uplink.request("poll", "POST", MAP_PATH, request.encode())
+        self._poll = MapPoll(stream, link, now, known=lambda: self.session.netmap)
 
     def end(self) -> None:
         """End the poll ourselves."""
@@ -206,7 +207,7 @@ class MapRoutine:
             return Heard(response)
         if not poll.got_map:
             self.session.begin()
-        self.session.apply(response.update, now)
+        self.session.apply(response.update, now, response.peers_weight)
         is_first, poll.got_map = not poll.got_map, True
         if is_first:
             self._backoff.succeeded(now)

@@ -25,7 +25,8 @@ from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
 from tsnet.netmap.expiry import MIN_DIFFERENCE, Expiries, control_clock_offset, has_expired
-from tsnet.netmap.merge import MapUpdate, begin, merge
+from tsnet.netmap.limits import Scale, has_too_many_users
+from tsnet.netmap.merge import MapUpdate, begin, merge, without_unnamed_users
 from tsnet.netmap.model import NetMap, Node, UserProfile
 
 EXPIRY_SLACK = 10.0
@@ -43,8 +44,10 @@ class MapSession:
         self.expiry_at: float = math.inf
         self._wall_offset = wall_offset
         self._disco_key = disco_key
-        self._netmap: NetMap | None = None
+        self.netmap: NetMap | None = None
+        """As control describes it."""
         self._expiries = Expiries()
+        self._scale = Scale()
         self._is_first = True
         self._control_time: float | None = None
         self._heard_at = 0.0
@@ -62,10 +65,10 @@ class MapSession:
     @property
     def own_user(self) -> UserProfile:
         """The user whose node this is, as far as the map says."""
-        if self._netmap is None:
+        if self.netmap is None:
             return UserProfile(0, "")
-        number = self._netmap.self_node.user
-        return self._netmap.users.get(number, UserProfile(number, ""))
+        number = self.netmap.self_node.user
+        return self.netmap.users.get(number, UserProfile(number, ""))
 
     def begin(self) -> None:
         """A new stream begins: its first message should hold everything."""
@@ -75,8 +78,8 @@ class MapSession:
     def forget(self) -> None:
         """Forget the netmap: the next stream is another node's."""
         self.begin()
-        self._netmap, self.expiry_at, self._expired = None, math.inf, False
-        self._expiries = Expiries()
+        self.netmap, self.expiry_at, self._expired = None, math.inf, False
+        self._expiries, self._scale = Expiries(), Scale()
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set: judge anew what has expired."""
@@ -84,32 +87,40 @@ class MapSession:
             return
         self._wall_offset = wall_offset
         self._compare_clocks(now)
-        if self._netmap is not None:
-            self._publish(self._netmap, now)
+        if self.netmap is not None:
+            self._publish(self.netmap, now)
 
-    def apply(self, update: MapUpdate, now: float) -> None:
-        """Apply a message. Raises MalformedError if a stream's first message has no Node, or too many facts wait."""
+    def apply(self, update: MapUpdate, now: float, peers_weight: int | None = None) -> None:
+        """Apply a message. Raises MalformedError if a stream's first message has no Node, if the netmap would hold more
+        than it may, or if too many facts wait; the netmap stays as it was then.
+
+        peers_weight: what all of `update.peers` weigh, if they have been weighed.
+        """
         if len(self._facts) > MAX_FACTS:
             raise MalformedError("map messages change their mind faster than anybody can listen")
         unix_now = now + self._wall_offset
-        if self._is_first or self._netmap is None:
-            self._netmap = begin(self._netmap, update, unix_now)
+        if self._is_first or self.netmap is None:
+            netmap = begin(self.netmap, update, unix_now)
         else:
-            self._netmap = merge(self._netmap, update, unix_now)
+            netmap = merge(self.netmap, update, unix_now)
+        if has_too_many_users(netmap):
+            netmap = without_unnamed_users(netmap, (user.id for user in update.users))
+        self._scale.put(netmap, peers_weight)
+        self.netmap = netmap
         self._is_first = False
         self._look_for_a_duplicate(update.node)
         if update.control_time is not None:
             self._control_time, self._heard_at = update.control_time, now
             self._compare_clocks(now)
-        self._publish(self._netmap, now)
+        self._publish(self.netmap, now)
 
     def take_facts(self) -> list[Fact]:
         taken, self._facts = self._facts, []
         return taken
 
     def tick(self, now: float) -> None:
-        if self._netmap is not None and now >= self.expiry_at:
-            self._publish(self._netmap, now)
+        if self.netmap is not None and now >= self.expiry_at:
+            self._publish(self.netmap, now)
 
     def _publish(self, netmap: NetMap, now: float) -> None:
         offset = self._wall_offset + control_clock_offset(self._control_now(now), now + self._wall_offset)

@@ -290,6 +290,8 @@ class MapResponse:
     pop_browser_url: str = ""
     sleep: float = 0.0
     disable_log_tail: bool = False
+    peers_weight: int | None = attrs.field(default=None, eq=False)
+    """What all of `update.peers` weigh (`netmap.limits`), if they have been weighed."""
 
     @property
     def is_empty(self) -> bool:

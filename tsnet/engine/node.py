@@ -17,6 +17,8 @@ Not here: the data path (`engine`), sockets and threads (`edge`).
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, assert_never
@@ -33,6 +35,7 @@ from tsnet.config import Config
 from tsnet.control import facts as told
 from tsnet.control.client import Client
 from tsnet.engine import facts, tsmp
+from tsnet.engine.adoption import Adoption
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.complaints import Complaints
 from tsnet.engine.differences import differences, trace_changes
@@ -49,9 +52,11 @@ from tsnet.engine.standing import Standing, key_expired
 from tsnet.engine.view import NodeView
 from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
-from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import NetMap
 from tsnet.prefs import Prefs
+
+FACTS_A_TURN = 1024
+"""A map of thousands of peers may change all of them, which is as many events."""
 
 SUSPENDED_AFTER = 30.0
 """Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
@@ -83,6 +88,8 @@ class Node:
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
+        self._has_more_facts = False
+        self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
         self.health: Complaints = Complaints(self._facts)
@@ -99,6 +106,7 @@ class Node:
             tracer=tracer,
         )
         self.engine.set_shields_up(prefs.shields_up)
+        self.adoption: Adoption = Adoption(self.engine)
         self.relays: Relays = Relays(
             identity.node_key, entropy=entropy, over_http=config.derp_over_http, trace=trace_of(tracer, "derp")
         )
@@ -187,8 +195,8 @@ class Node:
         if self.preferences.change(prefs):
             self._say("preferences set", hostname=prefs.hostname, shields_up=prefs.shields_up)
             self.engine.set_shields_up(prefs.shields_up)
-            if self.netmap is not None:  # what the filter grants, whois tells
-                self._show(Changes.between(self.netmap, self.netmap))
+            if self.view is not None:  # what the filter grants, whois tells
+                self._show(self.view.with_rules(self.engine.packet_filter.rules))
             self._control.wake().set_hostinfo(self.preferences.hostinfo, now)
         if kept is not None:
             self.remembered.prefs(kept)
@@ -262,6 +270,7 @@ class Node:
             else:
                 self._control.wake().receive(event, now)
         self.reachability.take_relay_facts(now)
+        self._adopt(now)
         self._take_control_facts(now)
         if arrived:
             self.engine.receive(arrived, now)
@@ -289,6 +298,8 @@ class Node:
         return udp, effects
 
     def deadline(self) -> float:
+        if self.adoption.is_under_way or self._untold or self._has_more_facts:
+            return -math.inf
         return min(
             self._control.at,
             self.engine.deadline(),
@@ -299,12 +310,13 @@ class Node:
         )
 
     def take_facts(self) -> list[facts.Fact]:
-        """The facts since the last call, in order."""
+        """The facts since the last call, in order. Of very many, those that one turn has time for."""
         if not self._facts:
             return []
         self._show_health()
-        found = self._facts.copy()
-        self._facts.clear()
+        found = self._facts[:FACTS_A_TURN]
+        del self._facts[:FACTS_A_TURN]
+        self._has_more_facts = bool(self._facts)
         return found
 
     def take_ready(self) -> list[Endpoint]:
@@ -347,13 +359,17 @@ class Node:
         return effects
 
     def _take_control_facts(self, now: float) -> None:
-        for fact in self.control.take_facts():
-            self._told(fact, now)
+        """In order. While a netmap is under way, what control says after it waits."""
+        if not self.adoption.is_under_way:
+            self._untold += self.control.take_facts()
+        while self._untold and not self.adoption.is_under_way:
+            self._told(self._untold.popleft(), now)
 
     def _told(self, fact: told.Fact, now: float) -> None:
         match fact:
             case told.NetMapChanged(netmap):
-                self._apply(netmap, now)
+                self.adoption.begin(netmap, self.view)
+                self._adopt(now)
             case told.LoginUrl(url):
                 self._facts.append(facts.LoginUrl(url))
             case told.Connected():
@@ -412,18 +428,20 @@ class Node:
         for ping, response in answers:
             self._control.wake().answer_ping(ping, response, now)
 
-    def _apply(self, netmap: NetMap, now: float) -> None:
-        """Give all rooms what the new netmap changes. Nothing in here raises, so none of them is left with the old one.
+    def _adopt(self, now: float) -> None:
+        """Go on with the netmap that is under way. Nothing in here raises, so no room is left with another one.
 
-        It costs what changes.
+        It costs what changes, in this turn and, if that is much, in those that follow.
         """
-        changes = Changes.between(self.netmap, netmap)
+        adopted = self.adoption.go_on(now)
+        if adopted is None:
+            return
+        changes, netmap = adopted.changes, adopted.changes.after
         if self.trace is not None:
             trace_changes(changes, self.trace)
-        self.engine.apply(changes, now)
         if changes.of("derp_map"):
             self.reachability.apply(netmap.derp_map, now)
-        self._show(changes)
+        self._show(adopted.view)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
         if changes.before is not None and self.standing.has_run:
             self._facts += differences(changes)
@@ -436,9 +454,7 @@ class Node:
 
     # --- what other threads see -----------------------------------------------------------------------------
 
-    def _show(self, changes: Changes) -> None:
-        rules = self.engine.packet_filter.rules
-        view = NodeView.first(changes.after, rules) if self.view is None else self.view.after(changes, rules)
+    def _show(self, view: NodeView) -> None:
         self.view = attrs.evolve(view, health=self.health.messages, home_region=self.home.region)
         self.endpoints.names = view.names
 

@@ -33,6 +33,10 @@ class NodeView:
     def first(cls, netmap: NetMap, rules: FilterRules) -> NodeView:
         return cls(netmap, Names(netmap), Whois(netmap, rules))
 
+    def with_rules(self, rules: FilterRules) -> NodeView:
+        """The view with these rules in force."""
+        return self.after(Changes(self.netmap, self.netmap, {}), rules)
+
     def after(self, changes: Changes, rules: FilterRules) -> NodeView:
         """The view once these changes have been made. rules: those in force then."""
         names, whois = self.names.after(changes), self.whois.after(changes, rules)

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 
 import attrs
 
+from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.persistent import differences
+from tsnet.netmap.persistent import differences_in_steps
 
 NodeChange = tuple[Node | None, Node | None]
 """A node before and after."""
@@ -34,7 +35,13 @@ class Changes:
 
     @classmethod
     def between(cls, before: NetMap | None, after: NetMap) -> Changes:
-        return cls(before, after, differences({} if before is None else before.peers, after.peers))
+        return finish(cls.in_steps(before, after))
+
+    @classmethod
+    def in_steps(cls, before: NetMap | None, after: NetMap) -> Steps[Changes]:
+        """The same for netmaps of thousands of peers."""
+        peers = yield from differences_in_steps({} if before is None else before.peers, after.peers)
+        return cls(before, after, peers)
 
     def of(self, field: str) -> bool:
         """Whether this field of the netmap is not what it was."""

@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
+from operator import is_
 
 import attrs
 
 from tsnet.base.keys import NodeKey
+from tsnet.base.steps import finish
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.persistent import PersistentMap, differences
+from tsnet.netmap.persistent import PersistentMap, differences_in_steps
 
 BELIEVABLE_SINCE = 1_673_373_066.0
 MIN_DIFFERENCE = 60.0
@@ -60,7 +62,7 @@ class Expiries:
 
         netmap: as control describes it, without any marks.
         """
-        changes = differences(self._seen, netmap.peers)
+        changes = finish(differences_in_steps(self._seen, netmap.peers, same=is_))
         was_later, self._now, self._seen = control_now < self._now, control_now, netmap.peers
         gone = [number for number, (_, peer) in changes.items() if peer is None]
         marks = {number: self._judge(peer) for number, (_, peer) in changes.items() if peer is not None}

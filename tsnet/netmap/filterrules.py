@@ -22,6 +22,7 @@ from typing import Any
 
 from tsnet.base.addresses import IPAddress, IPPrefix
 from tsnet.base.malformed import MalformedError
+from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import CapGrant, FilterRule
 from tsnet.netmap.reach import Place, Ranges, Reach, RuleIndex, Span
 from tsnet.netmap.routes import Routes
@@ -31,6 +32,9 @@ DEFAULT_PROTOCOLS = frozenset({TCP, UDP, ICMP, ICMPV6})
 ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 DECISIONS_KEPT = 4096
 """Answers a compiled filter remembers: a busy UDP service asks the same question for every packet."""
+
+RULES_A_STEP = 256
+"""How many rules are compiled in one step, which takes some milliseconds."""
 
 TEXTS_KEPT = 65_536
 """How many texts are not parsed again. A policy that changes names mostly who it named before, in several rules."""
@@ -47,10 +51,26 @@ class FilterRules:
     """
 
     def __init__(self, rules: Iterable[FilterRule]) -> None:
-        compiler = _Compiler(rules)
+        finish(self._compile(rules))
+
+    @classmethod
+    def in_steps(cls, rules: Iterable[FilterRule]) -> Steps[FilterRules]:
+        """The same for very many rules."""
+        made = cls.__new__(cls)
+        yield from made._compile(rules)
+        return made
+
+    def _compile(self, rules: Iterable[FilterRule]) -> Steps[None]:
+        compiler = _Compiler()
+        for number, rule in enumerate(rules, 1):
+            compiler.add(rule)
+            if not number % RULES_A_STEP:
+                yield
         self.skipped: int = compiler.skipped
         self.asks_for: frozenset[str] = frozenset(compiler.capabilities)
-        self._index = {size: RuleIndex(compiler.rules[size].values()) for size in SIZES}
+        self._index: dict[int, RuleIndex] = {}
+        for size in SIZES:
+            self._index[size] = yield from RuleIndex.in_steps(compiler.rules[size].values())
         self._grants = compiler.grants
         self._openings = compiler.openings
         # Nothing of this ever changes, so its answers may be remembered.
@@ -115,16 +135,14 @@ class FilterRules:
 class _Compiler:
     """rules: by address size. openings: the sources of rules that have destinations, as control wrote them."""
 
-    def __init__(self, rules: Iterable[FilterRule]) -> None:
+    def __init__(self) -> None:
         self.skipped = 0
         self.capabilities: set[str] = set()
         self.grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []
         self.openings: list[tuple[str, ...]] = []
         self.rules: dict[int, dict[object, tuple[Sequence[Place], frozenset[str], Reach]]] = {4: {}, 16: {}}
-        for rule in rules:
-            self._add(rule)
 
-    def _add(self, rule: FilterRule) -> None:
+    def add(self, rule: FilterRule) -> None:
         capabilities = frozenset(text[len(_CAPABILITY) :] for text in rule.sources if text.startswith(_CAPABILITY))
         sources, skipped = _parse_all(rule.sources)
         self.skipped += skipped

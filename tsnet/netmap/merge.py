@@ -32,12 +32,14 @@ Not here: JSON (`tsnet.control.messages`), what expires with time (`expiry`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 import attrs
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
 from tsnet.netmap.persistent import PersistentMap
 
@@ -45,6 +47,11 @@ BASE_FILTER = "base"
 """The name under which the unnamed PacketFilter is kept."""
 
 CLEAR_ALL = "*"
+
+A_STEP = 256
+"""How many peers or rules are compared with those that we know in one step."""
+
+T = TypeVar("T")
 
 FilterRules = tuple[FilterRule, ...]
 
@@ -87,6 +94,8 @@ class MapUpdate:
     health: tuple[str, ...] | None = None
     display_messages: Mapping[str, Mapping[str, Any] | None] = attrs.field(factory=dict)
     control_time: float | None = None
+    is_recognised: bool = attrs.field(default=False, eq=False, repr=False)
+    """Whether `recognise` has been here."""
 
 
 def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
@@ -101,21 +110,27 @@ def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
     kept = NetMap(update.node, derp_map=last.derp_map, control_time=last.control_time)
     if last.self_node.stable_id == update.node.stable_id:
         kept = attrs.evolve(kept, dns=last.dns, domain=last.domain, users=last.users)
-    netmap = merge(kept, attrs.evolve(update, peers=recognised(update.peers, last.peers)), unix_now)
-    told = {user.id for user in update.users}
-    named = {number for node in (netmap.self_node, *netmap.peers.values()) for number in (node.user, node.sharer)}
-    users = {number: user for number, user in netmap.users.items() if number in told or number in named}
+    netmap = merge(kept, finish(recognise(update, last)), unix_now)
+    return without_unnamed_users(netmap, (user.id for user in update.users))
+
+
+def without_unnamed_users(netmap: NetMap, told: Iterable[int] = ()) -> NetMap:
+    """The netmap with no users but those that a node names, and those whom control has told of just now."""
+    nodes = (netmap.self_node, *netmap.peers.values())
+    named = {number for node in nodes for number in (node.user, node.sharer)}.union(told)
+    users = PersistentMap((number, user) for number, user in netmap.users.items() if number in named)
     return attrs.evolve(netmap, users=users)
 
 
 def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
     """The netmap after a later message."""
+    update = finish(recognise(update, old))
     filters = _filters(old.named_filters, update)
     return attrs.evolve(
         old,
         self_node=update.node or old.self_node,
         peers=_peers(old.peers, update, unix_now),
-        users={**old.users, **{user.id: user for user in update.users}} if update.users else old.users,
+        users=_users(old.users, update.users),
         derp_map=_derp_map(old.derp_map, update.derp_map),
         named_filters=filters,
         packet_filter=old.packet_filter if filters is old.named_filters else _effective(filters),
@@ -127,14 +142,36 @@ def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
     )
 
 
-def recognised(peers: Iterable[Node], known: Mapping[int, Node]) -> tuple[Node, ...]:
-    """The peers, those that are as we know them as the objects that we have."""
-    return tuple(old if (old := known.get(peer.id)) == peer else peer for peer in peers)
+def recognise(update: MapUpdate, last: NetMap | None) -> Steps[MapUpdate]:
+    """The update with the objects that we have in the place of peers and rules that are as we know them. Pure: what is
+    large may be recognised on any thread, before it is merged with a netmap that has changed no more since."""
+    is_new = update.peers or update.packet_filter or update.packet_filters
+    if update.is_recognised or last is None or not is_new:
+        return update
+    peers = yield from _as_known(update.peers, [last.peers.get(peer.id) for peer in update.peers])
+    known = last.named_filters or {}
+    rules, filters = update.packet_filter, dict(update.packet_filters)
+    if rules is not None:
+        rules = yield from _as_known(rules, known.get(BASE_FILTER, ()))
+    for name, found in filters.items():
+        if found is not None:
+            filters[name] = yield from _as_known(found, known.get(name, ()))
+    return attrs.evolve(update, peers=peers, packet_filter=rules, packet_filters=filters, is_recognised=True)
+
+
+def _as_known(values: Sequence[T], known: Sequence[T | None]) -> Steps[tuple[T, ...]]:
+    """Values, each as the object at its place in `known` if that equals it."""
+    found: list[T] = []
+    for number, (value, old) in enumerate(zip_longest(values, known[: len(values)])):
+        found.append(old if old is not None and old == value else value)
+        if number % A_STEP == A_STEP - 1:
+            yield
+    return tuple(found)
 
 
 def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mapping[int, Node]:
     if update.peers:
-        return PersistentMap((peer.id, peer) for peer in recognised(update.peers, old))
+        return PersistentMap((peer.id, peer) for peer in update.peers)
     changes = _PeerChanges(old)
     for node_id in update.peers_removed:
         changes.remove(node_id)
@@ -147,6 +184,14 @@ def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mappi
     for change in update.patches:
         changes.patch(change.node_id, change.fields)
     return changes.applied()
+
+
+def _users(old: Mapping[int, UserProfile], news: Iterable[UserProfile]) -> Mapping[int, UserProfile]:
+    changed = {user.id: user for user in news}
+    if not changed:
+        return old
+    known = old if isinstance(old, PersistentMap) else PersistentMap(old.items())
+    return known.changed(changed)
 
 
 class _PeerChanges:

@@ -38,6 +38,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from tsnet.base.addresses import IPAddress, IPPrefix
+from tsnet.base.steps import Steps
 from tsnet.netmap.changes import Changes, NodeChange
 from tsnet.netmap.filterrules import (
     ICMP,
@@ -45,13 +46,14 @@ from tsnet.netmap.filterrules import (
     IGMP,
     NO_CAPABILITIES,
     NOTHING_ALLOWED,
+    RULES_A_STEP,
     SCTP,
     TCP,
     TSMP,
     UDP,
     FilterRules,
 )
-from tsnet.netmap.model import Node
+from tsnet.netmap.model import FilterRule, NetMap, Node
 from tsnet.netmap.routes import Routes
 
 FLOWS_KEPT = 512
@@ -107,6 +109,7 @@ class PacketFilter:
         """Those in force."""
         self._capabilities_of = capabilities_of
         self._compiled: FilterRules = NOTHING_ALLOWED
+        self._prepared: tuple[tuple[FilterRule, ...], FilterRules] | None = None
         self._unsigned: dict[int, Node] = {}
         self._let_in: set[int] = set()
         """Those of the unsigned peers that the compiled rules would let in."""
@@ -114,6 +117,12 @@ class PacketFilter:
         self._prefixes: tuple[IPPrefix, ...] = ()
         self._local: Routes[bool] = Routes()
         self._hosts: frozenset[bytes] = frozenset()
+
+    def prepare(self, changes: Changes) -> Steps[None]:
+        """Compile the rules of this netmap in steps, if they are many, so that `apply` finds them compiled."""
+        rules = changes.after.packet_filter
+        if rules and len(rules) > RULES_A_STEP and changes.of("packet_filter"):
+            self._prepared = (rules, (yield from FilterRules.in_steps(rules)))
 
     def apply(self, changes: Changes, *, routes: Iterable[IPPrefix] = ()) -> None:
         """Bring the rules to this netmap, whole. They are compiled only if control has sent others.
@@ -123,7 +132,7 @@ class PacketFilter:
         netmap = changes.after
         are_new = changes.of("packet_filter")
         if are_new:
-            self._compiled = FilterRules(netmap.packet_filter) if netmap.packet_filter else NOTHING_ALLOWED
+            self._compiled = self._rules_of(netmap)
         self._look_for_unsigned(changes.peers, are_new)
         self._set_local((*netmap.self_node.addresses, *routes))
         self._choose()
@@ -133,6 +142,12 @@ class PacketFilter:
             self._flows.clear()
         self.shields_up = shields_up
         self._choose()
+
+    def _rules_of(self, netmap: NetMap) -> FilterRules:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] is netmap.packet_filter:
+            return prepared[1]
+        return FilterRules(netmap.packet_filter) if netmap.packet_filter else NOTHING_ALLOWED
 
     def replace(self, rules: FilterRules, local: Iterable[IPPrefix], *, shields_up: bool = False) -> None:
         """Its parts by hand: compiled rules, and the prefixes that packets may be addressed to."""

@@ -18,6 +18,8 @@ import functools
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
+from tsnet.base.steps import Steps, finish
+
 ASKED_ONE_BY_ONE = 16
 JOINED_KEPT = 256
 """How many joined rules are remembered. There are as many as combinations of more than ASKED_ONE_BY_ONE rules that some
@@ -33,6 +35,10 @@ Place = tuple[int, int]
 
 Span = tuple[int, int, int, int]
 """A destination: shift, network >> shift, first port, last port."""
+
+
+A_STEP = 1024
+"""How many rules, or sources of theirs, are put into the index in one step."""
 
 
 class Ranges:
@@ -117,22 +123,39 @@ class _Named:
         self.rules = rules
 
 
+Rule = tuple[Iterable[Place], Iterable[str], Reach]
+"""Sources, names, and where they lead."""
+
+
 class RuleIndex:
     """The rules of one family, by source and by the name that stands in the place of one ("cap:…")."""
 
-    def __init__(self, rules: Iterable[tuple[Iterable[Place], Iterable[str], Reach]]) -> None:
-        """rules: sources, names, and where they lead."""
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        finish(self._build(rules))
+
+    @classmethod
+    def in_steps(cls, rules: Iterable[Rule]) -> Steps[RuleIndex]:
+        """The same for very many rules."""
+        made = cls.__new__(cls)
+        yield from made._build(rules)
+        return made
+
+    def _build(self, rules: Iterable[Rule]) -> Steps[None]:
         by_place: dict[Place, list[Reach]] = {}
         by_name: dict[str, list[Reach]] = {}
-        for places, names, reach in rules:
+        for number, (places, names, reach) in enumerate(rules, 1):
             for place in dict.fromkeys(places):
                 by_place.setdefault(place, []).append(reach)
             for name in names:
                 by_name.setdefault(name, []).append(reach)
+            if not number % A_STEP:
+                yield
         known: dict[tuple[Reach, ...], _Named] = {}
         rungs: dict[int, dict[int, _Named]] = {}
-        for (shift, network), found in by_place.items():
+        for number, ((shift, network), found) in enumerate(by_place.items(), 1):
             rungs.setdefault(shift, {})[network] = _once(known, found)
+            if not number % A_STEP:
+                yield
         self._ladder = sorted(rungs.items())
         self._by_name = {name: _once(known, found) for name, found in by_name.items()}
         self._joined: Callable[[_Named, int | None], Reach] = functools.lru_cache(JOINED_KEPT)(_join)
