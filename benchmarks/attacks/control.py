@@ -7,6 +7,7 @@
 | tiny_map          | a map message of 2 MB in DATA frames of one byte, again and again                     |
 | ping_requests     | `count` PingRequests to be answered on a connection that has no free stream           |
 | zstd_bomb         | a map message of 6 kB that becomes 64 MiB of JSON                                     |
+| big_maps          | no attack: whole maps of `count` peers, APART seconds between them                    |
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from struct import Struct
 
 from benchmarks.attacks.tally import LOOPBACK, Pace, Tally, Target, Wire
 from tests.attacks import http2
-from tests.attacks.bombs import BOMBS
+from tests.attacks.bombs import BOMBS, tailnet
 from tests.attacks.ts2021 import Callee
 from tsnet.base.keys import MachinePrivateKey
 from tsnet.base.malformed import MalformedError
@@ -29,6 +30,8 @@ from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import MapResponse, PingRequest
 
 MAP_SIZE = 2_000_000
+APART = 5.0
+FRAME = 1 << 14
 SETTLES = 0.3
 """Seconds in which a node has asked what it asks first: nothing is answered under the flood."""
 
@@ -64,6 +67,24 @@ def zstd_bomb(stream: int, _target: Target) -> Frames:
     yield from itertools.repeat(_data(stream, encode_frame(BOMBS["64 MiB of empty lists"](), compress=True)))
 
 
+def big_maps(stream: int, target: Target) -> Frames:
+    """The first map, one in which all peers have changed, one in which they are others."""
+    maps = (
+        tailnet(target.count, rules=target.count),
+        tailnet(target.count, rules=target.count, HomeDERP=7, Endpoints=["203.0.113.1:41641"]),
+        tailnet(target.count, rules=target.count + 1, first=20_000),
+    )
+    messages = [encode_frame(document, compress=True) for document in maps]
+    yield _begin(stream)
+    for message in messages:
+        for start in range(0, len(message), FRAME):
+            yield _data(stream, message[start : start + FRAME])
+        time.sleep(APART)
+    while True:
+        yield _data(stream, encode_frame(b'{"KeepAlive":true}', compress=False))
+        time.sleep(APART)
+
+
 def _begin(stream: int) -> bytes:
     return http2.frame(http2.HEADERS, http2.END_HEADERS, stream, http2.block(http2.RESPONSE))
 
@@ -73,7 +94,7 @@ def _data(stream: int, data: bytes) -> bytes:
 
 
 FLOODS: dict[str, Callable[[int, Target], Frames]] = {
-    flood.__name__: flood for flood in (never_reads, tiny_map, ping_requests, zstd_bomb)
+    flood.__name__: flood for flood in (never_reads, tiny_map, ping_requests, zstd_bomb, big_maps)
 }
 
 
