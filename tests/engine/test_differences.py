@@ -6,9 +6,10 @@ import attrs
 
 from tests.engine.alone import NOW, A, B, bare, saved_identity
 from tests.engine.pair import netmap, node
+from tests.traces import Traced
 from tsnet.control import facts as told
 from tsnet.engine import facts
-from tsnet.engine.differences import differences
+from tsnet.engine.differences import MAX_TRACED, differences, trace_changes
 from tsnet.netmap.changes import Changes
 
 
@@ -39,3 +40,11 @@ def test_peers_that_left_come_first_and_the_netmap_comes_last() -> None:
         facts.PeerAppeared(node(3, "c")),
         facts.NetMapChanged(after),
     ]
+
+
+def test_of_many_peers_that_change_the_trace_names_some_and_counts_all() -> None:
+    traced = Traced()
+    many = [node(number, f"n{number}") for number in range(3, 203)]
+    trace_changes(Changes.between(netmap(A, B), netmap(A, *many)), traced("node"))
+    assert traced.fields("netmap") == [{"peers": 200, "changed": 201, "relay_regions": 0}]
+    assert len(traced.events) == 1 + MAX_TRACED

@@ -5,9 +5,14 @@ Not here: how the two were told apart (`netmap.changes`).
 
 from __future__ import annotations
 
+from itertools import islice
+
 from tsnet.base.trace import Trace
 from tsnet.engine.facts import Fact, NetMapChanged, PeerAppeared, PeerChanged, PeerLeft
 from tsnet.netmap.changes import Changes
+
+MAX_TRACED = 20
+"""How many peers are traced by name when one netmap takes another's place; all are counted."""
 
 
 def differences(changes: Changes) -> list[Fact]:
@@ -28,7 +33,7 @@ def trace_changes(changes: Changes, trace: Trace) -> None:
         trace("first netmap", peers=peers, addresses=changes.after.self_node.ips, relay_regions=regions)
         return
     trace("netmap", peers=peers, changed=len(changes.peers), relay_regions=regions)
-    for before, after in changes.peers.values():
+    for before, after in islice(changes.peers.values(), MAX_TRACED):
         if before is None and after is not None:
             trace("peer appeared", name=after.name, key=after.key)
         elif before is not None:
