@@ -96,15 +96,7 @@ class Node:
         self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
         self.standing: Standing = Standing(self._facts, trace=self.trace)
         disco_key, wall_offset = DiscoPrivateKey(entropy(32)), wall - now
-        self.engine: Engine = Engine(
-            identity.node_key,
-            disco_key,
-            entropy=entropy,
-            now=now,
-            wall_offset=wall_offset,
-            timestamp_mark=identity.timestamp_mark,
-            tracer=tracer,
-        )
+        self.engine: Engine = self._engine(disco_key, now, wall_offset, tracer)
         self.engine.set_shields_up(prefs.shields_up)
         self.adoption: Adoption = Adoption(self.engine)
         self.relays: Relays = Relays(
@@ -120,6 +112,17 @@ class Node:
             self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
         )
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
+
+    def _engine(self, disco_key: DiscoPrivateKey, now: float, wall_offset: float, tracer: Tracer | None) -> Engine:
+        return Engine(
+            self.identity.node_key,
+            disco_key,
+            entropy=self._entropy,
+            now=now,
+            wall_offset=wall_offset,
+            timestamp_mark=self.identity.timestamp_mark,
+            tracer=tracer,
+        )
 
     def _client(
         self,
