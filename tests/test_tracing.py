@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine.pair import A4, Pair
 from tests.house import House
-from tests.test_architecture import FLOORS, SOURCES, module_of, room_of
+from tests.test_architecture import FLOORS, ROOT, SOURCES, module_of, room_of
 from tests.traces import Traced
 from tsnet.base.keys import PrivateKey
 
@@ -133,6 +133,32 @@ def test_every_event_is_a_constant_of_a_few_words() -> None:
                 events.add(str(choice.value))
     assert 30 < len(events) < 100
     assert all(re.fullmatch(r"[a-z][a-z ]{3,50}", event) for event in events), events
+
+
+# --- the page about it ------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "tracing.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_every_room_that_traces() -> None:
+    found = {
+        str(argument.value)
+        for function in functions().values()
+        for name, call in called(function)
+        if name == "trace_of"
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert set(re.findall(r"^\| `tsnet\.(\w+)`", PAGE, re.MULTILINE)) == found
+
+
+def test_the_page_shows_no_event_that_does_not_exist() -> None:
+    words = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    shown = set(re.findall(r"^ +[\d.]+ \w+ +laptop: ([a-z ]+)", PAGE, re.MULTILINE))
+    table = PAGE[PAGE.index("| the last line") : PAGE.index("## The rooms")]
+    shown |= set(re.findall(r"`([a-z ]+)`", table)) - {"reachable"}
+    assert len(shown) > 20
+    assert {event for event in shown if f'"{event}"' not in words} == set()
 
 
 # --- what a stream costs ----------------------------------------------------------------------------------------
