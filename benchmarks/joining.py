@@ -2,8 +2,10 @@
 
 cold process     a Python process starts, imports tsnet, joins the embedded tailnet (DERP over TLS), dials the
                  other node's process and has its answer; beside a Python process that imports asyncio and ssl and
-                 ends, in turn with it: what a slow machine makes slower, it makes slower in both. Both find their
-                 bytecode, as after an installation; where it is missing, compiling takes as long as all the rest
+                 ends, in turn with it: what a slow machine makes slower, it makes slower in both
+tsnet.Server     a Python process that imports it and ends, beside one that imports nothing, and the same empty one
+bytecode         the share of our modules that these processes found compiled, as after an installation; where it is
+                 missing, compiling takes as long as all the rest
 warm process     the same from `Server(…)` on, in a process that has done it before
 beside Go        the same through testcontrol and derper, where Go's tsnet does it, too
 
@@ -20,16 +22,24 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
-from benchmarks.figures import Row, Skipped, median, table
+from benchmarks.figures import Figure, Row, Skipped, median, table
 from benchmarks.programs import ROOT, OurNode, go_tailnet, missing_go
 from tsnet.testing.tailnet import Tailnet
 
 NAME = "join"
-COLD, WARM = 300.0, 120.0
-"""Milliseconds, by median. The first is a goal: a slow machine misses it, whatever the code."""
+COLD, SERVER, WARM = 220.0, 100.0, 120.0
+"""Milliseconds, by median. The first two are goals: a slow machine misses them, whatever the code."""
 
-COLD_RATIO = 5.0
-"""A cold process beside an empty one with asyncio and ssl: 4.2 is usual."""
+COLD_RATIO, SERVER_RATIO = 5.0, 2.0
+"""A cold process, and one that imports tsnet.Server, beside an empty one with asyncio and ssl."""
+
+COUNT_COMPILED = """
+import os, sys, tsnet
+before = set(sys.modules)
+tsnet.Server
+ours = [module for name, module in sys.modules.items() if name.startswith("tsnet.") and name not in before]
+print(100 * sum(os.path.exists(module.__cached__ or "") for module in ours) / len(ours))
+"""
 
 PORT = 7
 
@@ -38,17 +48,22 @@ def run(*, rounds: int = 20, floors_only: bool = False) -> list[Row]:
     with Tailnet() as tailnet, OurNode("other", tailnet.control_url, tailnet.auth_key) as other:
         other.up()
         other.call("listen", address=f":{PORT}", mode="echo")
-        cold, empty = [], []
+        cold, empty, server, bare = [], [], [], []
         with bytecode() as environment:  # which the first round writes
             for number in range(rounds + 1):
                 cold.append(cold_process(f"cold-{number}", tailnet, f"other:{PORT}", environment))
-                empty.append(empty_process(environment))
+                empty.append(process("import asyncio, ssl", environment))
+                server.append(process("import tsnet; tsnet.Server", environment))
+                bare.append(process("", environment))
+            compiled = share_compiled(environment)
         with OurNode("warm", tailnet.control_url, tailnet.auth_key) as warm:
             times = [warm_process(warm, f"second-{number}", f"other:{PORT}") for number in range(rounds + 1)]
-    ratios = [ours / theirs for ours, theirs in zip(cold, empty, strict=True)]
     rows: list[Row] = [
+        Figure(f"{NAME}: modules with bytecode", compiled, "%", floor=100.0),
         median(f"{NAME}: cold process", cold[1:], "ms", goal=COLD, at_most=True),
-        median(f"{NAME}: cold / empty process", ratios[1:], floor=COLD_RATIO, at_most=True),
+        median(f"{NAME}: cold / empty process", ratios(cold, empty), floor=COLD_RATIO, at_most=True),
+        median(f"{NAME}: tsnet.Server over bare python", over(server, bare), "ms", goal=SERVER, at_most=True),
+        median(f"{NAME}: tsnet.Server / empty process", ratios(server, empty), floor=SERVER_RATIO, at_most=True),
         median(f"{NAME}: second Server, warm", times[1:], "ms", floor=WARM, at_most=True),
     ]
     return rows if floors_only else [*rows, *beside_go(max(rounds // 2, 3))]
@@ -73,10 +88,26 @@ def cold_process(name: str, tailnet: Tailnet, address: str, environment: Mapping
     return milliseconds
 
 
-def empty_process(environment: Mapping[str, str]) -> float:
+def process(program: str, environment: Mapping[str, str]) -> float:
+    """Milliseconds that a process takes which runs this and ends."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import asyncio, ssl"], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
     return (time.perf_counter() - begun) * 1000
+
+
+def share_compiled(environment: Mapping[str, str]) -> float:
+    """How many percent of our modules such a process finds compiled."""
+    command = [sys.executable, "-c", COUNT_COMPILED]
+    return float(subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True).stdout)
+
+
+def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    """Without the first round."""
+    return [mine / other for mine, other in zip(ours[1:], theirs[1:], strict=True)]
+
+
+def over(ours: list[float], theirs: list[float]) -> list[float]:
+    return [mine - other for mine, other in zip(ours[1:], theirs[1:], strict=True)]
 
 
 def warm_process(node: OurNode, name: str, address: str) -> float:
@@ -101,11 +132,11 @@ def beside_go(rounds: int) -> list[Row]:
             if number:
                 ours.append(milliseconds)
                 go.append(seconds * 1000)
-    ratios = [mine / theirs for mine, theirs in zip(ours, go, strict=True)]
+    beside = [mine / theirs for mine, theirs in zip(ours, go, strict=True)]
     return [
         median(f"{NAME}: ours through testcontrol", ours, "ms"),
         median(f"{NAME}: Go through testcontrol", go, "ms"),
-        median(f"{NAME}: ours / Go", ratios, goal=3.0, at_most=True),
+        median(f"{NAME}: ours / Go", beside, goal=3.0, at_most=True),
     ]
 
 

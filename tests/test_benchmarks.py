@@ -175,6 +175,14 @@ def test_a_process_and_a_second_server_join_and_are_answered(pair: tuple[OurNode
         assert joining.warm_process(other, "warm", "other:7") > 0
 
 
+def test_a_start_without_bytecode_is_told() -> None:
+    with joining.bytecode() as environment:
+        unwritten = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
+        assert joining.share_compiled(unwritten) == 0
+        joining.process("import tsnet; tsnet.Server", environment)
+        assert joining.share_compiled(unwritten) == 100
+
+
 def test_a_plain_stream_of_the_system_for_comparison() -> None:
     program = [sys.executable, str(FOLDER / "plain_stream.py")]
     port = str(free_tcp_port())
