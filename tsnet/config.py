@@ -31,6 +31,7 @@ from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, asked_for, of_environment
+from tsnet.base.records import record
 from tsnet.base.wording import Api, Wording, api
 from tsnet.errors import ConfigError
 
@@ -38,7 +39,7 @@ DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
 _TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
 
 
-@attrs.frozen
+@record
 class Config:
     """The options that no call changes. Tags are among them: control grants them with the login."""
 

@@ -35,6 +35,15 @@ class Empty:
     pass
 
 
+@record
+class Named:
+    name: str
+    note: str = attrs.field(default="", eq=False)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
 def test_records_are_equal_if_all_their_values_are() -> None:
     assert Told(1) == Told(1)
     assert hash(Told(1)) == hash(Told(1))
@@ -67,8 +76,14 @@ def test_it_can_be_matched_and_changed() -> None:
             assert (number, text) == (1, "y")
         case _:
             raise AssertionError
-    assert attrs.evolve(Told(1), number=2) == Told(2)  # type: ignore[misc]
+    assert attrs.evolve(Told(1), number=2) == Told(2)
 
 
 def test_it_can_be_copied_and_pickled() -> None:
     assert copy.copy(Told(1)) == copy.deepcopy(Told(1)) == pickle.loads(pickle.dumps(Told(1))) == Told(1)
+
+
+def test_what_a_class_says_itself_counts() -> None:
+    assert repr(Named("x")) == "x"
+    assert Named("x", "a") == Named("x", "b")
+    assert hash(Named("x", "a")) == hash(Named("x", "b"))

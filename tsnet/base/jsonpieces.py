@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping
 from json.decoder import JSONDecoder
 from typing import Any, Final
 
-import attrs
-
 from tsnet.base import jsonobject, jsonsize
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.steps import Steps
 
 WINDOW = 64 << 10
@@ -31,14 +30,14 @@ WINDOW = 64 << 10
 _BLANKS = " \t\n\r"
 
 
-@attrs.frozen
+@record
 class Each:
     """A plan for a list. What is no list is read as it is."""
 
     make: Callable[[Any], Any]
 
 
-@attrs.frozen
+@record
 class Members:
     """A plan for an object whose members are alike. What is no object is read as it is."""
 

@@ -6,12 +6,11 @@ Not here: how it is read and watched (`edge.io.netmon`, `edge.io.netwatch`), wha
 
 from __future__ import annotations
 
-import attrs
-
 from tsnet.base.addresses import IPAddress
+from tsnet.base.records import record
 
 
-@attrs.frozen
+@record
 class Gateway:
     """The default route of one address family.
 
@@ -24,7 +23,7 @@ class Gateway:
     own_address: IPAddress | None = None
 
 
-@attrs.frozen
+@record
 class Network:
     """addresses: this machine's own, of links that carry; without fe80::/10. silent: of links without a carrier.
 

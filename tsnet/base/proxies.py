@@ -22,11 +22,12 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from tsnet.base.addresses import IPAddress, IPPrefix, parse_address, parse_port
+from tsnet.base.records import record
 
 FORM = "must be http://[user:password@]host:port; other schemes are not supported"
 
 
-@attrs.frozen
+@record
 class Proxy:
     """source: the variable that names it, "" for an option. is_usable: whether it is of a kind that we can ask."""
 
@@ -44,7 +45,7 @@ class Proxy:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-@attrs.frozen
+@record
 class Exemption:
     """What NO_PROXY exempts: hosts of a name, or a network; of one port, or of all."""
 
@@ -61,7 +62,7 @@ class Exemption:
         return host.endswith(f".{self.name}") or (host == self.name and not self.below_alone)
 
 
-@attrs.frozen
+@record
 class Proxies:
     """https, http: for links with TLS, and without. for_all: no host is exempt."""
 

@@ -1,36 +1,40 @@
-"""Records: small values that machines tell each other, as facts, effects, events and messages.
+"""Records: small values that are told, passed on or read from a message.
 
     @record
     class Closed:
         link: Link
         reason: str
 
-A record is a frozen attrs class. attrs writes and compiles the methods of each class anew, which takes 0.3 ms, and a
-node that begins has a hundred of these classes. Records are compared, hashed and shown in tests and logs alone: one
-function of each kind serves all of them, and only `__init__` is compiled. That takes 0.1 ms.
+A record is a frozen attrs class, and a type checker takes `record` for `attrs.frozen`. attrs writes and compiles the
+methods of each class anew, which takes 0.3 ms and more; a node that begins has a hundred and fifty of them. Records
+are compared, hashed and shown seldom: one function of each kind serves all of them, and only `__init__` is compiled.
 
-Not here: values that are compared or hashed while a node works, such as those of a netmap. attrs compiles all of them.
+Not here: values that are compared or hashed often, such as the nodes of a netmap. attrs compiles all methods of these.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-C = TypeVar("C")
+__all__ = ["record"]
 
+if TYPE_CHECKING:
+    from attrs import frozen as record
+else:
+    C = TypeVar("C")
 
-@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
-def record(cls: type[C]) -> type[C]:
-    """As `attrs.frozen`. `attrs.field(repr=False)` keeps a secret out of sight here, too."""
-    methods: Any = cls
-    methods.__eq__, methods.__hash__, methods.__repr__ = _equals, _hash, _shown
-    return attrs.frozen(cls, eq=False, repr=False)
+    def record(cls: type[C]) -> type[C]:
+        """As `attrs.frozen`. What the class defines itself stays."""
+        for name, method in _METHODS.items():
+            if name not in vars(cls):
+                setattr(cls, name, method)
+        return attrs.frozen(cls, eq=False, repr=False)
 
 
 def _values(self: Any) -> tuple[Any, ...]:
-    return tuple(getattr(self, field.name) for field in attrs.fields(type(self)))
+    return tuple(getattr(self, field.name) for field in attrs.fields(type(self)) if field.eq)
 
 
 def _equals(self: Any, other: object) -> Any:
@@ -47,3 +51,6 @@ def _shown(self: Any) -> str:
     fields = attrs.fields(type(self))
     inner = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields if field.repr)
     return f"{type(self).__name__}({inner})"
+
+
+_METHODS = {"__eq__": _equals, "__hash__": _hash, "__repr__": _shown}

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-import attrs
-
 from tsnet.base.links import Link, Open, Tls
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 CONNECT_TIMEOUT = 10.0
 
 
-@attrs.frozen
+@record
 class ControlAddress:
     """authority: host and, where the URL has one, port, as in a Host header. url: as given, for messages."""
 

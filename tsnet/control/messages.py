@@ -28,6 +28,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.jsonpieces import Each, Members, Plans, parse_in_pieces
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 from tsnet.control import gojson, tailcfg
 from tsnet.control.gojson import integer, items, key, line, mapping, numbered, text
@@ -65,7 +66,7 @@ REQUEST_BUDGET = 2 << 20
 JsonObject = dict[str, Any]
 
 
-@attrs.frozen
+@record
 class ControlKeys:
     """The answer of /key: `public` is the server's Noise key."""
 
@@ -100,7 +101,7 @@ def _request(document: bytes) -> JsonObject:
 # --- register ---------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@record
 class RegisterRequest:
     """expiry: None asks for none, a past one logs out. followup: the AuthURL to wait for."""
 
@@ -150,7 +151,7 @@ class RegisterRequest:
         )
 
 
-@attrs.frozen
+@record
 class RegisterResponse:
     """`error` not empty: a refusal, nothing else counts. `auth_url` not empty: a person has to go there first."""
 
@@ -191,7 +192,7 @@ class RegisterResponse:
 # --- map --------------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@record
 class MapRequest:
     """stream and not omit_peers: the long poll. omit_peers and not stream: a lite update, only its status counts."""
 
@@ -247,7 +248,7 @@ class MapRequest:
         )
 
 
-@attrs.frozen
+@record
 class PingRequest:
     """types: "" asks for HEAD url, "c2n" for the answer to the HTTP request in `payload`, others ping `ip`."""
 
@@ -276,7 +277,7 @@ class PingRequest:
         return cls(text(fields.get("URL")), noise, text(fields.get("Types")), text(fields.get("IP")), payload)
 
 
-@attrs.frozen
+@record
 class MapResponse:
     """One map message: the state it carries (`update`), and what it asks for beside it.
 

@@ -27,6 +27,7 @@ import attrs
 from tsnet.base import jsonobject
 from tsnet.base.links import Effect, Event, Link
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.control import c2n
 from tsnet.control.address import ControlAddress, path_and_query
 from tsnet.control.facts import PingRequested
@@ -43,7 +44,7 @@ MAX_POSTS = 16
 ANSWER_TIMEOUT = 15.0
 
 
-@attrs.frozen
+@record
 class Post:
     """A request for the channel."""
 

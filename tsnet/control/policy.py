@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 
 from tsnet.base.addresses import IPPrefix
+from tsnet.base.records import record
 from tsnet.errors import ConfigError
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
 
@@ -33,7 +34,7 @@ PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 ALL_PORTS = PortRange(0, 65535)
 
 
-@attrs.frozen
+@record
 class Subject:
     """What a policy sees of a node. login: "" for a tagged node."""
 
@@ -44,7 +45,7 @@ class Subject:
     routes: tuple[IPPrefix, ...] = ()
 
 
-@attrs.frozen
+@record
 class Selector:
     """text: as in the table above. prefix: the text as a prefix, if it is one."""
 
@@ -85,7 +86,7 @@ class Selector:
         return [str(address) for address in _hosts(subject)]
 
 
-@attrs.frozen
+@record
 class Accept:
     """One rule. protocols: none means TCP, UDP and ICMP. capabilities: with any, the rule grants them to its sources
     and lets no packet pass."""
@@ -140,7 +141,7 @@ class Accept:
         return FilterRule(tuple(sources), spans, self.protocols)
 
 
-@attrs.frozen
+@record
 class Policy:
     """tag_owners: which users may give a tag to their nodes. An auth key may always give its own tags."""
 

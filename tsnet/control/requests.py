@@ -27,6 +27,7 @@ from collections import deque
 
 import attrs
 
+from tsnet.base.records import record
 from tsnet.control import remedies
 from tsnet.control.address import ControlAddress
 from tsnet.control.facts import Answered
@@ -51,7 +52,7 @@ _PATH = re.compile(r"/[!-~]*")
 _METHOD = re.compile(r"[A-Z]+")
 
 
-@attrs.frozen
+@record
 class _Request:
     """by: when it must be answered."""
 

@@ -21,6 +21,7 @@ import attrs
 import h11
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.targets import origin_form
 from tsnet.http1.asking import Asking, Headers, Response
 
@@ -29,7 +30,7 @@ HANDSHAKE_HEADER = "X-Tailscale-Handshake"
 MAX_BODY = 64 * 1024
 
 
-@attrs.frozen
+@record
 class Request:
     """One whole request. `path` carries the query; header names are lower case."""
 

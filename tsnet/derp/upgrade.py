@@ -27,10 +27,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import attrs
-
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.targets import origin_form
 from tsnet.derp.frames import PROTOCOL_VERSION
 
@@ -63,7 +62,7 @@ class HeadReader:
         return head.decode("latin-1"), rest
 
 
-@attrs.frozen
+@record
 class Request:
     """headers: names are in lower case; of a repeated name the last value counts."""
 

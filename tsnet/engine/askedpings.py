@@ -19,9 +19,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-import attrs
-
 from tsnet.base.addresses import IPAddress
+from tsnet.base.records import record
 from tsnet.control.messages import PingRequest
 from tsnet.engine.engine import Engine
 
@@ -33,7 +32,7 @@ Answer = tuple[PingRequest, dict[str, Any]]
 """What control asked, and the fields of the tailcfg.PingResponse for it."""
 
 
-@attrs.frozen
+@record
 class _Sent:
     ping: PingRequest
     address: IPAddress

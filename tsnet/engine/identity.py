@@ -11,11 +11,12 @@ from collections.abc import Callable
 import attrs
 
 from tsnet.base.keys import LockPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.records import record
 from tsnet.base.wording import Wording, api
 from tsnet.errors import ConfigError
 
 
-@attrs.frozen
+@record
 class Identity:
     """registered: control has accepted the node key once, so an auth key is not needed again.
 

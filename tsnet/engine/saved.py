@@ -24,11 +24,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import attrs
-
 from tsnet.base import jsonobject
 from tsnet.base.keys import LockPrivateKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.engine.identity import Identity
 from tsnet.errors import ConfigError
 from tsnet.prefs import TRAITS
@@ -45,7 +44,7 @@ MAX_MARK = 1 << 40
 K = TypeVar("K")
 
 
-@attrs.frozen
+@record
 class KnownControl:
     """The key by which this node knows the control server at that URL."""
 

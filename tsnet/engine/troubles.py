@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-import attrs
-
+from tsnet.base.records import record
 from tsnet.derp.facts import Disconnected
 
 LASTING = 2.0
 """Seconds. A failure that comes this long after the first one makes the trouble a matter of health."""
 
 
-@attrs.frozen
+@record
 class Trouble:
     """latest: the last failure, for errors. told: the last one that was news, for events and health.
 

@@ -10,8 +10,7 @@ Not here: the life of a node, which begins before the first view and ends after 
 
 from __future__ import annotations
 
-import attrs
-
+from tsnet.base.records import record
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import FilterRules
 from tsnet.netmap.model import NetMap
@@ -19,7 +18,7 @@ from tsnet.netmap.names import Names
 from tsnet.netmap.whois import Whois
 
 
-@attrs.frozen
+@record
 class NodeView:
     """health: what this node finds wrong (`Complaints`). home_region: 0 if there is none."""
 

@@ -46,6 +46,7 @@ from tsnet.base.links import (
     Tls,
 )
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.work import Work, share
 from tsnet.http1.answers import Answer, Failed, Reason, Unusable
 from tsnet.http1.asking import Asking, Headers, Response
@@ -69,7 +70,7 @@ TURN = 256
 """Units of work that one turn spends on all requests: about 3 ms."""
 
 
-@attrs.frozen
+@record
 class _Ticket:
     """What stays the same over redirects. origin: where it was asked first, and counts for MAX_AT_ONE_SERVER."""
 

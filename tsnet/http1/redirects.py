@@ -18,6 +18,7 @@ from __future__ import annotations
 import attrs
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.http1.answers import Reason, Unusable
 from tsnet.http1.asking import Headers, Response
 from tsnet.http1.url import Url
@@ -27,7 +28,7 @@ SAFE = frozenset({"accept", "accept-language", "user-agent"})
 _ABOUT_THE_BODY = "content-"
 
 
-@attrs.frozen
+@record
 class Request:
     method: str
     url: Url

@@ -21,6 +21,7 @@ import attrs
 
 from tsnet.base.addresses import parse_address
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 MAX_LENGTH = 8192
 PORTS = {"http": 80, "https": 443}
@@ -29,7 +30,7 @@ _KEPT = "!#$%&'()*+,/:;=?@[]~"
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 
 
-@attrs.frozen
+@record
 class Url:
     """host: in lower case, an IPv6 address without brackets. target: the path and the query."""
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
+from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import NetMap, Node
 from tsnet.netmap.persistent import differences_in_steps
@@ -25,7 +24,7 @@ NodeChange = tuple[Node | None, Node | None]
 """A node before and after."""
 
 
-@attrs.frozen
+@record
 class Changes:
     """before: None for the first netmap; everything is new then."""
 

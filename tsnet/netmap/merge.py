@@ -39,6 +39,7 @@ from typing import Any, TypeVar
 import attrs
 
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import DerpMap, DerpRegion, DnsConfig, FilterRule, NetMap, Node, UserProfile
 from tsnet.netmap.persistent import PersistentMap
@@ -56,7 +57,7 @@ T = TypeVar("T")
 FilterRules = tuple[FilterRule, ...]
 
 
-@attrs.frozen
+@record
 class PeerChange:
     """A patch of one peer. fields: the new values of Node's fields, by name."""
 
@@ -64,7 +65,7 @@ class PeerChange:
     fields: Mapping[str, Any]
 
 
-@attrs.frozen
+@record
 class DerpMapUpdate:
     """A change of the DERP map. A field that is None keeps what was there, and so do empty regions."""
 
@@ -73,7 +74,7 @@ class DerpMapUpdate:
     omit_default_regions: bool = False
 
 
-@attrs.frozen
+@record
 class MapUpdate:
     """The state that one map message carries. None means unchanged; so does an empty value, except for `packet_filter`
     and `health`, where it means none."""

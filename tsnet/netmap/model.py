@@ -15,6 +15,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress
 from tsnet.base.keys import DiscoKey, MachineKey, NodeKey
+from tsnet.base.records import record
 
 
 @attrs.frozen
@@ -62,7 +63,7 @@ class UserProfile:
     profile_pic_url: str = ""
 
 
-@attrs.frozen
+@record
 class DerpNode:
     """One relay of a region. An address of "" asks DNS; one that is no IP ("none") turns the family off."""
 
@@ -80,7 +81,7 @@ class DerpNode:
     can_port_80: bool = False
 
 
-@attrs.frozen
+@record
 class DerpRegion:
     region_id: int
     code: str = ""
@@ -90,7 +91,7 @@ class DerpRegion:
     nodes: tuple[DerpNode, ...] = ()
 
 
-@attrs.frozen
+@record
 class DerpMap:
     regions: Mapping[int, DerpRegion] = attrs.field(factory=dict)
     region_score: Mapping[int, float] = attrs.field(factory=dict)
@@ -129,21 +130,21 @@ class FilterRule:
     grants: tuple[CapGrant, ...] = ()
 
 
-@attrs.frozen
+@record
 class Resolver:
     address: str
     bootstrap: tuple[IPAddress, ...] = ()
     use_with_exit_node: bool = False
 
 
-@attrs.frozen
+@record
 class DnsRecord:
     name: str
     type: str
     value: str
 
 
-@attrs.frozen
+@record
 class DnsConfig:
     resolvers: tuple[Resolver, ...] = ()
     routes: Mapping[str, tuple[Resolver, ...]] = attrs.field(factory=dict)
@@ -154,7 +155,7 @@ class DnsConfig:
     extra_records: tuple[DnsRecord, ...] = ()
 
 
-@attrs.frozen
+@record
 class NetMap:
     """Everything a node acts on, whole. `peers` by node id; `packet_filter` None means deny (control sent none)."""
 

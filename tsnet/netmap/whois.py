@@ -23,6 +23,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress
 from tsnet.base.keys import NodeKey
+from tsnet.base.records import record
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, FilterRules
 from tsnet.netmap.index import Index
@@ -49,7 +50,7 @@ class Peer:
     tags: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@record
 class WhoisAnswer:
     """A node, its user and its capabilities, as in Go's WhoIs response."""
 

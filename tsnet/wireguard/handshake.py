@@ -28,6 +28,7 @@ from tsnet.base.crypto import public_of, x25519
 from tsnet.base.keys import NodeKey, NodePrivateKey, PrivateKey, PublicKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.noise import SymmetricState
+from tsnet.base.records import record
 from tsnet.wireguard.messages import Initiation, Response
 
 CONSTRUCTION = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
@@ -38,7 +39,7 @@ _INITIAL = SymmetricState(CONSTRUCTION)
 _INITIAL.mix_hash(IDENTIFIER)
 
 
-@attrs.frozen
+@record
 class StaticKeys:
     """Our static keys, which every handshake uses."""
 
@@ -50,7 +51,7 @@ class StaticKeys:
         return cls(private, public_of(private, NodeKey))
 
 
-@attrs.frozen
+@record
 class Remote:
     """A peer's static key and pre-shared key, and the static-static secret, computed once for a pair of keys."""
 
@@ -69,12 +70,12 @@ class Keys(NamedTuple):
         return "<Keys (secret)>"
 
 
-@attrs.frozen
+@record
 class Idle:
     """No handshake of ours is under way."""
 
 
-@attrs.frozen
+@record
 class Initiated:
     """An initiation went out under the index `sender`."""
 
@@ -83,7 +84,7 @@ class Initiated:
     noise: SymmetricState
 
 
-@attrs.frozen
+@record
 class Opened:
     """An initiation whose static key could be read. That proves nothing yet: anyone can encrypt a public key to us."""
 
@@ -92,7 +93,7 @@ class Opened:
     noise: SymmetricState
 
 
-@attrs.frozen
+@record
 class Consumed:
     """An initiation that only the owner of `static` can have made. It may be a replay: check the time stamp."""
 
@@ -103,7 +104,7 @@ class Consumed:
     noise: SymmetricState
 
 
-@attrs.frozen
+@record
 class Responded:
     """The response to send, and its keys, which the initiator's first packet confirms."""
 

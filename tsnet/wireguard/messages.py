@@ -18,9 +18,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Self
 
-import attrs
-
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
 
@@ -39,7 +38,7 @@ _TRANSPORT_PREFIX = Struct("<II")
 _TYPE = Struct("<I")
 
 
-@attrs.frozen
+@record
 class Initiation:
     sender: int
     ephemeral: bytes
@@ -57,7 +56,7 @@ class Initiation:
         return cls(*fields)
 
 
-@attrs.frozen
+@record
 class Response:
     sender: int
     receiver: int
@@ -75,7 +74,7 @@ class Response:
         return cls(*fields)
 
 
-@attrs.frozen
+@record
 class CookieReply:
     receiver: int
     nonce: bytes

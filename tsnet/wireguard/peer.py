@@ -20,12 +20,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import attrs
-
 from tsnet.base.addresses import Destination
 from tsnet.base.crypto import x25519
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.records import record
 from tsnet.wireguard import handshake
 from tsnet.wireguard.constants import (
     EARLY_RETRIES,
@@ -48,7 +47,7 @@ _NEXT_INITIATION = INITIATION_GAP + 0.005
 """Seconds from one initiation to the next: the least that the responder accepts, and a little more."""
 
 
-@attrs.frozen
+@record
 class SessionStatus:
     """last_handshake: when the last session was derived, on the device's clock; None if never."""
 

@@ -25,7 +25,6 @@ import hmac
 import re
 import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import cast
 
 from tsnet.base.addresses import parse_address
@@ -117,6 +116,8 @@ def check_pin(chain: Sequence[bytes], pin: str, server_name: str, unix_time: flo
     chain: as presented; the other end has proved the key of its first certificate. A `server_name` that is an address
     is not checked.
     """
+    from datetime import UTC, datetime
+
     from cryptography import x509
 
     real = [der for number, der in enumerate(chain) if number == 0 or not _META.search(der)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from tsnet.base.records import record
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.edge.io.descriptors import is_out
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from tsnet.engine.facts import Fact
 
 
-@attrs.frozen
+@record
 class Options:
     """What of a server's options concerns the edge alone.
 
@@ -54,7 +55,7 @@ class Options:
     hostinfo: dict[str, Any] = attrs.field(factory=dict)
 
 
-@attrs.frozen
+@record
 class Kept:
     """What the store holds of a node.
 

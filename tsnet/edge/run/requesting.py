@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import attrs
 
+from tsnet.base.records import record
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import ControlAnswered, PingAnswered
 from tsnet.errors import Error
 
 
-@attrs.frozen
+@record
 class ControlAnswer:
     """status: HTTP's, whatever it is. The body may be a secret."""
 

@@ -9,8 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import attrs
-
+from tsnet.base.records import record
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.alarms import Alarm
 from tsnet.errors import Error
@@ -24,7 +23,7 @@ class Loop(Protocol):
     def call(self, function: Callable[[], None]) -> None: ...
 
 
-@attrs.frozen
+@record
 class _Waiter:
     """go: what happens when the wait has an end; its failure is the operation's."""
 
