@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks import (
+    big_maps,
     deltas,
     exchanges,
     floods,
@@ -40,6 +41,7 @@ FLOORS: dict[str, Callable[[], list[Row]]] = {
     "netstack_costs": netstack_costs.run,
     "netstack_linux": netstack_linux.run,
     "netstack_gvisor": netstack_gvisor.run,
+    "big_maps": big_maps.run,
 }
 ALL: dict[str, Callable[[], list[Row]]] = {
     "netstack_pair": netstack_pair.run,
@@ -54,6 +56,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "exchanges": exchanges.run,
     "idle": idle.run,
     "floods": floods.run,
+    "big_maps": big_maps.run,
 }
 """By their modules."""
 

@@ -17,10 +17,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import tsnet
+from tests.attacks.bombs import tailnet
+from tests.attacks.maps import GROWING, frames, messages
 from tests.attacks.sockets import HostileControl, attack_control, attack_relay
 from tsnet.base.crypto import machine_public, node_public
 from tsnet.base.keys import NodePrivateKey
 from tsnet.derp.server import Relay
+from tsnet.netmap import limits
 from tsnet.testing import Tailnet
 
 PATIENCE = 1.0
@@ -54,9 +57,9 @@ def _echo(listener: socket.socket) -> None:
                 stream.sendall(data)
 
 
-def longest_round_trip(stream: socket.socket) -> float:
-    """The longest of those in LASTS seconds."""
-    longest, end = 0.0, time.monotonic() + LASTS
+def longest_round_trip(stream: socket.socket, lasts: float = LASTS) -> float:
+    """The longest of those in so many seconds."""
+    longest, end = 0.0, time.monotonic() + lasts
     while (begun := time.monotonic()) < end:
         stream.sendall(b"x")
         assert stream.recv(1) == b"x"
@@ -128,6 +131,53 @@ def test_an_innocent_node_beside_one_whose_control_floods_it(name: str) -> None:
         thread.start()
         until(lambda: control.attack.sent)
         assert longest_round_trip(stream) < PATIENCE
+        captive.close(timeout=1)
+        thread.join(10)
+
+
+def test_an_innocent_node_beside_one_that_takes_maps_of_ten_thousand_peers() -> None:
+    """A first map, one that changes every peer, and one of other peers. `benchmarks.big_maps` measures the gaps."""
+    sent = [tailnet(10_000), tailnet(10_000, HomeDERP=7), tailnet(10_000, first=20_000)]
+    maps, over = [*messages(sent, compress=True), *messages([b'{"KeepAlive":true}'] * 9000)], threading.Event()
+
+    def choose(stream: int) -> Iterator[bytes]:
+        yield from frames(maps, stream)
+        over.wait(60)
+
+    with Tailnet() as own, echo(own) as stream, HostileControl(choose=choose) as control:
+        longest = 0.0
+        with joining(control) as captive:
+            while not captive.resolve("machine-29999"):
+                longest = max(longest, longest_round_trip(stream, 0.2))
+            assert len(captive.status().peers) == 10_000
+            over.set()
+        assert longest < 2 * PATIENCE, "the interpreter's collector takes its part of that"
+
+
+@pytest.mark.parametrize("name", ["peers", "users that peers name", "display messages", "named filters"])
+def test_an_innocent_node_beside_one_whose_netmap_grows_for_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message by message, until the table is full: the last netmap stays, and the user is told."""
+    for limit in ("MAX_PEERS", "MAX_USERS", "MAX_MESSAGES", "MAX_FILTERS"):
+        monkeypatch.setattr(limits, limit, 300)
+
+    def choose(stream: int) -> Iterator[bytes]:
+        return frames(messages(GROWING[name]()), stream)
+
+    with Tailnet() as own, echo(own) as stream, HostileControl(choose=choose) as control, joining(control) as captive:
+        assert longest_round_trip(stream) < PATIENCE
+        until(lambda: any("and may have 300" in message for message in captive.status().health))
+        assert 0 < len(captive.status().peers) <= 300
+
+
+@contextlib.contextmanager
+def joining(control: HostileControl) -> Iterator[tsnet.Server]:
+    """A node of this process on its way into that control's tailnet."""
+    captive = tsnet.Server("captive", control_url=control.url, auth_key="key", ephemeral=True)
+    thread = threading.Thread(target=_try_to_join, args=(captive,), daemon=True)
+    thread.start()
+    try:
+        yield captive
+    finally:
         captive.close(timeout=1)
         thread.join(10)
 

@@ -1,7 +1,7 @@
 """What a control server may say on a map stream for ever: small messages that each add a little to what a node keeps.
 
 GROWING[name]()      JSON documents without end
-frames(stream, …)    documents as frames of HTTP/2, for a stream that waits for its answer
+    frames(…, stream)    map messages as frames of HTTP/2, for a stream that waits for its answer
 """
 
 from __future__ import annotations
@@ -67,9 +67,13 @@ def _documents(name: str) -> Iterator[bytes]:
 GROWING: dict[str, Callable[[], Iterator[bytes]]] = {name: partial(_documents, name) for name in _GROWS}
 
 
-def frames(stream: int, documents: Iterable[bytes], *, compress: bool = False) -> Iterator[bytes]:
+def messages(documents: Iterable[bytes], *, compress: bool = False) -> Iterator[bytes]:
+    return (encode_frame(document, compress=compress) for document in documents)
+
+
+def frames(messages: Iterable[bytes], stream: int) -> Iterator[bytes]:
+    """In frames that are full, since tiny ones are a flood in themselves."""
     yield http2.frame(http2.HEADERS, http2.END_HEADERS, stream, http2.block(http2.RESPONSE))
-    for document in documents:
-        message = encode_frame(document, compress=compress)
-        for start in range(0, len(message), FRAME):
-            yield http2.frame(http2.DATA, 0, stream, message[start : start + FRAME])
+    for piece in http2.chunks(messages, FRAME):
+        for start in range(0, len(piece), FRAME):
+            yield http2.frame(http2.DATA, 0, stream, piece[start : start + FRAME])

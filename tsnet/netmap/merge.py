@@ -147,8 +147,10 @@ def recognise(update: MapUpdate, last: NetMap | None) -> Steps[MapUpdate]:
     """The update with the objects that we have in the place of peers and rules that are as we know them. Pure: what is
     large may be recognised on any thread, before it is merged with a netmap that has changed no more since."""
     is_new = update.peers or update.packet_filter or update.packet_filters
-    if update.is_recognised or last is None or not is_new:
+    if update.is_recognised or not is_new:
         return update
+    if last is None:
+        return attrs.evolve(update, is_recognised=True)
     peers = yield from _as_known(update.peers, [last.peers.get(peer.id) for peer in update.peers])
     known = last.named_filters or {}
     rules, filters = update.packet_filter, dict(update.packet_filters)
