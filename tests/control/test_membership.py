@@ -212,6 +212,33 @@ def test_a_new_login_keeps_the_old_key_until_control_accepts() -> None:
     assert control.find("poll").map.node_key == request.node_key
 
 
+def test_nothing_is_published_under_a_key_that_control_is_just_replacing() -> None:
+    control = Scripted()
+    client = control.join()
+    known = len(control.updates)
+    client.login(control.now)
+    control.run()
+    assert control.waits("register")
+    client.set_hostinfo({"Hostname": "other"}, control.now)
+    control.wind(2.0)
+    assert len(control.updates) == known
+    control.answer("register", WELCOME.encode())
+    assert len(control.updates) == known + 1
+    assert control.updates[-1].node_key != NODE_KEY
+
+
+def test_while_a_person_is_awaited_news_are_published_under_the_old_key() -> None:
+    control = Scripted()
+    client = control.join()
+    known = len(control.updates)
+    client.login(control.now)
+    control.run()
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/1").encode())
+    client.set_hostinfo({"Hostname": "other"}, control.now)
+    control.wind(2.0)
+    assert [update.node_key for update in control.updates[known:]] == [NODE_KEY]
+
+
 def test_the_server_key_is_asked_for_once() -> None:
     control = Scripted()
     control.join()

@@ -385,7 +385,8 @@ class Client:
 
     @property
     def _may_publish(self) -> bool:
-        idle = self._publisher.stream is None and not self._auth.leaving
+        """Not while control is just giving us another key: Headscale loses the new one over an update from the old."""
+        idle = self._publisher.stream is None and not self._auth.leaving and not self._auth.is_asking
         return self._membership.is_registered and self._auth.key_is_saved and idle
 
     # --- connecting ---------------------------------------------------------------------------------------------
