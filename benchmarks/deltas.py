@@ -97,7 +97,10 @@ class Crowded:
         self.session.apply(update, NOW)
         for fact in self.session.take_facts():
             self.node._told(fact, NOW)
-        self.node.take_facts()
+            while self.node.adoption.is_under_way:  # a whole map; a flip has been adopted
+                self.node._adopt(NOW)
+        while self.node.take_facts():
+            pass
 
 
 def flips(count: int, size: int, seed: int) -> list[MapUpdate]:

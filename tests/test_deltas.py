@@ -41,8 +41,8 @@ from tsnet.netmap.routes import own_prefixes
 from tsnet.netmap.whois import Whois
 
 WALL = 1_790_000_000.0
-SEQUENCES = 10_000 if os.environ.get("TSNET_NIGHTLY") else 60
-A_CASE = 10
+SEQUENCES, A_CASE = 60, 10
+MORE, A_LONG_CASE = 10_000 if os.environ.get("TSNET_NIGHTLY") else 300, 100
 STEPS = 12
 
 IDS = (2, 3, 4, 130, 131, 258)
@@ -297,6 +297,7 @@ def sequence(seed: int) -> None:
         for fact in session.take_facts():
             assert isinstance(fact, told.NetMapChanged)
             node._told(fact, now)
+            assert not node.adoption.is_under_way, "a small change takes no turn of its own"
         after = twin.netmap(now + offset)
         check(node, after)
         if before is not None:
@@ -307,7 +308,18 @@ def sequence(seed: int) -> None:
 
 @pytest.mark.parametrize("first", range(0, SEQUENCES, A_CASE))
 def test_a_node_that_heard_deltas_is_one_that_heard_the_whole(first: int) -> None:
-    for seed in range(first, first + A_CASE):
+    sequences(first, A_CASE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("first", range(SEQUENCES, SEQUENCES + MORE, A_LONG_CASE))
+def test_many_more_sequences(first: int) -> None:
+    sequences(first, A_LONG_CASE)
+
+
+def sequences(first: int, count: int) -> None:
+    for seed in range(first, first + count):
         try:
             sequence(seed)
         except BaseException:

@@ -8,7 +8,7 @@ from operator import is_
 import pytest
 
 from tsnet.base.steps import finish
-from tsnet.netmap.persistent import CHUNKS, CHUNKS_A_STEP, PersistentMap, differences, differences_in_steps
+from tsnet.netmap.persistent import CHUNKS, ENTRIES_A_STEP, PersistentMap, differences, differences_in_steps
 
 
 def test_it_is_a_mapping() -> None:
@@ -59,6 +59,14 @@ def test_any_mappings_can_be_told_apart() -> None:
     assert differences({1: "a"}, PersistentMap([(1, "a")])) == {}
 
 
+def test_what_is_empty_is_shared() -> None:
+    one, other = PersistentMap([(1, "a"), (2, "b")]), PersistentMap([(1, "a")])
+    assert sum(old is not new for old, new in zip(one._chunks, other._chunks, strict=True)) == 2
+    assert one.changed({}, [2])._chunks[2] is other._chunks[2] is PersistentMap()._chunks[0]
+    assert PersistentMap[int, str]().changed({5: "c"}) == {5: "c"}
+    assert PersistentMap() == {}
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_many_changes_leave_every_mapping_before_them_as_it_was(seed: int) -> None:
     chance = random.Random(seed)
@@ -80,8 +88,9 @@ def test_many_changes_leave_every_mapping_before_them_as_it_was(seed: int) -> No
 
 
 def test_thousands_of_differences_are_found_in_steps() -> None:
-    before, after = (PersistentMap((number, sign) for number in range(1000)) for sign in ("a", "b"))
-    assert sum(1 for _ in differences_in_steps(before, after)) == CHUNKS // CHUNKS_A_STEP
+    count = 4 * ENTRIES_A_STEP
+    before, after = (PersistentMap((number, sign) for number in range(count)) for sign in ("a", "b"))
+    assert sum(1 for _ in differences_in_steps(before, after)) == 4
     assert finish(differences_in_steps(before, after)) == differences(before, after)
     assert not list(differences_in_steps(before, before.changed({5: "c"}))), "a small change is one step"
 

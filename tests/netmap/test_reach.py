@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tsnet.netmap.reach import ASKED_ONE_BY_ONE, FEW, PortSet, Ranges, Reach, RuleIndex, Span
+from tsnet.base.steps import finish
+from tsnet.netmap.reach import A_STEP, ASKED_ONE_BY_ONE, FEW, PortSet, Ranges, Reach, RuleIndex, Span
 
 Rule = tuple[list[tuple[int, int]], list[str], frozenset[int], list[Span]]
 
@@ -89,8 +90,28 @@ def test_a_question_looks_at_few_rules_however_many_name_the_source(count: int) 
         ([(0, number), (0, 7)], ["blue"], Counted(frozenset({6}), [(0, 1, number, number)])) for number in range(count)
     ]
     index = RuleIndex(rules)
-    list(index.reaches(7, ["blue"], 6))
     Counted.looks = 0
     assert any(reach.has(1, count - 1) for reach in index.reaches(7, ["blue"], 6))
     assert not any(reach.has(1, count) for reach in index.reaches(7, ["blue"], 6))
     assert Counted.looks <= 20 * ASKED_ONE_BY_ONE
+
+
+def test_rules_of_one_protocol_are_joined_by_that_alone() -> None:
+    index = RuleIndex(
+        ([(0, 7)], [], Reach(frozenset({number % 100}), [(0, 1, number, number)])) for number in range(1000)
+    )
+    [joined] = index.reaches(7, [], 42)
+    assert len(joined.spans) == 10
+    assert list(index.reaches(7, [], 100)) == []
+    [whatever] = index.reaches(7, [])
+    assert len(whatever.spans) == 1000
+
+
+def test_a_rule_of_many_destinations_is_prepared_as_it_is_compiled() -> None:
+    spans = [(0, number, 80, 80) for number in range(5 * A_STEP)]
+    steps = RuleIndex.in_steps([([(0, 7)], [], Reach(frozenset({6}), spans))])
+    assert sum(1 for _ in steps) >= 10
+    index = finish(RuleIndex.in_steps([([(0, 7)], [], Reach(frozenset({6}), spans))]))
+    [reach] = index.reaches(7, [], 6)
+    assert reach._ladder is not None
+    assert reach.has(3, 80)

@@ -108,7 +108,8 @@ def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
         raise MalformedError("the first map message has no Node")
     if last is None:
         return merge(NetMap(update.node), update, unix_now)
-    kept = NetMap(update.node, derp_map=last.derp_map, control_time=last.control_time)
+    peers = last.peers if update.peers else {}  # those that come again as they were are shared
+    kept = NetMap(update.node, peers, derp_map=last.derp_map, control_time=last.control_time)
     if last.self_node.stable_id == update.node.stable_id:
         kept = attrs.evolve(kept, dns=last.dns, domain=last.domain, users=last.users)
     netmap = merge(kept, finish(recognise(update, last)), unix_now)
@@ -174,7 +175,7 @@ def _as_known(values: Sequence[T], known: Sequence[T | None]) -> Steps[tuple[T, 
 
 def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mapping[int, Node]:
     if update.peers:
-        return PersistentMap((peer.id, peer) for peer in update.peers)
+        return _replaced(old, {peer.id: peer for peer in update.peers})
     changes = _PeerChanges(old)
     for node_id in update.peers_removed:
         changes.remove(node_id)
@@ -195,6 +196,13 @@ def _users(old: Mapping[int, UserProfile], news: Iterable[UserProfile]) -> Mappi
         return old
     known = old if isinstance(old, PersistentMap) else PersistentMap(old.items())
     return known.changed(changed)
+
+
+def _replaced(old: Mapping[int, Node], peers: Mapping[int, Node]) -> PersistentMap[int, Node]:
+    """These peers and no others, in a mapping that shares with the old one whatever it can."""
+    known = old if isinstance(old, PersistentMap) else PersistentMap(old.items())
+    changed = {number: peer for number, peer in peers.items() if known.get(number) is not peer}
+    return known.changed(changed, [number for number in known if number not in peers])
 
 
 class _PeerChanges:

@@ -26,10 +26,12 @@ D = TypeVar("D")
 CHUNKS = 128
 """A change copies this many references and one chunk: 1 us at 10,000 entries, 5 us at 100,000."""
 
-CHUNKS_A_STEP = 32
-"""So many chunks of 10,000 entries in all are compared in some milliseconds."""
+ENTRIES_A_STEP = 2048
+"""So many are compared in some milliseconds."""
 
 _LAST = CHUNKS - 1
+_NOTHING: dict[Any, Any] = {}
+"""Every empty chunk, so that two small mappings share what neither has. Nobody changes a chunk but a copy of it."""
 
 
 class PersistentMap(Mapping[K, V], Generic[K, V]):
@@ -41,7 +43,7 @@ class PersistentMap(Mapping[K, V], Generic[K, V]):
         chunks: list[dict[K, V]] = [{} for _ in range(CHUNKS)]
         for key, value in entries:
             chunks[hash(key) & _LAST][key] = value
-        self._chunks: tuple[dict[K, V], ...] = tuple(chunks)
+        self._chunks: tuple[dict[K, V], ...] = tuple(chunk or _NOTHING for chunk in chunks)
         self._size: int = sum(map(len, chunks))
 
     def changed(self, entries: Mapping[K, V], removed: Iterable[K] = ()) -> PersistentMap[K, V]:
@@ -55,7 +57,7 @@ class PersistentMap(Mapping[K, V], Generic[K, V]):
         if not copied:
             return self
         made: PersistentMap[K, V] = PersistentMap.__new__(PersistentMap)
-        made._chunks = tuple(chunks)
+        made._chunks = tuple(chunk or _NOTHING for chunk in chunks)
         made._size = self._size + sum(len(chunks[number]) - len(self._chunks[number]) for number in copied)
         return made
 
@@ -105,7 +107,8 @@ def differences_in_steps(
 ) -> Steps[dict[K, tuple[V | None, V | None]]]:
     """The same for mappings that differ in thousands of values. same: what counts as no difference."""
     found: dict[K, tuple[V | None, V | None]] = {}
-    for number, (old, new) in enumerate(_unshared(before, after), 1):
+    compared = 0
+    for old, new in _unshared(before, after):
         for key, value in old.items():
             other = new.get(key)
             if other is not value and not same(other, value):
@@ -113,7 +116,9 @@ def differences_in_steps(
         for key, value in new.items():
             if key not in old:
                 found[key] = (None, value)
-        if not number % CHUNKS_A_STEP:
+        compared += len(new)
+        if compared >= ENTRIES_A_STEP:
+            compared = 0
             yield
     return found
 

@@ -4,8 +4,8 @@
            ─► one look for each prefix length among their destinations ─► the ports, by bisection
 
 Rules with the same sources and protocols are one `Reach`. Where more than ASKED_ONE_BY_ONE of them name a source, they
-are joined when they are asked for the first time. So what a question costs depends on the number of prefix lengths, 33
-and 129 at most, and not on the number of rules.
+are joined: the largest such sets at once, others when they are asked for the first time. So what a question costs
+depends on the number of prefix lengths, 33 and 129 at most, and not on the number of rules.
 
 Networks are numbers: `(shift, address >> shift)`, with shift 0 for one address. One family at a time.
 
@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import nlargest
 
 from tsnet.base.steps import Steps, finish
 
 ASKED_ONE_BY_ONE = 16
+JOINED_BEFORE = 16
+"""The largest of them are joined before anybody asks, as long as the rules are compiled."""
+
 JOINED_KEPT = 256
-"""How many joined rules are remembered. There are as many as combinations of more than ASKED_ONE_BY_ONE rules that some
-source is named by: a few groups of a policy."""
+"""How many others are remembered. There are as many as combinations of more than ASKED_ONE_BY_ONE rules that name some
+source: a few groups of a policy."""
 
 FEW = 8
 """So many destinations are looked through; more of them get a table."""
@@ -97,21 +101,31 @@ class Reach:
     def has_all_ports(self, address: int) -> bool:
         return any(ports.has_all for ports in self._around(address))
 
+    def prepare(self) -> Steps[None]:
+        """What the first question would do, in steps."""
+        rungs: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        for number, (shift, network, first, last) in enumerate(self.spans, 1):
+            rungs.setdefault(shift, {}).setdefault(network, []).append((first, last))
+            if not number % A_STEP:
+                yield
+        ladder: list[tuple[int, dict[int, PortSet]]] = []
+        for shift, rung in rungs.items():
+            ports: dict[int, PortSet] = {}
+            for number, (network, ranges) in enumerate(rung.items(), 1):
+                ports[network] = PortSet(ranges)
+                if not number % A_STEP:
+                    yield
+            ladder.append((shift, ports))
+        self._ladder = ladder
+
     def _around(self, address: int) -> Iterator[PortSet]:
         """The ports of each network that holds the address."""
         if self._ladder is None:
-            self._ladder = _ladder(self.spans)
-        for shift, networks in self._ladder:
+            finish(self.prepare())
+        for shift, networks in self._ladder or ():
             ports = networks.get(address >> shift)
             if ports is not None:
                 yield ports
-
-
-def _ladder(spans: Iterable[Span]) -> list[tuple[int, dict[int, PortSet]]]:
-    rungs: dict[int, dict[int, list[tuple[int, int]]]] = {}
-    for shift, network, first, last in spans:
-        rungs.setdefault(shift, {}).setdefault(network, []).append((first, last))
-    return [(shift, {network: PortSet(ranges) for network, ranges in rung.items()}) for shift, rung in rungs.items()]
 
 
 class _Named:
@@ -148,6 +162,8 @@ class RuleIndex:
                 by_place.setdefault(place, []).append(reach)
             for name in names:
                 by_name.setdefault(name, []).append(reach)
+            if len(reach.spans) > A_STEP:
+                yield from reach.prepare()
             if not number % A_STEP:
                 yield
         known: dict[tuple[Reach, ...], _Named] = {}
@@ -158,7 +174,8 @@ class RuleIndex:
                 yield
         self._ladder = sorted(rungs.items())
         self._by_name = {name: _once(known, found) for name, found in by_name.items()}
-        self._joined: Callable[[_Named, int | None], Reach] = functools.lru_cache(JOINED_KEPT)(_join)
+        self._joined: Callable[[_Named], Joined] = functools.lru_cache(JOINED_KEPT)(_join_at_once)
+        self._ready = yield from _join_largest(known.values())
 
     def named(self, names: Iterable[str]) -> bool:
         """Whether some rule names one of these."""
@@ -175,14 +192,45 @@ class RuleIndex:
                 yield from self._fitting(self._by_name[name], protocol)
 
     def _fitting(self, named: _Named, protocol: int | None) -> Iterable[Reach]:
-        if len(named.rules) > ASKED_ONE_BY_ONE:
-            return (self._joined(named, protocol),)
-        return [reach for reach in named.rules if protocol is None or protocol in reach.protocols]
+        if len(named.rules) <= ASKED_ONE_BY_ONE:
+            return [reach for reach in named.rules if protocol is None or protocol in reach.protocols]
+        joined = self._ready.get(named) or self._joined(named)
+        return (joined[protocol],) if protocol in joined else ()
 
 
-def _join(named: _Named, protocol: int | None) -> Reach:
-    fitting = (reach for reach in named.rules if protocol is None or protocol in reach.protocols)
-    return Reach(frozenset(), [span for reach in fitting for span in reach.spans])
+Joined = Mapping[int | None, Reach]
+"""Many rules as one for each protocol that any of them names; None: as one whatever their protocols."""
+
+
+def _join(named: _Named) -> Steps[Joined]:
+    rules: dict[int | None, list[Reach]] = {None: list(named.rules)}
+    for number, reach in enumerate(named.rules, 1):
+        for protocol in reach.protocols:
+            rules.setdefault(protocol, []).append(reach)
+        if not number % A_STEP:
+            yield
+    same: dict[tuple[Reach, ...], Reach] = {}
+    for found in rules.values():
+        key = tuple(found)
+        if key not in same:
+            same[key] = Reach(frozenset(), [span for reach in found for span in reach.spans])
+            yield
+    return {protocol: same[tuple(found)] for protocol, found in rules.items()}
+
+
+def _join_at_once(named: _Named) -> Joined:
+    return finish(_join(named))
+
+
+def _join_largest(named: Iterable[_Named]) -> Steps[dict[_Named, Joined]]:
+    """Those of which the first question would take longest."""
+    many = [each for each in named if len(each.rules) > ASKED_ONE_BY_ONE]
+    ready: dict[_Named, Joined] = {}
+    for each in nlargest(JOINED_BEFORE, many, key=lambda named: len(named.rules)):
+        joined = ready[each] = yield from _join(each)
+        for reach in set(joined.values()):
+            yield from reach.prepare()
+    return ready
 
 
 def _once(known: dict[tuple[Reach, ...], _Named], rules: Iterable[Reach]) -> _Named:
