@@ -41,12 +41,12 @@ from tsnet.derp import frames, login
 from tsnet.derp.facts import Disconnected
 from tsnet.derp.upgrade import encode_request
 from tsnet.disco import messages as disco
-from tsnet.disco import stun
 from tsnet.disco.paths import Paths
 from tsnet.edge.io import netlink, proxy
 from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
 from tsnet.http1.asking import Asking
+from tsnet.netcheck import stun
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import Node
 from tsnet.netmap.names import Names

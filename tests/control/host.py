@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Link, Received
 from tsnet.base.malformed import MalformedError
-from tsnet.disco.stun import decode_request, encode_response
+from tsnet.netcheck.stun import decode_request, encode_response
 
 T = TypeVar("T")
 BUDGET = 1 << 20

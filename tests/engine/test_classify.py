@@ -4,8 +4,8 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.disco.box import MAGIC
-from tsnet.disco.stun import encode_request
 from tsnet.engine.classify import classify
+from tsnet.netcheck.stun import encode_request
 
 SOURCE = UdpAddress("192.0.2.1", 1)
 OTHER = UdpAddress("192.0.2.2", 2)

@@ -11,9 +11,9 @@ from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
-from tsnet.disco.stun import encode_request
 from tsnet.engine import tsmp
 from tsnet.engine.engine import MTU, UDP, path_of, udp_runs
+from tsnet.netcheck.stun import encode_request
 from tsnet.netmap.model import Destination, FilterRule, PortRange
 from tsnet.netmap.routes import own_prefixes
 

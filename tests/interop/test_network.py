@@ -18,9 +18,9 @@ from tests.interop.harness.testcontrol import Derper
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Close, Datagrams, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Gateway
-from tsnet.disco.stun import decode_response, encode_request
 from tsnet.edge.io.netwatch import PAUSE, SETTLE
 from tsnet.edge.io.system import SystemWorld
+from tsnet.netcheck.stun import decode_response, encode_request
 
 pytestmark = pytest.mark.interop
 

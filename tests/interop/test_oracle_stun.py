@@ -10,7 +10,7 @@ import pytest
 from tests.interop.harness.oracle import Oracle, case, cases, flipped, pack, unpack
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.malformed import MalformedError
-from tsnet.disco import stun
+from tsnet.netcheck import stun
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

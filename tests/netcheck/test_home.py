@@ -316,6 +316,7 @@ def test_net_info() -> None:
     assert home.net_info() == {"PreferredDERP": 0, "DERPLatency": {}, "WorkingUDP": False}
     home.answered(2, 0.25, 0.0)
     home.answered(1, 0.125, 0.1, over_udp=True)
+    home.answered(1, 0.5, 0.1)
     assert home.net_info() == {"PreferredDERP": 1, "DERPLatency": {"1-v4": 0.125, "2-v4": 0.25}, "WorkingUDP": True}
 
 
@@ -349,3 +350,81 @@ def test_without_any_answer_it_tells_when_it_tries_again() -> None:
     assert fields["again_in"] == home.retry_at - 1.0
     home.set_map(derp_map(region(1)), 2.0)  # nothing is new, and nothing is said
     assert told.events == ["measuring", "no region answers"]
+
+
+# --- latencies over UDP -----------------------------------------------------------------------------------------
+
+
+def test_over_udp_alone_no_region_becomes_home_because_its_relay_may_be_out_of_reach() -> None:
+    home = new_home(2)
+    home.answered(1, 0.010, 0.1, over_udp=True)
+    assert home.region == 0
+    home.failed(1, 0.2)
+    home.answered(2, 0.500, 0.3)
+    assert home.region == 2
+
+
+def test_without_a_home_the_nearest_over_udp_is_dialled_first() -> None:
+    home = new_home(6)
+    home.answered(5, 0.030, 0.1, over_udp=True)
+    home.answered(6, 0.020, 0.1, over_udp=True)
+    home.failed(1, 0.2)
+    home.failed(2, 0.2)
+    assert home.regions_wanted() == {3, 6, 5}
+
+
+def test_with_a_home_relays_are_dialled_only_if_they_are_nearer_over_udp() -> None:
+    home = new_home(8)
+    home.answered(1, 0.100, 0.1)
+    home.answered(1, 0.080, 0.1, over_udp=True)
+    assert home.regions_wanted() == {1, 2, 3, 4}
+    for number in range(5, 8):
+        home.answered(number, 0.075, 0.1, over_udp=True)
+    for number in (2, 3, 4):
+        home.failed(number, 0.2)
+    assert home.regions_wanted() == {1, 8}  # of which nothing is known
+    home.answered(7, 0.020, 0.2, over_udp=True)
+    assert home.regions_wanted() == {1, 7, 8}
+    home.answered(7, 0.500, 0.3)  # how long the login took does not count
+    assert home.region == 7
+
+
+def test_a_relay_that_is_nearer_over_udp_and_cannot_be_reached_is_not_dialled_again_and_again() -> None:
+    home = new_home(2)
+    home.answered(1, 0.100, 0.1)
+    home.answered(2, 0.010, 0.1, over_udp=True)
+    assert home.regions_wanted() == {1, 2}
+    home.failed(2, 0.2)
+    for second in range(1, 100):
+        home.answered(1, 0.100, float(second), over_udp=True)
+    assert home.regions_wanted() == {1}
+
+
+def test_measuring_all_again_forgets_what_was_measured_elsewhere() -> None:
+    home = new_home(3)
+    home.answered(1, 0.010, 0.0)
+    home.answered(2, 0.020, 0.0)
+    home.measure_all(1.0)
+    home.answered(3, 0.100, 1.1)
+    home.answered(1, 0.300, 1.1, over_udp=True)  # our old home is far away from here
+    assert home.region == 3
+    assert home.net_info()["DERPLatency"] == {"1-v4": 0.3, "3-v4": 0.1}
+
+
+def test_a_home_that_is_connected_takes_no_place_among_those_that_are_measured() -> None:
+    home = new_home(5)
+    for number in range(1, 6):
+        home.answered(number, 0.05, 0.0)
+    home.measure_all(1.0)
+    assert home.regions_wanted() == {1, 2, 3, 4}
+
+
+def test_hurry_tries_at_once_what_would_be_tried_later() -> None:
+    home = new_home(1)
+    home.hurry(0.0)
+    home.failed(1, 0.0)
+    assert home.regions_wanted() == set()
+    home.hurry(0.1)
+    assert home.deadline() == 0.1
+    home.transmit(0.1)
+    assert home.regions_wanted() == {1}

@@ -12,7 +12,7 @@
   closed, and counts in `floods`.
 
 Source: Go derp/derpserver/derpserver.go, handler.go.
-Not here: TLS, listeners and the meta certificate (the edge); STUN (`disco.stun`).
+Not here: TLS, listeners and the meta certificate (the edge); STUN (`netcheck.stun`).
 """
 
 from __future__ import annotations

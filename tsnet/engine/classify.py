@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from tsnet.base.addresses import Destination
 from tsnet.disco.box import MAGIC
-from tsnet.disco.stun import is_stun
+from tsnet.netcheck.stun import is_stun
 
 Batch = list[tuple[Destination, Sequence[bytes]]]
 TRANSPORT = b"\4"

@@ -1,7 +1,8 @@
 """Which region is our home: at once the first that answers, later a better one if measurements show one.
 
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
-    answered ─► the first becomes home at once; a better one later, if it is better by enough
+    answered ─► the first relay becomes home at once; a better one later, if it is better by enough
+    answered over UDP ─► its relay is dialled before others if it would be the better home, and else not at all
     failed ─► another region becomes home if the old one stays away for 8 s
     nothing answers ─► all are tried again: after 1 s, doubled each time up to 5 s, or up to 30 s where waiting alone
                        cannot help
@@ -10,8 +11,12 @@ A better region takes over when all of this holds (Go keeps reports for five min
 heard within 8 s):
 
     best(new) < best(old)       best = lowest latency of the last 5 min 5 s, times its RegionScore
+    its relay has answered, too: UDP may pass where TCP does not
     the old home has been away for 8 s; or it answers, but takes 10 ms longer than best(new), and 1.5 times as long
     control is listening: otherwise peers could not learn of the new home
+
+A latency over UDP is that of one packet there and back. A region that has one needs no other: how long its relay took
+to log us in says more about the relay.
 
 Source: Go net/netcheck/netcheck.go (addReportHistoryAndSetPreferredDERP), wgengine/magicsock/derp.go.
 Not here: how a region is measured (the engine passes latencies in), other connections to regions (`disco.paths`).
@@ -55,6 +60,10 @@ class Home:
         self._waiting: list[int] = []
         self._probing: set[int] = set()
         self._history: dict[int, list[tuple[float, float]]] = {}
+        self._by_udp: set[int] = set()
+        """Those whose history was measured over UDP."""
+        self._relays: set[int] = set()
+        """Those whose relay has answered since it last failed."""
         self._udp_answered = False
         self.away_at: float = math.inf
         self.retry_at: float = math.inf
@@ -77,34 +86,56 @@ class Home:
         self._retry_if_lost(now)
 
     def measure_all(self, now: float) -> None:
-        """Measure every region again: the network has changed."""
+        """Measure every region again: the network has changed, and all that was measured before is void.
+
+        Our home stays what it is; its last latency stands in for a new one.
+        """
         self._begin_anew()
-        self._measure(self._eligible())
+        for region in [region for region in self._history if region != self.region]:
+            self._forget_latency(region)
+        for history in self._history.values():
+            del history[:-1]
+        self._measure([region for region in self._eligible() if region != self.region or self._is_lost])
+
+    def hurry(self, now: float) -> None:
+        """If no region answers, try all again now: there is reason to hope."""
+        if self.retry_at != math.inf:
+            self.retry_at = now
 
     def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
-        """A connection to that region, or a probe of it, succeeded. latency: seconds."""
+        """The region's relay has logged us in or, over UDP, its STUN server has answered. latency: seconds."""
         known = self._regions.get(region)
+        self._udp_answered |= over_udp
         if known is None or not may_be_home(known):
             return
-        self._measured(region)
-        self._udp_answered |= over_udp
-        self._history.setdefault(region, []).append((now, latency))
-        if region == self.region:
-            self.away_at = math.inf
+        self._note(region, latency, now, over_udp)
+        if not over_udp:
+            self._relays.add(region)
+            self._measured(region)
+            if region == self.region:
+                self.away_at = math.inf
         self._choose(now)
+        self._put_in_order()
         if not self._is_lost:
             self._begin_anew()
+
+    def _note(self, region: int, latency: float, now: float, over_udp: bool) -> None:
+        if over_udp and region not in self._by_udp:
+            self._by_udp.add(region)
+            self._history[region] = []
+        if over_udp or region not in self._by_udp:
+            self._history.setdefault(region, []).append((now, latency))
 
     def failed(self, region: int, now: float, *, hopeless: bool = False) -> None:
         """That region could not be reached, or its connection ended. hopeless: waiting alone cannot mend it."""
         self._measured(region)
         self._hopeless &= hopeless
-        if region == self.region and region in self._history:
+        if region == self.region and not self._is_lost:
             if self._trace is not None and self.away_at == math.inf:
                 self._trace("home is away", region=region, replaced_in=HEARD_WITHIN)
             self.away_at = min(self.away_at, now)
         else:
-            self._history.pop(region, None)
+            self._forget_latency(region)
         self._retry_if_lost(now)
 
     def control_listens(self, listens: bool, now: float) -> None:
@@ -122,10 +153,10 @@ class Home:
     def transmit(self, now: float) -> None:
         """Do what is due: replace a home that stays away; if nothing answers, try all regions again."""
         if now >= self.away_at + HEARD_WITHIN:
-            self._history.pop(self.region, None)
+            self._forget_latency(self.region)
             self.away_at = math.inf
             self._choose(now)
-            self._measure([number for number in self._eligible() if number not in self._history])
+            self._measure([number for number in self._eligible() if number not in self._relays])
         if now >= self.retry_at:
             self.retry_at, self._hopeless = math.inf, True
             self._measure(self._eligible())
@@ -143,7 +174,7 @@ class Home:
     @property
     def _is_lost(self) -> bool:
         """Whether we have no home that answers."""
-        return self.region not in self._history
+        return self.region not in self._relays
 
     def _begin_anew(self) -> None:
         """Forget the failures so far: they say nothing about the new map, network or connection."""
@@ -174,7 +205,26 @@ class Home:
         if regions and self._trace is not None:
             self._trace("measuring", regions=tuple(regions))
         self._waiting += [n for n in regions if n not in self._waiting and n not in self._probing]
+        if self._is_lost:
+            self._waiting.sort(key=self._last_latency)
         self._fill()
+
+    def _dial_first(self, region: int) -> None:
+        """Dial this relay before those that wait: it may well be our home."""
+        if region not in self._probing:
+            self._waiting = [region, *(number for number in self._waiting if number != region)]
+            self._fill()
+
+    def _put_in_order(self) -> None:
+        """The nearest is dialled first. With a home, relays whose latency is known need not be dialled at all."""
+        if self._is_lost:
+            self._waiting.sort(key=self._last_latency)
+        else:
+            self._waiting = [region for region in self._waiting if region not in self._by_udp]
+
+    def _last_latency(self, region: int) -> float:
+        history = self._history.get(region)
+        return history[-1][1] * self._score(region) if history else math.inf
 
     def _fill(self) -> None:
         while self._waiting and len(self._probing) < PROBES_AT_ONCE:
@@ -189,7 +239,11 @@ class Home:
         if not best:
             return
         nearest = min(best, key=best.__getitem__)
-        if nearest != self.region and self._should_move(best[nearest], now):
+        if nearest not in self._relays and self._should_move(best[nearest]):
+            self._dial_first(nearest)
+        best = {region: latency for region, latency in best.items() if region in self._relays}
+        nearest = min(best, key=best.__getitem__, default=self.region)
+        if nearest != self.region and self._should_move(best[nearest]):
             if self._trace is not None:
                 self._trace("home chosen", region=nearest, latency=best[nearest], why=self._why_move())
             self.region, self.away_at = nearest, math.inf
@@ -197,17 +251,16 @@ class Home:
     def _why_move(self) -> str:
         if not self.region:
             return "it answered first"
-        return f"it is nearer than region {self.region}" if self.region in self._history else "the old one is away"
+        return "the old one is away" if self._is_lost else f"it is nearer than region {self.region}"
 
-    def _should_move(self, new_best: float, now: float) -> bool:
+    def _should_move(self, new_best: float) -> bool:
         if not self.region:
             return True
         if not self._may_move:
             return False
-        history = self._history.get(self.region)
-        if history is None:
+        if self._is_lost:
             return True  # away for too long
-        current = history[-1][1]
+        current = self._history[self.region][-1][1]
         return self.away_at == math.inf and current - new_best >= MIN_GAIN and new_best <= MAX_RATIO * current
 
     def _measured(self, region: int) -> None:
@@ -217,5 +270,11 @@ class Home:
         self._fill()
 
     def _forget(self, region: int) -> None:
-        self._history.pop(region, None)
+        self._forget_latency(region)
         self._measured(region)
+
+    def _forget_latency(self, region: int) -> None:
+        """Nothing is known of it any more, nor whether its relay answers."""
+        self._history.pop(region, None)
+        self._by_udp.discard(region)
+        self._relays.discard(region)

@@ -9,9 +9,9 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Link, Received
-from tsnet.disco.stun import decode_response, encode_request
 from tsnet.edge.run.servers import ServerPump, StunPump
 from tsnet.errors import NotUp
+from tsnet.netcheck.stun import decode_response, encode_request
 from tsnet.testing.simulated import SimulatedWorld
 
 

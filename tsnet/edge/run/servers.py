@@ -3,7 +3,7 @@
 A machine closes connections that send too much of nothing, and counts them; here one line of the log a minute says so.
 
 Source: Go net/stunserver/stunserver.go for STUN.
-Not here: the machines (`control.server`, `derp.server`, `disco.stun`).
+Not here: the machines (`control.server`, `derp.server`, `netcheck.stun`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Protocol
 
 from tsnet.base.links import Close, Closed, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
-from tsnet.disco.stun import decode_request, encode_response
 from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.io.world import LinkPort, UdpPort, World
 from tsnet.errors import Error
+from tsnet.netcheck.stun import decode_request, encode_response
 
 BUDGET = 1024 * 1024
 

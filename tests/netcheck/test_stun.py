@@ -10,7 +10,7 @@ import pytest
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.malformed import MalformedError
 from tsnet.disco.box import looks_like_disco
-from tsnet.disco.stun import COOKIE, decode_request, decode_response, encode_request, encode_response, is_stun
+from tsnet.netcheck.stun import COOKIE, decode_request, decode_response, encode_request, encode_response, is_stun
 
 TX_ID = bytes(range(1, 13))
 REQUEST = bytes.fromhex("000100142112a4420102030405060708090a0b0c802200087461696c6e6f646580280004b32c370f")
