@@ -128,3 +128,13 @@ DATE = "Tue, 24 Nov 2026 20:00:00 GMT"
 )
 def test_what_retry_after_says(text: str, date: str, seconds: float) -> None:
     assert retry_after({"retry-after": text, "date": date}) == seconds
+
+
+def test_another_network_ends_the_failures_but_not_a_wait_that_was_asked_for() -> None:
+    backoff = Backoff(middle)
+    for _ in range(50):
+        backoff.failed(0.0)
+    assert backoff.begin_anew(1.0) == 1.0
+    assert backoff.failed(1.0) == pytest.approx(0.01)
+    backoff.failed(1.0, told(503, "60"))
+    assert backoff.begin_anew(2.0) >= 61.0

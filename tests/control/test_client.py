@@ -10,7 +10,7 @@ from tests.traces import Traced
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey, MachinePrivateKey
-from tsnet.base.links import Closed, Computed, Link, Opened, Received, Tls
+from tsnet.base.links import Close, Closed, Computed, Link, Open, Opened, Received, Tls
 from tsnet.control import facts
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.mappoll import MESSAGES_A_TURN
@@ -647,3 +647,58 @@ def test_a_person_and_a_refusal_are_told() -> None:
     control.answer("register", RegisterResponse(error="no such key").encode())
     assert told.fields("control is left alone") == [{"why": "Problem"}]
     assert "a/secret" not in str(told.told)
+
+
+# --- the network changes ----------------------------------------------------------------------------------------
+
+
+def test_when_the_network_changes_the_wait_is_over() -> None:
+    control = Scripted()
+    control.refuse = "unreachable"
+    client = control.client(auth_key="key")
+    control.wind(600)
+    assert client.deadline() > control.now + 2
+    control.refuse = ""
+    client.network_changed(control.now, anew=False)
+    control.run()
+    assert control.waits("register")
+
+
+def test_a_wait_that_control_asked_for_outlasts_a_change() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    control.run()
+    control.answer("register", b"slow down", 503, retry_after="60")
+    client.network_changed(control.now, anew=True)
+    control.run()
+    assert not control.waits("register")
+
+
+def test_a_connection_stays_if_control_answers_and_is_replaced_if_not() -> None:
+    control = Scripted()
+    client = control.join()
+    client.network_changed(control.now, anew=True)
+    control.run()
+    control.wind(5)
+    assert (len(control.opens), control.told(facts.Disconnected)) == (2, [])
+    client.network_changed(control.now, anew=False)
+    lost = client.transmit(control.now)  # the ping, which nobody carries
+    assert len(lost) == 1
+    client.transmit(control.now + 0.5)
+    assert [fact.reason for fact in client.take_facts() if isinstance(fact, facts.Disconnected)] == [
+        "control has not answered since the network changed"
+    ]
+
+
+def test_a_connection_that_is_not_ready_begins_anew_only_if_the_way_is_another() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    first = [effect for effect in client.transmit(control.now) if isinstance(effect, Open)]
+    client.network_changed(control.now, anew=False)
+    assert client.transmit(control.now) == []
+    client.network_changed(control.now, anew=True)
+    second = client.transmit(control.now)
+    assert [effect.link for effect in second if isinstance(effect, Close)] == [one.link for one in first]
+    again = [effect for effect in second if isinstance(effect, Open)]
+    assert [one.link.name for one in again] == [one.link.name for one in first]
+    assert not control.told(facts.Problem)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from functools import partial
@@ -18,7 +19,7 @@ from tsnet.control.messages import ControlKeys
 from tsnet.control.serverkey import ServerKey
 from tsnet.control.transport import Responder
 from tsnet.control.upgrade import Answering, initiation_of
-from tsnet.control.uplink import READY_TIMEOUT, Exchange, Piece, Uplink
+from tsnet.control.uplink import DOUBT_AT_LEAST, DOUBT_AT_MOST, READY_TIMEOUT, Exchange, Piece, Uplink
 from tsnet.errors import ControlKeyChanged, ControlUnreachable, NotAControlServer
 
 KEY = machine_public(CONTROL)
@@ -246,3 +247,53 @@ def test_goaway_loses_it_behind_the_answers() -> None:
     found = feed(one, Received(NOISE_LINK, noise.seal(wire + http.transmit())))
     assert len(found) == 1
     assert one.lost is not None
+
+
+# --- the network changes ----------------------------------------------------------------------------------------
+
+
+def pinged(one: Uplink, noise: Responder, http: HttpServer) -> bytes:
+    """What the server answers to what has been sent, as records."""
+    http.receive(noise.receive(data_for(one.transmit(), NOISE_LINK)))
+    return noise.seal(http.transmit())
+
+
+def test_a_server_that_is_doubted_and_answers_is_kept() -> None:
+    one, noise, http = ready()
+    feed(one, Received(NOISE_LINK, pinged(one, noise, http)))
+    one.doubt(0.0)
+    assert one.heard_by == DOUBT_AT_LEAST
+    feed(one, Received(NOISE_LINK, pinged(one, noise, http)))
+    assert one.heard_by == math.inf
+    one.tick(10.0)
+    assert one.lost is None
+
+
+def test_a_server_that_is_doubted_and_silent_is_given_up_soon() -> None:
+    one, noise, http = ready()
+    pinged(one, noise, http)
+    one.doubt(1.0)
+    one.doubt(1.2)  # a second change gives it no more time
+    one.tick(1.0 + DOUBT_AT_LEAST - 0.01)
+    assert one.lost is None
+    one.tick(1.0 + DOUBT_AT_LEAST)
+    assert one.lost is not None
+    assert not one.lost.hopeless
+
+
+@pytest.mark.parametrize(("took", "within"), [(0.01, DOUBT_AT_LEAST), (1.5, 1.5), (9.0, DOUBT_AT_MOST)])
+def test_who_needed_long_to_prove_its_key_gets_as_long_to_answer(took: float, within: float) -> None:
+    one, _, _ = ready()
+    one._took = took
+    one.doubt(1.0)
+    assert one.heard_by == 1.0 + within
+
+
+def test_who_has_said_more_than_we_have_read_is_not_doubted() -> None:
+    one, _, _ = ready()
+    one.transmit(busy=True)
+    one.doubt(0.0)
+    assert one.heard_by == math.inf
+    early = uplink(known=KEY)
+    early.doubt(0.0)
+    assert early.heard_by == math.inf

@@ -105,3 +105,17 @@ def test_pauses_double_up_to_their_limit_with_jitter_and_begin_anew(hopeless: bo
     assert len(set(pauses)) > 35
     some.lasted()
     assert some.pause(hopeless=hopeless) <= BACKOFF_MIN
+
+
+def test_beginning_anew_forgets_the_round_its_failures_and_its_order() -> None:
+    some = attempts(A, B)
+    for _ in range(10):
+        some.begin()
+        some.take()
+        some.put_last(A)
+        some.pause(hopeless=False)
+    some.begin()
+    some.begin_anew()
+    assert not some.has_more
+    assert [name for name, _ in a_round(some)] == ["a", "b"]
+    assert some.pause(hopeless=False) <= BACKOFF_MIN

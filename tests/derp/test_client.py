@@ -27,12 +27,20 @@ from tests.derp.scripted import (
 from tests.traces import Traced
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
-from tsnet.base.links import Close, Closed, Data, Full, Link, Open, Opened, Received, Room, Tls
+from tsnet.base.links import ADDRESS_LOST, Close, Closed, Data, Full, Link, Open, Opened, Received, Room, Tls
 from tsnet.derp import frames
 from tsnet.derp.attempts import BACKOFF_HOPELESS, BACKOFF_MAX, CONNECT_TIMEOUT, FAILOVER_TIMEOUT
 from tsnet.derp.client import HEALTH_BURST, MAX_FACTS, TIMERS, Client, Stage
 from tsnet.derp.facts import Connected, Disconnected, Left, Measured, PeerGone, RelayHealth
-from tsnet.derp.liveness import NO_ANSWER, PONG_TIMEOUT, PROBE_AFTER, SILENCE_TIMEOUT, SUSPECT_AFTER
+from tsnet.derp.liveness import (
+    DOUBT_AT_LEAST,
+    DOUBT_AT_MOST,
+    NO_ANSWER,
+    PONG_TIMEOUT,
+    PROBE_AFTER,
+    SILENCE_TIMEOUT,
+    SUSPECT_AFTER,
+)
 from tsnet.derp.login import ServerInfo, open_client_info
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -682,3 +690,77 @@ def test_a_connections_life_is_traced_with_its_reasons() -> None:
     assert (failed["why"], failed["next"]) == ("refused", "another node of the region")
     (lost,) = told.fields("connection lost")
     assert (lost["region"], lost["why"], lost["again_in"]) == (7, "reset", again_in)
+
+
+# --- the network changes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_wait_is_over_when_the_network_changes_and_the_next_one_is_short(anew: bool) -> None:
+    client, now = new_client(), 0.0
+    for _ in range(20):
+        now = max(now, client.deadline())
+        client.transmit(now, BUDGET)
+        close(client, "unreachable", now)
+    assert client.deadline() > now + 1.0
+    client.network_changed(now, anew=anew)
+    [effect] = client.transmit(now, BUDGET)
+    assert isinstance(effect, Open)
+    close(client, "unreachable", now)
+    assert client.deadline() <= now + 0.1
+
+
+def test_a_dial_under_way_begins_anew_if_the_way_is_another() -> None:
+    client = new_client()
+    client.transmit(0.0, BUDGET)
+    before = link_of(client)
+    client.network_changed(1.0, anew=False)
+    assert client.transmit(1.0, BUDGET) == []
+    client.network_changed(1.0, anew=True)
+    closed, opened_again = client.transmit(1.0, BUDGET)
+    assert closed == Close(before)
+    assert isinstance(opened_again, Open)
+    assert opened_again.link.generation > before.generation
+    assert client.take_facts() == []
+
+
+def test_a_login_under_way_gets_three_more_seconds() -> None:
+    client = new_client()
+    opened(client)
+    client.network_changed(1.0, anew=False)
+    assert client.connect_by > 1.0 + DOUBT_AT_MOST
+    client.network_changed(1.0, anew=True)
+    assert client.connect_by == 1.0 + DOUBT_AT_MOST
+    assert client.stage is Stage.UPGRADING
+
+
+def test_a_connection_that_answers_stays_and_one_that_does_not_is_replaced_at_once() -> None:
+    client = new_client()
+    connected(client)
+    client.network_changed(10.0, anew=True)
+    [(kind, data)] = said(client.transmit(10.0, BUDGET))
+    assert kind == frames.PING
+    hear(client, frames.encode(frames.PONG, data), 10.1)
+    client.transmit(10.5, BUDGET)
+    assert client.is_connected
+    client.network_changed(20.0, anew=False)
+    [(kind, _)] = said(client.transmit(20.0, BUDGET))
+    assert kind == frames.PING
+    assert client.deadline() == 20.0 + DOUBT_AT_LEAST
+    client.transmit(20.0 + DOUBT_AT_LEAST, BUDGET)
+    assert client.take_facts()[-1] == Disconnected(REGION.region_id, NO_ANSWER, client.host)
+    assert client.deadline() <= 20.0 + DOUBT_AT_LEAST + 0.1
+
+
+def test_a_client_that_was_closed_stays_closed() -> None:
+    client = new_client()
+    connected(client)
+    client.close()
+    client.transmit(0.0, BUDGET)
+    client.network_changed(1.0, anew=True)
+    assert client.transmit(1.0, BUDGET) == []
+    assert client.deadline() == math.inf
+
+
+def test_a_lost_address_passes_by_itself() -> None:
+    assert not Disconnected(1, ADDRESS_LOST).is_hopeless

@@ -7,6 +7,8 @@ import math
 import pytest
 
 from tsnet.derp.liveness import (
+    DOUBT_AT_LEAST,
+    DOUBT_AT_MOST,
     NO_ANSWER,
     PONG_TIMEOUT,
     PROBE_AFTER,
@@ -88,3 +90,15 @@ def test_room_on_the_link_takes_suspicion_away_but_is_no_byte() -> None:
     some.moved()
     assert some.deadline() == 100.0 + SILENCE_TIMEOUT
     assert not some.is_suspect(200.0)
+
+
+@pytest.mark.parametrize(("latency", "within"), [(0.001, DOUBT_AT_LEAST), (0.2, 0.8), (5.0, DOUBT_AT_MOST)])
+def test_after_a_change_of_the_network_an_answer_must_come_soon(latency: float, within: float) -> None:
+    liveness = Liveness()
+    liveness.heard(0.0)
+    liveness.asked(1.0)  # a Ping that was on its way already is not waited for any longer than that
+    liveness.doubted(2.0, latency)
+    assert liveness.deadline() == liveness.answer_by == pytest.approx(2.0 + within)
+    assert liveness.verdict(2.0 + within) == NO_ANSWER
+    liveness.heard(2.1)
+    assert liveness.verdict(2.0 + within) == ""

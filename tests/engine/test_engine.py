@@ -12,7 +12,7 @@ from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.engine import tsmp
-from tsnet.engine.engine import MTU, UDP, path_of, udp_runs
+from tsnet.engine.engine import MAX_STUN, MTU, UDP, path_of, udp_runs
 from tsnet.netcheck.stun import encode_request
 from tsnet.netmap.model import Destination, FilterRule, PortRange
 from tsnet.netmap.routes import own_prefixes
@@ -148,9 +148,21 @@ def test_garbage_is_dropped_and_counted_by_whoever_it_was_meant_for() -> None:
         engine.receive([(stranger, [datagram])], pair.now)
     pair.run(seconds=1)
     after = engine.device.dropped.total() + engine.paths.dropped.total() + engine.dropped.total()
-    assert after - before >= len(garbage) - 5
-    assert engine.dropped["stun"] == 1
+    assert after - before >= len(garbage) - 6
+    assert engine.take_stun() == [encode_request(bytes(12))]  # netcheck judges it
     assert not [datagram for destination, datagram in pair.a.sent if destination == stranger]
+
+
+def test_stun_waits_in_a_bounded_list_and_none_of_it_comes_through_a_relay() -> None:
+    engine, datagram = Pair().a.engine, encode_request(bytes(12))
+    engine.receive([(DerpAddress(1, NodeKey(bytes(32))), [datagram])], 0.0)
+    assert engine.take_stun() == []
+    assert engine.dropped["stun"] == 1
+    for _ in range(MAX_STUN + 10):
+        engine.receive([(UdpAddress("203.0.113.5", 3478), [datagram])], 0.0)
+    assert engine.take_stun() == [datagram] * MAX_STUN
+    assert engine.dropped["stun"] == 11
+    assert engine.take_stun() == []
 
 
 def test_a_flipped_bit_anywhere_leaves_no_trace() -> None:

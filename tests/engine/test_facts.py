@@ -39,6 +39,7 @@ def test_what_an_application_never_sees() -> None:
         facts.ControlAnswered,
         facts.PrefsSaved,
         facts.PrefsTaken,
+        facts.EndpointMapped,
     }
 
 

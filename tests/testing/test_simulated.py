@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Closed, Data, Link, Open, Opened
+from tsnet.base.links import ADDRESS_LOST, Closed, Data, Link, Open, Opened
 from tsnet.edge.io.world import LinkPort, ListenPort, UdpPort, World
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.wire import SimulatedUdp
@@ -181,7 +181,7 @@ def test_a_machine_that_moves_has_other_addresses_and_loses_the_links_of_those_b
     machine.move()
     assert before not in map(str, machine.interfaces())
     links.network_changed(machine.network())
-    assert links.receive() == [Closed(link, "address gone")]
+    assert links.receive() == [Closed(link, ADDRESS_LOST)]
     links.apply(Open(Link("test", "", 2), ("there",), 80))
     while world.next_event() < math.inf:
         world.wait(math.inf)

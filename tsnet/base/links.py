@@ -32,6 +32,8 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 
+ADDRESS_LOST = "own address lost"
+
 
 class Link(NamedTuple):
     """The name of one byte stream. It is a tuple because every event is looked up by it, and tuples hash fast.
@@ -165,7 +167,7 @@ class Room:
 @record
 class Closed:
     """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
-    "address gone", if this machine has lost the address that the connection has at its own end;
+    ADDRESS_LOST, if this machine has lost the address that the connection has at its own end;
     "port taken", "too many", "no descriptor", for a UDP link that cannot be opened;
     "proxy http://host:port: …" with one of these or with the proxy's words, if the proxy has not let the link through.
 

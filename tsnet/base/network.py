@@ -36,11 +36,16 @@ class Network:
     silent: frozenset[IPAddress] = frozenset()
     gateway_v4: Gateway | None = None
     gateway_v6: Gateway | None = None
-    links: frozenset[int] = frozenset()
+    links: frozenset[int] = attrs.field(default=frozenset(), eq=False)
     is_complete: bool = True
 
     def gateway(self, version: int = 4) -> Gateway | None:
         return self.gateway_v4 if version == 4 else self.gateway_v6
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is an address by which another machine may be reached."""
+        return any(not address.is_loopback for address in self.addresses)
 
     def lacks(self, address: IPAddress) -> bool:
         """Whether this is certainly no address of this machine, so that nothing reaches a socket bound to it."""

@@ -68,6 +68,11 @@ class Backoff:
             self._held_until = now + wait
         return wait
 
+    def begin_anew(self, now: float) -> float:
+        """Forget the failures, which say nothing about the network of now. Returns when to ask (`soonest`)."""
+        self.failures = 0
+        return self.soonest(now)
+
     def soonest(self, now: float) -> float:
         """When to ask if there is news: now, or once the wait is over that a server asked for with its last answer."""
         return max(now, self._held_until)

@@ -112,6 +112,10 @@ class Channel:
         assert self._http is not None, "request on a channel that is not ready"
         return self._http.request(method, path, body, headers)
 
+    def ping(self) -> None:
+        if self._http is not None:
+            self._http.ping()
+
     def cancel(self, stream: int) -> None:
         if self._http is not None:
             self._http.cancel(stream)

@@ -172,6 +172,21 @@ class Client:
         self._membership.retry(now)
         self._advance(now)
 
+    def network_changed(self, now: float, *, anew: bool) -> None:
+        """The connection must show that it lives, or end; the wait for another one is over.
+
+        anew: the internet is reached by another way. A connection that is not ready yet begins anew then. A wait that
+        control asked for goes on.
+        """
+        if self._uplink is None:
+            self._connect_at = self._connect_backoff.begin_anew(now)
+        elif self._uplink.ready:
+            self._uplink.doubt(now)
+        elif anew and self._uplink.lost is None:
+            self._drop_uplink()
+            self._connect_at = self._connect_backoff.begin_anew(now)
+        self._advance(now)
+
     def logout(self, now: float, by: float = math.inf) -> None:
         """Give the node up; LoggedOut follows when control has answered, at once if control never knew the node.
 
@@ -272,6 +287,7 @@ class Client:
         yield self._uplink.ready_by, "ready_by"
         yield self._uplink.taken_by, "taken_by"
         yield self._uplink.room_by, "room_by"
+        yield self._uplink.heard_by, "heard_by"
         if self._uplink.usable:
             yield from self._auth.timers()
             if self._may_poll:

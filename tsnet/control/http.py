@@ -55,6 +55,7 @@ MAX_UNTAKEN = 6 << 20
 """Bytes of answers that wait for a client's windows. Above that, another answer is broken off when it grows."""
 
 MAX_HEADER_LIST = 16 * 1024
+PING_DATA = bytes(8)
 CANCEL, ENHANCE_YOUR_CALM = 8, 11
 
 Headers = Sequence[tuple[str, str]]
@@ -296,6 +297,11 @@ class HttpClient(_Half):
             outgoing.put(body)
             outgoing.ends = True
         return stream
+
+    def ping(self) -> None:
+        """Ask for a sign of life. The answer is no event: any bytes are such a sign."""
+        if not self.ended:
+            self._use(self._h2.ping, PING_DATA)
 
     def cancel(self, stream: int) -> None:
         """Forget a request; no event of it follows."""

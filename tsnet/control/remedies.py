@@ -9,6 +9,7 @@ Not here: when a hopeless error is fatal (`client`: only while the server has ne
 from __future__ import annotations
 
 from tsnet.base.keys import MachineKey
+from tsnet.base.links import ADDRESS_LOST
 from tsnet.base.proxies import is_final_answer, split_proxy_reason
 from tsnet.base.wording import Wording, api
 from tsnet.control.address import ControlAddress
@@ -35,6 +36,7 @@ _REASONS = {
     "unreachable": "the host cannot be reached",
     "reset": "the connection was reset",
     "eof": "the connection was closed",
+    ADDRESS_LOST: "this machine has lost the address that the connection came from",
 }
 
 _NO_TLS = ("wrong version", "wrong_version", "unknown protocol", "record layer", "http request")

@@ -56,6 +56,7 @@ from tsnet.errors import Error
 from tsnet.http1.asking import Asking, Response
 
 READY_TIMEOUT = 15.0
+DOUBT_AT_LEAST, DOUBT_AT_MOST = 0.5, 3.0
 WRITE_TIMEOUT = 30.0
 """Seconds that the link may stay full."""
 
@@ -108,8 +109,9 @@ class Piece:
 
 class Uplink:
     """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
-    flood: what the server sent too much of, if that is why. ready_by, taken_by, room_by: when it must have proved its
-    key, must take a request again, must have read again; inf while that is so.
+    flood: what the server sent too much of, if that is why. ready_by, taken_by, room_by, heard_by: when it must have
+    proved its key, must take a request again, must have read again, must have said anything (`doubt`); inf while that
+    is so, or nobody asks.
 
     If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
     (`ServerKey.objection`).
@@ -134,6 +136,8 @@ class Uplink:
         self.ready_by: float = now + READY_TIMEOUT
         self.taken_by: float = math.inf
         self.room_by: float = math.inf
+        self.heard_by: float = math.inf
+        self._begun, self._took = now, 0.0
         self._paused = False
         self._address = address
         self._objection = objection
@@ -185,6 +189,15 @@ class Uplink:
             self._trace("asked", what=purpose, path=path.partition("?")[0])
         return stream
 
+    def doubt(self, now: float) -> None:
+        """The network has changed: the server must say something as soon as it needed to prove its key, about. One from
+        which we read nothing now, because it has said so much, is not doubted."""
+        if self.ready and not self._paused and self.heard_by == math.inf:
+            if self._trace is not None:
+                self._trace("asked for a sign of life", why="the network changed")
+            self._channel.ping()
+            self.heard_by = now + min(max(DOUBT_AT_LEAST, self._took), DOUBT_AT_MOST)
+
     def cancel(self, stream: int) -> None:
         """Cancel a request. An answer that is on its way through the owner is not wanted any more."""
         if self._exchanges.pop(stream, None) is not None:
@@ -209,6 +222,7 @@ class Uplink:
                 self._channel.opened()
             case Received(data=data):
                 self._channel.feed(data)
+                self.heard_by = math.inf
                 return self.read(now)
             case Full():
                 self._channel.is_full, self.room_by = True, now + WRITE_TIMEOUT
@@ -229,6 +243,8 @@ class Uplink:
             self._lose("timeout", *remedies.link_error(self._address, "timeout"))
         elif now >= self.room_by:
             self._give_up("control does not read what it makes us answer")
+        elif now >= self.heard_by:
+            self._give_up("control has not answered since the network changed")
         elif now >= self.taken_by:
             self._give_up("control takes no requests")
 
@@ -340,10 +356,10 @@ class Uplink:
         except MalformedError as malformed:
             self._give_up(str(malformed))
             return []
-        if self._channel.ready and self.ready_by != math.inf:
-            self.ready_by = math.inf
+        if self._channel.ready and self.ready_by < math.inf:
+            self.ready_by, self._took = math.inf, now - self._begun
             if self._trace is not None:
-                self._trace("channel ready")
+                self._trace("channel ready", after=self._took)
         if self._channel.fault:
             self._give_up(self._channel.fault)
         elif self._channel.ended:

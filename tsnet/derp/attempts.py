@@ -63,6 +63,11 @@ class Attempts:
         self._pauses.begin_anew()
         self._order = list(self._nodes)
 
+    def begin_anew(self) -> None:
+        """Forget earlier failures, and begin a new round: the network is another."""
+        self._left = []
+        self.lasted()
+
     def pause(self, *, hopeless: bool) -> float:
         """End the round, which failed or whose connection ended. Returns the seconds until the next round."""
         self._left = []

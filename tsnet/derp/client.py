@@ -66,7 +66,7 @@ from tsnet.derp.facts import (
     Restarting,
     is_hopeless,
 )
-from tsnet.derp.liveness import NO_ANSWER, SILENCE, Liveness
+from tsnet.derp.liveness import DOUBT_AT_MOST, NO_ANSWER, SILENCE, Liveness
 from tsnet.derp.login import (
     MAX_GREETING_SIZE,
     ClientInfo,
@@ -228,9 +228,34 @@ class Client:
         """Ask the relay for a sign of life. The answer becomes `Measured`; if nothing at all comes for 7 s, the
         connection ends."""
         if self.is_connected and self._liveness.answer_by == math.inf:
-            self._ping = self._entropy(8), now
-            self._out.control(frames.encode(frames.PING, self._ping[0]))
+            self._ask(now)
             self._liveness.asked(now)
+
+    def _ask(self, now: float) -> None:
+        self._ping = self._entropy(8), now
+        self._out.control(frames.encode(frames.PING, self._ping[0]))
+
+    def network_changed(self, now: float, *, anew: bool) -> None:
+        """A connection must show that it lives, or end; a wait is over. anew: a dial under way begins anew, too.
+
+        A login under way gets no longer than a connection that is doubted may take at most.
+        """
+        if self.stage is Stage.CONNECTED:
+            self._doubt(now)
+        elif self.stage is Stage.WAITING or (anew and self.stage is Stage.DIALLING):
+            self._attempts.begin_anew()
+            self._drop_link()
+            self._disarm()
+            self.stage, self.retry_at = Stage.WAITING, now
+        elif anew and self.stage is not Stage.CLOSED:
+            self._attempts.begin_anew()
+            self.connect_by = min(self.connect_by, now + DOUBT_AT_MOST)
+
+    def _doubt(self, now: float) -> None:
+        if self._ping is None:
+            self._ask(now)
+        self._attempts.begin_anew()
+        self._liveness.doubted(now, self._ready_at - self._start_at)
 
     def close(self) -> None:
         """End for good: the next `transmit` closes the link."""

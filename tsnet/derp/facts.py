@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tsnet.base.keys import NodeKey
+from tsnet.base.links import ADDRESS_LOST
 from tsnet.base.proxies import FORM, is_final_answer, split_proxy_reason
 from tsnet.base.records import record
 from tsnet.derp.liveness import NO_ANSWER, SILENCE
 
 TIMEOUT = "timeout while "
-_PASSING = frozenset({"eof", "reset", "refused", "unreachable", "timeout", "dns", NO_ANSWER, SILENCE})
+_PASSING = frozenset({"eof", "reset", "refused", "unreachable", "timeout", "dns", NO_ANSWER, SILENCE, ADDRESS_LOST})
 
 
 @record

@@ -8,7 +8,10 @@ A connection without packets is not probed: the relay's own keepalives, one a mi
 answer cost at most one Ping in four seconds. Room on a full link is a sign of life, because the relay's machine has
 taken half a mebibyte since. Otherwise a long upload would delay the Ping behind it, and a slow link would look dead.
 
-Both limits suit a path with a round-trip time of 3 s on which one lost segment is sent again.
+When the network has changed (`doubted`), a Ping leaves at once, and its answer must come within four times as long as
+the login took, at least 0.5 s and at most 3 s: TCP itself would wait for much longer before it tries again.
+
+Both other limits suit a path with a round-trip time of 3 s on which one lost segment is sent again.
 
 Source: Go derp/derphttp/derphttp_client.go (Ping), wgengine/magicsock/derp.go (120 s).
 Not here: what follows from the verdict (`client`).
@@ -21,6 +24,7 @@ from operator import attrgetter
 
 PROBE_AFTER, SUSPECT_AFTER = 4.0, 5.0
 PONG_TIMEOUT = 7.0
+DOUBT_AT_LEAST, DOUBT_AT_MOST = 0.5, 3.0
 SILENCE_TIMEOUT = 120.0  # twice the server's keepalive
 
 NO_ANSWER = "it answers neither packets nor a ping"
@@ -63,6 +67,11 @@ class Liveness:
         """A Ping leaves."""
         self.unanswered_since = min(self.unanswered_since, now)
         self.probe_at, self.answer_by = math.inf, now + PONG_TIMEOUT
+
+    def doubted(self, now: float, latency: float) -> None:
+        """A Ping leaves, or has left, because the network has changed. latency: of the login, in seconds."""
+        self.asked(now)
+        self.answer_by = now + min(max(DOUBT_AT_LEAST, 4 * latency), DOUBT_AT_MOST)
 
     def is_suspect(self, now: float) -> bool:
         """Whether the relay seems to have stopped answering: a healthy one would have answered the Ping by now."""

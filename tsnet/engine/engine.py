@@ -32,7 +32,7 @@ from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
-from tsnet.engine.classify import classify
+from tsnet.engine.classify import Batch, classify
 from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
 from tsnet.engine.peers import KeyChange, Peers
@@ -57,12 +57,16 @@ ENDED = frozenset(
 )
 """What a closing node does not wait for: connections whose peer has acknowledged everything, UDP, ICMP, fragments."""
 
+MAX_STUN = 256
+"""How many STUN datagrams may wait to be taken."""
+
 UDP = 0
 """The number of the path that all UDP shares. A relay region's path has the region's number, which is at least 1."""
 
 
 class Engine:
-    """dropped: "stun" (STUN that nobody asked for), "rejected" (a peer's word about a flow that is not TCP).
+    """dropped: "stun" (through a relay, or more at once than MAX_STUN), "rejected" (a peer's word about a flow that is
+    not TCP).
 
     Each room beneath counts its own drops.
     """
@@ -106,6 +110,7 @@ class Engine:
         self._mark_moved = False
         self._now = now
         self.dropped: Counter[str] = Counter()
+        self._stun: list[bytes] = []
         self._full: set[int] = set()
         self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[NodeKey, DiscoKey] = {}
@@ -210,7 +215,7 @@ class Engine:
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
         wireguard, disco, stun = classify(runs)
         if stun:
-            self.dropped["stun"] += len(stun)
+            self._keep_stun(stun)
         if disco:
             self.paths.receive(disco, now)
         if not wireguard:
@@ -224,6 +229,18 @@ class Engine:
                 entering.append((key, admitted))
         if entering:
             self.stack.receive(entering, now, verified=True)
+
+    def _keep_stun(self, batch: Batch) -> None:
+        for source, datagrams in batch:
+            if isinstance(source, UdpAddress) and len(self._stun) < MAX_STUN:
+                self._stun += datagrams
+            else:
+                self.dropped["stun"] += len(datagrams)
+
+    def take_stun(self) -> list[bytes]:
+        """The STUN datagrams that have come since the last call."""
+        taken, self._stun = self._stun, []
+        return taken
 
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """About `budget` bytes of datagrams at most, each run for one destination."""

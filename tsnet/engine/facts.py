@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tsnet.base.addresses import IPAddress
+from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
 from tsnet.errors import Error
 
@@ -152,6 +152,14 @@ class ControlAnswered:
 
 
 @record
+class EndpointMapped:
+    """A relay region sees datagrams of this node's UDP port come from that address."""
+
+    address: UdpAddress
+    region: int
+
+
+@record
 class Reachable:
     """(event) The home relay is up and control knows of it: peers can reach this node from now on.
 
@@ -199,4 +207,4 @@ Event = (
     | Reachable
     | PrefsChanged
 )
-Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered | PrefsSaved | PrefsTaken
+Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered | PrefsSaved | PrefsTaken | EndpointMapped

@@ -8,8 +8,8 @@ Joining: register ─► first netmap: Running ─► a relay answers: it is hom
 A dial may begin with the first netmap; it does not wait for Reachable.
 
 Its rooms share that list, so that facts keep their order whoever adds them: `standing` (whether control lets it run),
-`reachability` (home and relays), `preferences` (what may change), `remembered` (what is saved), `leaving` (its end),
-`complaints` (health).
+`reachability` (home and relays), `surroundings` (the network around it), `preferences` (what may change), `remembered`
+(what is saved), `leaving` (its end), `complaints` (health).
 
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
@@ -30,6 +30,7 @@ from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.crypto import disco_public, lock_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
+from tsnet.base.network import Network
 from tsnet.base.trace import Trace, Tracer, trace_of
 from tsnet.config import Config
 from tsnet.control import facts as told
@@ -49,6 +50,7 @@ from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
 from tsnet.engine.remembered import Remembered
 from tsnet.engine.standing import Standing, key_expired
+from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
 from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
@@ -110,6 +112,9 @@ class Node:
         self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
         self.reachability: Reachability = Reachability(
             self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
+        )
+        self.surroundings: Surroundings = Surroundings(
+            self.engine, self.relays, self.home, self._control, entropy, told=self._facts, trace=self.trace
         )
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
 
@@ -226,6 +231,10 @@ class Node:
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
 
+    def network_changed(self, network: Network, now: float) -> None:
+        """This machine's addresses and default routes are these now; the first time, that is no change."""
+        self.surroundings.changed(network, self._clamp(now))
+
     def saved(self, ticket: int, error: Error | None, now: float) -> None:
         """The answer to a Save. If error is None, what depends on the value may leave; else it waits for the retry."""
         identity = self.remembered.saved(ticket, error, now)
@@ -277,6 +286,7 @@ class Node:
         self._take_control_facts(now)
         if arrived:
             self.engine.receive(arrived, now)
+            self.surroundings.take_answers(now)
             self._take_messages(now)
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
@@ -288,6 +298,7 @@ class Node:
         for destination, packets in relayed:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
+        udp += self.surroundings.transmit(now)
         self.home.transmit(now)
         self.remembered.tick(now)
         self.reachability.settle(now)
@@ -308,6 +319,7 @@ class Node:
             self.engine.deadline(),
             self.relays.deadline(),
             self.home.deadline(),
+            self.surroundings.deadline(),
             self.leaving.deadline(),
             self.remembered.deadline(),
         )
@@ -329,8 +341,7 @@ class Node:
         """`now`, but never earlier than before. A gap of SUSPENDED_AFTER is taken for a suspension of the machine."""
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
             self._say("the machine slept", for_about=now - self._now)
-            self.engine.suspended(now)
-            self.home.measure_all(now)
+            self.surroundings.suspended(now)
         self._now = max(self._now, now)
         return self._now
 
@@ -444,6 +455,7 @@ class Node:
             trace_changes(changes, self.trace)
         if changes.of("derp_map"):
             self.reachability.apply(netmap.derp_map, now)
+            self.surroundings.apply(netmap.derp_map, now)
         self._show(adopted.view)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
         if changes.before is not None and self.standing.has_run:

@@ -74,6 +74,10 @@ class Relays:
         for number in sorted(wanted):
             self._client(number, now)
 
+    def network_changed(self, now: float, *, anew: bool) -> None:
+        for client in self.clients.values():
+            client.network_changed(now, anew=anew)
+
     def _client(self, number: int, now: float) -> Client | None:
         client = self.clients.get(number)
         if client is None and (region := self._regions.get(number)) is not None:

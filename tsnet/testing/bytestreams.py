@@ -18,6 +18,7 @@ from typing import Any, Protocol, assert_never
 
 from tsnet.base.addresses import parse_address
 from tsnet.base.links import (
+    ADDRESS_LOST,
     Accepted,
     Close,
     Closed,
@@ -136,7 +137,7 @@ class SimulatedPort:
         for end in tuple(self.ends.values()):
             address = parse_address(end.source)
             if address is not None and network.lacks(address):
-                self.end(end, "address gone")
+                self.end(end, ADDRESS_LOST)
 
     def flush(self) -> None:
         for end in self.ends.values():
@@ -255,7 +256,7 @@ class SimulatedLinks(SimulatedPort):
         super().network_changed(network)
         for link in self.udp.without_address(network):
             self.udp.close_link(link)
-            self.tell(Closed(link, "address gone"))
+            self.tell(Closed(link, ADDRESS_LOST))
 
     def close(self) -> None:
         self.udp.close()

@@ -145,7 +145,11 @@ class Machine:
 
     def watch_network(self, on_change: OnReady) -> Callable[[], None]:
         self._watchers.append(on_change)
-        return functools.partial(self._watchers.remove, on_change)
+        return functools.partial(self._unwatch, on_change)
+
+    def _unwatch(self, on_change: OnReady) -> None:
+        if on_change in self._watchers:
+            self._watchers.remove(on_change)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         self._timeline.call_soon(function)

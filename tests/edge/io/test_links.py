@@ -14,6 +14,7 @@ import pytest
 from tests.authority import Issued, authority, issue, stranger
 from tests.edge.streams import Streams
 from tsnet.base.links import (
+    ADDRESS_LOST,
     Accepted,
     Close,
     Closed,
@@ -581,7 +582,7 @@ def test_a_link_ends_when_the_machine_has_lost_its_address(streams: Streams, mon
     streams.turn()
     assert list(streams.of(links, Closed)) == []
     links.network_changed(Network())
-    assert streams.event(links, Closed) == Closed(LINK, "address gone")
+    assert streams.event(links, Closed) == Closed(LINK, ADDRESS_LOST)
 
 
 def test_the_own_address_of_a_socket() -> None:

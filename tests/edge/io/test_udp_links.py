@@ -12,7 +12,7 @@ import pytest
 
 from tests.edge.streams import Streams
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Close, Closed, Datagrams, Effect, Event, Link, Opened, OpenUdp
+from tsnet.base.links import ADDRESS_LOST, Close, Closed, Datagrams, Effect, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Network
 from tsnet.edge.io.descriptors import BUDGET, Descriptors
 from tsnet.edge.io.udp import UdpSockets
@@ -201,8 +201,8 @@ def test_one_own_address_and_the_link_ends_when_it_is_gone(loopback: Loopback) -
     loopback.links[0].network_changed(Network(frozenset({ip_address("192.0.2.1")})))
     assert not any(isinstance(event, Closed) for event in loopback.told[0])
     loopback.links[0].network_changed(Network())
-    loopback.until(lambda: Closed(ONE, "address gone") in loopback.told[0])
-    assert [event for event in loopback.told[0] if isinstance(event, Closed)] == [Closed(ONE, "address gone")]
+    loopback.until(lambda: Closed(ONE, ADDRESS_LOST) in loopback.told[0])
+    assert [event for event in loopback.told[0] if isinstance(event, Closed)] == [Closed(ONE, ADDRESS_LOST)]
 
 
 def test_a_flood_is_taken_in_bounded_batches_and_does_not_hold_up_a_neighbour(loopback: Loopback) -> None:

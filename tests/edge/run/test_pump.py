@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from tests.house import House
+from tsnet.base.network import Network
 from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.pump import Pump
 from tsnet.errors import NotUp
@@ -128,3 +130,29 @@ def test_a_crash_closes_the_ports_and_tells_everybody(house: House, caplog: pyte
     assert b.state == "closed"
     assert a.state == "running"
     assert accepted is not None
+
+
+@pytest.mark.parametrize("suits", [True, False])
+def test_after_a_change_of_the_network_a_port_that_cannot_send_is_bound_anew(suits: bool) -> None:
+    house = House()
+    handle = house.up("a")
+    told: list[str] = []
+
+    def asked(network: Network) -> bool:
+        told.append("asked")
+        return suits
+
+    port: Any = handle.pump._udp
+    port.suits, port.rebind = asked, lambda: told.append("bound anew")
+    house.world.machine("a").move()
+    house.run(5)
+    assert told == (["asked"] if suits else ["asked", "bound anew"])
+
+
+def test_a_node_that_is_closed_watches_the_network_no_more() -> None:
+    house = House()
+    handle = house.up("a")
+    machine = house.world.machine("a")
+    assert len(machine._watchers) == 1
+    house.finish(handle.close(1))
+    assert machine._watchers == []

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.links import (
+    ADDRESS_LOST,
     Close,
     Closed,
     Compute,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from tsnet.edge.io.tls import TlsSession
 
 LINGER = 2.0
-ADDRESS_GONE = "address gone"
 
 TURN_SIZE = 1 << 20
 """Bytes that one turn reads of all links. A step of a TLS handshake takes longer, and counts as HANDSHAKE_SIZE."""
@@ -128,7 +128,7 @@ class Channels:
         for link, channel in tuple(self._channels.items()):
             address = own_address(channel.socket)
             if address is not None and network.lacks(address):
-                self._end(link, ADDRESS_GONE)
+                self._end(link, ADDRESS_LOST)
 
     def flush(self) -> None:
         unflushed, self._unflushed = self._unflushed, {}
@@ -375,7 +375,7 @@ class Links(Channels):
         super().network_changed(network)
         for link in self.udp.without_address(network):
             self.udp.close_link(link)
-            self._tell(Closed(link, ADDRESS_GONE))
+            self._tell(Closed(link, ADDRESS_LOST))
 
     def _bind(self, port: int, on_ready: Callable[[], None], host: str) -> UdpSockets:
         return UdpSockets(self._reactor, port, on_ready, host=host, gso=False, gro=False)

@@ -63,6 +63,8 @@ class Pump:
         self._alarms = Alarms()
         self._wall_offset = world.wall() - world.clock()
         self._due = -math.inf
+        self._network_changed = True
+        self._stop_watching = world.watch_network(self._on_network)
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -89,6 +91,10 @@ class Pump:
         """A port has something: turn as soon as possible."""
         self._due = -math.inf
 
+    def _on_network(self) -> None:
+        self._network_changed = True
+        self.mark()
+
     @property
     def due(self) -> float:
         return -math.inf if self._scheduled else min(self._due, self._alarms.due())
@@ -105,6 +111,8 @@ class Pump:
         now = self._world.clock()
         node = self.node
         self._compare_clocks(now)
+        if self._network_changed:
+            self._tell_network(now)
         node.receive(self._udp.receive(), self._links.receive(), now)
         self._alarms.ring(now)
         self._service(now)
@@ -124,6 +132,16 @@ class Pump:
         if abs(offset - self._wall_offset) >= WALL_STEP:
             self._wall_offset = offset
             self.node.set_wall_offset(offset, now)
+
+    def _tell_network(self, now: float) -> None:
+        """The ports first: the node then knows which of its links have ended."""
+        self._network_changed = False
+        network = self._world.network()
+        self._links.network_changed(network)
+        self.node.receive((), self._links.receive(), now)
+        if not self._udp.suits(network):
+            self._udp.rebind()
+        self.node.network_changed(network, now)
 
     def _send(self, now: float) -> None:
         node = self.node
@@ -190,6 +208,7 @@ class Pump:
 
     def close(self) -> None:
         """Free the ports; twice is as good as once."""
+        self._stop_watching()
         try:
             self._links.close()
         finally:

@@ -71,6 +71,8 @@ class Reports:
                     self._life.told(News.EXPIRED, error)
                 case facts.PrefsSaved() | facts.PrefsTaken():
                     pass  # those who wait for it look at the node itself (`Setting`)
+                case facts.EndpointMapped():
+                    pass  # of use once there are direct paths
                 case _:
                     self._event(fact)
 
