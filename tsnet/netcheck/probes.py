@@ -19,8 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-
-import attrs
+from typing import NamedTuple
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.malformed import MalformedError
@@ -37,8 +36,7 @@ MAX_REGIONS = 64
 DEFAULT_PORT = 3478
 
 
-@attrs.frozen
-class Measurement:
+class Measurement(NamedTuple):
     """latency: seconds there and back. mapped: our UDP port's address as that region sees it."""
 
     region: int
@@ -46,14 +44,16 @@ class Measurement:
     mapped: UdpAddress
 
 
-@attrs.define
 class Asked:
     """One region under way. tries: how many requests have left."""
 
-    server: UdpAddress
-    again_at: float
-    until: float
-    tries: int = 0
+    __slots__ = ("again_at", "server", "tries", "until")
+
+    def __init__(self, server: UdpAddress, now: float) -> None:
+        self.server = server
+        self.again_at: float = now
+        self.until: float = now + PATIENCE
+        self.tries: int = 0
 
 
 class Probes:
@@ -73,7 +73,7 @@ class Probes:
             if region.region_id in self._asked:
                 self._forget(region.region_id)
             if server is not None and len(self._asked) < MAX_REGIONS:
-                self._asked[region.region_id] = Asked(server, now, now + PATIENCE)
+                self._asked[region.region_id] = Asked(server, now)
 
     def receive(self, datagrams: Iterable[bytes], now: float) -> list[Measurement]:
         """Datagrams that look like STUN."""

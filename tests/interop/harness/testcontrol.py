@@ -39,9 +39,16 @@ class Derper:
     """
 
     def __init__(
-        self, scene: Scene, *, port: int = 3340, stun_port: int = 3478, region: int = DERP_REGION, tls: Tls = ""
+        self,
+        scene: Scene,
+        *,
+        host: str = LOOPBACK,
+        port: int = 3340,
+        stun_port: int = 3478,
+        region: int = DERP_REGION,
+        tls: Tls = "",
     ) -> None:
-        self.scene, self.tls = scene, tls
+        self.scene, self.host, self.tls = scene, host, tls
         self.port, self.stun_port, self.region = port, stun_port, region
         self.process: Process | None = None
         self.ca: PrivateCA | None = None
@@ -56,9 +63,9 @@ class Derper:
         node = {
             "Name": f"{self.region}a",
             "RegionID": self.region,
-            "HostName": "front.example" if self.tls == "name" else LOOPBACK,
+            "HostName": "front.example" if self.tls == "name" else self.host,
             "CertName": {"name": "relay.example", "pin": self._pin}.get(self.tls, ""),
-            "IPv4": LOOPBACK,
+            "IPv4": self.host,
             "IPv6": "none",
             "DERPPort": self.port,
             "STUNPort": self.stun_port,
@@ -84,7 +91,7 @@ class Derper:
         else:
             command += ["-dev"]
         self.process = self.scene.run(self._folder.name, command)
-        self.process.wait_until(lambda: can_connect(LOOPBACK, self.port), "listening")
+        self.process.wait_until(lambda: can_connect(self.host, self.port), "listening")
 
     def stop(self) -> None:
         if self.process:
@@ -107,6 +114,7 @@ class TestControl:
         self,
         scene: Scene,
         *derpers: Derper,
+        host: str = LOOPBACK,
         port: int = 8081,
         require_auth_key: str = "",
         require_auth: bool = False,
@@ -114,7 +122,7 @@ class TestControl:
         domain: str = "lab.example",
     ) -> None:
         self.scene = scene
-        self.url = f"http://{LOOPBACK}:{port}"
+        self.url = f"http://{host}:{port}"
         self.environment: Mapping[str, str] = {"TS_DEBUG_USE_DERP_HTTP": "1"}
         self.ssl_context: ssl.SSLContext | None = None
         if any(derper.tls for derper in derpers):
@@ -122,11 +130,11 @@ class TestControl:
         for ca in (derper.ca for derper in derpers if derper.ca):
             self.environment = {"SSL_CERT_FILE": str(ca.path)}
             self.ssl_context = ssl.create_default_context(cafile=ca.path)
-        self._port = port
+        self._host, self._port = host, port
         derp_map = scene.folder / f"derpmap-{port}.json"
         regions = {str(derper.region): derper.region_json for derper in derpers}
         derp_map.write_text(json.dumps({"Regions": regions, "OmitDefaultRegions": True}))
-        self._command: list[str | Path] = [BIN / "testcontrol", "--addr", f"{LOOPBACK}:{port}", "--verbose"]
+        self._command: list[str | Path] = [BIN / "testcontrol", "--addr", f"{host}:{port}", "--verbose"]
         self._command += ["--derpmap", derp_map, "--domain", domain, "--require-authkey", require_auth_key]
         self._command += ["--require-auth"] if require_auth else []
         self._command += ["--same-user"] if same_user else []
@@ -135,7 +143,7 @@ class TestControl:
     def __enter__(self) -> Self:
         process = self.scene.run(f"testcontrol-{self._port}", self._command, speak=True)
         self._lines = Lines(process)
-        process.wait_until(lambda: can_connect(LOOPBACK, self._port), "listening")
+        process.wait_until(lambda: can_connect(self._host, self._port), "listening")
         return self
 
     def __exit__(self, *_: object) -> None:
