@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import attrs
 import pytest
 
 from tsnet.base.addresses import IPAddress
@@ -38,6 +39,13 @@ def test_the_internet_is_reached_by_another_way() -> None:
 def test_a_bridge_for_containers_leads_nowhere_else_unless_there_is_no_default_route() -> None:
     assert not Network(HERE.addresses | {BRIDGE}, gateway_v4=ROUTER).leads_elsewhere(HERE)
     assert Network(HERE.addresses | {BRIDGE}).leads_elsewhere(Network(HERE.addresses))
+
+
+def test_a_carrier_that_has_gone_and_come_is_a_change_that_leads_nowhere_else() -> None:
+    later = attrs.evolve(HERE, carrier_changes=2)
+    assert later != HERE
+    assert not later.leads_elsewhere(HERE)
+    assert attrs.evolve(HERE, links=frozenset({9})) == HERE
 
 
 def test_gateway_by_version() -> None:

@@ -319,7 +319,7 @@ def test_silence_of_two_minutes_ends_the_connection_and_any_byte_puts_it_off() -
     assert client.deadline() == 65.0 + SILENCE_TIMEOUT
     assert client.transmit(184.9, BUDGET) == []
     link = link_of(client)
-    assert client.transmit(185.0, BUDGET) == [Close(link)]
+    assert client.transmit(185.0, BUDGET) == [Close(link, abort=True)]
     assert client.take_facts() == [Disconnected(7, "silence", "relay.example")]
 
 

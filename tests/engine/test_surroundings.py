@@ -17,6 +17,7 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
 from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.netmap.model import DerpMap
 from tsnet.testing.simulated import Machine
 
 WITHIN = 1.0
@@ -194,6 +195,13 @@ def test_where_udp_does_not_pass_a_node_gets_up_all_the_same() -> None:
     assert not handle.node.home.net_info()["WorkingUDP"]
     assert handle.node.surroundings.mapped == {}
     assert handle.node.surroundings.probes.deadline() == math.inf
+
+
+def test_what_control_wants_left_alone_is_not_measured(lab: Lab) -> None:
+    [region] = lab.node.relays._regions.values()
+    other = attrs.evolve(region, region_id=7, no_measure_no_home=True)
+    lab.node.surroundings.apply(DerpMap({region.region_id: region, 7: other}), lab.house.now)
+    assert lab.stun_requests() == 0
 
 
 def test_an_idle_node_asks_nobody_over_udp(lab: Lab) -> None:

@@ -16,7 +16,7 @@ from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene, ip
 from tests.interop.harness.testcontrol import Derper
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Close, Datagrams, Event, Link, Opened, OpenUdp
+from tsnet.base.links import Close, Datagrams, Effect, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Gateway
 from tsnet.edge.io.netwatch import PAUSE, SETTLE
 from tsnet.edge.io.system import SystemWorld
@@ -154,10 +154,13 @@ def test_a_udp_link_asks_a_server_of_gos_in_another_namespace(lan: Lan) -> None:
     links = lan.world.open_links(lambda: None)
     events: list[Event] = []
 
-    def until(kind: type[Event]) -> Event:
-        end = lan.world.clock() + 5
+    def until(kind: type[Event], ask: Effect | None = None) -> Event:
+        """ask: again and again, since derper may not listen yet."""
+        end = lan.world.clock() + 10
         while not (found := [event for event in events if isinstance(event, kind)]):
             assert lan.world.clock() < end
+            if ask is not None:
+                links.apply(ask)
             lan.world.wait(lan.world.clock() + 0.1)
             events.extend(links.receive())
         return found[0]
@@ -168,8 +171,7 @@ def test_a_udp_link_asks_a_server_of_gos_in_another_namespace(lan: Lan) -> None:
         links.apply(OpenUdp(link))
         opened = until(Opened)
         assert isinstance(opened, Opened)
-        links.apply(Datagrams(link, UdpAddress("127.0.0.1", 3478), [encode_request(tx_id)]))
-        answer = until(Datagrams)
+        answer = until(Datagrams, Datagrams(link, UdpAddress("127.0.0.1", 3478), [encode_request(tx_id)]))
         assert isinstance(answer, Datagrams)
         assert answer.address == UdpAddress("127.0.0.1", 3478)
         assert decode_response(answer.datagrams[0]) == (tx_id, UdpAddress("127.0.0.1", opened.local_port))

@@ -98,7 +98,10 @@ class Data:
 
 @record
 class Close:
+    """abort: what is queued is not sent any more, neither now nor by the kernel later."""
+
     link: Link
+    abort: bool = False
 
 
 @record

@@ -6,6 +6,8 @@ Not here: how it is read and watched (`edge.io.netmon`, `edge.io.netwatch`), wha
 
 from __future__ import annotations
 
+import attrs
+
 from tsnet.base.addresses import IPAddress
 from tsnet.base.records import record
 
@@ -28,14 +30,15 @@ class Network:
     """addresses: this machine's own, of links that carry; without fe80::/10. silent: of links without a carrier.
 
     gateway_v4, gateway_v6: the default routes; None if there is none, or nobody can tell.
-    links: the numbers of the links that were looked at. is_complete: whether an address that is missing here is not
-    this machine's.
+    carrier_changes: how often the carriers of those links have come or gone, since a cable may be out and in again
+    between two looks. links: their numbers. is_complete: whether an address that is missing here is not this machine's.
     """
 
     addresses: frozenset[IPAddress] = frozenset()
     silent: frozenset[IPAddress] = frozenset()
     gateway_v4: Gateway | None = None
     gateway_v6: Gateway | None = None
+    carrier_changes: int = 0
     links: frozenset[int] = attrs.field(default=frozenset(), eq=False)
     is_complete: bool = True
 

@@ -489,7 +489,7 @@ class Client:
             self._attempts.lasted()
         if self._node is not None and (reason in (NO_ANSWER, SILENCE) or reason.startswith("timeout")):
             self._attempts.put_last(self._node)
-        self._drop_link()
+        self._drop_link(abort=reason in (NO_ANSWER, SILENCE))
         self._disarm()
         self.stage = Stage.WAITING
         if self._attempts.has_more and not was_connected:
@@ -506,9 +506,11 @@ class Client:
         if self._trace is not None:
             self._trace(event, region=self.region.region_id, **fields)
 
-    def _drop_link(self) -> None:
+    def _drop_link(self, *, abort: bool = False) -> None:
+        """abort: a relay takes who spoke last for the one that is there. If what a dead link still has to say got
+        through later, packets for us would go there, and not to the link that has taken its place."""
         if self.link is not None:
-            self._closing.append(Close(self.link))
+            self._closing.append(Close(self.link, abort))
         self.link = self._server_key = self._bucket = self._ping = None
         self._health = ""
         self._is_paused = False

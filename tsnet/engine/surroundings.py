@@ -22,7 +22,7 @@ Not here: how a change is seen (`edge.io.netwatch`), the UDP port (the pump bind
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Network
@@ -32,9 +32,9 @@ from tsnet.engine import facts
 from tsnet.engine.due import Due
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
-from tsnet.netcheck.home import Home
+from tsnet.netcheck.home import Home, may_be_home
 from tsnet.netcheck.probes import Probes
-from tsnet.netmap.model import DerpMap
+from tsnet.netmap.model import DerpMap, DerpRegion
 
 
 class Surroundings:
@@ -85,7 +85,7 @@ class Surroundings:
         if anew and (self.network is None or self.network.is_connected):
             self._home.measure_all(now)
             self.mapped.clear()
-            self.probes.ask(self._derp_map.regions.values(), now)
+            self._measure(self._derp_map.regions.values(), now)
         else:
             self._home.hurry(now)
 
@@ -93,8 +93,12 @@ class Surroundings:
         """Measure the regions that are new or have changed."""
         before, self._derp_map = self._derp_map, derp_map
         if derp_map.regions != before.regions:
-            new = [region for number, region in derp_map.regions.items() if before.regions.get(number) != region]
-            self.probes.ask(new, now)
+            regions = derp_map.regions.items()
+            self._measure([region for number, region in regions if before.regions.get(number) != region], now)
+
+    def _measure(self, regions: Iterable[DerpRegion], now: float) -> None:
+        """Over UDP, so far as control lets us."""
+        self.probes.ask([region for region in regions if may_be_home(region)], now)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 

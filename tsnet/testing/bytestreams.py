@@ -112,7 +112,9 @@ class SimulatedPort:
         match effect:
             case Data():
                 self._write(effect)
-            case Close(link):
+            case Close(link, abort):
+                if abort and link in self.ends:
+                    self.ends[link].queued.clear()
                 self._close(link)
             case Compute():
                 self._compute(effect)

@@ -19,6 +19,7 @@ from tsnet.base.links import (
     Close,
     Closed,
     Computed,
+    Data,
     Full,
     Link,
     Open,
@@ -591,3 +592,25 @@ def test_the_own_address_of_a_socket() -> None:
     assert own_address(sock) is None
     with socket.socket() as unbound:
         assert own_address(unbound) is None
+
+
+def test_a_link_that_is_aborted_leaves_nothing_to_send_and_the_other_end_sees_a_reset(
+    streams: Streams, server: PlainServer
+) -> None:
+    links = streams.links()
+    streams.open(links, server.address)
+    streams.event(links, Opened)
+    other = server.accept()
+    links.apply(Data(LINK, DATA))
+    links.apply(Close(LINK, abort=True))
+    links.apply(Close(LINK, abort=True))
+    streams.turn(0.0)
+    with pytest.raises(ConnectionResetError):
+        drain(other)
+    assert not links._channels
+    assert not links._lingering
+
+
+def drain(sock: socket.socket) -> None:
+    while sock.recv(1 << 16):
+        pass

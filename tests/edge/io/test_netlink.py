@@ -93,6 +93,13 @@ def test_a_links_flags() -> None:
     assert not LinkState(2, "v0", netlink.LINK_UP).carries
 
 
+def test_how_often_a_carrier_has_changed() -> None:
+    changed = only(LINK_UP)[1] + bytes.fromhex("08002300") + (7).to_bytes(4, sys.byteorder)
+    link = netlink.parse_link(changed)
+    assert link is not None
+    assert (link.name, link.carrier_changes) == ("v0", 7)
+
+
 @pytest.mark.parametrize("flag", [0x08, 0x20, 0x40])
 def test_an_address_that_cannot_be_used_says_so(flag: int) -> None:
     body = bytearray(only(ADDRESS)[1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 READ_SIZE = 256 * 1024
 WRITE_LIMIT = 1 << 20
 TLS_HANDSHAKE = 0x16
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Ended(Exception):
@@ -48,6 +50,7 @@ class Channel:
         "_unsent",
         "_write_error",
         "has_ended",
+        "is_aborted",
         "is_full",
         "is_paused",
         "link",
@@ -71,6 +74,7 @@ class Channel:
         self.session: TlsSession | None = None
         self.has_ended: bool = False
         """The other end will send no more."""
+        self.is_aborted: bool = False
         self.is_full: bool = False
         self.is_paused: bool = False
         self._start_tls = start_tls
@@ -200,6 +204,12 @@ class Channel:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.has_ended = True
+
+    def abort(self) -> None:
+        """Let the kernel, too, forget what it has not sent, once the socket is closed: the other end gets a reset."""
+        self.is_aborted = True
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
     def _next_to_send(self) -> bytes:
         session = self.session

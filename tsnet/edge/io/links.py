@@ -12,8 +12,10 @@
 One `receive` reads at most READ_SIZE of a link and about TURN_SIZE of all of them. Those that had no turn come first in
 the next one, which is due at once.
 
-A closed link lingers without events for at most LINGER seconds, until its data is written and the other end has closed
-too. A socket that is closed with unread bytes resets the connection, and data that it had sent is lost.
+A link that was aborted, or has lost its own address, is closed at once, and the kernel forgets what it has not sent: it
+would otherwise go out later, beside what a newer link says. Any other closed link lingers without events for at most
+LINGER seconds, until its data is written and the other end has closed too. A socket that is closed with unread bytes
+resets the connection, and data that it had sent is lost.
 
 `Channels` is the part that dialled and accepted links share; `Links` adds the dialling.
 
@@ -95,7 +97,9 @@ class Channels:
         match effect:
             case Data():
                 self._write(effect)
-            case Close(link):
+            case Close(link, abort):
+                if abort:
+                    self._abort(link)
                 self._close(link)
             case Compute():
                 self._compute(effect)
@@ -128,6 +132,7 @@ class Channels:
         for link, channel in tuple(self._channels.items()):
             address = own_address(channel.socket)
             if address is not None and network.lacks(address):
+                channel.abort()
                 self._end(link, ADDRESS_LOST)
 
     def flush(self) -> None:
@@ -302,10 +307,15 @@ class Channels:
         if channel is not None:
             self._linger(channel)
 
+    def _abort(self, link: Link) -> None:
+        channel = self._channels.get(link)
+        if channel is not None:
+            channel.abort()
+
     def _linger(self, channel: Channel) -> None:
         self._readable.pop(channel, None)
         self._unflushed.pop(channel, None)
-        if not channel.is_open:
+        if channel.is_aborted or not channel.is_open:
             self._drop(channel)
             return
         timer = self._reactor.call_at(self._reactor.clock() + LINGER, lambda: self._forget(channel))

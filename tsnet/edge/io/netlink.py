@@ -5,7 +5,7 @@
 
 | message       | body                                                    | attributes read                           |
 |---------------|---------------------------------------------------------|-------------------------------------------|
-| NEWLINK   16  | family u8, u8, type u16, index i32, flags u32, mask u32 | IFNAME                                    |
+| NEWLINK   16  | family u8, u8, type u16, index i32, flags u32, mask u32 | IFNAME, CARRIER_CHANGES                   |
 | NEWADDR   20  | family u8, prefix u8, flags u8, scope u8, index u32     | ADDRESS, LOCAL, FLAGS                     |
 | NEWROUTE  24  | family, destination's and source's length, tos, table,  | OIF, GATEWAY, PRIORITY, PREFSRC,          |
 |               | protocol, scope, type: u8 each; flags u32               | MULTIPATH, TABLE, VIA                     |
@@ -36,6 +36,9 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
+ANSWER_WITHIN = 1.0
+"""Seconds. Linux answers at once; something that only looks like it may never do so, and is given up."""
+
 READ_SIZE = 65_536
 MAX_READS = 32
 """Of one dump: some 20,000 routes. What lies beyond is not looked at."""
@@ -52,17 +55,18 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEXT_HOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 
-_IFLA_IFNAME = 3
+_IFLA_IFNAME, _IFLA_CARRIER_CHANGES = 3, 35
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 4, 5, 6, 7, 9, 15, 18
 
 
 class LinkState(NamedTuple):
-    """One network interface."""
+    """One network interface. carrier_changes: how often its carrier has come or gone."""
 
     number: int
     name: str
     flags: int
+    carrier_changes: int = 0
 
     @property
     def is_up(self) -> bool:
@@ -105,6 +109,7 @@ def open_netlink(groups: int = 0) -> socket.socket:
     try:
         with contextlib.suppress(OSError):  # an old kernel then tells all tables, and all is looked at
             sock.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+        sock.settimeout(ANSWER_WITHIN)
         sock.bind((0, groups))
     except OSError:
         sock.close()
@@ -125,7 +130,7 @@ def ask_link(sock: socket.socket, index: int) -> Iterator[bytes]:
 
 
 def ask(sock: socket.socket, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
-    """The kernel's answer, read by read. It comes at once: nothing here waits for anybody else."""
+    """The kernel's answer, read by read. Raises TimeoutError, an OSError, if none comes."""
     sock.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 1, 0) + body)
     for _ in range(MAX_READS):
         data = sock.recv(READ_SIZE)
@@ -141,8 +146,9 @@ def parse_link(body: bytes) -> LinkState | None:
     if len(body) < _LINK.size:
         return None
     _, _, _, index, flags, _ = _LINK.unpack_from(body)
-    name = dict(attributes_of(body[_LINK.size :])).get(_IFLA_IFNAME, b"")
-    return LinkState(index, name.rstrip(b"\0").decode("utf-8", "replace"), flags)
+    attributes = dict(attributes_of(body[_LINK.size :]))
+    name = attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+    return LinkState(index, name, flags, _number(attributes.get(_IFLA_CARRIER_CHANGES)))
 
 
 def parse_address(body: bytes) -> LinkAddress | None:

@@ -104,7 +104,9 @@ def read_network() -> Network:
     except OSError:
         sources = frozenset(address for address in (default_source(4), default_source(6)) if address)
         return Network(addresses=sources, is_complete=False)
-    return attrs.evolve(network_of(addresses, routes, links), links=frozenset(wanted))
+    changes = sum(link.carrier_changes for link in links.values())
+    network = network_of(addresses, routes, links)
+    return attrs.evolve(network, carrier_changes=changes, links=frozenset(wanted))
 
 
 def network_of(
