@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from operator import is_
 
 import attrs
@@ -27,6 +27,9 @@ BELIEVABLE_SINCE = 1_673_373_066.0
 MIN_DIFFERENCE = 60.0
 SPOILED = bytes((109, 167, 116, 213, 215, 116))
 """These bytes replace the front of an expired peer's key, so that no handshake with it can succeed."""
+
+MANY = 1024
+"""After more changes at once, to put the heap in order anew is less than to take out what is left over, one by one."""
 
 LEFT_OVER = 64
 """So many entries of the heap may be left over, and as many again as others: control may move an expiry as it likes."""
@@ -69,6 +72,8 @@ class Expiries:
         for number in gone:
             self._expired.discard(number)
             self._waiting.pop(number, None)
+        if len(changes) > MANY:
+            self._sort_waiting()
         for number in (*self._take_due(), *(self._take_revived() if was_later else ())):
             marks[number] = self._judge(netmap.peers[number])
         self._marked = _changed(self._marked, marks, gone) if self._expired else netmap.peers
@@ -90,10 +95,15 @@ class Expiries:
             heappush(self._due, (peer.key_expiry, peer.id))
         return peer
 
+    def _sort_waiting(self) -> None:
+        """The heap anew, without what is left over."""
+        self._due = [(at, number) for number, at in self._waiting.items()]
+        heapify(self._due)
+
     def _take_due(self) -> list[int]:
         """Who waits for a time that has come. What is left over goes, at the top or when it is the greater part."""
         if len(self._due) > 2 * len(self._waiting) + LEFT_OVER:
-            self._due = sorted((at, number) for number, at in self._waiting.items())
+            self._sort_waiting()
         found: list[int] = []
         while self._due:
             at, number = self._due[0]
