@@ -105,7 +105,9 @@ class Probes:
         return runs
 
     def deadline(self) -> float:
-        return min((min(asked.again_at, asked.until) for asked in self._asked.values()), default=math.inf)
+        if not self._asked:
+            return math.inf
+        return min(min(asked.again_at, asked.until) for asked in self._asked.values())
 
     def _request(self, region: int, asked: Asked, now: float) -> bytes:
         tx_id = self._entropy(TX_ID_SIZE)
