@@ -25,8 +25,9 @@ from tsnet.edge.io.world import World
 Done = Callable[[Any], None]
 T = TypeVar("T")
 
-WORK, REST = 0.001, 0.0001
-"""Seconds. A thread that waits for the interpreter needs some fifty microseconds to notice that it is free."""
+WORK, REST = 0.002, 0.0001
+"""Seconds. A thread that waits for the interpreter needs some fifty microseconds to notice that it is free. On a machine
+with more to do than it has cores, each rest costs a turn of the scheduler, so there are not more of them."""
 
 
 class Workers:
