@@ -135,6 +135,7 @@ def test_an_innocent_node_beside_one_whose_control_floods_it(name: str) -> None:
         thread.join(10)
 
 
+@pytest.mark.timeout(180)  # it is the processor's time, which this machine may give to others
 def test_an_innocent_node_beside_one_that_takes_maps_of_ten_thousand_peers() -> None:
     """A first map, one that changes every peer, and one of other peers. `benchmarks.big_maps` measures the gaps."""
     sent = [tailnet(10_000), tailnet(10_000, HomeDERP=7), tailnet(10_000, first=20_000)]

@@ -26,8 +26,8 @@ Done = Callable[[Any], None]
 T = TypeVar("T")
 
 WORK, REST = 0.002, 0.0001
-"""Seconds. A thread that waits for the interpreter needs some fifty microseconds to notice that it is free. On a machine
-with more to do than it has cores, each rest costs a turn of the scheduler, so there are not more of them."""
+"""Seconds. A thread that waits for the interpreter needs some fifty microseconds to notice that it is free. On a
+machine with more to do than it has cores, each rest costs a turn of the scheduler, so there are not more of them."""
 
 
 class Workers:
