@@ -50,7 +50,7 @@ class Asked:
     __slots__ = ("again_at", "server", "tries", "until")
 
     def __init__(self, server: UdpAddress, now: float) -> None:
-        self.server = server
+        self.server: UdpAddress = server
         self.again_at: float = now
         self.until: float = now + PATIENCE
         self.tries: int = 0
