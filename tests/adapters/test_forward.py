@@ -15,8 +15,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.adapters.loopback import LoopbackTailnet, read_all
-from tsnet.adapters.forward import MAX_PENDING, End, Forward, forward_local, forward_remote
-from tsnet.adapters.local import LocalListener, connect_local
+from tsnet.adapters.forward import MAX_PENDING, End, Forward, forward_local, forward_remote, relay
+from tsnet.adapters.local import LocalListener, LocalStream, connect_local
 from tsnet.edge.io.descriptors import BUDGET
 from tsnet.errors import ConfigError
 
@@ -289,3 +289,18 @@ async def test_without_a_descriptor_a_connection_waits_for_one(
         end.abort()
     assert BUDGET.taken == 0
     await source.aclose()
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_connection_that_ends_while_its_forward_closes_leaves_neither_end_open(steps: int) -> None:
+    """At whatever moment the forward closes: some of these come between the two ends."""
+    (here, one), (other, there) = socket.socketpair(), socket.socketpair()
+    with here, there:
+        here.shutdown(socket.SHUT_WR)
+        there.shutdown(socket.SHUT_WR)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(relay, LocalStream(one), LocalStream(other))
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        assert (one.fileno(), other.fileno()) == (-1, -1)

@@ -212,7 +212,8 @@ async def relay(one: End, other: End) -> None:
             if broken:
                 end.abort()
             else:
-                await end.aclose()
+                with anyio.CancelScope(shield=True):  # it does not wait, and the other end must be closed, too
+                    await end.aclose()
 
 
 async def _copy(source: End, target: End, scope: anyio.CancelScope) -> None:
