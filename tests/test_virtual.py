@@ -165,7 +165,7 @@ def test_a_relay_that_ends_is_refused_and_a_silent_one_is_not_heard() -> None:
         await virtual.sleep(1)
         assert relays[900].is_connected, "nothing has told it"
         await virtual.revive_relay()
-        await virtual.sleep(0.1)
+        await virtual.sleep(0.01)
         assert not relays[900].is_connected
         await virtual.until(lambda: relays[900].is_connected)
         virtual.kill_relay()
