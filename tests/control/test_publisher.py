@@ -69,6 +69,24 @@ def test_hostinfo_is_known_once_control_has_stored_the_latest() -> None:
     assert one.hostinfo_is_known
 
 
+def test_hostinfo_is_not_known_while_control_may_have_stored_another() -> None:
+    one = told()
+    assert one.hostinfo_is_known
+    one.set_hostinfo({"Hostname": "other"}, 1.0)
+    one.set_hostinfo({"Hostname": "shop"}, 1.0)
+    assert one.hostinfo_is_known, "control was sent nothing else"
+    one.set_hostinfo({"Hostname": "other"}, 2.0)
+    one.request(NODE_KEY, stream=False)
+    one.sent(2, 2.0)
+    one.set_hostinfo({"Hostname": "shop"}, 2.1)
+    one.lost(2.2)  # whether "other" has arrived nobody knows
+    assert not one.hostinfo_is_known
+    one.request(NODE_KEY, stream=False)
+    one.sent(3, 3.0)
+    one.succeeded(3.1)
+    assert one.hostinfo_is_known
+
+
 def test_what_goes_out() -> None:
     one = told()
     lite, poll = one.request(NODE_KEY, stream=False), one.request(NODE_KEY, stream=True)

@@ -41,7 +41,7 @@ class Publisher:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._backoff = Backoff(entropy)
         self._changed = self._doubtful = False
-        self._known_hostinfo: dict[str, Any] | None = None  # what control has stored
+        self._known_hostinfo: dict[str, Any] | None = None  # what control has stored; None if that is not sure
         self._sent_hostinfo: dict[str, Any] = {}
         self._sent_at = -math.inf
         self._sent_home = 0
@@ -59,7 +59,7 @@ class Publisher:
 
     @property
     def hostinfo_is_known(self) -> bool:
-        """Whether control has stored the latest Hostinfo, NetInfo aside."""
+        """Whether control has stored the latest Hostinfo, NetInfo aside, and was sent no other one since."""
         return self._known_hostinfo == self._hostinfo
 
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
@@ -88,6 +88,8 @@ class Publisher:
 
     def request(self, node_key: NodeKey, *, stream: bool) -> MapRequest:
         """A lite update, or the map poll. Both carry everything, since servers differ in which one they use."""
+        if not self.hostinfo_is_known:
+            self._known_hostinfo = None  # it may be stored from now on, whether or not we hear of that
         return MapRequest(
             node_key=node_key,
             disco_key=self._disco_key,
