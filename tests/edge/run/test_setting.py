@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -131,6 +132,15 @@ def test_two_at_once_both_hold(house: House) -> None:
     assert house.finish(one) == house.finish(other) == Prefs("shop", shields_up=True)
 
 
+def test_back_to_the_old_name_while_control_is_just_told_the_new_one(house: House) -> None:
+    a = house.up("a")
+    one = a.setting.set(RENAMED, 10).begin()
+    house.until(lambda: is_known(house, "shop"), 5)
+    assert not one.done, "control's answer is on its way"
+    assert change(house, a, {"hostname": "a"}) == Prefs("a")
+    assert is_known(house, "a")
+
+
 def test_whoever_gives_up_leaves_the_change_and_nobody_waiting(house: House) -> None:
     a = house.up("a")
     cut_off(house, 20)
@@ -236,6 +246,16 @@ def test_a_closed_node_says_so(house: House) -> None:
     assert a.prefs == Prefs("a")
 
 
+def test_a_node_that_is_closed_before_the_change_is_looked_at_does_not_change(house: House) -> None:
+    store = MemoryStore()
+    a, _b = house.up("a", store=store), house.up("b")  # whose loop goes on
+    closing, waiting = a.close(0).begin(), a.setting.set(RENAMED, 5).begin()
+    house.finish(closing)
+    assert isinstance(house.failure(waiting), NotUp)
+    assert a.prefs == Prefs("a")
+    assert PREFS not in store.values
+
+
 def test_a_time_limit_that_is_none(house: House) -> None:
     with pytest.raises(ConfigError, match="timeout="):
         house.handle("a").setting.set(RENAMED, -1)
@@ -285,7 +305,7 @@ def test_changes_before_the_start_from_many_threads_all_hold(house: House) -> No
     gate = threading.Barrier(8)
 
     def set_one(number: int) -> None:
-        gate.wait(5)
+        gate.wait(60)
         changes: PrefChanges = {"hostname": f"n{number}"} if number % 2 else {"shields_up": True}
         for _ in range(50):
             a.setting.set(changes, 1)
@@ -294,6 +314,27 @@ def test_changes_before_the_start_from_many_threads_all_hold(house: House) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert a.prefs.shields_up
     assert a.prefs.hostname in {"n1", "n3", "n5", "n7"}
+
+
+def test_a_signal_in_the_midst_of_a_change_may_change_something_itself(house: House) -> None:
+    a = house.handle("a")
+
+    class Interrupted(dict[str, Any]):
+        """Changes on whose way a signal's handler runs, once."""
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.keys())
+
+        def keys(self) -> Any:
+            if not a.prefs.shields_up:
+                a.setting.set(UP, 1)
+            return super().keys()
+
+    thread = threading.Thread(target=lambda: a.setting.set(Interrupted(RENAMED), 1), daemon=True)  # type: ignore[arg-type]
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for itself"
+    assert a.prefs == Prefs("shop", shields_up=True)

@@ -34,7 +34,7 @@ class Setting:
     def __init__(self, host: Host, life: Lifecycle, choices: Choices) -> None:
         self._host, self._life = host, life
         self._waiting = Waiting(host)
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.RLock()  # guards the two below; reentrant: a signal's handler may call `set` inside
         self._choices = choices
         self._node: tuple[Pump, Tenant] | None = None
 
@@ -53,9 +53,9 @@ class Setting:
         """
         limit = seconds(timeout)
         self._host.check_caller()
-        if self._life.is_over:
-            return failed(self._life.refusal())
         with self._lock:
+            if self._life.is_over:
+                return failed(self._life.refusal())
             if self._node is None:
                 return resolved(self._change(changes).prefs)
             _pump, tenant = self._node
@@ -63,9 +63,13 @@ class Setting:
 
     def _change(self, changes: PrefChanges) -> Choices:
         """With the lock."""
-        self._choices = self._choices.change(changes)
-        self._life.hostname = self._choices.prefs.hostname
-        return self._choices
+        before = None
+        while before is not self._choices:  # else a signal's handler has changed them in between
+            before = self._choices
+            after = before.change(changes)
+        self._choices = after
+        self._life.hostname = after.prefs.hostname
+        return after
 
     # --- in the node's thread -------------------------------------------------------------------------------
 
@@ -100,6 +104,10 @@ class Setting:
             self._waiting.release()
 
     def _set(self, changes: PrefChanges, limit: float, operation: Operation[Prefs]) -> None:
+        closed = self._life.refusal() if self._life.is_over else None
+        if self._node is None and closed is not None:  # a moment ago: nothing would save them
+            operation.fail(closed)
+            return
         with self._lock:
             choices, there = self._change(changes), self._node
         if there is None:  # it has failed a moment ago
