@@ -90,6 +90,15 @@ def test_a_request_that_control_never_answers_ends_with_its_time() -> None:
     assert len(kit.told) == 2
 
 
+def test_an_error_names_the_path_without_its_query() -> None:
+    kit = Kit()
+    tickets = [kit.ask("/machine/x?token=secret", timeout=5.0), kit.ask("/machine/x?token=secret")]
+    kit.control.wind(5.1)
+    kit.control.cut()
+    texts = [str(kit.error(ticket)) for ticket in tickets]
+    assert all("/machine/x" in text and "secret" not in text for text in texts)
+
+
 def test_an_answer_after_the_time_is_nobodys() -> None:
     kit = Kit()
     kit.ask()

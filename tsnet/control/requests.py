@@ -58,11 +58,16 @@ class _Request:
 
     ticket: int
     method: str
-    path: str
+    path: str = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     by: float
     timeout: float
     repeatable: bool
+
+    @property
+    def what(self) -> str:
+        """The path, for an error: a query may hold a secret."""
+        return self.path.partition("?")[0]
 
 
 class OtherRequests:
@@ -108,9 +113,9 @@ class OtherRequests:
         """Take the whole answer to a request, or what there is of one that was broken off."""
         one = self._under_way.pop(exchange.stream)
         if exchange.is_too_long:
-            self._fail(one, remedies.answer_too_long(self._address, one.path, len(exchange.body)))
+            self._fail(one, remedies.answer_too_long(self._address, one.what, len(exchange.body)))
         elif exchange.status == 0:
-            self._fail(one, remedies.request_lost(self._address, one.path, "it broke its answer off"))
+            self._fail(one, remedies.request_lost(self._address, one.what, "it broke its answer off"))
         else:
             self._answers.append(Answered(one.ticket, exchange.status, bytes(exchange.body)))
 
@@ -119,7 +124,7 @@ class OtherRequests:
         under_way, self._under_way = self._under_way, {}
         for one in under_way.values():
             if not one.repeatable:
-                self._fail(one, remedies.request_lost(self._address, one.path, "the connection ended first"))
+                self._fail(one, remedies.request_lost(self._address, one.what, "the connection ended first"))
         self._waiting.extendleft(one for one in reversed(under_way.values()) if one.repeatable)
 
     def tick(self, now: float, uplink: Uplink | None) -> None:
@@ -128,7 +133,7 @@ class OtherRequests:
             return
         for one in (*self._waiting, *self._under_way.values()):
             if now >= one.by:
-                self._fail(one, remedies.request_timed_out(self._address, one.path, one.timeout))
+                self._fail(one, remedies.request_timed_out(self._address, one.what, one.timeout))
         self._waiting = deque(one for one in self._waiting if now < one.by)
         self._drop([stream for stream, one in self._under_way.items() if now >= one.by], uplink)
 
