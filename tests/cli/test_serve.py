@@ -12,6 +12,7 @@ import pytest
 import tsnet
 from tests.cli.conftest import Process, Start
 from tsnet.cli import main, serve
+from tsnet.cli.target import find_target
 from tsnet.engine.facts import Problem
 from tsnet.events import ServiceEnded
 from tsnet.testing.tailnet import Tailnet
@@ -131,6 +132,13 @@ def test_what_cannot_be_served_joins_nothing(on_tailnet: Tailnet, capsys: pytest
     assert main(["serve", "8000", "--allow", "tag:ci"]) == 2
     assert "joined" not in capsys.readouterr().err
     assert on_tailnet.nodes() == {}
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_shields_that_were_saved_are_told_of(up: bool, shop: tsnet.Server, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.set(shields_up=up)
+    serve.start(shop, find_target("8000"), 80, [])
+    assert ("nobody can connect to it" in capsys.readouterr().err) is up
 
 
 def test_it_ends_when_what_it_serves_has_ended() -> None:

@@ -65,6 +65,11 @@ def start(node: Server, target: Target, port: int, allow: list[str]) -> None:
     else:
         serving = node.serve_wsgi(target.app, port, allow=allow or None, block=False)
     console.say(f"serving on {serving.address}")
+    if node.prefs.shields_up:
+        console.say(
+            "warning: nobody can connect to it: shields are up, as the node's state says, until the library's "
+            "`Server.set(shields_up=False)` lowers them"
+        )
 
 
 def url(node: Server, port: int) -> str:
