@@ -182,18 +182,18 @@ def test_preferences_change_while_the_node_runs(lab: Lab) -> None:
         before = lab.go.open(where)
         assert node.set(hostname="moved", shields_up=True) == node.prefs
         assert lab.headscale.node("moved")["name"] == "moved"  # as soon as `set` has returned
-        until(lambda: node.name == "moved", 5)
-        until(lambda: lab.go.peer("moved"), 5)
+        until(lambda: node.name == "moved", 15)
+        until(lambda: lab.go.peer("moved"), 15)
         dropped = node._handle.node.engine.packet_filter.dropped
         refused = dropped["rule"]
         dialling = lab.go.start("open", address=where)
-        until(lambda: dropped["rule"] > refused, 5)
-        node.dial("gopeer", 80, timeout=5).close()
+        until(lambda: dropped["rule"] > refused, 15)
+        node.dial("gopeer", 80, timeout=15).close()
         lab.go.write(before, b"still")
         assert lab.go.read(before, 5) == b"still"
         assert not dialling.done()
         node.set(shields_up=False)
-        after = dialling.result(10)["stream"]
+        after = dialling.result(30)["stream"]
         for stream in (before, after):
             lab.go.write(stream, b"hello")
             assert lab.go.read(stream, 5) == b"hello"

@@ -26,7 +26,7 @@ SET_DNS = "/machine/set-dns"
 
 def ask(node: tsnet.Server, path: str, method: str = "POST", **fields: object) -> ControlAnswer:
     body = json.dumps({"Version": CAPABILITY_VERSION, **fields}).encode()
-    answer: ControlAnswer = node._handle.ask_control(path, body, 5, method=method).result()
+    answer: ControlAnswer = node._handle.ask_control(path, body, 30, method=method).result()
     return answer
 
 
@@ -56,7 +56,7 @@ def test_a_go_node_has_an_id_token_of_ours(scene: Scene) -> None:
         key = tailnet.create_auth_key("bob@example.com")
 
         def get(path: str) -> bytes:
-            with urllib.request.urlopen(f"{tailnet.control_url}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"{tailnet.control_url}{path}", timeout=30) as answer:
                 body: bytes = answer.read()
                 return body
 
