@@ -8,6 +8,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import logging
 import os
 import re
 import sys
@@ -52,6 +53,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tailnet]:
         monkeypatch.setattr(sys, "argv", ["block.py"])
         monkeypatch.chdir(tmp_path)
         yield tailnet
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Some blocks set the library's level, which later tests of this process must not meet."""
+    log = logging.getLogger("tsnet")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture
