@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from typing import NamedTuple
 
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import UdpAddress, parse_address
 from tsnet.base.malformed import MalformedError
 from tsnet.netcheck.stun import TX_ID_SIZE, decode_response, encode_request
 from tsnet.netmap.model import DerpNode, DerpRegion
@@ -34,6 +33,8 @@ MAX_REGIONS = 64
 """How many regions one `ask` measures: control may name any number."""
 
 DEFAULT_PORT = 3478
+MAX_PORT = 65_535
+"""A socket raises for a greater one, and no OSError."""
 
 
 class Measurement(NamedTuple):
@@ -122,12 +123,11 @@ class Probes:
 
 
 def stun_server(node: DerpNode) -> UdpAddress | None:
-    """Where the node answers STUN; None if it does not, or if control names no address of it."""
-    if node.stun_port < 0:
+    """Where the node answers STUN; None if it does not, or if control names no port and address that there can be."""
+    if not 0 <= node.stun_port <= MAX_PORT:
         return None
     for text in (node.stun_test_ip, node.ipv4, node.ipv6):
-        try:
-            return UdpAddress(str(ip_address(text)), node.stun_port or DEFAULT_PORT)
-        except ValueError:
-            continue
+        address = parse_address(text)
+        if address is not None and "%" not in str(address):  # a zone is no business of control's
+            return UdpAddress(str(address), node.stun_port or DEFAULT_PORT)
     return None
