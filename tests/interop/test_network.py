@@ -18,6 +18,7 @@ from tests.interop.harness.testcontrol import Derper
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Close, Datagrams, Effect, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Gateway
+from tsnet.edge.io.netmon import read_network
 from tsnet.edge.io.netwatch import PAUSE, SETTLE
 from tsnet.edge.io.system import SystemWorld
 from tsnet.netcheck.stun import decode_response, encode_request
@@ -101,6 +102,17 @@ def test_the_gateway_of_v6_and_one_of_two_routers(lan: Lan) -> None:
     assert lan.gateway() == Gateway(ROUTER, lan.device, OWN)
     ip("route", "replace", "default", "dev", lan.device)
     assert lan.gateway() == Gateway(None, lan.device, OWN)
+
+
+def test_an_address_that_linux_gives_up_is_still_ours(lan: Lan) -> None:
+    own = ip_address("fd09::2")
+    ip("-6", "addr", "add", f"{own}/64", "dev", lan.device, "nodad")
+    assert own in read_network().addresses
+    ip("-6", "addr", "change", f"{own}/64", "dev", lan.device, "preferred_lft", "0")
+    assert own not in read_network().addresses
+    assert not read_network().lacks(own)
+    ip("-6", "addr", "del", f"{own}/64", "dev", lan.device)
+    assert read_network().lacks(own)
 
 
 def test_each_change_is_told_at_once_and_nothing_else_wakes_anybody(lan: Lan) -> None:

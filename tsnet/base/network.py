@@ -27,7 +27,8 @@ class Gateway:
 
 @record
 class Network:
-    """addresses: this machine's own, of links that carry; without fe80::/10. silent: of links without a carrier.
+    """addresses: this machine's own, of links that carry; without fe80::/10. silent: those where nothing new can begin,
+    although what has begun may go on: of links without a carrier, and IPv6 addresses that the system is giving up.
 
     gateway_v4, gateway_v6: the default routes; None if there is none, or nobody can tell.
     carrier_changes: how often the carriers of those links have come or gone, since a cable may be out and in again

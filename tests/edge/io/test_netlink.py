@@ -122,6 +122,18 @@ def test_route_length() -> None:
     assert netlink.route_length(b"\2\40") == 0
 
 
+def test_a_dump_is_whole_if_it_ends_and_nothing_changed_meanwhile() -> None:
+    done = golden("1400000003000200000000000000000000000000")
+    interrupted = bytearray(golden(ADDRESS))
+    interrupted[6] |= 0x10
+    assert netlink.is_whole([golden(ADDRESS), done])
+    assert netlink.is_whole([golden(ADDRESS) + done])
+    assert not netlink.is_whole([golden(ADDRESS)])
+    assert not netlink.is_whole([bytes(interrupted), done])
+    assert not netlink.is_whole([golden("1400000002000000000000000000000000000000")])
+    assert not netlink.is_whole([])
+
+
 @pytest.mark.parametrize("text", [LINK_UP, ADDRESS, DEFAULT, TWO_ROUTERS, DEAD_V6])
 def test_what_is_cut_short_or_changed_is_read_without_harm(text: str) -> None:
     data = golden(text)

@@ -151,8 +151,25 @@ def test_addresses_of_links_without_a_carrier_are_silent_and_those_of_links_that
     assert network_of(ADDRESSES, {}, {}).silent == set()
 
 
+def test_an_address_that_is_given_up_keeps_what_has_begun_there_and_begins_nothing() -> None:
+    """As every IPv6 address that is changed for the sake of privacy, day by day."""
+    old, new = LinkAddress(2, ip_address("2001:db8::d"), 64, False), LinkAddress(2, ip_address("2001:db8::e"), 64, True)
+    route = Route(2, 0, ip_address("2001:db8::1"), 0, None, False)
+    network = network_of([old, new], {6: [route]}, {2: ETH})
+    assert not network.lacks(old.address)
+    assert (network.addresses, network.silent) == ({new.address}, {old.address})
+    assert network.gateway(6) == Gateway(ip_address("2001:db8::1"), "eth0", new.address)
+
+
 def test_a_link_without_a_carrier_is_no_way() -> None:
     assert gateway(Route(2, 0, ROUTER, 0, None, False), links=(LinkState(2, "eth0", UP),)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")
+def test_of_a_dump_that_is_cut_off_no_address_is_missing_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_network().is_complete
+    monkeypatch.setattr(netlink, "MAX_READS", 0)
+    assert not read_network().is_complete
 
 
 def test_this_machines_network_agrees_with_its_addresses() -> None:

@@ -22,7 +22,7 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
+_DUMP_INTERRUPTED = 0x10
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
 ANSWER_WITHIN = 1.0
@@ -43,7 +44,9 @@ READ_SIZE = 65_536
 MAX_READS = 32
 """Of one dump: some 20,000 routes. What lies beyond is not looked at."""
 
-ADDRESS_UNUSABLE = 0x08 | 0x20 | 0x40  # duplicate, deprecated, not yet checked for duplicates
+ADDRESS_UNUSABLE = 0x08 | 0x20 | 0x40
+"""A duplicate; deprecated, but what has begun there goes on; not yet checked for duplicates."""
+
 LINK_UP, LINK_RUNNING = 0x1, 0x40
 ROUTE_DEAD = 0x01 | 0x10  # the link is down, or has no carrier
 MAIN_TABLE, UNICAST = 254, 1
@@ -79,7 +82,7 @@ class LinkState(NamedTuple):
 
 
 class LinkAddress(NamedTuple):
-    """One address of an interface, usable or not."""
+    """One address of an interface. is_usable: whether something new may begin there."""
 
     link: int
     address: IPAddress
@@ -188,12 +191,22 @@ def route_length(body: bytes) -> int:
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(type, body and attributes) of each message in one read."""
+    return ((kind, body) for kind, _flags, body in _messages(data))
+
+
+def is_whole(reads: Sequence[bytes]) -> bool:
+    """Whether a dump came to its end, and nothing that it shows has changed meanwhile."""
+    found = [(kind, flags) for data in reads for kind, flags, _body in _messages(data)]
+    return any(kind == _DONE for kind, _ in found) and not any(flags & _DUMP_INTERRUPTED for _, flags in found)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     at = 0
     while at + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, at)
+        length, kind, flags, *_ = _HEADER.unpack_from(data, at)
         if length < _HEADER.size:
             return
-        yield kind, data[at + _HEADER.size : at + length]
+        yield kind, flags, data[at + _HEADER.size : at + length]
         at += (length + 3) & ~3
 
 

@@ -74,7 +74,7 @@ def interface_addresses() -> list[InterfaceAddress]:
     """Every address of an interface that is up, in the kernel's order; without rtnetlink, the default sources."""
     try:
         with netlink.open_netlink() as sock:
-            addresses = read_addresses(sock)
+            addresses = [found for found in addresses_of(netlink.dump_addresses(sock)) if found.is_usable]
             links = read_links(sock, {address.link for address in addresses})
     except OSError:
         return [InterfaceAddress("", address) for address in (default_source(4), default_source(6)) if address]
@@ -96,7 +96,8 @@ def read_network() -> Network:
     """What is so now. Takes some rtnetlink reads, however many interfaces there are without an address."""
     try:
         with netlink.open_netlink() as sock:
-            addresses = read_addresses(sock)
+            reads = list(netlink.dump_addresses(sock))
+            addresses = addresses_of(reads)
             routes = {version: read_default_routes(sock, version) for version in (4, 6)}
             wanted = {found.link for found in addresses if not found.address.is_link_local}
             wanted |= {route.link for found in routes.values() for route in found}
@@ -106,7 +107,8 @@ def read_network() -> Network:
         return Network(addresses=sources, is_complete=False)
     changes = sum(link.carrier_changes for link in links.values())
     network = network_of(addresses, routes, links)
-    return attrs.evolve(network, carrier_changes=changes, links=frozenset(wanted))
+    is_complete = netlink.is_whole(reads)
+    return attrs.evolve(network, carrier_changes=changes, links=frozenset(wanted), is_complete=is_complete)
 
 
 def network_of(
@@ -118,8 +120,9 @@ def network_of(
     for found in addresses:
         link = links.get(found.link)
         if link is not None and not found.address.is_link_local:
-            (carrying if link.carries else silent).add(found.address)
-    gateways = {version: gateway_of(version, found, addresses, links) for version, found in routes.items()}
+            (carrying if link.carries and found.is_usable else silent).add(found.address)
+    usable = [found for found in addresses if found.is_usable]
+    gateways = {version: gateway_of(version, found, usable, links) for version, found in routes.items()}
     return Network(frozenset(carrying), frozenset(silent), gateways.get(4), gateways.get(6))
 
 
@@ -143,15 +146,14 @@ def own_address(version: int, route: Route, addresses: Iterable[LinkAddress]) ->
     return ours[0].address if ours else None
 
 
-def read_addresses(sock: socket.socket) -> list[LinkAddress]:
-    """Those that can be used: an address that is still checked for duplicates cannot."""
+def addresses_of(reads: Iterable[bytes]) -> list[LinkAddress]:
     found = (
         netlink.parse_address(body)
-        for data in netlink.dump_addresses(sock)
+        for data in reads
         for kind, body in netlink.messages(data)
         if kind == netlink.NEWADDR
     )
-    return [address for address in found if address is not None and address.is_usable]
+    return [address for address in found if address is not None]
 
 
 def read_links(sock: socket.socket, indexes: Iterable[int]) -> dict[int, LinkState]:
