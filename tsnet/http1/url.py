@@ -63,9 +63,10 @@ class Url:
         return cls(parts.scheme, host, port or PORTS[parts.scheme], target)
 
     def join(self, reference: str) -> Url:
-        """Where a reference in this URL's answer leads. Raises MalformedError."""
+        """Where a reference in this URL's answer leads. reference: a header's value, in which each character is one
+        byte, as of UTF-8. Raises MalformedError."""
         try:
-            return Url.parse(urljoin(str(self), quote(reference, safe=_KEPT, errors="replace")))
+            return Url.parse(urljoin(str(self), quote(reference.encode("latin-1", "replace"), safe=_KEPT)))
         except ValueError:
             raise MalformedError("no URL") from None
 

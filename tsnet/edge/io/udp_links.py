@@ -37,7 +37,7 @@ OpenPort = Callable[[int, OnReady, str], UdpPort]
 class UdpLinks:
     """The UDP links of one node. open_port: as `World.open_udp`. budget: None in a world without descriptors.
 
-    dropped: "closed" (for a link that is not open), "size", "no room", and what each port counts.
+    dropped: "closed" (for a link that is not open), "size", "no room". What a port drops itself, it counts.
     """
 
     def __init__(self, open_port: OpenPort, on_ready: OnReady, *, budget: Descriptors | None = None) -> None:
