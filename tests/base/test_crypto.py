@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from tsnet.base import crypto
 from tsnet.base.keys import (
@@ -24,7 +25,19 @@ ALICE = NodePrivateKey(bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87eb
 ALICE_PUBLIC = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
 BOB = NodePrivateKey(bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"))
 BOB_PUBLIC = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
-LOW_ORDER = [bytes(32), b"\x01" + bytes(31), bytes.fromhex("ecffffffffffff" + "ff" * 24 + "7f")]
+P = 2**255 - 19
+ORDER_8 = [
+    int.from_bytes(bytes.fromhex(text), "little")
+    for text in (
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    )
+]
+"""With these, 0, 1 and -1 and what is the same modulo P, these are all points of low order (RFC 7748 §7)."""
+
+LOW_ORDER = [
+    (number + top).to_bytes(32, "little") for number in (0, 1, P - 1, P, P + 1, *ORDER_8) for top in (0, 1 << 255)
+]
 
 SUNSCREEN = (
     b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
@@ -47,6 +60,20 @@ def test_a_point_of_low_order_is_malformed(point: bytes) -> None:
         crypto.x25519(ALICE, point)
     with pytest.raises(MalformedError):
         crypto.box_shared(ALICE, point)
+
+
+@pytest.mark.parametrize("number", [2, 9, P + 2, P + 18, (1 << 255) + 9, (1 << 256) - 1])
+def test_points_in_another_form_are_taken_as_another_library_takes_them(number: int) -> None:
+    """Those beyond P, and with the top bit set, which RFC 7748 masks."""
+    point = number.to_bytes(32, "little")
+    theirs = X25519PrivateKey.from_private_bytes(ALICE.reveal()).exchange(X25519PublicKey.from_public_bytes(point))
+    assert crypto.x25519(ALICE, point) == theirs
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_point_of_another_length_is_malformed(size: int) -> None:
+    with pytest.raises(MalformedError):
+        crypto.x25519(ALICE, bytes([9] * size))
 
 
 def test_each_kind_of_private_key_has_its_kind_of_public_key() -> None:

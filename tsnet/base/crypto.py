@@ -38,6 +38,7 @@ from tsnet.base.keys import (
 from tsnet.base.malformed import MalformedError
 
 TAG_SIZE = 16
+POINT_SIZE = 32
 BOX_NONCE_SIZE = 24
 
 Aead = ChaCha20Poly1305
@@ -103,7 +104,9 @@ def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
 
 
 def x25519(private: PrivateKey, public: bytes) -> bytes:
-    """The shared secret; raises MalformedError for a point of low order (all-zero secret)."""
+    """The shared secret; raises MalformedError for a point of low order (all-zero secret), or of another length."""
+    if len(public) != POINT_SIZE:  # which libsodium's binding does not look at: it would read on behind it
+        raise MalformedError(f"public key of {len(public)} bytes")
     try:
         shared: bytes = _sodium().crypto_scalarmult(private.reveal(), public)
     except Exception:  # libsodium's own error class is only importable with libsodium
