@@ -19,11 +19,14 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Close, Datagrams, Effect, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Gateway
 from tsnet.edge.io.netmon import read_network
-from tsnet.edge.io.netwatch import PAUSE, SETTLE
+from tsnet.edge.io.netwatch import PAUSE, POLL_INTERVAL, SETTLE
 from tsnet.edge.io.system import SystemWorld
 from tsnet.netcheck.stun import decode_response, encode_request
 
 pytestmark = pytest.mark.interop
+
+BUSY = 1.0
+"""Seconds that a busy machine may take for what takes an idle one no time. A look by the clock would take longer."""
 
 LINKWATCH = 1.0
 """Seconds for which Linux itself keeps the loss of a carrier for itself."""
@@ -132,9 +135,9 @@ def test_each_change_is_told_at_once_and_nothing_else_wakes_anybody(lan: Lan) ->
         ("-n", lan.other, "link", "set", lan.other_device, "up"),
     ):
         ip(*change)
-        taken = lan.told_within(2)
+        taken = lan.told_within(POLL_INTERVAL)
         kernel = LINKWATCH if change[-1] == "down" else 0
-        assert taken < kernel + PAUSE + 2 * SETTLE + 0.2, (change, taken)
+        assert taken < kernel + PAUSE + 2 * SETTLE + BUSY, (change, taken)
     assert lan.world.network().addresses >= {ip_address("10.9.1.77")}
 
 
