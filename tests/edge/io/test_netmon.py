@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 import sys
@@ -164,6 +165,15 @@ def test_an_address_that_is_given_up_keeps_what_has_begun_there_and_begins_nothi
 
 def test_a_link_without_a_carrier_is_no_way() -> None:
     assert gateway(Route(2, 0, ROUTER, 0, None, False), links=(LinkState(2, "eth0", UP),)) is None
+
+
+def test_without_a_descriptor_the_network_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(groups: int = 0) -> None:
+        raise OSError(errno.EMFILE, "too many")
+
+    monkeypatch.setattr(netlink, "open_netlink", fail)
+    with pytest.raises(OSError, match="too many"):
+        read_network()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")

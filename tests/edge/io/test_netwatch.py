@@ -35,7 +35,13 @@ class Watched:
         self.kernel, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.kernel.setblocking(False)
         self.error: int = 0
-        self.watch = NetworkWatch(self.reactor, read=lambda: self.network, open_socket=self._open)
+        self.is_out = False
+        self.watch = NetworkWatch(self.reactor, read=self._read, open_socket=self._open)
+
+    def _read(self) -> Network:
+        if self.is_out:
+            raise OSError(errno.EMFILE, "too many")
+        return self.network
 
     def _open(self, groups: int) -> socket.socket:
         assert groups == netwatch.GROUPS
@@ -189,6 +195,33 @@ def test_without_rtnetlink_the_clock_looks_every_five_seconds(watched: Watched) 
     watched.run(60)
     assert watched.watch.looks == 2 + 60 / POLL_INTERVAL
     assert watched.told == [TWO]
+
+
+@pytest.mark.parametrize("number", [0, errno.EPERM])
+def test_without_a_descriptor_what_was_seen_last_stands_until_a_later_look(watched: Watched, number: int) -> None:
+    watched.error = number
+    watched.begin()
+    watched.is_out, watched.network = True, TWO
+    watched.says(MATTERS[0])
+    watched.run(3 * POLL_INTERVAL)
+    assert (watched.watch.network, watched.told) == (ONE, [])
+    assert watched.watch.looks <= 5
+    watched.is_out = False
+    watched.run(POLL_INTERVAL)
+    assert watched.told == [TWO]
+    watched.network = ONE
+    watched.says(MATTERS[0])
+    watched.run(POLL_INTERVAL)
+    assert watched.told == [TWO, ONE]
+
+
+def test_a_watch_that_begins_without_a_descriptor_claims_to_know_nothing(watched: Watched) -> None:
+    watched.is_out = True
+    watched.begin()
+    assert not watched.watch.network.lacks(ip_address("192.0.2.1"))
+    watched.is_out = False
+    watched.run(POLL_INTERVAL)
+    assert watched.told == [ONE]
 
 
 def test_the_last_one_to_leave_ends_it(watched: Watched) -> None:

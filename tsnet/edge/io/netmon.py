@@ -30,6 +30,7 @@ import attrs
 from tsnet.base.addresses import IPAddress, is_tailnet_address
 from tsnet.base.network import Gateway, Network
 from tsnet.edge.io import netlink
+from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
 
 MAX_V6_PER_SUBNET = 2
@@ -93,7 +94,10 @@ def default_source(version: int) -> IPAddress | None:
 
 
 def read_network() -> Network:
-    """What is so now. Takes some rtnetlink reads, however many interfaces there are without an address."""
+    """What is so now. Takes some rtnetlink reads, however many interfaces there are without an address.
+
+    Raises OSError if this process has no descriptor left for that (`is_out`).
+    """
     try:
         with netlink.open_netlink() as sock:
             reads = list(netlink.dump_addresses(sock))
@@ -102,7 +106,9 @@ def read_network() -> Network:
             wanted = {found.link for found in addresses if not found.address.is_link_local}
             wanted |= {route.link for found in routes.values() for route in found}
             links = read_links(sock, wanted)
-    except OSError:
+    except OSError as error:
+        if is_out(error):
+            raise
         sources = frozenset(address for address in (default_source(4), default_source(6)) if address)
         return Network(addresses=sources, is_complete=False)
     changes = sum(link.carrier_changes for link in links.values())

@@ -64,7 +64,7 @@ class NetworkWatch:
         read: Callable[[], Network] = read_network,
         open_socket: Callable[[int], socket.socket] = netlink.open_netlink,
     ) -> None:
-        self.network: Network = Network()
+        self.network: Network = Network(is_complete=False)
         self.looks: int = 0
         self.wakes: int = 0
         self._reactor = reactor
@@ -146,7 +146,12 @@ class NetworkWatch:
     def _look(self) -> bool:
         """Whether anything has changed."""
         self.looks += 1
-        before, self.network = self.network, self._read()
+        before = self.network
+        try:
+            self.network = self._read()
+        except OSError as error:  # for want of a descriptor: what was seen last stands until the next look
+            log.warning("the network cannot be looked at (%s): again in %d s", error, POLL_INTERVAL)
+            self._after(POLL_INTERVAL, self._poll if self._socket is None else self._settled)
         return self.network != before
 
     def _look_and_tell(self) -> None:

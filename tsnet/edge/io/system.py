@@ -73,7 +73,10 @@ class SystemWorld:
         return local_addresses()
 
     def gateway(self, version: int = 4) -> Gateway | None:
-        return read_network().gateway(version)
+        try:
+            return read_network().gateway(version)
+        except OSError:
+            return self._watch.network.gateway(version)
 
     def network(self) -> Network:
         return self._watch.network
