@@ -269,7 +269,9 @@ class SimulatedLinks(SimulatedPort):
 
     def _open_udp(self, effect: OpenUdp) -> None:
         event = self.udp.open(effect)
-        self._timeline.call_soon(lambda: self.tell(event))
+        self._timeline.record("link", self.machine.name, type(event).__name__, event.link)
+        self._events.append(event)
+        self._timeline.call_soon(self._on_ready)
 
     def _send_datagrams(self, effect: Datagrams) -> None:
         self.udp.send(effect)

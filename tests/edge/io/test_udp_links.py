@@ -124,6 +124,13 @@ def test_a_closed_link_is_free_again_and_what_is_sent_on_it_is_counted(ports: Po
     assert not any(isinstance(event, Closed) for event in ports.told[0])
 
 
+def test_a_link_that_is_closed_before_it_was_told_is_not_told(ports: Ports) -> None:
+    ports.apply(0, OpenUdp(ONE))
+    ports.apply(0, Close(ONE))
+    opened(ports, 0, TWO)
+    assert [event.link for event in ports.told[0]] == [TWO]
+
+
 def test_a_port_that_is_taken(ports: Ports) -> None:
     taken = opened(ports, 0, ONE)
     ports.apply(0, OpenUdp(TWO, port=taken.port))
