@@ -197,6 +197,26 @@ def test_where_udp_does_not_pass_a_node_gets_up_all_the_same() -> None:
     assert handle.node.surroundings.probes.deadline() == math.inf
 
 
+def test_control_learns_whether_udp_works_here() -> None:
+    house = House()
+    house.world.wire.loss = 1.0
+    handle = house.up("a")
+    house.run(10)
+    publisher, machine = handle.node.control._publisher, house.world.machine("a")
+    assert not publisher._net_info["WorkingUDP"]
+    house.world.wire.loss = 0.0
+    machine.move()
+    house.run(10)
+    assert publisher._net_info["WorkingUDP"]
+    assert not publisher._changed, "control has it"
+    home = handle.node.home.region
+    house.world.wire.loss = 1.0
+    machine.move()
+    house.run(10)
+    assert handle.node.home.region == home
+    assert not handle.node.home.net_info()["WorkingUDP"]
+
+
 def test_what_control_wants_left_alone_is_not_measured(lab: Lab) -> None:
     [region] = lab.node.relays._regions.values()
     other = attrs.evolve(region, region_id=7, no_measure_no_home=True)

@@ -14,7 +14,8 @@
 
 Where no address is left but loopback, nothing is measured: that waits for the network that comes.
 
-STUN answers come back here. They give a region's latency to `Home`; our own address, as the regions see it, is told.
+STUN answers come back here. They give a region's latency to `Home`; our own address, as the regions see it, is told,
+and control learns that UDP works here, if it does not know that.
 
 Source: Go wgengine/userspace.go (linkChange), wgengine/magicsock (Rebind, ReSTUN), derp/derphttp (LinkChange).
 Not here: how a change is seen (`edge.io.netwatch`), the UDP port (the pump binds it anew when it cannot send).
@@ -114,6 +115,7 @@ class Surroundings:
         datagrams = self._engine.take_stun()
         if not datagrams:
             return
+        is_news = not self._home.udp_answers
         for found in self.probes.receive(datagrams, now):
             if self._trace is not None:
                 self._trace("region measured", region=found.region, latency=found.latency, sees=found.mapped)
@@ -122,3 +124,5 @@ class Surroundings:
             if self.mapped.get(version) != found.mapped:
                 self.mapped[version] = found.mapped
                 self._told.append(facts.EndpointMapped(found.mapped, found.region))
+        if is_news and self._home.udp_answers and self._home.region:  # a new home is told with all that is known
+            self._control.wake().set_net_info(self._home.net_info(), now)

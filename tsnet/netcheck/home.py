@@ -47,7 +47,7 @@ def may_be_home(region: DerpRegion) -> bool:
 
 
 class Home:
-    """region: our home; 0 while none has answered."""
+    """region: our home; 0 while none has answered. udp_answers: whether any region has answered over UDP, here."""
 
     def __init__(self, entropy: Callable[[int], bytes], *, trace: Trace | None = None) -> None:
         self.region: int = 0
@@ -64,7 +64,7 @@ class Home:
         """Those whose history was measured over UDP."""
         self._relays: set[int] = set()
         """Those whose relay has answered since it last failed."""
-        self._udp_answered = False
+        self.udp_answers: bool = False
         self.away_at: float = math.inf
         self.retry_at: float = math.inf
 
@@ -91,6 +91,7 @@ class Home:
         Our home stays what it is; its last latency stands in for a new one.
         """
         self._begin_anew()
+        self.udp_answers = False
         for region in [region for region in self._history if region != self.region]:
             self._forget_latency(region)
         for history in self._history.values():
@@ -105,7 +106,7 @@ class Home:
     def answered(self, region: int, latency: float, now: float, *, over_udp: bool = False) -> None:
         """The region's relay has logged us in or, over UDP, its STUN server has answered. latency: seconds."""
         known = self._regions.get(region)
-        self._udp_answered |= over_udp
+        self.udp_answers |= over_udp
         if known is None or not may_be_home(known):
             return
         self._note(region, latency, now, over_udp)
@@ -167,7 +168,7 @@ class Home:
     def net_info(self) -> dict[str, Any]:
         """What control is told (tailcfg.NetInfo). New latencies alone are no reason to tell it again."""
         latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}
-        return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self._udp_answered}
+        return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self.udp_answers}
 
     # --- trying again ---------------------------------------------------------------------------------------------
 
