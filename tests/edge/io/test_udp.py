@@ -18,7 +18,7 @@ from tsnet.base.addresses import UdpAddress, into_runs
 from tsnet.base.network import Gateway, Network
 from tsnet.edge.io import udp
 from tsnet.edge.io.reactor import Reactor
-from tsnet.edge.io.udp import Runs, UdpSockets, as_address, bind_both, is_run, segment_size
+from tsnet.edge.io.udp import AGAIN_AFTER, Runs, UdpSockets, as_address, bind_both, is_run, segment_size
 
 V4, V6 = "127.0.0.1", "::1"
 
@@ -531,6 +531,49 @@ def test_a_port_on_one_address_suits_networks_with_that_address(reactor: Reactor
     port.rebind()
     assert port.suits(Network())
     port.close()
+
+
+class ScarceSocket(FaultySocket):
+    """None can be made while `number` is set."""
+
+    number = 0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        if self.number:
+            raise OSError(self.number, "too many")
+        super().__init__(*arguments, **options)
+
+
+def test_a_port_that_cannot_be_bound_anew_for_want_of_a_descriptor_is_bound_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    reactor = Reactor(lambda: now)
+    port = UdpSockets(reactor, 0, lambda: None, host=V4, socket_type=ScarceSocket)
+    before = port.local_port
+    monkeypatch.setattr(ScarceSocket, "number", errno.EMFILE)
+    port.rebind()
+    assert port.send(UdpAddress(V4, 9), [b"x"])
+    now += AGAIN_AFTER
+    reactor.wait(-math.inf)
+    assert port.dropped == {"rebind: EMFILE": 2, "send: no IPv4": 1}
+    monkeypatch.setattr(ScarceSocket, "number", 0)
+    now += AGAIN_AFTER
+    reactor.wait(-math.inf)
+    assert port.suits(Network())
+    assert port.local_port == before
+    port.close()
+    reactor.close()
+
+
+def test_a_port_that_is_closed_is_not_bound_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    reactor = Reactor(lambda: 1000.0)
+    port = UdpSockets(reactor, 0, lambda: None, host=V4, socket_type=ScarceSocket)
+    monkeypatch.setattr(ScarceSocket, "number", errno.EMFILE)
+    port.rebind()
+    port.close()
+    assert reactor.next_event() == math.inf
+    reactor.close()
 
 
 def test_a_number_that_somebody_took_meanwhile_gives_way_to_another(reactor: Reactor) -> None:

@@ -28,7 +28,8 @@ from collections.abc import Callable, Sequence
 
 from tsnet.base.addresses import UdpAddress, into_runs, parse_address
 from tsnet.base.network import Network
-from tsnet.edge.io.reactor import READ, WRITE, Reactor
+from tsnet.edge.io.descriptors import is_out
+from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -45,6 +46,9 @@ MAX_READ_BYTES = 1 << 20
 MAX_BACKLOG_BYTES = 4 << 20
 MAX_PLAIN_HOSTS = 64
 SAME_NUMBER_TRIES = 8
+AGAIN_AFTER = 1.0
+"""Seconds after which a port is bound again that could not be for want of a descriptor."""
+
 NO_WAY = frozenset((errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENODEV))
 
 Runs = list[tuple[UdpAddress, list[bytes]]]
@@ -242,6 +246,8 @@ class UdpSockets:
         self.dropped: Counter[str] = Counter()
         self.local_port: int = port
         self._host, self._socket_type = host, socket_type
+        self._reactor = reactor
+        self._again: Timer | None = None
         self._make_half = functools.partial(Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped)
         self._gso, self._gro = gso, gro
         self._open(port)
@@ -270,6 +276,9 @@ class UdpSockets:
                 return
             except OSError as error:  # another program was quicker; or the address is gone, and may come back
                 self.dropped[f"rebind: {error_name(error)}"] += 1
+                if is_out(error):
+                    self._again = self._reactor.call_at(self._reactor.clock() + AGAIN_AFTER, self.rebind)
+                    return
 
     @property
     def has_room(self) -> bool:
@@ -293,6 +302,9 @@ class UdpSockets:
         return half.send(destination, datagrams)
 
     def close(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         for half in self._halves:
             half.close()
 
