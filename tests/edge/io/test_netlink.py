@@ -122,16 +122,16 @@ def test_route_length() -> None:
     assert netlink.route_length(b"\2\40") == 0
 
 
-def test_a_dump_is_whole_if_it_ends_and_nothing_changed_meanwhile() -> None:
-    done = golden("1400000003000200000000000000000000000000")
+def test_how_a_dump_ended() -> None:
+    done, refused = (golden(f"14000000{kind}00000000000000000000000000000000"[:40]) for kind in ("0300", "0200"))
     interrupted = bytearray(golden(ADDRESS))
     interrupted[6] |= 0x10
-    assert netlink.is_whole([golden(ADDRESS), done])
-    assert netlink.is_whole([golden(ADDRESS) + done])
-    assert not netlink.is_whole([golden(ADDRESS)])
-    assert not netlink.is_whole([bytes(interrupted), done])
-    assert not netlink.is_whole([golden("1400000002000000000000000000000000000000")])
-    assert not netlink.is_whole([])
+    assert netlink.has_ended([golden(ADDRESS), done])
+    assert netlink.has_ended([golden(ADDRESS) + done])
+    for reads in ([golden(ADDRESS)], [refused], []):
+        assert not netlink.has_ended(reads)
+    assert netlink.is_interrupted([bytes(interrupted), done])
+    assert not netlink.is_interrupted([golden(ADDRESS), done])
 
 
 @pytest.mark.parametrize("text", [LINK_UP, ADDRESS, DEFAULT, TWO_ROUTERS, DEAD_V6])

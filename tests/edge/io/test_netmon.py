@@ -183,6 +183,25 @@ def test_of_a_dump_that_is_cut_off_no_address_is_missing_for_certain(monkeypatch
     assert not read_network().is_complete
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")
+@pytest.mark.parametrize(("times", "is_complete"), [(netmon.DUMP_TRIES - 1, True), (netmon.DUMP_TRIES, False)])
+def test_a_dump_that_is_interrupted_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, times: int, is_complete: bool
+) -> None:
+    answers = iter([True] * times)
+    asked = netlink.is_interrupted
+    last: list[bool] = []
+
+    def is_interrupted(reads: list[bytes]) -> bool:
+        if len(last) == netmon.DUMP_TRIES:
+            return last[-1]
+        last.append(next(answers, asked(reads)))
+        return last[-1]
+
+    monkeypatch.setattr(netlink, "is_interrupted", is_interrupted)
+    assert read_network().is_complete == is_complete
+
+
 def test_this_machines_network_agrees_with_its_addresses() -> None:
     network = read_network()
     assert not any(network.lacks(address) for address in local_addresses())

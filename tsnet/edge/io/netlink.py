@@ -194,10 +194,14 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     return ((kind, body) for kind, _flags, body in _messages(data))
 
 
-def is_whole(reads: Sequence[bytes]) -> bool:
-    """Whether a dump came to its end, and nothing that it shows has changed meanwhile."""
-    found = [(kind, flags) for data in reads for kind, flags, _body in _messages(data)]
-    return any(kind == _DONE for kind, _ in found) and not any(flags & _DUMP_INTERRUPTED for _, flags in found)
+def has_ended(reads: Sequence[bytes]) -> bool:
+    """Whether a dump came to its end: it was neither refused nor cut off."""
+    return any(kind == _DONE for data in reads for kind, _flags, _body in _messages(data))
+
+
+def is_interrupted(reads: Sequence[bytes]) -> bool:
+    """Whether something that a dump shows has changed meanwhile, so that some of it may be missing."""
+    return any(flags & _DUMP_INTERRUPTED for data in reads for _kind, flags, _body in _messages(data))
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -34,6 +34,7 @@ from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
 
 MAX_V6_PER_SUBNET = 2
+DUMP_TRIES = 4
 
 _LINK_LOCAL_V4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_V6 = IPv6Network("fe80::/10")
@@ -100,7 +101,7 @@ def read_network() -> Network:
     """
     try:
         with netlink.open_netlink() as sock:
-            reads = list(netlink.dump_addresses(sock))
+            reads = dump_addresses(sock)
             addresses = addresses_of(reads)
             routes = {version: read_default_routes(sock, version) for version in (4, 6)}
             wanted = {found.link for found in addresses if not found.address.is_link_local}
@@ -113,7 +114,7 @@ def read_network() -> Network:
         return Network(addresses=sources, is_complete=False)
     changes = sum(link.carrier_changes for link in links.values())
     network = network_of(addresses, routes, links)
-    is_complete = netlink.is_whole(reads)
+    is_complete = netlink.has_ended(reads) and not netlink.is_interrupted(reads)
     return attrs.evolve(network, carrier_changes=changes, links=frozenset(wanted), is_complete=is_complete)
 
 
@@ -150,6 +151,16 @@ def own_address(version: int, route: Route, addresses: Iterable[LinkAddress]) ->
         if route.via is not None and route.via in ip_network((found.address, found.prefix_length), strict=False):
             return found.address
     return ours[0].address if ours else None
+
+
+def dump_addresses(sock: socket.socket) -> list[bytes]:
+    """Once more, if they changed meanwhile: where containers start, that happens."""
+    reads: list[bytes] = []
+    for _ in range(DUMP_TRIES):
+        reads = list(netlink.dump_addresses(sock))
+        if not netlink.has_ended(reads) or not netlink.is_interrupted(reads):
+            break
+    return reads
 
 
 def addresses_of(reads: Iterable[bytes]) -> list[LinkAddress]:
