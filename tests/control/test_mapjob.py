@@ -14,7 +14,7 @@ from tsnet.base.steps import finish
 from tsnet.control.mapjob import prepare_map
 from tsnet.control.mapsession import MapSession
 from tsnet.control.messages import MapResponse, decode_map
-from tsnet.netmap.filterrules import places_of
+from tsnet.netmap.filterrules import _of_network
 from tsnet.netmap.limits import Scale
 from tsnet.netmap.merge import begin
 from tsnet.netmap.model import NetMap
@@ -62,9 +62,9 @@ def test_its_peers_are_weighed() -> None:
 def test_the_texts_of_its_rules_are_parsed() -> None:
     rule = {"SrcIPs": ["100.99.98.97", "no address", "cap:x"], "DstPorts": [{"IP": "100.99.98.96"}]}
     finish(prepare_map((json.dumps({"PacketFilters": {"a": [rule], "b": None}}).encode(), None)))
-    hits = places_of.cache_info().hits
-    places_of("100.99.98.97"), places_of("100.99.98.96")
-    assert places_of.cache_info().hits == hits + 2
+    hits = _of_network.cache_info().hits
+    _of_network("100.99.98.97"), _of_network("100.99.98.96")
+    assert _of_network.cache_info().hits == hits + 2
 
 
 @pytest.mark.parametrize("message", [b"no JSON", b"\x28\xb5\x2f\xfd\x00\x58", b"[]"])

@@ -14,7 +14,7 @@ from tsnet.control import facts as told
 from tsnet.control.messages import decode_map
 from tsnet.engine import facts
 from tsnet.engine.node import FACTS_A_TURN, Node
-from tsnet.netmap.filterrules import RULES_A_STEP
+from tsnet.netmap.filterrules import TEXTS_A_STEP
 from tsnet.netmap.model import FilterRule, NetMap
 from tsnet.netmap.pieces import PEERS
 
@@ -117,7 +117,7 @@ def test_many_rules_are_compiled_in_steps() -> None:
     sources = [f"100.64.{number >> 8}.{number & 255}" for number in range(2000)]
     rules = tuple(FilterRule((source,), ALLOW_ALL[0].destinations) for source in sources)
     turns = take(node, told.NetMapChanged(netmap(A, rules=rules)))
-    assert turns > 2000 // RULES_A_STEP
+    assert turns > 4000 // TEXTS_A_STEP
     assert node.engine.packet_filter.rules.allows(6, bytes((100, 64, 3, 9)), bytes((100, 64, 0, 1)), 80)
     assert take(node, told.NetMapChanged(netmap(A, rules=rules))) == 1, "they are the same"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+import random
+from ipaddress import ip_address, ip_network, summarize_address_range
 
 import pytest
 
 from tsnet.base.malformed import MalformedError
 from tsnet.base.steps import finish
-from tsnet.netmap.filterrules import RULES_A_STEP, FilterRules, parse_ip_set
+from tsnet.netmap import filterrules
+from tsnet.netmap.filterrules import TEXTS_A_STEP, FilterRules, places_of
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
 
 TCP, UDP, ICMP, GRE = 6, 17, 1, 47
@@ -47,11 +49,12 @@ def test_the_forms_of_a_source(source: str, inside: list[str], outside: list[str
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1.2.3.4/33", "1.2.3.4/8", "a-b", "1.2.3.4-", "-1.2.3.4", "cap:x", "1-2-3", "1.2.3"]
+    "text",
+    ["", "1.2.3.4/33", "1.2.3.4/8", "a-b", "1.2.3.4-", "-1.2.3.4", "cap:x", "1-2-3", "1.2.3", "::1%" + 80 * "x"],
 )
 def test_what_is_no_set_of_addresses(text: str) -> None:
     with pytest.raises(MalformedError):
-        parse_ip_set(text)
+        places_of(text)
 
 
 def test_a_bad_entry_is_skipped_and_the_rest_stands() -> None:
@@ -165,10 +168,41 @@ def test_whom_rules_open_to(prefix: str, opens: bool) -> None:
 def test_rules_compiled_in_steps_are_the_same() -> None:
     many = [rule(f"100.64.{number >> 8}.{number & 255}", US, number, number) for number in range(1000)]
     many.append(FilterRule(("cap:a", "*"), (Destination(US6, PortRange(1, 2)),)))
-    assert sum(1 for _ in FilterRules.in_steps(many)) >= 1000 // RULES_A_STEP
+    assert sum(1 for _ in FilterRules.in_steps(many)) >= 2000 // TEXTS_A_STEP
     whole, stepped = FilterRules(many), finish(FilterRules.in_steps(many))
     for number in range(0, 1000, 97):
         for port in (number, number + 1):
             question = TCP, raw(f"100.64.{number >> 8}.{number & 255}"), raw(US), port
             assert whole.allows(*question) == stepped.allows(*question) == (port == number)
     assert stepped.asks_for == {"a"}
+
+
+def test_no_step_takes_all_sources_of_a_rule() -> None:
+    sources = tuple(f"100.64.{number >> 8}.{number & 255}" for number in range(10 * TEXTS_A_STEP))
+    steps = sum(1 for _ in FilterRules.in_steps([FilterRule(sources, rule("*").destinations)]))
+    assert steps >= 20, "ten that parse, and ten that put into the index"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_range_is_the_networks_that_it_holds(seed: int) -> None:
+    chance = random.Random(seed)
+    bits = chance.choice([32, 128])
+    ends = sorted(chance.choice([0, 1, 1 << bits - 1, (1 << bits) - 1, chance.getrandbits(bits)]) for _ in range(2))
+    first, last = (ip_address(end.to_bytes(bits // 8, "big")) for end in ends)
+    assert [
+        ip_network(((network << shift).to_bytes(size, "big"), 8 * size - shift))
+        for size, shift, network in places_of(f"{first}-{last}")
+    ] == [*summarize_address_range(first, last)]
+
+
+def test_ranges_that_come_to_too_many_networks_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filterrules, "MAX_RANGED", 3)
+    sources = ("100.64.0.5-100.64.0.7", "100.64.1.0-100.64.1.2", "100.64.2.0-100.64.2.2", "100.64.3.0")
+    rules = FilterRules([FilterRule(sources, rule("*").destinations)])
+    let_in = [
+        address for address in (f"100.64.{n}.1" for n in range(3)) if rules.allows(TCP, raw(address), raw(US), 80)
+    ]
+    assert let_in == ["100.64.1.1"]
+    assert rules.skipped == 1
+    assert rules.allows(TCP, raw("100.64.3.0"), raw(US), 80), "what is no range stands"
+    assert not rules.opens_to(ip_network("100.64.2.1"))

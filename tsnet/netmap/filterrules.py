@@ -6,8 +6,8 @@
     grants        application capabilities, towards prefixes; no packet passes because of them
 
 Rules only ever allow, so their order has no meaning. A rule pairs sources and destinations within a family. What
-cannot be parsed is skipped and the rest stands (`skipped` counts). A question costs the same with 100,000 rules as with
-10 (`reach`).
+cannot be parsed is skipped and the rest stands (`skipped` counts). So are ranges, once they come to MAX_RANGED
+networks. A question costs the same with 100,000 rules as with 10 (`reach`).
 
 Source: Go wgengine/filter/tailcfg.go (MatchesFromFilterRules), match.go.
 Not here: the packet, the state of the node that the rules are for (`packetfilter`).
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address, ip_network, summarize_address_range
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from tsnet.base.addresses import IPAddress, IPPrefix
@@ -29,19 +29,28 @@ from tsnet.netmap.routes import Routes
 
 ICMP, IGMP, TCP, UDP, ICMPV6, TSMP, SCTP = 1, 2, 6, 17, 58, 99, 132
 DEFAULT_PROTOCOLS = frozenset({TCP, UDP, ICMP, ICMPV6})
-ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 DECISIONS_KEPT = 4096
 """Answers a compiled filter remembers: a busy UDP service asks the same question for every packet."""
 
-RULES_A_STEP = 256
-"""How many rules are compiled in one step, which takes some milliseconds."""
+TEXTS_A_STEP = 1024
+"""How many sources and destinations are compiled in one step, which takes some milliseconds."""
 
-TEXTS_KEPT = 65_536
+TEXTS_KEPT, RANGES_KEPT = 65_536, 1024
 """How many texts are not parsed again. A policy that changes names mostly who it named before, in several rules."""
 
+MAX_RANGED = 1 << 18
+"""How many networks all ranges of a policy may come to; further ones are skipped. One of IPv6 comes to 252 at most."""
+
+LONGEST = 80
+"""Characters of a text: two addresses of IPv6."""
+
 SIZES = (4, 16)
+_ANYWHERE = ((4, 32, 0), (16, 128, 0))
 NO_CAPABILITIES: frozenset[str] = frozenset()
 _CAPABILITY = "cap:"
+
+_SizedPlace = tuple[int, int, int]
+"""Address size, shift, network >> shift."""
 
 
 class FilterRules:
@@ -62,11 +71,9 @@ class FilterRules:
 
     def _compile(self, rules: Iterable[FilterRule]) -> Steps[None]:
         compiler = _Compiler()
-        for number, rule in enumerate(rules, 1):
-            compiler.add(rule)
-            if not number % RULES_A_STEP:
-                yield
-        self.skipped: int = compiler.skipped
+        for rule in rules:
+            yield from compiler.add(rule)
+        self.skipped: int = compiler.texts.skipped
         self.asks_for: frozenset[str] = frozenset(compiler.capabilities)
         self._index: dict[int, RuleIndex] = {}
         for size in SIZES:
@@ -113,8 +120,9 @@ class FilterRules:
     def _opened(self) -> dict[int, Ranges]:
         """All sources of rules that have destinations, by address size. Only peers outside the Tailnet Lock need it."""
         ranges: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
+        texts = _Texts()
         for sources in self._openings:
-            for size, places in _parse_all(sources)[0].items():
+            for size, places in finish(texts.parse(sources)).items():
                 ranges[size] += [(network << shift, ((network + 1) << shift) - 1) for shift, network in places]
         return {size: Ranges(found) for size, found in ranges.items()}
 
@@ -132,27 +140,69 @@ class FilterRules:
         return found
 
 
+class _Texts:
+    """What the texts of a policy mean. skipped: how many mean nothing, or came after too many ranges."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._ranged = self._work = 0
+
+    def parse(self, texts: Iterable[str]) -> Steps[dict[int, list[Place]]]:
+        """Their networks by address size; `cap:` names apart."""
+        found: dict[int, list[Place]] = {4: [], 16: []}
+        for text in texts:
+            if not text.startswith(_CAPABILITY):
+                for size, shift, network in self.places_of(text):
+                    found[size].append((shift, network))
+                if self.is_step_over():
+                    yield
+        return found
+
+    def places_of(self, text: str) -> Iterable[_SizedPlace]:
+        """As the function of that name; none for what is skipped."""
+        is_range = "-" in text
+        try:
+            if is_range and self._ranged >= MAX_RANGED:
+                raise MalformedError("there are too many ranges")
+            places = places_of(text)
+        except MalformedError:
+            self.skipped += 1
+            return ()
+        if is_range:
+            self._ranged += len(places)
+            self._work += len(places)
+        return places
+
+    def is_step_over(self) -> bool:
+        """Whether it is time to yield; ask once for each text."""
+        self._work += 1
+        if self._work < TEXTS_A_STEP:
+            return False
+        self._work = 0
+        return True
+
+
 class _Compiler:
     """rules: by address size. openings: the sources of rules that have destinations, as control wrote them."""
 
     def __init__(self) -> None:
-        self.skipped = 0
+        self.texts = _Texts()
         self.capabilities: set[str] = set()
         self.grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []
         self.openings: list[tuple[str, ...]] = []
         self.rules: dict[int, dict[object, tuple[Sequence[Place], frozenset[str], Reach]]] = {4: {}, 16: {}}
 
-    def add(self, rule: FilterRule) -> None:
+    def add(self, rule: FilterRule) -> Steps[None]:
         capabilities = frozenset(text[len(_CAPABILITY) :] for text in rule.sources if text.startswith(_CAPABILITY))
-        sources, skipped = _parse_all(rule.sources)
-        self.skipped += skipped
+        sources = yield from self.texts.parse(rule.sources)
         self.capabilities |= capabilities
         if rule.grants:
             self.grants.append((Routes((prefix, True) for prefix in _prefixes(sources)), rule.grants))
         if rule.destinations:
             self.openings.append(rule.sources)
         protocols = frozenset(rule.protocols) if rule.protocols else DEFAULT_PROTOCOLS
-        for size, spans in self._spans(rule).items():
+        spans_of = yield from self._spans(rule)
+        for size, spans in spans_of.items():
             if not spans or not (sources[size] or capabilities):
                 continue
             known = self.rules[size].get((rule.sources, protocols))
@@ -162,62 +212,82 @@ class _Compiler:
             else:
                 known[2].spans += spans
 
-    def _spans(self, rule: FilterRule) -> dict[int, list[Span]]:
+    def _spans(self, rule: FilterRule) -> Steps[dict[int, list[Span]]]:
         """The destinations, by address size."""
         found: dict[int, list[Span]] = {4: [], 16: []}
         for destination in rule.destinations:
             ports = destination.ports
-            try:
-                for size, shift, network in places_of(destination.ip):
-                    found[size].append((shift, network, ports.first, ports.last))
-            except MalformedError:
-                self.skipped += 1
+            for size, shift, network in self.texts.places_of(destination.ip):
+                found[size].append((shift, network, ports.first, ports.last))
+            if self.texts.is_step_over():
+                yield
         return found
+
+
+def has_many_texts(rules: Iterable[FilterRule]) -> bool:
+    """Whether these rules take more than a step to compile."""
+    return sum(len(rule.sources) + len(rule.destinations) for rule in rules) > TEXTS_A_STEP
+
+
+def parse_ahead(rules: Iterable[FilterRule]) -> Steps[None]:
+    """Parse what these rules name on whatever thread, so that the next one has it from `places_of` at once."""
+    texts = _Texts()
+    for rule in rules:
+        yield from texts.parse(rule.sources)
+        yield from texts.parse(destination.ip for destination in rule.destinations)
 
 
 NOTHING_ALLOWED = FilterRules(())
 
 
-def parse_ip_set(text: str) -> list[IPPrefix]:
-    """ "*", an address, a CIDR without host bits, or an inclusive range `first-last`; raises MalformedError."""
-    if text == "*":
-        return list(ANY)
-    first, dash, last = text.partition("-")
-    try:
-        if dash and "/" not in text:
-            return list(summarize_address_range(ip_address(first), ip_address(last)))
-        return [ip_network(text)]
-    except (ValueError, TypeError):
-        raise MalformedError(f"{text!r} is no set of addresses") from None
+def places_of(text: str) -> tuple[_SizedPlace, ...]:
+    """The networks of "*", an address, a CIDR without host bits, or an inclusive range `first-last`.
+
+    Raises MalformedError. On whatever thread a text was parsed first, the next one does not do it again.
+    """
+    return _of_range(text) if "-" in text else _of_network(text)
 
 
 @functools.lru_cache(TEXTS_KEPT)
-def places_of(text: str) -> tuple[tuple[int, int, int], ...]:
-    """`parse_ip_set` as numbers: address size, shift, network >> shift. On whatever thread a text was parsed first, the
-    next one does not do it again."""
-    return tuple(
-        (
-            prefix.max_prefixlen // 8,
-            prefix.max_prefixlen - prefix.prefixlen,
-            int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen),
-        )
-        for prefix in parse_ip_set(text)
-    )
+def _of_network(text: str) -> tuple[_SizedPlace, ...]:
+    if text == "*":
+        return _ANYWHERE
+    _check_length(text)
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise MalformedError(f"{text!r} is no set of addresses") from None
+    shift = network.max_prefixlen - network.prefixlen
+    return ((network.max_prefixlen // 8, shift, int(network.network_address) >> shift),)
 
 
-def _parse_all(texts: Iterable[str]) -> tuple[dict[int, list[Place]], int]:
-    """The networks by address size, and how many texts are none, `cap:` names apart."""
-    found: dict[int, list[Place]] = {4: [], 16: []}
-    skipped = 0
-    for text in texts:
-        if text.startswith(_CAPABILITY):
-            continue
-        try:
-            for size, shift, network in places_of(text):
-                found[size].append((shift, network))
-        except MalformedError:
-            skipped += 1
-    return found, skipped
+@functools.lru_cache(RANGES_KEPT)
+def _of_range(text: str) -> tuple[_SizedPlace, ...]:
+    _check_length(text)
+    first, _, last = text.partition("-")
+    try:
+        begin, end = ip_address(first), ip_address(last)
+    except ValueError:
+        raise MalformedError(f"{text!r} is no set of addresses") from None
+    if begin.version != end.version or int(begin) > int(end):
+        raise MalformedError(f"{text!r} is no range of addresses")
+    return tuple((begin.max_prefixlen // 8, *place) for place in _networks_of(int(begin), int(end) + 1))
+
+
+def _networks_of(at: int, end: int) -> Iterable[Place]:
+    """The fewest networks that hold these addresses and no others."""
+    while at < end:
+        shift = (end - at).bit_length() - 1
+        if at:
+            shift = min(shift, (at & -at).bit_length() - 1)
+        yield shift, at >> shift
+        at += 1 << shift
+
+
+def _check_length(text: str) -> None:
+    """A zone can have any length, and what is parsed is remembered."""
+    if len(text) > LONGEST:
+        raise MalformedError(f"a text of {len(text)} characters is no set of addresses")
 
 
 def _prefixes(places: dict[int, list[Place]]) -> Iterable[IPPrefix]:

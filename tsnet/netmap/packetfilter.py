@@ -46,12 +46,12 @@ from tsnet.netmap.filterrules import (
     IGMP,
     NO_CAPABILITIES,
     NOTHING_ALLOWED,
-    RULES_A_STEP,
     SCTP,
     TCP,
     TSMP,
     UDP,
     FilterRules,
+    has_many_texts,
 )
 from tsnet.netmap.model import FilterRule, NetMap, Node
 from tsnet.netmap.routes import Routes
@@ -119,9 +119,9 @@ class PacketFilter:
         self._hosts: frozenset[bytes] = frozenset()
 
     def prepare(self, changes: Changes) -> Steps[None]:
-        """Compile the rules of this netmap in steps, if they are many, so that `apply` finds them compiled."""
+        """Compile the rules of this netmap in steps, if they name many, so that `apply` finds them compiled."""
         rules = changes.after.packet_filter
-        if rules and len(rules) > RULES_A_STEP and changes.of("packet_filter"):
+        if rules and changes.of("packet_filter") and has_many_texts(rules):
             self._prepared = (rules, (yield from FilterRules.in_steps(rules)))
 
     def apply(self, changes: Changes, *, routes: Iterable[IPPrefix] = ()) -> None:

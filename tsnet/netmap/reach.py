@@ -42,7 +42,7 @@ Span = tuple[int, int, int, int]
 
 
 A_STEP = 1024
-"""How many rules, or sources of theirs, are put into the index in one step."""
+"""How many sources or destinations of rules are put into the index in one step."""
 
 
 class Ranges:
@@ -157,15 +157,17 @@ class RuleIndex:
     def _build(self, rules: Iterable[Rule]) -> Steps[None]:
         by_place: dict[Place, list[Reach]] = {}
         by_name: dict[str, list[Reach]] = {}
-        for number, (places, names, reach) in enumerate(rules, 1):
+        done = 0
+        for places, names, reach in rules:
             for place in dict.fromkeys(places):
                 by_place.setdefault(place, []).append(reach)
+                done += 1
+                if not done % A_STEP:
+                    yield
             for name in names:
                 by_name.setdefault(name, []).append(reach)
             if len(reach.spans) > A_STEP:
                 yield from reach.prepare()
-            if not number % A_STEP:
-                yield
         known: dict[tuple[Reach, ...], _Named] = {}
         rungs: dict[int, dict[int, _Named]] = {}
         for number, ((shift, network), found) in enumerate(by_place.items(), 1):
