@@ -585,6 +585,15 @@ def test_a_peer_costs_next_to_nothing_until_the_two_speak() -> None:
     status = pair.a.device.status(keys[0])
     assert status is not None
     assert not status.has_session
+    assert [*pair.a.device._peers] == [pair.b.key], "to be asked about is not to speak"
+    pair.a.device.reset_peer(pair.b.key, pair.now)
+    assert [*pair.a.device._peers] == [pair.b.key], "its packet waits"
+    pair.a.device.remove_peer(pair.b.key)
+    pair.a.device.add_peer(pair.b.key)
+    pair.a.device.send_keepalive(pair.b.key, pair.now)
+    pair.a.device.reset_peer(pair.b.key, pair.now)
+    assert not pair.a.device._peers
+    assert pair.b.key in pair.a.device.peers
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -45,7 +45,7 @@ from tsnet.wireguard.admission import Admission
 from tsnet.wireguard.alarms import Alarms
 from tsnet.wireguard.cookie import CookieChecker
 from tsnet.wireguard.facts import Fact
-from tsnet.wireguard.handshake import StaticKeys, open_static
+from tsnet.wireguard.handshake import NO_PSK, StaticKeys, open_static
 from tsnet.wireguard.local import Local
 from tsnet.wireguard.messages import (
     COOKIE_REPLY,
@@ -62,7 +62,7 @@ from tsnet.wireguard.messages import (
     message_type,
 )
 from tsnet.wireguard.outbox import Recipient
-from tsnet.wireguard.peer import Peer, SessionStatus
+from tsnet.wireguard.peer import NEVER_SPOKEN, Peer, SessionStatus
 
 HANDSHAKES_PER_TURN = 8
 """An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms.
@@ -127,7 +127,7 @@ class Device:
             self.dropped["own key"] += 1
         elif key not in self._keys:
             self._keys[key] = None
-            if psk or persistent_keepalive:
+            if (psk or NO_PSK) != NO_PSK or persistent_keepalive:
                 self._make(key, psk, persistent_keepalive)
 
     def _peer(self, key: NodeKey) -> Peer | None:
@@ -182,8 +182,10 @@ class Device:
 
     def status(self, key: NodeKey) -> SessionStatus | None:
         """None for who is no peer."""
-        peer = self._peer(key)
-        return None if peer is None else peer.status()
+        peer = self._peers.get(key)
+        if peer is not None:
+            return peer.status()
+        return NEVER_SPOKEN if key in self._keys else None
 
     # --- ourselves ------------------------------------------------------------------------------------------
 

@@ -58,6 +58,9 @@ class SessionStatus:
     has_session: bool
 
 
+NEVER_SPOKEN = SessionStatus(None, 0, 0, 0, False)
+
+
 class Peer:
     __slots__ = (
         "_cookies",
