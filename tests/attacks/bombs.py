@@ -78,10 +78,12 @@ def tailnet(peers: int, *, first: int = 2, rules: int = 0, **fields: object) -> 
 
     first: the number of the first peer. fields: of each of them, in place of the usual ones.
     """
+    node, others = _peer(1), [_peer(first + number) | fields for number in range(peers)]
+    users = {peer["User"] for peer in (node, *others)}
     whole: dict[str, object] = {
-        "Node": _peer(1),
-        "Peers": [_peer(first + number) | fields for number in range(peers)],
-        "UserProfiles": [{"ID": 5000 + number, "LoginName": f"user-{number}@example.com"} for number in range(300)],
+        "Node": node,
+        "Peers": others,
+        "UserProfiles": [{"ID": number, "LoginName": f"user-{number}@example.com"} for number in sorted(users)],
     }
     if rules:
         whole["PacketFilter"] = [_rule(number) for number in range(rules)]
