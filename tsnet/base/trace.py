@@ -9,7 +9,7 @@ Texts of other machines may be among them: whoever shows them makes them harmles
 A trace tells decisions. Packets are counted: no function that runs for each packet, or each run of them, traces. With
 None, which is the default everywhere, a decision costs one comparison.
 
-Not here: where it goes (`edge.io.log`).
+Not here: where it goes (`edge.io.tracing`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 A zstd frame says in its header how large its content is, and is refused before one byte is decompressed when it
 does not say, or says more than MAX_MESSAGE: a frame of 4.8 kB can hold 24 MB, and control is not the only one who can
-put bytes here once a key leaks. What the content becomes is bounded where it is read (`base.jsonobject`).
+put bytes here once a key leaks. What the content becomes is bounded where it is read (`base.jsonpieces`).
 
     zstd header   u32le magic 0xFD2FB528 | descriptor | window (unless single segment) | dictionary id | content size
 
