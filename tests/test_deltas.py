@@ -227,10 +227,11 @@ def check(node: RunningNode, netmap: NetMap) -> None:
         mine, theirs = getattr(view.netmap, field), getattr(netmap, field)
         assert (mine or ()) == (theirs or ()), field
     names = {name for text in NAMES for name in (text.lower(), text.lower().partition(".")[0])}
+    new_names, new_whois = Names(netmap), Whois(netmap)
     for name in (*names, "us", "wiki.corp.test"):
-        assert view.names.resolve(name) == resolve(netmap, name) == Names(netmap).resolve(name), name
+        assert view.names.resolve(name) == resolve(netmap, name) == new_names.resolve(name), name
     for address in ADDRESSES:
-        assert view.whois.node(address) == owner(netmap, address) == Whois(netmap).node(address), address
+        assert view.whois.node(address) == owner(netmap, address) == new_whois.node(address), address
         assert node.engine.peers.routes.lookup(address.packed) == key_of(netmap, address), address
     for key in KEYS:
         assert view.whois.node(key) == next((peer for peer in by_id(netmap) if peer.key == key), None)
