@@ -99,6 +99,28 @@ def test_what_changes_is_weighed_as_the_whole_would_be(seed: int) -> None:
         assert scale.weight == fresh(netmap)
 
 
+LONG = 10_000
+WIDE: dict[str, Callable[[str], MapUpdate]] = {
+    "a user": lambda text: MapUpdate(users=(UserProfile(2, text),)),
+    "what a user is called": lambda text: MapUpdate(users=(UserProfile(2, "u", text),)),
+    "a source": lambda text: MapUpdate(packet_filter=(FilterRule((text,)),)),
+    "a destination": lambda text: MapUpdate(packet_filter=(FilterRule((), (Destination(text, PortRange(1, 2)),)),)),
+    "the name of a filter": lambda text: MapUpdate(packet_filters={text: ()}),
+    "the name of a display message": lambda text: MapUpdate(display_messages={text: {}}),
+    "a display message": lambda text: MapUpdate(display_messages={"m": {"Title": text}}),
+    "a record": lambda text: MapUpdate(dns=DnsConfig(extra_records=(DnsRecord("r", "A", text),))),
+    "a peer": lambda text: MapUpdate(peers_changed=(node(2, hostinfo={"OS": text}),)),
+}
+
+
+@pytest.mark.parametrize("what", WIDE)
+@pytest.mark.parametrize(("character", "size"), [("x", 1), ("\N{PILE OF POO}", 4)])
+def test_a_long_text_weighs_what_it_takes_wherever_it_is(what: str, character: str, size: int) -> None:
+    bare = begin(None, MapUpdate(node=node(1)), NOW)
+    weight = fresh(merge(bare, WIDE[what](character * LONG), NOW)) - fresh(merge(bare, WIDE[what](""), NOW))
+    assert weight == size * LONG
+
+
 TOO_MUCH: dict[str, tuple[str, Callable[[int], MapUpdate]]] = {
     "peers": ("MAX_PEERS", lambda number: MapUpdate(peers_changed=(node(number + 2),))),
     "users": ("MAX_USERS", lambda number: MapUpdate(users=(UserProfile(number, "u"),))),

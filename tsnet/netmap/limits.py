@@ -108,8 +108,9 @@ def _of_tables(before: NetMap | None, after: NetMap) -> int:
     for get, weight in _TABLES:
         old, new = {} if before is None else get(before) or {}, get(after) or {}
         if old is not new:
-            for had, has in differences(old, new).values():
-                more += (0 if has is None else weight(has)) - (0 if had is None else weight(had))
+            for key, (had, has) in differences(old, new).items():
+                of_key = _text(key) if isinstance(key, str) else 0
+                more += (0 if has is None else of_key + weight(has)) - (0 if had is None else of_key + weight(had))
     return more
 
 
@@ -119,7 +120,11 @@ def _of_peers(before: NetMap | None, after: NetMap) -> int:
 
 
 def _text(value: str) -> int:
-    return STRING + len(value) * (1 if value.isascii() else WIDEST)
+    return STRING + _characters(value)
+
+
+def _characters(value: str) -> int:
+    return len(value) * (1 if value.isascii() else WIDEST)
 
 
 def _texts(values: Iterable[str]) -> int:
@@ -164,14 +169,15 @@ _NODE: tuple[Field, ...] = (
 
 
 def _user(user: UserProfile) -> int:
-    return USER + len(user.login_name) + len(user.display_name) + len(user.profile_pic_url)
+    return USER + sum(map(_characters, (user.login_name, user.display_name, user.profile_pic_url)))
 
 
 def _rules(rules: tuple[FilterRule, ...]) -> int:
     """There may be hundreds of thousands: all the counting is done by the standard library."""
     sources = list(chain.from_iterable(map(attrgetter("sources"), rules)))
     destinations = list(chain.from_iterable(map(attrgetter("destinations"), rules)))
-    length = sum(map(len, sources)) + sum(map(len, map(attrgetter("ip"), destinations)))
+    texts = [*sources, *map(attrgetter("ip"), destinations)]
+    length = sum(map(len, texts)) * (1 if all(map(str.isascii, texts)) else WIDEST)  # addresses, and names of ASCII
     grants = chain.from_iterable(map(attrgetter("grants"), rules))
     return (
         RULE * len(rules) + STRING * len(sources) + DESTINATION * len(destinations) + length + sum(map(_grant, grants))
@@ -193,7 +199,7 @@ def _dns(dns: DnsConfig) -> int:
     resolvers = (*dns.resolvers, *dns.fallback_resolvers, *chain.from_iterable(dns.routes.values()))
     texts = (*dns.routes, *dns.domains, *dns.cert_domains, *(found.address for found in resolvers))
     bootstraps = sum(len(found.bootstrap) for found in resolvers)
-    records = sum(RECORD + len(record.name) + len(record.value) for record in dns.extra_records)
+    records = sum(RECORD + _characters(record.name) + _characters(record.value) for record in dns.extra_records)
     return _texts(texts) + RESOLVER * len(resolvers) + PREFIX * bootstraps + records
 
 
