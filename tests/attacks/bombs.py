@@ -78,11 +78,10 @@ def tailnet(peers: int, *, first: int = 2, rules: int = 0, **fields: object) -> 
 
     first: the number of the first peer. fields: of each of them, in place of the usual ones.
     """
-    node, others = _peer(1), [_peer(first + number) | fields for number in range(peers)]
-    users = {peer["User"] for peer in (node, *others)}
+    users = {_user(1), *(_user(first + number) for number in range(peers))}
     whole: dict[str, object] = {
-        "Node": node,
-        "Peers": others,
+        "Node": _peer(1),
+        "Peers": [_peer(first + number) | fields for number in range(peers)],
         "UserProfiles": [{"ID": number, "LoginName": f"user-{number}@example.com"} for number in sorted(users)],
     }
     if rules:
@@ -100,13 +99,18 @@ def _rule(number: int) -> dict[str, object]:
     }
 
 
+def _user(number: int) -> int:
+    """Whose peer that is."""
+    return 5000 + number % 300
+
+
 def _peer(number: int) -> dict[str, object]:
     addresses = [f"100.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}/32", f"fd7a:115c:a1e0::{number:x}/128"]
     return {
         "ID": 1_000_000 + number,
         "StableID": f"n{number:016x}CNTRL",
         "Name": f"machine-{number}.tail0abc.ts.net.",
-        "User": 5000 + number % 300,
+        "User": _user(number),
         "Key": f"nodekey:{number:064x}",
         "KeyExpiry": "2036-10-10T10:10:10Z",
         "Machine": f"mkey:{number:064x}",
