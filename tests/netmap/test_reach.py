@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tsnet.base.steps import finish
-from tsnet.netmap.reach import A_STEP, ASKED_ONE_BY_ONE, FEW, PortSet, Ranges, Reach, RuleIndex, Span
+from tsnet.netmap import reach as reach_module
+from tsnet.netmap.reach import A_STEP, ASKED_ONE_BY_ONE, FEW, MAX_JOINED, PortSet, Ranges, Reach, RuleIndex, Span
 
 Rule = tuple[list[tuple[int, int]], list[str], frozenset[int], list[Span]]
 
@@ -57,8 +58,9 @@ def naming(rules: list[Rule], source: int, names: set[str], protocol: int | None
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("count", [3, 20, 100])
-def test_a_look_at_every_rule_says_the_same(seed: int, count: int) -> None:
+@pytest.mark.parametrize(("count", "room"), [(3, MAX_JOINED), (20, MAX_JOINED), (100, MAX_JOINED), (100, 300)])
+def test_a_look_at_every_rule_says_the_same(seed: int, count: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach_module, "MAX_JOINED", room)
     chance = random.Random(seed)
     rules = list(some_rules(chance, count))
     index = RuleIndex((places, names, Reach(protocols, spans)) for places, names, protocols, spans in rules)
@@ -105,6 +107,21 @@ def test_rules_of_one_protocol_are_joined_by_that_alone() -> None:
     assert list(index.reaches(7, [], 100)) == []
     [whatever] = index.reaches(7, [])
     assert len(whatever.spans) == 1000
+
+
+def test_sets_that_share_their_rules_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source is named by all rules but one: every source's set has nearly all destinations."""
+    monkeypatch.setattr(reach_module, "MAX_JOINED", 3000)
+    reaches = [Reach(frozenset({6}), [(0, number, 80, 80)] * 10) for number in range(100)]
+    index = RuleIndex(
+        ([(0, source) for source in range(50) if source != number], [], reach) for number, reach in enumerate(reaches)
+    )
+    for source in range(50):
+        found = list(index.reaches(source, [], 6))
+        assert any(reach.has_address(99) for reach in found)
+        assert not any(reach.has_address(source) for reach in found)
+    joined = {id(reach): reach for each in index._joined.values() if each for reach in each.values()}
+    assert 0 < sum(len(reach.spans) for reach in joined.values()) <= 3000
 
 
 def test_a_rule_of_many_destinations_is_prepared_as_it_is_compiled() -> None:

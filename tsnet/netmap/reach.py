@@ -5,7 +5,8 @@
 
 Rules with the same sources and protocols are one `Reach`. Where more than ASKED_ONE_BY_ONE of them name a source, they
 are joined: the largest such sets at once, others when they are asked for the first time. So what a question costs
-depends on the number of prefix lengths, 33 and 129 at most, and not on the number of rules.
+depends on the number of prefix lengths, 33 and 129 at most, and not on the number of rules. Sets that share most of
+their rules are many times as large as the rules are: beyond MAX_JOINED destinations, no further ones are joined.
 
 Networks are numbers: `(shift, address >> shift)`, with shift 0 for one address. One family at a time.
 
@@ -14,9 +15,8 @@ Not here: what control writes (`filterrules`).
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import nlargest
 
 from tsnet.base.steps import Steps, finish
@@ -25,9 +25,9 @@ ASKED_ONE_BY_ONE = 16
 JOINED_BEFORE = 16
 """The largest of them are joined before anybody asks, as long as the rules are compiled."""
 
-JOINED_KEPT = 256
-"""How many others are remembered. There are as many as combinations of more than ASKED_ONE_BY_ONE rules that name some
-source: a few groups of a policy."""
+MAX_JOINED = 1 << 18
+"""How many destinations all joined sets of an index may have; each takes some 300 bytes. There are as many sets as
+combinations of more than ASKED_ONE_BY_ONE rules that name some source: a few groups of a policy."""
 
 FEW = 8
 """So many destinations are looked through; more of them get a table."""
@@ -141,6 +141,10 @@ Rule = tuple[Iterable[Place], Iterable[str], Reach]
 """Sources, names, and where they lead."""
 
 
+Joined = Mapping[int | None, Reach]
+"""Many rules as one for each protocol that any of them names; None: as one whatever their protocols."""
+
+
 class RuleIndex:
     """The rules of one family, by source and by the name that stands in the place of one ("cap:…")."""
 
@@ -176,8 +180,13 @@ class RuleIndex:
                 yield
         self._ladder = sorted(rungs.items())
         self._by_name = {name: _once(known, found) for name, found in by_name.items()}
-        self._joined: Callable[[_Named], Joined] = functools.lru_cache(JOINED_KEPT)(_join_at_once)
-        self._ready = yield from _join_largest(known.values())
+        self._joined: dict[_Named, Joined | None] = {}
+        self._room = MAX_JOINED
+        many = [each for each in known.values() if len(each.rules) > ASKED_ONE_BY_ONE]
+        for named in nlargest(JOINED_BEFORE, many, key=lambda each: len(each.rules)):
+            joined = yield from self._join(named)
+            for reach in set(joined.values()) if joined else ():
+                yield from reach.prepare()
 
     def named(self, names: Iterable[str]) -> bool:
         """Whether some rule names one of these."""
@@ -194,45 +203,34 @@ class RuleIndex:
                 yield from self._fitting(self._by_name[name], protocol)
 
     def _fitting(self, named: _Named, protocol: int | None) -> Iterable[Reach]:
-        if len(named.rules) <= ASKED_ONE_BY_ONE:
+        joined = None
+        if len(named.rules) > ASKED_ONE_BY_ONE:
+            joined = self._joined[named] if named in self._joined else finish(self._join(named))
+        if joined is None:
             return [reach for reach in named.rules if protocol is None or protocol in reach.protocols]
-        joined = self._ready.get(named) or self._joined(named)
         return (joined[protocol],) if protocol in joined else ()
 
-
-Joined = Mapping[int | None, Reach]
-"""Many rules as one for each protocol that any of them names; None: as one whatever their protocols."""
-
-
-def _join(named: _Named) -> Steps[Joined]:
-    rules: dict[int | None, list[Reach]] = {None: list(named.rules)}
-    for number, reach in enumerate(named.rules, 1):
-        for protocol in reach.protocols:
-            rules.setdefault(protocol, []).append(reach)
-        if not number % A_STEP:
-            yield
-    same: dict[tuple[Reach, ...], Reach] = {}
-    for found in rules.values():
-        key = tuple(found)
-        if key not in same:
-            same[key] = Reach(frozenset(), [span for reach in found for span in reach.spans])
-            yield
-    return {protocol: same[tuple(found)] for protocol, found in rules.items()}
-
-
-def _join_at_once(named: _Named) -> Joined:
-    return finish(_join(named))
-
-
-def _join_largest(named: Iterable[_Named]) -> Steps[dict[_Named, Joined]]:
-    """Those of which the first question would take longest."""
-    many = [each for each in named if len(each.rules) > ASKED_ONE_BY_ONE]
-    ready: dict[_Named, Joined] = {}
-    for each in nlargest(JOINED_BEFORE, many, key=lambda named: len(named.rules)):
-        joined = ready[each] = yield from _join(each)
-        for reach in set(joined.values()):
-            yield from reach.prepare()
-    return ready
+    def _join(self, named: _Named) -> Steps[Joined | None]:
+        """These rules as few; None, then and for ever, if that has more destinations than there is room for."""
+        rules: dict[int | None, list[Reach]] = {None: list(named.rules)}
+        for number, reach in enumerate(named.rules, 1):
+            for protocol in reach.protocols:
+                rules.setdefault(protocol, []).append(reach)
+            if not number % A_STEP:
+                yield
+        sets = {protocol: tuple(found) for protocol, found in rules.items()}
+        different = dict.fromkeys(sets.values())
+        count = sum(len(reach.spans) for found in different for reach in found)
+        joined: Joined | None = None
+        if count <= self._room:
+            self._room -= count
+            same: dict[tuple[Reach, ...], Reach] = {}
+            for found in different:
+                same[found] = Reach(frozenset(), [span for reach in found for span in reach.spans])
+                yield
+            joined = {protocol: same[found] for protocol, found in sets.items()}
+        self._joined[named] = joined
+        return joined
 
 
 def _once(known: dict[tuple[Reach, ...], _Named], rules: Iterable[Reach]) -> _Named:
