@@ -14,9 +14,10 @@ from tsnet.control import facts as told
 from tsnet.control.messages import decode_map
 from tsnet.engine import facts
 from tsnet.engine.node import FACTS_A_TURN, Node
-from tsnet.netmap.filterrules import TEXTS_A_STEP
+from tsnet.netmap.filterrules import NOTHING_ALLOWED, TEXTS_A_STEP
 from tsnet.netmap.model import FilterRule, NetMap
 from tsnet.netmap.pieces import PEERS
+from tsnet.prefs import Prefs
 
 MANY = 5 * PEERS
 
@@ -131,3 +132,19 @@ def test_shields_that_are_raised_meanwhile_stay_up() -> None:
     node.engine.set_shields_up(True)
     take(node)
     assert not node.engine.packet_filter.rules.allows(6, bytes((100, 64, 0, 9)), bytes((100, 64, 0, 1)), 80)
+
+
+def test_shields_that_are_lowered_meanwhile_show_no_rules_of_a_netmap_that_nobody_sees_yet() -> None:
+    node = bare()
+    node.set_prefs(Prefs("a", shields_up=True), NOW)
+    take(node, told.NetMapChanged(netmap(A, rules=())))
+    node._untold.append(told.NetMapChanged(large()))
+    while not (node.engine.peers.netmap and node.engine.peers.netmap.packet_filter):
+        node.receive((), (), NOW)
+    assert node.adoption.is_under_way
+    assert node.view is not None
+    node.set_prefs(Prefs("a"), NOW)
+    assert node.view.netmap.packet_filter == ()
+    assert node.view.whois._rules is NOTHING_ALLOWED
+    take(node)
+    assert node.view.whois._rules is node.engine.packet_filter.rules is not NOTHING_ALLOWED

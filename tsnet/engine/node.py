@@ -203,7 +203,7 @@ class Node:
         if self.preferences.change(prefs):
             self._say("preferences set", hostname=prefs.hostname, shields_up=prefs.shields_up)
             self.engine.set_shields_up(prefs.shields_up)
-            if self.view is not None:  # what the filter grants, whois tells
+            if self.view is not None and not self.adoption.is_under_way:  # what the filter grants, whois tells
                 self._show(self.view.with_rules(self.engine.packet_filter.rules))
             self._control.wake().set_hostinfo(self.preferences.hostinfo, now)
         if kept is not None:
