@@ -67,8 +67,8 @@ def start(node: Server, target: Target, port: int, allow: list[str]) -> None:
     console.say(f"serving on {serving.address}")
     if node.prefs.shields_up:
         console.say(
-            "warning: nobody can connect to it: shields are up, as the node's state says, until the library's "
-            "`Server.set(shields_up=False)` lowers them"
+            "warning: nobody can connect to it: shields are up, as the node's state says, until a program lowers them "
+            "with the library's `Server.set`"
         )
 
 
