@@ -122,7 +122,6 @@ STORY = (
     "derp link opened",
     "derp connected",
     "netcheck home chosen",
-    "node reachable",
 )
 CONTACT = (
     "node first netmap",
@@ -134,7 +133,8 @@ CONTACT = (
     "node closing",
     "control control is left alone",
 )
-"""A dial does not wait until the node is reachable."""
+"""Neither waits for `REACHABLE`: where control is slow, the command may have ended before."""
+REACHABLE = "node reachable"
 
 
 def steps(text: str) -> list[str]:
@@ -163,7 +163,7 @@ def test_the_story_in_the_documents_is_told_by_the_same_steps() -> None:
     text = (ROOT / "docs" / "tracing.md").read_text(encoding="utf-8")
     told = steps(text)
     assert len(told) > 25
-    assert is_in_order(STORY, told)
+    assert is_in_order((*STORY, REACHABLE), told)
     assert is_in_order(CONTACT, told)
 
 
