@@ -9,13 +9,17 @@
     sys.setprofile(moments.profile)                            in the thread that is meant
 
 A profile function, because what it raises comes out of the call itself, inside the `try` that is around that call.
+The collector is off meanwhile: a finalizer that it runs would meet the interrupt, and CPython 3.11 does not survive an
+exception of a profile function there.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Literal, TypeVar
@@ -104,12 +108,24 @@ def _interrupt(call: Callable[[], object], at: int, files: Iterable[str]) -> Ite
     """A generator: it takes along what a profile function that raises inside an `except` leaves in the interpreter."""
     moments = Moments(files, "interrupt", at, KeyboardInterrupt())
     heard = False
-    sys.setprofile(moments.profile)
-    try:
-        call()
-    except KeyboardInterrupt:
-        heard = True
-    finally:
-        sys.setprofile(None)
+    with no_collector():
+        sys.setprofile(moments.profile)
+        try:
+            call()
+        except KeyboardInterrupt:
+            heard = True
+        finally:
+            sys.setprofile(None)
     assert heard is moments.raised, f"the interrupt at {moments.seen[-1]} was swallowed"
     yield moments.raised
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -16,6 +16,8 @@ from itertools import pairwise
 from types import CodeType, FrameType, ModuleType
 from typing import Any, TypeVar
 
+from tests.faults import no_collector
+
 T = TypeVar("T")
 
 
@@ -56,13 +58,14 @@ def _interrupt(call: Callable[[], object], moment: int, modules: tuple[ModuleTyp
         return count
 
     before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
+    with no_collector():
+        sys.settrace(enter)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
     yield left <= 0
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from unittest import mock
 
 import tsnet
-from tests.faults import Kind, Moments, Place
+from tests.faults import Kind, Moments, Place, no_collector
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.io.system import SystemWorld
@@ -163,16 +163,17 @@ class Scene:
     @contextlib.contextmanager
     def _profiled(self, moments: Moments) -> Iterator[None]:
         """The node's thread and every thread that begins meanwhile."""
-        threading.setprofile(moments.profile)
-        try:
-            if thread_of(self.host):
-                self._in_thread(lambda: sys.setprofile(moments.profile))
-            yield
-        finally:
-            threading.setprofile(None)
-            moments.raised = True
-            if thread_of(self.host):
-                self._in_thread(lambda: sys.setprofile(None))
+        with no_collector():
+            threading.setprofile(moments.profile)
+            try:
+                if thread_of(self.host):
+                    self._in_thread(lambda: sys.setprofile(moments.profile))
+                yield
+            finally:
+                threading.setprofile(None)
+                moments.raised = True
+                if thread_of(self.host):
+                    self._in_thread(lambda: sys.setprofile(None))
 
     def _in_thread(self, function: Callable[[], None]) -> None:
         done = threading.Event()
@@ -214,14 +215,15 @@ class Caller:
         assert not thread.is_alive(), "it waits for ever"
 
     def _run(self, moments: Moments | None) -> None:
-        try:
-            if moments is not None:
-                sys.setprofile(moments.profile)
-            self.result = self._call()
-        except BaseException as error:
-            self.error = error.with_traceback(None)
-        finally:
-            sys.setprofile(None)
+        with no_collector():
+            try:
+                if moments is not None:
+                    sys.setprofile(moments.profile)
+                self.result = self._call()
+            except BaseException as error:
+                self.error = error.with_traceback(None)
+            finally:
+                sys.setprofile(None)
 
 
 def thread_of(host: Host) -> threading.Thread | None:
