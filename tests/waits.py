@@ -32,6 +32,9 @@ Moment = tuple[Place, int]
 """A place, and the how-manieth time that it is passed."""
 
 PATIENCE = 5.0
+DIAL_PATIENCE = 0.5
+"""A fault may cost the handshake, which is repeated after five seconds: such a dial ends with its time."""
+
 KEEPING = ("directory", "loadsave", "lock", "log", "place", "private", "saver", "store", "workers")
 ROOMS = ("edge/run/*.py", "edge/pipes/operations.py", *(f"edge/io/{name}.py" for name in KEEPING))
 OTHERS = {"servers.py", "caller_loop.py"}
@@ -41,7 +44,7 @@ FILES = {str(file) for room in ROOMS for file in (Path(tsnet.__file__).parent).g
 VERBS: dict[str, Callable[[tsnet.Server], Any]] = {
     "up": lambda node: node.up(timeout=PATIENCE),
     "reachable": lambda node: node.reachable(timeout=PATIENCE),
-    "dial": lambda node: node.dial("peer", 80, timeout=PATIENCE),
+    "dial": lambda node: node.dial("peer", 80, timeout=DIAL_PATIENCE),
     "listen": lambda node: node.listen(80, timeout=PATIENCE),
     "dial_packet": lambda node: node.dial_packet("peer", 53, timeout=PATIENCE),
     "listen_packet": lambda node: node.listen_packet(53, timeout=PATIENCE),
