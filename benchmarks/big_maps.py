@@ -44,7 +44,7 @@ MAPS = {"first": (2, None), "changed": (2, 7), "others": (20_000, None)}
 """By name: the number of its first peer, and the home of all of them if that tells it from the map before."""
 
 
-def run(*, peers: int = PEERS, rounds: int = 1) -> list[Row]:
+def run(*, peers: int = PEERS, rounds: int = 3) -> list[Row]:
     measured = [measure(peers) for _ in range(rounds)]
     rows: list[Row] = []
     for name in MAPS:
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="be the victim")
     parser.add_argument("--peers", type=int, default=PEERS)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.folder:
         answer_lines(Victim(options.folder))
