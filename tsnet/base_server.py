@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tsnet.adapters.served import Services
-from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_host, check_objects, check_types, configure, split_address
 from tsnet.edge.io.hostinfo import hostinfo
@@ -183,7 +183,7 @@ class BaseServer:
         address = next(iter(self.addresses), None)
         if address is None:  # the node was closed a moment ago
             return f":{port}"
-        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+        return join_host_port(str(address), port)
 
     def _owner(self) -> Peer | None:
         """The owner of this node; None before `up`."""

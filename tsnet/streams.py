@@ -21,6 +21,7 @@ import anyio.abc
 from anyio.lowlevel import checkpoint
 
 from netstack import TcpInfo
+from tsnet.base.addresses import join_host_port
 from tsnet.edge.io.log import log
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import async_event
@@ -157,7 +158,8 @@ class Stream(ByteStream):
             _end_dropped(self, self._pipe)
 
     def __repr__(self) -> str:
-        return f"<Stream {_text(self.local_address)} - {_text(self.remote_address)}{' closed' if self._closed else ''}>"
+        ends = f"{join_host_port(*self.local_address)} - {join_host_port(*self.remote_address)}"
+        return f"<Stream {ends}{' closed' if self._closed else ''}>"
 
 
 class Listener(StreamListener[Stream]):
@@ -355,7 +357,7 @@ class PacketConn:
             _end_dropped(self, self._pipe)
 
     def __repr__(self) -> str:
-        return f"<PacketConn {_text(self.local_address)}{' closed' if self._closed else ''}>"
+        return f"<PacketConn {join_host_port(*self.local_address)}{' closed' if self._closed else ''}>"
 
 
 async def _handle(handler: Callable[[Stream], Any], stream: Stream) -> None:
@@ -380,8 +382,3 @@ def _end_dropped(
         warn(f"unclosed {dropped!r}: {how}", ResourceWarning, stacklevel=3, source=dropped)
     finally:  # also if warnings are errors
         pipe.close()
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -12,8 +12,10 @@ from tsnet.base.addresses import (
     MAX_RUN_PACKETS,
     DerpAddress,
     UdpAddress,
+    bracketed,
     into_runs,
     is_tailnet_address,
+    join_host_port,
     owner_of,
     parse_address,
     parse_port,
@@ -34,6 +36,14 @@ from tsnet.base.keys import NodeKey
 )
 def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
     assert (owner_of(one) == owner_of(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("host", "in_url"), [("shop", "shop"), ("192.0.2.1", "192.0.2.1"), ("fd7a::1", "[fd7a::1]"), ("::", "[::]")]
+)
+def test_how_a_url_has_a_host(host: str, in_url: str) -> None:
+    assert bracketed(host) == in_url
+    assert join_host_port(host, 80) == f"{in_url}:80"
 
 
 def lengths(packets: list[bytes]) -> list[list[int]]:

@@ -84,6 +84,16 @@ def is_tailnet_address(address: IPAddress) -> bool:
     return address in CGNAT if address.version == 4 else address in ULA
 
 
+def bracketed(host: str) -> str:
+    """The host as a URL or a Host header has it: an IPv6 address stands in brackets (RFC 3986 §3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def join_host_port(host: str, port: int) -> str:
+    """As Go's net.JoinHostPort."""
+    return f"{bracketed(host)}:{port}"
+
+
 def parse_port(text: str) -> int | None:
     """A port from 0 to 65535 in ASCII digits, or None: other digits, which `int` may or may not read, are none."""
     is_number = text.isascii() and text.isdigit() and len(text) < 10

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from tsnet.base.addresses import IPAddress, IPPrefix, parse_address, parse_port
+from tsnet.base.addresses import IPAddress, IPPrefix, join_host_port, parse_address, parse_port
 from tsnet.base.records import record
 
 FORM = "must be http://[user:password@]host:port; other schemes are not supported"
@@ -42,7 +42,7 @@ class Proxy:
         """Its URL without a user and a password, for texts."""
         if not self.is_usable:
             return self.source
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        return f"http://{join_host_port(self.host, self.port)}"
 
 
 @record

@@ -22,7 +22,7 @@ from ipaddress import ip_address, ip_network
 from sys import intern
 from typing import Any, TypeVar
 
-from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress, parse_address
+from tsnet.base.addresses import IPAddress, IPPrefix, UdpAddress, join_host_port, parse_address
 from tsnet.base.keys import PublicKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
@@ -157,7 +157,7 @@ def endpoints(value: Any) -> tuple[UdpAddress, ...]:
 
 
 def format_endpoint(where: UdpAddress) -> str:
-    return f"[{where.host}]:{where.port}" if ":" in where.host else f"{where.host}:{where.port}"
+    return join_host_port(*where)
 
 
 def strings(values: Iterable[object]) -> list[str]:

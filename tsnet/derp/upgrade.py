@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from tsnet.base.addresses import bracketed
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
@@ -94,7 +95,7 @@ def encode_request(host: str, ideal_node: str = "", *, fast_start: bool = False)
     """host: the node's HostName, without a port, as Go sends it. ideal_node: the region's first node, if it is another.
     fast_start: ask the relay to send no response, since ClientInfo follows the blank line.
     """
-    lines = ["GET /derp HTTP/1.1", f"Host: {f'[{host}]' if ':' in host else host}"]
+    lines = ["GET /derp HTTP/1.1", f"Host: {bracketed(host)}"]
     if ideal_node:
         lines.append(f"Ideal-Node: {ideal_node}")
     lines += ["Upgrade: DERP", "Connection: Upgrade"]

@@ -19,7 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
 
-from tsnet.base.addresses import parse_address
+from tsnet.base.addresses import bracketed, join_host_port, parse_address
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 
@@ -77,8 +77,8 @@ class Url:
     @property
     def authority(self) -> str:
         """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        is_usual = self.port == PORTS[self.scheme]
+        return bracketed(self.host) if is_usual else join_host_port(self.host, self.port)
 
     @property
     def origin(self) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tsnet.base.addresses import IPAddress
+from tsnet.base.addresses import IPAddress, join_host_port
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
@@ -329,7 +329,7 @@ class Tailnet:
                 self._state,
                 self._machine_key,
                 entropy=world.entropy,
-                base_url=f"http://{_authority(self.address, port)}",
+                base_url=f"http://{join_host_port(self.address, port)}",
                 wall_offset=world.wall() - now,
                 now=now,
                 modify_first_map=self._modify_first_map,
@@ -434,7 +434,7 @@ class Tailnet:
 
     @property
     def control_url(self) -> str:
-        return f"http://{_authority(self.address, self._ports[CONTROL])}"
+        return f"http://{join_host_port(self.address, self._ports[CONTROL])}"
 
     @property
     def derp_map(self) -> dict[str, Any]:
@@ -590,7 +590,3 @@ def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
 
 def _ips(member: Member) -> tuple[IPAddress, ...]:
     return tuple(prefix.network_address for prefix in member.addresses)
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

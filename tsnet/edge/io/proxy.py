@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from tsnet.base.addresses import join_host_port
 from tsnet.base.printable import printable
 from tsnet.base.proxies import Proxy
 
@@ -26,7 +27,7 @@ class ConnectFailed(Exception):
 
 def connect_request(proxy: Proxy, host: str, port: int) -> bytes:
     host = quote(host, safe="[]:")  # a name from a relay map must not end the line
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = join_host_port(host, port)
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
-from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.addresses import DerpAddress, UdpAddress, join_host_port
 from tsnet.base.bucket import TokenBucket
 from tsnet.base.keys import NodeKey, PublicKey
 from tsnet.base.printable import printable
@@ -76,7 +76,7 @@ class RoomTrace:
             case DerpAddress():
                 return f"relay region {value.region}"
             case UdpAddress():
-                return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+                return join_host_port(*value)
             case None:
                 return "none"
             case bool():
