@@ -14,32 +14,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol
 
 from tsnet.base.addresses import parse_address
 from tsnet.base.links import (
     ADDRESS_LOST,
     Accepted,
-    Close,
     Closed,
     Compute,
     Computed,
     Data,
     Datagrams,
-    Effect,
     Event,
     Full,
     Link,
     Open,
     Opened,
     OpenUdp,
-    Pause,
     Received,
-    Resume,
     Room,
 )
 from tsnet.base.network import Network
 from tsnet.edge.io.channel import WRITE_LIMIT
+from tsnet.edge.io.effects import EffectPort
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.udp_links import UdpLinks
 from tsnet.testing.timeline import Timeline
@@ -95,7 +92,7 @@ class End:
         return not self.source or self.port.machine.owns(self.source)
 
 
-class SimulatedPort:
+class SimulatedPort(EffectPort):
     """The part that dialled and accepted links share."""
 
     def __init__(self, machine: StreamMachine, on_ready: Callable[[], None], wire: Wire, timeline: Timeline) -> None:
@@ -107,29 +104,6 @@ class SimulatedPort:
         self._wire = wire
         self._timeline = timeline
         self._events: list[Event] = []
-
-    def apply(self, effect: Effect) -> None:
-        match effect:
-            case Data():
-                self._write(effect)
-            case Close(link, abort):
-                if abort and link in self.ends:
-                    self.ends[link].queued.clear()
-                self._close(link)
-            case Compute():
-                self._compute(effect)
-            case Pause(link):
-                self._set_paused(link, paused=True)
-            case Resume(link):
-                self._set_paused(link, paused=False)
-            case Open():
-                self._open(effect)
-            case OpenUdp():
-                self._open_udp(effect)
-            case Datagrams():
-                self._send_datagrams(effect)
-            case _:
-                assert_never(effect)
 
     def receive(self) -> list[Event]:
         events, self._events = self._events, []
@@ -160,15 +134,6 @@ class SimulatedPort:
 
     def later(self, function: Callable[[], None], rounds: float = 1.0) -> None:
         self._timeline.at(self._timeline.now + rounds * self._wire.latency, function)
-
-    def _open(self, effect: Open) -> None:
-        raise ValueError(f"a listener cannot open {effect.link!r}")
-
-    def _open_udp(self, effect: OpenUdp) -> None:
-        raise ValueError(f"a listener cannot open {effect.link!r}")
-
-    def _send_datagrams(self, effect: Datagrams) -> None:
-        raise ValueError(f"a listener has no {effect.link!r}")
 
     def _write(self, effect: Data) -> None:
         end = self.ends.get(effect.link)
@@ -217,6 +182,10 @@ class SimulatedPort:
     def _tell_if_there(self, end: End, event: Event) -> None:
         if self.ends.get(end.link) is end:
             self.tell(event)
+
+    def _abort(self, link: Link) -> None:
+        if link in self.ends:
+            self.ends[link].queued.clear()
 
     def _close(self, link: Link) -> None:
         """Close the link: data that was handed over still arrives, and then the end."""

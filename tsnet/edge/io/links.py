@@ -27,27 +27,23 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.links import (
     ADDRESS_LOST,
-    Close,
     Closed,
     Compute,
     Computed,
     Data,
     Datagrams,
-    Effect,
     Event,
     Full,
     Link,
     Open,
     Opened,
     OpenUdp,
-    Pause,
     Received,
-    Resume,
     Room,
     Tls,
 )
@@ -56,6 +52,7 @@ from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, Proxy, proxy_reason
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
 from tsnet.edge.io.descriptors import BUDGET
 from tsnet.edge.io.dial import Dial, Lookup
+from tsnet.edge.io.effects import EffectPort
 from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 from tsnet.edge.io.udp import UdpSockets
@@ -75,7 +72,7 @@ TURN_SIZE = 1 << 20
 HANDSHAKE_SIZE = 64 * 1024
 
 
-class Channels:
+class Channels(EffectPort):
     """The connections of links, by link: how they are read, written and ended."""
 
     def __init__(self, reactor: Reactor, on_ready: Callable[[], None]) -> None:
@@ -92,29 +89,6 @@ class Channels:
         self._unflushed: dict[Channel, None] = {}
 
     # --- the port -----------------------------------------------------------------------------------------------
-
-    def apply(self, effect: Effect) -> None:
-        match effect:
-            case Data():
-                self._write(effect)
-            case Close(link, abort):
-                if abort:
-                    self._abort(link)
-                self._close(link)
-            case Compute():
-                self._compute(effect)
-            case Pause(link):
-                self._set_paused(link, paused=True)
-            case Resume(link):
-                self._set_paused(link, paused=False)
-            case Open():
-                self._open(effect)
-            case OpenUdp():
-                self._open_udp(effect)
-            case Datagrams():
-                self._send_datagrams(effect)
-            case _:
-                assert_never(effect)
 
     def receive(self) -> list[Event]:
         room = TURN_SIZE
@@ -153,15 +127,6 @@ class Channels:
         self._events.clear()
 
     # --- what the kinds of port differ in -----------------------------------------------------------------------
-
-    def _open(self, effect: Open) -> None:
-        raise ValueError(f"a listener cannot open {effect.link!r}")
-
-    def _open_udp(self, effect: OpenUdp) -> None:
-        raise ValueError(f"a listener cannot open {effect.link!r}")
-
-    def _send_datagrams(self, effect: Datagrams) -> None:
-        raise ValueError(f"a listener has no {effect.link!r}")
 
     def _opened(self, channel: Channel) -> None:
         """Queue the event that tells that the link is open."""
