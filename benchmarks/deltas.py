@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import attrs
 
-from benchmarks.figures import Figure, Row, table
+from benchmarks.figures import Figure, Row, ratio, table
 from tests.engine.alone import NOW, bare
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
@@ -169,11 +169,6 @@ def timed(work: Callable[[Item], object], items: Iterable[Item]) -> float:
     for item in items:
         work(item)
     return perf_counter() - begun
-
-
-def ratio(small: Callable[[], float], large: Callable[[], float], rounds: int) -> float:
-    pairs = [(small(), large()) for _ in range(rounds)]
-    return min(each[1] for each in pairs) / min(each[0] for each in pairs)
 
 
 def run(*, scale: float = 1.0, rounds: int = 20) -> list[Row]:

@@ -7,7 +7,7 @@ Figures that compare two measurements of one run are ratios; the absolute ones a
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -49,6 +49,12 @@ def spread(values: Sequence[float]) -> str:
 def median(name: str, values: Sequence[float], unit: str = "", **more: float | bool | None) -> Figure:
     """A figure of several measurements, its range in the note."""
     return Figure(name, statistics.median(values), unit, note=spread(values), **more)  # type: ignore[arg-type]
+
+
+def ratio(small: Callable[[], float], large: Callable[[], float], rounds: int) -> float:
+    """Large to small, each the best of its rounds, in turns: what else runs on the machine then harms both."""
+    pairs = [(small(), large()) for _ in range(rounds)]
+    return min(each[1] for each in pairs) / min(each[0] for each in pairs)
 
 
 def table(rows: Iterable[Row]) -> str:

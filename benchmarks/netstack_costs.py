@@ -26,7 +26,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from benchmarks import netstack_pair
-from benchmarks.figures import Figure, Row, table
+from benchmarks.figures import Figure, Row, ratio, table
 from netstack import Stack, TcpConnection, TcpListener
 from tests.netstack.peer import Peer
 
@@ -202,11 +202,6 @@ def sacked(count: int) -> float:
 def a_byte(size: int) -> float:
     payload = random.Random(5).randbytes(size)
     return netstack_pair.transfer(payload, 1280, True)[0] / size
-
-
-def ratio(small: Callable[[], float], large: Callable[[], float], rounds: int) -> float:
-    pairs = [(small(), large()) for _ in range(rounds)]
-    return min(each[1] for each in pairs) / min(each[0] for each in pairs)
 
 
 def run(*, scale: float = 1.0, rounds: int = 3) -> list[Row]:
