@@ -30,7 +30,7 @@ from benchmarks.figures import Figure, Row, ratio, table
 from tests.engine.alone import NOW, bare
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
-from tsnet.control.mapsession import MapSession
+from tsnet.control.client.mapsession import MapSession
 from tsnet.control.messages import MapResponse, decode_map
 from tsnet.engine.node import Node as RunningNode
 from tsnet.netmap.filterrules import TCP, FilterRules

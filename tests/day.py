@@ -23,7 +23,7 @@ import tsnet
 from tests.growth import growth, measure
 from tests.inhabitants import PORT, Inhabitant, exchange
 from tests.virtual import NOTHING, VirtualTailnet
-from tsnet.control.tailnet import AuthKey
+from tsnet.control.server.tailnet import AuthKey
 
 HOUR = 3600.0
 STORM = 2400.0

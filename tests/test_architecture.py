@@ -111,6 +111,16 @@ def may_import(room: str, target: str) -> bool:
     return room == target or FLOOR_OF[target] < FLOOR_OF[room] or (room, target) in BETWEEN
 
 
+SIDES = ("tsnet.control.client", "tsnet.control.server")
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "control" in path.parts], ids=module_of)
+def test_the_two_sides_of_control_are_strangers_and_what_they_share_knows_neither(path: Path) -> None:
+    own = next((side for side in SIDES if f"{module_of(path)}.".startswith(f"{side}.")), None)
+    for name in imports(path, for_types=True):
+        assert not any(f"{name}.".startswith(f"{side}.") for side in SIDES if side != own), name
+
+
 def test_every_room_stands_on_a_floor() -> None:
     rooms = {room_of(module_of(path)) for path in SOURCES}
     assert rooms <= FLOOR_OF.keys()

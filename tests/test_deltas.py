@@ -19,8 +19,8 @@ from tests.engine.alone import NOW, bare
 from tests.netmap.packets import tcp
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
-from tsnet.control import facts as told
-from tsnet.control.mapsession import MapSession
+from tsnet.control.client import facts as told
+from tsnet.control.client.mapsession import MapSession
 from tsnet.engine import facts
 from tsnet.engine.node import Node as RunningNode
 from tsnet.netmap.changes import Changes

@@ -22,7 +22,7 @@ from tests.guests import guest_of
 from tests.waits import until
 from tsnet.adapters import forward
 from tsnet.adapters.local import LocalListener
-from tsnet.adapters.served import Served
+from tsnet.adapters.services import Served
 from tsnet.events import ServiceEnded
 from tsnet.testing import Tailnet
 

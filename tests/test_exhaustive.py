@@ -19,11 +19,11 @@ VOCABULARIES = {module_of(path): path for path in SOURCES if path.name == "facts
 LINKS, TSMP = "tsnet.base.links", "tsnet.engine.tsmp"
 
 Names = dict[str, str]
-"""What a file calls a class or a module, and what it is: "told" and "tsnet.control.facts"."""
+"""What a file calls a class or a module, and what it is: "told" and "tsnet.control.client.facts"."""
 
 
 def classes_of(module: str) -> set[str]:
-    """The classes that one of the module's unions lists, as "tsnet.control.facts.LoginUrl"."""
+    """The classes that one of the module's unions lists, as "tsnet.control.client.facts.LoginUrl"."""
     tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     unions = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp)]
@@ -127,7 +127,7 @@ def test_every_fact_is_heard(module: str) -> None:
     assert not classes_of(module) - heard, "nobody does anything about these, or says why not"
 
 
-HEAD = "from tsnet.base.links import Close, Data, Open\nfrom tsnet.control import facts as told\n"
+HEAD = "from tsnet.base.links import Close, Data, Open\nfrom tsnet.control.client import facts as told\n"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,6 @@ def test_the_reader_finds_what_it_looks_for(body: str, count: int) -> None:
 
 
 def test_the_vocabularies_are_those_that_there_are() -> None:
-    assert set(VOCABULARIES) == {f"tsnet.{room}.facts" for room in ("control", "derp", "engine", "wireguard")}
+    assert set(VOCABULARIES) == {f"tsnet.{room}.facts" for room in ("control.client", "derp", "engine", "wireguard")}
     assert {"tsnet.base.links.Open", "tsnet.engine.tsmp.Rejected"} <= TOLD_APART
-    assert "tsnet.control.facts.LoggedIn" in FACTS
+    assert "tsnet.control.client.facts.LoggedIn" in FACTS

@@ -30,11 +30,12 @@ from tsnet.base.keys import ChallengeKey, DiscoKey, DiscoPrivateKey, MachinePriv
 from tsnet.base.links import Accepted, Data, Link, Received
 from tsnet.base.malformed import MalformedError
 from tsnet.base.timetable import SPARE
-from tsnet.control import c2n, mapframes, messages
-from tsnet.control.address import ControlAddress
+from tsnet.control import mapframes, messages
+from tsnet.control.client import c2n
+from tsnet.control.client.address import ControlAddress
+from tsnet.control.client.mapsession import MapSession
+from tsnet.control.client.pings import Pings
 from tsnet.control.http import HttpClient, HttpServer
-from tsnet.control.mapsession import MapSession
-from tsnet.control.pings import Pings
 from tsnet.control.transport import Initiator, Responder, early_payload
 from tsnet.control.upgrade import Answering, upgrade_request
 from tsnet.derp import frames, login

@@ -10,8 +10,8 @@ import pytest
 
 import tsnet
 from tests.virtual import NOTHING, VirtualTailnet
-from tsnet.control.members import Member
-from tsnet.control.streams import EPHEMERAL_AFTER, OFFLINE_AFTER
+from tsnet.control.server.members import Member
+from tsnet.control.server.streams import EPHEMERAL_AFTER, OFFLINE_AFTER
 
 Test = Callable[[VirtualTailnet], Awaitable[None]]
 

@@ -25,11 +25,11 @@ from tsnet.base.keys import MachineKey, NodeKey
 from tsnet.base.links import Data
 from tsnet.base.malformed import MalformedError
 from tsnet.config import configure
-from tsnet.control import facts
+from tsnet.control.client import facts
 from tsnet.control.mapframes import MapFrames
 from tsnet.control.messages import RegisterRequest, RegisterResponse
-from tsnet.control.registration import register
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.server.registration import register
+from tsnet.control.server.tailnet import TailnetState
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.place import load
 from tsnet.engine.ingress import Ingress

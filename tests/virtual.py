@@ -31,7 +31,7 @@ import attrs
 import tsnet
 from tsnet.base.links import Close, Data, Effect, Event, Received
 from tsnet.control.messages import MapResponse
-from tsnet.control.snapshot import decode, encode
+from tsnet.control.server.snapshot import decode, encode
 from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import StateError
 from tsnet.netmap.merge import DerpMapUpdate, MapUpdate

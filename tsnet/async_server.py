@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.forward import Forward
     from tsnet.adapters.identity import Allow
     from tsnet.adapters.local import Target
-    from tsnet.adapters.serving import AsyncServing
+    from tsnet.adapters.service_handles import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import AsyncEvents
     from tsnet.prefs import PrefChanges, Prefs
@@ -223,7 +223,7 @@ class AsyncServer(BaseServer):
         threads: how many requests are handled at once, two thirds at most of one peer; the others wait their turn.
         Threads are made when they are needed. The caller is `current_peer()` and `environ["tsnet.peer"]`.
         """
-        from tsnet.adapters.serving import WsgiService
+        from tsnet.adapters.service_handles import WsgiService
 
         limits = web_limits(max_connections, header_timeout, keep_alive_timeout, threads)
         listener = await self.listen(port, max_connections=max_connections)
@@ -270,7 +270,7 @@ class AsyncServer(BaseServer):
         return forward_accepted(await self.listen(port, max_connections=max_connections), target)
 
     async def _serve(self, name: str, service: Service, port: int | None, address: str, block: bool) -> AsyncServing:
-        from tsnet.adapters.serving import AsyncServing
+        from tsnet.adapters.service_handles import AsyncServing
 
         serving = AsyncServing(service, port, address, services=self._servings, name=name, awaited=block)
         await (serving.run() if block else serving.start())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tsnet.adapters.served import Services
+from tsnet.adapters.services import Services
 from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config, check_host, check_objects, check_types, configure, split_address

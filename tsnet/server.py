@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.forward import Forward
     from tsnet.adapters.identity import Allow
     from tsnet.adapters.local import Target
-    from tsnet.adapters.serving import Runner, Serving
+    from tsnet.adapters.service_handles import Runner, Serving
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import Events
     from tsnet.prefs import PrefChanges, Prefs
@@ -205,7 +205,7 @@ class Server(BaseServer):
 
     def _serve(self, name: str, runner: Runner, where: Callable[[], tuple[int | None, str]], block: bool) -> Serving:
         """Start it and keep it. If that fails or is interrupted, nothing of it runs."""
-        from tsnet.adapters.serving import Serving
+        from tsnet.adapters.service_handles import Serving
 
         try:
             runner.start()

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.base.malformed import MalformedError
-from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
+from tsnet.control.client.client import Client
+from tsnet.control.client.facts import Fact, NetMapChanged, NodeKeyRotated
 from tsnet.netmap.model import NetMap
 
 _Fact = TypeVar("_Fact")

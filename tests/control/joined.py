@@ -26,11 +26,11 @@ from tsnet.base.links import (
     Received,
     Resume,
 )
-from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated
-from tsnet.control.members import Member
-from tsnet.control.server import Server
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.client.client import Client
+from tsnet.control.client.facts import Fact, NetMapChanged, NodeKeyRotated
+from tsnet.control.server.members import Member
+from tsnet.control.server.server import Server
+from tsnet.control.server.tailnet import TailnetState
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion, NetMap
 
 BUDGET = 1 << 20

@@ -20,8 +20,8 @@ from tsnet.base.crypto import disco_public, machine_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Close, Closed, Compute, Computed, Data, Effect, Link, Open, Opened, Received
 from tsnet.base.malformed import MalformedError
-from tsnet.control.client import Client
-from tsnet.control.facts import Fact, NetMapChanged, NodeKeyRotated, Problem
+from tsnet.control.client.client import Client
+from tsnet.control.client.facts import Fact, NetMapChanged, NodeKeyRotated, Problem
 from tsnet.control.http import Cancelled, HttpServer, Request
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import ControlKeys, MapRequest, MapResponse, RegisterRequest, RegisterResponse

@@ -20,15 +20,15 @@ from tests.control.joined import CONTROL_PRIVATE, Joined
 from tests.control.scripted import PEER, SELF, WELCOME, Scripted
 from tsnet.base.crypto import machine_public
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Full, Link, Pause, Received, Resume, Room
-from tsnet.control import facts, uplink
-from tsnet.control import server as server_module
-from tsnet.control.connection import PAGE_COST
-from tsnet.control.facts import Problem
+from tsnet.control.client import facts, uplink
+from tsnet.control.client.facts import Problem
+from tsnet.control.client.mappoll import MESSAGES_A_TURN
+from tsnet.control.client.pings import MAX_POSTS
 from tsnet.control.mapframes import encode_frame
-from tsnet.control.mappoll import MESSAGES_A_TURN
 from tsnet.control.messages import MapResponse, PingRequest, RegisterResponse
-from tsnet.control.pings import MAX_POSTS
-from tsnet.control.server import MOST_SHARE, TURN, WRITE_TIMEOUT, Server
+from tsnet.control.server import server as server_module
+from tsnet.control.server.connection import PAGE_COST
+from tsnet.control.server.server import MOST_SHARE, TURN, WRITE_TIMEOUT, Server
 from tsnet.netmap.merge import MapUpdate
 
 BUDGET = 1 << 20

@@ -11,7 +11,7 @@ from tests.engine.pair import netmap, node, secret
 from tsnet.base.keys import NodePrivateKey
 from tsnet.base.trace import Tracer
 from tsnet.config import configure
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.engine import facts
 from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.node import Node

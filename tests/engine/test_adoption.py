@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.bombs import tailnet
 from tests.engine.alone import NOW, A, bare
 from tests.engine.pair import ALLOW_ALL, netmap
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.control.messages import decode_map
 from tsnet.engine import facts
 from tsnet.engine.node import FACTS_A_TURN, Node
@@ -86,10 +86,10 @@ def test_other_threads_see_the_netmap_from_before_until_all_of_it_is_there() -> 
         if not node.adoption.is_under_way:
             break
         assert node.view is view
-        assert node.endpoints.names is view.names if view is not None else False
+        assert node.calls.names is view.names if view is not None else False
     assert node.view is not None
     assert node.view.netmap is after
-    assert node.endpoints.names is node.view.names
+    assert node.calls.names is node.view.names
 
 
 def test_what_control_says_next_waits_for_it() -> None:

@@ -7,7 +7,7 @@ import attrs
 from tests.engine.alone import NOW, A, B, bare, saved_identity
 from tests.engine.pair import netmap, node
 from tests.traces import Traced
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.engine import facts
 from tsnet.engine.differences import MAX_TRACED, differences, trace_changes
 from tsnet.netmap.changes import Changes

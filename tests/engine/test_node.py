@@ -14,9 +14,9 @@ from tests.house import House
 from tests.traces import Traced
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.links import Event, Link, Opened, Received
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.control.messages import PingRequest
-from tsnet.control.server import Server
+from tsnet.control.server.server import Server
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.engine import facts
 from tsnet.engine.node import SUSPENDED_AFTER
@@ -36,11 +36,11 @@ def test_before_the_netmap_it_can_do_nothing_and_says_what_it_waits_for() -> Non
     assert some.addresses == ()
     assert "control" in some.waiting_for
     for use in (
-        lambda: some.endpoints.resolve("b"),
-        lambda: some.endpoints.listen(80, None),
-        lambda: some.endpoints.open_udp(80, None),
-        lambda: some.endpoints.connect(ip_address("100.64.0.2"), 80, NOW),
-        lambda: some.endpoints.open_ping(ip_address("100.64.0.2")),
+        lambda: some.calls.resolve("b"),
+        lambda: some.calls.listen(80, None),
+        lambda: some.calls.open_udp(80, None),
+        lambda: some.calls.connect(ip_address("100.64.0.2"), 80, NOW),
+        lambda: some.calls.open_ping(ip_address("100.64.0.2")),
     ):
         with pytest.raises(NotUp):
             use()
@@ -92,36 +92,36 @@ def test_control_hears_of_the_ping_that_it_asked_for() -> None:
     ],
 )
 def test_names_and_addresses_resolve(host: str, address: str) -> None:
-    assert running().endpoints.resolve(host) == ip_address(address)
+    assert running().calls.resolve(host) == ip_address(address)
 
 
 @pytest.mark.parametrize("host", ["c", "", "b.elsewhere.test", "100.64.0.9", "8.8.8.8", "::1", "b b", "." * 300])
 def test_what_is_not_on_the_tailnet(host: str) -> None:
     with pytest.raises(NotOnTailnet):
-        running().endpoints.resolve(host)
+        running().calls.resolve(host)
 
 
 def test_ports_are_bound_once_and_only_on_own_addresses() -> None:
     some = running()
-    some.endpoints.listen(80, None)
+    some.calls.listen(80, None)
     with pytest.raises(AddressInUse, match="TCP port 80"):
-        some.endpoints.listen(80, None)
-    some.endpoints.open_udp(80, None)
+        some.calls.listen(80, None)
+    some.calls.open_udp(80, None)
     with pytest.raises(AddressInUse, match="UDP port 80"):
-        some.endpoints.open_udp(80, None)
-    some.endpoints.listen(81, ip_address("100.64.0.1"))
-    for bind in (some.endpoints.listen, some.endpoints.open_udp):
+        some.calls.open_udp(80, None)
+    some.calls.listen(81, ip_address("100.64.0.1"))
+    for bind in (some.calls.listen, some.calls.open_udp):
         with pytest.raises(AddressNotAvailable, match=r"100\.64\.0\.2 is not an address"):
             bind(82, ip_address("100.64.0.2"))
 
 
 def test_the_own_address_of_the_same_family() -> None:
     some = running()
-    assert some.endpoints.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
-    assert some.endpoints.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
+    assert some.calls.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
+    assert some.calls.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
     some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
     with pytest.raises(AddressNotAvailable):
-        some.endpoints.address_towards(ip_address("fd7a::2"))
+        some.calls.address_towards(ip_address("fd7a::2"))
 
 
 # --- what control tells -----------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_a_nodes_own_decisions_are_traced() -> None:
     some = running(tracer=traced)
     some._told(told.NetMapChanged(netmap(A, attrs.evolve(B, online=True), node(3, "c"))), NOW)
     some._told(told.NetMapChanged(netmap(A, node(3, "c"))), NOW)
-    some.endpoints.connect(ip_address("100.64.0.3"), 80, NOW)
+    some.calls.connect(ip_address("100.64.0.3"), 80, NOW)
     some.set_wall_offset(0.0, NOW)
     some.begin_close(NOW, 1.0)
     assert [event for room, event, _fields in traced.told if room == "node"] == [

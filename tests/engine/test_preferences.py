@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.alone import NOW, A, B, bare, running
 from tests.engine.pair import netmap
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.engine import facts
 from tsnet.engine.node import Node
 from tsnet.engine.preferences import Preferences
@@ -89,8 +89,8 @@ def test_an_expired_key_names_the_node_as_it_is_called_now() -> None:
     some = running()
     some.set_prefs(SHUT, NOW)
     some._told(told.KeyExpired(), NOW)
-    assert isinstance(some.endpoints.refusal, KeyExpired)
-    assert "the key of shop has expired" in str(some.endpoints.refusal)
+    assert isinstance(some.calls.refusal, KeyExpired)
+    assert "the key of shop has expired" in str(some.calls.refusal)
 
 
 # --- saved ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.house import House, events_of
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.derp.facts import RelayHealth
 from tsnet.derp.liveness import NO_ANSWER
 from tsnet.engine import facts

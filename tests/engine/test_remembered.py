@@ -13,7 +13,7 @@ from tests.engine.alone import NOW, A, bare, running, saved_identity
 from tests.engine.pair import netmap, node, secret
 from tests.house import House
 from tsnet.base.keys import MachineKey, NodePrivateKey
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.edge.io.place import load
 from tsnet.engine import facts
 from tsnet.engine.identity import new_identity
@@ -71,7 +71,7 @@ def test_no_handshake_leaves_before_the_mark_above_it_was_handed_out_to_be_saved
     some = bare()
     some._told(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
     some.take_facts()
-    some.endpoints.connect(ip_address("100.64.0.2"), 80, NOW)
+    some.calls.connect(ip_address("100.64.0.2"), 80, NOW)
     assert initiations(some) == initiations(some) == []
     (fact,) = some.take_facts()
     assert saved_identity(fact).timestamp_mark == 1_700_000_600.0

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.alone import NOW, A, B, bare, running
 from tests.engine.pair import netmap
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.engine import facts
 from tsnet.errors import (
     KeyExpired,
@@ -21,9 +21,9 @@ def test_an_expired_key_stops_new_work_and_a_new_one_starts_it() -> None:
     assert isinstance(problem.error, KeyExpired)
     assert expired == facts.Expired(problem.error)
     with pytest.raises(KeyExpired):
-        some.endpoints.listen(80, None)
+        some.calls.listen(80, None)
     some._told(told.KeyExtended(), NOW)
-    some.endpoints.listen(80, None)
+    some.calls.listen(80, None)
 
 
 def test_an_extended_key_meets_every_peer_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +41,8 @@ def test_with_an_expired_key_the_first_netmap_is_no_start_until_it_is_extended()
     some._told(told.NetMapChanged(netmap(A, B)), NOW)
     assert not any(isinstance(fact, facts.Running) for fact in some.take_facts())
     with pytest.raises(KeyExpired):
-        some.endpoints.listen(80, None)
+        some.calls.listen(80, None)
     some._told(told.KeyExtended(), NOW)
     some._told(told.NetMapChanged(netmap(A, B)), NOW)
     assert [fact for fact in some.take_facts() if isinstance(fact, facts.Running)] == [facts.Running(netmap(A, B))]
-    some.endpoints.listen(80, None)
+    some.calls.listen(80, None)

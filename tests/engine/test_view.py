@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine.alone import NOW, A, B, bare, running
 from tests.engine.pair import netmap, node
-from tsnet.control import facts as told
+from tsnet.control.client import facts as told
 from tsnet.engine.node import Node as RunningNode
 from tsnet.engine.view import NodeView
 from tsnet.netmap.changes import Changes

@@ -17,8 +17,8 @@ from tests.interop.harness.scene import Scene
 from tests.interop.harness.testcontrol import Derper, TestControl
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, MachinePrivateKey, NodePrivateKey
-from tsnet.control import facts
-from tsnet.control.client import Client
+from tsnet.control.client import facts
+from tsnet.control.client.client import Client
 from tsnet.errors import AuthKeyRejected, ControlCertificateError, ControlUnreachable, NotAControlServer
 from tsnet.netmap.model import DnsConfig
 

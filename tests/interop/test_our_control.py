@@ -16,10 +16,10 @@ from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 from tsnet.base.keys import MachinePrivateKey, NodePrivateKey
-from tsnet.control.members import Member
-from tsnet.control.policy import Policy
-from tsnet.control.server import Server
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.server.members import Member
+from tsnet.control.server.policy import Policy
+from tsnet.control.server.server import Server
+from tsnet.control.server.tailnet import TailnetState
 from tsnet.derp.server import Relay
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 

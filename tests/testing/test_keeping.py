@@ -12,8 +12,8 @@ import pytest
 
 from tests.shelf import Shelf
 from tsnet.base.keys import MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
-from tsnet.control.snapshot import Snapshot, decode, encode
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.server.snapshot import Snapshot, decode, encode
+from tsnet.control.server.tailnet import TailnetState
 from tsnet.errors import NotUp, StateError
 from tsnet.testing.keeping import EVERY, KEY, Keeper, load
 from tsnet.testing.simulated import SimulatedWorld

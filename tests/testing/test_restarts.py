@@ -21,7 +21,7 @@ import pytest
 import tsnet
 from tests.house import House
 from tests.shelf import Shelf
-from tsnet.control.streams import EPHEMERAL_AFTER, OFFLINE_AFTER
+from tsnet.control.server.streams import EPHEMERAL_AFTER, OFFLINE_AFTER
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import (

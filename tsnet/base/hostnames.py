@@ -3,7 +3,7 @@
     "My_App" -> "my-app"    "x86_64-linux" -> "x86-64-linux"    "Bob's Laptop.local" -> "bobs-laptop"    "___" -> ""
 
 Source: Go util/dnsname SanitizeHostname.
-Not here: which name a node asks for (`tsnet.config`), which one it is granted (`tsnet.control.members`).
+Not here: which name a node asks for (`tsnet.config`), which one it is granted (`tsnet.control.server.members`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pauses between rounds in vain: doubled each time, and shortened at random so that not all return at once.
 
-Not here: the failures of requests to control, whose pauses grow with the square (`control.backoff`).
+Not here: the failures of requests to control, whose pauses grow with the square (`control.client.backoff`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 Control may ask for several types at once. It hears nothing of a ping that nobody answers, as from a Go node.
 
 Source: Go control/controlclient/direct.go doPingerPing, wgengine/userspace.go Ping; tailcfg.PingResponse.
-Not here: the HTTP request that carries the answer (`control.pings`).
+Not here: the HTTP request that carries the answer (`control.client.pings`).
 """
 
 from __future__ import annotations

@@ -33,15 +33,13 @@ from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace, Tracer, trace_of
 from tsnet.config import Config
-from tsnet.control import facts as told
-from tsnet.control.client import Client
+from tsnet.control.client import facts as told
+from tsnet.control.client.client import Client
 from tsnet.engine import facts, tsmp
 from tsnet.engine.adoption import Adoption
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.complaints import Complaints
 from tsnet.engine.differences import differences, trace_changes
-from tsnet.engine.due import Due
-from tsnet.engine.endpoints import Endpoints
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
@@ -49,9 +47,11 @@ from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
 from tsnet.engine.remembered import Remembered
+from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.standing import Standing, key_expired
 from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
+from tsnet.engine.when_due import WhenDue
 from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
@@ -105,10 +105,10 @@ class Node:
             identity.node_key, entropy=entropy, over_http=config.derp_over_http, trace=trace_of(tracer, "derp")
         )
         self.home: Home = Home(entropy, trace=trace_of(tracer, "netcheck"))
-        self.endpoints: Endpoints = Endpoints(self.engine, entropy, trace=self.trace)
+        self.calls: SocketCalls = SocketCalls(self.engine, entropy, trace=self.trace)
         self.asked_pings: AskedPings = AskedPings(self.engine, entropy)
         self.control: Client = self._client(disco_key, wall_offset, control_key, verifies_tls, tracer)
-        self._control: Due[Client] = Due(self.control)
+        self._control: WhenDue[Client] = WhenDue(self.control)
         self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
         self.reachability: Reachability = Reachability(
             self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
@@ -192,7 +192,7 @@ class Node:
         return self.reachability.trouble(address, self._now)
 
     def ping_tsmp(self, address: IPAddress, data: bytes, now: float) -> None:
-        """Send a TSMP ping with these 8 bytes (`Endpoints.ping_data`). PingAnswered follows if the peer answers."""
+        """Send a TSMP ping with these 8 bytes (`SocketCalls.ping_data`). PingAnswered follows if the peer answers."""
         self.engine.ping_tsmp(address.packed, data, now)
 
     def set_prefs(self, prefs: Prefs, now: float, *, kept: Mapping[str, Any] | None = None) -> None:
@@ -212,7 +212,7 @@ class Node:
     def request(
         self, path: str, body: bytes, now: float, *, method: str, timeout: float, repeatable: bool = False
     ) -> int:
-        """Ask control for anything (`control.requests`). ControlAnswered follows with the ticket that this returns."""
+        """Ask control for anything (`control.client.requests`). ControlAnswered follows, with the returned ticket."""
         return self._control.wake().request(path, body, now, method=method, timeout=timeout, repeatable=repeatable)
 
     def cancel_request(self, ticket: int, now: float) -> None:
@@ -259,7 +259,7 @@ class Node:
         patience: seconds, half of the time that closing may take.
         """
         self._say("closing", streams_end_within=patience)
-        self.endpoints.refusal = NotUp("the node is closing")
+        self.calls.refusal = NotUp("the node is closing")
         self.leaving.begin(now, patience)
 
     @property
@@ -425,7 +425,7 @@ class Node:
             case told.NodeKeyRotated(private, old):
                 self.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
-                self.endpoints.refusal = error = key_expired(self.preferences.current.hostname, self.config.control_url)
+                self.calls.refusal = error = key_expired(self.preferences.current.hostname, self.config.control_url)
                 self.standing.expired(error)
             case told.KeyExtended():
                 self.engine.sessions_lost(now)
@@ -471,7 +471,7 @@ class Node:
 
     def _show(self, view: NodeView) -> None:
         self.view = attrs.evolve(view, health=self.health.messages, home_region=self.home.region)
-        self.endpoints.names = view.names
+        self.calls.names = view.names
 
     def _show_health(self) -> None:
         """Facts have told of whatever is new."""
@@ -481,5 +481,5 @@ class Node:
 
     def _is_valid_again(self) -> None:
         if not self.leaving.has_begun:
-            self.endpoints.refusal = None
+            self.calls.refusal = None
         self.standing.valid_again(self.netmap)

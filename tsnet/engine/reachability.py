@@ -14,13 +14,13 @@ from typing import assert_never
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.trace import Trace
-from tsnet.control.client import Client
+from tsnet.control.client.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts
 from tsnet.engine.complaints import Complaints
-from tsnet.engine.due import Due
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
+from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import DerpMap
 
@@ -33,7 +33,7 @@ class Reachability:
         engine: Engine,
         relays: Relays,
         home: Home,
-        control: Due[Client],
+        control: WhenDue[Client],
         *,
         health: Complaints,
         told: list[facts.Fact],

@@ -8,7 +8,7 @@
 | no                     | is refused, until it is accepted or its key is new    |
 
 Source: Go ipn/ipnlocal/local.go (nextStateLocked).
-Not here: what an application sees of it (`lifecycle`), what control has said (`control.facts`).
+Not here: what an application sees of it (`lifecycle`), what control has said (`control.client.facts`).
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ from collections.abc import Callable, Iterable
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace
-from tsnet.control.client import Client
+from tsnet.control.client.client import Client
 from tsnet.engine import facts
-from tsnet.engine.due import Due
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
+from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.home import Home, may_be_home
 from tsnet.netcheck.probes import Probes
 from tsnet.netmap.model import DerpMap, DerpRegion
@@ -49,7 +49,7 @@ class Surroundings:
         engine: Engine,
         relays: Relays,
         home: Home,
-        control: Due[Client],
+        control: WhenDue[Client],
         entropy: Callable[[int], bytes],
         *,
         told: list[facts.Fact],

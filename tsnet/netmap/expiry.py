@@ -6,7 +6,7 @@ Our own key is judged by control's clock as well, where Go takes the wall clock:
 wrong clock on this machine expires no key.
 
 Source: Go ipn/ipnlocal/expiry.go.
-Not here: what an expired key of our own means (`tsnet.control.mapsession`).
+Not here: what an expired key of our own means (`tsnet.control.client.mapsession`).
 """
 
 from __future__ import annotations

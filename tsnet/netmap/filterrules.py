@@ -7,7 +7,7 @@
 
 Rules only ever allow, so their order has no meaning. A rule pairs sources and destinations within a family. What
 cannot be parsed is skipped and the rest stands (`skipped` counts). So are ranges, once they come to MAX_RANGED
-networks. A question costs the same with 100,000 rules as with 10 (`reach`).
+networks. A question costs the same with 100,000 rules as with 10 (`ruleindex`).
 
 Source: Go wgengine/filter/tailcfg.go (MatchesFromFilterRules), match.go.
 Not here: the packet, the state of the node that the rules are for (`packetfilter`).
@@ -24,8 +24,8 @@ from tsnet.base.addresses import IPAddress, IPPrefix
 from tsnet.base.malformed import MalformedError
 from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import CapGrant, FilterRule
-from tsnet.netmap.reach import Place, Ranges, Reach, RuleIndex, Span
 from tsnet.netmap.routes import Routes
+from tsnet.netmap.ruleindex import Place, Ranges, Reach, RuleIndex, Span
 
 ICMP, IGMP, TCP, UDP, ICMPV6, TSMP, SCTP = 1, 2, 6, 17, 58, 99, 132
 DEFAULT_PROTOCOLS = frozenset({TCP, UDP, ICMP, ICMPV6})

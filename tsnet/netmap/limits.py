@@ -12,7 +12,7 @@ DNS records, relays and health come whole in one message and replace those befor
 is; here they are a part of the weight, as rules and capabilities are.
 
 Source: the weights are measured with tracemalloc; tests/netmap/test_limits.py compares.
-Not here: one message (`tsnet.control.mapsize`), what becomes of a message that is refused (`tsnet.control.maproutine`).
+Not here: one message (`control.mapsize`), what becomes of a message that is refused (`control.client.maproutine`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ In the host's thread a snapshot costs a copy of the members; encoding and writin
 fails is tried again after a second. The first failure and the next success are logged, and those who waited get the
 error.
 
-Not here: what a snapshot is (`tsnet.control.snapshot`), files (`tsnet.edge.io.directory`).
+Not here: what a snapshot is (`tsnet.control.server.snapshot`), files (`tsnet.edge.io.directory`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 
 from tsnet.base.malformed import MalformedError
-from tsnet.control.snapshot import Snapshot, decode, encode
-from tsnet.control.tailnet import TailnetState
+from tsnet.control.server.snapshot import Snapshot, decode, encode
+from tsnet.control.server.tailnet import TailnetState
 from tsnet.edge.io.log import log
 from tsnet.edge.io.private import kind_of
 from tsnet.edge.io.store import Store

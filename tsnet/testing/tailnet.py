@@ -29,12 +29,12 @@ from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
 from tsnet.config import check_domain, check_limits, check_types
 from tsnet.control import tailcfg
-from tsnet.control.members import Member
-from tsnet.control.policy import ALLOW_ALL, Policy
-from tsnet.control.server import Server as ControlServer
-from tsnet.control.snapshot import Snapshot
-from tsnet.control.streams import Modify
-from tsnet.control.tailnet import Refusal, TailnetState
+from tsnet.control.server.members import Member
+from tsnet.control.server.policy import ALLOW_ALL, Policy
+from tsnet.control.server.server import Server as ControlServer
+from tsnet.control.server.snapshot import Snapshot
+from tsnet.control.server.streams import Modify
+from tsnet.control.server.tailnet import Refusal, TailnetState
 from tsnet.derp.server import Relay
 from tsnet.edge.io.descriptors import told_when_out
 from tsnet.edge.io.directory import DirectoryStore

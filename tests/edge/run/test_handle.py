@@ -257,7 +257,7 @@ def test_an_operation_that_is_cancelled_before_its_value_comes_frees_what_it_got
 
 def test_a_bug_in_a_verb_is_the_callers_to_see_and_not_the_nodes_end(house: House) -> None:
     a = house.up("a")
-    a.node.endpoints.listen = lambda *_, **__: 1 / 0  # type: ignore[assignment, method-assign]
+    a.node.calls.listen = lambda *_, **__: 1 / 0  # type: ignore[assignment, method-assign]
     operation = a.listen(80, None, 5)
     house.until(lambda: operation.done)
     assert isinstance(operation._error, ZeroDivisionError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.house import House
-from tsnet.control.requests import MAX_UNANSWERED
+from tsnet.control.client.requests import MAX_UNANSWERED
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.requesting import ControlAnswer
 from tsnet.errors import ControlTimeout, ControlUnreachable, MessageTooLong, NotUp, TooManyRequests

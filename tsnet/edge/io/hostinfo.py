@@ -1,7 +1,7 @@
 """What control is told of this machine: the part of tailcfg.Hostinfo that only the edge can know.
 
 Source: Go hostinfo/hostinfo.go.
-Not here: what the node adds, and when it is told (`engine.preferences`, `control.publisher`).
+Not here: what the node adds, and when it is told (`engine.preferences`, `control.client.publisher`).
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ class PingAttempt:
         self._sent: dict[bytes, float] = {}
         self._sequence = 0
         self._over = False
-        self._endpoint = None if kind == "tsmp" else pump.node.endpoints.open_ping(address)
+        self._endpoint = None if kind == "tsmp" else pump.node.calls.open_ping(address)
         self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
 
     def begin(self) -> None:
@@ -197,7 +197,7 @@ class PingAttempt:
         if self._over:
             return
         now = self._pump.now()
-        data = self._pump.node.endpoints.ping_data()
+        data = self._pump.node.calls.ping_data()
         self._sent[data] = now
         self._sequence += 1
         if len(self._sent) > MAX_PINGS_OUT:

@@ -1,6 +1,6 @@
 """A request to control under way: a small object in the node's thread that finishes an `Operation`.
 
-Not here: what bounds requests, and when they are sent (`control.requests`).
+Not here: what bounds requests, and when they are sent (`control.client.requests`).
 """
 
 from __future__ import annotations

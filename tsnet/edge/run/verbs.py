@@ -56,7 +56,7 @@ class Verbs(ABC):
 
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
-            connection = pump.node.endpoints.connect(pump.node.endpoints.resolve(host), port, pump.now())
+            connection = pump.node.calls.connect(pump.node.calls.resolve(host), port, pump.now())
             try:
                 self.attempts.begin(
                     DialAttempt(
@@ -87,7 +87,7 @@ class Verbs(ABC):
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
             pump.catch_up(pump.now())  # a port that was closed a moment ago is free
-            listener = pump.node.endpoints.listen(port, address, backlog=backlog, max_connections=max_connections)
+            listener = pump.node.calls.listen(port, address, backlog=backlog, max_connections=max_connections)
             try:
                 addresses = (address,) if address is not None else pump.node.addresses
                 pipe = ListenPipe(listener, pump, tuple(map(str, addresses)))
@@ -115,8 +115,8 @@ class Verbs(ABC):
         check_host(host)
 
         def begin(operation: Operation[Any], left: float) -> None:
-            remote = self.pump.node.endpoints.resolve(host)
-            own = self.pump.node.endpoints.address_towards(remote)
+            remote = self.pump.node.calls.resolve(host)
+            own = self.pump.node.calls.address_towards(remote)
             open_packets(operation, self.pump, 0, own, (str(remote), port), wrap)
 
         return self.when_running(timeout, begin)
@@ -126,7 +126,7 @@ class Verbs(ABC):
         check_host(host)
 
         def begin(operation: Operation[IPAddress], left: float) -> None:
-            operation.resolve(self.pump.node.endpoints.resolve(host))
+            operation.resolve(self.pump.node.calls.resolve(host))
 
         return self.when_running(timeout, begin)
 
@@ -134,7 +134,7 @@ class Verbs(ABC):
         check_host(host)
 
         def begin(operation: Operation[PingResult], left: float) -> None:
-            address = self.pump.node.endpoints.resolve(host)
+            address = self.pump.node.calls.resolve(host)
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
 
         return self.when_running(timeout, begin)
@@ -165,7 +165,7 @@ def open_packets(
     wrap: Callable[[PacketPipe], T],
 ) -> None:
     """Hand over a UDP endpoint. remote: the only address it will speak with, if there is one."""
-    endpoint = pump.node.endpoints.open_udp(port, address)
+    endpoint = pump.node.calls.open_udp(port, address)
     try:
         if remote is not None:
             endpoint.connect(ip_address(remote[0]), remote[1])

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from tsnet.base.keys import MachineKey
+from tsnet.control.client import remedies
+from tsnet.control.client.address import ControlAddress
+from tsnet.errors import (
+    AuthKeyRejected,
+    ControlCertificateError,
+    ControlKeyChanged,
+    ControlUnreachable,
+    Error,
+    NodeRemoved,
+    NotAControlServer,
+    ProxyRefused,
+    RemoteError,
+)
+from tsnet.http1.asking import Response
+
+HERE = ControlAddress.parse("https://control.example:8443")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "hopeless", "says"),
+    [
+        ("refused", ControlUnreachable, False, "nothing listens there"),
+        ("dns", ControlUnreachable, False, "does not resolve"),
+        ("timeout", ControlUnreachable, False, "no answer in time"),
+        ("unreachable", ControlUnreachable, False, "cannot be reached"),
+        ("eof", ControlUnreachable, False, "was closed"),
+        ("something new", ControlUnreachable, False, "something new"),
+        ("certificate: expired", ControlCertificateError, True, "clock"),
+        ("certificate: not yet valid", ControlCertificateError, True, "clock"),
+        ("certificate: unknown CA", ControlCertificateError, True, "ssl_context="),
+        ("certificate", ControlCertificateError, True, "SSL_CERT_FILE"),
+        ("tls: WRONG_VERSION_NUMBER", NotAControlServer, True, "http://"),
+        ("tls: unexpected eof", ControlUnreachable, False, "unexpected eof"),
+    ],
+)
+def test_a_link_that_broke(reason: str, kind: type[Error], hopeless: bool, says: str) -> None:
+    error, is_hopeless = remedies.link_error(HERE, reason)
+    assert (type(error), is_hopeless) == (kind, hopeless)
+    assert says in str(error)
+    assert "https://control.example:8443" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hopeless"),
+    [
+        (200, NotAControlServer, True),
+        (301, NotAControlServer, True),
+        (404, NotAControlServer, True),
+        (408, ControlUnreachable, False),
+        (429, ControlUnreachable, False),
+        (503, ControlUnreachable, False),
+    ],
+)
+def test_an_answer_that_no_control_server_gives(status: int, kind: type[Error], hopeless: bool) -> None:
+    error, is_hopeless = remedies.answer_error(HERE, "GET /key", Response(status, {}, b""))
+    assert (type(error), is_hopeless) == (kind, hopeless)
+    assert f"{status}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("detail", "kind", "hopeless", "says"),
+    [
+        ("407 Proxy Authentication Required", ProxyRefused, True, "another user and password"),
+        ("401 Unauthorized", ProxyRefused, True, "another user and password"),
+        ("403 Forbidden", ProxyRefused, True, "allow that host and port 8443 there"),
+        ("502 Bad Gateway", ControlUnreachable, False, "502 Bad Gateway"),
+        ("429 Too Many", ControlUnreachable, False, "429 Too Many"),
+        ("eof", ControlUnreachable, False, "the connection was closed"),
+        ("timeout", ControlUnreachable, False, "no answer in time"),
+        ("not an HTTP answer", ControlUnreachable, False, "not an HTTP answer"),
+    ],
+)
+def test_a_proxy_in_the_way_is_named(detail: str, kind: type[Error], hopeless: bool, says: str) -> None:
+    error, is_hopeless = remedies.link_error(HERE, f"proxy http://proxy:3128: {detail}")
+    assert (type(error), is_hopeless) == (kind, hopeless)
+    for text in (says, "the proxy http://proxy:3128", "proxy=", "HTTPS_PROXY", "https://control.example:8443"):
+        assert text in str(error)
+
+
+def test_a_redirect_says_where_to() -> None:
+    error, _ = remedies.answer_error(HERE, "GET /key", Response(302, {"location": "https://new.example/key"}, b""))
+    assert "https://new.example/key" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hopeless"),
+    [
+        (0, ControlUnreachable, False),
+        (429, ControlUnreachable, False),
+        (500, ControlUnreachable, False),
+        (408, ControlUnreachable, False),
+        (401, AuthKeyRejected, True),
+        (403, AuthKeyRejected, True),
+        (400, RemoteError, True),
+        (404, RemoteError, True),
+    ],
+)
+def test_a_registration_that_failed(status: int, kind: type[Error], hopeless: bool) -> None:
+    error, is_hopeless = remedies.registration_error(HERE, status, "because")
+    assert (type(error), is_hopeless) == (kind, hopeless)
+    assert status == 0 or "because" in str(error)
+
+
+def test_the_others_say_what_to_do() -> None:
+    wrong = remedies.wrong_control_key(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
+    assert "mkey:0101" in str(wrong)
+    assert "control_key=" in str(wrong)
+    changed = remedies.control_key_changed(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
+    assert isinstance(changed, ControlKeyChanged)
+    assert isinstance(changed, ConnectionError)
+    assert "pin its new key with control_key=" in str(changed)
+    assert "mkey:0101" in str(changed)
+    assert "mkey:0202" in str(changed)
+    removed = remedies.node_removed(HERE, "")
+    assert isinstance(removed, NodeRemoved)
+    assert "log in anew" in str(removed)

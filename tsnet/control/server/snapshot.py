@@ -1,0 +1,302 @@
+"""A saved embedded tailnet: everything that must be the same after a restart, as one JSON document.
+
+    {"version": 1, "kind": "tsnet-py tailnet", "control_key": "privkey:…", "relay_key": "privkey:…",
+     "certificate": "-----BEGIN …", "ports": {"control": 41000, "relay": 41001, "stun": 41002},
+     "auth_key": "tskey-auth-…", "last_id": 2, "last_host": 2,
+     "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
+
+There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
+All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
+without one of its nodes, or gave an address twice, would be worse than one that does not start.
+
+Source: none; the format is this library's own.
+Not here: what the contents mean (`tailnet`), files (the edge).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from tsnet.base import jsonobject
+from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.malformed import MalformedError
+from tsnet.control import gojson
+from tsnet.control.server.members import MAX_HOST, Member, host_of
+from tsnet.control.server.policy import Policy
+from tsnet.control.server.tailnet import AuthKey, Contents
+from tsnet.errors import ConfigError
+from tsnet.netmap.model import UserProfile
+from tsnet.netmap.whois import TAGGED_DEVICES
+
+VERSION = 1
+KIND = "tsnet-py tailnet"
+MAX_ID = 1 << 31
+MAX_TIME = 1 << 40
+"""Unix seconds: a time that no clock reaches, but that can still be written as a date."""
+
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """The servers' keys and ports, and the tailnet's contents.
+
+    certificate: the relay's, with its key, in PEM; "" if it has none. ports: on which control, the relay and STUN
+    listened. auth_key: the text of the tailnet's own auth key, which it shows to whoever runs it.
+    """
+
+    control_key: MachinePrivateKey
+    relay_key: NodePrivateKey
+    certificate: str = attrs.field(default="", repr=False)
+    ports: Mapping[str, int] = attrs.field(factory=dict)
+    auth_key: str = attrs.field(default="", repr=False)
+    contents: Contents = attrs.field(factory=Contents)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    contents = snapshot.contents
+    fields = {
+        "version": VERSION,
+        "kind": KIND,
+        "control_key": snapshot.control_key.reveal_text(),
+        "relay_key": snapshot.relay_key.reveal_text(),
+        "certificate": snapshot.certificate,
+        "ports": dict(snapshot.ports),
+        "auth_key": snapshot.auth_key,
+        "last_id": contents.last_id,
+        "last_host": contents.last_host,
+        "users": [_user(user) for user in contents.users],
+        "auth_keys": [_auth_key(key) for key in contents.auth_keys],
+        "members": [_member(member) for member in contents.members],
+        "rules": contents.policy.written(),
+        "tag_owners": {tag: list(logins) for tag, logins in contents.policy.tag_owners.items()},
+    }
+    return jsonobject.encode(fields) + b"\n"
+
+
+BUDGET = 1 << 30
+"""Bytes of memory for a snapshot: as many as the largest file that is read can become. It is this user's own."""
+
+
+def decode(document: bytes) -> Snapshot:
+    """Raises MalformedError, whose text completes "the state …" and quotes no value of the document but its version."""
+    fields = _Fields(
+        jsonobject.parse_kept(document, KIND, VERSION, writer="an embedded tailnet of this library", budget=BUDGET)
+    )
+    ports = fields.child("ports")
+    return Snapshot(
+        control_key=fields.key(MachinePrivateKey.parse, "control_key"),
+        relay_key=fields.key(NodePrivateKey.parse, "relay_key"),
+        certificate=fields.text("certificate"),
+        ports={name: ports.integer(name, 65_535) for name in ports},
+        auth_key=fields.text("auth_key"),
+        contents=_contents(fields),
+    )
+
+
+# --- its parts, written -----------------------------------------------------------------------------------------
+
+
+def _user(user: UserProfile) -> dict[str, Any]:
+    return {"id": user.id, "login": user.login_name, "name": user.display_name}
+
+
+def _auth_key(key: AuthKey) -> dict[str, Any]:
+    return {
+        "text": key.text,
+        "user": key.user,
+        "reusable": key.is_reusable,
+        "ephemeral": key.is_ephemeral,
+        "tags": list(key.tags),
+        "expires_at": key.expires_at,
+        "used": key.is_used,
+    }
+
+
+def _member(member: Member) -> dict[str, Any]:
+    return {
+        "id": member.id,
+        "machine": member.machine.text(),
+        "key": member.key.text(),
+        "user": member.user,
+        "name": member.name,
+        "addresses": gojson.strings(member.addresses),
+        "created_at": member.created_at,
+        "tags": list(member.tags),
+        "ephemeral": member.is_ephemeral,
+        "hostinfo": dict(member.hostinfo),
+        "capability_version": member.capability_version,
+        "disco_key": None if member.disco_key is None else member.disco_key.text(),
+        "endpoints": [gojson.format_endpoint(where) for where in member.endpoints],
+        "home_region": member.home_region,
+        "routes": gojson.strings(member.routes),
+        "capabilities": {name: list(values) for name, values in member.capabilities.items()},
+        "key_expiry": member.key_expiry,
+        "expired": member.was_expired,
+        "last_seen": member.last_seen,
+        "wireguard_only": member.is_wireguard_only,
+    }
+
+
+# --- its parts, read --------------------------------------------------------------------------------------------
+
+
+def _contents(fields: _Fields) -> Contents:
+    users = tuple(_read_user(one) for one in fields.objects("users"))
+    auth_keys = tuple(_read_auth_key(one) for one in fields.objects("auth_keys"))
+    members = tuple(_read_member(one) for one in fields.objects("members"))
+    _check_unique("users", (user.id for user in users))
+    _check_unique("users", (user.login_name for user in users))
+    _check_unique("auth_keys", (key.text for key in auth_keys))
+    for aspect in ("id", "key", "name"):
+        _check_unique("members", (getattr(member, aspect) for member in members))
+    _check_unique("members", (address for member in members for address in member.addresses))
+    known = {TAGGED_DEVICES.id, *(user.id for user in users)}
+    if not known.issuperset([key.user for key in auth_keys] + [member.user for member in members]):
+        raise MalformedError("is damaged: something belongs to a user who is missing")
+    hosts = [host_of(address) for member in members for address in member.addresses]
+    return Contents(
+        users=users,
+        auth_keys=auth_keys,
+        members=members,
+        policy=_read_policy(fields),
+        last_id=max([fields.integer("last_id", MAX_ID), *(member.id for member in members)]),
+        last_host=max([fields.integer("last_host", MAX_HOST), *hosts]),
+    )
+
+
+def _read_user(fields: _Fields) -> UserProfile:
+    return UserProfile(fields.integer("id", MAX_ID), fields.text("login"), fields.text("name"))
+
+
+def _read_auth_key(fields: _Fields) -> AuthKey:
+    return AuthKey(
+        text=fields.text("text"),
+        user=fields.integer("user", MAX_ID),
+        is_reusable=fields.flag("reusable"),
+        is_ephemeral=fields.flag("ephemeral"),
+        tags=fields.texts("tags"),
+        expires_at=fields.optional("expires_at", fields.time),
+        is_used=fields.flag("used"),
+    )
+
+
+def _read_member(fields: _Fields) -> Member:
+    capabilities = fields.child("capabilities")
+    is_wireguard_only = fields.flag("wireguard_only")
+    return Member(
+        id=fields.integer("id", MAX_ID),
+        machine=fields.key(MachineKey.parse, "machine"),
+        key=fields.key(NodeKey.parse, "key"),
+        user=fields.integer("user", MAX_ID),
+        name=fields.text("name"),
+        addresses=tuple(fields.each("addresses", gojson.prefix)),
+        created_at=fields.time("created_at"),
+        tags=fields.texts("tags"),
+        is_ephemeral=fields.flag("ephemeral"),
+        hostinfo=dict(fields.child("hostinfo").items()),
+        capability_version=fields.integer("capability_version", MAX_ID),
+        disco_key=fields.optional("disco_key", lambda name: fields.key(DiscoKey.parse, name)),
+        endpoints=tuple(fields.each("endpoints", gojson.endpoint)),
+        home_region=fields.integer("home_region", MAX_ID),
+        routes=tuple(fields.each("routes", gojson.prefix)),
+        capabilities={name: tuple(capabilities.elements(name)) for name in capabilities},
+        key_expiry=fields.optional("key_expiry", fields.time),
+        was_expired=fields.flag("expired"),
+        is_online=is_wireguard_only,
+        last_seen=fields.optional("last_seen", fields.time),
+        is_wireguard_only=is_wireguard_only,
+    )
+
+
+def _read_policy(fields: _Fields) -> Policy:
+    owners = fields.child("tag_owners")
+    rules = [dict(rule.items()) for rule in fields.objects("rules")]
+    try:
+        return Policy.parse(rules, {tag: owners.texts(tag) for tag in owners})
+    except (ConfigError, TypeError, ValueError, AttributeError):
+        raise MalformedError("is damaged: rules mean nothing") from None
+
+
+def _check_unique(what: str, values: Iterable[object]) -> None:
+    found = list(values)
+    if len(set(found)) != len(found):
+        raise MalformedError(f"is damaged: two of its {what} are the same")
+
+
+class _Fields(Mapping[str, Any]):
+    """A JSON object that checks its fields when they are read. A wrong one raises MalformedError with its name."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._fields:
+            raise _damage(name)
+        return self._fields[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def text(self, name: str) -> str:
+        return self._of(str, name)
+
+    def flag(self, name: str) -> bool:
+        return self._of(bool, name)
+
+    def elements(self, name: str) -> list[Any]:
+        return self._of(list, name)
+
+    def child(self, name: str) -> _Fields:
+        return _Fields(self._of(dict, name))
+
+    def integer(self, name: str, last: int) -> int:
+        """An integer from 0 to `last`."""
+        value = self._of(int, name)
+        if not 0 <= value <= last:
+            raise _damage(name)
+        return value
+
+    def time(self, name: str) -> float:
+        value = self[name]
+        if type(value) not in (int, float) or not 0 <= value < MAX_TIME:
+            raise _damage(name)
+        return float(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        return tuple(self.each(name, lambda item: item if isinstance(item, str) else None))
+
+    def objects(self, name: str) -> Iterable[_Fields]:
+        return self.each(name, lambda item: _Fields(item) if isinstance(item, dict) else None)
+
+    def each(self, name: str, read: Callable[[Any], T | None]) -> list[T]:
+        """The elements as `read` returns them; None from it means damage."""
+        found = [read(item) for item in self.elements(name)]
+        if any(item is None for item in found):
+            raise _damage(name)
+        return [item for item in found if item is not None]
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        return None if self[name] is None else read(name)
+
+    def key(self, parse: Callable[[str], T], name: str) -> T:
+        try:
+            return parse(self.text(name))
+        except MalformedError:
+            raise _damage(name) from None
+
+    def _of(self, kind: type[T], name: str) -> T:
+        value = self[name]
+        if type(value) is not kind:
+            raise _damage(name)
+        return value
+
+
+def _damage(name: str) -> MalformedError:
+    return MalformedError(f"is damaged: {name} is missing or not what it ought to be")
