@@ -346,3 +346,31 @@ def test_random_and_flipped_datagrams_never_raise(seed: int) -> None:
         sealed[rng.randrange(len(sealed))] ^= 1 << rng.randrange(8)
         paths.receive([(via(1), [bytes(sealed), rng.randbytes(rng.randrange(200))])], 0.0)
     assert sum(paths.dropped.values()) == 400
+
+
+# --- what the owner tells and takes -----------------------------------------------------------------------------
+
+
+def test_a_change_of_path_is_told_of_a_peer_that_is_sent_to() -> None:
+    paths = new_paths(node("a", home_region=1), node("b", home_region=1))
+    assert paths.take_changes() == []
+    paths.sent(A, 1.0)
+    set_peers(paths, [node("a", home_region=2), node("b", home_region=2)], 2.0)
+    (change,) = paths.take_changes()
+    assert (change.key, change.before, change.after) == (A, (via(1),), (via(2),))
+    assert paths.take_changes() == []
+
+
+def test_it_is_active_for_a_while_after_the_last_send() -> None:
+    paths = new_paths()
+    assert not paths.is_active(0.0)
+    paths.sent(A, 1.0)
+    assert paths.is_active(45.9)
+    assert not paths.is_active(46.0)
+
+
+def test_a_disco_key_that_the_peer_told_is_known() -> None:
+    paths = new_paths()
+    paths.learn_disco_key(A, disco_public(DISCO["c"]), 1.0)
+    paths.receive([(via(1), [datagram(Ping(b"x" * 12), "c")])], 1.0)
+    assert not paths.dropped

@@ -29,7 +29,9 @@ from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.trace import Trace
 from tsnet.disco.box import Box, looks_like_disco, sender_of
+from tsnet.disco.changes import PathChanged
 from tsnet.disco.messages import Message, Ping, Pong, decode
+from tsnet.disco.modes import DiscoModes
 from tsnet.netmap.model import Node
 
 DERP_MAGIC_ADDRESS = "127.3.3.40"
@@ -37,6 +39,8 @@ DERP_MAGIC_ADDRESS = "127.3.3.40"
 
 DERP_IDLE_CLOSE = 60.0
 MAX_ANSWERS = 64
+SESSION_ACTIVE_TIMEOUT = 45.0
+MAX_CHANGES = 1024
 DUE_NOW = -math.inf
 
 
@@ -82,6 +86,12 @@ class Paths:
         self._connected: set[int] = set()
         self._wrote_at: dict[int, float] = {}
         self._answers: list[tuple[Destination, list[bytes]]] = []
+        self._sent_at = -math.inf
+        self._sent_to: dict[NodeKey, None] = {}
+        self._changes: list[PathChanged] = []
+        self.endpoints: tuple[UdpAddress, ...] = ()
+        """Our own, as measured last."""
+        self.modes: DiscoModes = DiscoModes()
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
@@ -105,6 +115,7 @@ class Paths:
 
     def _remove(self, key: NodeKey) -> None:
         path = self._paths.pop(key, None)
+        self._sent_to.pop(key, None)
         if path is not None:
             self._set_sender(path, None)
         if self._routes.pop(key, None) is not None:
@@ -156,6 +167,27 @@ class Paths:
             path.learnt = 0
             self._set_routes(key, path)
 
+    # --- what the network around us tells -------------------------------------------------------------------------
+
+    def set_endpoints(self, endpoints: Sequence[UdpAddress], now: float) -> None:
+        """Our own endpoints, measured just now."""
+        self.endpoints = tuple(endpoints)
+
+    @property
+    def wants_endpoints(self) -> bool:
+        """Whether something waits for `set_endpoints`: a peer is to be told where we are."""
+        return False
+
+    def is_active(self, now: float) -> bool:
+        """Whether some peer was sent to lately, so that it is worth while to know our endpoints."""
+        return now < self._sent_at + SESSION_ACTIVE_TIMEOUT
+
+    def set_modes(self, modes: DiscoModes, now: float) -> None:
+        self.modes = modes
+
+    def network_changed(self, now: float) -> None:
+        """The internet is reached by another way than before."""
+
     # --- what WireGuard tells -------------------------------------------------------------------------------------
 
     def authenticated(self, key: NodeKey, source: Destination, now: float) -> bool:
@@ -174,6 +206,17 @@ class Paths:
         had_none = key not in self._routes
         self._set_routes(key, path)
         return had_none
+
+    def sent(self, key: NodeKey, now: float) -> None:
+        """Datagrams of WireGuard have left for that peer."""
+        self._sent_at = now
+        self._sent_to[key] = None
+
+    def learn_disco_key(self, key: NodeKey, disco_key: DiscoKey, now: float) -> None:
+        """The peer has told us its disco key inside the tunnel."""
+        path = self._paths.get(key)
+        if path is not None:
+            self._set_sender(path, disco_key)
 
     # --- the way out ----------------------------------------------------------------------------------------------
 
@@ -200,6 +243,13 @@ class Paths:
         if rerouted:
             self._rerouted = {}
         return rerouted
+
+    def take_changes(self) -> list[PathChanged]:
+        """How the paths to peers that are sent to have changed since the last call, in order."""
+        changes = self._changes
+        if changes:
+            self._changes = []
+        return changes
 
     def tell_routes(self, key: NodeKey) -> None:
         """Trace how a peer is reached now; for peers that are sent to, when that has changed."""
@@ -296,6 +346,8 @@ class Paths:
         if routes == self._routes.get(key, ()):
             return
         self._rerouted[key] = None
+        if key in self._sent_to and len(self._changes) < MAX_CHANGES:
+            self._changes.append(PathChanged(key, self._routes.get(key, ()), routes, "relays"))
         if routes:
             self._routes[key] = routes
         else:

@@ -1,0 +1,23 @@
+"""What changes about the way to a peer, for whoever tells it on.
+
+Not here: who decides it (`paths`).
+"""
+
+from __future__ import annotations
+
+from tsnet.base.addresses import Destination
+from tsnet.base.keys import NodeKey
+from tsnet.base.records import record
+
+
+@record
+class PathChanged:
+    """A peer that is sent to is reached by other destinations than before: none, one or two, the best first.
+
+    why: a few words, such as "relay connected".
+    """
+
+    key: NodeKey
+    before: tuple[Destination, ...]
+    after: tuple[Destination, ...]
+    why: str

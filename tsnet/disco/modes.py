@@ -1,0 +1,22 @@
+"""What steers path selection from outside: control's node attributes, and knobs of the environment.
+
+| field    | when it is not the default                                                                            |
+|----------|-------------------------------------------------------------------------------------------------------|
+| udp      | False: the relays only. Node attribute `only-tcp-443`, or TS_DEBUG_ALWAYS_USE_DERP                    |
+| silent   | True: paths are found, but not kept warm by pings. Node attribute `silent-disco`                      |
+| loopback | True: this machine has no address but loopback, so that a peer on it may be reached there              |
+
+Source: Go tailcfg/nodecap, wgengine/magicsock/debugknobs.go.
+Not here: who reads them (`engine.surroundings`).
+"""
+
+from __future__ import annotations
+
+from tsnet.base.records import record
+
+
+@record
+class DiscoModes:
+    udp: bool = True
+    silent: bool = False
+    loopback: bool = False
