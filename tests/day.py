@@ -138,7 +138,7 @@ class Day(VirtualTailnet):
     async def calm_down(self) -> None:
         """Control and the relay are there again, so that nobody waits for them for long."""
         self.weather.add("control")
-        if self.tailnet._relay is None:
+        if not self.tailnet.relays[0].is_running:
             await self.revive_relay()
         await self.restart_control()
 

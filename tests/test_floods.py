@@ -106,13 +106,14 @@ def test_a_relay_carries_others_beside_three_floods_of_tiny_packets() -> None:
     """The attackers flood each other, and read nothing."""
     with Tailnet(verify_clients=False) as tailnet, contextlib.ExitStack() as stack:
         keys = [NodePrivateKey(bytes([number]) * 32) for number in (5, 6, 7)]
-        assert tailnet._relay is not None
-        relay = tailnet._relay.machine
+        relay = tailnet.relays[0]._servers.machine
         assert isinstance(relay, Relay)
         with echo(tailnet) as stream:
             attacks = [
                 stack.enter_context(
-                    attack_relay("127.0.0.1", tailnet._ports[1], "tiny_packets", node_public(to), private=private)
+                    attack_relay(
+                        "127.0.0.1", tailnet.relays[0].derp_port, "tiny_packets", node_public(to), private=private
+                    )
                 )
                 for private, to in zip(keys, [*keys[1:], keys[0]], strict=True)
             ]

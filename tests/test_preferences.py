@@ -48,7 +48,7 @@ def test_a_task_changes_them_and_everybody_sees_it(backend: str) -> None:
 def test_a_call_that_is_cancelled_leaves_the_change(backend: str) -> None:
     async def main() -> None:
         async with VirtualTailnet() as virtual, virtual.server("a") as a:
-            virtual.world.cut(virtual.tailnet._ports[0], down=20)
+            virtual.world.cut(virtual.tailnet._port.number, down=20)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(a.set, hostname="shop", timeout=None))
                 await virtual.until(lambda: a.prefs == Prefs("shop"))

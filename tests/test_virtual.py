@@ -106,11 +106,11 @@ def test_control_restarts_and_has_forgotten_everything() -> None:
     async def test(virtual: VirtualTailnet) -> None:
         await pair(virtual)
         key, auth_key = virtual.tailnet._machine_key, virtual.tailnet.auth_key
-        relay_key = virtual.tailnet._derp_key
+        relay_key = virtual.tailnet.relays[0]._servers.private_key()
         await virtual.restart_control(keep_state=False)
         assert virtual.tailnet._machine_key != key
         assert virtual.tailnet.auth_key != auth_key
-        assert virtual.tailnet._derp_key == relay_key, "the relay has gone on"
+        assert virtual.tailnet.relays[0]._servers.private_key() == relay_key, "the relay has gone on"
         assert virtual.tailnet.nodes() == {}
         await virtual.join("new")
         assert set(virtual.tailnet.nodes()) == {"new"}
@@ -143,14 +143,14 @@ def test_the_relay_dies_and_comes_back(silently: bool) -> None:
     async def test(virtual: VirtualTailnet) -> None:
         await pair(virtual)
         await talk(virtual, "a", "b")
-        key = virtual.tailnet._derp_key
+        key = virtual.tailnet.relays[0]._servers.private_key()
         virtual.kill_relay(silently=silently)
         with pytest.raises(tsnet.Error):
             await virtual.nodes["b"].dial("a", 80, timeout=3)
         assert online(virtual) == {"a", "b"}, "control is another matter"
         await virtual.revive_relay(after=60)
-        assert virtual.tailnet._derp_key == key
-        await virtual.until(lambda: len(virtual.tailnet._relay.machine.clients) == 2)  # type: ignore[union-attr]
+        assert virtual.tailnet.relays[0]._servers.private_key() == key
+        await virtual.until(lambda: len(virtual.tailnet.relays[0].clients()) == 2)
         await talk(virtual, "a", "b")
 
     run(test)

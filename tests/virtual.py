@@ -35,9 +35,9 @@ from tsnet.control.server.snapshot import decode, encode
 from tsnet.edge.io.store import MemoryStore
 from tsnet.errors import StateError
 from tsnet.netmap.merge import DerpMapUpdate, MapUpdate
-from tsnet.testing.bytestreams import SimulatedLinks, SimulatedListener
+from tsnet.testing.bytestreams import SimulatedLinks
 from tsnet.testing.simulated import SimulatedWorld
-from tsnet.testing.tailnet import CONTROL, RELAY, Tailnet
+from tsnet.testing.tailnet import Tailnet
 from tsnet.testing.wire import SimulatedUdp
 
 NOTHING: dict[str, dict[str, Any]] = {
@@ -108,7 +108,6 @@ class VirtualTailnet:
         self.stores: dict[str, FailingStore] = {}
         self.first_maps: deque[MapResponse] = deque(maxlen=64)
         self._without: Collection[str] = ()
-        self._silent: SimulatedListener | None = None
         self.tailnet._modify_first_map = self._modify
 
     async def __aenter__(self) -> VirtualTailnet:
@@ -229,22 +228,30 @@ class VirtualTailnet:
         tailnet._control = None
         if down:
             await self._be_away(down, retry_after)
-        derp_map, relay_key, key = tailnet._state.derp_map, tailnet._derp_key, tailnet._machine_key
+        derp_map, told, key = tailnet._state.derp_map, tailnet._told_regions, tailnet._machine_key
+        relays = [(relay, relay.kept()) for relay in tailnet._relays.values()]
         tailnet._begin_anew()
         if keep_state:
             tailnet._restore(decode(document))
         elif keep_key:
             tailnet._machine_key = key
-        tailnet._state.derp_map, tailnet._derp_key = derp_map, relay_key  # the relay is another process
+        tailnet._state.derp_map, tailnet._told_regions = derp_map, told
+        for relay, kept in relays:  # they are other processes
+            relay.take_on(kept)
         self._without = tuple(without)
         tailnet._start_control()
         tailnet._choose_auth_key()
         tailnet._host.wake()
 
     async def _be_away(self, seconds: float, retry_after: int) -> None:
-        front = self.tailnet._listen(CONTROL, lambda _port: Unavailable(retry_after)) if retry_after else None
+        tailnet, front = self.tailnet, None
+        if retry_after:
+            front = tailnet._port.listen(
+                self.world, (self.world.v4,), lambda _port: Unavailable(retry_after), limits=tailnet._link_limits
+            )
+            tailnet._host.add(front)
         await self.sleep(seconds)
-        self.tailnet._stop(front)
+        tailnet._stop(front)
 
     def _modify(self, message: MapResponse) -> MapResponse:
         lacking = {name: value for field in self._without for name, value in NOTHING[field].items()}
@@ -273,37 +280,18 @@ class VirtualTailnet:
 
     def kill_relay(self, *, silently: bool = False) -> None:
         """The relay and STUN end. Their links are reset and dials refused; silently: nobody hears anything any more."""
-        tailnet = self.tailnet
-        assert tailnet._relay is not None
-        (listener,) = tailnet._relay._ports
-        assert isinstance(listener, SimulatedListener)
-        tailnet._host.remove(tailnet._relay)  # a process that is killed says no goodbye
-        tailnet._stop(tailnet._stun)
-        tailnet._relay = tailnet._stun = None
-        if silently:
-            listener.is_silent = True
-            self._silent = listener
-        else:
-            listener.cut()
-            listener.close()
-        tailnet._host.wake()
+        (relay,) = self.tailnet.relays
+        relay.silence() if silently else relay.kill()
 
     async def revive_relay(self, after: float = 0.0) -> None:
         """The same relay, with the same key, at the same port; links from before are reset."""
         if after:
             await self.sleep(after)
-        if self._silent is not None:
-            self._silent.is_silent = False
-            self._silent.cut()
-            self._silent.close()
-            self._silent = None
-        self.tailnet._start_relay()
-        self.tailnet._start_stun()
-        self.tailnet._host.wake()
+        self.tailnet.relays[0].start()
 
     @property
     def relay_port(self) -> int:
-        return self.tailnet._ports[RELAY]
+        return self.tailnet.relays[0].derp_port
 
 
 def _reset_others(links: SimulatedLinks, reason: str) -> None:

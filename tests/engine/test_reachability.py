@@ -43,7 +43,7 @@ def refuse_relays(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
 
 def mute_relay(house: House) -> Any:
     """It takes connections and bytes, and answers nothing any more. Returns what makes it go on."""
-    relay = house.tailnet._relay
+    relay = house.tailnet.relays[0]._servers.pump
     assert relay is not None
     house.host.remove(relay)
     return lambda: house.host.add(relay)
@@ -100,7 +100,7 @@ def test_it_is_reachable_while_its_relay_is_and_says_so_each_time() -> None:
     a = house.up("a")
     subscription = a.subscribe()
     for _ in range(2):
-        house.world.cut(house.tailnet._ports[1], down=20.0)
+        house.world.cut(house.tailnet.relays[0].derp_port, down=20.0)
         house.until(lambda: not a.node.is_reachable, 1)
         error = house.failure(a.reachable(5))
         assert isinstance(error, UpTimeout)
@@ -178,7 +178,7 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
     a.pump.mark()
     house.run(0.1)
     assert list(a.node.health.messages) == ["relay region 900 says: overloaded"]
-    house.world.cut(house.tailnet._ports[1])  # a new connection begins without a complaint
+    house.world.cut(house.tailnet.relays[0].derp_port)  # a new connection begins without a complaint
     house.until(lambda: a.node.health.messages == (), 5)
 
 

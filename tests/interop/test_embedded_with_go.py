@@ -120,8 +120,7 @@ def test_go_logs_in_at_the_relay_by_fast_start(scene: Scene, monkeypatch: pytest
     monkeypatch.setattr("tsnet.derp.server.encode_switching", switching)
     with Tailnet() as tailnet, Lab(scene, tailnet).go() as go:
         go.up()
-        assert tailnet._relay is not None
-        relay: Any = tailnet._relay.machine
+        relay: Any = tailnet.relays[0]._servers.machine
         until(lambda: relay.clients, 5)
         assert answered == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.shelf import Shelf
 from tsnet.base.keys import MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
-from tsnet.control.server.snapshot import Snapshot, decode, encode
+from tsnet.control.server.snapshot import KeptRelay, Snapshot, decode, encode
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.errors import NotUp, StateError
 from tsnet.testing.keeping import EVERY, KEY, Keeper, load
@@ -33,8 +33,8 @@ class Scene:
         self.keeper = Keeper(self.shelf, self.state, self.world, self.snapshot, self.attempts.append)
 
     def snapshot(self) -> Snapshot:
-        keys = MachinePrivateKey(b"\1" * 32), NodePrivateKey(b"\2" * 32)
-        return Snapshot(*keys, contents=self.state.contents(self.world.wall()))
+        relay = KeptRelay(900, "", "", NodePrivateKey(b"\2" * 32))
+        return Snapshot(MachinePrivateKey(b"\1" * 32), 0, (relay,), contents=self.state.contents(self.world.wall()))
 
     def admit(self, number: int) -> None:
         key = NodeKey(bytes([number]) * 32)

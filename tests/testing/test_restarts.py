@@ -68,6 +68,11 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     raise AssertionError("it did not come true")
 
 
+def ports_of(tailnet: Tailnet) -> list[int]:
+    """Of control, the relay and STUN."""
+    return [tailnet._port.number, tailnet.relays[0].derp_port, tailnet.relays[0].stun_port]
+
+
 def talk(server: tsnet.Server, client: tsnet.Server, port: int = 80) -> None:
     with server.listen(port) as listener, client.dial(server.name, port) as dialled:
         accepted, _ = listener.accept()
@@ -121,7 +126,7 @@ def test_the_servers_are_who_they_were(place: Path) -> None:
     def servers() -> tuple[Any, ...]:
         with Tailnet(state=place) as tailnet:
             (relay,) = tailnet.derp_map["Regions"]["900"]["Nodes"]
-            keys = tailnet._machine_key, tailnet._derp_key, tailnet.auth_key
+            keys = tailnet._machine_key, tailnet._relays[900].private_key(), tailnet.auth_key
             return tailnet.control_url, relay, keys, certificate_at(relay["DERPPort"])
 
     assert servers() == servers()
@@ -136,9 +141,9 @@ def certificate_at(port: int) -> bytes:
 
 def test_another_address_is_another_certificate(place: Path) -> None:
     with Tailnet(state=place) as tailnet:
-        before = tailnet._certificate
+        before = tailnet._relays[900]._certificate
     with Tailnet(state=place, host="127.0.0.2") as tailnet:
-        assert tailnet._certificate != before
+        assert tailnet._relays[900]._certificate != before
 
 
 def test_a_place_that_others_may_write_to_is_refused_by_a_tailnet_and_by_a_node(place: Path) -> None:
@@ -245,38 +250,67 @@ def test_tag_owners_need_no_policy() -> None:
 
 def test_a_port_that_was_asked_for_counts(place: Path) -> None:
     with Tailnet(state=place) as tailnet:
-        first = tailnet._ports[:]
+        first = ports_of(tailnet)
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
     with Tailnet(state=place, control_port=number) as tailnet:
-        assert tailnet._ports == [number, *first[1:]]
+        assert ports_of(tailnet) == [number, *first[1:]]
     with Tailnet(state=place) as tailnet:
-        assert tailnet._ports == [number, *first[1:]]
+        assert ports_of(tailnet) == [number, *first[1:]]
 
 
 def test_control_is_where_nodes_look_for_it_or_nowhere(place: Path) -> None:
     with Tailnet(state=place) as tailnet:
-        ports = tailnet._ports[:]
+        ports = ports_of(tailnet)
     refused = pytest.raises(AddressInUse, match=f"port {ports[0]} is taken.*choose another port")
     with socket.create_server(("127.0.0.1", ports[0])), refused:
         Tailnet(state=place).start()
     with Tailnet(state=place) as tailnet:
-        assert tailnet._ports == ports, "and nothing else has been lost"
+        assert ports_of(tailnet) == ports, "and nothing else has been lost"
 
 
 def test_the_relay_and_stun_go_elsewhere_and_say_so(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "tsnet")
     with Tailnet(state=place) as tailnet:
-        control, relay, stun = tailnet._ports
+        control, relay, stun = ports_of(tailnet)
     with socket.create_server(("127.0.0.1", relay)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("0.0.0.0", stun))
         with Tailnet(state=place) as tailnet:
-            assert tailnet._ports[0] == control
-            assert {relay, stun}.isdisjoint(tailnet._ports)
+            assert ports_of(tailnet)[0] == control
+            assert {relay, stun}.isdisjoint(ports_of(tailnet))
             (told,) = tailnet.derp_map["Regions"]["900"]["Nodes"]
-            assert [told["DERPPort"], told["STUNPort"]] == tailnet._ports[1:]
+            assert [told["DERPPort"], told["STUNPort"]] == ports_of(tailnet)[1:]
     assert f"port {relay} is taken, where the relay of this tailnet was" in caplog.text
     assert f"port {stun} is taken, where the stun of this tailnet was" in caplog.text
+
+
+def test_regions_come_back_with_their_keys_and_ports(place: Path) -> None:
+    def known(tailnet: Tailnet) -> dict[int, Any]:
+        kept = (servers.kept() for servers in tailnet._relays.values())
+        return {relay.region: (relay.code, relay.name, relay.key, relay.certificate, relay.derp_port) for relay in kept}
+
+    with Tailnet(state=place, regions=2) as tailnet:
+        tailnet.add_region("far", name="Far Away")
+        placed = tailnet.add_region("placed", host="127.0.0.2")
+        before = known(tailnet)
+    elsewhere = before.pop(placed.region)
+    with Tailnet(state=place) as tailnet:
+        assert known(tailnet) == before
+        tailnet.remove_region(902)
+        tailnet.remove_region(901)
+    with Tailnet(state=place, regions=1) as tailnet:
+        assert known(tailnet) == {900: before[900]}
+    assert elsewhere[2] not in [relay[2] for relay in before.values()]
+
+
+def test_a_region_that_is_added_anew_is_the_one_that_it_was(place: Path) -> None:
+    keys = []
+    for _ in range(2):
+        tailnet = Tailnet(state=place)
+        placed = tailnet.add_region("placed", host="127.0.0.2")
+        with tailnet:
+            keys.append((placed.derp_port, placed.stun_port, placed._servers.kept().key))
+    assert keys[0] == keys[1]
 
 
 # --- what stands in the way -------------------------------------------------------------------------------------
@@ -346,10 +380,10 @@ def test_a_start_that_cannot_be_kept_is_none(shelf: Shelf) -> None:
         with pytest.raises(StateError, match="cannot be written"):
             tailnet.start()
         assert not shelf.is_open
-    port = tailnet._ports[0]
+    port = ports_of(tailnet)[0]
     shelf.fails = None
     with tailnet:
-        assert tailnet._ports[0] == port
+        assert ports_of(tailnet)[0] == port
 
 
 def test_a_write_that_hangs_holds_up_nobody_but_who_waits_for_it(shelf: Shelf) -> None:

@@ -15,7 +15,6 @@ import tsnet
 from tests.house import House
 from tests.test_server import server
 from tsnet.base.keys import NodeKey
-from tsnet.derp.server import Relay
 from tsnet.derp.upgrade import encode_switching
 from tsnet.edge.io.link_limits import FULL, MAX_LINKS_OF_A_SOURCE, SOURCE_FULL
 from tsnet.edge.io.listeners import LinkListener
@@ -118,7 +117,9 @@ def test_all_its_ports_are_bound_to_its_address_alone(host: str) -> None:
     if ":" in host and not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     with Tailnet(host=host) as tailnet:
-        bound = [port.address[0] for pump in (tailnet._control, tailnet._relay) for port in _listeners(pump)]
+        bound = [
+            port.address[0] for pump in (tailnet._control, tailnet.relays[0]._servers.pump) for port in _listeners(pump)
+        ]
         bound += [half._socket.getsockname()[0] for half in _udp(tailnet)._halves]
     assert bound == [host] * 3
 
@@ -129,9 +130,9 @@ def _listeners(pump: Any) -> list[LinkListener]:
 
 
 def _udp(tailnet: Tailnet) -> UdpSockets:
-    assert tailnet._stun is not None
-    assert isinstance(tailnet._stun.udp, UdpSockets)
-    return tailnet._stun.udp
+    (stun,) = tailnet.relays[0]._servers.stuns
+    assert isinstance(stun.udp, UdpSockets)
+    return stun.udp
 
 
 @pytest.mark.parametrize("verify_clients", [True, False])
@@ -143,9 +144,9 @@ def test_the_relay_serves_its_own_nodes_unless_told_otherwise(verify_clients: bo
             if verify_clients:
                 with pytest.raises(UpTimeout):
                     stranger.reachable(timeout=0.3)
-                assert ours._relay is not None
-                assert isinstance(ours._relay.machine, Relay)
-                assert ours._relay.machine.dropped["not admitted"] >= 1
+                machine = ours.relays[0]._servers.machine
+                assert machine is not None
+                assert machine.dropped["not admitted"] >= 1
             else:
                 stranger.reachable(timeout=5)
             a.reachable(timeout=5)

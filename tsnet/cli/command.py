@@ -164,6 +164,7 @@ def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port", type=_any_port, default=0, metavar="N", help="control's TCP port (default: last time's, else free)"
     )
+    command.add_argument("--regions", type=int, default=None, metavar="N", help="how many relay regions (default: 1)")
     command.add_argument("--derp-port", type=_any_port, default=0, metavar="N", help="the relay's TCP port")
     command.add_argument("--stun-port", type=_any_port, default=0, metavar="N", help="STUN's UDP port")
     command.add_argument("--domain", default="tailnet.test", help="MagicDNS domain (default tailnet.test)")

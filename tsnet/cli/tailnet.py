@@ -34,6 +34,7 @@ def run(options: Namespace) -> int:
         derp_port=options.derp_port,
         stun_port=options.stun_port,
         tls=not options.plain,
+        regions=options.regions,
     )
     with tailnet:
         if options.json:

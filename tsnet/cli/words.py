@@ -17,6 +17,7 @@ WORDS: dict[str, str | None] = {
     "control_key=": "--control-key",
     "control_url=": "--control-url",
     "derp_port=": "--derp-port",
+    "regions=": "--regions",
     "ephemeral=": "--ephemeral",
     "ephemeral=True": "--ephemeral",
     "host=": "--host",

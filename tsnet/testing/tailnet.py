@@ -7,57 +7,67 @@
 
     with Tailnet(state="tailnet") as tailnet: ...   as it was when that directory was used last: keys, ports, nodes
 
+    with Tailnet(regions=2) as tailnet:             two relay regions, each with a relay and STUN
+        home, other = tailnet.relays
+        home.kill()                                 the nodes move to the other one
+
+    tailnet.add_region("far", world=world.machine("far"))      another one, on a machine of a simulated world
+
 The machines are `control.server` and `derp.server`, which real Go clients are tested against. They run in the same loop
 as the nodes. The relay's port speaks TLS (self-signed) and plain HTTP; the first byte tells them apart.
 
-Not here: a simulated world (`simulated`), the pytest fixture (`plugin`), how the state is kept (`keeping`).
+Not here: what an administrator does (`administration`), a region's relay and its faults (`relays`), a simulated world
+(`simulated`), the pytest fixture (`plugin`), how the state is kept (`keeping`).
 """
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tsnet.base.addresses import IPAddress, join_host_port
-from tsnet.base.crypto import node_public
-from tsnet.base.keys import MachinePrivateKey, NodeKey, NodePrivateKey
+from tsnet.base.addresses import join_host_port
+from tsnet.base.keys import MachinePrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
 from tsnet.config import check_domain, check_limits, check_types
 from tsnet.control import tailcfg
-from tsnet.control.server.members import Member
 from tsnet.control.server.policy import ALLOW_ALL, Policy
 from tsnet.control.server.server import Server as ControlServer
+from tsnet.control.server.snapshot import FIRST_REGION as REGION
 from tsnet.control.server.snapshot import Snapshot
 from tsnet.control.server.streams import Modify
 from tsnet.control.server.tailnet import Refusal, TailnetState
-from tsnet.derp.server import Relay
 from tsnet.edge.io.descriptors import told_when_out
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
-from tsnet.edge.io.log import log
 from tsnet.edge.io.store import Store
-from tsnet.edge.io.world import ListenPort, World
+from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation, wait
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host, default_host, host_for
-from tsnet.edge.run.servers import ServerPump, StunPump
-from tsnet.errors import AddressInUse, ConfigError, Error, NotUp, StateError, StateLocked
+from tsnet.edge.run.servers import ServerPump
+from tsnet.errors import ConfigError, Error, NotUp, StateError, StateLocked
 from tsnet.netmap.merge import DerpMapUpdate
-from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
+from tsnet.netmap.model import DerpMap, DerpRegion
+from tsnet.testing.administration import Administration
 from tsnet.testing.keeping import KEY, Keeper, load
+from tsnet.testing.ports import CONTROL, ServerPort
+from tsnet.testing.relays import EmbeddedRelay
+from tsnet.testing.relayservers import Mangle, RelayServers
+
+__all__ = ["REGION", "Tailnet"]
 
 T = TypeVar("T")
-REGION = 900
-CONTROL, RELAY, STUN = 0, 1, 2
-PORTS = ("control", "relay", "stun")
+CODE = "embedded"
+PORTS = "the ports of an embedded tailnet"
+MAX_REGIONS = 64
 
 
-class Tailnet:
+class Tailnet(Administration):
     """A tailnet of one's own.
 
     state: the directory in which it is kept: the keys and ports of its servers, users, nodes with their names and
@@ -67,7 +77,8 @@ class Tailnet:
     tag_owners: which users may give a tag to a node of theirs. None: those that were kept, else none.
     user: the login of the user who owns the nodes that join with `auth_key`.
     host: the one address that control, the relay and STUN listen on. The ports default to those of last time, else to
-    free ones.
+    free ones. derp_port and stun_port are those of the first region.
+    regions: how many relay regions it begins with; `add_region` adds others. None: as many as were kept, else one.
     tls: False makes the relay speak plain HTTP only (clients then need TS_DEBUG_USE_DERP_HTTP=1).
     verify_clients: whether the relay serves nodes of this tailnet only, as `derper --verify-clients` does.
     max_connections, max_connections_per_source: how many control and the relay each keep. A node needs one to each, and
@@ -92,7 +103,8 @@ class Tailnet:
         verify_clients: bool = True,
         max_connections: int = MAX_LINKS,
         max_connections_per_source: int = MAX_LINKS_OF_A_SOURCE,
-        mangle: Callable[[NodeKey, NodeKey, list[bytes]], list[bytes]] | None = None,
+        mangle: Mangle | None = None,
+        regions: int | None = None,
         world: World | None = None,
     ) -> None:
         check_types(base_domain=base_domain, user=user, host=host, tls=tls)
@@ -103,13 +115,13 @@ class Tailnet:
         self.user = user
         self.address = host
         self.auth_key: str = ""
-        self._asked_ports = (control_port, derp_port, stun_port)
-        self._ports = [control_port, derp_port, stun_port]
+        self._port = ServerPort(CONTROL, control_port)
         self._tls = tls
         self._verify_clients = verify_clients
         self._mangle = mangle
         self._modify_first_map: Modify | None = None
-        self._link_limits = [LinkLimits(max_connections, max_connections_per_source) for _ in range(2)]
+        self._limits = functools.partial(LinkLimits, max_connections, max_connections_per_source)
+        self._link_limits = self._limits()
         self._host: Host = default_host() if world is None else host_for(world)
         self._tenant = _Tenant(self)
         self._store: Store | None = None if state is None else _directory(state)
@@ -117,18 +129,24 @@ class Tailnet:
         self._keeper: Keeper | None = None
         self._rules = None if policy is None else Policy.parse(policy).rules
         self._tag_owners = None if tag_owners is None else Policy.parse((), tag_owners).tag_owners
-        self._begin_anew()
         self._control: ServerPump | None = None
-        self._relay: ServerPump | None = None
-        self._stun: StunPump | None = None
+        self._relays: dict[int, RelayServers] = {}
+        """By region, in the order in which they were added."""
+        self._told_regions: dict[int, DerpRegion] = {}
         self._running = False
+        self._begin_anew()
+        self._regions = regions
+        for number in range(_how_many(regions)):
+            self._add(number=REGION + number, derp_port=derp_port, stun_port=stun_port)
+            derp_port = stun_port = 0
 
     def _begin_anew(self) -> None:
         """Become a tailnet without users or nodes, whose servers have new keys."""
         entropy = self._host.world.entropy
         self._machine_key = MachinePrivateKey(entropy(32))
-        self._derp_key = NodePrivateKey(entropy(32))
-        self._certificate = ""
+        for relay in self._relays.values():
+            relay.begin_anew()
+        self._told_regions = {}
         self._state = TailnetState(entropy=entropy, base_domain=self.base_domain)
         self._state.policy = self._wanted_policy(ALLOW_ALL)
 
@@ -223,10 +241,9 @@ class Tailnet:
         if self._store is not None:
             self._keeper = Keeper(self._store, self._state, self._host.world, self._snapshot, self._kept)
             self._host.add(self._keeper)
-        with told_when_out("the ports of an embedded tailnet"):
-            self._start_relay()
-            self._start_stun()
-            self._state.derp_map = self._derp_map()
+        for relay in self._relays.values():
+            self._open_relay(relay)
+        with told_when_out(PORTS):
             self._start_control()
         self._choose_auth_key()
 
@@ -255,17 +272,20 @@ class Tailnet:
 
     def _lost(self) -> None:
         """The host's thread has died, and the servers with it."""
-        self._keeper = self._control = self._relay = self._stun = None
+        self._keeper = self._control = None
+        for relay in self._relays.values():
+            relay.lost()
         self._running = False
         self._leave_state()
 
     def _stop_servers(self) -> None:
-        pumps = (self._keeper, self._control, self._relay, self._stun)
-        self._keeper = self._control = self._relay = self._stun = None
+        pumps = (self._keeper, self._control)
+        self._keeper = self._control = None
         self._running = False
-        end_all("an embedded tailnet", [functools.partial(self._stop, pump) for pump in pumps])
+        relays = [relay.close for relay in self._relays.values()]
+        end_all("an embedded tailnet", [*(functools.partial(self._stop, pump) for pump in pumps), *relays])
 
-    def _stop(self, pump: ServerPump | StunPump | Keeper | None) -> None:
+    def _stop(self, pump: ServerPump | Keeper | None) -> None:
         if pump is not None and self._host.remove(pump) and not isinstance(pump, Keeper):
             pump.close()
 
@@ -286,18 +306,21 @@ class Tailnet:
             self._store.close()
 
     def _restore(self, kept: Snapshot) -> None:
-        self._machine_key, self._derp_key = kept.control_key, kept.relay_key
-        self._certificate, self.auth_key = kept.certificate, kept.auth_key
-        self._ports = [asked or kept.ports.get(name, 0) for name, asked in zip(PORTS, self._asked_ports, strict=True)]
+        self._machine_key, self.auth_key = kept.control_key, kept.auth_key
+        self._port.take_on(kept.control_port)
+        for relay in kept.relays:
+            if self._regions is None and relay.is_beside_control and relay.region not in self._relays:
+                self._add(relay.code, name=relay.name, number=relay.region)
+            if relay.region in self._relays:
+                self._relays[relay.region].take_on(relay)
         self._state.restore(kept.contents)
         self._state.policy = self._wanted_policy(kept.contents.policy)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
             control_key=self._machine_key,
-            relay_key=self._derp_key,
-            certificate=self._certificate,
-            ports=dict(zip(PORTS, self._ports, strict=True)),
+            control_port=self._port.number,
+            relays=tuple(relay.kept() for relay in self._relays.values()),
             auth_key=self.auth_key,
             contents=self._state.contents(self._host.world.wall()),
         )
@@ -318,13 +341,14 @@ class Tailnet:
         if key is None or self._state.users[key.user].login_name != self.user:
             self.auth_key = self._state.create_auth_key(self.user, reusable=True).text
 
-    # --- the three servers ----------------------------------------------------------------------------------
+    # --- its servers ----------------------------------------------------------------------------------------
 
     def _start_control(self) -> None:
         world = self._host.world
         now = world.clock()
-        self._control = self._listen(
-            CONTROL,
+        self._control = self._port.listen(
+            world,
+            (self.address,),
             lambda port: ControlServer(
                 self._state,
                 self._machine_key,
@@ -334,107 +358,63 @@ class Tailnet:
                 now=now,
                 modify_first_map=self._modify_first_map,
             ),
+            limits=self._link_limits,
         )
+        self._host.add(self._control)
 
-    def _start_relay(self) -> None:
-        world = self._host.world
-        self._relay = self._listen(
-            RELAY,
-            lambda _port: Relay(
-                self._derp_key,
-                entropy=world.entropy,
-                admit=self._is_member if self._verify_clients else None,
-                mangle=self._mangle,
-                now=world.clock(),
-            ),
-            self._relay_context() if self._tls and not world.is_virtual else None,
+    def _add(
+        self, code: str = "", *, number: int, world: World | None = None, host: Sequence[str] = (), **options: Any
+    ) -> RelayServers:
+        code = code or (CODE if number == REGION else f"{CODE}-{number - REGION + 1}")
+        if number in self._relays or any(relay.code == code for relay in self._relays.values()):
+            raise ConfigError(f"this Tailnet has a relay region {number} or {code!r} already")
+        relay = self._relays[number] = RelayServers(
+            self._host,
+            number,
+            code=code,
+            hosts=tuple(host) or _own_addresses(world) or (self.address,),
+            world=world,
+            is_beside_control=world is None and not host,
+            tls=self._tls,
+            limits=self._limits(),
+            admit=self._admits,
+            mangle=self._mangle,
+            **options,
         )
+        return relay
 
-    def _is_member(self, key: NodeKey, _address: str) -> bool:
-        """Whether the relay takes a client. Control knows a node before the node learns of the relay."""
-        return self._state.find(key) is not None
-
-    def _relay_context(self) -> Any:
-        """A context with the certificate of last time, if it names our address, else with a new one."""
-        from tsnet.testing import certificate
-
-        names = {self.address, "localhost"}
-        try:
-            if not self._certificate or not certificate.is_good_for(self._certificate, names):
-                self._certificate = certificate.make_certificate(names)
-            return certificate.server_context(self._certificate, node_public(self._derp_key))
-        except MalformedError as error:
-            raise StateError(
-                f"the tailnet's state {self._store_name} {error}. Restore it from a backup, or choose another directory"
-            ) from None
-
-    def _start_stun(self) -> None:
-        self._stun = stun = StunPump()
-        stun.udp = self._bind(STUN, lambda port: self._host.world.open_udp(port, stun.mark, host=self.address))
-        self._ports[STUN] = stun.udp.local_port
-        self._host.add(stun)
-
-    def _listen(self, index: int, make: Callable[[int], Any], ssl_context: Any = None) -> ServerPump:
-        """A server that listens. The port is bound first, because the machine must know its number."""
-        pump: list[ServerPump] = []
-        port: ListenPort = self._bind(
-            index,
-            lambda number: self._host.world.listen(
-                self.address,
-                number,
-                lambda: pump[0].mark() if pump else None,
-                ssl_context=ssl_context,
-                sniff_tls=ssl_context is not None,
-                limits=self._link_limits[index],
-            ),
-        )
-        self._ports[index] = port.address[1]
-        pump.append(ServerPump(make(port.address[1]), self._host.world))
-        pump[0].add(port)
-        self._host.add(pump[0])
-        return pump[0]
-
-    def _bind(self, index: int, bind: Callable[[int], T]) -> T:
-        """Bind the port that was asked for, or that of last time.
-
-        Nodes learn from control where the relay and STUN are, so if those ports are taken, others will do. They know
-        where control is from their users alone, so its port must be the same.
-        """
-        number = self._ports[index]
-        try:
-            return bind(number)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or number == self._asked_ports[index]:
-                raise
-            if index == CONTROL:
-                raise AddressInUse(
-                    f"port {number} is taken, at which the nodes of this tailnet look for control. End the program "
-                    "that listens there; or choose another port and give its URL to every node"
+    def _open_relay(self, servers: RelayServers) -> None:
+        """Let them listen, and tell the nodes where."""
+        with told_when_out(PORTS):
+            try:
+                servers.open()
+            except MalformedError as error:
+                raise StateError(
+                    f"the tailnet's state {self._store_name} {error}. Restore it from a backup, or choose another "
+                    "directory"
                 ) from None
-            log.info("port %d is taken, where the %s of this tailnet was; it takes another one", number, PORTS[index])
-        return bind(0)
+        self._tell_regions()
 
-    def _derp_map(self) -> DerpMap:
-        version = 6 if ":" in self.address else 4
-        node = DerpNode(
-            name=f"{REGION}a",
-            region_id=REGION,
-            host_name=self.address,
-            ipv4=self.address if version == 4 else "none",
-            ipv6=self.address if version == 6 else "none",
-            derp_port=self._ports[RELAY],
-            stun_port=self._ports[STUN],
-            insecure_for_tests=True,
-            stun_test_ip=self.address,
-        )
-        region = DerpRegion(region_id=REGION, code="embedded", name="Embedded", nodes=(node,))
-        return DerpMap(regions={REGION: region}, omit_default_regions=True)
+    def _admits(self, key: NodeKey) -> bool:
+        """Whether the relays take a client. Control knows a node before the node learns of the relays."""
+        return not self._verify_clients or self._state.find(key) is not None
+
+    def _name_of(self, key: NodeKey) -> str:
+        member = self._state.find(key)
+        return "" if member is None else member.name
+
+    def _tell_regions(self) -> None:
+        """Let control tell the nodes of the regions as they are now."""
+        regions = {number: relay.definition for number, relay in self._relays.items()}
+        if regions != self._told_regions:
+            self._told_regions = regions
+            self._state.derp_map = DerpMap(regions=regions, omit_default_regions=True)
 
     # --- what a test or a demo does with it -----------------------------------------------------------------
 
     @property
     def control_url(self) -> str:
-        return f"http://{join_host_port(self.address, self._ports[CONTROL])}"
+        return f"http://{join_host_port(self.address, self._port.number)}"
 
     @property
     def derp_map(self) -> dict[str, Any]:
@@ -442,57 +422,70 @@ class Tailnet:
         regions = self._state.derp_map.regions
         return tailcfg.encode_derp_map(DerpMapUpdate(regions, omit_default_regions=True))
 
-    def create_auth_key(
+    @property
+    def relays(self) -> tuple[EmbeddedRelay, ...]:
+        """The relay regions, in the order in which they were added."""
+        return tuple(EmbeddedRelay(self, servers) for servers in self._relays.values())
+
+    def relay(self, region: int) -> EmbeddedRelay:
+        """The relay of that region."""
+        if region not in self._relays:
+            raise ConfigError(f"this Tailnet has no relay region {region!r}, only {', '.join(map(str, self._relays))}")
+        return EmbeddedRelay(self, self._relays[region])
+
+    def add_region(
         self,
-        user: str = "",
+        code: str = "",
         *,
-        reusable: bool = False,
-        ephemeral: bool = False,
-        tags: Iterable[str] = (),
-        expires_in: float | None = None,
-    ) -> str:
-        """Another key, for this user, who is made if unknown. expires_in: seconds."""
+        name: str = "",
+        host: str | Sequence[str] = (),
+        derp_port: int = 0,
+        stun_port: int = 0,
+        may_be_home: bool = True,
+        world: World | None = None,
+    ) -> EmbeddedRelay:
+        """Add a relay region, before the start or while it runs; every node learns of it at once.
 
-        def create() -> str:
-            expiry = None if expires_in is None else self._host.world.wall() + expires_in
-            return self._state.create_auth_key(
-                user or self.user, reusable=reusable, ephemeral=ephemeral, tags=tags, expires_at=expiry
-            ).text
+        code: its short name, "embedded-2" and so on if not given. host: the address of its relay and STUN, or one of
+        each IP version; else the tailnet's, or those of `world`. world: another machine of the tailnet's simulated
+        world to run on. may_be_home: False for a relay that nodes only use to reach others.
+        """
+        check_types(code=code, name=name, may_be_home=may_be_home)
+        options = {"derp_port": derp_port, "stun_port": stun_port, "may_be_home": may_be_home}
+        number = max(self._relays, default=REGION - 1) + 1
+        hosts = (host,) if isinstance(host, str) else host
+        relay = self._add(code, name=name, number=number, host=hosts, world=world, **options)
+        if self._running:
 
-        return self._do(create)
+            def begin() -> None:
+                try:
+                    self._open_relay(relay)
+                except BaseException:
+                    relay.close()
+                    del self._relays[number]
+                    raise
 
-    def approve(self, url: str, user: str = "") -> None:
-        """Do what a person does at the login URL. url: the URL, or the id at its end."""
-        self._do(lambda: self._state.approve(url.rpartition("/")[2], user or self.user))
+            self._do(begin)
+        return EmbeddedRelay(self, relay)
 
-    def set_policy(
-        self, policy: Iterable[Mapping[str, Any]] | None, tag_owners: Mapping[str, Iterable[str]] | None = None
-    ) -> None:
-        """Replace the rules and who may set tags; every node gets its new packet filter at once."""
-        wanted = Policy.parse(() if policy is None else policy, tag_owners)
-        if policy is None:
-            wanted = Policy(ALLOW_ALL.rules, wanted.tag_owners)
-        self._do(lambda: setattr(self._state, "policy", wanted))
+    def remove_region(self, region: int) -> None:
+        """End that relay, and take the region out of every node's map."""
+        self.relay(region)
 
-    def nodes(self) -> dict[str, tuple[IPAddress, ...]]:
-        """The nodes and their addresses, by name."""
-        return self._do(lambda: {member.name: _ips(member) for member in self._state.members.values()})
+        def remove() -> None:
+            self._relays.pop(region).close()
+            self._tell_regions()
 
-    def online(self) -> frozenset[str]:
-        """The nodes whose map stream is open."""
-        return self._do(lambda: frozenset(m.name for m in self._state.members.values() if m.is_online))
+        self._do(remove) if self._running else self._relays.pop(region)
 
     def refused(self) -> dict[str, int]:
-        """How many connections control and the relay have turned away, by reason."""
-        return self._do(lambda: dict(self._link_limits[0].refused + self._link_limits[1].refused))
+        """How many connections control and the relays have turned away, by reason."""
 
-    def remove(self, name: str) -> None:
-        """Delete a node, as an administrator would."""
-        self._do(lambda: self._state.delete(self._member(name)))
+        def refused() -> dict[str, int]:
+            limits = (self._link_limits, *(relay.limits for relay in self._relays.values()))
+            return dict(sum((one.refused for one in limits), Counter()))
 
-    def expire(self, name: str) -> None:
-        """Let a node's key expire now."""
-        self._do(lambda: self._state.expire(self._member(name), self._host.world.wall()))
+        return self._do(refused)
 
     def restart_control(self) -> None:
         """Cut every connection to control and listen again, with the same state."""
@@ -504,19 +497,9 @@ class Tailnet:
         self._do(restart)
 
     def restart_derp(self) -> None:
-        """Cut every relay connection and listen again, with the same key."""
-
-        def restart() -> None:
-            self._stop(self._relay)
-            self._start_relay()
-
-        self._do(restart)
-
-    def _member(self, name: str) -> Member:
-        member = self._state.named(name)
-        if member is None:
-            raise ConfigError(f"no node of this tailnet is called {name!r}")
-        return member
+        """Cut every relay connection and listen again, with the same keys."""
+        for relay in self.relays:
+            relay.restart()
 
     # --- threads --------------------------------------------------------------------------------------------
 
@@ -588,5 +571,15 @@ def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
     return DirectoryStore(Path(state).expanduser())
 
 
-def _ips(member: Member) -> tuple[IPAddress, ...]:
-    return tuple(prefix.network_address for prefix in member.addresses)
+def _how_many(regions: int | None) -> int:
+    if regions is None:
+        return 1
+    if type(regions) is not int or not 0 <= regions <= MAX_REGIONS:
+        raise ConfigError(Wording(api("regions="), f" takes a number from 0 to {MAX_REGIONS}, not {regions!r}"))
+    return regions
+
+
+def _own_addresses(world: World | None) -> tuple[str, ...]:
+    """Those of a machine of a simulated world."""
+    found = (getattr(world, name, None) for name in ("v4", "v6"))
+    return tuple(address for address in found if isinstance(address, str) and address)

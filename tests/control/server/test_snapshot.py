@@ -18,7 +18,7 @@ from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, No
 from tsnet.base.malformed import MalformedError
 from tsnet.control.server.members import MAX_HOST, Member
 from tsnet.control.server.policy import Policy
-from tsnet.control.server.snapshot import KIND, VERSION, Snapshot, decode, encode
+from tsnet.control.server.snapshot import FIRST_REGION, KIND, VERSION, KeptRelay, Snapshot, decode, encode
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -59,15 +59,17 @@ def tailnet() -> TailnetState:
     return state
 
 
-def snapshot(state: TailnetState | None = None) -> Snapshot:
+def snapshot(state: TailnetState | None = None, *others: KeptRelay) -> Snapshot:
     return Snapshot(
         MachinePrivateKey(b"\x11" * 32),
-        NodePrivateKey(b"\x22" * 32),
-        "-----BEGIN X-----",
-        {"control": 41000, "relay": 41001, "stun": 0},
+        41000,
+        (KeptRelay(FIRST_REGION, "", "", NodePrivateKey(b"\x22" * 32), "-----BEGIN X-----", 41001, 0), *others),
         "tskey-auth-shown",
         (state or tailnet()).contents(NOW + 5),
     )
+
+
+FAR = KeptRelay(902, "far", "Far", NodePrivateKey(b"\x33" * 32), "", 41003, 41004, is_beside_control=False)
 
 
 def restored(document: bytes) -> TailnetState:
@@ -80,11 +82,10 @@ def restored(document: bytes) -> TailnetState:
 
 
 def test_everything_comes_back() -> None:
-    before, after = snapshot(), decode(encode(snapshot()))
-    assert after.control_key == before.control_key
-    assert after.relay_key == before.relay_key
-    assert (after.certificate, after.auth_key) == (before.certificate, before.auth_key)
-    assert after.ports == before.ports
+    before, after = snapshot(None, FAR), decode(encode(snapshot(None, FAR)))
+    assert (after.control_key, after.control_port) == (before.control_key, before.control_port)
+    assert after.auth_key == before.auth_key
+    assert [attrs.asdict(relay) for relay in after.relays] == [attrs.asdict(relay) for relay in before.relays]
     assert repr(after.contents) == repr(before.contents)
     for member, other in zip(before.contents.members, after.contents.members, strict=True):
         assert attrs.asdict(other, recurse=False) == attrs.asdict(member, recurse=False)

@@ -139,7 +139,7 @@ def test_nobody_logs_it_in_within_the_time_given(house: House) -> None:
 def test_reachable_has_a_time_limit_and_says_what_is_missing(house: House) -> None:
     a = house.handle("a")
     house.finish(a.up(10))
-    house.world.cut(house.tailnet._ports[1], down=100.0)
+    house.world.cut(house.tailnet.relays[0].derp_port, down=100.0)
     b = house.handle("b")
     error = house.failure(b.reachable(3))
     assert isinstance(error, UpTimeout)
@@ -151,7 +151,7 @@ def test_reachable_has_a_time_limit_and_says_what_is_missing(house: House) -> No
 def test_a_late_start_leaves_a_dial_the_rest_of_its_time(house: House) -> None:
     a, b = house.up("a"), house.handle("b")
     house.host.remove(a.pump)
-    house.world.cut(house.tailnet._ports[0], down=2.0)
+    house.world.cut(house.tailnet._port.number, down=2.0)
     begun = house.now
     house.failure(b.dial("a", 80, 6))
     assert house.now - begun == pytest.approx(6, abs=0.1)
@@ -347,7 +347,7 @@ def test_close_while_it_starts_ends_who_waits(house: House) -> None:
 
 
 def test_close_ends_who_waits_to_be_reachable(house: House) -> None:
-    house.world.cut(house.tailnet._ports[1], down=100.0)
+    house.world.cut(house.tailnet.relays[0].derp_port, down=100.0)
     a = house.handle("a")
     waiting = a.reachable(60)
     house.finish(a.up(5))
@@ -381,7 +381,7 @@ def test_close_is_bounded_when_the_peer_is_gone(house: House) -> None:
 
 def test_close_is_bounded_when_control_is_gone(house: House) -> None:
     a = house.up("a")
-    house.world.cut(house.tailnet._ports[0], down=100.0)
+    house.world.cut(house.tailnet._port.number, down=100.0)
     house.run(0.1)
     begun = house.now
     house.finish(a.close(2))

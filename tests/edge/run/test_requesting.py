@@ -26,7 +26,7 @@ def node(house: House) -> Handle:
 
 def cut_off(house: House, seconds: float = 1000.0) -> None:
     """Control cannot be reached from now on, and the node has noticed."""
-    house.world.cut(house.tailnet._ports[0], down=seconds)
+    house.world.cut(house.tailnet._port.number, down=seconds)
     house.run(1)
 
 
@@ -62,7 +62,7 @@ def test_the_end_of_the_connection_is_the_end_of_what_may_not_be_asked_twice(hou
     once, twice = node.ask_control(PATH, b"{}", 60), node.ask_control(PATH, b"{}", 60, repeatable=True)
     house.run(1)
     control._ports[0].is_silent = False  # type: ignore[attr-defined]
-    house.world.cut(house.tailnet._ports[0])
+    house.world.cut(house.tailnet._port.number)
     assert isinstance(house.failure(once), ControlUnreachable)
     assert house.finish(twice).status == 501
 

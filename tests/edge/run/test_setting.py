@@ -41,7 +41,7 @@ def is_known(house: House, name: str) -> bool:
 
 
 def cut_off(house: House, seconds: float = 1000.0) -> None:
-    house.world.cut(house.tailnet._ports[0], down=seconds)
+    house.world.cut(house.tailnet._port.number, down=seconds)
     house.run(0.1)
 
 

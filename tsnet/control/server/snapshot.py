@@ -2,8 +2,12 @@
 
     {"version": 1, "kind": "tsnet-py tailnet", "control_key": "privkey:…", "relay_key": "privkey:…",
      "certificate": "-----BEGIN …", "ports": {"control": 41000, "relay": 41001, "stun": 41002},
+     "relays": [{"region": 901, "code": …, "name": …, "key": "privkey:…", "certificate": …, "ports": {…}, …}],
      "auth_key": "tskey-auth-…", "last_id": 2, "last_host": 2,
      "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
+
+relay_key, certificate and two of the ports are those of the relay of FIRST_REGION; relays are the others. A document
+that an earlier version wrote has no relays.
 
 There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
 All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
@@ -33,7 +37,9 @@ from tsnet.netmap.whois import TAGGED_DEVICES
 
 VERSION = 1
 KIND = "tsnet-py tailnet"
+FIRST_REGION = 900
 MAX_ID = 1 << 31
+MAX_PORT = 65_535
 MAX_TIME = 1 << 40
 """Unix seconds: a time that no clock reaches, but that can still be written as a date."""
 
@@ -41,30 +47,47 @@ T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
+class KeptRelay:
+    """A relay region's key, its certificate with its key in PEM ("" if it has none), and its ports.
+
+    is_beside_control: it listens on control's address, so that it can be made again from this alone.
+    """
+
+    region: int
+    code: str
+    name: str
+    key: NodePrivateKey
+    certificate: str = attrs.field(default="", repr=False)
+    derp_port: int = 0
+    stun_port: int = 0
+    is_beside_control: bool = True
+
+
+@attrs.frozen(eq=False)
 class Snapshot:
     """The servers' keys and ports, and the tailnet's contents.
 
-    certificate: the relay's, with its key, in PEM; "" if it has none. ports: on which control, the relay and STUN
-    listened. auth_key: the text of the tailnet's own auth key, which it shows to whoever runs it.
+    control_port: on which control listened. auth_key: the text of the tailnet's own auth key, which it shows to whoever
+    runs it.
     """
 
     control_key: MachinePrivateKey
-    relay_key: NodePrivateKey
-    certificate: str = attrs.field(default="", repr=False)
-    ports: Mapping[str, int] = attrs.field(factory=dict)
+    control_port: int = 0
+    relays: tuple[KeptRelay, ...] = ()
     auth_key: str = attrs.field(default="", repr=False)
     contents: Contents = attrs.field(factory=Contents)
 
 
 def encode(snapshot: Snapshot) -> bytes:
     contents = snapshot.contents
-    fields = {
+    first = next((relay for relay in snapshot.relays if relay.region == FIRST_REGION), None)
+    fields: dict[str, Any] = {
         "version": VERSION,
         "kind": KIND,
         "control_key": snapshot.control_key.reveal_text(),
-        "relay_key": snapshot.relay_key.reveal_text(),
-        "certificate": snapshot.certificate,
-        "ports": dict(snapshot.ports),
+        "relay_key": None if first is None else first.key.reveal_text(),
+        "certificate": "" if first is None else first.certificate,
+        "ports": {"control": snapshot.control_port, **({} if first is None else _ports(first))},
         "auth_key": snapshot.auth_key,
         "last_id": contents.last_id,
         "last_host": contents.last_host,
@@ -74,6 +97,8 @@ def encode(snapshot: Snapshot) -> bytes:
         "rules": contents.policy.written(),
         "tag_owners": {tag: list(logins) for tag, logins in contents.policy.tag_owners.items()},
     }
+    if others := [_relay(relay) for relay in snapshot.relays if relay is not first]:
+        fields["relays"] = others
     return jsonobject.encode(fields) + b"\n"
 
 
@@ -89,9 +114,8 @@ def decode(document: bytes) -> Snapshot:
     ports = fields.child("ports")
     return Snapshot(
         control_key=fields.key(MachinePrivateKey.parse, "control_key"),
-        relay_key=fields.key(NodePrivateKey.parse, "relay_key"),
-        certificate=fields.text("certificate"),
-        ports={name: ports.integer(name, 65_535) for name in ports},
+        control_port=_read_port(ports, "control"),
+        relays=_read_relays(fields, ports),
         auth_key=fields.text("auth_key"),
         contents=_contents(fields),
     )
@@ -102,6 +126,22 @@ def decode(document: bytes) -> Snapshot:
 
 def _user(user: UserProfile) -> dict[str, Any]:
     return {"id": user.id, "login": user.login_name, "name": user.display_name}
+
+
+def _relay(relay: KeptRelay) -> dict[str, Any]:
+    return {
+        "region": relay.region,
+        "code": relay.code,
+        "name": relay.name,
+        "key": relay.key.reveal_text(),
+        "certificate": relay.certificate,
+        "ports": _ports(relay),
+        "beside_control": relay.is_beside_control,
+    }
+
+
+def _ports(relay: KeptRelay) -> dict[str, int]:
+    return {"relay": relay.derp_port, "stun": relay.stun_port}
 
 
 def _auth_key(key: AuthKey) -> dict[str, Any]:
@@ -166,6 +206,36 @@ def _contents(fields: _Fields) -> Contents:
         last_id=max([fields.integer("last_id", MAX_ID), *(member.id for member in members)]),
         last_host=max([fields.integer("last_host", MAX_HOST), *hosts]),
     )
+
+
+def _read_relays(fields: _Fields, ports: _Fields) -> tuple[KeptRelay, ...]:
+    """The first region's, if it has one, and the others."""
+    relays = [_read_relay(one) for one in fields.objects("relays")] if "relays" in fields else []
+    if fields["relay_key"] is not None:
+        key = fields.key(NodePrivateKey.parse, "relay_key")
+        derp, stun = _read_port(ports, "relay"), _read_port(ports, "stun")
+        relays.insert(0, KeptRelay(FIRST_REGION, "", "", key, fields.text("certificate"), derp, stun))
+    _check_unique("relays", (relay.region for relay in relays))
+    return tuple(relays)
+
+
+def _read_relay(fields: _Fields) -> KeptRelay:
+    ports = fields.child("ports")
+    return KeptRelay(
+        region=fields.integer("region", MAX_ID),
+        code=fields.text("code"),
+        name=fields.text("name"),
+        key=fields.key(NodePrivateKey.parse, "key"),
+        certificate=fields.text("certificate"),
+        derp_port=_read_port(ports, "relay"),
+        stun_port=_read_port(ports, "stun"),
+        is_beside_control=fields.flag("beside_control"),
+    )
+
+
+def _read_port(ports: _Fields, name: str) -> int:
+    """0 if there was none."""
+    return ports.integer(name, MAX_PORT) if name in ports else 0
 
 
 def _read_user(fields: _Fields) -> UserProfile:
@@ -237,6 +307,9 @@ class _Fields(Mapping[str, Any]):
         if name not in self._fields:
             raise _damage(name)
         return self._fields[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
 
     def __iter__(self) -> Any:
         return iter(self._fields)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-from tsnet.base.links import Close, Closed, Effect, Event, Link
+from tsnet.base.links import Close, Closed, Effect, Event, Link, Pause
 from tsnet.base.malformed import MalformedError
 from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.io.world import LinkPort, UdpPort, World
@@ -45,10 +45,14 @@ class Machine(Protocol):
 
 
 class ServerPump:
-    """One machine, any number of listening ports. Links are told apart by the port that accepted them."""
+    """One machine, any number of listening ports. Links are told apart by the port that accepted them.
+
+    is_silent: its links stay and new ones are taken in, but it reads and sends nothing any more.
+    """
 
     def __init__(self, machine: Machine, world: World) -> None:
         self.machine = machine
+        self.is_silent: bool = False
         self._world = world
         self._ports: list[LinkPort] = []
         self._port_of: dict[Link, LinkPort] = {}
@@ -56,8 +60,19 @@ class ServerPump:
         self._warnings = Seldom(log)
         self._due = -math.inf
 
+    @property
+    def ports(self) -> tuple[LinkPort, ...]:
+        return tuple(self._ports)
+
     def add(self, port: LinkPort) -> None:
         self._ports.append(port)
+
+    def silence(self) -> None:
+        """Read and send nothing from now on. Only `drop` ends that: what comes meanwhile is lost to the machine."""
+        self.is_silent = True
+        for link, port in self._port_of.items():
+            port.apply(Pause(link))
+        self._due = math.inf
 
     def mark(self) -> None:
         self._due = -math.inf
@@ -67,6 +82,9 @@ class ServerPump:
         return self._due
 
     def turn(self) -> None:
+        if self.is_silent:
+            self._ignore()
+            return
         now = self._world.clock()
         for port in self._ports:
             for event in port.receive():
@@ -81,6 +99,14 @@ class ServerPump:
         if self.machine.floods != self._floods:
             self._tell_floods(now)
         self._due = self.machine.deadline()
+
+    def _ignore(self) -> None:
+        """Leave what comes to a link with the network, so that it takes no more."""
+        self._due = math.inf
+        for port in self._ports:
+            for event in port.receive():
+                if not isinstance(event, Closed):
+                    port.apply(Pause(event.link))
 
     def _tell_floods(self, now: float) -> None:
         new = self.machine.floods - self._floods
@@ -104,16 +130,17 @@ class ServerPump:
         """The machine says goodbye; then every link and port is closed."""
         self.machine.close()
         self._apply(self.machine.transmit(self._world.clock(), BUDGET))
-        self._drop()
+        self.drop()
 
     def crash(self, error: Exception) -> None:
-        self._drop()
+        self.drop()
 
     def orphan(self, error: Error) -> None:
         """In a forked child: no link is served here."""
         self._ports.clear()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close every link and port without a word."""
         for port in self._ports:
             port.close()
         self._ports.clear()
@@ -121,10 +148,11 @@ class ServerPump:
 
 
 class StunPump:
-    """Answers binding requests with the address they came from."""
+    """Answers binding requests with the address they came from. is_silent: it takes them, and answers none."""
 
     def __init__(self) -> None:
         self.udp: UdpPort | None = None
+        self.is_silent: bool = False
         self.answered: int = 0
         self.dropped: int = 0
         self._due = math.inf
@@ -141,7 +169,7 @@ class StunPump:
         if self.udp is None:
             return
         for source, datagrams in self.udp.receive():
-            for datagram in datagrams:
+            for datagram in () if self.is_silent else datagrams:
                 try:
                     tx_id = decode_request(datagram)
                 except MalformedError:

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.house import House
+from tsnet.errors import ConfigError
+
+
+def capabilities_of(handle: Any) -> dict[str, Any]:
+    return dict(handle.node.netmap.self_node.capabilities)
+
+
+def test_attributes_reach_the_node_and_replace_those_before() -> None:
+    house = House()
+    a = house.up("a")
+    house.tailnet.set_node_attributes("a", ["only-tcp-443", "silent-disco"])
+    house.until(lambda: set(capabilities_of(a)) == {"only-tcp-443", "silent-disco"})
+    house.tailnet.set_node_attributes("a", {"https://example.com/cap/x": [{"n": 1}]})
+    house.until(lambda: capabilities_of(a) == {"https://example.com/cap/x": ({"n": 1},)})
+    house.tailnet.set_node_attributes("a", [])
+    house.until(lambda: not capabilities_of(a))
+
+
+@pytest.mark.parametrize("attributes", ["only-tcp-443", 5, [7], [""], {"": []}])
+def test_attributes_that_mean_nothing(attributes: Any) -> None:
+    house = House()
+    house.up("a")
+    with pytest.raises(ConfigError, match="attributes"):
+        house.tailnet.set_node_attributes("a", attributes)
+
+
+def test_a_node_that_is_not_there() -> None:
+    house = House()
+    for call in (house.tailnet.remove, house.tailnet.expire):
+        with pytest.raises(ConfigError, match="nobody"):
+            call("nobody")
+    with pytest.raises(ConfigError, match="nobody"):
+        house.tailnet.set_node_attributes("nobody", [])

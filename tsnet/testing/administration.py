@@ -1,0 +1,110 @@
+"""What an administrator does with an embedded tailnet that runs: keys, logins, the policy, its nodes.
+
+    tailnet.create_auth_key("bob@example.com", ephemeral=True)
+    tailnet.set_node_attributes("shop", ["only-tcp-443"])
+
+On return, control has made the change and tells the nodes in its next turn; with `state=` it is saved as well.
+
+Source: a Tailscale admin console and its policy file, for the words.
+Not here: the state (`tsnet.control.server.tailnet`), the servers and their life (`tailnet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from tsnet.base.addresses import IPAddress
+from tsnet.control.server.members import Member
+from tsnet.control.server.policy import ALLOW_ALL, Policy
+from tsnet.control.server.tailnet import TailnetState
+from tsnet.edge.run.host import Host
+from tsnet.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Administration:
+    """The base of `Tailnet`, which says how a function is run in the loop that owns the servers."""
+
+    user: str
+    _state: TailnetState
+    _host: Host
+
+    def _do(self, function: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def create_auth_key(
+        self,
+        user: str = "",
+        *,
+        reusable: bool = False,
+        ephemeral: bool = False,
+        tags: Iterable[str] = (),
+        expires_in: float | None = None,
+    ) -> str:
+        """Another key, for this user, who is made if unknown. expires_in: seconds."""
+
+        def create() -> str:
+            expiry = None if expires_in is None else self._host.world.wall() + expires_in
+            return self._state.create_auth_key(
+                user or self.user, reusable=reusable, ephemeral=ephemeral, tags=tags, expires_at=expiry
+            ).text
+
+        return self._do(create)
+
+    def approve(self, url: str, user: str = "") -> None:
+        """Do what a person does at the login URL. url: the URL, or the id at its end."""
+        self._do(lambda: self._state.approve(url.rpartition("/")[2], user or self.user))
+
+    def set_policy(
+        self, policy: Iterable[Mapping[str, Any]] | None, tag_owners: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
+        """Replace the rules and who may set tags; every node gets its new packet filter at once."""
+        wanted = Policy.parse(() if policy is None else policy, tag_owners)
+        if policy is None:
+            wanted = Policy(ALLOW_ALL.rules, wanted.tag_owners)
+        self._do(lambda: setattr(self._state, "policy", wanted))
+
+    def nodes(self) -> dict[str, tuple[IPAddress, ...]]:
+        """The nodes and their addresses, by name."""
+        return self._do(lambda: {member.name: _ips(member) for member in self._state.members.values()})
+
+    def online(self) -> frozenset[str]:
+        """The nodes whose map stream is open."""
+        return self._do(lambda: frozenset(m.name for m in self._state.members.values() if m.is_online))
+
+    def remove(self, name: str) -> None:
+        """Delete a node, as an administrator would."""
+        self._do(lambda: self._state.delete(self._member(name)))
+
+    def expire(self, name: str) -> None:
+        """Let a node's key expire now."""
+        self._do(lambda: self._state.expire(self._member(name), self._host.world.wall()))
+
+    def set_node_attributes(self, name: str, attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> None:
+        """Give a node these attributes and no others: nodeAttrs of a policy file, as control sends them in CapMap.
+
+        attributes: their names, as ["only-tcp-443", "silent-disco"]; or names with values.
+        """
+        found = _attributes(attributes)
+        self._do(lambda: self._state.change(self._member(name), capabilities=found))
+
+    def _member(self, name: str) -> Member:
+        member = self._state.named(name)
+        if member is None:
+            raise ConfigError(f"no node of this tailnet is called {name!r}")
+        return member
+
+
+def _attributes(attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> dict[str, tuple[Any, ...]]:
+    if isinstance(attributes, str) or not isinstance(attributes, Iterable):
+        raise ConfigError(f"the attributes of a node are a list, as in [{attributes!r}]")
+    values = attributes if isinstance(attributes, Mapping) else dict.fromkeys(attributes, ())
+    if not all(isinstance(name, str) and name for name in values):
+        raise ConfigError(f"the attributes of a node have names, and are not {attributes!r}")
+    return {name: tuple(some) for name, some in values.items()}
+
+
+def _ips(member: Member) -> tuple[IPAddress, ...]:
+    return tuple(prefix.network_address for prefix in member.addresses)
