@@ -13,5 +13,8 @@
 | routers        | what the homes' routers do to UDP, and which pairs can be joined without a relay   |
 | questions      | the questions of RFC 5780, asked of a router with plain sockets                    |
 | punching       | the simplest hole punching between two homes                                       |
+| homes          | a tailnet over two homes, a node of Go's or ours in each, and what they make of it |
+| ourpeer        | our node as a process in a namespace, driven as a Go peer is                       |
+| grid           | every pair of homes, as a table: `python -m tests.lab.grid`                        |
 | rootless       | all that by somebody who is not root: `python -m tests.lab`                        |
 """

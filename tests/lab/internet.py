@@ -74,6 +74,11 @@ class Side:
     def wan(self, last: int = 2) -> str:
         return f"11.{self.number + 1}.0.{last}"
 
+    @property
+    def public(self) -> str:
+        """The address that the internet knows the host by."""
+        return self.wan() if self.kind.addressing == PRIVATE_V4 else self.address
+
     def _routers(self) -> list[str]:
         return list(dict.fromkeys((self.home, self.router)))
 

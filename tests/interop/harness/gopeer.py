@@ -72,8 +72,9 @@ class GoPeer(Streams):
         tags: Sequence[str] = (),
         derp_only: bool = False,
         environment: Mapping[str, str] | None = None,
+        namespace: str = "",
     ) -> None:
-        self.scene, self.hostname = scene, hostname
+        self.scene, self.hostname, self.namespace = scene, hostname, namespace
         self.granted: Granted | None = None
         folder = scene.folder / f"go-{hostname}"
         folder.mkdir(exist_ok=True)
@@ -89,12 +90,18 @@ class GoPeer(Streams):
         self._command += ["--authkey", auth_key, "--tags", ",".join(tags), "--verbose"]
         self._command += ["--ephemeral"] if ephemeral else []
         only = DERP_ONLY if derp_only else {}
-        self._environment = {**control.environment, **only, **(environment or {})}
+        self._environment = {**control.environment, "HOME": str(folder), **only, **(environment or {})}
         self._lines: Lines | None = None
 
     def start_again(self) -> None:
         """Run the program (again)."""
-        process = self.scene.run(f"go-{self.hostname}", self._command, environment=self._environment, speak=True)
+        process = self.scene.run(
+            f"go-{self.hostname}",
+            self._command,
+            environment=self._environment,
+            namespace=self.namespace,
+            speak=True,
+        )
         self._lines = Lines(process)
 
     def __enter__(self) -> Self:
@@ -147,6 +154,11 @@ class GoPeer(Streams):
         """ipnstate.PeerStatus of the peer whose first label is `name`: Online, CurAddr, Relay, LastHandshake, …"""
         peers = (self.status().get("Peer") or {}).values()
         return next((peer for peer in peers if peer["DNSName"].split(".")[0] == name), None)
+
+    def path_to(self, name: str) -> str:
+        """The UDP address that the peer of that name is sent to, empty while it is a relay."""
+        found = self.peer(name)
+        return str(found["CurAddr"]) if found else ""
 
     def whois(self, address: str) -> dict[str, Any]:
         """name, user, tags, key, caps of the node at `ip` or `ip:port`."""

@@ -36,6 +36,7 @@ class Derper:
 
     tls: nothing is plain HTTP; else how clients are to judge its certificate: by a private CA (`ca`) and its address,
     by the CA and a CertName that is not the host's, by its own hash (a self-signed one that derper makes), not at all.
+    namespace: where it runs; it must be reached at `host` from the thread that starts it.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Derper:
         scene: Scene,
         *,
         host: str = LOOPBACK,
+        v6: str = "",
         port: int = 3340,
         stun_port: int = 3478,
         region: int = DERP_REGION,
         tls: Tls = "",
+        namespace: str = "",
     ) -> None:
-        self.scene, self.host, self.tls = scene, host, tls
+        self.scene, self.host, self.v6, self.tls, self.namespace = scene, host, v6, tls, namespace
         self.port, self.stun_port, self.region = port, stun_port, region
         self.process: Process | None = None
         self.ca: PrivateCA | None = None
@@ -66,7 +69,7 @@ class Derper:
             "HostName": "front.example" if self.tls == "name" else self.host,
             "CertName": {"name": "relay.example", "pin": self._pin}.get(self.tls, ""),
             "IPv4": self.host,
-            "IPv6": "none",
+            "IPv6": self.v6 or "none",
             "DERPPort": self.port,
             "STUNPort": self.stun_port,
             "InsecureForTests": self.tls in ("", "insecure"),
@@ -90,7 +93,7 @@ class Derper:
             command += ["-certmode", "manual", "-certdir", self._folder, "-hostname", LOOPBACK, "-http-port", "-1"]
         else:
             command += ["-dev"]
-        self.process = self.scene.run(self._folder.name, command)
+        self.process = self.scene.run(self._folder.name, command, namespace=self.namespace)
         self.process.wait_until(lambda: can_connect(self.host, self.port), "listening")
 
     def stop(self) -> None:
@@ -120,7 +123,9 @@ class TestControl:
         require_auth: bool = False,
         same_user: bool = False,
         domain: str = "lab.example",
+        everywhere: bool = False,
     ) -> None:
+        """everywhere: it listens on every address, of either family."""
         self.scene = scene
         self.url = f"http://{host}:{port}"
         self.environment: Mapping[str, str] = {"TS_DEBUG_USE_DERP_HTTP": "1"}
@@ -134,7 +139,8 @@ class TestControl:
         derp_map = scene.folder / f"derpmap-{port}.json"
         regions = {str(derper.region): derper.region_json for derper in derpers}
         derp_map.write_text(json.dumps({"Regions": regions, "OmitDefaultRegions": True}))
-        self._command: list[str | Path] = [BIN / "testcontrol", "--addr", f"{host}:{port}", "--verbose"]
+        listens = "[::]" if everywhere else host
+        self._command: list[str | Path] = [BIN / "testcontrol", "--addr", f"{listens}:{port}", "--verbose"]
         self._command += ["--derpmap", derp_map, "--domain", domain, "--require-authkey", require_auth_key]
         self._command += ["--require-auth"] if require_auth else []
         self._command += ["--same-user"] if same_user else []
