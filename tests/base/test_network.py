@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from tsnet.base.addresses import IPAddress
-from tsnet.base.network import Gateway, Network
+from tsnet.base.network import Gateway, InterfaceAddress, Network, choose
 
 OWN, OTHER, BRIDGE = map(ip_address, ("192.0.2.7", "192.0.2.8", "172.17.0.1"))
 LOOPBACK, LINK_LOCAL = ip_address("127.0.0.1"), ip_address("fe80::1")
@@ -51,3 +51,42 @@ def test_a_carrier_that_has_gone_and_come_is_a_change_that_leads_nowhere_else() 
 def test_gateway_by_version() -> None:
     assert HERE.gateway() == HERE.gateway(4) == ROUTER
     assert HERE.gateway(6) is None
+
+
+def chosen(*found: str) -> list[str]:
+    """Each found as "interface address"."""
+    pairs = (text.split() for text in found)
+    return [str(address) for address in choose(InterfaceAddress(name, ip_address(text)) for name, text in pairs)]
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        (["eth0 192.0.2.7", "lo 127.0.0.1"], ["192.0.2.7"]),
+        (["eth0 192.0.2.7", "eth0 2001:db8::1", "eth0 fe80::1"], ["192.0.2.7", "2001:db8::1"]),
+        (["tailscale0 100.64.0.1", "tailscale0 fd7a:115c:a1e0::1", "eth0 10.0.0.1"], ["10.0.0.1"]),
+        (["zt7nnig26 10.1.1.1", "ztabc 2001:db8::9", "wt0 10.2.2.2", "eth0 10.0.0.1"], ["10.0.0.1"]),
+        (["wt1 10.2.2.2"], ["10.2.2.2"]),
+        (["tailscale0 10.2.2.2", "eth0 10.0.0.1"], ["10.0.0.1"]),
+        (["eth0 169.254.1.1", "eth0 10.0.0.1"], ["10.0.0.1"]),
+        (["eth0 169.254.1.1", "lo 127.0.0.1"], ["169.254.1.1"]),
+        (["eth0 fd00::1", "eth0 10.0.0.1"], ["10.0.0.1"]),
+        (["eth0 fd00::1"], ["fd00::1"]),
+        (["lo 127.0.0.1", "lo ::1"], ["127.0.0.1", "::1"]),
+        (["lo 127.0.0.1", "eth0 fe80::1", "ts 100.64.0.1"], ["127.0.0.1"]),
+        (["eth0 2001:db8::1", "eth0 2001:db8::2", "eth0 2001:db8::3"], ["2001:db8::1", "2001:db8::2"]),
+        (["eth0 10.0.0.1", "eth1 10.0.0.1"], ["10.0.0.1"]),
+        (["eth0 0.0.0.0"], []),
+        ([], []),
+    ],
+)
+def test_choose(found: list[str], kept: list[str]) -> None:
+    assert chosen(*found) == kept
+
+
+def test_where_peers_may_reach_this_machine() -> None:
+    named = Network(HERE.addresses, interfaces=(InterfaceAddress("eth0", OTHER), InterfaceAddress("tailscale0", OWN)))
+    assert named.reachable_at == [OTHER]
+    assert Network(frozenset({OTHER, OWN, LOOPBACK})).reachable_at == [OWN, OTHER]
+    assert Network(frozenset({LOOPBACK})).reachable_at == [LOOPBACK]
+    assert attrs.evolve(named, interfaces=()) == named

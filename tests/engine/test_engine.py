@@ -149,7 +149,7 @@ def test_garbage_is_dropped_and_counted_by_whoever_it_was_meant_for() -> None:
     pair.run(seconds=1)
     after = engine.device.dropped.total() + engine.paths.dropped.total() + engine.dropped.total()
     assert after - before >= len(garbage) - 6
-    assert engine.take_stun() == [encode_request(bytes(12))]  # netcheck judges it
+    assert engine.take_stun() == [(stranger, encode_request(bytes(12)))]  # netcheck judges it
     assert not [datagram for destination, datagram in pair.a.sent if destination == stranger]
 
 
@@ -158,9 +158,10 @@ def test_stun_waits_in_a_bounded_list_and_none_of_it_comes_through_a_relay() -> 
     engine.receive([(DerpAddress(1, NodeKey(bytes(32))), [datagram])], 0.0)
     assert engine.take_stun() == []
     assert engine.dropped["stun"] == 1
+    server = UdpAddress("203.0.113.5", 3478)
     for _ in range(MAX_STUN + 10):
-        engine.receive([(UdpAddress("203.0.113.5", 3478), [datagram])], 0.0)
-    assert engine.take_stun() == [datagram] * MAX_STUN
+        engine.receive([(server, [datagram])], 0.0)
+    assert engine.take_stun() == [(server, datagram)] * MAX_STUN
     assert engine.dropped["stun"] == 11
     assert engine.take_stun() == []
 

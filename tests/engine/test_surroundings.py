@@ -17,6 +17,8 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
 from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.netcheck.probes import stun_server
+from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpMap
 from tsnet.testing.simulated import Machine
 
@@ -229,3 +231,171 @@ def test_an_idle_node_asks_nobody_over_udp(lab: Lab) -> None:
     sent = lab.house.world.counts["sent"]
     lab.house.run(600)
     assert lab.house.world.counts["sent"] == sent
+
+
+# --- our endpoints ----------------------------------------------------------------------------------------------
+
+
+def endpoints(lab: Lab) -> set[UdpAddress]:
+    """What the node's machine can be reached at, in a world without NAT."""
+    port = lab.handle.pump._udp.local_port
+    return {UdpAddress(lab.machine.v4, port), UdpAddress(lab.machine.v6, port)}
+
+
+def published(lab: Lab) -> tuple[UdpAddress, ...]:
+    return tuple(address for address, _ in lab.node.control._publisher._endpoints)
+
+
+def test_control_and_the_paths_are_told_our_endpoints(lab: Lab) -> None:
+    found = lab.node.surroundings.endpoints.found
+    assert {address for address, _ in found} == endpoints(lab)
+    assert found[0] == (UdpAddress(lab.machine.v4, lab.handle.pump._udp.local_port), 2), "seen by STUN, and first"
+    assert published(lab) == lab.node.engine.paths.endpoints == tuple(address for address, _ in found)
+    assert not lab.node.control._publisher._changed, "control has them"
+
+
+def test_a_machine_that_moves_has_other_endpoints_and_offers_none_of_those_before(lab: Lab) -> None:
+    before = endpoints(lab)
+    lab.machine.move()
+    lab.house.run(1)
+    assert set(published(lab)) == set(lab.node.engine.paths.endpoints) == endpoints(lab)
+    assert not endpoints(lab) & before
+
+
+def test_where_udp_does_not_pass_the_machines_own_addresses_are_offered_within_a_second() -> None:
+    house = House()
+    house.world.wire.loss = 1.0
+    handle = house.up("a")
+    house.run(1.1)
+    machine, port = house.world.machine("a"), handle.pump._udp.local_port
+    assert handle.node.engine.paths.endpoints == (UdpAddress(machine.v4, port), UdpAddress(machine.v6, port))
+
+
+def test_a_new_address_of_this_machine_is_offered_although_nothing_is_measured(lab: Lab) -> None:
+    here, bridge = lab.machine.network(), ip_address("172.17.0.1")
+    lab.tell(attrs.evolve(here, addresses=here.addresses | {bridge}))
+    assert lab.stun_requests() == 0
+    offered = UdpAddress(str(bridge), lab.handle.pump._udp.local_port)
+    assert offered in published(lab)
+    assert offered in lab.node.engine.paths.endpoints
+
+
+def test_another_port_is_another_endpoint(lab: Lab) -> None:
+    lab.handle.pump._udp.local_port = 999  # type: ignore[misc]
+    lab.handle.pump.mark()
+    lab.house.run(1)
+    assert UdpAddress(lab.machine.v4, 999) in published(lab)
+
+
+def test_while_a_peer_is_sent_to_endpoints_are_measured_every_20_to_26_seconds(lab: Lab) -> None:
+    asked: list[float] = []
+    ask = lab.node.surroundings.probes.ask
+
+    def note(regions: object, now: float) -> None:
+        asked.append(now)
+        ask(regions, now)  # type: ignore[arg-type]
+
+    lab.node.surroundings.probes.ask = note  # type: ignore[method-assign]
+    lab.node.engine.paths.is_active = lambda now: True  # type: ignore[method-assign]
+    begun = lab.house.now
+    lab.handle.pump.mark()
+    lab.house.run(200)
+    gaps = [later - earlier for earlier, later in zip([begun, *asked], asked, strict=False)]
+    assert 8 <= len(gaps) <= 10
+    assert all(20 <= gap <= 26.1 for gap in gaps)
+    assert len(set(gaps)) > 1
+    lab.node.engine.paths.is_active = lambda now: False  # type: ignore[method-assign]
+    lab.house.run(200)
+    assert len(asked) == len(gaps)
+
+
+class Wanting:
+    """Paths of which one peer is to be told our endpoints."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.told: list[float] = []
+        self.wants = True
+        paths = lab.node.engine.paths
+        set_endpoints = paths.set_endpoints
+
+        def note(endpoints: object, now: float) -> None:
+            self.told.append(now)
+            self.wants = False
+            set_endpoints(endpoints, now)  # type: ignore[arg-type]
+
+        paths.set_endpoints = note  # type: ignore[method-assign]
+        wants = property(lambda _: self.wants)
+        paths.__class__ = type("WantingPaths", (type(paths),), {"wants_endpoints": wants})
+        lab.handle.pump.mark()
+
+
+def test_who_wants_our_endpoints_gets_measured_ones(lab: Lab) -> None:
+    lab.house.run(10)
+    wanting, begun = Wanting(lab), lab.house.now
+    lab.house.run(1)
+    [told] = wanting.told
+    assert told == pytest.approx(begun + 2 * lab.house.world.wire.latency)
+
+
+def test_who_wants_our_endpoints_gets_what_there_is_if_nobody_answers(lab: Lab) -> None:
+    lab.house.run(10)
+    lab.house.world.wire.loss = 1.0
+    wanting, begun = Wanting(lab), lab.house.now
+    lab.house.run(2)
+    [told] = wanting.told
+    assert told == pytest.approx(begun + 1.0)
+    wanting.wants = True
+    lab.handle.pump.mark()
+    lab.house.run(0.01)
+    assert len(wanting.told) == 2, "the last measurement is fresh enough"
+
+
+def test_a_relay_that_breaks_is_a_reason_to_measure(lab: Lab) -> None:
+    lab.house.run(10)
+    sent = lab.house.world.counts["sent"]
+    lab.house.tailnet.restart_derp()
+    lab.house.until(lambda: lab.stun_requests(), 5)
+    lab.house.run(5)
+    assert lab.house.world.counts["sent"] > sent
+
+
+def test_a_cable_that_is_pulled_takes_all_endpoints_but_loopback(lab: Lab) -> None:
+    assert not lab.node.engine.paths.modes.loopback
+    lab.machine.unplug()
+    lab.house.run(0.1)
+    port = lab.handle.pump._udp.local_port
+    assert lab.node.engine.paths.endpoints == (UdpAddress("127.0.0.1", port), UdpAddress("::1", port))
+    assert lab.node.engine.paths.modes.loopback
+
+
+def test_stun_of_strangers_changes_nothing(lab: Lab) -> None:
+    """Forged, replayed, reflected and oversized: none of it is answered, and all of it is counted."""
+    surroundings, pump = lab.node.surroundings, lab.handle.pump
+    lab.house.run(10)
+    found = surroundings.endpoints.found
+    [server] = [stun_server(region.nodes[0]) for region in lab.node.relays._regions.values()]
+    assert server is not None
+    liar = UdpAddress("198.51.100.66", 6666)
+    surroundings._measure_all(lab.house.now)
+    [(_, [request])] = surroundings.probes.transmit(lab.house.now)
+    tx_id = decode_request(request)
+    hostile = [
+        (server, encode_response(bytes(12), liar)),  # a TxID that nobody has used
+        (liar, encode_response(tx_id, liar)),  # right, but from somebody else
+        (server, encode_response(tx_id, UdpAddress("0.0.0.0", 0))),
+        (server, request),  # our own, reflected
+        (server, encode_response(tx_id, liar)[:-1]),
+        (server, request[:20] + bytes(65_000)),
+    ]
+    for source, datagram in hostile:
+        lab.node.receive([(source, [datagram])], (), lab.house.now)
+    runs, _ = lab.node.transmit(lab.house.now, 1 << 20)
+    assert not [run for run in runs if run[0] == liar]
+    assert sum(surroundings.probes.dropped.values()) == len(hostile)
+    assert surroundings.endpoints.found == found
+    pump.mark()
+    answer = encode_response(tx_id, found[0][0])
+    for _ in range(3):
+        lab.node.receive([(server, [answer])], (), lab.house.now)
+    assert surroundings.probes.dropped["stun unasked"] == 3, "one of its kind is taken, and the others come too late"
+    assert surroundings.endpoints.found == found

@@ -14,6 +14,7 @@ from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpNode, DerpRegion
 
 OURS = UdpAddress("203.0.113.5", 41641)
+FIRST, SECOND = UdpAddress("192.0.2.1", 3478), UdpAddress("192.0.2.2", 3478)
 
 
 def node(number: int, **fields: Any) -> DerpNode:
@@ -38,11 +39,11 @@ def test_an_answer_measures_a_region_once() -> None:
     some.ask([region(1), region(2)], 0.0)
     assert some.deadline() == 0.0
     sent = asked(some, 0.0)
-    assert set(sent) == {UdpAddress("192.0.2.1", 3478), UdpAddress("192.0.2.2", 3478)}
-    answer = encode_response(sent[UdpAddress("192.0.2.1", 3478)], OURS)
+    assert set(sent) == {FIRST, SECOND}
+    answer = FIRST, encode_response(sent[FIRST], OURS)
     assert some.receive([answer, answer], 0.02) == [Measurement(1, 0.02, OURS)]
     assert some.dropped == {"stun unasked": 1}
-    assert set(asked(some, 0.1)) == {UdpAddress("192.0.2.2", 3478)}
+    assert set(asked(some, 0.1)) == {SECOND}
 
 
 def test_what_does_not_answer_is_asked_three_times_and_then_left_alone() -> None:
@@ -63,12 +64,12 @@ def test_an_answer_is_measured_from_the_request_that_it_answers_and_none_counts_
     some.ask([region(1)], 0.0)
     [first], [second] = asked(some, 0.0).values(), asked(some, 0.1).values()
     assert first != second
-    [found] = some.receive([encode_response(second, OURS)], 0.15)
+    [found] = some.receive([(FIRST, encode_response(second, OURS))], 0.15)
     assert found.latency == pytest.approx(0.05)
     some.ask([region(1)], 1.0)
     [late] = asked(some, 1.0).values()
     some.transmit(1.0 + PATIENCE)
-    assert some.receive([encode_response(late, OURS)], 1.1 + PATIENCE) == []
+    assert some.receive([(FIRST, encode_response(late, OURS))], 1.1 + PATIENCE) == []
 
 
 def test_bad_bytes_and_answers_that_nobody_asked_for_are_counted() -> None:
@@ -76,11 +77,15 @@ def test_bad_bytes_and_answers_that_nobody_asked_for_are_counted() -> None:
     some.ask([region(1)], 0.0)
     [tx_id] = asked(some, 0.0).values()
     whole = encode_response(tx_id, OURS)
-    assert some.receive([whole[:end] for end in range(len(whole))], 0.1) == []
+    assert some.receive([(FIRST, whole[:end]) for end in range(len(whole))], 0.1) == []
     assert some.dropped == {"stun malformed": len(whole)}
-    assert some.receive([encode_response(bytes(12), OURS)], 0.1) == []
+    assert some.receive([(FIRST, encode_response(bytes(12), OURS))], 0.1) == []
     assert some.dropped["stun unasked"] == 1
-    assert len(some.receive([whole], 0.1)) == 1
+    assert some.receive([(UdpAddress(FIRST.host, 9), whole), (SECOND, whole)], 0.1) == []
+    assert some.dropped["stun source"] == 2
+    assert some.receive([(FIRST, encode_response(tx_id, UdpAddress("224.0.0.1", 9)))], 0.1) == []
+    assert some.dropped["stun mapped"] == 1
+    assert len(some.receive([(FIRST, whole)], 0.1)) == 1
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class Engine:
         self._mark_moved = False
         self._now = now
         self.dropped: Counter[str] = Counter()
-        self._stun: list[bytes] = []
+        self._stun: list[tuple[UdpAddress, bytes]] = []
         self._full: set[int] = set()
         self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[NodeKey, DiscoKey] = {}
@@ -233,12 +233,12 @@ class Engine:
     def _keep_stun(self, batch: Batch) -> None:
         for source, datagrams in batch:
             if isinstance(source, UdpAddress) and len(self._stun) < MAX_STUN:
-                self._stun += datagrams
+                self._stun += [(source, datagram) for datagram in datagrams]
             else:
                 self.dropped["stun"] += len(datagrams)
 
-    def take_stun(self) -> list[bytes]:
-        """The STUN datagrams that have come since the last call."""
+    def take_stun(self) -> list[tuple[UdpAddress, bytes]]:
+        """The STUN datagrams that have come since the last call, each with its source."""
         taken, self._stun = self._stun, []
         return taken
 

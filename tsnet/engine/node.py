@@ -27,7 +27,6 @@ import attrs
 
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
-from tsnet.base.crypto import disco_public, lock_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
@@ -43,6 +42,7 @@ from tsnet.engine.differences import differences, trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
+from tsnet.engine.making import Making
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
@@ -87,6 +87,7 @@ class Node:
         self.config = config
         self.view: NodeView | None = None
         self.udp_room = True
+        self.udp_port = 0
         self._now = now
         self._entropy = entropy
         self._facts: list[facts.Fact] = []
@@ -97,64 +98,31 @@ class Node:
         self.health: Complaints = Complaints(self._facts)
         self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
         self.standing: Standing = Standing(self._facts, trace=self.trace)
-        disco_key, wall_offset = DiscoPrivateKey(entropy(32)), wall - now
-        self.engine: Engine = self._engine(disco_key, now, wall_offset, tracer)
+        made = Making(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
+        self.engine: Engine = made.engine()
         self.engine.set_shields_up(prefs.shields_up)
         self.adoption: Adoption = Adoption(self.engine)
-        self.relays: Relays = Relays(
-            identity.node_key, entropy=entropy, over_http=config.derp_over_http, trace=trace_of(tracer, "derp")
-        )
+        self.relays: Relays = made.relays()
         self.home: Home = Home(entropy, trace=trace_of(tracer, "netcheck"))
         self.calls: SocketCalls = SocketCalls(self.engine, entropy, trace=self.trace)
         self.asked_pings: AskedPings = AskedPings(self.engine, entropy)
-        self.control: Client = self._client(disco_key, wall_offset, control_key, verifies_tls, tracer)
+        self.control: Client = made.control(self.preferences.hostinfo, control_key, verifies_tls=verifies_tls)
         self._control: WhenDue[Client] = WhenDue(self.control)
         self.leaving: Leaving = Leaving(self.engine, ephemeral=config.ephemeral)
         self.reachability: Reachability = Reachability(
             self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
         )
         self.surroundings: Surroundings = Surroundings(
-            self.engine, self.relays, self.home, self._control, entropy, told=self._facts, trace=self.trace
+            self.engine,
+            self.relays,
+            self.home,
+            self._control,
+            entropy,
+            told=self._facts,
+            fixed_port=config.port,
+            trace=self.trace,
         )
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
-
-    def _engine(self, disco_key: DiscoPrivateKey, now: float, wall_offset: float, tracer: Tracer | None) -> Engine:
-        return Engine(
-            self.identity.node_key,
-            disco_key,
-            entropy=self._entropy,
-            now=now,
-            wall_offset=wall_offset,
-            timestamp_mark=self.identity.timestamp_mark,
-            tracer=tracer,
-        )
-
-    def _client(
-        self,
-        disco_key: DiscoPrivateKey,
-        wall_offset: float,
-        control_key: MachineKey | None,
-        verifies_tls: bool,
-        tracer: Tracer | None,
-    ) -> Client:
-        config, identity = self.config, self.identity
-        return Client(
-            config.control_url,
-            machine_private=identity.machine_key,
-            node_private=identity.node_key,
-            disco_key=disco_public(disco_key),
-            entropy=self._entropy,
-            wall_offset=wall_offset,
-            hostinfo=self.preferences.hostinfo,
-            auth_key=config.auth_key or "",
-            enrolled=identity.registered and not config.force_login,
-            ephemeral=config.ephemeral,
-            lock_key=lock_public(identity.lock_key),
-            control_key=config.control_key,
-            known_control_key=control_key,
-            tls_verified=verifies_tls,
-            trace=trace_of(tracer, "control"),
-        )
 
     # --- what applications ask for --------------------------------------------------------------------------
 
@@ -281,7 +249,7 @@ class Node:
                 arrived += self.relays.receive(event, now)
             else:
                 self._control.wake().receive(event, now)
-        self.reachability.take_relay_facts(now)
+        self._take_relay_facts(now)
         self._adopt(now)
         self._take_control_facts(now)
         if arrived:
@@ -298,7 +266,7 @@ class Node:
         for destination, packets in relayed:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
-        udp += self.surroundings.transmit(now)
+        udp += self.surroundings.transmit(now, self.udp_port)
         self.home.transmit(now)
         self.remembered.tick(now)
         self.reachability.settle(now)
@@ -306,7 +274,7 @@ class Node:
             self._control.wake().logout(now, by=by)
         effects = self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
-        self.reachability.take_relay_facts(now)
+        self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
         return udp, effects
@@ -354,6 +322,10 @@ class Node:
         if not self.udp_room:
             full.add(UDP)
         self.engine.set_full(full)
+
+    def _take_relay_facts(self, now: float) -> None:
+        if self.reachability.take_relay_facts(now):
+            self.surroundings.relay_lost(now)
 
     def _take_messages(self, now: float) -> None:
         for _key, address, message in self.engine.take_messages():

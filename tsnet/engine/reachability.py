@@ -99,15 +99,20 @@ class Reachability:
         self._known_home = region
         self._tell_if_reachable()
 
-    def take_relay_facts(self, now: float) -> None:
+    def take_relay_facts(self, now: float) -> bool:
+        """Whether a relay has broken, or cannot be reached any more, which nobody was told before."""
         found = self._relays.take_facts()
+        if not found:
+            return False
+        has_broken = False
         for fact in found:
-            self._relay_told(fact, now)
-        if found:
-            self._tell_troubles(now)
-            self._tell_if_reachable()
+            has_broken |= self._relay_told(fact, now)
+        self._tell_troubles(now)
+        self._tell_if_reachable()
+        return has_broken
 
-    def _relay_told(self, fact: relay.Fact, now: float) -> None:
+    def _relay_told(self, fact: relay.Fact, now: float) -> bool:
+        """Whether it tells for the first time that a relay has broken."""
         match fact:
             case relay.Connected(region, latency):
                 self._relays.troubles.mended(region)
@@ -121,6 +126,7 @@ class Reachability:
                 self._relay_lost(region, now)
                 if is_news:
                     self._told.append(facts.RelayChanged(region, False, reason))
+                return is_news
             case relay.Left(region):
                 self._relay_lost(region, now)
                 self._told.append(facts.RelayChanged(region, False, "not needed"))
@@ -132,6 +138,7 @@ class Reachability:
                 pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
             case _:
                 assert_never(fact)
+        return False
 
     def _relay_lost(self, region: int, now: float) -> None:
         self._engine.paths.disconnected(region, now)

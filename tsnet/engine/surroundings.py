@@ -15,33 +15,60 @@
 Where no address is left but loopback, nothing is measured: that waits for the network that comes.
 
 STUN answers come back here. They give a region's latency to `Home`; our own address, as the regions see it, is told,
-and control learns that UDP works here, if it does not know that.
+and control learns that UDP works here, if it does not know that. Together with this machine's addresses they make our
+endpoints, which control and the paths are told as soon as they are settled:
 
-Source: Go wgengine/userspace.go (linkChange), wgengine/magicsock (Rebind, ReSTUN), derp/derphttp (LinkChange).
-Not here: how a change is seen (`edge.io.netwatch`), the UDP port (the pump binds it anew when it cannot send).
+| settled                          | why                                                                              |
+|----------------------------------|----------------------------------------------------------------------------------|
+| all that was asked has answered  | more does not come                                                               |
+| 0.3 s after the first answer     | a peer waits, and the rest would bring little                                    |
+| 1 s after the first request      | UDP does not pass, or not now: this machine's own addresses are offered          |
+
+| endpoints are measured again                                    | because                                           |
+|-----------------------------------------------------------------|---------------------------------------------------|
+| when the network or control's map of the regions is another     | all that was measured is void                     |
+| when a peer is to be told of them (`Paths.wants_endpoints`)     | NATs forget within half a minute                  |
+| every 20 to 26 s while some peer is sent to                     | a NAT may have changed its mapping                |
+| when a relay has broken                                         | that may be the first sign of another network     |
+
+While no peer is sent to, nothing is measured.
+
+Source: Go wgengine/userspace.go (linkChange), wgengine/magicsock (Rebind, ReSTUN, updateEndpoints), derp/derphttp
+(LinkChange).
+Not here: which endpoints there are (`netcheck.endpoints`), how a change is seen (`edge.io.netwatch`), the UDP port (the
+pump binds it anew when it cannot send).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace
 from tsnet.control.client.client import Client
+from tsnet.disco.modes import DiscoModes
 from tsnet.engine import facts
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
 from tsnet.engine.when_due import WhenDue
+from tsnet.netcheck.endpoints import Endpoints
 from tsnet.netcheck.home import Home, may_be_home
-from tsnet.netcheck.probes import Probes
+from tsnet.netcheck.mappings import Mappings
+from tsnet.netcheck.probes import Measurement, Probes
 from tsnet.netmap.model import DerpMap, DerpRegion
+
+SETTLED_AFTER_ANSWER, SETTLED_AFTER = 0.3, 1.0
+AGAIN_AFTER, AGAIN_SPREAD = 20.0, 6.0
+FRESH_FOR = 2.0
+"""Seconds after a measurement in which no other one begins only because somebody wants its result."""
 
 
 class Surroundings:
     """network: as last told; None before that. mapped: our UDP port's address as others see it, by IP version.
 
-    told: where facts are added.
+    fixed_port: the UDP port that was configured, 0 for any. told: where facts are added.
     """
 
     def __init__(
@@ -53,21 +80,33 @@ class Surroundings:
         entropy: Callable[[int], bytes],
         *,
         told: list[facts.Fact],
+        fixed_port: int = 0,
         trace: Trace | None = None,
     ) -> None:
         self.network: Network | None = None
         self.mapped: dict[int, UdpAddress] = {}
         self.probes: Probes = Probes(entropy)
+        self.endpoints: Endpoints = Endpoints(fixed_port)
+        self._seen = Mappings()
+        self._port = 0
         self._engine, self._relays, self._home, self._control = engine, relays, home, control
+        self._entropy = entropy
         self._told, self._trace = told, trace
         self._derp_map = DerpMap()
+        self._has_settled = False
+        self._settled_at = -math.inf
+        self._settles_at = self._again_at = math.inf
 
     # --- what changes ---------------------------------------------------------------------------------------
 
     def changed(self, network: Network, now: float) -> None:
         """The network is this one now. The first one is no change."""
         before, self.network = self.network, network
-        if before is None or network == before:
+        if before is not None and network == before:
+            return
+        paths = self._engine.paths
+        paths.set_modes(DiscoModes(loopback=not network.is_connected), now)
+        if before is None:
             return
         anew = network.leads_elsewhere(before)
         if self._trace is not None:
@@ -79,16 +118,29 @@ class Surroundings:
         self._engine.suspended(now)
         self._find_out(now, anew=True)
 
+    def relay_lost(self, now: float) -> None:
+        """A relay that was connected has broken, or cannot be reached any more."""
+        if self._may_measure:
+            self._measure_all(now)
+
     def _find_out(self, now: float, *, anew: bool) -> None:
         """anew: the internet is reached by another way."""
         self._relays.network_changed(now, anew=anew)
         self._control.wake().network_changed(now, anew=anew)
-        if anew and (self.network is None or self.network.is_connected):
+        if anew:
+            self.endpoints.forget()
+            self._engine.paths.network_changed(now)
+        if anew and self._may_measure:
             self._home.measure_all(now)
             self.mapped.clear()
-            self._measure(self._derp_map.regions.values(), now)
+            self._measure_all(now)
         else:
             self._home.hurry(now)
+            self._tell_endpoints(now)
+
+    @property
+    def _may_measure(self) -> bool:
+        return self.network is None or self.network.is_connected
 
     def apply(self, derp_map: DerpMap, now: float) -> None:
         """Measure the regions that are new or have changed."""
@@ -97,18 +149,64 @@ class Surroundings:
             regions = derp_map.regions.items()
             self._measure([region for number, region in regions if before.regions.get(number) != region], now)
 
+    def _measure_all(self, now: float) -> None:
+        self._seen = Mappings()
+        self._measure(self._derp_map.regions.values(), now)
+
     def _measure(self, regions: Iterable[DerpRegion], now: float) -> None:
         """Over UDP, so far as control lets us."""
         self.probes.ask([region for region in regions if may_be_home(region)], now)
+        self._settles_at = min(self._settles_at, now + SETTLED_AFTER)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
-    def transmit(self, now: float) -> list[tuple[UdpAddress, list[bytes]]]:
-        """The STUN requests that are due."""
-        return self.probes.transmit(now)
+    def transmit(self, now: float, port: int) -> list[tuple[UdpAddress, list[bytes]]]:
+        """The STUN requests that are due. port: of our UDP socket, now. Call this after `Engine.transmit`."""
+        if port != self._port:
+            self._port = port
+            self._tell_endpoints(now)
+        self._follow_peers(now)
+        runs = self.probes.transmit(now)
+        if self._settles_at != math.inf and (now >= self._settles_at or not self.probes.is_under_way):
+            self._settle(now)
+        return runs
 
     def deadline(self) -> float:
-        return self.probes.deadline()
+        return min(self.probes.deadline(), self._settles_at, self._again_at)
+
+    def _follow_peers(self, now: float) -> None:
+        """Measure again if a peer is to be told of our endpoints, and every now and then while one is sent to."""
+        paths = self._engine.paths
+        if paths.wants_endpoints and self._settles_at == math.inf:
+            if now < self._settled_at + FRESH_FOR or not self._may_measure:
+                self._settle(now)
+            else:
+                self._measure_all(now)
+        if not paths.is_active(now):
+            self._again_at = math.inf
+        elif self._again_at == math.inf:
+            self._again_at = now + AGAIN_AFTER + AGAIN_SPREAD * self._entropy(1)[0] / 255
+        elif now >= self._again_at:
+            self._again_at = math.inf
+            self._measure_all(now)
+            self._follow_peers(now)
+
+    def _settle(self, now: float) -> None:
+        """What is known now are our endpoints."""
+        self._settles_at, self._settled_at, self._has_settled = math.inf, now, True
+        self._tell_endpoints(now)
+
+    def _tell_endpoints(self, now: float) -> None:
+        """Tell the paths, and control if they are others than before; nobody before the first are settled."""
+        if not self._has_settled:
+            return
+        before = self.endpoints.found
+        found = self.endpoints.determine(self.network, self._port, self._seen, now)
+        if self._trace is not None and found != before:
+            self._trace("endpoints", are=tuple(address for address, _kind in found))
+        self._engine.paths.set_endpoints([address for address, _kind in found], now)
+        if found != before:
+            self._control.wake().set_endpoints(found, now)
 
     def take_answers(self, now: float) -> None:
         """Call this after `Engine.receive`."""
@@ -116,13 +214,23 @@ class Surroundings:
         if not datagrams:
             return
         is_news = not self._home.udp_answers
-        for found in self.probes.receive(datagrams, now):
-            if self._trace is not None:
-                self._trace("region measured", region=found.region, latency=found.latency, sees=found.mapped)
-            self._home.answered(found.region, found.latency, now, over_udp=True)
-            version = 6 if ":" in found.mapped.host else 4
-            if self.mapped.get(version) != found.mapped:
-                self.mapped[version] = found.mapped
-                self._told.append(facts.EndpointMapped(found.mapped, found.region))
+        found = self.probes.receive(datagrams, now)
+        for measured in found:
+            self._take(measured, now)
+        if found and self._settles_at == math.inf:  # later than the others
+            self._tell_endpoints(now)
+        elif found:
+            self._settles_at = min(self._settles_at, now + SETTLED_AFTER_ANSWER)
         if is_news and self._home.udp_answers and self._home.region:  # a new home is told with all that is known
             self._control.wake().set_net_info(self._home.net_info(), now)
+
+    def _take(self, measured: Measurement, now: float) -> None:
+        region, latency, mapped = measured
+        if self._trace is not None:
+            self._trace("region measured", region=region, latency=latency, sees=mapped)
+        self._home.answered(region, latency, now, over_udp=True)
+        self._seen.add(mapped)
+        version = 6 if ":" in mapped.host else 4
+        if self.mapped.get(version) != mapped:
+            self.mapped[version] = mapped
+            self._told.append(facts.EndpointMapped(mapped, region))

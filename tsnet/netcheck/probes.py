@@ -5,7 +5,8 @@
     3 s after `ask` ─► what has not answered is left alone: UDP does not get there
 
 An answer is told by its TxID, twelve random bytes; each request has its own, so that an answer to the second is not
-measured from the first. A node that control names without an address is not asked: nothing here looks names up.
+measured from the first. It counts only from the address that was asked. A node that control names without an address
+is not asked: nothing here looks names up.
 
 While nobody asks, nothing is sent: this costs an idle node nothing.
 
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 from tsnet.base.addresses import UdpAddress, parse_address
 from tsnet.base.malformed import MalformedError
+from tsnet.netcheck.mappings import is_believable
 from tsnet.netcheck.stun import TX_ID_SIZE, decode_response, encode_request
 from tsnet.netmap.model import DerpNode, DerpRegion
 
@@ -58,7 +60,8 @@ class Asked:
 
 
 class Probes:
-    """dropped: "stun malformed", "stun unasked" (nobody waits for that answer, or no more)."""
+    """dropped: "stun malformed", "stun unasked" (nobody waits for that answer, or no more), "stun source" (it came from
+    another address than was asked), "stun mapped" (nobody can have the address that it claims for us)."""
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self.dropped: Counter[str] = Counter()
@@ -76,10 +79,15 @@ class Probes:
             if server is not None and len(self._asked) < MAX_REGIONS:
                 self._asked[region.region_id] = Asked(server, now)
 
-    def receive(self, datagrams: Iterable[bytes], now: float) -> list[Measurement]:
-        """Datagrams that look like STUN."""
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an answer may still come."""
+        return bool(self._asked)
+
+    def receive(self, datagrams: Iterable[tuple[UdpAddress, bytes]], now: float) -> list[Measurement]:
+        """Datagrams that look like STUN, each with its source."""
         found = []
-        for datagram in datagrams:
+        for source, datagram in datagrams:
             try:
                 tx_id, mapped = decode_response(datagram)
             except MalformedError:
@@ -88,9 +96,13 @@ class Probes:
             region, sent_at = self._sent.get(tx_id, (0, 0.0))
             if region not in self._asked:
                 self.dropped["stun unasked"] += 1
-                continue
-            self._forget(region)
-            found.append(Measurement(region, now - sent_at, mapped))
+            elif source != self._asked[region].server:
+                self.dropped["stun source"] += 1
+            elif not is_believable(mapped):
+                self.dropped["stun mapped"] += 1
+            else:
+                self._forget(region)
+                found.append(Measurement(region, now - sent_at, mapped))
         return found
 
     def transmit(self, now: float) -> list[tuple[UdpAddress, list[bytes]]]:

@@ -12,8 +12,6 @@ from tsnet.base.network import Gateway
 from tsnet.edge.io import netlink, netmon
 from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
 from tsnet.edge.io.netmon import (
-    InterfaceAddress,
-    choose,
     default_source,
     interface_addresses,
     local_addresses,
@@ -22,36 +20,6 @@ from tsnet.edge.io.netmon import (
 )
 
 UP, CARRIES = netlink.LINK_UP, netlink.LINK_UP | netlink.LINK_RUNNING
-
-
-def chosen(*found: str) -> list[str]:
-    """Each found as "interface address"."""
-    pairs = (text.split() for text in found)
-    return [str(address) for address in choose(InterfaceAddress(name, ip_address(text)) for name, text in pairs)]
-
-
-@pytest.mark.parametrize(
-    ("found", "kept"),
-    [
-        (["eth0 192.0.2.7", "lo 127.0.0.1"], ["192.0.2.7"]),
-        (["eth0 192.0.2.7", "eth0 2001:db8::1", "eth0 fe80::1"], ["192.0.2.7", "2001:db8::1"]),
-        (["tailscale0 100.64.0.1", "tailscale0 fd7a:115c:a1e0::1", "eth0 10.0.0.1"], ["10.0.0.1"]),
-        (["zt7nnig26 10.1.1.1", "ztabc 2001:db8::9", "wt0 10.2.2.2", "eth0 10.0.0.1"], ["10.0.0.1"]),
-        (["wt1 10.2.2.2"], ["10.2.2.2"]),
-        (["eth0 169.254.1.1", "eth0 10.0.0.1"], ["10.0.0.1"]),
-        (["eth0 169.254.1.1", "lo 127.0.0.1"], ["169.254.1.1"]),
-        (["eth0 fd00::1", "eth0 10.0.0.1"], ["10.0.0.1"]),
-        (["eth0 fd00::1"], ["fd00::1"]),
-        (["lo 127.0.0.1", "lo ::1"], ["127.0.0.1", "::1"]),
-        (["lo 127.0.0.1", "eth0 fe80::1", "ts 100.64.0.1"], ["127.0.0.1"]),
-        (["eth0 2001:db8::1", "eth0 2001:db8::2", "eth0 2001:db8::3"], ["2001:db8::1", "2001:db8::2"]),
-        (["eth0 10.0.0.1", "eth1 10.0.0.1"], ["10.0.0.1"]),
-        (["eth0 0.0.0.0"], []),
-        ([], []),
-    ],
-)
-def test_choose(found: list[str], kept: list[str]) -> None:
-    assert chosen(*found) == kept
 
 
 def test_this_machine_has_an_address() -> None:

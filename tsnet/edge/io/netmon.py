@@ -3,73 +3,32 @@
 On Linux they come from rtnetlink (300 us). Elsewhere the addresses are those that a connected UDP socket would send
 from, and no gateway is known; connecting such a socket sends nothing.
 
-| address                                         | `choose` keeps it                      |
-|-------------------------------------------------|----------------------------------------|
-| tailnet ranges; interfaces zt…, wt0; fe80::/10  | never                                  |
-| of an interface that is down                    | never                                  |
-| global v4 and v6 (v6: two a /64)                | always                                 |
-| 169.254/16, ULA                                 | only if there is nothing better        |
-| loopback                                        | only if there is nothing at all        |
-
 Of several default routes, the one with the lowest metric counts whose link carries.
 
-Source: Go net/netmon/state.go (LocalAddresses), net/netmon/interfaces_linux.go.
-Not here: the bytes (`netlink`), when to look again (`netwatch`).
+Source: Go net/netmon/interfaces_linux.go.
+Not here: the bytes (`netlink`), when to look again (`netwatch`), which address is offered to peers (`base.network`).
 """
 
 from __future__ import annotations
 
 import socket
-from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
+from ipaddress import ip_address, ip_network
 
 import attrs
 
-from tsnet.base.addresses import IPAddress, is_tailnet_address
-from tsnet.base.network import Gateway, Network
+from tsnet.base.addresses import IPAddress
+from tsnet.base.network import Gateway, InterfaceAddress, Network, choose
 from tsnet.edge.io import netlink
 from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.netlink import LinkAddress, LinkState, Route
 
-MAX_V6_PER_SUBNET = 2
 DUMP_TRIES = 4
-
-_LINK_LOCAL_V4 = IPv4Network("169.254.0.0/16")
-_LINK_LOCAL_V6 = IPv6Network("fe80::/10")
-_ULA = IPv6Network("fc00::/7")
-
-
-class InterfaceAddress(NamedTuple):
-    interface: str
-    address: IPAddress
 
 
 def local_addresses() -> list[IPAddress]:
     """The addresses under which another machine may reach this one, best first."""
     return choose(interface_addresses())
-
-
-def choose(found: Iterable[InterfaceAddress]) -> list[IPAddress]:
-    """The addresses that the table above keeps, in their order."""
-    good: list[IPAddress] = []
-    poor: list[IPAddress] = []
-    loopback: list[IPAddress] = []
-    subnets: Counter[int] = Counter()
-    for interface, address in found:
-        if interface.startswith("zt") or interface == "wt0" or is_tailnet_address(address) or address.is_unspecified:
-            continue
-        if address.is_loopback:
-            loopback.append(address)
-        elif address.version == 4:
-            (poor if address in _LINK_LOCAL_V4 else good).append(address)
-        elif address not in _LINK_LOCAL_V6:
-            subnet = int(address) >> 64
-            subnets[subnet] += 1
-            if subnets[subnet] <= MAX_V6_PER_SUBNET:
-                (poor if address in _ULA else good).append(address)
-    return list(dict.fromkeys(good or poor or loopback))
 
 
 def interface_addresses() -> list[InterfaceAddress]:
@@ -104,7 +63,9 @@ def read_network() -> Network:
             reads = dump_addresses(sock)
             addresses = addresses_of(reads)
             routes = {version: read_default_routes(sock, version) for version in (4, 6)}
-            wanted = {found.link for found in addresses if not found.address.is_link_local}
+            wanted = {
+                found.link for found in addresses if found.address.version == 4 or not found.address.is_link_local
+            }
             wanted |= {route.link for found in routes.values() for route in found}
             links = read_links(sock, wanted)
     except OSError as error:
@@ -116,6 +77,11 @@ def read_network() -> Network:
     network = network_of(addresses, routes, links)
     is_complete = netlink.has_ended(reads) and not netlink.is_interrupted(reads)
     return attrs.evolve(network, carrier_changes=changes, links=frozenset(wanted), is_complete=is_complete)
+
+
+def is_everywhere(address: IPAddress) -> bool:
+    """Whether it is one of fe80::/10, which every link has."""
+    return address.version == 6 and address.is_link_local
 
 
 def network_of(
@@ -130,7 +96,12 @@ def network_of(
             (carrying if link.carries and found.is_usable else silent).add(found.address)
     usable = [found for found in addresses if found.is_usable]
     gateways = {version: gateway_of(version, found, usable, links) for version, found in routes.items()}
-    return Network(frozenset(carrying), frozenset(silent), gateways.get(4), gateways.get(6))
+    named = tuple(
+        InterfaceAddress(links[found.link].name, found.address)
+        for found in usable
+        if found.link in links and links[found.link].carries
+    )
+    return Network(frozenset(carrying), frozenset(silent), gateways.get(4), gateways.get(6), interfaces=named)
 
 
 def gateway_of(

@@ -145,7 +145,7 @@ class Pump:
 
     def _send(self, now: float) -> None:
         node = self.node
-        node.udp_room = self._udp.has_room
+        node.udp_room, node.udp_port = self._udp.has_room, self._udp.local_port
         runs, effects = node.transmit(now, BUDGET)
         for destination, datagrams in runs:
             self._udp.send(destination, datagrams)

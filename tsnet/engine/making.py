@@ -1,0 +1,77 @@
+"""How a node's largest rooms are made from its configuration and its identity.
+
+Not here: how they work together (`node`), how a node begins (`tsnet.edge.run.opening`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tsnet.base.crypto import disco_public, lock_public
+from tsnet.base.keys import DiscoPrivateKey, MachineKey
+from tsnet.base.trace import Tracer, trace_of
+from tsnet.config import Config
+from tsnet.control.client.client import Client
+from tsnet.engine.engine import Engine
+from tsnet.engine.identity import Identity
+from tsnet.engine.relays import Relays
+
+
+class Making:
+    """disco_key: that of this start. wall: Unix time at `now`. tracer: gives each room its trace."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        disco_key: DiscoPrivateKey,
+        entropy: Callable[[int], bytes],
+        *,
+        now: float,
+        wall: float,
+        tracer: Tracer | None,
+    ) -> None:
+        self._config, self._identity, self._disco_key, self._entropy = config, identity, disco_key, entropy
+        self._now, self._wall_offset, self._tracer = now, wall - now, tracer
+
+    def engine(self) -> Engine:
+        return Engine(
+            self._identity.node_key,
+            self._disco_key,
+            entropy=self._entropy,
+            now=self._now,
+            wall_offset=self._wall_offset,
+            timestamp_mark=self._identity.timestamp_mark,
+            tracer=self._tracer,
+        )
+
+    def relays(self) -> Relays:
+        return Relays(
+            self._identity.node_key,
+            entropy=self._entropy,
+            over_http=self._config.derp_over_http,
+            trace=trace_of(self._tracer, "derp"),
+        )
+
+    def control(self, hostinfo: Mapping[str, Any], known_key: MachineKey | None, *, verifies_tls: bool) -> Client:
+        """known_key: what was remembered of this control server. verifies_tls: whether a certificate that the edge
+        accepts proves who the server is."""
+        config, identity = self._config, self._identity
+        return Client(
+            config.control_url,
+            machine_private=identity.machine_key,
+            node_private=identity.node_key,
+            disco_key=disco_public(self._disco_key),
+            entropy=self._entropy,
+            wall_offset=self._wall_offset,
+            hostinfo=hostinfo,
+            auth_key=config.auth_key or "",
+            enrolled=identity.registered and not config.force_login,
+            ephemeral=config.ephemeral,
+            lock_key=lock_public(identity.lock_key),
+            control_key=config.control_key,
+            known_control_key=known_key,
+            tls_verified=verifies_tls,
+            trace=trace_of(self._tracer, "control"),
+        )
