@@ -79,9 +79,14 @@ class Battered:
             self.recent += genuine
             for damaged in self._damaged(COPIES):
                 self.stack.receive([("wire", [damaged])], self.now, verified=self.chance.random() < 0.5)
+                self._count()
             self.stack.receive([("wire", genuine)], self.now)
+            self._count()
             self.now += self.chance.random() * 0.05
         self.now += self.chance.choice([0, 0, 0.3, 3])
+
+    def _count(self) -> None:
+        self.most_live = max(self.most_live, len(self.stack._tcp.connections))
 
     def _damaged(self, count: int) -> Iterator[bytes]:
         self.sent += count
@@ -167,7 +172,7 @@ class Battered:
         flows = self.stack._flows
         assert len(flows) == flows.places.taken <= FLOWS
         assert flows.room.taken == sum(flow.queued_bytes for flow in flows) <= flows.room.total
-        self.most_live = max(self.most_live, len(live))
+        self._count()
         assert len(self.stack._tcp._heap) <= 2 * self.most_live + 65
         assert all(reason.partition(": ")[2] for reason in self.stack.dropped)
         assert len(self.stack.dropped) < 60
