@@ -153,7 +153,10 @@ def test_the_reader_finds_what_it_looks_for(body: str, count: int) -> None:
     assert len(faults(HEAD + body)) == count
 
 
+ROOMS = ("control.client", "derp", "engine", "portmap", "wireguard")
+
+
 def test_the_vocabularies_are_those_that_there_are() -> None:
-    assert set(VOCABULARIES) == {f"tsnet.{room}.facts" for room in ("control.client", "derp", "engine", "wireguard")}
+    assert set(VOCABULARIES) == {f"tsnet.{room}.facts" for room in ROOMS}
     assert {"tsnet.base.links.Open", "tsnet.engine.tsmp.Rejected"} <= TOLD_APART
     assert "tsnet.control.client.facts.LoggedIn" in FACTS

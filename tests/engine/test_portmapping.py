@@ -1,0 +1,121 @@
+"""When a node wants a port mapped, and what it learns of it."""
+
+from __future__ import annotations
+
+import math
+import random
+from ipaddress import ip_address
+
+import attrs
+import pytest
+
+from tests.portmap.router import GATEWAY, OUTSIDE, OWN, PLACE, Router
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.links import Event
+from tsnet.base.network import Gateway, Network
+from tsnet.engine.portmapping import PortMapping
+from tsnet.portmap.facts import ServicesSeen
+
+HOME = Network(addresses=frozenset({OWN}), gateway_v4=Gateway(GATEWAY, "eth0", OWN))
+EXTERNAL = UdpAddress(str(OUTSIDE), 6000)
+
+
+def mapping(*, enabled: bool = True, upnp: bool = False) -> PortMapping:
+    return PortMapping(random.Random(1).randbytes, enabled=enabled, upnp=upnp)
+
+
+def settle(some: PortMapping, router: Router, now: float) -> None:
+    events: list[Event] = []
+    for _ in range(50):
+        for event in events:
+            some.receive(event, now)
+        events = [event for effect in some.transmit(now) for event in router.take(effect, now)]
+        if not events and some.deadline() > now:
+            return
+    raise AssertionError("it does not come to rest")
+
+
+def test_a_port_is_mapped_behind_a_home_router() -> None:
+    some, router = mapping(), Router()
+    assert some.deadline() == math.inf
+    some.set_place(HOME, PLACE.port, 0.0)
+    settle(some, router, 0.0)
+    assert some.take_changes()
+    assert (some.external, some.services) == (EXTERNAL, ServicesSeen(nat_pmp=True, pcp=True))
+    assert not some.take_changes()
+    some.set_place(HOME, PLACE.port, 1.0)
+    assert some.deadline() == 3600.0
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        None,
+        Network(),
+        Network(gateway_v4=Gateway(None, "tun0", OWN)),
+        Network(gateway_v4=Gateway(GATEWAY, "eth0", None)),
+        Network(gateway_v4=Gateway(ip_address("198.51.100.1"), "eth0", ip_address("198.51.100.9"))),
+        Network(gateway_v4=Gateway(ip_address("100.64.0.1"), "eth0", ip_address("100.64.0.9"))),
+        Network(gateway_v4=Gateway(ip_address("169.254.169.1"), "eth0", ip_address("169.254.169.9"))),
+        Network(gateway_v6=Gateway(ip_address("fe80::1"), "eth0", ip_address("fd00::9"))),
+    ],
+)
+def test_anywhere_else_nobody_is_asked(network: Network | None) -> None:
+    some = mapping(upnp=True)
+    some.set_place(network, PLACE.port, 0.0)
+    assert (some.transmit(0.0), some.deadline(), some.take_changes()) == ([], math.inf, False)
+
+
+def test_without_udp_or_permission_nobody_is_asked() -> None:
+    for some, port in ((mapping(), 0), (mapping(enabled=False), PLACE.port)):
+        some.set_place(HOME, port, 0.0)
+        assert (some.transmit(0.0), some.deadline()) == ([], math.inf)
+
+
+def test_control_may_take_it_back() -> None:
+    some, router = mapping(upnp=True), Router()
+    some.set_place(HOME, PLACE.port, 0.0)
+    settle(some, router, 0.0)
+    some.take_changes()
+    some.set_modes(1.0, enabled=False, upnp=True)
+    settle(some, router, 1.0)
+    assert some.take_changes()
+    assert (some.external, router.mappings) == (None, {})
+    some.set_modes(2.0, enabled=True, upnp=True)
+    settle(some, router, 2.0)
+    some.take_changes()
+    assert some.external is not None
+
+
+def test_upnp_needs_the_configuration_and_controls_leave() -> None:
+    for configured, allowed in ((False, True), (True, False)):
+        some, router = mapping(upnp=configured), Router("upnp")
+        some.set_modes(0.0, enabled=True, upnp=allowed)
+        some.set_place(HOME, PLACE.port, 0.0)
+        settle(some, router, 0.0)
+        assert not any(asked.startswith("ssdp") for asked in router.asked)
+
+
+def test_a_change_beside_the_router_makes_it_look_after_the_mapping() -> None:
+    some, router = mapping(), Router()
+    some.set_place(HOME, PLACE.port, 0.0)
+    settle(some, router, 0.0)
+    some.set_place(attrs.evolve(HOME, carrier_changes=1), PLACE.port, 100.0)
+    assert some.deadline() == 100.0
+    settle(some, router, 100.0)
+    assert router.asked[-1] == f"pmp map ({PLACE.port}, 6000, 7200)"
+    some.take_changes()
+    assert some.external == EXTERNAL
+
+
+def test_the_end_gives_the_port_back_and_nothing_begins_after_it() -> None:
+    some, router = mapping(), Router()
+    assert not some.is_released(0.0)
+    some.set_place(HOME, PLACE.port, 0.0)
+    settle(some, router, 0.0)
+    some.release(1.0)
+    settle(some, router, 1.0)
+    assert some.is_released(1.0)
+    assert router.mappings == {}
+    some.set_place(HOME, PLACE.port + 1, 2.0)
+    assert (some.transmit(2.0), some.deadline()) == ([], math.inf)
