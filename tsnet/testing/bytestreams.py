@@ -7,12 +7,18 @@ Bytes are lost only by a listener's `cut`, and while a listener `is_silent`.
 
 TLS and proxies are not simulated: a link with `tls` opens one round trip later, and every certificate is good.
 
-Not here: datagrams (`wire`), who is where (`simulated`).
+While its road lets nothing pass, what a link has to say waits and is tried again, as TCP retransmits: after RETRY
+seconds, then twice as long each time, up to MAX_RETRY. After GIVEN_UP_AFTER its system gives up.
+
+Not here: datagrams (`wire`), who is where (`simulated`), roads with routers on them (`roads`).
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -42,31 +48,75 @@ from tsnet.edge.io.udp_links import UdpLinks
 from tsnet.testing.timeline import Timeline
 from tsnet.testing.wire import SimulatedUdp, Wire
 
+RETRY, MAX_RETRY = 0.3, 60.0
+GIVEN_UP_AFTER = 900.0
+
 
 class StreamMachine(Protocol):
     """What links and listeners ask of the machine that they belong to."""
 
     name: str
 
-    def source_for(self, host: str) -> str:
-        """The machine's address as the owner of `host` sees it."""
-
     def owns(self, address: str) -> bool:
         """Whether the machine has that address now, on a network that is plugged in."""
 
     def open_udp(self, port: int, on_ready: Callable[[], None], *, host: str = "") -> SimulatedUdp: ...
 
-    def route_stream(self, hosts: Sequence[str], port: int) -> SimulatedListener | str:
-        """The listener of the first host that has one, or the reason why there is none."""
+    def find_road(self, hosts: Sequence[str], port: int) -> Road | str:
+        """The way to a listener on the first of the hosts that has one, or the reason why there is none."""
 
     def forget_listener(self, listener: SimulatedListener) -> None: ...
+
+
+class Road(Protocol):
+    """The way from a dialler to a listener. own, seen: the dialler's address as it knows it, and as the listener does;
+    own is "" on the way to itself."""
+
+    listener: SimulatedListener
+    own: str
+    seen: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether what is sent now arrives."""
+
+    def delay(self, size: int, *, outward: bool) -> float:
+        """Seconds until that many bytes are at the other end. outward: from the dialler."""
+
+
+class FlatRoad:
+    """A road on the wire between machines, on which everything passes."""
+
+    passes = True
+
+    def __init__(self, listener: SimulatedListener, own: str, seen: str, wire: Wire) -> None:
+        self.listener, self.own, self.seen = listener, own, seen
+        self._wire = wire
+
+    def delay(self, size: int, *, outward: bool) -> float:
+        return self._wire.latency
 
 
 class End:
     """One end of a connection. `other` is None once that end is gone. source: its own address, if it has dialled
     another machine."""
 
-    __slots__ = ("held", "is_full", "is_paused", "link", "other", "pending", "port", "queued", "source")
+    __slots__ = (
+        "free_at",
+        "give_up_at",
+        "held",
+        "is_full",
+        "is_outward",
+        "is_paused",
+        "link",
+        "other",
+        "pending",
+        "port",
+        "queued",
+        "road",
+        "source",
+        "stuck",
+    )
 
     def __init__(self, link: Link, port: SimulatedPort) -> None:
         self.link: Link = link
@@ -80,6 +130,14 @@ class End:
         self.is_paused: bool = False
         self.held: list[Callable[[], None]] = []
         """What has arrived while the link was paused."""
+        self.road: Road | None = None
+        self.is_outward: bool = True
+        self.free_at: float = 0.0
+        """When all that was sent before has arrived."""
+        self.give_up_at: float = math.inf
+        """When a dial is over that has not been answered."""
+        self.stuck: deque[Callable[[], None]] = deque()
+        """What did not pass, in order."""
 
     @property
     def is_silenced(self) -> bool:
@@ -132,8 +190,45 @@ class SimulatedPort(EffectPort):
             self._events.append(event)
             self._on_ready()
 
-    def later(self, function: Callable[[], None], rounds: float = 1.0) -> None:
-        self._timeline.at(self._timeline.now + rounds * self._wire.latency, function)
+    def later(self, end: End, function: Callable[[], None], rounds: float = 1.0, size: int = 0) -> None:
+        """Call the function when `size` bytes from this end have gone to the other one, that many times and back."""
+        now, road = self._timeline.now, end.road
+        if road is None:
+            self._timeline.at(now + rounds * self._wire.latency, function)
+            return
+        at = end.free_at = max(end.free_at, now + rounds * road.delay(size, outward=end.is_outward))
+        self._timeline.at(at, functools.partial(self._pass, end, road, function))
+
+    def _pass(self, end: End, road: Road, function: Callable[[], None]) -> None:
+        """Call the function if the road lets it pass; else later, in order."""
+        if not end.stuck and road.passes:
+            function()
+            return
+        end.stuck.append(function)
+        if len(end.stuck) == 1:
+            now = self._timeline.now
+            if end.give_up_at < math.inf:
+                self._timeline.at(end.give_up_at, lambda: self._give_up(end))
+            self._timeline.at(now + RETRY, lambda: self._try_again(end, road, RETRY, now + GIVEN_UP_AFTER))
+
+    def _try_again(self, end: End, road: Road, waited: float, until: float) -> None:
+        now = self._timeline.now
+        if road.passes:
+            stuck, end.stuck = end.stuck, deque()
+            for function in stuck:
+                function()
+        elif now >= until:
+            end.stuck.clear()
+            self.end(end, "timeout")
+        elif end.stuck:
+            wait = min(2 * waited, MAX_RETRY)
+            self._timeline.at(now + wait, lambda: self._try_again(end, road, wait, until))
+
+    def _give_up(self, end: End) -> None:
+        """The time for a dial is over."""
+        if end.other is None:
+            end.stuck.clear()
+            self.end(end, "timeout")
 
     def _write(self, effect: Data) -> None:
         end = self.ends.get(effect.link)
@@ -151,7 +246,7 @@ class SimulatedPort(EffectPort):
             return
         data = b"".join(end.queued)
         end.queued.clear()
-        self.later(lambda: self._arrive(end, other, data))
+        self.later(end, lambda: self._arrive(end, other, data), size=len(data))
 
     def _arrive(self, end: End, other: End, data: bytes) -> None:
         if end.is_silenced:
@@ -195,7 +290,7 @@ class SimulatedPort(EffectPort):
             self._flush(end)
             other = end.other
             if other is not None and not end.is_silenced:
-                self.later(lambda: other.port.end(other, "eof"))
+                self.later(end, lambda: other.port.end(other, "eof"))
 
     def end(self, end: End, reason: str) -> None:
         """The network has ended the link."""
@@ -251,16 +346,20 @@ class SimulatedLinks(SimulatedPort):
 
     def _open(self, effect: Open) -> None:
         end = self.ends[effect.link] = End(effect.link, self)
-        listener = self.machine.route_stream(effect.hosts, effect.port)
-        if isinstance(listener, str):
-            reason = listener
-            self.later(lambda: self.end(end, reason), 2.0 if reason == "refused" else 0.0)
-            return
-        if listener.machine is not self.machine:
-            end.source = self.machine.source_for(effect.hosts[0])
-        rounds = 1.0 if effect.tls is None else 3.0
+        road = self.machine.find_road(effect.hosts, effect.port)
         give_up_at = self._timeline.now + effect.timeout
-        self.later(lambda: self._arrive_at(listener, end, give_up_at), rounds)
+        if isinstance(road, str):
+            self._end_without_road(end, road, give_up_at)
+            return
+        end.road, end.source, end.give_up_at = road, road.own, give_up_at
+        rounds = 1.0 if effect.tls is None else 3.0
+        self.later(end, lambda: self._arrive_at(road.listener, end, give_up_at), rounds)
+
+    def _end_without_road(self, end: End, reason: str, give_up_at: float) -> None:
+        if reason == "timeout":
+            self._timeline.at(give_up_at, lambda: self.end(end, reason))
+        else:
+            self.later(end, lambda: self.end(end, reason), 2.0 if reason == "refused" else 0.0)
 
     def _arrive_at(self, listener: SimulatedListener, end: End, give_up_at: float) -> None:
         if self.ends.get(end.link) is not end:
@@ -269,10 +368,10 @@ class SimulatedLinks(SimulatedPort):
             self._timeline.at(give_up_at, lambda: self.end(end, "timeout"))
             return
         if not listener.takes:
-            self.later(lambda: self.end(end, "refused"))
+            self.later(end, lambda: self.end(end, "refused"))
             return
         listener.accept(end)
-        self.later(lambda: self._opened(end))
+        self.later(end, lambda: self._opened(end))
 
     def _opened(self, end: End) -> None:
         if end.other is not None:
@@ -306,12 +405,14 @@ class SimulatedListener(SimulatedPort):
         return self.is_open and self._timeline.now >= self._down_until
 
     def accept(self, dialled: End) -> None:
+        assert dialled.road is not None
         link = Link("listen", self.address[1], next(self._numbers))
-        source = dialled.port.machine.source_for(self.address[0])
+        road, source = dialled.road, dialled.road.seen
         if self._link_limits.enter(link, source):
-            self.later(lambda: dialled.port.end(dialled, "eof"))
+            self.later(dialled, lambda: dialled.port.end(dialled, "eof"))
             return
         accepted = self.ends[link] = End(link, self)
+        accepted.road, accepted.is_outward = road, False
         accepted.other, dialled.other = dialled, accepted
         self.tell(Accepted(link, (source, 1024 + link.generation % 60_000)))
 

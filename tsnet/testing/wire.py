@@ -52,7 +52,7 @@ class Wire:
             return
         at_once: list[bytes] = []
         for datagram in run:
-            for delay in self._fates():
+            for delay in self.fates():
                 if delay:
                     self._deliver(delay, source, port, [datagram])
                 else:
@@ -60,7 +60,7 @@ class Wire:
         if at_once:
             self._deliver(0.0, source, port, at_once)
 
-    def _fates(self) -> Sequence[float]:
+    def fates(self) -> Sequence[float]:
         """The extra delay in seconds of each copy that arrives; none if the datagram is lost."""
         draw = self._random.random
         if self.loss and draw() < self.loss:
@@ -89,8 +89,8 @@ class DatagramMachine(Protocol):
 
     name: str
 
-    def route_udp(self, port: int, destination: UdpAddress) -> tuple[UdpAddress, SimulatedUdp | None]:
-        """Our port's address as the destination sees it, and the port there, if any."""
+    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
+        """Send datagrams from that port on their way."""
 
     def forget_udp(self, port: SimulatedUdp) -> None: ...
 
@@ -151,8 +151,7 @@ class SimulatedUdp:
             self._on_ready()
 
     def _carry(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
-        source, port = self.machine.route_udp(self.local_port, destination)
-        self._wire.carry(source, port, datagrams)
+        self.machine.carry_udp(self.local_port, destination, datagrams)
 
     def _flush(self) -> None:
         while self._refused:
