@@ -96,9 +96,11 @@ def any_rules(chance: random.Random) -> tuple[FilterRule, ...]:
 
 
 def any_patch(chance: random.Random) -> PeerChange:
-    wanted = attrs.asdict(any_node(chance, 0), recurse=False)
+    wanted = any_node(chance, 0)
     fields = some(chance, ("key", "disco_key", "endpoints", "home_region", "key_expiry", "online", "capabilities"))
-    return PeerChange(chance.choice(IDS), {name: wanted[name] for name in fields if wanted[name] is not None})
+    return PeerChange(
+        chance.choice(IDS), {name: value for name in fields if (value := getattr(wanted, name)) is not None}
+    )
 
 
 def whole(chance: random.Random) -> MapUpdate:
@@ -205,7 +207,7 @@ def owner(netmap: NetMap, address: Any) -> Node | None:
 
 
 def routed(peer: Node, address: Any) -> bool:
-    return not peer.expired and any(address == prefix.network_address for prefix in own_prefixes(peer))
+    return not peer.expired and any(address.packed == prefix[:-1] for prefix in own_prefixes(peer))
 
 
 def key_of(netmap: NetMap, address: Any) -> NodeKey | None:

@@ -51,7 +51,6 @@ class Status:
 
 def peer_status(node: Node, whois: Whois) -> PeerStatus:
     peer: Peer | None = whois.peer(node.key)
-    own = set(node.addresses)
     return PeerStatus(
         name=whois.name(node),
         fqdn=node.name,
@@ -63,7 +62,7 @@ def peer_status(node: Node, whois: Whois) -> PeerStatus:
         last_seen=node.last_seen,
         home_region=node.home_region,
         os=str(node.hostinfo.get("OS", "")),
-        routes=tuple(str(prefix) for prefix in node.allowed_ips if prefix not in own),
+        routes=tuple(map(str, node.routes)),
     )
 
 

@@ -35,10 +35,10 @@ def node(name: str, **fields: Any) -> Node:
     return Node(number, f"n{number}", name, KEYS[name], disco_key=disco_public(DISCO[name]), **fields)
 
 
-def set_peers(paths: Paths, nodes: Iterable[Node], now: float) -> list[NodeKey]:
+def set_peers(paths: Paths, nodes: Iterable[Node], now: float) -> list[bytes]:
     """The netmap's peers, all of them."""
-    known: dict[NodeKey, Node | None] = dict.fromkeys(paths._paths)
-    return paths.update_peers({**known, **{node.key: node for node in nodes}}.items(), now)
+    known: dict[bytes, Node | None] = dict.fromkeys(paths._homes)
+    return paths.update_peers((known | {node.key: node for node in nodes}).items(), now)
 
 
 def new_paths(*nodes: Node) -> Paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from typing import Any
 
@@ -16,6 +17,7 @@ from tsnet.engine import facts
 from tsnet.engine.node import FACTS_A_TURN, Node
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, TEXTS_A_STEP
 from tsnet.netmap.model import FilterRule, NetMap
+from tsnet.netmap.persistent import CHUNKS
 from tsnet.netmap.pieces import PEERS
 from tsnet.prefs import Prefs
 
@@ -148,3 +150,20 @@ def test_shields_that_are_lowered_meanwhile_show_no_rules_of_a_netmap_that_nobod
     assert node.view.whois._rules is NOTHING_ALLOWED
     take(node)
     assert node.view.whois._rules is node.engine.packet_filter.rules is not NOTHING_ALLOWED
+
+
+def test_of_a_peer_and_of_a_rule_the_collector_sees_one_object_each() -> None:
+    """A full collection holds all threads while it looks at every one."""
+    document = tailnet(MANY, rules=MANY)
+    node = bare()
+    gc.collect()
+    before = len(gc.get_objects())
+    update = decode_map(document).update
+    take(node, told.NetMapChanged(netmap(A, *update.peers, rules=update.packet_filter)))
+    taken(node)
+    node.transmit(NOW, 1 << 20)
+    del update
+    gc.collect()
+    gc.collect()  # the first one stops looking at tuples in tuples from the inside out
+    users, chunks = 300, 6 * CHUNKS
+    assert len(gc.get_objects()) - before < 2 * MANY + users + chunks

@@ -8,13 +8,13 @@ from tests.engine.pair import A4, A6, B4, B6, netmap, node
 from tsnet.engine.egress import Egress
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.packetfilter import PacketFilter
-from tsnet.netmap.routes import Routes, own_prefixes
+from tsnet.netmap.routes import Routes
 
 A, B = node(1, "a"), node(2, "b")
 
 
 def egress(packet_filter: PacketFilter | None = None) -> Egress:
-    return Egress(Routes((prefix, B.key) for prefix in own_prefixes(B)), packet_filter or PacketFilter())
+    return Egress(Routes((prefix, B.raw_key) for prefix in B.addresses), packet_filter or PacketFilter())
 
 
 def datagram(source: bytes, destination: bytes, ports: tuple[int, int] = (1000, 53)) -> bytes:

@@ -15,6 +15,7 @@ from tsnet.engine import tsmp
 from tsnet.engine.engine import MAX_STUN, MTU, UDP, path_of, udp_runs
 from tsnet.netcheck.stun import encode_request
 from tsnet.netmap.model import Destination, FilterRule, PortRange
+from tsnet.netmap.packed import raw_prefix
 from tsnet.netmap.routes import own_prefixes
 
 ONLY_WEB = (FilterRule(("*",), (Destination("*", PortRange(80, 80)),)),)
@@ -244,7 +245,7 @@ def test_routes_through_a_peer_carry_nothing_yet() -> None:
     router = attrs.evolve(
         pair.nodes[0], allowed_ips=(*pair.nodes[0].allowed_ips, ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0"))
     )
-    assert own_prefixes(router) == list(pair.nodes[0].addresses)
+    assert own_prefixes(router) == list(map(raw_prefix, pair.nodes[0].addresses))
     apply(pair.b.engine, netmap(pair.nodes[1], router), pair.now)
     assert pair.b.engine.egress.routes.lookup(bytes([10, 1, 2, 3])) is None
 
@@ -252,7 +253,7 @@ def test_routes_through_a_peer_carry_nothing_yet() -> None:
 def test_an_address_that_is_not_allowed_is_not_the_peers() -> None:
     pair = Pair()
     half = attrs.evolve(pair.nodes[0], allowed_ips=pair.nodes[0].addresses[:1])
-    assert own_prefixes(half) == [pair.nodes[0].addresses[0]]
+    assert own_prefixes(half) == [raw_prefix(pair.nodes[0].addresses[0])]
 
 
 def test_without_a_netmap_nothing_is_due() -> None:

@@ -15,7 +15,7 @@ from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NOTHING_ALLOWED
 from tsnet.netmap.model import FilterRule
 from tsnet.netmap.packetfilter import PacketFilter
-from tsnet.netmap.routes import Routes, own_prefixes
+from tsnet.netmap.routes import Routes
 
 A, B, C = node(1, "a"), node(2, "b"), node(3, "c")
 
@@ -24,7 +24,7 @@ def ingress(rules: tuple[FilterRule, ...] | None = ALLOW_ALL) -> Ingress:
     """The door of node a, whose peers are b and c."""
     packet_filter = PacketFilter()
     packet_filter.apply(Changes.between(None, netmap(A, B, C, rules=rules)))
-    routes = Routes((prefix, peer.key) for peer in (B, C) for prefix in own_prefixes(peer))
+    routes = Routes((prefix, peer.raw_key) for peer in (B, C) for prefix in peer.addresses)
     return Ingress(routes, packet_filter)
 
 
@@ -127,6 +127,6 @@ def test_raised_shields_are_the_reason() -> None:
 
 
 def test_without_a_netmap_nothing_enters() -> None:
-    door = Ingress(Routes((prefix, B.key) for prefix in own_prefixes(B)), PacketFilter())
+    door = Ingress(Routes((prefix, B.raw_key) for prefix in B.addresses), PacketFilter())
     ping = ipv4.header(B4.packed, A4.packed, icmp.V4_PROTOCOL, 8) + b"\10" + bytes(7)
     assert door.admit(B.key, [datagram(), ping, syn(B4.packed, A4.packed)]) == []

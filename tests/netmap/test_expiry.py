@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import attrs
 import pytest
@@ -92,3 +93,21 @@ def test_an_expiry_that_control_moves_again_and_again_takes_no_more_memory() -> 
         known = netmap(peer(1, NOW + 1000 + step % 100), peer(2, NOW + 50))
         assert expiries.mark(known, NOW)[1] == NOW + 50
     assert len(expiries._due) <= LEFT_OVER + 5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whole_lists_and_single_changes_are_marked_as_if_nothing_had_been_known(seed: int) -> None:
+    chance = random.Random(seed)
+    expiries, now, peers = Expiries(), 1e9, PersistentMap[int, Node]()
+    for _ in range(20):
+        some = range(chance.choice([2, 300]))
+        made = {
+            number: peer(number, chance.choice([None, now - 1, now + 5]), expired=number % 9 == 0) for number in some
+        }
+        if chance.random() < 0.4:
+            peers = peers.replaced(made.items())
+        else:
+            peers = peers.changed(made, chance.sample([*peers], len(peers) // 9))
+        now += chance.choice([0, 3, 10, -7])
+        told = attrs.evolve(netmap(), peers=peers)
+        assert expiries.mark(told, now) == Expiries().mark(told, now)

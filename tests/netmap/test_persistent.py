@@ -8,7 +8,14 @@ from operator import is_
 import pytest
 
 from tsnet.base.steps import finish
-from tsnet.netmap.persistent import CHUNKS, ENTRIES_A_STEP, PersistentMap, differences, differences_in_steps
+from tsnet.netmap.persistent import (
+    CHUNKS,
+    ENTRIES_A_STEP,
+    PersistentMap,
+    differences,
+    differences_in_steps,
+    is_mostly_new,
+)
 
 
 def test_it_is_a_mapping() -> None:
@@ -42,6 +49,32 @@ def test_no_change_is_the_same_mapping_and_a_change_shares_the_rest() -> None:
     changed = some.changed({5: -5})
     assert sum(old is not new for old, new in zip(some._chunks, changed._chunks, strict=True)) == 1
     assert differences(some, changed) == {5: (5, -5)}
+
+
+def test_what_is_replaced_whole_shares_the_chunks_that_are_equal() -> None:
+    before = PersistentMap((number, [number]) for number in range(1000))
+    entries = [(number, [number]) for number in range(1000) if number != 500]
+    after = before.replaced([*entries, (7, [8])])
+    assert after == before.changed({7: [8]}, [500])
+    assert sum(old is not new for old, new in zip(before._chunks, after._chunks, strict=True)) == 2
+    assert before.replaced(()) == PersistentMap()
+
+
+def test_it_is_mostly_new_if_more_than_half_of_its_chunks_are() -> None:
+    before = PersistentMap((number, 0) for number in range(1000))
+    assert not is_mostly_new(before, before.changed(dict.fromkeys(range(CHUNKS // 2), 1)))
+    assert is_mostly_new(before, before.changed(dict.fromkeys(range(CHUNKS // 2 + 1), 1)))
+    assert is_mostly_new({}, before)
+    assert is_mostly_new(before, {})
+
+
+def test_its_views_are_those_of_a_mapping() -> None:
+    some = PersistentMap((number, str(number)) for number in range(300))
+    assert list(some.items()) == [(number, some[number]) for number in some]
+    assert list(some.values()) == [some[number] for number in some]
+    assert (len(some.items()), len(some.values())) == (300, 300)
+    assert (7, "7") in some.items()
+    assert "7" in some.values()
 
 
 def test_differences_are_of_values_and_not_of_objects() -> None:

@@ -17,7 +17,7 @@ Not here: bytes (`base.jsonobject`), which fields there are (`tailcfg`, `message
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from sys import intern
 from typing import Any, TypeVar
@@ -132,22 +132,21 @@ def address(value: Any) -> IPAddress | None:
 
 def prefix(value: Any) -> IPPrefix | None:
     try:
-        found = ip_network(text(value), strict=False)
+        return ip_network(text(value), strict=False)
     except ValueError:
         return None
-    vars(found).pop("hosts", None)  # a function of its own for each single address: a quarter of a peer's objects
-    return found
 
 
-def prefixes(value: Any) -> tuple[IPPrefix, ...]:
-    return tuple(found for item in items(value) if (found := prefix(item)) is not None)
+def prefixes(value: Any) -> Iterator[IPPrefix]:
+    """One after the other: whoever packs them need not hold them all."""
+    return (found for item in items(value) if (found := prefix(item)) is not None)
 
 
 def endpoint(value: Any) -> UdpAddress | None:
-    """A v4-mapped address is unmapped."""
+    """A v4-mapped address is unmapped. An address may have a zone of any characters: none that has a space in it."""
     host, _colon, port = text(value).rpartition(":")
     found = parse_address(host)
-    if found is None or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    if found is None or " " in host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         return None
     return UdpAddress(str(found), int(port))
 

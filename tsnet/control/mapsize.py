@@ -3,8 +3,8 @@
     OF_ELEMENTS    field of a message that is a long list -> what one of its elements becomes
     decoded_size   what all other fields become
 
-Seven bytes of JSON, `"::/0",` once more in a node's AllowedIPs, become five hundred. What is counted is what a message
-has any number of. Hostinfo and capabilities are kept as they came, and count as JSON.
+Seven bytes of JSON, `"::/0",` once more in a node's AllowedIPs, become a hundred, although they are packed. What is
+counted is what a message has any number of. Hostinfo and capabilities are kept as JSON, and count as such.
 
 Source: measured with tracemalloc; tests/control/test_mapsize.py compares.
 Not here: the JSON itself (`base.jsonsize`), the decoding (`tailcfg`, `messages`).
@@ -17,9 +17,9 @@ from typing import Any
 
 from tsnet.control.gojson import items, mapping, objects
 
-NODE, PREFIX, ENDPOINT, USER, PATCH, NAME = 560, 512, 160, 128, 256, 64
-RULE, DESTINATION, GRANT = 96, 192, 144
-RELAY, REGION, RESOLVER, RECORD = 192, 144, 136, 88
+NODE, PREFIX, ENDPOINT, USER, PATCH, NAME = 560, 96, 160, 128, 256, 64
+RULE, DESTINATION, GRANT = 128, 96, 192
+RELAY, REGION, RESOLVER, ADDRESS, RECORD = 192, 144, 136, 400, 88
 _OF_A_NODE = {"AllowedIPs": PREFIX, "Addresses": PREFIX, "PrimaryRoutes": PREFIX, "Endpoints": ENDPOINT, "Tags": NAME}
 _OF_A_RULE = {"SrcIPs": NAME, "DstPorts": DESTINATION, "IPProto": 8}
 
@@ -77,7 +77,7 @@ def _dns(fields: Mapping[str, Any]) -> int:
 
 def _resolvers(value: Any) -> int:
     found: Iterable[Mapping[str, Any]] = objects(value)
-    return NAME + sum(RESOLVER + PREFIX * len(items(item.get("BootstrapResolution"))) for item in found)
+    return NAME + sum(RESOLVER + ADDRESS * len(items(item.get("BootstrapResolution"))) for item in found)
 
 
 OF_ELEMENTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = {

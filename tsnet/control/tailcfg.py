@@ -34,15 +34,15 @@ from tsnet.netmap.model import (
     CapGrant,
     DerpNode,
     DerpRegion,
-    Destination,
     DnsConfig,
     DnsRecord,
     FilterRule,
     Node,
-    PortRange,
+    RawDestination,
     Resolver,
     UserProfile,
 )
+from tsnet.netmap.packed import pack_prefixes
 
 _LEGACY_HOME = "127.3.3.40:"
 
@@ -55,7 +55,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
     node_id, node_key = integer(fields.get("ID")), key(NodeKey, fields.get("Key"))
     if not node_id or node_key is None:
         return None
-    addresses = prefixes(fields.get("Addresses"))
+    addresses = pack_prefixes(prefixes(fields.get("Addresses")))
     allowed = fields.get("AllowedIPs")
     own_only = allowed is None or allowed == fields.get("Addresses") or fields.get("UnsignedPeerAPIOnly") is True
     capabilities = decode_cap_map(fields.get("CapMap"))
@@ -73,7 +73,7 @@ def decode_node(value: Any, *, is_self: bool = False) -> Node | None:
         allowed_ips=addresses if own_only else prefixes(allowed),
         endpoints=gojson.endpoints(fields.get("Endpoints")),
         home_region=integer(fields.get("HomeDERP")) or _legacy_home(fields.get("DERP")),
-        hostinfo=gojson.raw(fields.get("Hostinfo")),
+        hostinfo=_hostinfo(fields.get("Hostinfo")),
         created=text(fields.get("Created")),
         capability_version=integer(fields.get("Cap")),
         tags=tuple(intern(line(tag)) for tag in texts(fields.get("Tags"))),
@@ -107,7 +107,7 @@ def encode_node(node: Node) -> JsonObject:
         "Endpoints": [gojson.format_endpoint(where) for where in node.endpoints],
         "HomeDERP": node.home_region,
         "DERP": f"{_LEGACY_HOME}{node.home_region}" if node.home_region else "",
-        "Hostinfo": dict(node.hostinfo),
+        "Hostinfo": node.hostinfo,
         "Created": node.created or gojson.ZERO_TIME,
         "Cap": node.capability_version,
         "CapMap": encode_cap_map(node.capabilities),
@@ -128,6 +128,11 @@ def encode_node(node: Node) -> JsonObject:
     if node.last_seen is not None:
         fields["LastSeen"] = format_time(node.last_seen)
     return fields
+
+
+def _hostinfo(value: Any) -> JsonObject:
+    """As it came; nothing of one that is too deep."""
+    return mapping(value) if gojson.is_shallow(value) else {}
 
 
 def decode_cap_map(value: Any) -> dict[str, tuple[Any, ...]]:
@@ -266,28 +271,27 @@ def encode_filter(rules: Iterable[FilterRule]) -> list[JsonObject]:
 def decode_rule(fields: JsonObject) -> FilterRule:
     return FilterRule(
         sources=texts(fields.get("SrcIPs")),
-        destinations=tuple(_destination(item) for item in objects(fields.get("DstPorts"))),
+        destinations=map(_destination, objects(fields.get("DstPorts"))),
         protocols=tuple(integer(item) for item in items(fields.get("IPProto"))),
         grants=tuple(_grant(item) for item in objects(fields.get("CapGrant"))),
     )
 
 
-def _destination(fields: JsonObject) -> Destination:
+def _destination(fields: JsonObject) -> RawDestination:
     ports = mapping(fields.get("Ports"))
-    return Destination(text(fields.get("IP")), PortRange(integer(ports.get("First")), integer(ports.get("Last"))))
+    return text(fields.get("IP")), integer(ports.get("First")), integer(ports.get("Last"))
 
 
 def _grant(fields: JsonObject) -> CapGrant:
     legacy = dict.fromkeys(texts(fields.get("Caps")), ())
-    return CapGrant(prefixes(fields.get("Dsts")), {**legacy, **decode_cap_map(fields.get("CapMap"))})
+    return CapGrant(tuple(prefixes(fields.get("Dsts"))), {**legacy, **decode_cap_map(fields.get("CapMap"))})
 
 
 def _encode_rule(rule: FilterRule) -> JsonObject:
     fields: JsonObject = {"SrcIPs": list(rule.sources)}
-    if rule.destinations:
+    if rule.raw_destinations:
         fields["DstPorts"] = [
-            {"IP": where.ip, "Ports": {"First": where.ports.first, "Last": where.ports.last}}
-            for where in rule.destinations
+            {"IP": ip, "Ports": {"First": first, "Last": last}} for ip, first, last in rule.raw_destinations
         ]
     if rule.protocols:
         fields["IPProto"] = list(rule.protocols)

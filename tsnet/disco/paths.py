@@ -7,9 +7,10 @@ from. Every other peer is reached through a relay, by the first of these that fi
     2. the region it last spoke to us through, while that connection lasts
     3. its home region, to be dialled
 
-The second rule is how an answer goes back through our own home without dialling the peer's. `routes` is one
-dictionary look-up: the table is rewritten when something changes, not when something is sent. It names all that lead to
-a peer, the best first. Today that is one; the owner sends by the first that has room.
+The second rule is how an answer goes back through our own home without dialling the peer's. `routes` names all that
+lead to a peer, the best first: today that is one; the owner sends by the first that has room. They are made when they
+are first asked for, and from then on found by one dictionary look-up until something changes. Of a large tailnet's
+peers most are never sent to nor heard: what is kept of these is their home and their disco key, and no object.
 
 A disco Ping that comes by DERP from a peer in the netmap is answered by a Pong the same way. Everything else is
 counted by why it was not believed, or not wanted.
@@ -45,22 +46,24 @@ DUE_NOW = -math.inf
 
 
 class Path:
-    """What is known of the way to one peer.
+    """What is known of the way to a peer that has been heard, or is WireGuard-only, beside its home.
 
     learnt: the region it last spoke to us through, 0 for none. endpoint: where control says a peer with
     IsWireGuardOnly is; udp: where it is. last_ping: TxID of the disco Ping answered last.
     """
 
-    __slots__ = ("disco_key", "endpoint", "home_region", "is_wireguard_only", "last_ping", "learnt", "udp")
+    __slots__ = ("endpoint", "is_wireguard_only", "last_ping", "learnt", "udp")
 
     def __init__(self) -> None:
-        self.disco_key: DiscoKey | None = None
         self.endpoint: UdpAddress | None = None
-        self.home_region: int = 0
         self.is_wireguard_only: bool = False
         self.last_ping: bytes = b""
         self.learnt: int = 0
         self.udp: UdpAddress | None = None
+
+
+Way = UdpAddress | int
+"""Where a peer is reached: an address, or through the relays of a region. 0 is nowhere."""
 
 
 class Paths:
@@ -77,17 +80,22 @@ class Paths:
         self._trace = trace
         self.dropped: Counter[str] = Counter()
         self.box: Box = Box(private_key, entropy)
-        self._paths: dict[NodeKey, Path] = {}
-        self._routes: dict[NodeKey, tuple[Destination, ...]] = {}
-        self._rerouted: dict[NodeKey, None] = {}
-        self._senders: Counter[DiscoKey] = Counter()
+        self._homes: dict[bytes, int] = {}
+        """The home region of every peer, by node key."""
+        self._disco_keys: dict[bytes, bytes] = {}
+        """Of every peer that has one, by node key."""
+        self._senders: dict[bytes, int] = {}
         """Whose disco we open, and how many peers have that key: one, unless control errs."""
+        self._paths: dict[bytes, Path] = {}
+        self._routes: dict[bytes, tuple[Destination, ...]] = {}
+        """Those that have been asked for since they changed."""
+        self._rerouted: dict[bytes, None] = {}
         self._home = 0
         self._connected: set[int] = set()
         self._wrote_at: dict[int, float] = {}
         self._answers: list[tuple[Destination, list[bytes]]] = []
         self._sent_at = -math.inf
-        self._sent_to: dict[NodeKey, None] = {}
+        self._sent_to: dict[bytes, None] = {}
         self._changes: list[PathChanged] = []
         self.endpoints: tuple[UdpAddress, ...] = ()
         """Our own, as measured last."""
@@ -95,51 +103,51 @@ class Paths:
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
-    def update_peers(self, peers: Iterable[tuple[NodeKey, Node | None]], now: float) -> list[NodeKey]:
-        """Those peers of the netmap that have changed; None for one that has left. Returns those that just gained
-        their first path."""
-        gained: list[NodeKey] = []
+    def update_peers(self, peers: Iterable[tuple[bytes, Node | None]], now: float) -> list[bytes]:
+        """Those peers of the netmap that have changed, by node key; None for one that has left. Returns those that just
+        gained their first path."""
+        gained: list[bytes] = []
         for key, node in peers:
+            before = self._way(key)
             if node is None:
                 self._remove(key)
-                continue
-            path = self._paths.get(key)
-            if path is None:
-                path = self._paths[key] = Path()
-            had_none = key not in self._routes
-            self._set_peer(path, node)
-            self._set_routes(key, path)
-            if had_none and key in self._routes:
+            else:
+                self._set_peer(key, node)
+            if self._note(key, before):
                 gained.append(key)
         return gained
 
-    def _remove(self, key: NodeKey) -> None:
-        path = self._paths.pop(key, None)
+    def _remove(self, key: bytes) -> None:
+        self._set_sender(key, b"")
+        self._homes.pop(key, None)
+        self._paths.pop(key, None)
         self._sent_to.pop(key, None)
-        if path is not None:
-            self._set_sender(path, None)
-        if self._routes.pop(key, None) is not None:
-            self._rerouted[key] = None
 
-    def _set_peer(self, path: Path, node: Node) -> None:
-        self._set_sender(path, node.disco_key)
-        path.home_region, path.is_wireguard_only = node.home_region, node.is_wireguard_only
-        endpoint = node.endpoints[0] if node.is_wireguard_only and node.endpoints else None
+    def _set_peer(self, key: bytes, node: Node) -> None:
+        self._set_sender(key, node.raw_disco_key)
+        self._homes[key] = node.home_region
+        if not node.is_wireguard_only and key not in self._paths:
+            return
+        path = self._path(key)
+        path.is_wireguard_only = node.is_wireguard_only
+        endpoint = node.endpoints[0] if node.is_wireguard_only and node.raw_endpoints else None
         if endpoint != path.endpoint:
             path.endpoint = path.udp = endpoint
 
-    def _set_sender(self, path: Path, disco_key: DiscoKey | None) -> None:
-        """The peer has this disco key now, and no other."""
-        before, path.disco_key = path.disco_key, disco_key
+    def _set_sender(self, key: bytes, disco_key: bytes) -> None:
+        """The peer has this disco key now, and no other; an empty one is none."""
+        before = self._disco_keys.get(key, b"")
         if before == disco_key:
             return
-        if before is not None:
+        if before:
+            del self._disco_keys[key]
             self._senders[before] -= 1
             if not self._senders[before]:
                 del self._senders[before]
-                self.box.forget(before)
-        if disco_key is not None:
-            self._senders[disco_key] += 1
+                self.box.forget(DiscoKey(before))
+        if disco_key:
+            self._disco_keys[key] = disco_key
+            self._senders[disco_key] = self._senders.get(disco_key, 0) + 1
 
     def set_home(self, region: int, now: float) -> None:
         """Our own home: held open for good. The old one stays for a minute, peers have yet to learn of the new."""
@@ -147,25 +155,29 @@ class Paths:
             self._wrote_at[self._home] = now
         self._home = region
 
-    def connected(self, region: int, now: float) -> list[NodeKey]:
+    def connected(self, region: int, now: float) -> list[bytes]:
         """We are logged in at a relay of that region. Returns the peers that gained their first path."""
+        before = self._ways()
         self._connected.add(region)
-        return self._reroute()
+        return [key for key, way in before.items() if self._note(key, way)]
 
     def disconnected(self, region: int, now: float) -> None:
         """That connection has ended; what was learnt through it is void."""
+        before = self._ways()
         self._connected.discard(region)
         for path in self._paths.values():
             if path.learnt == region:
                 path.learnt = 0
-        self._reroute()
+        for key, way in before.items():
+            self._note(key, way)
 
-    def peer_gone(self, region: int, key: NodeKey) -> None:
+    def peer_gone(self, region: int, key: bytes) -> None:
         """The relay says the peer is not there: only the learnt route goes, never the peer's home."""
         path = self._paths.get(key)
         if path is not None and path.learnt == region:
+            before = self._way(key)
             path.learnt = 0
-            self._set_routes(key, path)
+            self._note(key, before)
 
     # --- what the network around us tells -------------------------------------------------------------------------
 
@@ -192,9 +204,9 @@ class Paths:
 
     def authenticated(self, key: NodeKey, source: Destination, now: float) -> bool:
         """A datagram of this peer came from there and was proven genuine. True if that is its first path."""
-        path = self._paths.get(key)
-        if path is None:
+        if key not in self._homes:
             return False
+        path, before = self._path(key), self._way(key)
         if isinstance(source, DerpAddress):
             if path.is_wireguard_only or path.learnt == source.region:
                 return False
@@ -203,9 +215,7 @@ class Paths:
             if not path.is_wireguard_only or path.udp == source:
                 return False
             path.udp = source
-        had_none = key not in self._routes
-        self._set_routes(key, path)
-        return had_none
+        return self._note(key, before)
 
     def sent(self, key: NodeKey, now: float) -> None:
         """Datagrams of WireGuard have left for that peer."""
@@ -214,22 +224,21 @@ class Paths:
 
     def learn_disco_key(self, key: NodeKey, disco_key: DiscoKey, now: float) -> None:
         """The peer has told us its disco key inside the tunnel."""
-        path = self._paths.get(key)
-        if path is not None:
-            self._set_sender(path, disco_key)
+        if key in self._homes:
+            self._set_sender(key, bytes(disco_key))
 
     # --- the way out ----------------------------------------------------------------------------------------------
 
-    def routes(self, key: NodeKey) -> tuple[Destination, ...]:
+    def routes(self, key: bytes) -> tuple[Destination, ...]:
         """All that leads to this peer, the best first; nothing while nothing reaches it.
 
         It is the same tuple until something changes.
         """
-        return self._routes.get(key, ())
+        return self._routes.get(key) or self._find_routes(key)
 
-    def route(self, key: NodeKey) -> Destination | None:
+    def route(self, key: bytes) -> Destination | None:
         """The best of them."""
-        routes = self._routes.get(key)
+        routes = self.routes(key)
         return routes[0] if routes else None
 
     @property
@@ -237,7 +246,7 @@ class Paths:
         """Whether `take_rerouted` has something to tell."""
         return bool(self._rerouted)
 
-    def take_rerouted(self) -> Iterable[NodeKey]:
+    def take_rerouted(self) -> Iterable[bytes]:
         """The peers whose routes have changed since the last call."""
         rerouted = self._rerouted
         if rerouted:
@@ -251,10 +260,10 @@ class Paths:
             self._changes = []
         return changes
 
-    def tell_routes(self, key: NodeKey) -> None:
+    def tell_routes(self, key: bytes) -> None:
         """Trace how a peer is reached now; for peers that are sent to, when that has changed."""
         if self._trace is not None:
-            self._trace("path chosen", peer=key, by=self.routes(key) or "none")
+            self._trace("path chosen", peer=NodeKey(key), by=self.routes(key) or "none")
 
     def wrote(self, region: int, now: float) -> None:
         """Something is sent through that region: it is wanted for a minute from now."""
@@ -294,15 +303,15 @@ class Paths:
             return "malformed"
         if not isinstance(source, DerpAddress):
             return "udp"
-        path = self._paths.get(source.key)
-        if path is None or path.disco_key != sender:
+        if self._disco_keys.get(source.key) != sender:
             return "wrong node"
-        return self._message(message, path, source, sender)
+        return self._message(message, source, sender)
 
-    def _message(self, message: Message, path: Path, source: DerpAddress, sender: DiscoKey) -> str | None:
+    def _message(self, message: Message, source: DerpAddress, sender: DiscoKey) -> str | None:
         """A message that is proven to come from the peer that the relay names."""
         if not isinstance(message, Ping):
             return type(message).__name__
+        path = self._path(source.key)
         if message.tx_id == path.last_ping:
             return "repeated"
         if len(self._answers) >= MAX_ANSWERS:
@@ -333,28 +342,43 @@ class Paths:
 
     # --- the table ------------------------------------------------------------------------------------------------
 
-    def _reroute(self) -> list[NodeKey]:
-        """Bring the whole table up to date; the keys that were not in it before."""
-        before = self._routes.copy()
-        for key, path in self._paths.items():
-            self._set_routes(key, path)
-        return [key for key in self._routes if key not in before]
+    def _path(self, key: bytes) -> Path:
+        """What is known of a peer, which may be nothing yet."""
+        path = self._paths.get(key)
+        if path is None:
+            path = self._paths[key] = Path()
+        return path
 
-    def _set_routes(self, key: NodeKey, path: Path) -> None:
-        destination = path.udp if path.is_wireguard_only else self._relayed(key, path)
-        routes = () if destination is None else (destination,)
-        if routes == self._routes.get(key, ()):
-            return
-        self._rerouted[key] = None
-        if key in self._sent_to and len(self._changes) < MAX_CHANGES:
-            self._changes.append(PathChanged(key, self._routes.get(key, ()), routes, "relays"))
+    def _ways(self) -> dict[bytes, Way]:
+        """Of the peers whose way depends on more than their home."""
+        return {key: self._way(key) for key in self._paths}
+
+    def _way(self, key: bytes) -> Way:
+        path, region = self._paths.get(key), self._homes.get(key, 0)
+        if path is None:
+            return region
+        if path.is_wireguard_only:
+            return path.udp or 0
+        return path.learnt if path.learnt and region not in self._connected else region
+
+    def _note(self, key: bytes, before: Way) -> bool:
+        """Note it if a peer is not reached as before. Whether it is, and was not at all."""
+        way = self._way(key)
+        if way != before:
+            self._routes.pop(key, None)
+            self._rerouted[key] = None
+            if key in self._sent_to and len(self._changes) < MAX_CHANGES:
+                self._changes.append(PathChanged(NodeKey(key), _routes(key, before), _routes(key, way), "relays"))
+        return bool(way) and not before
+
+    def _find_routes(self, key: bytes) -> tuple[Destination, ...]:
+        routes = _routes(key, self._way(key))
         if routes:
             self._routes[key] = routes
-        else:
-            del self._routes[key]
+        return routes
 
-    def _relayed(self, key: NodeKey, path: Path) -> DerpAddress | None:
-        region = path.home_region
-        if path.learnt and region not in self._connected:
-            region = path.learnt
-        return DerpAddress(region, key) if region else None
+
+def _routes(key: bytes, way: Way) -> tuple[Destination, ...]:
+    if isinstance(way, int):
+        return (DerpAddress(way, NodeKey(key)),) if way else ()
+    return (way,)

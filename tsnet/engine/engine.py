@@ -37,6 +37,8 @@ from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
 from tsnet.engine.peers import KeyChange, Peers
 from tsnet.netmap.changes import Changes
+from tsnet.netmap.model import Node
+from tsnet.netmap.packed import NO_KEY
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.wireguard import facts
 from tsnet.wireguard.constants import PADDING
@@ -112,8 +114,8 @@ class Engine:
         self.dropped: Counter[str] = Counter()
         self._stun: list[tuple[UdpAddress, bytes]] = []
         self._full: set[int] = set()
-        self._talking: dict[NodeKey, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
-        self._advertised: dict[NodeKey, DiscoKey] = {}
+        self._talking: dict[bytes, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
+        self._advertised: dict[bytes, DiscoKey] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
 
@@ -138,8 +140,8 @@ class Engine:
             self._advertised.pop(key, None)
         elif before is None:
             self.device.add_peer(key)
-        elif before.disco_key not in (after.disco_key, None) and self._advertised.get(key) != after.disco_key:
-            self.device.reset_peer(key, now)  # the peer restarted: its sessions are gone
+        elif _has_restarted(before, after) and self._advertised.get(key) != after.raw_disco_key:
+            self.device.reset_peer(key, now)  # its sessions are gone
 
     def set_shields_up(self, shields_up: bool) -> None:
         """Let peers open nothing from the next packet on, or what the netmap's filter says. What is open stays open."""
@@ -201,7 +203,7 @@ class Engine:
             if key in self._talking:
                 self._note_routes(key, self.paths.routes(key))
 
-    def _note_routes(self, key: NodeKey, routes: tuple[Destination, ...]) -> None:
+    def _note_routes(self, key: bytes, routes: tuple[Destination, ...]) -> None:
         self._talking[key] = routes
         self.paths.tell_routes(key)
         self.stack.set_ways(key, map(path_of, routes))
@@ -355,6 +357,11 @@ class Engine:
             return
         source, target = ip_address(own), ip_address(address)
         self.stack.refuse(source, message.source_port, target, message.destination_port)
+
+
+def _has_restarted(before: Node, after: Node) -> bool:
+    """Whether the peer has another disco key than the one we knew: it is another process."""
+    return before.raw_disco_key not in (NO_KEY, after.raw_disco_key)
 
 
 def path_of(destination: Destination) -> int:

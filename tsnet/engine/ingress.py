@@ -30,12 +30,10 @@ class Ingress:
 
     __slots__ = ("dropped", "jailed", "messages", "packet_filter", "replies", "routes")
 
-    def __init__(
-        self, routes: Routes[NodeKey], packet_filter: PacketFilter, jailed: Set[NodeKey] = frozenset()
-    ) -> None:
-        self.routes: Routes[NodeKey] = routes
+    def __init__(self, routes: Routes[bytes], packet_filter: PacketFilter, jailed: Set[bytes] = frozenset()) -> None:
+        self.routes: Routes[bytes] = routes
         self.packet_filter: PacketFilter = packet_filter
-        self.jailed: Set[NodeKey] = jailed
+        self.jailed: Set[bytes] = jailed
         self.dropped: Counter[str] = Counter()
         self.replies: list[tuple[NodeKey, list[bytes]]] = []
         self.messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []

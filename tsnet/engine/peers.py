@@ -4,7 +4,8 @@
             ─► by key    [(key, Node before, Node after)]: what WireGuard and the paths must do
             ─► routes    prefix ─► key of the peer that owns it
 
-A peer whose key has expired is none. Of several peers with the same key or prefix the one with the lowest id has it.
+Keys are bytes without their type (`tsnet.netmap.packed`). A peer whose key has expired is none. Of several peers with
+the same key or prefix the one with the lowest id has it.
 
 Not here: sessions (`tsnet.wireguard`), paths (`tsnet.disco`).
 """
@@ -14,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple, TypeVar
 
-from tsnet.base.keys import NodeKey
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NO_CAPABILITIES
 from tsnet.netmap.index import Index
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.routes import Routes, own_prefixes, raw_prefix
+from tsnet.netmap.routes import Routes, own_prefixes
 
 K = TypeVar("K")
 
@@ -27,7 +27,7 @@ K = TypeVar("K")
 class KeyChange(NamedTuple):
     """before: None if nobody had the key. after: None if nobody has it any more."""
 
-    key: NodeKey
+    key: bytes
     before: Node | None
     after: Node | None
 
@@ -37,12 +37,12 @@ class Peers:
 
     def __init__(self) -> None:
         self.netmap: NetMap | None = None
-        self.routes: Routes[NodeKey] = Routes()
-        self.jailed: set[NodeKey] = set()
-        self._keys: Index[NodeKey] = Index(_keys_of)
+        self.routes: Routes[bytes] = Routes()
+        self.jailed: set[bytes] = set()
+        self._keys: Index[bytes] = Index(_keys_of)
         self._prefixes: Index[bytes] = Index(_prefixes_of)
 
-    def get(self, key: NodeKey) -> Node | None:
+    def get(self, key: bytes) -> Node | None:
         return None if self.netmap is None else _owner(self._keys, self.netmap.peers, key)
 
     def capabilities_of(self, address: bytes) -> Set[str]:
@@ -86,21 +86,21 @@ class Peers:
                 if owner is None:
                     self.routes.delete_raw(prefix)
                 else:
-                    self.routes.insert_raw(prefix, owner.key)
+                    self.routes.insert_raw(prefix, owner.raw_key)
 
 
 def _routed(node: Node) -> object:
-    return node.key, node.expired, node.addresses, node.allowed_ips
+    return node.raw_key, node.expired, node.raw_addresses, node.raw_allowed_ips
 
 
-def _keys_of(node: Node | None) -> tuple[NodeKey, ...]:
-    return () if node is None or node.expired else (node.key,)
+def _keys_of(node: Node | None) -> tuple[bytes, ...]:
+    return () if node is None or node.expired else (node.raw_key,)
 
 
 def _prefixes_of(node: Node | None) -> tuple[bytes, ...]:
     if node is None or node.expired:
         return ()
-    return tuple(dict.fromkeys(map(raw_prefix, own_prefixes(node))))
+    return tuple(dict.fromkeys(own_prefixes(node)))
 
 
 def _owner(index: Index[K], nodes: Mapping[int, Node], key: K) -> Node | None:

@@ -18,18 +18,14 @@ from operator import is_
 
 import attrs
 
-from tsnet.base.keys import NodeKey
 from tsnet.base.steps import finish
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.persistent import PersistentMap, differences_in_steps
+from tsnet.netmap.persistent import PersistentMap, differences_in_steps, is_mostly_new
 
 BELIEVABLE_SINCE = 1_673_373_066.0
 MIN_DIFFERENCE = 60.0
 SPOILED = bytes((109, 167, 116, 213, 215, 116))
 """These bytes replace the front of an expired peer's key, so that no handshake with it can succeed."""
-
-MANY = 1024
-"""After more changes at once, to put the heap in order anew is less than to take out what is left over, one by one."""
 
 LEFT_OVER = 64
 """So many entries of the heap may be left over, and as many again as others: control may move an expiry as it likes."""
@@ -65,34 +61,52 @@ class Expiries:
 
         netmap: as control describes it, without any marks.
         """
-        changes = finish(differences_in_steps(self._seen, netmap.peers, same=is_))
-        was_later, self._now, self._seen = control_now < self._now, control_now, netmap.peers
+        was_later, last = control_now < self._now, self._seen
+        self._now, self._seen = control_now, netmap.peers
+        if is_mostly_new(last, netmap.peers):
+            self._begin_anew()
+        else:
+            self._go_on_from(last, was_later=was_later)
+        if self._expired:
+            netmap = attrs.evolve(netmap, peers=self._marked)
+        return netmap, self._due[0][0] if self._due else math.inf
+
+    def _begin_anew(self) -> None:
+        """Judge all peers, whatever was known of them."""
+        peers, now = self._seen, self._now
+        self._waiting = {number: at for number, peer in peers.items() if (at := peer.key_expiry) is not None}
+        self._expired = {number for number, at in self._waiting.items() if at <= now}
+        self._expired.update(number for number, peer in peers.items() if peer.expired)
+        for number in self._expired:
+            self._waiting.pop(number, None)
+        self._marked = _changed(peers, {number: _expired(peers[number]) for number in self._expired}, ())
+        self._sort_waiting()
+
+    def _go_on_from(self, last: Mapping[int, Node], *, was_later: bool) -> None:
+        """Judge the peers that have changed, and those whose time has come or, if the clock was set back, has not."""
+        changes = finish(differences_in_steps(last, self._seen, same=is_))
         gone = [number for number, (_, peer) in changes.items() if peer is None]
         marks = {number: self._judge(peer) for number, (_, peer) in changes.items() if peer is not None}
         for number in gone:
             self._expired.discard(number)
             self._waiting.pop(number, None)
-        if len(changes) > MANY:
-            self._sort_waiting()
         for number in (*self._take_due(), *(self._take_revived() if was_later else ())):
-            marks[number] = self._judge(netmap.peers[number])
-        self._marked = _changed(self._marked, marks, gone) if self._expired else netmap.peers
-        if self._expired:
-            netmap = attrs.evolve(netmap, peers=self._marked)
-        return netmap, self._due[0][0] if self._due else math.inf
+            marks[number] = self._judge(self._seen[number])
+        self._marked = _changed(self._marked, marks, gone) if self._expired else self._seen
 
     def _judge(self, peer: Node) -> Node:
         """The peer as it is shown. A peer whose time has not come waits for it."""
+        number, expiry = peer.id, peer.key_expiry
         if has_expired(peer, self._now):
-            self._expired.add(peer.id)
-            self._waiting.pop(peer.id, None)
+            self._expired.add(number)
+            self._waiting.pop(number, None)
             return _expired(peer)
-        self._expired.discard(peer.id)
-        if peer.key_expiry is None:
-            self._waiting.pop(peer.id, None)
-        elif self._waiting.get(peer.id) != peer.key_expiry:
-            self._waiting[peer.id] = peer.key_expiry
-            heappush(self._due, (peer.key_expiry, peer.id))
+        self._expired.discard(number)
+        if expiry is None:
+            self._waiting.pop(number, None)
+        elif self._waiting.get(number) != expiry:
+            self._waiting[number] = expiry
+            heappush(self._due, (expiry, number))
         return peer
 
     def _sort_waiting(self) -> None:
@@ -127,5 +141,5 @@ def _changed(marked: Mapping[int, Node], marks: Mapping[int, Node], gone: Iterab
 
 
 def _expired(peer: Node) -> Node:
-    key = NodeKey(SPOILED + peer.key[len(SPOILED) :])
+    key = SPOILED + peer.raw_key[len(SPOILED) :]
     return attrs.evolve(peer, key=key, expired=True, endpoints=(), home_region=0)

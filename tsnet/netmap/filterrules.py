@@ -16,7 +16,7 @@ Not here: the packet, the state of the node that the rules are for (`packetfilte
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -25,10 +25,10 @@ from tsnet.base.malformed import MalformedError
 from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import CapGrant, FilterRule
 from tsnet.netmap.routes import Routes
-from tsnet.netmap.ruleindex import Place, Ranges, Reach, RuleIndex, Span
+from tsnet.netmap.ruleindex import Place, Ranges, Reach, Rule, RuleIndex, Span
 
 ICMP, IGMP, TCP, UDP, ICMPV6, TSMP, SCTP = 1, 2, 6, 17, 58, 99, 132
-DEFAULT_PROTOCOLS = frozenset({TCP, UDP, ICMP, ICMPV6})
+DEFAULT_PROTOCOLS = (ICMP, TCP, UDP, ICMPV6)
 DECISIONS_KEPT = 4096
 """Answers a compiled filter remembers: a busy UDP service asks the same question for every packet."""
 
@@ -77,7 +77,7 @@ class FilterRules:
         self.asks_for: frozenset[str] = frozenset(compiler.capabilities)
         self._index: dict[int, RuleIndex] = {}
         for size in SIZES:
-            self._index[size] = yield from RuleIndex.in_steps(compiler.rules[size].values())
+            self._index[size] = yield from RuleIndex.in_steps(compiler.rules[size])
         self._grants = compiler.grants
         self._openings = compiler.openings
         # Nothing of this ever changes, so its answers may be remembered.
@@ -182,6 +182,30 @@ class _Texts:
         return True
 
 
+class _Rules:
+    """Of one address size. Those with the same sources and protocols are one. There is nothing in the tables but text
+    and numbers, and lists where several rules are one."""
+
+    def __init__(self) -> None:
+        self._sources: list[tuple[tuple[Place, ...], tuple[str, ...]]] = []
+        self._spans: dict[tuple[tuple[str, ...], tuple[int, ...]], tuple[Span, ...] | list[Span]] = {}
+
+    def add(self, rule: FilterRule, places: Iterable[Place], names: tuple[str, ...], spans: Iterable[Span]) -> None:
+        kind = rule.sources, tuple(sorted(set(rule.protocols))) or DEFAULT_PROTOCOLS
+        known = self._spans.get(kind)
+        if known is None:
+            self._spans[kind] = tuple(spans)
+            self._sources.append((tuple(places), names))
+        elif isinstance(known, list):
+            known += spans
+        else:
+            self._spans[kind] = [*known, *spans]
+
+    def __iter__(self) -> Iterator[Rule]:
+        for (places, names), ((_, protocols), spans) in zip(self._sources, self._spans.items(), strict=True):
+            yield places, names, protocols, spans
+
+
 class _Compiler:
     """rules: by address size. openings: the sources of rules that have destinations, as control wrote them."""
 
@@ -190,35 +214,27 @@ class _Compiler:
         self.capabilities: set[str] = set()
         self.grants: list[tuple[Routes[bool], tuple[CapGrant, ...]]] = []
         self.openings: list[tuple[str, ...]] = []
-        self.rules: dict[int, dict[object, tuple[Sequence[Place], frozenset[str], Reach]]] = {4: {}, 16: {}}
+        self.rules: dict[int, _Rules] = {size: _Rules() for size in SIZES}
 
     def add(self, rule: FilterRule) -> Steps[None]:
-        capabilities = frozenset(text[len(_CAPABILITY) :] for text in rule.sources if text.startswith(_CAPABILITY))
+        capabilities = tuple(text[len(_CAPABILITY) :] for text in rule.sources if text.startswith(_CAPABILITY))
         sources = yield from self.texts.parse(rule.sources)
-        self.capabilities |= capabilities
-        if rule.grants:
+        self.capabilities.update(capabilities)
+        if rule.raw_grants:
             self.grants.append((Routes((prefix, True) for prefix in _prefixes(sources)), rule.grants))
-        if rule.destinations:
+        if rule.raw_destinations:
             self.openings.append(rule.sources)
-        protocols = frozenset(rule.protocols) if rule.protocols else DEFAULT_PROTOCOLS
         spans_of = yield from self._spans(rule)
         for size, spans in spans_of.items():
-            if not spans or not (sources[size] or capabilities):
-                continue
-            known = self.rules[size].get((rule.sources, protocols))
-            if known is None:
-                reach = Reach(protocols, spans)
-                self.rules[size][rule.sources, protocols] = (sources[size], capabilities, reach)
-            else:
-                known[2].spans += spans
+            if spans and (sources[size] or capabilities):
+                self.rules[size].add(rule, sources[size], capabilities, spans)
 
     def _spans(self, rule: FilterRule) -> Steps[dict[int, list[Span]]]:
         """The destinations, by address size."""
         found: dict[int, list[Span]] = {4: [], 16: []}
-        for destination in rule.destinations:
-            ports = destination.ports
-            for size, shift, network in self.texts.places_of(destination.ip):
-                found[size].append((shift, network, ports.first, ports.last))
+        for ip, first, last in rule.raw_destinations:
+            for size, shift, network in self.texts.places_of(ip):
+                found[size].append((shift, network, first, last))
             if self.texts.is_step_over():
                 yield
         return found
@@ -226,7 +242,7 @@ class _Compiler:
 
 def has_many_texts(rules: Iterable[FilterRule]) -> bool:
     """Whether these rules take more than a step to compile."""
-    return sum(len(rule.sources) + len(rule.destinations) for rule in rules) > TEXTS_A_STEP
+    return sum(len(rule.sources) + len(rule.raw_destinations) for rule in rules) > TEXTS_A_STEP
 
 
 def parse_ahead(rules: Iterable[FilterRule]) -> Steps[None]:
@@ -234,7 +250,7 @@ def parse_ahead(rules: Iterable[FilterRule]) -> Steps[None]:
     texts = _Texts()
     for rule in rules:
         yield from texts.parse(rule.sources)
-        yield from texts.parse(destination.ip for destination in rule.destinations)
+        yield from texts.parse(ip for ip, _first, _last in rule.raw_destinations)
 
 
 NOTHING_ALLOWED = FilterRules(())

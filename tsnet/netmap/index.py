@@ -22,6 +22,9 @@ from tsnet.netmap.persistent import PersistentMap
 K = TypeVar("K")
 
 _NOBODY: tuple[int, ...] = ()
+_Ids = int | tuple[int, ...]
+"""The only id of a key, as nearly all of them are, or several. The garbage collector need not look at a dictionary of
+text, bytes and numbers."""
 
 
 class Index(Generic[K]):
@@ -29,11 +32,9 @@ class Index(Generic[K]):
 
     __slots__ = ("_ids", "_keys_of")
 
-    def __init__(
-        self, keys_of: Callable[[Node], Collection[K]], ids: PersistentMap[K, tuple[int, ...]] | None = None
-    ) -> None:
+    def __init__(self, keys_of: Callable[[Node], Collection[K]], ids: PersistentMap[K, _Ids] | None = None) -> None:
         self._keys_of = keys_of
-        self._ids: PersistentMap[K, tuple[int, ...]] = PersistentMap() if ids is None else ids
+        self._ids: PersistentMap[K, _Ids] = PersistentMap() if ids is None else ids
 
     def after(self, changes: Mapping[int, NodeChange]) -> Index[K]:
         """The index of the nodes as they are now, by id; itself if no key has changed."""
@@ -45,28 +46,28 @@ class Index(Generic[K]):
 
     def moved(self, changes: Iterable[tuple[int, Collection[K], Collection[K]]]) -> Index[K]:
         """`after` with the keys at hand: of each id those that it had, and those that it has."""
-        known = self._ids.get
+        known = self.ids
         moved: dict[K, tuple[int, ...]] = {}
         for number, had, has in changes:
             if had == has:
                 continue
             for key in had:
                 if key not in has:
-                    ids = moved[key] if key in moved else known(key, _NOBODY)
+                    ids = moved[key] if key in moved else known(key)
                     moved[key] = tuple(other for other in ids if other != number)
             for key in has:
                 if key not in had:
-                    ids = moved[key] if key in moved else known(key, _NOBODY)
+                    ids = moved[key] if key in moved else known(key)
                     moved[key] = tuple(sorted((*ids, number))) if ids else (number,)
         if not moved:
             return self
         gone = [key for key, ids in moved.items() if not ids]
-        for key in gone:
-            del moved[key]
-        return Index(self._keys_of, self._ids.changed(moved, gone))
+        kept: dict[K, _Ids] = {key: ids if len(ids) > 1 else ids[0] for key, ids in moved.items() if ids}
+        return Index(self._keys_of, self._ids.changed(kept, gone))
 
     def ids(self, key: K) -> tuple[int, ...]:
-        return self._ids.get(key, _NOBODY)
+        found = self._ids.get(key, _NOBODY)
+        return (found,) if isinstance(found, int) else found
 
     def __eq__(self, other: object) -> bool:
         return self._ids == other._ids if isinstance(other, Index) else NotImplemented

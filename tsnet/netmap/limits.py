@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from tsnet.base.addresses import IPPrefix
 from tsnet.base.jsonsize import DICT, LIST, MEMBER, NUMBER, PLACE, STRING, WIDEST
 from tsnet.base.malformed import MalformedError
-from tsnet.netmap.model import CapGrant, DerpMap, DnsConfig, FilterRule, NetMap, Node, UserProfile
+from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, NetMap, Node, RawGrant, UserProfile
 from tsnet.netmap.persistent import differences
 
 MAX_PEERS = 16_384
@@ -34,7 +33,7 @@ MAX_MESSAGES = 1024
 MAX_FILTERS = 1024
 MAX_WEIGHT = 138 << 20
 
-NODE, PREFIX, ENDPOINT, USER = 560, 512, 160, 128
+NODE, PACKED, USER, ADDRESS = 640, 48, 128, 400
 RULE, DESTINATION, GRANT = 96, 192, 144
 REGION, RELAY, RESOLVER, RECORD = 400, 600, 200, 300
 
@@ -140,17 +139,18 @@ def _raw(value: Any) -> int:
     return _text(value) if isinstance(value, str) else NUMBER
 
 
+def _packed(value: bytes | str) -> int:
+    """What `packed` makes: text of ASCII and bytes take as much for each character."""
+    return PACKED + len(value)
+
+
 def _constant(weight: int) -> Callable[[Any], int]:
     return lambda _: weight
 
 
-def _each(weight: int) -> Callable[[Any], int]:
-    return lambda values: weight * len(values)
-
-
-def _allowed_beside(node: Node) -> tuple[IPPrefix, ...]:
-    """Most peers have one tuple for both."""
-    return () if node.allowed_ips is node.addresses else node.allowed_ips
+def _allowed_beside(node: Node) -> bytes:
+    """Most peers have the same bytes for both."""
+    return b"" if node.raw_allowed_ips is node.raw_addresses else node.raw_allowed_ips
 
 
 _NODE: tuple[Field, ...] = (
@@ -158,13 +158,13 @@ _NODE: tuple[Field, ...] = (
     (attrgetter("name"), _text),
     (attrgetter("stable_id"), _text),
     (attrgetter("created"), _text),
-    (attrgetter("addresses"), _each(PREFIX)),
-    (_allowed_beside, _each(PREFIX)),
-    (attrgetter("primary_routes"), _each(PREFIX)),
-    (attrgetter("endpoints"), _each(ENDPOINT)),
+    (attrgetter("raw_addresses"), _packed),
+    (_allowed_beside, _packed),
+    (attrgetter("raw_primary_routes"), _packed),
+    (attrgetter("raw_endpoints"), _packed),
     (attrgetter("tags"), _texts),
-    (attrgetter("hostinfo"), _raw),
-    (attrgetter("capabilities"), _raw),
+    (attrgetter("raw_hostinfo"), _packed),
+    (attrgetter("raw_capabilities"), _packed),
 )
 
 
@@ -175,17 +175,17 @@ def _user(user: UserProfile) -> int:
 def _rules(rules: tuple[FilterRule, ...]) -> int:
     """There may be hundreds of thousands: all the counting is done by the standard library."""
     sources = list(chain.from_iterable(map(attrgetter("sources"), rules)))
-    destinations = list(chain.from_iterable(map(attrgetter("destinations"), rules)))
-    texts = [*sources, *map(attrgetter("ip"), destinations)]
+    destinations = list(chain.from_iterable(map(attrgetter("raw_destinations"), rules)))
+    texts = [*sources, *map(itemgetter(0), destinations)]
     length = sum(map(len, texts)) * (1 if all(map(str.isascii, texts)) else WIDEST)  # addresses, and names of ASCII
-    grants = chain.from_iterable(map(attrgetter("grants"), rules))
+    grants = chain.from_iterable(map(attrgetter("raw_grants"), rules))
     return (
         RULE * len(rules) + STRING * len(sources) + DESTINATION * len(destinations) + length + sum(map(_grant, grants))
     )
 
 
-def _grant(grant: CapGrant) -> int:
-    return GRANT + PREFIX * len(grant.destinations) + _raw(grant.capabilities)
+def _grant(grant: RawGrant) -> int:
+    return GRANT + sum(map(_packed, grant))
 
 
 _TABLES: tuple[Field, ...] = (
@@ -200,7 +200,7 @@ def _dns(dns: DnsConfig) -> int:
     texts = (*dns.routes, *dns.domains, *dns.cert_domains, *(found.address for found in resolvers))
     bootstraps = sum(len(found.bootstrap) for found in resolvers)
     records = sum(RECORD + _characters(record.name) + _characters(record.value) for record in dns.extra_records)
-    return _texts(texts) + RESOLVER * len(resolvers) + PREFIX * bootstraps + records
+    return _texts(texts) + RESOLVER * len(resolvers) + ADDRESS * bootstraps + records
 
 
 def _derp_map(derp_map: DerpMap) -> int:

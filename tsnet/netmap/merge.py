@@ -97,6 +97,8 @@ class MapUpdate:
     control_time: float | None = None
     is_recognised: bool = attrs.field(default=False, eq=False, repr=False)
     """Whether `recognise` has been here."""
+    peers_by_id: PersistentMap[int, Node] | None = attrs.field(default=None, eq=False, repr=False)
+    """What `recognise` has made of `peers`."""
 
 
 def begin(last: NetMap | None, update: MapUpdate, unix_now: float) -> NetMap:
@@ -145,22 +147,31 @@ def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
 
 
 def recognise(update: MapUpdate, last: NetMap | None) -> Steps[MapUpdate]:
-    """The update with the objects that we have in the place of peers and rules that are as we know them. Pure: what is
-    large may be recognised on any thread, before it is merged with a netmap that has changed no more since."""
+    """The update with the objects that we have in the place of peers and rules that are as we know them, and with the
+    mapping of all peers. Pure: what is large may be recognised on any thread, before it is merged with a netmap that
+    has changed no more since."""
     is_new = update.peers or update.packet_filter or update.packet_filters
     if update.is_recognised or not is_new:
         return update
-    if last is None:
-        return attrs.evolve(update, is_recognised=True)
-    peers = yield from _as_known(update.peers, [last.peers.get(peer.id) for peer in update.peers])
-    known = last.named_filters or {}
-    rules, filters = update.packet_filter, dict(update.packet_filters)
-    if rules is not None:
-        rules = yield from _as_known(rules, known.get(BASE_FILTER, ()))
-    for name, found in filters.items():
-        if found is not None:
-            filters[name] = yield from _as_known(found, known.get(name, ()))
-    return attrs.evolve(update, peers=peers, packet_filter=rules, packet_filters=filters, is_recognised=True)
+    peers, rules, filters = update.peers, update.packet_filter, dict(update.packet_filters)
+    if last is not None:
+        known = last.named_filters or {}
+        peers = yield from _as_known(peers, [last.peers.get(peer.id) for peer in peers])
+        if rules is not None:
+            rules = yield from _as_known(rules, known.get(BASE_FILTER, ()))
+        for name, found in filters.items():
+            if found is not None:
+                filters[name] = yield from _as_known(found, known.get(name, ()))
+    by_id = _by_id({} if last is None else last.peers, peers) if peers else None
+    return attrs.evolve(
+        update, peers=peers, peers_by_id=by_id, packet_filter=rules, packet_filters=filters, is_recognised=True
+    )
+
+
+def _by_id(last: Mapping[int, Node], peers: Iterable[Node]) -> PersistentMap[int, Node]:
+    """These peers and no others, in a mapping that shares with the last one whatever it can."""
+    known = last if isinstance(last, PersistentMap) else PersistentMap(last.items())
+    return known.replaced((peer.id, peer) for peer in peers)
 
 
 def _as_known(values: Sequence[T], known: Sequence[T | None]) -> Steps[tuple[T, ...]]:
@@ -175,7 +186,7 @@ def _as_known(values: Sequence[T], known: Sequence[T | None]) -> Steps[tuple[T, 
 
 def _peers(old: Mapping[int, Node], update: MapUpdate, unix_now: float) -> Mapping[int, Node]:
     if update.peers:
-        return _replaced(old, {peer.id: peer for peer in update.peers})
+        return update.peers_by_id or _by_id(old, update.peers)
     changes = _PeerChanges(old)
     for node_id in update.peers_removed:
         changes.remove(node_id)
@@ -196,13 +207,6 @@ def _users(old: Mapping[int, UserProfile], news: Iterable[UserProfile]) -> Mappi
         return old
     known = old if isinstance(old, PersistentMap) else PersistentMap(old.items())
     return known.changed(changed)
-
-
-def _replaced(old: Mapping[int, Node], peers: Mapping[int, Node]) -> PersistentMap[int, Node]:
-    """These peers and no others, in a mapping that shares with the old one whatever it can."""
-    known = old if isinstance(old, PersistentMap) else PersistentMap(old.items())
-    changed = {number: peer for number, peer in peers.items() if known.get(number) is not peer}
-    return known.changed(changed, [number for number in known if number not in peers])
 
 
 class _PeerChanges:

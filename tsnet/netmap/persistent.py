@@ -2,6 +2,7 @@
 
     chunks   128 dictionaries; a key belongs to that of its hash
     changed  copies the chunks that something changes in, and shares all others with the mapping before
+    replaced makes all chunks anew, and keeps of those before the ones that are equal
     differences  looks into those chunks alone that the two mappings do not share
 
 So a reader in another thread keeps the whole mapping that it took, and two netmaps of 10,000 peers can be told apart in
@@ -12,8 +13,8 @@ The order of iteration depends on the keys' hashes and on nothing else; that of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import compress
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from itertools import chain, compress
 from operator import eq, is_not
 from typing import Any, Generic, TypeVar, overload
 
@@ -61,6 +62,12 @@ class PersistentMap(Mapping[K, V], Generic[K, V]):
         made._size = self._size + sum(len(chunks[number]) - len(self._chunks[number]) for number in copied)
         return made
 
+    def replaced(self, entries: Iterable[tuple[K, V]]) -> PersistentMap[K, V]:
+        """These entries and no others, in a mapping that shares with this one every chunk that is as it was."""
+        made = PersistentMap(entries)
+        made._chunks = tuple(old if old == new else new for old, new in zip(self._chunks, made._chunks, strict=True))
+        return made
+
     def __getitem__(self, key: K) -> V:
         return self._chunks[hash(key) & _LAST][key]
 
@@ -80,6 +87,12 @@ class PersistentMap(Mapping[K, V], Generic[K, V]):
         for chunk in self._chunks:
             yield from chunk
 
+    def items(self) -> ItemsView[K, V]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
+
     def __len__(self) -> int:
         return self._size
 
@@ -92,6 +105,22 @@ class PersistentMap(Mapping[K, V], Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<PersistentMap of {self._size}>"
+
+
+class _Items(ItemsView[K, V]):
+    """Read chunk after chunk, and not by a look-up of each key."""
+
+    _mapping: PersistentMap[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return chain.from_iterable(map(dict.items, self._mapping._chunks))
+
+
+class _Values(ValuesView[V]):
+    _mapping: PersistentMap[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(map(dict.values, self._mapping._chunks))
 
 
 def differences(before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, tuple[V | None, V | None]]:
@@ -121,6 +150,13 @@ def differences_in_steps(
             compared = 0
             yield
     return found
+
+
+def is_mostly_new(before: Mapping[K, V], after: Mapping[K, V]) -> bool:
+    """Whether more of its chunks are others than are shared: then it may be less to look through it whole."""
+    if not isinstance(before, PersistentMap) or not isinstance(after, PersistentMap):
+        return True
+    return sum(map(is_not, before._chunks, after._chunks)) > CHUNKS // 2
 
 
 def _unshared(before: Mapping[K, V], after: Mapping[K, V]) -> Iterable[tuple[Mapping[K, V], Mapping[K, V]]]:

@@ -17,6 +17,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from tsnet.base.addresses import IPPrefix
 from tsnet.netmap.model import Node
+from tsnet.netmap.packed import raw_prefix, raw_prefixes
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class Routes(Generic[T]):
         self.delete_raw(raw_prefix(prefix))
 
     def insert_raw(self, prefix: bytes, value: T) -> None:
+        """prefix: as `packed.raw_prefix` makes it."""
         size, shift = len(prefix) - 1, 8 * len(prefix) - 8 - prefix[-1]
         if shift == 0:
             self._hosts[prefix[:-1]] = value
@@ -93,14 +95,13 @@ class Routes(Generic[T]):
         return f"<Routes of {len(self)} prefixes>"
 
 
-def raw_prefix(prefix: IPPrefix) -> bytes:
-    """The network's address with the length behind it: a key that costs less than the prefix itself."""
-    return prefix.network_address.packed + bytes((prefix.prefixlen,))
-
-
-def own_prefixes(node: Node) -> list[IPPrefix]:
-    """The node's own addresses, so far as they are among its allowed IPs: no subnet routes through it."""
-    return [prefix for prefix in node.addresses if prefix in node.allowed_ips]
+def own_prefixes(node: Node) -> list[bytes]:
+    """The node's own addresses, raw, so far as they are among its allowed IPs: no subnet routes through it."""
+    own = raw_prefixes(node.raw_addresses)
+    if node.raw_allowed_ips == node.raw_addresses:
+        return own
+    allowed = frozenset(raw_prefixes(node.raw_allowed_ips))
+    return [prefix for prefix in own if prefix in allowed]
 
 
 def _shift(rung: tuple[int, object]) -> int:

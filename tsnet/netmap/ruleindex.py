@@ -8,7 +8,9 @@ are joined: the largest such sets at once, others when they are asked for the fi
 depends on the number of prefix lengths, 33 and 129 at most, and not on the number of rules. Sets that share most of
 their rules are many times as large as the rules are: beyond MAX_JOINED destinations, no further ones are joined.
 
-Networks are numbers: `(shift, address >> shift)`, with shift 0 for one address. One family at a time.
+Networks are numbers: `(shift, address >> shift)`, with shift 0 for one address. One family at a time. Rules are
+numbered, and kept in tables of numbers, which cost the garbage collector next to nothing. A rule's `Reach` is made when
+it is first asked.
 
 Not here: what control writes (`filterrules`).
 """
@@ -16,10 +18,13 @@ Not here: what control writes (`filterrules`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
+from typing import TypeVar
 
 from tsnet.base.steps import Steps, finish
+
+K = TypeVar("K")
 
 ASKED_ONE_BY_ONE = 16
 JOINED_BEFORE = 16
@@ -85,9 +90,9 @@ class Reach:
 
     __slots__ = ("_ladder", "protocols", "spans")
 
-    def __init__(self, protocols: frozenset[int], spans: list[Span]) -> None:
-        self.protocols: frozenset[int] = protocols
-        self.spans: list[Span] = spans
+    def __init__(self, protocols: Collection[int], spans: Sequence[Span]) -> None:
+        self.protocols: Collection[int] = protocols
+        self.spans: Sequence[Span] = spans
         self._ladder: list[tuple[int, dict[int, PortSet]]] | None = None
 
     def has(self, address: int, port: int) -> bool:
@@ -128,21 +133,14 @@ class Reach:
                 yield ports
 
 
-class _Named:
-    """All the rules that name some source. The same rules are the same object, so it is compared by identity."""
-
-    __slots__ = ("rules",)
-
-    def __init__(self, rules: tuple[Reach, ...]) -> None:
-        self.rules = rules
-
-
-Rule = tuple[Iterable[Place], Iterable[str], Reach]
-"""Sources, names, and where they lead."""
-
+Rule = tuple[Iterable[Place], Iterable[str], Collection[int], Sequence[Span]]
+"""Sources, names, protocols, and where they lead."""
 
 Joined = Mapping[int | None, Reach]
 """Many rules as one for each protocol that any of them names; None: as one whatever their protocols."""
+
+Numbers = tuple[int, ...]
+"""Of the rules that name a source. Sources that the same rules name share one, and know it by its own number."""
 
 
 class RuleIndex:
@@ -159,32 +157,36 @@ class RuleIndex:
         return made
 
     def _build(self, rules: Iterable[Rule]) -> Steps[None]:
-        by_place: dict[Place, list[Reach]] = {}
-        by_name: dict[str, list[Reach]] = {}
+        by_place: dict[Place, int | list[int]] = {}
+        by_name: dict[str, int | list[int]] = {}
+        self._rules: list[tuple[Collection[int], Sequence[Span]]] = []
+        self._reaches: dict[int, Reach] = {}
         done = 0
-        for places, names, reach in rules:
+        for number, (places, names, protocols, spans) in enumerate(rules):
+            self._rules.append((protocols, spans))
             for place in dict.fromkeys(places):
-                by_place.setdefault(place, []).append(reach)
+                _add(by_place, place, number)
                 done += 1
                 if not done % A_STEP:
                     yield
-            for name in names:
-                by_name.setdefault(name, []).append(reach)
-            if len(reach.spans) > A_STEP:
-                yield from reach.prepare()
-        known: dict[tuple[Reach, ...], _Named] = {}
-        rungs: dict[int, dict[int, _Named]] = {}
-        for number, ((shift, network), found) in enumerate(by_place.items(), 1):
+            for name in dict.fromkeys(names):
+                _add(by_name, name, number)
+            if len(spans) > A_STEP:
+                yield from self._reach(number).prepare()
+        known: dict[Numbers, int] = {}
+        rungs: dict[int, dict[int, int]] = {}
+        for done, ((shift, network), found) in enumerate(by_place.items(), 1):
             rungs.setdefault(shift, {})[network] = _once(known, found)
-            if not number % A_STEP:
+            if not done % A_STEP:
                 yield
         self._ladder = sorted(rungs.items())
         self._by_name = {name: _once(known, found) for name, found in by_name.items()}
-        self._joined: dict[_Named, Joined | None] = {}
+        self._sets: list[Numbers] = list(known)
+        self._joined: dict[int, Joined | None] = {}
         self._room = MAX_JOINED
-        many = [each for each in known.values() if len(each.rules) > ASKED_ONE_BY_ONE]
-        for named in nlargest(JOINED_BEFORE, many, key=lambda each: len(each.rules)):
-            joined = yield from self._join(named)
+        many = [which for which, found in enumerate(self._sets) if len(found) > ASKED_ONE_BY_ONE]
+        for which in nlargest(JOINED_BEFORE, many, key=lambda which: len(self._sets[which])):
+            joined = yield from self._join(which)
             for reach in set(joined.values()) if joined else ():
                 yield from reach.prepare()
 
@@ -195,25 +197,35 @@ class RuleIndex:
     def reaches(self, source: int, names: Iterable[str], protocol: int | None = None) -> Iterator[Reach]:
         """Where the rules lead that name this source, or one of these names. protocol: None is any."""
         for shift, networks in self._ladder:
-            named = networks.get(source >> shift)
-            if named is not None:
-                yield from self._fitting(named, protocol)
+            which = networks.get(source >> shift)
+            if which is not None:
+                yield from self._fitting(which, protocol)
         for name in names:
             if name in self._by_name:
                 yield from self._fitting(self._by_name[name], protocol)
 
-    def _fitting(self, named: _Named, protocol: int | None) -> Iterable[Reach]:
+    def _fitting(self, which: int, protocol: int | None) -> Iterable[Reach]:
+        numbers = self._sets[which]
         joined = None
-        if len(named.rules) > ASKED_ONE_BY_ONE:
-            joined = self._joined[named] if named in self._joined else finish(self._join(named))
+        if len(numbers) > ASKED_ONE_BY_ONE:
+            joined = self._joined[which] if which in self._joined else finish(self._join(which))
         if joined is None:
-            return [reach for reach in named.rules if protocol is None or protocol in reach.protocols]
+            found = map(self._reach, numbers)
+            return [reach for reach in found if protocol is None or protocol in reach.protocols]
         return (joined[protocol],) if protocol in joined else ()
 
-    def _join(self, named: _Named) -> Steps[Joined | None]:
+    def _reach(self, number: int) -> Reach:
+        """Where a rule leads."""
+        reach = self._reaches.get(number)
+        if reach is None:
+            reach = self._reaches[number] = Reach(*self._rules[number])
+        return reach
+
+    def _join(self, which: int) -> Steps[Joined | None]:
         """These rules as few; None, then and for ever, if that has more destinations than there is room for."""
-        rules: dict[int | None, list[Reach]] = {None: list(named.rules)}
-        for number, reach in enumerate(named.rules, 1):
+        named = [Reach(*self._rules[number]) for number in self._sets[which]]
+        rules: dict[int | None, list[Reach]] = {None: named}
+        for number, reach in enumerate(named, 1):
             for protocol in reach.protocols:
                 rules.setdefault(protocol, []).append(reach)
             if not number % A_STEP:
@@ -229,13 +241,22 @@ class RuleIndex:
                 same[found] = Reach(frozenset(), [span for reach in found for span in reach.spans])
                 yield
             joined = {protocol: same[found] for protocol, found in sets.items()}
-        self._joined[named] = joined
+        self._joined[which] = joined
         return joined
 
 
-def _once(known: dict[tuple[Reach, ...], _Named], rules: Iterable[Reach]) -> _Named:
-    found = tuple(rules)
-    named = known.get(found)
-    if named is None:
-        named = known[found] = _Named(found)
-    return named
+def _add(by_key: dict[K, int | list[int]], key: K, number: int) -> None:
+    """Another rule that names this: a number as long as it is the only one."""
+    found = by_key.get(key)
+    if found is None:
+        by_key[key] = number
+    elif isinstance(found, int):
+        by_key[key] = [found, number]
+    else:
+        found.append(number)
+
+
+def _once(known: dict[Numbers, int], found: int | list[int]) -> int:
+    """The number of a set of rules."""
+    numbers = (found,) if isinstance(found, int) else tuple(found)
+    return known.setdefault(numbers, len(known))

@@ -28,6 +28,7 @@ from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, FilterRules
 from tsnet.netmap.index import Index
 from tsnet.netmap.model import NetMap, Node, UserProfile
+from tsnet.netmap.packed import raw_prefixes
 from tsnet.netmap.routes import own_prefixes
 
 TAGGED_DEVICES = UserProfile(2_147_455_555, "tagged-devices", "Tagged Devices")
@@ -72,7 +73,7 @@ class Whois:
         netmap: NetMap,
         rules: FilterRules = NOTHING_ALLOWED,
         by_address: Index[bytes] | None = None,
-        by_key: Index[NodeKey] | None = None,
+        by_key: Index[bytes] | None = None,
     ) -> None:
         """by_address, by_key: the netmap's peers, where they are indexed already."""
         self._netmap, self._rules = netmap, rules
@@ -92,7 +93,7 @@ class Whois:
         own, peers = self._netmap.self_node, self._netmap.peers
         if isinstance(address, NodeKey):
             ids = self._by_key.ids(address)
-            return own if address == own.key else peers[ids[0]] if ids else None
+            return own if address == own.raw_key else peers[ids[0]] if ids else None
         ip = ip_address(address) if isinstance(address, bytes) else address
         if ip.version == 6 and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
@@ -101,7 +102,7 @@ class Whois:
         ids = self._by_address.ids(ip.packed)
         if len(ids) < 2:
             return peers[ids[0]] if ids else None
-        return next((peers[number] for number in ids if _is_at(peers[number], ip)), peers[ids[0]])
+        return next((peers[number] for number in ids if _is_at(peers[number], ip.packed)), peers[ids[0]])
 
     def identify(
         self, address: IPAddress | bytes | NodeKey, *, destination: IPAddress | None = None
@@ -149,16 +150,16 @@ class Whois:
 
 
 def _packed(node: Node) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(address.packed for address in node.ips))
+    return tuple(dict.fromkeys(prefix[:-1] for prefix in raw_prefixes(node.raw_addresses)))
 
 
-def _key(node: Node) -> tuple[NodeKey, ...]:
-    return (node.key,)
+def _key(node: Node) -> tuple[bytes, ...]:
+    return (node.raw_key,)
 
 
-def _is_at(peer: Node, address: IPAddress) -> bool:
+def _is_at(peer: Node, address: bytes) -> bool:
     """Whether packets from the address are let in as this peer's."""
-    return not peer.expired and any(address == prefix.network_address for prefix in own_prefixes(peer))
+    return not peer.expired and any(address == prefix[:-1] for prefix in own_prefixes(peer))
 
 
 def _of_family(addresses: tuple[IPAddress, ...], version: int) -> IPAddress | None:

@@ -102,9 +102,9 @@ class Device:
         self._sessions = self._indices.sessions
         checker = CookieChecker(self.public_key, entropy)
         self._admission = Admission(checker, self._outbox, self.dropped)
-        self._keys: dict[NodeKey, None] = {}
+        self._keys: dict[bytes, None] = {}
         """Of all peers. Most of a large tailnet's are never spoken to: `_peers` has the others."""
-        self._peers: dict[NodeKey, Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
         self._alarms: Alarms[Peer] = Alarms()
         self._now = 0.0
 
@@ -115,10 +115,11 @@ class Device:
     # --- peers ----------------------------------------------------------------------------------------------
 
     @property
-    def peers(self) -> Iterable[NodeKey]:
+    def peers(self) -> Iterable[bytes]:
+        """Their keys, as they were given."""
         return self._keys.keys()
 
-    def add_peer(self, key: NodeKey, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
+    def add_peer(self, key: bytes, *, psk: bytes | None = None, persistent_keepalive: float | None = None) -> None:
         """Add a peer unless it is there already; this costs next to nothing until the two speak.
 
         persistent_keepalive: seconds; the first is due now.
@@ -130,17 +131,17 @@ class Device:
             if (psk or NO_PSK) != NO_PSK or persistent_keepalive:
                 self._make(key, psk, persistent_keepalive)
 
-    def _peer(self, key: NodeKey) -> Peer | None:
+    def _peer(self, key: bytes) -> Peer | None:
         """The peer with that key, made when it is first needed."""
         peer = self._peers.get(key)
         return self._make(key) if peer is None and key in self._keys else peer
 
-    def _make(self, key: NodeKey, psk: bytes | None = None, persistent_keepalive: float | None = None) -> Peer:
-        peer = self._peers[key] = Peer(self._local, key, psk=psk, persistent_keepalive=persistent_keepalive)
+    def _make(self, key: bytes, psk: bytes | None = None, persistent_keepalive: float | None = None) -> Peer:
+        peer = self._peers[key] = Peer(self._local, NodeKey(key), psk=psk, persistent_keepalive=persistent_keepalive)
         self._alarms.arm(peer)
         return peer
 
-    def remove_peer(self, key: NodeKey) -> None:
+    def remove_peer(self, key: bytes) -> None:
         self._keys.pop(key, None)
         peer = self._peers.pop(key, None)
         if peer is not None:
@@ -148,7 +149,7 @@ class Device:
             self._alarms.disarm(peer)
             self._outbox.forget(key)
 
-    def set_peers(self, keys: Iterable[NodeKey]) -> None:
+    def set_peers(self, keys: Iterable[bytes]) -> None:
         """Add the peers that are missing, and remove those that are not named."""
         wanted = dict.fromkeys(keys)  # keeps the order, so that the same input makes the same trace
         for key in [key for key in self._keys if key not in wanted]:
@@ -156,7 +157,7 @@ class Device:
         for key in wanted:
             self.add_peer(key)
 
-    def reset_peer(self, key: NodeKey, now: float) -> None:
+    def reset_peer(self, key: bytes, now: float) -> None:
         """Start over with a peer that has restarted: its sessions are gone, and its clock may differ. Staged packets
         are kept."""
         old = self._peers.get(key)
@@ -167,20 +168,20 @@ class Device:
         if old.staged:
             self.send([(key, old.staged)], now)
 
-    def path_gained(self, key: NodeKey, now: float) -> None:
+    def path_gained(self, key: bytes, now: float) -> None:
         """The peer has a path now, or another one: send a waiting handshake as soon as the responder takes it."""
         self._call(key, Peer.path_gained, now)
 
-    def path_restored(self, key: NodeKey, now: float) -> None:
+    def path_restored(self, key: bytes, now: float) -> None:
         """The peer's path is back after an outage: as `path_gained`, but after the initiations that may wait below."""
         self._call(key, Peer.path_restored, now)
 
-    def send_keepalive(self, key: NodeKey, now: float) -> None:
+    def send_keepalive(self, key: bytes, now: float) -> None:
         """Send an empty packet, or begin a handshake if there is no session."""
         self._peer(key)
         self._call(key, Peer.send_keepalive, now)
 
-    def status(self, key: NodeKey) -> SessionStatus | None:
+    def status(self, key: bytes) -> SessionStatus | None:
         """None for who is no peer."""
         peer = self._peers.get(key)
         if peer is not None:
@@ -251,7 +252,7 @@ class Device:
                         self._receive_message(source, datagram, now)
         return up
 
-    def send(self, runs: Iterable[tuple[NodeKey, Sequence[bytes]]], now: float) -> None:
+    def send(self, runs: Iterable[tuple[bytes, Sequence[bytes]]], now: float) -> None:
         """Take packets from above, by peer. A session seals them at once; without one, the newest 128 wait for it."""
         self._now = now
         peers = self._peers
@@ -358,7 +359,7 @@ class Device:
             self.dropped["unknown receiver"] += 1
         return peer
 
-    def _call(self, key: NodeKey, method: Callable[[Peer, float], None], now: float) -> None:
+    def _call(self, key: bytes, method: Callable[[Peer, float], None], now: float) -> None:
         """If the peer has been made: nothing waits for one that has not."""
         peer = self._peers.get(key)
         if peer is not None:

@@ -66,7 +66,7 @@ class Outbox:
             budget -= size
         return taken
 
-    def forget(self, recipient: Recipient) -> None:
-        """Drop what waits for a peer that is gone."""
-        self._runs = deque(entry for entry in self._runs if entry[0] != recipient)
+    def forget(self, peer: bytes) -> None:
+        """Drop what waits for a peer that is gone. peer: its key."""
+        self._runs = deque(entry for entry in self._runs if entry[0] != peer)
         self._datagrams = sum(len(run) for _, run in self._runs)

@@ -31,7 +31,8 @@ PATCHABLE = frozenset({"endpoints", "home_region", "disco_key", "key_expiry", "o
 NO_NEWS_TO_ITSELF = frozenset({"endpoints", "home_region", "hostinfo", "capability_version", "online", "last_seen"})
 """A node knows these about itself, so its own Node is not sent again for them."""
 
-_NODE_FIELDS = tuple(field.name for field in attrs.fields(Node))
+_NODE_FIELDS = tuple((field.name, field.alias or field.name) for field in attrs.fields(Node))
+"""As the node keeps them, and as they are given."""
 
 
 @attrs.frozen
@@ -96,7 +97,7 @@ def difference(old: View, now: View) -> MapUpdate | None:
 def _differing(old: Node, now: Node) -> dict[str, Any]:
     if old is now:
         return {}
-    return {name: value for name in _NODE_FIELDS if (value := getattr(now, name)) != getattr(old, name)}
+    return {name: getattr(now, name) for kept, name in _NODE_FIELDS if getattr(now, kept) != getattr(old, kept)}
 
 
 def _amounts(fields: Mapping[str, Any]) -> list[Any]:
