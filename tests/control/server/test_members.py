@@ -80,7 +80,13 @@ def test_some_numbers_are_no_nodes(number: int, why: str) -> None:
 def test_endpoints_that_mean_nothing_elsewhere_are_dropped() -> None:
     kept = (UdpAddress("192.0.2.1", 1), UdpAddress("2001:db8::1", 2), UdpAddress("169.254.1.1", 4))
     dropped = (UdpAddress("fe80::1", 3), UdpAddress("fe80::1%eth0", 3), UdpAddress("2001:db8::1%eth0", 3))
-    assert usable_endpoints((*dropped, *kept)) == kept
+    nobodys = [UdpAddress(host, 5) for host in ("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255")]
+    assert usable_endpoints((*dropped, *nobodys, *kept, *kept)) == kept
+
+
+def test_a_node_on_a_machine_with_nothing_but_loopback_is_found_there() -> None:
+    there = (UdpAddress("127.0.0.1", 41641), UdpAddress("::1", 41641))
+    assert usable_endpoints(there) == there
 
 
 def test_a_node_has_a_bounded_number_of_endpoints() -> None:

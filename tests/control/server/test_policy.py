@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector, Subject
+from tsnet.control.server.policy import ALLOW_ALL, RELAY, RELAY_TARGET, Policy, Selector, Subject
 from tsnet.errors import ConfigError
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
 
@@ -103,6 +103,21 @@ def test_a_route_is_a_destination_at_its_router() -> None:
     (rule,) = rules.rules_for(ROUTER, EVERYONE)
     assert rule.destinations == (Destination("10.1.2.0/24", PortRange(443, 443)),)
     assert rules.rules_for(WEB, EVERYONE) == ()
+
+
+def test_a_grant_of_a_peer_relay_tells_both_sides() -> None:
+    """The relay: who may use it. Those: which nodes are relays, as Go's magicsock looks for them. Others: nothing."""
+    found = policy({"src": ["tag:web"], "dst": ["laptop:*"], "app": {RELAY: []}})
+    (at_relay,) = found.rules_for(ALICE, EVERYONE)
+    assert at_relay.sources == tuple(str(prefix.network_address) for prefix in WEB.addresses)
+    assert at_relay.grants == (CapGrant(ALICE.addresses, {RELAY: ()}),)
+    (at_client,) = found.rules_for(WEB, EVERYONE)
+    assert at_client.sources == tuple(str(prefix.network_address) for prefix in ALICE.addresses)
+    assert at_client.grants == (CapGrant(WEB.addresses, {RELAY_TARGET: ()}),)
+    assert at_client.destinations == at_relay.destinations == ()
+    assert found.rules_for(BOB, EVERYONE) == ()
+    assert found.are_peers(ALICE, WEB)
+    assert policy({"src": ["tag:web"], "dst": ["nobody:*"], "app": {RELAY: []}}).rules_for(WEB, EVERYONE) == ()
 
 
 def test_capabilities_are_granted_towards_the_nodes_own_addresses() -> None:

@@ -8,10 +8,12 @@ import attrs
 import pytest
 
 from tests.control.joined import WALL, Joined, Peer, new_tailnet
+from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import node_public
 from tsnet.base.timetable import SPARE
 from tsnet.control.client.facts import Connected, Disconnected, DuplicateNode, NetMapChanged
 from tsnet.control.messages import MapRequest, MapResponse
+from tsnet.control.server.members import MAX_ENDPOINTS
 from tsnet.control.server.streams import BACKLOG, EPHEMERAL_AFTER, KEEP_ALIVE, OFFLINE_AFTER
 from tsnet.netmap.model import Node
 
@@ -29,6 +31,24 @@ def test_a_newcomer_appears_at_the_others_at_once() -> None:
     peer = seen(one, "other")
     assert (peer.home_region, peer.online, peer.disco_key) == (900, True, other.disco_key)
     assert one.netmap.users[peer.user].login_name == "user@tail.example"
+
+
+def test_where_a_node_is_now_is_told_to_the_others_in_the_turn_that_learns_of_it() -> None:
+    """A node with far too many endpoints is cut short; the one beside it is as it was."""
+    world = Joined()
+    one, other, third = world.join("one", "other", "third")
+    member = world.member("other")
+    before = seen(one, "third")
+    many = tuple(UdpAddress("192.0.2.1", port) for port in range(1, 2000))
+    request = MapRequest(node_key=member.key, disco_key=other.disco_key, endpoints=many)
+    world.sent.clear()
+    at = world.now
+    world.tailnet.update(member, request)
+    world.run(0.2)
+    assert [sent for sent, _peer, _size in world.sent] == [at, at]
+    for peer in (one, third):
+        assert seen(peer, "other").endpoints == many[:MAX_ENDPOINTS]
+    assert seen(one, "third") == before
 
 
 def test_silence_is_filled_with_signs_of_life() -> None:

@@ -82,6 +82,34 @@ def test_small_changes_are_patches() -> None:
     assert found == MapUpdate(patches=(patch,))
 
 
+def test_endpoints_in_another_order_are_no_news() -> None:
+    net = tailnet()
+    one, other = admit(net, 1, "one"), admit(net, 2, "other")
+    endpoints = [UdpAddress("192.0.2.1", port) for port in range(1, 9)]
+    net.update(other, lite(2, endpoints=tuple(endpoints)))
+    before, generation = view(net, one), net.generation
+    for _ in range(8):
+        endpoints.append(endpoints.pop(0))
+        net.update(other, lite(2, endpoints=(*endpoints, endpoints[0])))
+    assert net.generation == generation
+    assert difference(before, view(net, one)) is None
+    net.update(other, lite(2, endpoints=tuple(endpoints[1:])))
+    update = difference(before, view(net, one))
+    assert update is not None
+    assert update.patches[0].fields == {"endpoints": tuple(endpoints[1:])}
+
+
+def test_each_change_of_where_a_node_is_is_one_patch() -> None:
+    def move(net: TailnetState, _one: Member, other: Member) -> None:
+        hostinfo = {**other.hostinfo, "NetInfo": {"PreferredDERP": 901}}
+        net.update(other, lite(2, endpoints=(UdpAddress("::1", 1),), hostinfo=hostinfo, disco=DiscoKey(b"\7" * 32)))
+
+    found = change(move)
+    assert found is not None
+    shown = {name for patch in found.patches for name in patch.fields} | {peer.id for peer in found.peers_changed}
+    assert shown in ({"endpoints", "home_region", "disco_key"}, {2})
+
+
 @pytest.mark.parametrize(
     "action",
     [

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import attrs
@@ -24,6 +24,7 @@ CHROME_OS_VM = IPv4Network("100.115.92.0/23")
 MAX_HOST = CGNAT.num_addresses - 1
 """The last number that has an IPv4 address."""
 
+BROADCAST = IPv4Address("255.255.255.255")
 NAMELESS = "node"
 MAX_ENDPOINTS = 128
 """Of one node: all its peers are told them."""
@@ -106,11 +107,14 @@ def host_of(address: IPPrefix) -> int:
 
 
 def usable_endpoints(endpoints: Collection[UdpAddress]) -> tuple[UdpAddress, ...]:
-    """The first MAX_ENDPOINTS but for those that mean nothing on another machine: IPv6 link-local ones, and any with a
-    zone."""
-    usable = (where for where in endpoints if "%" not in where.host and not _is_link_local_v6(where.host))
+    """The first MAX_ENDPOINTS, each once, but for those at which nobody else can find the node: IPv6 link-local ones,
+    any with a zone, and those that are no one machine's."""
+    usable = (where for where in dict.fromkeys(endpoints) if "%" not in where.host and _is_one_machine(where.host))
     return tuple(itertools.islice(usable, MAX_ENDPOINTS))
 
 
-def _is_link_local_v6(host: str) -> bool:
-    return ":" in host and IPv6Address(host).is_link_local
+def _is_one_machine(host: str) -> bool:
+    address = ip_address(host)
+    if address.is_unspecified or address.is_multicast or address == BROADCAST:
+        return False
+    return not (isinstance(address, IPv6Address) and address.is_link_local)

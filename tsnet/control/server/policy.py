@@ -10,6 +10,10 @@
 | 100.64.0.0/24, ::1  | addresses, and the subnet routes that overlap them  |
 | shop                | the node of that name                               |
 
+A rule with "app" grants capabilities and lets no packet pass. One that grants RELAY says who may use a peer relay:
+{"src": ["tag:client"], "dst": ["tag:relay:*"], "app": {"tailscale.com/cap/relay": []}}. Its sources are told in turn,
+by RELAY_TARGET, which nodes are their relays.
+
 A destination adds ports: `:*`, `:80`, `:80,443`, `:8000-8999`. A rule can only allow. Two nodes are peers if some rule
 lets either reach the other: WireGuard needs both sides to know each other even where traffic goes one way.
 
@@ -32,6 +36,8 @@ from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 ALL_PORTS = PortRange(0, 65535)
+RELAY = "tailscale.com/cap/relay"
+RELAY_TARGET = "tailscale.com/cap/relay-target"
 
 
 @record
@@ -140,6 +146,16 @@ class Accept:
         spans = tuple(Destination(text, span) for text, ports in places for span in ports)
         return FilterRule(tuple(sources), spans, self.protocols)
 
+    def back_at(self, subject: Subject, everyone: Sequence[Subject]) -> FilterRule | None:
+        """What a grant of RELAY tells one of its sources: the nodes that are its relays. Else None."""
+        if RELAY not in self.capabilities or not any(selector.selects(subject) for selector in self.sources):
+            return None
+        relays = [one for one in everyone if any(selector.selects(one) for selector, _ports in self.destinations)]
+        if not relays:
+            return None
+        sources = tuple(str(address) for relay in relays for address in _hosts(relay))
+        return FilterRule(sources, grants=(CapGrant(subject.addresses, {RELAY_TARGET: ()}),))
+
 
 @record
 class Policy:
@@ -163,8 +179,9 @@ class Policy:
         return [accept.written() for accept in self.rules]
 
     def rules_for(self, subject: Subject, everyone: Sequence[Subject]) -> tuple[FilterRule, ...]:
-        """The packet filter of one node: only the rules that lead to it."""
-        return tuple(rule for accept in self.rules if (rule := accept.at(subject, everyone)) is not None)
+        """The packet filter of one node: only the rules that lead to it, and what tells it of its peer relays."""
+        found = (make(subject, everyone) for accept in self.rules for make in (accept.at, accept.back_at))
+        return tuple(rule for rule in found if rule is not None)
 
     def are_peers(self, one: Subject, other: Subject) -> bool:
         return any(accept.reaches(one, other) or accept.reaches(other, one) for accept in self.rules)

@@ -305,10 +305,13 @@ class TailnetState:
         self._changed(member)
 
     def update(self, member: Member, request: MapRequest) -> None:
-        """Store what a node says of itself in a map request. A home region stays when a message lacks it."""
+        """Store what a node says of itself in a map request. A home region stays when a message lacks it. The same
+        endpoints in another order are no news."""
         before = attrs.asdict(member, recurse=False)
         member.disco_key = request.disco_key or member.disco_key
-        member.endpoints = usable_endpoints(request.endpoints)
+        endpoints = usable_endpoints(request.endpoints)
+        if set(endpoints) != set(member.endpoints):
+            member.endpoints = endpoints
         self._take_hostinfo(member, request.hostinfo, request.version)
         self._compare(member, before)
 
