@@ -16,5 +16,6 @@
 | homes          | a tailnet over two homes, a node of Go's or ours in each, and what they make of it |
 | ourpeer        | our node as a process in a namespace, driven as a Go peer is                       |
 | grid           | every pair of homes, as a table: `python -m tests.lab.grid`                        |
+| interruptions  | a stream between two homes while something happens to one of them                  |
 | rootless       | all that by somebody who is not root: `python -m tests.lab`                        |
 """

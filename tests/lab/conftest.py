@@ -1,10 +1,14 @@
-"""The fixture `internet`: two homes of any kind and an internet between them, in a fifth of a second."""
+"""Fixtures: `internet`, two homes with an internet between them; `homes`, the same with a tailnet and a node in each.
+
+Either is a function that builds one, in a fifth of a second the first, in a second the other. They stand until the test
+ends. The logs of the last one are shown under a failure.
+"""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,16 +16,16 @@ import pytest
 
 from tests.interop.conftest import _swept, pytest_runtest_makereport  # noqa: F401  # both are found by their names
 from tests.interop.harness.requirements import need
+from tests.interop.harness.scene import Scene
 from tests.lab import rootless
+from tests.lab.homes import Homes, Who
 from tests.lab.internet import Internet
-
-Build = Callable[..., Internet]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Without root, a test that asks for `internet` runs in a process that is root of namespaces of its own."""
-    if "internet" not in pyfuncitem.fixturenames or not rootless.is_needed():
+    """Without root, a test that asks for either runs in a process that is root of namespaces of its own."""
+    if not {"internet", "homes"} & set(pyfuncitem.fixturenames) or not rootless.is_needed():
         return None
     done = subprocess.run(rootless.pytest_command(pyfuncitem.nodeid), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -29,19 +33,47 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+class Build:
+    """Scenes of one test, each in a folder of its own."""
+
+    scene: Scene | None = None
+    """The last one's."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._numbers = itertools.count()
+
+    def __call__(self, left: str, right: str = "none", *, second_hosts: bool = False) -> Internet:
+        internet = Internet(self._next(), left, right, second_hosts=second_hosts)
+        self.scene = internet.scene
+        return self._stack.enter_context(internet)
+
+    def _next(self) -> Path:
+        folder = self._folder / f"scene-{next(self._numbers)}"
+        folder.mkdir()
+        return folder
+
+
+class BuildHomes(Build):
+    def settle(self, left: str, right: str, who: tuple[Who, Who]) -> Homes:
+        homes = Homes(self._next(), left, right, who)
+        self.scene = homes.internet.scene
+        return self._stack.enter_context(homes)
+
+
 @pytest.fixture
 def internet(tmp_path: Path, _swept: None) -> Iterator[Build]:  # noqa: F811
-    """`internet("easy", "hard")` stands until the test ends; a test may have several, the last one is entered."""
-    if rootless.is_needed():
-        yield Internet  # nothing is built here: see above
-        return
-    need("root", "nft")
-    numbers = itertools.count()
+    """`internet("easy", "hard")`: the last one that a test builds is entered."""
+    if not rootless.is_needed():
+        need("root", "nft")
     with ExitStack() as stack:
+        yield Build(tmp_path, stack)
 
-        def build(left: str, right: str = "none", **options: bool) -> Internet:
-            folder = tmp_path / f"internet-{next(numbers)}"
-            folder.mkdir()
-            return stack.enter_context(Internet(folder, left, right, **options))
 
-        yield build
+@pytest.fixture
+def homes(tmp_path: Path, _swept: None) -> Iterator[BuildHomes]:  # noqa: F811
+    """`homes.settle("easy", "hard", ("ours", "go"))`: both nodes have joined."""
+    if not rootless.is_needed():
+        need("root", "nft", "testcontrol", "derper", "tsnetpeer")
+    with ExitStack() as stack:
+        yield BuildHomes(tmp_path, stack)

@@ -120,7 +120,7 @@ def surprises(cells: dict[Pair, Rounds]) -> list[str]:
     for pair, rounds in cells.items():
         for cell in rounds:
             if isinstance(cell, Failure):
-                found.append(f"{' to '.join(pair)}: {cell}")
+                found.append(f"{' to '.join(pair)}: {cell.splitlines()[0]}")
             elif cell.is_direct != can_be_direct(*pair):
                 found.append(f"{' to '.join(pair)}: {'direct' if cell.is_direct else 'relay'} against the rule, {cell}")
     return found

@@ -5,13 +5,15 @@
 
 Two relays are two addresses that answer STUN, so that a node behind a hard router learns that it is. The nodes are
 `a` on the left and `b` on the right: Go's tsnet, or ours, each a process in its home. One who dials sends a byte and
-goes on exchanging bytes, so that there is something to find a path for.
+goes on exchanging bytes, so that there is something to find a path for. With TSNET_LAB_CAPTURE=1 what passes both
+routers is kept in the scene's folder.
 
 Source: Go wgengine/magicsock/endpoint.go (a path is looked for when something is sent).
 """
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +56,9 @@ class Homes:
         with ExitStack() as stack:
             stack.enter_context(self.internet)
             scene = self.internet.scene
+            if os.environ.get("TSNET_LAB_CAPTURE"):
+                for side in self.internet.sides:
+                    self.internet.capture(side)
             self.derpers = [
                 Derper(scene, host=NEAR, v6=NEAR_V6, region=1),
                 Derper(scene, host=FAR, v6=FAR_V6, region=2, namespace=self.internet.far),

@@ -82,7 +82,7 @@ class OurPeer(Streams):
     def path_to(self, name: str) -> str:
         """The UDP address that alone the peer of that name is sent to, empty while a relay is sent to as well."""
         routes = list(self.call("routes", peer=name))
-        return str(routes[0]) if len(routes) == 1 and "region" not in routes[0] else ""
+        return str(routes[0]) if len(routes) == 1 and not routes[0].startswith("relay") else ""
 
 
 # --- the program ------------------------------------------------------------------------------------------------
@@ -150,10 +150,13 @@ class Program:
 
     def routes(self, peer: str, **_: object) -> list[str]:
         """All destinations of a peer's datagrams, as text."""
+        from tsnet.base.addresses import DerpAddress, join_host_port
+
         node = self.server._handle.node
         known = node.netmap.peers.values() if node.netmap else ()
         keys = [found.key for found in known if found.name.split(".")[0] == peer]
-        return [str(destination) for key in keys for destination in node.engine.paths.routes(key)]
+        found = [destination for key in keys for destination in node.engine.paths.routes(key)]
+        return [f"relay {to.region}" if isinstance(to, DerpAddress) else join_host_port(*to) for to in found]
 
     def quit(self, **_: object) -> None:
         self.server.close()

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.interop.harness.requirements import need
+from tests.lab.conftest import BuildHomes
 from tests.lab.grid import column, square, summary, surprises, told
-from tests.lab.homes import Cell, Homes, meet
+from tests.lab.homes import Cell, meet
 from tests.lab.routers import can_be_direct
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -27,16 +25,15 @@ DIRECT = 11.0
     [("easy", "easy"), ("hard", "restricted"), ("hard", "easy"), ("cgnat", "fullcone"), ("v6", "v6")],
     ids=str,
 )
-def test_go_to_go(tmp_path: Path, left: str, right: str) -> None:
-    need("root", "nft", "testcontrol", "derper", "tsnetpeer")
+def test_go_to_go(homes: BuildHomes, left: str, right: str) -> None:
     possible = can_be_direct(left, right)
-    with Homes(tmp_path, left, right, ("go", "go")) as homes:
-        cell = meet(homes, patience=DIRECT if possible else 6.0)
+    built = homes.settle(left, right, ("go", "go"))
+    cell = meet(built, patience=DIRECT if possible else 6.0)
     print(cell)
     assert cell.is_direct == possible
     assert cell.first_byte < FIRST_BYTE
     if possible:
-        assert cell.direct.rpartition(":")[0].strip("[]") == homes.internet.right.public
+        assert cell.direct.rpartition(":")[0].strip("[]") == built.internet.right.public
 
 
 CELL = Cell("easy", "easy", 0.02, 0.03, "11.2.0.2:1", True)
