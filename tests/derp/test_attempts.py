@@ -13,7 +13,6 @@ from tsnet.derp.attempts import (
     CONNECT_TIMEOUT,
     FAILOVER_TIMEOUT,
     Attempts,
-    dial_hosts,
 )
 from tsnet.netmap.model import DerpNode
 
@@ -33,23 +32,6 @@ def a_round(some: Attempts) -> list[tuple[str, float]]:
     while (attempt := some.take()) is not None:
         found.append((attempt[0].name, attempt[1]))
     return found
-
-
-@pytest.mark.parametrize(
-    ("ipv4", "ipv6", "hosts"),
-    [
-        ("", "", ("relay.example",)),
-        ("192.0.2.1", "", ("192.0.2.1", "relay.example")),
-        ("192.0.2.1", "2001:db8::1", ("192.0.2.1", "2001:db8::1")),
-        ("192.0.2.1", "none", ("192.0.2.1",)),
-        ("none", "2001:db8::1", ("2001:db8::1",)),
-        ("none", "", ("relay.example",)),
-        ("none", "none", ()),
-        ("2001:db8::1", "192.0.2.1", ()),
-    ],
-)
-def test_which_hosts_a_node_has(ipv4: str, ipv6: str, hosts: tuple[str, ...]) -> None:
-    assert dial_hosts(DerpNode("1", 1, "relay.example", ipv4=ipv4, ipv6=ipv6)) == hosts
 
 
 def test_only_the_last_node_has_all_the_time_and_the_others_get_more_each_round() -> None:

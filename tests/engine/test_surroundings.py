@@ -17,7 +17,6 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
 from tsnet.engine.node import SUSPENDED_AFTER, Node
-from tsnet.netcheck.probes import stun_server
 from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpMap
 from tsnet.testing.simulated import Machine
@@ -65,7 +64,9 @@ class Lab:
         self.handle.pump.mark()
 
     def stun_requests(self) -> int:
-        return len(self.node.surroundings.probes._asked)
+        """How many sets of them are under way."""
+        probes = self.node.surroundings.checker._probes
+        return 0 if probes is None else len(probes._sets)
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_where_udp_does_not_pass_a_node_gets_up_all_the_same() -> None:
     house.run(10)
     assert not handle.node.home.net_info()["WorkingUDP"]
     assert handle.node.surroundings.mapped == {}
-    assert handle.node.surroundings.probes.deadline() == math.inf
+    assert handle.node.surroundings.checker.deadline() == math.inf
 
 
 def test_control_learns_whether_udp_works_here() -> None:
@@ -223,7 +224,9 @@ def test_what_control_wants_left_alone_is_not_measured(lab: Lab) -> None:
     [region] = lab.node.relays._regions.values()
     other = attrs.evolve(region, region_id=7, no_measure_no_home=True)
     lab.node.surroundings.apply(DerpMap({region.region_id: region, 7: other}), lab.house.now)
-    assert lab.stun_requests() == 0
+    probes = lab.node.surroundings.checker._probes
+    assert probes is not None
+    assert {number for number, _version in probes._sets} == {region.region_id}
 
 
 def test_an_idle_node_asks_nobody_over_udp(lab: Lab) -> None:
@@ -289,13 +292,13 @@ def test_another_port_is_another_endpoint(lab: Lab) -> None:
 
 def test_while_a_peer_is_sent_to_endpoints_are_measured_every_20_to_26_seconds(lab: Lab) -> None:
     asked: list[float] = []
-    ask = lab.node.surroundings.probes.ask
+    begin = lab.node.surroundings.checker.begin
 
-    def note(regions: object, now: float) -> None:
+    def note(derp_map: DerpMap, network: Network, home: int, now: float, **options: bool) -> None:
         asked.append(now)
-        ask(regions, now)  # type: ignore[arg-type]
+        begin(derp_map, network, home, now, **options)
 
-    lab.node.surroundings.probes.ask = note  # type: ignore[method-assign]
+    lab.node.surroundings.checker.begin = note  # type: ignore[method-assign,assignment]
     lab.node.engine.paths.is_active = lambda now: True  # type: ignore[method-assign]
     begun = lab.house.now
     lab.handle.pump.mark()
@@ -373,11 +376,9 @@ def test_stun_of_strangers_changes_nothing(lab: Lab) -> None:
     surroundings, pump = lab.node.surroundings, lab.handle.pump
     lab.house.run(10)
     found = surroundings.endpoints.found
-    [server] = [stun_server(region.nodes[0]) for region in lab.node.relays._regions.values()]
-    assert server is not None
     liar = UdpAddress("198.51.100.66", 6666)
-    surroundings._measure_all(lab.house.now)
-    [(_, [request])] = surroundings.probes.transmit(lab.house.now)
+    surroundings._measure(lab.house.now)
+    [(server, [request]), *_], _ = surroundings.checker.transmit(lab.house.now)
     tx_id = decode_request(request)
     hostile = [
         (server, encode_response(bytes(12), liar)),  # a TxID that nobody has used
@@ -391,11 +392,11 @@ def test_stun_of_strangers_changes_nothing(lab: Lab) -> None:
         lab.node.receive([(source, [datagram])], (), lab.house.now)
     runs, _ = lab.node.transmit(lab.house.now, 1 << 20)
     assert not [run for run in runs if run[0] == liar]
-    assert sum(surroundings.probes.dropped.values()) == len(hostile)
+    assert sum(surroundings.checker.dropped.values()) == len(hostile)
     assert surroundings.endpoints.found == found
     pump.mark()
     answer = encode_response(tx_id, found[0][0])
     for _ in range(3):
         lab.node.receive([(server, [answer])], (), lab.house.now)
-    assert surroundings.probes.dropped["stun unasked"] == 3, "one of its kind is taken, and the others come too late"
+    assert surroundings.checker.dropped["stun unasked"] == 3, "one of its kind is taken, and the others come too late"
     assert surroundings.endpoints.found == found

@@ -93,7 +93,7 @@ def test_a_better_region_takes_over_if_it_is_better_by_enough(old: float, new: f
 
 
 def test_the_score_multiplies_the_latency() -> None:
-    home = new_home(scores={1: 0.1, 2: -1.0})
+    home = new_home(scores={1: 0.25, 2: -1.0})
     home.answered(1, 0.100, 0.1)
     home.answered(2, 0.020, 0.2)
     assert home.region == 1

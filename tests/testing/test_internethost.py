@@ -129,3 +129,12 @@ def test_what_routers_tell_is_bounded() -> None:
         host.told_too_big(UdpAddress(f"198.18.2.{number}", 1), 1300)
     assert len(host.path_mtus) == MAX_PATH_MTUS
     assert "198.18.2.0" not in host.path_mtus
+
+
+def test_names_are_looked_up() -> None:
+    net = new_internet()
+    relay, phone = net.host("relay"), net.host("phone", v4=False)
+    assert phone.look_up("relay") == (IPv4Address(relay.v4), IPv6Address(relay.v6))
+    assert relay.look_up("phone") == relay.look_up("phone")[:1] == (IPv6Address(phone.v6),)
+    assert relay.look_up("localhost") == relay.look_up("relay")
+    assert relay.look_up("nobody") == ()

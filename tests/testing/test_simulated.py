@@ -186,3 +186,10 @@ def test_a_machine_that_moves_has_other_addresses_and_loses_the_links_of_those_b
     while world.next_event() < math.inf:
         world.wait(math.inf)
     assert links.receive() == [Opened(Link("test", "", 2))]
+
+
+def test_names_are_looked_up() -> None:
+    world = SimulatedWorld()
+    one = world.machine("one")
+    assert world.look_up("one") == one.look_up("localhost") == tuple(one.interfaces())
+    assert world.look_up("nobody") == ()

@@ -2,8 +2,10 @@
 
     machine -> edge   Open(link, hosts, port, tls)  Data(link, bytes)  Close(link)  Compute(link, function, argument)
                       Pause(link)  Resume(link)  OpenUdp(link, host, port)  Datagrams(link, address, [bytes])
+                      LookUp(link, host)
     edge -> machine   Opened(link, server_key)  Received(link, bytes)  Full(link)  Room(link)  Closed(link, reason)
                       Computed(link, value)  Accepted(link, remote)  Datagrams(link, address, [bytes])
+                      LookedUp(link, addresses)
 
 A link is named by its opener: the room ("control", "derp", …), a name within the room, and a generation number that is
 never used twice. A machine can therefore drop what arrives late for an old generation.
@@ -19,6 +21,8 @@ never used twice. A machine can therefore drop what arrives late for an old gene
   source as the address; `Datagrams` with a destination are sent. UDP promises nothing: what has no room is dropped.
 - `Compute` runs a pure computation off the node's thread, in steps, such as decoding a large netmap. The answer is
   `Computed`.
+- `LookUp` asks the system's resolver for a name that is no link's to dial. The answer is `LookedUp`. A proxy is not
+  asked: what is looked up is sent to by UDP, which passes none.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 
@@ -130,6 +134,12 @@ class Compute:
 
 
 @record
+class LookUp:
+    link: Link
+    host: str
+
+
+@record
 class Opened:
     """server_key: the 32-byte key that the other end claims as its own, in an extra certificate that it sends for this
     (`derpkey`, over TLS 1.3); empty if there is none. The claim is not verified, but only the key's owner can open what
@@ -190,5 +200,13 @@ class Computed:
     value: Any = attrs.field(repr=False)
 
 
-Effect = Open | OpenUdp | Data | Datagrams | Close | Compute | Pause | Resume
-Event = Opened | Accepted | Received | Datagrams | Full | Room | Closed | Computed
+@record
+class LookedUp:
+    """addresses: those of the host, the system's favourite first; none if it has none, or nobody could tell."""
+
+    link: Link
+    addresses: tuple[IPAddress, ...]
+
+
+Effect = Open | OpenUdp | Data | Datagrams | Close | Compute | Pause | Resume | LookUp
+Event = Opened | Accepted | Received | Datagrams | Full | Room | Closed | Computed | LookedUp

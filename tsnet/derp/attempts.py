@@ -8,16 +8,16 @@
 pause is shortened by up to a half at random, so that the clients of one relay do not all return at once.
 
 Source: Go derp/derphttp/derphttp_client.go (dialRegion), wgengine/magicsock/derp.go (back-off).
-Not here: the dialling (`client`).
+Not here: the dialling (`client`), what of a node is dialled (`netmap.relaynodes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 
 from tsnet.base.pauses import Pauses
 from tsnet.netmap.model import DerpNode
+from tsnet.netmap.relaynodes import dial_hosts
 
 CONNECT_TIMEOUT = 25.0
 FAILOVER_TIMEOUT = 5.0
@@ -72,21 +72,3 @@ class Attempts:
         """End the round, which failed or whose connection ended. Returns the seconds until the next round."""
         self._left = []
         return self._pauses.next(BACKOFF_HOPELESS if hopeless else BACKOFF_MAX)
-
-
-def dial_hosts(node: DerpNode) -> tuple[str, ...]:
-    """What to dial, in order. For each family: its address, or the host name if none is given; nothing if that field
-    holds no address, which is how control switches a family off."""
-    hosts: list[str] = []
-    for address, version in ((node.ipv4, 4), (node.ipv6, 6)):
-        host = node.host_name if not address else address if _is_literal(address, version) else ""
-        if host and host not in hosts:
-            hosts.append(host)
-    return tuple(hosts)
-
-
-def _is_literal(address: str, version: int) -> bool:
-    try:
-        return ip_address(address).version == version
-    except ValueError:
-        return False

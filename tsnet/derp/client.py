@@ -41,19 +41,19 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Open,
     Opened,
     Pause,
     Received,
     Resume,
     Room,
-    Tls,
 )
 from tsnet.base.malformed import MalformedError
 from tsnet.base.printable import printable
 from tsnet.base.trace import Trace
 from tsnet.derp import frames
-from tsnet.derp.attempts import Attempts, dial_hosts
+from tsnet.derp.attempts import Attempts
 from tsnet.derp.facts import (
     TIMEOUT,
     Connected,
@@ -77,6 +77,7 @@ from tsnet.derp.login import (
 from tsnet.derp.outbox import MAX_QUEUED, MAX_WAITING, Outbox
 from tsnet.derp.upgrade import HeadReader, encode_request, parse_status
 from tsnet.netmap.model import DerpNode, DerpRegion
+from tsnet.netmap.relaynodes import dial_hosts, dial_port, dial_tls
 
 MAX_HEALTH = 1024  # bytes of a relay's report on itself
 MAX_REASON = 200  # characters: a proxy writes some of them
@@ -300,7 +301,7 @@ class Client:
                 if self.stage is not Stage.WAITING:  # the frames themselves may have ended it
                     self._lose(reason, now)
                 return arrived
-            case Accepted() | Computed() | Datagrams():
+            case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of those who compute
             case _:
                 assert_never(event)
@@ -425,17 +426,12 @@ class Client:
             return []
         node, limit = attempt
         self.link = Link("derp", self.region.region_id, next(self._generations))
+        port, tls = dial_port(node, use_http=self._use_http), dial_tls(node, use_http=self._use_http)
         self.stage, self._node, self.connect_by = Stage.DIALLING, node, now + limit
-        self._say("dialling", host=node.host_name, port=self._port(node), limit=limit)
+        self._say("dialling", host=node.host_name, port=port, limit=limit)
         self._head, self._decoder = HeadReader(), frames.Decoder(MAX_GREETING_SIZE)
         self._allowance, self._gone = Allowance(now), Allowance(now, GONE_RATE, GONE_BURST)
-        return [Open(self.link, dial_hosts(node), self._port(node), self._tls(node), limit)]
-
-    def _port(self, node: DerpNode) -> int:
-        return node.derp_port or (3340 if self._use_http else 443)
-
-    def _tls(self, node: DerpNode) -> Tls | None:
-        return None if self._use_http else Tls(node.host_name, node.cert_name, node.insecure_for_tests)
+        return [Open(self.link, dial_hosts(node), port, tls, limit)]
 
     def _opened(self, server_key: bytes, now: float) -> None:
         """The link is open: ask for DERP. If the relay's key is known already, log in right behind the request."""

@@ -36,6 +36,7 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Opened,
     Pause,
     Received,
@@ -140,7 +141,7 @@ class Relay:
                 if found.decoder.has_more and self._last_words > 0:
                     self._last_words -= self._read_one(found, MOST_SHARE, now)  # what it said last still counts
                 self._forget(found)
-            case Opened() | Computed() | Datagrams():
+            case Opened() | Computed() | Datagrams() | LookedUp():
                 pass  # of links that somebody dials
             case _:
                 assert_never(event)

@@ -120,6 +120,7 @@ class Node:
             entropy,
             told=self._facts,
             fixed_port=config.port,
+            use_http=config.derp_over_http,
             trace=self.trace,
         )
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
@@ -247,6 +248,8 @@ class Node:
         for event in events:
             if event.link.room == "derp":
                 arrived += self.relays.receive(event, now)
+            elif event.link.room == "netcheck":
+                self.surroundings.receive(event, now)
             else:
                 self._control.wake().receive(event, now)
         self._take_relay_facts(now)
@@ -266,13 +269,14 @@ class Node:
         for destination, packets in relayed:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
-        udp += self.surroundings.transmit(now, self.udp_port)
+        requests, asked = self.surroundings.transmit(now, self.udp_port)
+        udp += requests
         self.home.transmit(now)
         self.remembered.tick(now)
         self.reachability.settle(now)
         if (by := self.leaving.logout_by(now)) is not None:
             self._control.wake().logout(now, by=by)
-        effects = self._from_control(now, budget)
+        effects = asked + self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
         self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:

@@ -14,13 +14,13 @@
 
 Where no address is left but loopback, nothing is measured: that waits for the network that comes.
 
-STUN answers come back here. They give a region's latency to `Home`; our own address, as the regions see it, is told,
-and control learns that UDP works here, if it does not know that. Together with this machine's addresses they make our
-endpoints, which control and the paths are told as soon as they are settled:
+What a report finds goes to `Home` when it is whole; without a home, each answer goes there at once. Control learns of
+it if it says anything new but latencies. Our own address, as the regions see it, is told. Together with this machine's
+addresses that makes our endpoints, which control and the paths are told as soon as they are settled:
 
 | settled                          | why                                                                              |
 |----------------------------------|----------------------------------------------------------------------------------|
-| all that was asked has answered  | more does not come                                                               |
+| STUN is over (`Checker`)         | more does not come                                                               |
 | 0.3 s after the first answer     | a peer waits, and the rest would bring little                                    |
 | 1 s after the first request      | UDP does not pass, or not now: this machine's own addresses are offered          |
 
@@ -35,16 +35,17 @@ While no peer is sent to, nothing is measured.
 
 Source: Go wgengine/userspace.go (linkChange), wgengine/magicsock (Rebind, ReSTUN, updateEndpoints), derp/derphttp
 (LinkChange).
-Not here: which endpoints there are (`netcheck.endpoints`), how a change is seen (`edge.io.netwatch`), the UDP port (the
-pump binds it anew when it cannot send).
+Not here: how a report is made (`netcheck.checker`), which endpoints there are (`netcheck.endpoints`), how a change is
+seen (`edge.io.netwatch`), the UDP port (the pump binds it anew when it cannot send).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from tsnet.base.addresses import UdpAddress
+from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace
 from tsnet.control.client.client import Client
@@ -53,11 +54,12 @@ from tsnet.engine import facts
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
 from tsnet.engine.when_due import WhenDue
+from tsnet.netcheck.checker import Checker
 from tsnet.netcheck.endpoints import Endpoints
-from tsnet.netcheck.home import Home, may_be_home
-from tsnet.netcheck.mappings import Mappings
-from tsnet.netcheck.probes import Measurement, Probes
-from tsnet.netmap.model import DerpMap, DerpRegion
+from tsnet.netcheck.home import Home
+from tsnet.netcheck.probes import Measurement
+from tsnet.netcheck.report import Report, net_info
+from tsnet.netmap.model import DerpMap
 
 SETTLED_AFTER_ANSWER, SETTLED_AFTER = 0.3, 1.0
 AGAIN_AFTER, AGAIN_SPREAD = 20.0, 6.0
@@ -81,13 +83,13 @@ class Surroundings:
         *,
         told: list[facts.Fact],
         fixed_port: int = 0,
+        use_http: bool = False,
         trace: Trace | None = None,
     ) -> None:
         self.network: Network | None = None
         self.mapped: dict[int, UdpAddress] = {}
-        self.probes: Probes = Probes(entropy)
+        self.checker: Checker = Checker(entropy, use_http=use_http)
         self.endpoints: Endpoints = Endpoints(fixed_port)
-        self._seen = Mappings()
         self._port = 0
         self._engine, self._relays, self._home, self._control = engine, relays, home, control
         self._entropy = entropy
@@ -121,19 +123,20 @@ class Surroundings:
     def relay_lost(self, now: float) -> None:
         """A relay that was connected has broken, or cannot be reached any more."""
         if self._may_measure:
-            self._measure_all(now)
+            self._measure(now)
 
     def _find_out(self, now: float, *, anew: bool) -> None:
         """anew: the internet is reached by another way."""
         self._relays.network_changed(now, anew=anew)
         self._control.wake().network_changed(now, anew=anew)
         if anew:
+            self.checker.forget()
             self.endpoints.forget()
             self._engine.paths.network_changed(now)
         if anew and self._may_measure:
             self._home.measure_all(now)
             self.mapped.clear()
-            self._measure_all(now)
+            self._measure(now, full=True)
         else:
             self._home.hurry(now)
             self._tell_endpoints(now)
@@ -143,36 +146,38 @@ class Surroundings:
         return self.network is None or self.network.is_connected
 
     def apply(self, derp_map: DerpMap, now: float) -> None:
-        """Measure the regions that are new or have changed."""
+        """Control has sent another map of the regions."""
         before, self._derp_map = self._derp_map, derp_map
         if derp_map.regions != before.regions:
-            regions = derp_map.regions.items()
-            self._measure([region for number, region in regions if before.regions.get(number) != region], now)
+            self._measure(now, full=True)
 
-    def _measure_all(self, now: float) -> None:
-        self._seen = Mappings()
-        self._measure(self._derp_map.regions.values(), now)
-
-    def _measure(self, regions: Iterable[DerpRegion], now: float) -> None:
-        """Over UDP, so far as control lets us."""
-        self.probes.ask([region for region in regions if may_be_home(region)], now)
-        self._settles_at = min(self._settles_at, now + SETTLED_AFTER)
+    def _measure(self, now: float, *, full: bool = False) -> None:
+        """Begin a report. One that is under way is begun anew if this is to be a full one."""
+        if full or not self.checker.is_under_way:
+            self.checker.begin(self._derp_map, self.network, self._home.region, now, full=full)
+            self._settles_at = now + SETTLED_AFTER
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
-    def transmit(self, now: float, port: int) -> list[tuple[UdpAddress, list[bytes]]]:
-        """The STUN requests that are due. port: of our UDP socket, now. Call this after `Engine.transmit`."""
+    def receive(self, event: Event, now: float) -> None:
+        """Of a link of the room "netcheck"."""
+        self.checker.receive(event, now)
+
+    def transmit(self, now: float, port: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
+        """The requests that are due. port: of our UDP socket, now. Call this after `Engine.transmit`."""
         if port != self._port:
             self._port = port
             self._tell_endpoints(now)
         self._follow_peers(now)
-        runs = self.probes.transmit(now)
-        if self._settles_at != math.inf and (now >= self._settles_at or not self.probes.is_under_way):
+        down = self.checker.transmit(now)
+        if self._settles_at != math.inf and (now >= self._settles_at or not self.checker.awaits_stun):
             self._settle(now)
-        return runs
+        for report in self.checker.take_reports():
+            self._reported(report, now)
+        return down
 
     def deadline(self) -> float:
-        return min(self.probes.deadline(), self._settles_at, self._again_at)
+        return min(self.checker.deadline(), self._settles_at, self._again_at)
 
     def _follow_peers(self, now: float) -> None:
         """Measure again if a peer is to be told of our endpoints, and every now and then while one is sent to."""
@@ -181,14 +186,14 @@ class Surroundings:
             if now < self._settled_at + FRESH_FOR or not self._may_measure:
                 self._settle(now)
             else:
-                self._measure_all(now)
+                self._measure(now)
         if not paths.is_active(now):
             self._again_at = math.inf
         elif self._again_at == math.inf:
             self._again_at = now + AGAIN_AFTER + AGAIN_SPREAD * self._entropy(1)[0] / 255
         elif now >= self._again_at:
             self._again_at = math.inf
-            self._measure_all(now)
+            self._measure(now)
             self._follow_peers(now)
 
     def _settle(self, now: float) -> None:
@@ -201,7 +206,7 @@ class Surroundings:
         if not self._has_settled:
             return
         before = self.endpoints.found
-        found = self.endpoints.determine(self.network, self._port, self._seen, now)
+        found = self.endpoints.determine(self.network, self._port, self.checker.draft.seen, now)
         if self._trace is not None and found != before:
             self._trace("endpoints", are=tuple(address for address, _kind in found))
         self._engine.paths.set_endpoints([address for address, _kind in found], now)
@@ -213,24 +218,31 @@ class Surroundings:
         datagrams = self._engine.take_stun()
         if not datagrams:
             return
-        is_news = not self._home.udp_answers
-        found = self.probes.receive(datagrams, now)
+        found = self.checker.receive_stun(datagrams, now)
         for measured in found:
             self._take(measured, now)
         if found and self._settles_at == math.inf:  # later than the others
             self._tell_endpoints(now)
         elif found:
             self._settles_at = min(self._settles_at, now + SETTLED_AFTER_ANSWER)
-        if is_news and self._home.udp_answers and self._home.region:  # a new home is told with all that is known
-            self._control.wake().set_net_info(self._home.net_info(), now)
 
     def _take(self, measured: Measurement, now: float) -> None:
         region, latency, mapped = measured
         if self._trace is not None:
             self._trace("region measured", region=region, latency=latency, sees=mapped)
-        self._home.answered(region, latency, now, over_udp=True)
-        self._seen.add(mapped)
+        self._home.udp_answers = True
+        if self._home.is_lost:
+            self._home.answered(region, latency, now, over_udp=True)
         version = 6 if ":" in mapped.host else 4
         if self.mapped.get(version) != mapped:
             self.mapped[version] = mapped
             self._told.append(facts.EndpointMapped(mapped, region))
+
+    def _reported(self, report: Report, now: float) -> None:
+        """A report is whole: it may move our home, and control may not know all of it."""
+        if self._trace is not None:
+            self._trace("netcheck", udp=report.udp, hard_nat=report.mapping_varies_by_dest_ip, full=report.is_full)
+        self._home.measured(report.region_latency, now)
+        self._home.about = net_info(report)
+        if self._home.region:  # a new home is told with all that is known
+            self._control.wake().set_net_info(self._home.net_info(), now)

@@ -37,6 +37,7 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Open,
     Opened,
     Pause,
@@ -223,7 +224,7 @@ class Http1Client:
                 self._read(underway, now)
             case Full() | Room():
                 pass  # a request is handed over in one piece
-            case Accepted() | Computed() | Datagrams():
+            case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners and workers
             case _:
                 assert_never(event)

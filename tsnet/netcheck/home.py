@@ -2,7 +2,7 @@
 
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
     answered ─► the first relay becomes home at once; a better one later, if it is better by enough
-    answered over UDP ─► its relay is dialled before others if it would be the better home, and else not at all
+    measured ─► its relay is dialled before others if it would be the better home, and else not at all
     failed ─► another region becomes home if the old one stays away for 8 s
     nothing answers ─► all are tried again: after 1 s, doubled each time up to 5 s, or up to 30 s where waiting alone
                        cannot help
@@ -11,11 +11,13 @@ A better region takes over when all of this holds (Go keeps reports for five min
 heard within 8 s):
 
     best(new) < best(old)       best = lowest latency of the last 5 min 5 s, times its RegionScore
+    it is in the report at hand; with no report, something of the last 5 min 5 s is known of it
     its relay has answered, too: UDP may pass where TCP does not
-    the old home has been away for 8 s; or it answers, but takes 10 ms longer than best(new), and 1.5 times as long
+    the old home has been away for 8 s; or it is in the report as well, but takes 10 ms longer than best(new), and 1.5
+        times as long. While its relay is connected, a lost datagram is no reason to leave it
     control is listening: otherwise peers could not learn of the new home
 
-A latency over UDP is that of one packet there and back. A region that has one needs no other: how long its relay took
+A measured latency is that of one packet there and back. A region that has one needs no other: how long its relay took
 to log us in says more about the relay.
 
 Source: Go net/netcheck/netcheck.go (addReportHistoryAndSetPreferredDERP), wgengine/magicsock/derp.go.
@@ -25,7 +27,7 @@ Not here: how a region is measured (the engine passes latencies in), other conne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tsnet.base.pauses import Pauses
@@ -60,11 +62,13 @@ class Home:
         self._waiting: list[int] = []
         self._probing: set[int] = set()
         self._history: dict[int, list[tuple[float, float]]] = {}
-        self._by_udp: set[int] = set()
-        """Those whose history was measured over UDP."""
+        self._probed: set[int] = set()
+        """Those whose history was measured over UDP or HTTPS."""
         self._relays: set[int] = set()
         """Those whose relay has answered since it last failed."""
         self.udp_answers: bool = False
+        self.about: Mapping[str, Any] = {}
+        """What else control is told of the network (`report.net_info`)."""
         self.away_at: float = math.inf
         self.retry_at: float = math.inf
 
@@ -91,12 +95,12 @@ class Home:
         Our home stays what it is; its last latency stands in for a new one.
         """
         self._begin_anew()
-        self.udp_answers = False
+        self.udp_answers, self.about = False, {}
         for region in [region for region in self._history if region != self.region]:
             self._forget_latency(region)
         for history in self._history.values():
             del history[:-1]
-        self._measure([region for region in self._eligible() if region != self.region or self._is_lost])
+        self._measure([region for region in self._eligible() if region != self.region or self.is_lost])
 
     def hurry(self, now: float) -> None:
         """If no region answers, try all again now: there is reason to hope."""
@@ -112,26 +116,35 @@ class Home:
         self._note(region, latency, now, over_udp)
         if not over_udp:
             self._relays.add(region)
-            self._measured(region)
+            self._done(region)
             if region == self.region:
                 self.away_at = math.inf
         self._choose(now)
         self._put_in_order()
-        if not self._is_lost:
+        if not self.is_lost:
             self._begin_anew()
 
-    def _note(self, region: int, latency: float, now: float, over_udp: bool) -> None:
-        if over_udp and region not in self._by_udp:
-            self._by_udp.add(region)
+    def measured(self, latencies: Mapping[int, float], now: float) -> None:
+        """A report is whole: the regions that have answered in it, and how far away they are."""
+        for number, latency in latencies.items():
+            region = self._regions.get(number)
+            if region is not None and may_be_home(region):
+                self._note(number, latency, now, True)
+        self._choose(now, latencies)
+        self._put_in_order()
+
+    def _note(self, region: int, latency: float, now: float, probed: bool) -> None:
+        if probed and region not in self._probed:
+            self._probed.add(region)
             self._history[region] = []
-        if over_udp or region not in self._by_udp:
+        if probed or region not in self._probed:
             self._history.setdefault(region, []).append((now, latency))
 
     def failed(self, region: int, now: float, *, hopeless: bool = False) -> None:
         """That region could not be reached, or its connection ended. hopeless: waiting alone cannot mend it."""
-        self._measured(region)
+        self._done(region)
         self._hopeless &= hopeless
-        if region == self.region and not self._is_lost:
+        if region == self.region and not self.is_lost:
             if self._trace is not None and self.away_at == math.inf:
                 self._trace("home is away", region=region, replaced_in=HEARD_WITHIN)
             self.away_at = min(self.away_at, now)
@@ -168,12 +181,13 @@ class Home:
     def net_info(self) -> dict[str, Any]:
         """What control is told (tailcfg.NetInfo). New latencies alone are no reason to tell it again."""
         latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}
-        return {"PreferredDERP": self.region, "DERPLatency": latencies, "WorkingUDP": self.udp_answers}
+        known = {"DERPLatency": latencies, "WorkingUDP": self.udp_answers}
+        return {"PreferredDERP": self.region, **known, **self.about}
 
     # --- trying again ---------------------------------------------------------------------------------------------
 
     @property
-    def _is_lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether we have no home that answers."""
         return self.region not in self._relays
 
@@ -185,7 +199,7 @@ class Home:
     def _retry_if_lost(self, now: float) -> None:
         """Plan another round when none is under way."""
         under_way = self._waiting or self._probing or self.retry_at != math.inf
-        if under_way or not self._is_lost or not self._eligible():
+        if under_way or not self.is_lost or not self._eligible():
             return
         self.retry_at = now + self._pauses.next(RETRY_HOPELESS if self._hopeless else RETRY_MAX)
         if self._trace is not None:
@@ -206,7 +220,7 @@ class Home:
         if regions and self._trace is not None:
             self._trace("measuring", regions=tuple(regions))
         self._waiting += [n for n in regions if n not in self._waiting and n not in self._probing]
-        if self._is_lost:
+        if self.is_lost:
             self._waiting.sort(key=self._last_latency)
         self._fill()
 
@@ -218,10 +232,10 @@ class Home:
 
     def _put_in_order(self) -> None:
         """The nearest is dialled first. With a home, relays whose latency is known need not be dialled at all."""
-        if self._is_lost:
+        if self.is_lost:
             self._waiting.sort(key=self._last_latency)
         else:
-            self._waiting = [region for region in self._waiting if region not in self._by_udp]
+            self._waiting = [region for region in self._waiting if region not in self._probed]
 
     def _last_latency(self, region: int) -> float:
         history = self._history.get(region)
@@ -231,40 +245,52 @@ class Home:
         while self._waiting and len(self._probing) < PROBES_AT_ONCE:
             self._probing.add(self._waiting.pop(0))
 
-    def _choose(self, now: float) -> None:
-        """Settle on a home from what is known now."""
-        best: dict[int, float] = {}
-        for region, history in self._history.items():
-            history[:] = [sample for sample in history[:-1] if sample[0] > now - HISTORY] + history[-1:]
-            best[region] = min(latency for _at, latency in history) * self._score(region)
+    def _choose(self, now: float, report: Collection[int] | None = None) -> None:
+        """Settle on a home from what is known now. report: the regions that have just been measured."""
+        best = self._best(now)
+        if report is not None and not self.is_lost:
+            best = {region: latency for region, latency in best.items() if region in report}
         if not best:
             return
+        is_there = report is None or self.region in report
         nearest = min(best, key=best.__getitem__)
-        if nearest not in self._relays and self._should_move(best[nearest]):
+        if nearest not in self._relays and self._should_move(best[nearest], is_there):
             self._dial_first(nearest)
         best = {region: latency for region, latency in best.items() if region in self._relays}
         nearest = min(best, key=best.__getitem__, default=self.region)
-        if nearest != self.region and self._should_move(best[nearest]):
+        if nearest != self.region and self._should_move(best[nearest], is_there):
             if self._trace is not None:
                 self._trace("home chosen", region=nearest, latency=best[nearest], why=self._why_move())
             self.region, self.away_at = nearest, math.inf
 
+    def _best(self, now: float) -> dict[int, float]:
+        """The lowest latency of each region, times its score. Without a home, old ones are better than none."""
+        best: dict[int, float] = {}
+        for region, history in self._history.items():
+            history[:] = [sample for sample in history[:-1] if sample[0] > now - HISTORY] + history[-1:]
+            if self.is_lost or region == self.region or history[0][0] > now - HISTORY:
+                best[region] = min(latency for _at, latency in history) * self._score(region)
+        return best
+
     def _why_move(self) -> str:
         if not self.region:
             return "it answered first"
-        return "the old one is away" if self._is_lost else f"it is nearer than region {self.region}"
+        return "the old one is away" if self.is_lost else f"it is nearer than region {self.region}"
 
-    def _should_move(self, new_best: float) -> bool:
+    def _should_move(self, new_best: float, is_there: bool) -> bool:
+        """is_there: whether the present home was measured as well."""
         if not self.region:
             return True
         if not self._may_move:
             return False
-        if self._is_lost:
+        if self.is_lost:
             return True  # away for too long
-        current = self._history[self.region][-1][1]
+        if not is_there:
+            return False
+        current = self._history[self.region][-1][1] * self._score(self.region)
         return self.away_at == math.inf and current - new_best >= MIN_GAIN and new_best <= MAX_RATIO * current
 
-    def _measured(self, region: int) -> None:
+    def _done(self, region: int) -> None:
         self._probing.discard(region)
         if region in self._waiting:
             self._waiting.remove(region)
@@ -272,10 +298,10 @@ class Home:
 
     def _forget(self, region: int) -> None:
         self._forget_latency(region)
-        self._measured(region)
+        self._done(region)
 
     def _forget_latency(self, region: int) -> None:
         """Nothing is known of it any more, nor whether its relay answers."""
         self._history.pop(region, None)
-        self._by_udp.discard(region)
+        self._probed.discard(region)
         self._relays.discard(region)

@@ -1,17 +1,16 @@
-"""How far away each region is, measured over UDP: STUN requests to one node of each, from the node's own port.
+"""The STUN requests of one measurement, from the node's own port: who is asked next, and what an answer says.
 
-    ask ─► a request to every region at once ─► no answer: again after 0.1 s, and after 0.3 s more
-                                            ─► an answer: the latency of the region, and our address as seen from there
-    3 s after `ask` ─► what has not answered is left alone: UDP does not get there
+    a set of a plan ─► a try is due ─► would it help? ─► a request ─► an answer: latency, our address, the set is over
+                                    └► no: the set is over         └► none: the next try
+
+It is over when all sets are, 3 s after it began, or when enough regions have answered and the others have had as long
+as the slowest of those (twice as long with a full plan).
 
 An answer is told by its TxID, twelve random bytes; each request has its own, so that an answer to the second is not
-measured from the first. It counts only from the address that was asked. A node that control names without an address
-is not asked: nothing here looks names up.
+measured from the first. It counts only from the address that was asked.
 
-While nobody asks, nothing is sent: this costs an idle node nothing.
-
-Source: Go net/netcheck/netcheck.go (makeProbePlan, runProbe).
-Not here: the bytes (`stun`), what follows for the home (`home`), when to measure (`engine.surroundings`).
+Source: Go net/netcheck/netcheck.go (GetReport, runProbe, addNodeLatency).
+Not here: the bytes (`stun`), which tries there are (`plan`), what is made of the answers (`report`).
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from tsnet.base.addresses import UdpAddress, parse_address
+from tsnet.base.addresses import UdpAddress
 from tsnet.base.malformed import MalformedError
 from tsnet.netcheck.mappings import is_believable
+from tsnet.netcheck.names import PENDING, ServerNames
+from tsnet.netcheck.plan import ProbeSet
+from tsnet.netcheck.report import Draft
+from tsnet.netcheck.servers import is_usable, stun_host, stun_port
 from tsnet.netcheck.stun import TX_ID_SIZE, decode_response, encode_request
-from tsnet.netmap.model import DerpNode, DerpRegion
-
-AGAIN_AFTER = (0.1, 0.3)
-"""Seconds from one request to the next."""
+from tsnet.netmap.model import DerpNode
 
 PATIENCE = 3.0
-MAX_REGIONS = 64
-"""How many regions one `ask` measures: control may name any number."""
+ENOUGH = 3
+"""After this many regions have answered, the others need not."""
 
-DEFAULT_PORT = 3478
-MAX_PORT = 65_535
-"""A socket raises for a greater one, and no OSError."""
+NAME_AGAIN = 0.05
+"""Seconds after which a server is thought of again whose name is being looked up."""
 
 
 class Measurement(NamedTuple):
@@ -47,42 +46,43 @@ class Measurement(NamedTuple):
     mapped: UdpAddress
 
 
-class Asked:
-    """One region under way. tries: how many requests have left."""
+class _Set:
+    """One set under way. left: how many of its tries have not been made. at: when the next one is due."""
 
-    __slots__ = ("again_at", "server", "tries", "until")
+    __slots__ = ("at", "left", "plan")
 
-    def __init__(self, server: UdpAddress, now: float) -> None:
-        self.server: UdpAddress = server
-        self.again_at: float = now
-        self.until: float = now + PATIENCE
-        self.tries: int = 0
+    def __init__(self, plan: ProbeSet, begun: float) -> None:
+        self.plan: ProbeSet = plan
+        self.left: int = len(plan.probes)
+        self.at: float = begun + plan.probes[0].delay
 
 
 class Probes:
     """dropped: "stun malformed", "stun unasked" (nobody waits for that answer, or no more), "stun source" (it came from
     another address than was asked), "stun mapped" (nobody can have the address that it claims for us)."""
 
-    def __init__(self, entropy: Callable[[int], bytes]) -> None:
-        self.dropped: Counter[str] = Counter()
-        self._entropy = entropy
-        self._asked: dict[int, Asked] = {}
-        self._sent: dict[bytes, tuple[int, float]] = {}
-        """The region and the time of each request that may still be answered, by TxID."""
+    def __init__(
+        self,
+        plan: Iterable[ProbeSet],
+        draft: Draft,
+        names: ServerNames,
+        entropy: Callable[[int], bytes],
+        dropped: Counter[str],
+        now: float,
+        *,
+        enough: int = ENOUGH,
+        slack: float = 1.0,
+    ) -> None:
+        """slack: how much longer than the slowest of those that answered the others have."""
+        self._draft, self._names, self._entropy, self._dropped = draft, names, entropy, dropped
+        self._begun, self._enough, self._slack = now, enough, slack
+        self._sets: dict[tuple[int, int], _Set] = {(each.region, each.version): _Set(each, now) for each in plan}
+        self._until = now + PATIENCE
+        self._sent: dict[bytes, tuple[tuple[int, int], UdpAddress, float]] = {}
+        """The set, the server and the time of each request that may still be answered, by TxID."""
 
-    def ask(self, regions: Iterable[DerpRegion], now: float) -> None:
-        """Measure these regions now; what is under way for others goes on."""
-        for region in regions:
-            server = next((server for node in region.nodes if (server := stun_server(node)) is not None), None)
-            if region.region_id in self._asked:
-                self._forget(region.region_id)
-            if server is not None and len(self._asked) < MAX_REGIONS:
-                self._asked[region.region_id] = Asked(server, now)
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether an answer may still come."""
-        return bool(self._asked)
+    def is_over(self, now: float) -> bool:
+        return not self._sets or now >= self._until
 
     def receive(self, datagrams: Iterable[tuple[UdpAddress, bytes]], now: float) -> list[Measurement]:
         """Datagrams that look like STUN, each with its source."""
@@ -91,55 +91,77 @@ class Probes:
             try:
                 tx_id, mapped = decode_response(datagram)
             except MalformedError:
-                self.dropped["stun malformed"] += 1
+                self._dropped["stun malformed"] += 1
                 continue
-            region, sent_at = self._sent.get(tx_id, (0, 0.0))
-            if region not in self._asked:
-                self.dropped["stun unasked"] += 1
-            elif source != self._asked[region].server:
-                self.dropped["stun source"] += 1
-            elif not is_believable(mapped):
-                self.dropped["stun mapped"] += 1
+            asked = self._sent.get(tx_id)
+            if asked is None:
+                self._dropped["stun unasked"] += 1
+                continue
+            (region, version), server, sent_at = asked
+            if source != server:
+                self._dropped["stun source"] += 1
+            elif not is_believable(mapped) or (":" in mapped.host) != (version == 6):
+                self._dropped["stun mapped"] += 1
             else:
-                self._forget(region)
+                self._end((region, version))
                 found.append(Measurement(region, now - sent_at, mapped))
+                self._answered(region, version, found[-1], now)
         return found
+
+    def _answered(self, region: int, version: int, found: Measurement, now: float) -> None:
+        before = len(self._draft.latencies.best)
+        self._draft.over_udp(region, version, found.latency, found.mapped)
+        if before < self._enough == len(self._draft.latencies.best):
+            slowest = max(self._draft.latencies.best.values())
+            self._until = min(self._until, now + self._slack * slowest)
 
     def transmit(self, now: float) -> list[tuple[UdpAddress, list[bytes]]]:
         """The requests that are due."""
-        if not self._asked:
-            return []
-        runs = []
-        for number, asked in list(self._asked.items()):
-            if now >= asked.until:
-                self._forget(number)
-            elif now >= asked.again_at:
-                runs.append((asked.server, [self._request(number, asked, now)]))
+        runs: list[tuple[UdpAddress, list[bytes]]] = []
+        if now >= self._until:
+            return runs
+        for key, each in list(self._sets.items()):
+            if now >= each.at:
+                self._try(key, each, now, runs)
         return runs
 
     def deadline(self) -> float:
-        if not self._asked:
-            return math.inf
-        return min(min(asked.again_at, asked.until) for asked in self._asked.values())
+        if not self._sets:
+            return -math.inf
+        return min(self._until, *(each.at for each in self._sets.values()))
 
-    def _request(self, region: int, asked: Asked, now: float) -> bytes:
-        tx_id = self._entropy(TX_ID_SIZE)
-        self._sent[tx_id] = region, now
-        asked.again_at = now + AGAIN_AFTER[asked.tries] if asked.tries < len(AGAIN_AFTER) else math.inf
-        asked.tries += 1
-        return encode_request(tx_id)
+    def _try(self, key: tuple[int, int], each: _Set, now: float, runs: list[tuple[UdpAddress, list[bytes]]]) -> None:
+        region, version = key
+        if not self._draft.would_help(region, version):
+            self._end(key)
+            return
+        probes = each.plan.probes
+        server = self._server(probes[-each.left].node, version, now)
+        if server is PENDING:
+            each.at = now + NAME_AGAIN
+            return
+        if isinstance(server, UdpAddress):
+            tx_id = self._entropy(TX_ID_SIZE)
+            self._sent[tx_id] = key, server, now
+            runs.append((server, [encode_request(tx_id)]))
+        each.left -= 1
+        if each.left:
+            each.at = max(self._begun + probes[-each.left].delay, math.nextafter(now, math.inf))
+        else:
+            each.at = math.inf
+            if not any(asked[0] == key for asked in self._sent.values()):
+                self._end(key)  # none of its nodes has an address
 
-    def _forget(self, region: int) -> None:
-        del self._asked[region]
-        self._sent = {tx_id: sent for tx_id, sent in self._sent.items() if sent[0] != region}
+    def _server(self, node: DerpNode, version: int, now: float) -> object:
+        """Where it is asked, PENDING, or None if it has no address of that family."""
+        host, port = stun_host(node, version), stun_port(node)
+        if port is None or not host:
+            return None
+        if is_usable(host):
+            return UdpAddress(host, port)
+        address = self._names.find(host, version, now)
+        return address if address is PENDING or address is None else UdpAddress(str(address), port)
 
-
-def stun_server(node: DerpNode) -> UdpAddress | None:
-    """Where the node answers STUN; None if it does not, or if control names no port and address that there can be."""
-    if not 0 <= node.stun_port <= MAX_PORT:
-        return None
-    for text in (node.stun_test_ip, node.ipv4, node.ipv6):
-        address = parse_address(text)
-        if address is not None and "%" not in str(address):  # a zone is no business of control's
-            return UdpAddress(str(address), node.stun_port or DEFAULT_PORT)
-    return None
+    def _end(self, key: tuple[int, int]) -> None:
+        self._sets.pop(key, None)
+        self._sent = {tx_id: asked for tx_id, asked in self._sent.items() if asked[0] != key}

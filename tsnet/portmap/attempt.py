@@ -30,6 +30,7 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Opened,
     OpenUdp,
     Received,
@@ -110,7 +111,7 @@ class MappingAttempt:
                 for datagram in datagrams:
                     if self.outcome is None:
                         self._heard(source, datagram, now)
-            case Opened() | Received() | Full() | Room() | Accepted() | Computed():
+            case Opened() | Received() | Full() | Room() | Accepted() | Computed() | LookedUp():
                 return  # what is sent waits for no UDP port; the others are of byte streams
             case _:
                 assert_never(event)

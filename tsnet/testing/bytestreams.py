@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from tsnet.base.addresses import parse_address
+from tsnet.base.addresses import IPAddress, parse_address
 from tsnet.base.links import (
     ADDRESS_LOST,
     Accepted,
@@ -34,6 +34,8 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
+    LookUp,
     Open,
     Opened,
     OpenUdp,
@@ -66,6 +68,9 @@ class StreamMachine(Protocol):
         """The way to a listener on the first of the hosts that has one, or the reason why there is none."""
 
     def forget_listener(self, listener: SimulatedListener) -> None: ...
+
+    def look_up(self, host: str) -> tuple[IPAddress, ...]:
+        """The addresses of the machine of that name; none if there is none."""
 
 
 class Road(Protocol):
@@ -339,6 +344,11 @@ class SimulatedLinks(SimulatedPort):
 
     def _send_datagrams(self, effect: Datagrams) -> None:
         self.udp.send(effect)
+
+    def _look_up(self, effect: LookUp) -> None:
+        addresses = self.machine.look_up(effect.host)
+        event = LookedUp(effect.link, addresses)
+        self._timeline.at(self._timeline.now + 2 * self._wire.latency, lambda: self.tell(event, *map(str, addresses)))
 
     def _close(self, link: Link) -> None:
         self.udp.close_link(link)

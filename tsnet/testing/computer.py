@@ -133,6 +133,11 @@ class Computer(ABC):
                 return listener
         return None
 
+    def look_up(self, host: str) -> tuple[IPAddress, ...]:
+        """The addresses of the computer of that name; none if there is none."""
+        named = self if host == "localhost" else self._commons.machines.get(host)
+        return () if named is None else tuple(ip_address(own) for own in (named.v4, named.v6) if own)
+
     def _free_port(self) -> int:
         self._next_port += 1
         return self._next_port

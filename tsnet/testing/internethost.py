@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.network import Gateway, Network
 from tsnet.testing.bytestreams import Road
 from tsnet.testing.cable import Cable, on_the_wire
@@ -119,6 +119,10 @@ class InternetHost(Computer):
         self.path_mtus[destination.host] = mtu
         if len(self.path_mtus) > MAX_PATH_MTUS:
             del self.path_mtus[next(iter(self.path_mtus))]
+
+    def look_up(self, host: str) -> tuple[IPAddress, ...]:
+        named = self if host == "localhost" else self.place.net.hosts.get(host)
+        return () if named is None else tuple(ip_address(own) for own in (named.v4, named.v6) if own)
 
     def find_road(self, hosts: Sequence[str], port: int) -> Road | str:
         road: Road | str = self.place.net.find_road(self, hosts, port)

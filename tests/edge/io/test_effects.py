@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Close, Compute, Data, Datagrams, Effect, Link, Open, OpenUdp, Pause, Resume
+from tsnet.base.links import Close, Compute, Data, Datagrams, Effect, Link, LookUp, Open, OpenUdp, Pause, Resume
 from tsnet.edge.io.effects import EffectPort
 
 LINK = Link("room", "name", 1)
@@ -66,6 +66,7 @@ def test_an_effect_reaches_its_function(effect: Effect, did: list[object]) -> No
         lambda: Open(LINK, ("192.0.2.1",), 80),
         lambda: OpenUdp(LINK),
         lambda: Datagrams(LINK, UdpAddress("192.0.2.1", 53), [b"x"]),
+        lambda: LookUp(LINK, "derp.test"),
     ],
 )
 def test_what_only_listens_opens_nothing(make: Callable[[], Effect]) -> None:

@@ -22,6 +22,8 @@ from tsnet.base.links import (
     Data,
     Full,
     Link,
+    LookedUp,
+    LookUp,
     Open,
     Opened,
     Pause,
@@ -243,6 +245,19 @@ def test_refused_and_dns(streams: Streams) -> None:
     assert streams.event(links, Closed, LINK).reason == "refused"
     streams.open(links, address, hosts=("nobody.test",), link=Link("test", "", 2))
     assert streams.event(links, Closed, Link("test", "", 2)).reason == "dns"
+
+
+def test_a_name_is_looked_up_and_an_answer_without_an_address_is_one(streams: Streams) -> None:
+    def look_up(host: str) -> list[str]:
+        if host != "derp.test":
+            raise socket.gaierror(-2, "unknown")
+        return ["2001:db8::1", "192.0.2.1"]
+
+    links, other = streams.links(lookup=look_up), Link("test", "nobody.test", 2)
+    links.apply(LookUp(LINK, "derp.test"))
+    assert streams.event(links, LookedUp, LINK).addresses == (ip_address("2001:db8::1"), ip_address("192.0.2.1"))
+    links.apply(LookUp(other, "nobody.test"))
+    assert streams.event(links, LookedUp, other).addresses == ()
 
 
 @pytest.mark.parametrize("tls", [None, Tls("derp.test")])

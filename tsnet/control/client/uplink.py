@@ -36,6 +36,7 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Opened,
     Pause,
     Received,
@@ -232,7 +233,7 @@ class Uplink:
                 found = self.read(now)
                 self._lose(reason, *remedies.link_error(self._address, reason))
                 return found
-            case Accepted() | Computed() | Datagrams():
+            case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of the map's link
             case _:
                 assert_never(event)
@@ -297,7 +298,7 @@ class Uplink:
                     self._lose(reason, *remedies.link_error(self._address, reason))
             case Full() | Room():
                 pass  # a request of one line
-            case Accepted() | Computed() | Datagrams():
+            case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of the map's link
             case _:
                 assert_never(event)

@@ -48,6 +48,7 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
     Opened,
     Pause,
     Received,
@@ -210,7 +211,7 @@ class Server:
             case Closed():
                 self._read_to_the_end(found, now)
                 self._forget(found, now)
-            case Opened() | Computed() | Datagrams():
+            case Opened() | Computed() | Datagrams() | LookedUp():
                 pass  # of links that somebody dials
             case _:
                 assert_never(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import assert_never
 
-from tsnet.base.links import Close, Compute, Data, Datagrams, Effect, Link, Open, OpenUdp, Pause, Resume
+from tsnet.base.links import Close, Compute, Data, Datagrams, Effect, Link, LookUp, Open, OpenUdp, Pause, Resume
 
 
 class EffectPort(ABC):
@@ -34,6 +34,8 @@ class EffectPort(ABC):
                 self._open_udp(effect)
             case Datagrams():
                 self._send_datagrams(effect)
+            case LookUp():
+                self._look_up(effect)
             case _:
                 assert_never(effect)
 
@@ -61,3 +63,6 @@ class EffectPort(ABC):
 
     def _send_datagrams(self, effect: Datagrams) -> None:
         raise ValueError(f"a listener has no {effect.link!r}")
+
+    def _look_up(self, effect: LookUp) -> None:
+        raise ValueError(f"a listener cannot look up {effect.link!r}")

@@ -8,6 +8,7 @@
 | Pause   | nothing is read until `Resume`                      | none                                |
 | Compute | the function runs in a worker                       | Computed                            |
 | OpenUdp, Datagrams | see `udp_links`                          |                                     |
+| LookUp  | the system's resolver is asked in a worker           | LookedUp                            |
 
 One `receive` reads at most READ_SIZE of a link and about TURN_SIZE of all of them. Those that had no turn come first in
 the next one, which is due at once.
@@ -40,6 +41,8 @@ from tsnet.base.links import (
     Event,
     Full,
     Link,
+    LookedUp,
+    LookUp,
     Open,
     Opened,
     OpenUdp,
@@ -51,7 +54,7 @@ from tsnet.base.network import Network
 from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, Proxy, proxy_reason
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
 from tsnet.edge.io.descriptors import BUDGET
-from tsnet.edge.io.dial import Dial, Lookup
+from tsnet.edge.io.dial import Dial, Lookup, look_up
 from tsnet.edge.io.effects import EffectPort
 from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
@@ -360,6 +363,14 @@ class Links(Channels):
 
     def _send_datagrams(self, effect: Datagrams) -> None:
         self.udp.send(effect)
+
+    def _look_up(self, effect: LookUp) -> None:
+        def done(result: list[str] | Exception) -> None:
+            texts = [] if isinstance(result, Exception) else result
+            addresses = (address for text in texts if (address := parse_address(text)) is not None)
+            self._tell(LookedUp(effect.link, tuple(addresses)))
+
+        self._workers.run(functools.partial(self._lookup or look_up, effect.host), done)
 
     def _open(self, effect: Open) -> None:
         self._limit(effect.link, effect.timeout)
