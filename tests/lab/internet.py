@@ -21,9 +21,11 @@ Source: ip-netns(8), nft(8); linux Documentation/networking/ip-sysctl.rst.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -46,6 +48,7 @@ SYSCTLS = {
 }
 CONGESTION_CONTROLS = "cubic", "reno"
 """The first that this kernel lets a namespace choose; the machine's own may be BBR, which has other figures."""
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
 NFNETLINK, CTNETLINK_DELETE = 12, 0x0102
 REQUEST_WITH_ACK = 0x5
 _NLMSGERR = struct.Struct("=IHHIIi")
@@ -115,6 +118,7 @@ class Side:
             yield
         finally:
             ip("-n", self.host, "link", "set", "eth0", "up")
+            await_devices(self.host)
             ip("-n", self.host, "route", "replace", *shown)
 
     @contextlib.contextmanager
@@ -169,6 +173,8 @@ class Internet:
             self.far = self.scene.full_name("far")
             self._wire()
             self._address()
+            for name in self.namespaces():
+                await_devices(name)
             for side in self.sides:
                 for router in side._routers():
                     with inside(router):
@@ -180,6 +186,10 @@ class Internet:
 
     def __exit__(self, *_: object) -> None:
         self.scene.__exit__()
+
+    def namespaces(self) -> list[str]:
+        sides = [name for side in self.sides for name in (*side._routers(), *side.hosts)]
+        return [self.scene.name, self.far, *sides]
 
     def capture(self, side: Side) -> Process:
         """tcpdump on a home's router, into the scene's folder; stop it before the file is read."""
@@ -201,7 +211,7 @@ class Internet:
     def _wire(self) -> None:
         """Every namespace, and every device in it."""
         inet = self.scene.name
-        self.scene.namespaces([self.far, *(name for side in self.sides for name in (*side._routers(), *side.hosts))])
+        self.scene.namespaces(self.namespaces()[1:])
         lines = [_veth(inet, "far", self.far, "eth0")]
         for side in self.sides:
             lines.append(_veth(inet, f"side{side.number}", side.router, "wan"))
@@ -317,6 +327,18 @@ def set_congestion_control(namespace: str) -> None:
         with contextlib.suppress(PermissionError, FileNotFoundError):
             set_sysctls(namespace, {"net.ipv4.tcp_congestion_control": name})
             return
+
+
+def await_devices(namespace: str, timeout: float = 10.0) -> None:
+    """Linux says that a wire has two ends somewhat later than it has; until then it drops what is sent there."""
+    end = time.monotonic() + timeout
+    with inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("16s16x", name.encode())
+            while not struct.unpack_from("h", fcntl.ioctl(sock, SIOCGIFFLAGS, request), 16)[0] & IFF_RUNNING:
+                if time.monotonic() > end:
+                    raise OSError(f"{name} in {namespace} does not come up")
+                time.sleep(0.001)
 
 
 def flush_connections() -> None:

@@ -48,8 +48,8 @@ class Puncher:
             self.joined = True
 
 
-def punch(internet: Internet, *, late: float = 0.0) -> int | None:
-    """late: seconds by which the right one begins later; negative: the left one."""
+def punch(internet: Internet, *, late: int = 0) -> int | None:
+    """late: rounds by which the right one begins later; negative: the left one."""
     servers = Servers(internet, v6=internet.left.kind.addressing == V6)
     pair = [Puncher(side) for side in internet.sides]
     try:
@@ -66,16 +66,14 @@ def punch(internet: Internet, *, late: float = 0.0) -> int | None:
             puncher.sock.close()
 
 
-def _rounds(first: Puncher, second: Puncher, late: float) -> int | None:
-    begun = time.monotonic()
+def _rounds(first: Puncher, second: Puncher, late: int) -> int | None:
     for number in range(1, ROUNDS + 1):
-        if time.monotonic() - begun >= -late:
+        if number > -late:
             first.ping()
-        if time.monotonic() - begun >= late:
+        if number > late:
             second.ping()
-        end = begun + number * INTERVAL
-        while (left := end - time.monotonic()) > 0:
-            readable = select.select([first.sock, second.sock], [], [], left)[0]
+        end = time.monotonic() + INTERVAL
+        while readable := select.select([first.sock, second.sock], [], [], max(0.0, end - time.monotonic()))[0]:
             for puncher in (first, second):
                 if puncher.sock in readable:
                     puncher.read()
