@@ -7,6 +7,7 @@
 | `proxy`        | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`  | none                                |
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
+| (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
 `server` passes the environment in. A `Config` never changes.
@@ -51,6 +52,7 @@ class Config:
     control_key: MachineKey | None = None
     force_login: bool = False
     derp_over_http: bool = False
+    always_use_derp: bool = False
     proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
@@ -94,6 +96,7 @@ def configure(
         control_key=pinned,
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
+        always_use_derp=_truthy(environ.get("TS_DEBUG_ALWAYS_USE_DERP")),
         proxies=_proxies(proxy, environ, url),
     )
 

@@ -12,10 +12,14 @@ import pytest
 from tests.house import House, events_of
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Network
+from tsnet.config import configure
+from tsnet.control.client.facts import NetMapChanged
 from tsnet.derp.client import Client
+from tsnet.disco.modes import DiscoModes
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
+from tsnet.engine.attributes import NodeAttributes
 from tsnet.engine.node import SUSPENDED_AFTER, Node
 from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpMap
@@ -400,3 +404,72 @@ def test_stun_of_strangers_changes_nothing(lab: Lab) -> None:
         lab.node.receive([(server, [answer])], (), lab.house.now)
     assert surroundings.checker.dropped["stun unasked"] == 3, "one of its kind is taken, and the others come too late"
     assert surroundings.endpoints.found == found
+
+
+def test_a_port_that_a_router_has_mapped_is_the_first_endpoint(lab: Lab) -> None:
+    external = UdpAddress("203.0.113.9", 4242)
+    lab.node.surroundings.port_mapped(external, lab.house.now)
+    assert lab.node.surroundings.endpoints.found[0] == (external, 3)
+    assert lab.node.engine.paths.endpoints[0] == published(lab)[0] == external
+    assert lab.node.home.net_info()["HavePortMap"]
+    lab.node.surroundings.port_mapped(None, lab.house.now)
+    assert "HavePortMap" not in lab.node.home.net_info()
+
+
+# --- what control asks, and the environment -----------------------------------------------------------------------
+
+
+def ask(lab: Lab, **attributes: bool) -> None:
+    lab.node.surroundings.set_attributes(NodeAttributes(**attributes), lab.house.now)
+    lab.handle.pump.mark()
+
+
+def test_control_may_switch_udp_off_and_on_again(lab: Lab) -> None:
+    sent = lab.house.world.counts["sent"]
+    ask(lab, only_tcp_443=True)
+    assert not lab.node.engine.paths.modes.udp
+    lab.house.run(10)
+    assert lab.house.world.counts["sent"] == sent, "no STUN either"
+    assert not lab.node.home.net_info()["WorkingUDP"]
+    assert lab.node.surroundings.checker.last is not None
+    assert lab.node.surroundings.checker.last.region_latency, "measured over HTTPS"
+    ask(lab)
+    lab.house.run(10)
+    assert lab.node.engine.paths.modes.udp
+    assert lab.node.home.net_info()["WorkingUDP"]
+
+
+def test_silent_disco_is_passed_on(lab: Lab) -> None:
+    ask(lab, silent_disco=True)
+    assert lab.node.engine.paths.modes == DiscoModes(silent=True)
+    lab.machine.unplug()
+    lab.house.run(1)
+    assert lab.node.engine.paths.modes == DiscoModes(silent=True, loopback=True)
+
+
+def test_endpoints_are_measured_all_the_time_if_control_wants_it(lab: Lab) -> None:
+    lab.house.run(60)
+    ask(lab, always_stun=True)
+    sent = lab.house.world.counts["sent"]
+    lab.house.run(100)
+    assert lab.house.world.counts["sent"] >= sent + 4
+
+
+def test_control_grants_attributes_with_the_netmap() -> None:
+    house = House()
+    handle = house.up("a")
+    assert handle.node.netmap is not None
+    own = attrs.evolve(handle.node.netmap.self_node, capabilities={"silent-disco": ()})
+    changed = attrs.evolve(handle.node.netmap, self_node=own)
+    handle.node._told(NetMapChanged(changed), house.now)
+    assert handle.node.surroundings.attributes == NodeAttributes(silent_disco=True)
+
+
+def test_a_knob_of_the_environment_forbids_direct_paths() -> None:
+    house = House()
+    assert configure(environ={"TS_DEBUG_ALWAYS_USE_DERP": "1"}).always_use_derp
+    handle = house.handle("a")
+    handle.config = attrs.evolve(handle.config, always_use_derp=True)
+    house.finish(handle.reachable(10))
+    assert not handle.node.engine.paths.modes.udp
+    assert handle.node.home.net_info()["WorkingUDP"], "regions are measured as ever"

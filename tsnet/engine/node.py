@@ -37,6 +37,7 @@ from tsnet.control.client.client import Client
 from tsnet.engine import facts, tsmp
 from tsnet.engine.adoption import Adoption
 from tsnet.engine.askedpings import Answer, AskedPings
+from tsnet.engine.attributes import attributes_of
 from tsnet.engine.complaints import Complaints
 from tsnet.engine.differences import differences, trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
@@ -121,6 +122,7 @@ class Node:
             told=self._facts,
             fixed_port=config.port,
             use_http=config.derp_over_http,
+            only_relays=config.always_use_derp,
             trace=self.trace,
         )
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
@@ -429,6 +431,8 @@ class Node:
         changes, netmap = adopted.changes, adopted.changes.after
         if self.trace is not None:
             trace_changes(changes, self.trace)
+        if changes.of("self_node"):
+            self.surroundings.set_attributes(attributes_of(netmap.self_node.capabilities), now)
         if changes.of("derp_map"):
             self.reachability.apply(netmap.derp_map, now)
             self.surroundings.apply(netmap.derp_map, now)

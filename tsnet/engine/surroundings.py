@@ -29,9 +29,10 @@ addresses that makes our endpoints, which control and the paths are told as soon
 | when the network or control's map of the regions is another     | all that was measured is void                     |
 | when a peer is to be told of them (`Paths.wants_endpoints`)     | NATs forget within half a minute                  |
 | every 20 to 26 s while some peer is sent to                     | a NAT may have changed its mapping                |
+| every 20 to 26 s with the node attribute `debug-always-stun`    | control wants it                                  |
 | when a relay has broken                                         | that may be the first sign of another network     |
 
-While no peer is sent to, nothing is measured.
+Otherwise nothing is measured while no peer is sent to.
 
 Source: Go wgengine/userspace.go (linkChange), wgengine/magicsock (Rebind, ReSTUN, updateEndpoints), derp/derphttp
 (LinkChange).
@@ -51,6 +52,7 @@ from tsnet.base.trace import Trace
 from tsnet.control.client.client import Client
 from tsnet.disco.modes import DiscoModes
 from tsnet.engine import facts
+from tsnet.engine.attributes import NodeAttributes
 from tsnet.engine.engine import Engine
 from tsnet.engine.relays import Relays
 from tsnet.engine.when_due import WhenDue
@@ -70,7 +72,8 @@ FRESH_FOR = 2.0
 class Surroundings:
     """network: as last told; None before that. mapped: our UDP port's address as others see it, by IP version.
 
-    fixed_port: the UDP port that was configured, 0 for any. told: where facts are added.
+    fixed_port: the UDP port that was configured, 0 for any. use_http, only_relays: knobs of the environment (`config`).
+    told: where facts are added.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Surroundings:
         told: list[facts.Fact],
         fixed_port: int = 0,
         use_http: bool = False,
+        only_relays: bool = False,
         trace: Trace | None = None,
     ) -> None:
         self.network: Network | None = None
@@ -94,6 +98,8 @@ class Surroundings:
         self._engine, self._relays, self._home, self._control = engine, relays, home, control
         self._entropy = entropy
         self._told, self._trace = told, trace
+        self.attributes: NodeAttributes = NodeAttributes()
+        self._only_relays = only_relays
         self._derp_map = DerpMap()
         self._has_settled = False
         self._settled_at = -math.inf
@@ -106,14 +112,31 @@ class Surroundings:
         before, self.network = self.network, network
         if before is not None and network == before:
             return
-        paths = self._engine.paths
-        paths.set_modes(DiscoModes(loopback=not network.is_connected), now)
+        self._set_modes(now)
         if before is None:
             return
         anew = network.leads_elsewhere(before)
         if self._trace is not None:
             self._trace("network changed", other_way=anew, v4=network.gateway_v4, v6=network.gateway_v6)
         self._find_out(now, anew=anew)
+
+    def set_attributes(self, attributes: NodeAttributes, now: float) -> None:
+        """What control asks of this node now."""
+        before, self.attributes = self.attributes, attributes
+        if attributes == before:
+            return
+        if self._trace is not None:
+            self._trace("node attributes", are=attributes)
+        self._set_modes(now)
+        if attributes.only_tcp_443 != before.only_tcp_443 and self._has_settled:
+            self._measure(now, full=True)
+
+    def _set_modes(self, now: float) -> None:
+        udp = not (self._only_relays or self.attributes.only_tcp_443)
+        loopback = self.network is not None and not self.network.is_connected
+        modes = DiscoModes(udp=udp, silent=self.attributes.silent_disco, loopback=loopback)
+        if modes != self._engine.paths.modes:
+            self._engine.paths.set_modes(modes, now)
 
     def suspended(self, now: float) -> None:
         """The machine slept, or was copied: no key from before may seal anything, and no connection is sure."""
@@ -124,6 +147,12 @@ class Surroundings:
         """A relay that was connected has broken, or cannot be reached any more."""
         if self._may_measure:
             self._measure(now)
+
+    def port_mapped(self, external: UdpAddress | None, now: float) -> None:
+        """A router has mapped a port for us, or does so no more."""
+        self.endpoints.mapped = () if external is None else (external,)
+        self._tell_endpoints(now)
+        self._tell_control(now)
 
     def _find_out(self, now: float, *, anew: bool) -> None:
         """anew: the internet is reached by another way."""
@@ -154,7 +183,8 @@ class Surroundings:
     def _measure(self, now: float, *, full: bool = False) -> None:
         """Begin a report. One that is under way is begun anew if this is to be a full one."""
         if full or not self.checker.is_under_way:
-            self.checker.begin(self._derp_map, self.network, self._home.region, now, full=full)
+            udp = not self.attributes.only_tcp_443
+            self.checker.begin(self._derp_map, self.network, self._home.region, now, full=full, udp=udp)
             self._settles_at = now + SETTLED_AFTER
 
     # --- the verbs ------------------------------------------------------------------------------------------
@@ -187,7 +217,7 @@ class Surroundings:
                 self._settle(now)
             else:
                 self._measure(now)
-        if not paths.is_active(now):
+        if not (self.attributes.always_stun or paths.is_active(now)):
             self._again_at = math.inf
         elif self._again_at == math.inf:
             self._again_at = now + AGAIN_AFTER + AGAIN_SPREAD * self._entropy(1)[0] / 255
@@ -243,6 +273,12 @@ class Surroundings:
         if self._trace is not None:
             self._trace("netcheck", udp=report.udp, hard_nat=report.mapping_varies_by_dest_ip, full=report.is_full)
         self._home.measured(report.region_latency, now)
-        self._home.about = net_info(report)
-        if self._home.region:  # a new home is told with all that is known
+        self._tell_control(now)
+
+    def _tell_control(self, now: float) -> None:
+        """What the last report says, so far as it is news; a new home is told with all that is known."""
+        report = self.checker.last
+        if report is not None:
+            self._home.about = net_info(report, port_mapped=bool(self.endpoints.mapped))
+        if report is not None and self._home.region:
             self._control.wake().set_net_info(self._home.net_info(), now)

@@ -1,0 +1,55 @@
+"""What control's node attributes ask of this node: capabilities of our own node in the netmap, read once for all rooms.
+
+| attribute               | what it asks                                             | obeyed by               |
+|-------------------------|----------------------------------------------------------|-------------------------|
+| `only-tcp-443`          | no UDP at all: relays only, measured over HTTPS          | `surroundings`, `disco` |
+| `silent-disco`          | paths are found, but not kept warm by pings              | `disco`                 |
+| `debug-always-stun`     | our endpoints are measured while no peer is sent to, too | `surroundings`          |
+| `debug-disable-upnp`    | no port is asked of a router by UPnP                     | not yet                 |
+| `randomize-client-port` | any UDP port, whatever was configured                    | not yet                 |
+| `disable-relay-client`  | no peer relays                                           | not yet: there are none |
+| `peer-mtu-enable`       | larger datagrams to peers whose path carries them        | not yet                 |
+| `probe-udp-lifetime`    | how long a silent path lasts is measured                 | not yet                 |
+
+An attribute is set by its presence; its values do not matter.
+
+Source: Go tailcfg/tailcfg.go (NodeCapability), tailcfg/nodecap.
+Not here: attributes of peers, and of the whole tailnet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from tsnet.base.records import record
+
+
+@record
+class NodeAttributes:
+    """Each is False while control does not ask for it."""
+
+    only_tcp_443: bool = False
+    silent_disco: bool = False
+    always_stun: bool = False
+    disable_upnp: bool = False
+    randomize_client_port: bool = False
+    disable_relay_client: bool = False
+    peer_mtu_enable: bool = False
+    probe_udp_lifetime: bool = False
+
+
+NAMES = {
+    "only_tcp_443": "only-tcp-443",
+    "silent_disco": "silent-disco",
+    "always_stun": "debug-always-stun",
+    "disable_upnp": "debug-disable-upnp",
+    "randomize_client_port": "randomize-client-port",
+    "disable_relay_client": "disable-relay-client",
+    "peer_mtu_enable": "peer-mtu-enable",
+    "probe_udp_lifetime": "probe-udp-lifetime",
+}
+
+
+def attributes_of(capabilities: Container[str]) -> NodeAttributes:
+    """capabilities: the names of those that our own node has."""
+    return NodeAttributes(**{field: name in capabilities for field, name in NAMES.items()})
