@@ -170,3 +170,14 @@ def test_latency_and_rate_are_those_of_the_cables() -> None:
     dialler.send(bytes(1000))
     settle(net)
     assert net.timeline.now == begun + 1.875
+
+
+def test_links_of_two_listeners_with_one_port_number_have_names_of_their_own() -> None:
+    """As a server that listens on v4 and on v6."""
+    net = new_internet()
+    server = net.host("server")
+    listeners = [server.listen(host, 80, lambda: None) for host in (server.v4, server.v6)]
+    for host in (server.v4, server.v6):
+        assert Dialler(net.host(f"to {host}")).dial(host) == [Opened(LINK)]
+    names = [event.link for listener in listeners for event in listener.receive() if isinstance(event, Accepted)]
+    assert len(set(names)) == 2

@@ -16,10 +16,9 @@ Not here: datagrams (`wire`), who is where (`simulated`), roads with routers on 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from tsnet.base.addresses import IPAddress, parse_address
@@ -58,6 +57,8 @@ class StreamMachine(Protocol):
     """What links and listeners ask of the machine that they belong to."""
 
     name: str
+    link_numbers: Iterator[int]
+    """For the links that its listeners accept: one server may have several, at one port number."""
 
     def owns(self, address: str) -> bool:
         """Whether the machine has that address now, on a network that is plugged in."""
@@ -407,7 +408,6 @@ class SimulatedListener(SimulatedPort):
         super().__init__(machine, on_ready, wire, timeline)
         self.address = address
         self._link_limits = LinkLimits() if limits is None else limits
-        self._numbers = itertools.count(1)
         self._down_until = 0.0
 
     @property
@@ -416,7 +416,7 @@ class SimulatedListener(SimulatedPort):
 
     def accept(self, dialled: End) -> None:
         assert dialled.road is not None
-        link = Link("listen", self.address[1], next(self._numbers))
+        link = Link("listen", self.address[1], next(self.machine.link_numbers))
         road, source = dialled.road, dialled.road.seen
         if self._link_limits.enter(link, source):
             self.later(dialled, lambda: dialled.port.end(dialled, "eof"))

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class Computer(ABC):
         self.v4: str = ""
         self.v6: str = ""
         self.is_plugged: bool = True
+        self.link_numbers: Iterator[int] = itertools.count(1)
         self._commons = commons
         self._watchers: list[OnReady] = []
         self._timeline = commons.timeline
