@@ -29,6 +29,7 @@ from tsnet.errors import (
     NotUp,
     UpTimeout,
 )
+from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import REGION, Tailnet
 
 
@@ -320,3 +321,21 @@ def test_a_node_of_the_tailnet_is_public_api() -> None:
 def test_every_option_is_checked_when_it_is_made(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Tailnet(**options)
+
+
+def test_its_servers_run_on_its_own_machine_also_if_a_node_was_made_before_it() -> None:
+    async def main() -> None:
+        net = SimulatedWorld(1).internet
+        laptop, server = net.router("home").host("laptop"), net.host("server")
+        url = f"http://{server.v4}:{41_000}"
+        async with contextlib.AsyncExitStack() as stack:
+            tsnet.AsyncServer("laptop", world=laptop, control_url=url, auth_key="", ephemeral=True)
+            tailnet = await stack.enter_async_context(Tailnet(world=server, host=server.v4, control_port=41_000))
+            assert tailnet.control_url == url
+            assert tailnet.relays[0].hosts == (server.v4,)
+            options: dict[str, Any] = {"control_url": url, "auth_key": tailnet.auth_key, "ephemeral": True}
+            phone = tsnet.AsyncServer("phone", world=net.host("phone"), **options)
+            await stack.enter_async_context(phone)
+            assert tailnet.online() == {"phone"}
+
+    anyio.run(main)

@@ -84,7 +84,7 @@ class Tailnet(Administration):
     max_connections, max_connections_per_source: how many control and the relay each keep. A node needs one to each, and
     two to control while it joins. A source is a v4 address or a v6 /64, so all nodes of another machine are one source.
     Nodes on the loopback of this machine are bounded by max_connections alone.
-    world: for tests in virtual time; use `async with`.
+    world: for tests in virtual time, the machine that control runs on; use `async with`.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Tailnet(Administration):
         self._limits = functools.partial(LinkLimits, max_connections, max_connections_per_source)
         self._link_limits = self._limits()
         self._host: Host = default_host() if world is None else host_for(world)
+        self._own_world = world
         self._tenant = _Tenant(self)
         self._store: Store | None = None if state is None else _directory(state)
         self._store_name = "" if not isinstance(self._store, DirectoryStore) else str(self._store.file(KEY))
@@ -344,7 +345,7 @@ class Tailnet(Administration):
     # --- its servers ----------------------------------------------------------------------------------------
 
     def _start_control(self) -> None:
-        world = self._host.world
+        world = self._host.world if self._own_world is None else self._own_world
         now = world.clock()
         self._control = self._port.listen(
             world,
@@ -373,7 +374,7 @@ class Tailnet(Administration):
             number,
             code=code,
             hosts=tuple(host) or _own_addresses(world) or (self.address,),
-            world=world,
+            world=self._own_world if world is None else world,
             is_beside_control=world is None and not host,
             tls=self._tls,
             limits=self._limits(),
