@@ -38,9 +38,13 @@ class Eager(Handle):
 
 
 class House:
-    """One embedded tailnet in a simulated world; every node has a machine of its own."""
+    """One embedded tailnet in a simulated world; every node has a machine of its own.
 
-    def __init__(self, seed: int = 0, **options: Any) -> None:
+    relays_only: its nodes use no direct paths.
+    """
+
+    def __init__(self, seed: int = 0, *, relays_only: bool = False, **options: Any) -> None:
+        self._environ = {"TS_DEBUG_ALWAYS_USE_DERP": "1"} if relays_only else {}
         self.world = SimulatedWorld(seed)
         self.tailnet = Tailnet(world=self.world, host=self.world.v4, **options)
         self.host = host_for(self.world)
@@ -64,7 +68,7 @@ class House:
         """A node that has not started. defaults: nobody asks for its name, which is only that of the script."""
         settings = {"ephemeral": True, "control_url": self.tailnet.control_url, **more}
         key = self.tailnet.auth_key if auth_key is None else auth_key
-        config = configure(environ={}, auth_key=key or None, **settings)
+        config = configure(environ=self._environ, auth_key=key or None, **settings)
         asked = {} if defaults else {"hostname": name}
         choices = choose(environ={}, script=name, shields_up=shields_up, **asked)
         world: Any = self.world.machine(name)

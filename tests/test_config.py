@@ -43,8 +43,9 @@ def test_arguments_come_before_the_environment() -> None:
     ("value", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("", False), ("no", False)]
 )
 def test_switches_of_the_environment(value: str, on: bool) -> None:
-    switched = config(environ={"TSNET_FORCE_LOGIN": value, "TS_DEBUG_USE_DERP_HTTP": value})
-    assert (switched.force_login, switched.derp_over_http) == (on, on)
+    names = ("TSNET_FORCE_LOGIN", "TS_DEBUG_USE_DERP_HTTP", "TS_DEBUG_ALWAYS_USE_DERP")
+    switched = config(environ=dict.fromkeys(names, value))
+    assert (switched.force_login, switched.derp_over_http, switched.always_use_derp) == (on, on, on)
 
 
 def test_tests_can_forbid_tailscales_own_control() -> None:

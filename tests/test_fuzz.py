@@ -163,7 +163,8 @@ def test_disco_paths() -> None:
             answered = sum(len(datagrams) for _to, datagrams in paths.transmit(NOW, 1 << 20))
             assert answered <= 64
     assert set(paths.dropped) <= {
-        "short", "unknown sender", "box", "malformed", "udp", "wrong node", "repeated", "answers", "Pong",
+        "short", "unknown sender", "box", "malformed", "wrong node", "repeated", "answers", "Pong",
+            "source", "small", "unknown pong", "pace", "pings",
         "CallMeMaybe", "CallMeMaybeVia", "BindUDPRelayEndpoint", "BindUDPRelayEndpointChallenge",
         "BindUDPRelayEndpointAnswer", "AllocateUDPRelayEndpointRequest", "AllocateUDPRelayEndpointResponse",
     }  # fmt: skip

@@ -13,8 +13,11 @@ from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.disco.box import Box
+from tsnet.disco.changes import PathChanged
+from tsnet.disco.constants import MAX_ANSWERS
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong, decode
-from tsnet.disco.paths import DERP_IDLE_CLOSE, MAX_ANSWERS, Paths
+from tsnet.disco.paths import Paths
+from tsnet.disco.relayed import DERP_IDLE_CLOSE
 from tsnet.netmap.model import Node
 
 BUDGET = 1 << 20
@@ -37,7 +40,7 @@ def node(name: str, **fields: Any) -> Node:
 
 def set_peers(paths: Paths, nodes: Iterable[Node], now: float) -> list[bytes]:
     """The netmap's peers, all of them."""
-    known: dict[bytes, Node | None] = dict.fromkeys(paths._homes)
+    known: dict[bytes, Node | None] = dict.fromkeys(paths._nodes)
     return paths.update_peers((known | {node.key: node for node in nodes}).items(), now)
 
 
@@ -72,25 +75,42 @@ def test_every_row_of_the_table(home: int, learnt: int, connected: tuple[int, ..
     assert paths.route(A) == (via(expected) if expected else None)
 
 
-def test_what_was_rerouted_is_told_once_and_the_routes_stay_the_same_tuple_until_then() -> None:
+def test_what_has_changed_is_told_once_and_the_routes_stay_the_same_tuple_until_then() -> None:
     paths = new_paths(node("a", home_region=1), node("b", home_region=1))
-    assert paths.is_rerouted
-    assert list(paths.take_rerouted()) == [A, B]
     assert not paths.is_rerouted
     routes = paths.routes(A)
-    assert routes == (via(1),)
+    assert (routes, paths.routes(B)) == ((via(1),), (via(1, B),))
     paths.connected(1, 0.0)
     paths.authenticated(A, via(2), 0.0)
     set_peers(paths, [node("a", home_region=1), node("b", home_region=1)], 0.0)
     assert paths.routes(A) is routes
-    assert list(paths.take_rerouted()) == []
+    assert paths.take_changes() == []
     paths.disconnected(1, 0.0)
-    paths.authenticated(A, via(2), 0.0)
-    assert list(paths.take_rerouted()) == [A]
-    assert paths.routes(A) == (via(2),)
+    assert paths.is_rerouted
+    assert paths.take_changes() == [PathChanged(A, (via(1),), (via(2),), "a relay is lost")]
+    assert not paths.is_rerouted
     set_peers(paths, [node("a", home_region=1)], 0.0)
-    assert list(paths.take_rerouted()) == [B]
+    assert paths.take_changes() == [PathChanged(B, (via(1, B),), (), "it is no peer any more")]
     assert paths.routes(B) == ()
+
+
+def test_of_several_changes_the_first_and_the_last_routes_are_told() -> None:
+    paths = new_paths(node("a", home_region=1))
+    paths.routes(A)
+    set_peers(paths, [node("a", home_region=2)], 1.0)
+    set_peers(paths, [node("a", home_region=3)], 1.0)
+    assert paths.take_changes() == [PathChanged(A, (via(1),), (via(3),), "control says so")]
+    set_peers(paths, [node("a", home_region=2)], 1.0)
+    set_peers(paths, [node("a", home_region=3)], 1.0)
+    assert paths.take_changes() == []
+
+
+def test_a_peer_that_nobody_asked_for_costs_no_route_and_no_news() -> None:
+    paths = new_paths(*map(node, "abcd"))
+    set_peers(paths, [node(name, home_region=2) for name in "abcd"], 1.0)
+    paths.connected(2, 1.0)
+    assert (paths._routes, len(paths._directs), paths.take_changes()) == ({}, 0, [])
+    assert paths.deadline() == math.inf
 
 
 def test_an_unknown_peer_has_no_route_and_teaches_none() -> None:
@@ -152,7 +172,8 @@ def test_a_gone_peer_has_no_route_and_a_returning_one_starts_afresh() -> None:
 
 def test_who_gains_a_first_path_is_told_once() -> None:
     paths = Paths(OURS, entropy=entropy)
-    assert set_peers(paths, [node("a", home_region=0), node("b", home_region=1)], 0.0) == [B]
+    assert set_peers(paths, [node("a", home_region=0), node("b", home_region=1)], 0.0) == []
+    assert (paths.routes(A), paths.routes(B)) == ((), (via(1, B),))
     assert set_peers(paths, [node("a", home_region=2), node("b", home_region=2)], 1.0) == [A]
     assert set_peers(paths, [node("a", home_region=0), node("b", home_region=2)], 2.0) == []
     assert paths.authenticated(A, via(2), 3.0)
@@ -283,10 +304,12 @@ REFUSED: list[tuple[str, Destination, bytes]] = [
     ("box", via(1), ping(1)[:-1] + b"\0"),
     ("box", via(1), ping(1)[:60]),
     ("malformed", via(1), Box(DISCO["a"], entropy).seal(disco_public(OURS), b"\x7f\0")),
-    ("udp", UDP, ping(1)),
+    ("source", UdpAddress("127.0.0.1", 41641), ping(1)),
+    ("small", UDP, datagram(Ping(b"1" * 12))),
+    ("unknown pong", UDP, datagram(Pong(bytes(12), UDP))),
+    ("CallMeMaybe", UDP, datagram(CallMeMaybe((OTHER_UDP,)))),
     ("wrong node", via(1, B), ping(1)),
     ("wrong node", via(1, KEYS["d"]), ping(1)),
-    ("CallMeMaybe", via(1), datagram(CallMeMaybe((UDP,)))),
     ("Pong", via(1), datagram(Pong(bytes(12), UDP))),
 ]
 
@@ -349,16 +372,6 @@ def test_random_and_flipped_datagrams_never_raise(seed: int) -> None:
 
 
 # --- what the owner tells and takes -----------------------------------------------------------------------------
-
-
-def test_a_change_of_path_is_told_of_a_peer_that_is_sent_to() -> None:
-    paths = new_paths(node("a", home_region=1), node("b", home_region=1))
-    assert paths.take_changes() == []
-    paths.sent(A, 1.0)
-    set_peers(paths, [node("a", home_region=2), node("b", home_region=2)], 2.0)
-    (change,) = paths.take_changes()
-    assert (change.key, change.before, change.after) == (A, (via(1),), (via(2),))
-    assert paths.take_changes() == []
 
 
 def test_it_is_active_for_a_while_after_the_last_send() -> None:

@@ -22,6 +22,7 @@ from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.base.trace import Tracer
+from tsnet.disco.changes import PathChanged
 from tsnet.engine.engine import Engine
 from tsnet.netmap import model
 from tsnet.netmap.changes import Changes
@@ -150,7 +151,7 @@ class Pair:
         return True
 
     def add_relay(self) -> tuple[Destination, Destination]:
-        """Let b reach a by the relay of REGION, too, when nothing better has room. Returns both routes, best first."""
+        """Let b reach a by the relay of REGION, too: it sends to both. Returns both routes, best first."""
         door = DerpAddress(REGION, self.nodes[0].key)
         self.wires[door] = Wire[bytes](7, delay=0.03)
         self.a.doors[door] = DerpAddress(REGION, self.nodes[1].key)
@@ -158,10 +159,10 @@ class Pair:
         return self.a.address, door
 
     def route_b(self, *routes: Destination) -> None:
-        """Let these be b's routes to a: `disco` finds one at most, so far."""
+        """Let these be b's routes to a, until its paths change."""
         paths, key = self.b.engine.paths, self.nodes[0].key
-        paths._routes[key] = routes
-        paths._rerouted[key] = None
+        before, paths._routes[key] = paths.routes(key), routes
+        paths._changes[key] = PathChanged(key, before, routes, "the test says so")
 
     def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = 60.0) -> None:
         """Until the condition holds, which it must, or that much time has passed."""

@@ -36,7 +36,7 @@ def test_the_pong_of_a_peer_becomes_the_answer() -> None:
     pongs: list[bytes] = []
     while not pongs:
         assert kit.pair.step(began + 60)
-        messages = (message for _key, _address, message in kit.pair.a.engine.take_messages())
+        messages = (message for _key, _address, message in kit.pair.a.engine.take_messages(began))
         pongs += [message.data for message in messages if isinstance(message, TsmpPong)]
     assert pongs == [(1).to_bytes(8, "big")]
     took = kit.pair.now - began

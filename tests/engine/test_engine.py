@@ -99,7 +99,7 @@ def test_a_port_that_the_filter_denies_is_refused_at_once_by_tsmp() -> None:
     client = pair.b.engine.stack.connect(A4, 81, pair.now, link=pair.nodes[0].key)
 
     def told() -> bool:
-        pair.b.engine.take_messages()
+        pair.b.engine.take_messages(pair.now)
         return client.error is not None
 
     pair.reach(told, 5.0)
@@ -114,7 +114,7 @@ def test_the_refusal_of_a_flow_that_is_no_connection_is_counted() -> None:
     pair.a.engine.device.send([(pair.nodes[1].key, [refusal])], pair.now)
 
     def told() -> bool:
-        pair.b.engine.take_messages()
+        pair.b.engine.take_messages(pair.now)
         return pair.b.engine.dropped["rejected"] == 1
 
     pair.reach(told)
@@ -126,7 +126,7 @@ def test_tsmp_ping() -> None:
     found: list[Any] = []
 
     def answered() -> bool:
-        found.extend(pair.b.engine.take_messages())
+        found.extend(pair.b.engine.take_messages(pair.now))
         return bool(found)
 
     pair.reach(answered)
@@ -231,7 +231,7 @@ def test_a_new_disco_key_that_the_session_itself_has_told_leaves_the_session_alo
     echo = pair.a.engine.stack.ping(B4)
     echo.send(pair.now, 1, bytes(8))
     pair.reach(lambda: echo.readable)
-    assert pair.b.engine.take_messages() == []
+    assert pair.b.engine.take_messages(pair.now) == []
     sent = len(pair.b.sent)
     apply(pair.b.engine, netmap(pair.nodes[1], reborn), pair.now)
     echo = pair.b.engine.stack.ping(A4)
@@ -317,20 +317,20 @@ def taken(pair: Pair) -> set[Any]:
     return used
 
 
-def test_data_takes_the_best_path_that_has_room_and_waits_while_none_has() -> None:
+def test_data_takes_every_path_that_has_room_and_waits_while_none_has() -> None:
     pair = Pair()
     client, server = connected(pair)
     udp, relay = pair.add_relay()
     engine = pair.b.engine
     taken(pair)
     for full, expected in (
-        (set(), {udp}),
+        (set(), {udp, relay}),
         ({UDP}, {relay}),
         ({UDP, REGION}, set()),
         ({REGION}, {udp}),
         ({UDP, REGION}, set()),
         ({UDP}, {relay}),
-        ({7, 8}, {udp}),
+        ({7, 8}, {udp, relay}),
     ):
         engine.set_full(full)
         client.write(bytes(3000), pair.now)
@@ -378,7 +378,7 @@ def test_a_peer_that_waits_goes_on_at_once_by_a_path_that_it_gains() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_in_any_order_of_full_room_and_routes_nothing_goes_where_there_is_no_room(seed: int) -> None:
-    """What a slow twin says: data goes to the first of the routes that has room, and nowhere while none has."""
+    """What a slow twin says: data goes to all the routes that have room, and nowhere while none has."""
     pair = Pair(seed=seed)
     client, server = connected(pair)
     routes = pair.add_relay()
@@ -398,7 +398,7 @@ def test_in_any_order_of_full_room_and_routes_nothing_goes_where_there_is_no_roo
         received += server.read()
         roomy = [one for one in engine.paths.routes(pair.nodes[0].key) if path_of(one) not in full]
         seen = taken(pair)
-        assert seen <= set(roomy[:1])
+        assert seen in (set(), set(roomy))
         used |= seen
     assert used == set(routes)
     engine.set_full(set())

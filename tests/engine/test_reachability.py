@@ -20,7 +20,7 @@ from tsnet.testing.bytestreams import End, SimulatedLinks, SimulatedListener
 
 
 def test_the_relay_restarts_and_the_node_is_reachable_again() -> None:
-    house = House()
+    house = House(relays_only=True)
     a, b = house.up("a"), house.up("b")
     house.tailnet.restart_derp()
     house.until(lambda: not a.node.relays.clients[900].is_connected)
@@ -51,7 +51,7 @@ def mute_relay(house: House) -> Any:
 
 def test_three_seconds_of_round_trip_time_are_no_hindrance() -> None:
     """The relay's login takes four of them, behind control's."""
-    house = House()
+    house = House(relays_only=True)
     house.world.wire.latency = 1.5
     a = house.handle("a")
     subscription = a.subscribe()
@@ -64,7 +64,7 @@ def test_three_seconds_of_round_trip_time_are_no_hindrance() -> None:
 
 
 def test_a_mute_relay_is_replaced_within_fifteen_seconds_of_unanswered_traffic() -> None:
-    house = House()
+    house = House(relays_only=True)
     a, b = house.up("a"), house.up("b")
     house.finish(b.ping("a", "icmp", 10))
     house.run(30)
@@ -85,7 +85,7 @@ def test_a_mute_relay_is_replaced_within_fifteen_seconds_of_unanswered_traffic()
 
 
 def test_a_mute_relay_that_nobody_uses_is_left_alone() -> None:
-    house = House()
+    house = House(relays_only=True)
     a = house.up("a")
     house.run(5)
     mute_relay(house)
@@ -96,7 +96,7 @@ def test_a_mute_relay_that_nobody_uses_is_left_alone() -> None:
 
 
 def test_it_is_reachable_while_its_relay_is_and_says_so_each_time() -> None:
-    house = House()
+    house = House(relays_only=True)
     a = house.up("a")
     subscription = a.subscribe()
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_it_is_reachable_while_its_relay_is_and_says_so_each_time() -> None:
 
 
 def test_it_is_not_reachable_while_control_knows_another_home() -> None:
-    house = House()
+    house = House(relays_only=True)
     a = house.up("a")
     for home, reachable in ((0, False), (7, False), (900, True)):
         a.node._told(told.Published(home), house.now)
@@ -125,7 +125,7 @@ def test_it_is_not_reachable_while_control_knows_another_home() -> None:
 def test_a_relay_with_a_bad_certificate_is_named_wherever_somebody_looks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = House()
+    house = House(relays_only=True)
     refuse_relays(monkeypatch, "certificate: self-signed")
     text = "relay region 900 (10.0.0.1) cannot be reached: certificate: self-signed"
     a, b = house.handle("a"), house.handle("b")
@@ -147,7 +147,7 @@ def test_a_relay_with_a_bad_certificate_is_named_wherever_somebody_looks(
 
 
 def test_a_bad_certificate_is_looked_at_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
+    house = House(relays_only=True)
     refuse_relays(monkeypatch, "certificate: self-signed")
     a = house.handle("a")
     house.finish(a.up(10))
@@ -158,7 +158,7 @@ def test_a_bad_certificate_is_looked_at_ever_less_often(monkeypatch: pytest.Monk
 
 
 def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
-    house = House()
+    house = House(relays_only=True)
     a = house.up("a")
     relays = a.node.relays
     say: list[Any] = []
@@ -185,7 +185,7 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
 @pytest.mark.parametrize("seconds", [20, 118])
 def test_a_stream_goes_on_at_once_when_a_relay_that_had_lost_everything_is_replaced(seconds: float) -> None:
     lost = False
-    house = House(mangle=lambda source, target, packets: [] if lost else packets)
+    house = House(relays_only=True, mangle=lambda source, target, packets: [] if lost else packets)
     a, b = house.up("a"), house.up("b")
     pipe, accepted, _ = house.connect(b, a)
     lost = True
@@ -210,7 +210,7 @@ def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(
 
     With a tenth of the seeds the first is lost, and the dial waits for the next attempt of the handshake, 5 s later.
     """
-    house = House(seed=1)
+    house = House(seed=1, relays_only=True)
     a, b = house.up("a"), house.up("b")
     house.finish(a.listen(80, None, 5))
     assert b.node.netmap is not None
@@ -224,7 +224,7 @@ def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(
 
 
 def test_a_home_is_told_to_control_once_it_is_known() -> None:
-    house = House()
+    house = House(relays_only=True)
     a = house.up("a")
     member = house.tailnet._member("a")
     assert a.node.home.region == member.home_region == 900

@@ -132,7 +132,7 @@ def test_a_region_that_may_not_be_home() -> None:
 def test_each_fault_and_its_end() -> None:
     """The home relay is another one soon after; when the first is back, streams between the nodes have gone on."""
     for fault in ("stop", "kill", "silence"):
-        house = House(regions=2)
+        house = House(regions=2, relays_only=True)
         home, other = house.tailnet.relays
         a, b = house.up("a"), house.up("b")
         home, other = (house.tailnet.relay(home_of(a)), other) if home_of(a) == home.region else (other, home)

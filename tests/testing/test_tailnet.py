@@ -88,7 +88,8 @@ def test_nodes_log_in_at_the_relay_by_fast_start_unless_it_is_plain_http(
     assert len(answered) == (0 if tls else 2)
 
 
-def test_a_relay_with_a_bad_certificate_is_named_by_the_dial_and_by_reachable() -> None:
+def test_a_relay_with_a_bad_certificate_is_named_by_the_dial_and_by_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TS_DEBUG_ALWAYS_USE_DERP", "1")
     with Tailnet() as tailnet:
         regions = tailnet._state.derp_map.regions
         (relay,) = regions[REGION].nodes

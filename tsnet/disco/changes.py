@@ -6,7 +6,6 @@ Not here: who decides it (`paths`).
 from __future__ import annotations
 
 from tsnet.base.addresses import Destination
-from tsnet.base.keys import NodeKey
 from tsnet.base.records import record
 
 
@@ -17,7 +16,7 @@ class PathChanged:
     why: a few words, such as "relay connected".
     """
 
-    key: NodeKey
+    key: bytes
     before: tuple[Destination, ...]
     after: tuple[Destination, ...]
     why: str

@@ -1,22 +1,25 @@
-"""Which destination reaches each peer now, and the disco messages that belong to finding out.
+"""Which destinations reach each peer now: all rooms of disco behind one object, which the engine owns.
 
-A peer with IsWireGuardOnly has a fixed UDP endpoint, and roams: it is where its last authenticated datagram came
-from. Every other peer is reached through a relay, by the first of these that fits:
+| peer                                | its routes                                                                   |
+|-------------------------------------|------------------------------------------------------------------------------|
+| IsWireGuardOnly                     | a fixed UDP endpoint; it roams to where its last authentic datagram came from |
+| its direct path is trusted          | that address, alone                                                          |
+| its direct path is not trusted      | that address and its relay: each datagram goes to both                       |
+| no direct path is known             | its relay (`relayed`)                                                        |
 
-    1. its home region, if we are connected there
-    2. the region it last spoke to us through, while that connection lasts
-    3. its home region, to be dialled
+`routes` is one dictionary look-up, and the same tuple until something changes: the table is rewritten by news, not by
+what is sent. A peer is in it once it was asked for, so idle peers of a large tailnet cost an entry in three tables.
 
-The second rule is how an answer goes back through our own home without dialling the peer's. `routes` names all that
-lead to a peer, the best first: today that is one; the owner sends by the first that has room. They are made when they
-are first asked for, and from then on found by one dictionary look-up until something changes. Of a large tailnet's
-peers most are never sent to nor heard: what is kept of these is their home and their disco key, and no object.
+| message     | by UDP                                            | by DERP, from the node with that disco key       |
+|-------------|---------------------------------------------------|--------------------------------------------------|
+| Ping        | answered once a source, which becomes a candidate | answered the same way                            |
+| Pong        | promotes the address that its ping went to        | -                                                |
+| CallMeMaybe | -                                                 | its addresses are candidates, and pinged at once |
 
-A disco Ping that comes by DERP from a peer in the netmap is answered by a Pong the same way. Everything else is
-counted by why it was not believed, or not wanted.
+Everything else is counted by why it was not believed, or not wanted.
 
-Source: Go wgengine/magicsock/magicsock.go (handleDiscoMessage), derp.go (derpWriteChanForRegion, derpRoute).
-Not here: whether a home is well chosen (`netcheck.home`), who dials (`derp.client`).
+Source: Go wgengine/magicsock/magicsock.go (handleDiscoMessage, enqueueCallMeMaybe), endpoint.go (addrForSendLocked).
+Not here: how a direct path is found and judged (`direct`), peer relays.
 """
 
 from __future__ import annotations
@@ -27,214 +30,221 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
-from tsnet.base.malformed import MalformedError
 from tsnet.base.trace import Trace
-from tsnet.disco.box import Box, looks_like_disco, sender_of
+from tsnet.disco.box import Box
 from tsnet.disco.changes import PathChanged
-from tsnet.disco.messages import Message, Ping, Pong, decode
+from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
+from tsnet.disco.directs import DirectPaths
+from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
+from tsnet.disco.outgoing import Outgoing
+from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
+from tsnet.disco.relayed import Relayed
+from tsnet.disco.seenpings import SeenPings
+from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
-DERP_MAGIC_ADDRESS = "127.3.3.40"
-"""Stands for "through DERP region <port>" wherever an IP address is asked for; never on a wire but in a Pong."""
-
-DERP_IDLE_CLOSE = 60.0
-MAX_ANSWERS = 64
-SESSION_ACTIVE_TIMEOUT = 45.0
-MAX_CHANGES = 1024
+PONG_SIZE = 110
 DUE_NOW = -math.inf
 
-
-class Path:
-    """What is known of the way to a peer that has been heard, or is WireGuard-only, beside its home.
-
-    learnt: the region it last spoke to us through, 0 for none. endpoint: where control says a peer with
-    IsWireGuardOnly is; udp: where it is. last_ping: TxID of the disco Ping answered last.
-    """
-
-    __slots__ = ("endpoint", "is_wireguard_only", "last_ping", "learnt", "udp")
-
-    def __init__(self) -> None:
-        self.endpoint: UdpAddress | None = None
-        self.is_wireguard_only: bool = False
-        self.last_ping: bytes = b""
-        self.learnt: int = 0
-        self.udp: UdpAddress | None = None
-
-
-Way = UdpAddress | int
-"""Where a peer is reached: an address, or through the relays of a region. 0 is nowhere."""
+Routes = tuple[Destination, ...]
 
 
 class Paths:
     """The paths of all peers.
 
-    dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "udp" (no direct paths here),
-        "wrong node" (the relay names another node than the one with that disco key), "repeated", "answers" (too many
-        at once), or the name of a message that is not wanted.
+    dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "wrong node" (the relay names another
+        node than the one with that disco key), "source" (no address to answer), "small" (a ping shorter than its pong),
+        "repeated", "answers" (too many at once), "unknown pong", the name of a message that is not wanted there; of our
+        own pings "pace" and "pings" (`directs`).
     """
 
     def __init__(
-        self, private_key: DiscoPrivateKey, *, entropy: Callable[[int], bytes], trace: Trace | None = None
+        self,
+        private_key: DiscoPrivateKey,
+        *,
+        entropy: Callable[[int], bytes],
+        node_key: NodeKey | None = None,
+        trace: Trace | None = None,
     ) -> None:
+        """node_key: ours, which pings name."""
         self._trace = trace
         self.dropped: Counter[str] = Counter()
         self.box: Box = Box(private_key, entropy)
-        self._homes: dict[bytes, int] = {}
-        """The home region of every peer, by node key."""
-        self._disco_keys: dict[bytes, bytes] = {}
-        """Of every peer that has one, by node key."""
-        self._senders: dict[bytes, int] = {}
-        """Whose disco we open, and how many peers have that key: one, unless control errs."""
-        self._paths: dict[bytes, Path] = {}
-        self._routes: dict[bytes, tuple[Destination, ...]] = {}
-        """Those that have been asked for since they changed."""
-        self._rerouted: dict[bytes, None] = {}
-        self._home = 0
-        self._connected: set[int] = set()
-        self._wrote_at: dict[int, float] = {}
-        self._answers: list[tuple[Destination, list[bytes]]] = []
-        self._sent_at = -math.inf
-        self._sent_to: dict[bytes, None] = {}
-        self._changes: list[PathChanged] = []
-        self.endpoints: tuple[UdpAddress, ...] = ()
-        """Our own, as measured last."""
-        self.modes: DiscoModes = DiscoModes()
+        self._senders = Senders(self.box)
+        self._relayed = Relayed()
+        self._outgoing = Outgoing(self.box)
+        self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
+        self._nodes: dict[bytes, Node] = {}
+        self._routes: dict[bytes, Routes] = {}
+        """Of the peers that were asked for."""
+        self._roaming: dict[bytes, UdpAddress] = {}
+        self._seen: dict[bytes, SeenPings] = {}
+        self._sent_at = DUE_NOW
+        self._measured_at = DUE_NOW
+        self._calls: dict[bytes, None] = {}
+        """Peers whose CallMeMaybe waits for endpoints of ours that are fresh."""
+        self._changes: dict[bytes, PathChanged] = {}
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
+    def set_node_key(self, key: NodeKey) -> None:
+        """Ours, from now on."""
+        self._directs.own_key = key
+
     def update_peers(self, peers: Iterable[tuple[bytes, Node | None]], now: float) -> list[bytes]:
-        """Those peers of the netmap that have changed, by node key; None for one that has left. Returns those that just
-        gained their first path."""
+        """Those peers of the netmap that have changed; None for one that has left. Returns those that were asked for,
+        and just gained their first path."""
         gained: list[bytes] = []
         for key, node in peers:
-            before = self._way(key)
             if node is None:
                 self._remove(key)
-            else:
-                self._set_peer(key, node)
-            if self._note(key, before):
+                continue
+            before, disco_key = self._nodes.get(key), self._senders.get(key)
+            self._nodes[key] = node
+            if self._senders.control_says(key, node.raw_disco_key or None) and disco_key is not None:
+                self._restarted(key, disco_key, now)
+            if before is None or _fixed(before) != _fixed(node):
+                self._roaming.pop(key, None)
+            self._directs.update(key, node, now)
+            if self._reroute(key, "control says so"):
                 gained.append(key)
+        self._follow_up(now)
         return gained
 
     def _remove(self, key: bytes) -> None:
-        self._set_sender(key, b"")
-        self._homes.pop(key, None)
-        self._paths.pop(key, None)
-        self._sent_to.pop(key, None)
+        self._nodes.pop(key, None)
+        self._roaming.pop(key, None)
+        self._calls.pop(key, None)
+        self._relayed.forget(key)
+        self._directs.forget(key)
+        disco_key = self._senders.get(key)
+        self._senders.forget(key)
+        if disco_key is not None and not self._senders.nodes(disco_key):
+            self._seen.pop(disco_key, None)
+        self._reroute(key, "it is no peer any more")
+        self._routes.pop(key, None)
 
-    def _set_peer(self, key: bytes, node: Node) -> None:
-        self._set_sender(key, node.raw_disco_key)
-        self._homes[key] = node.home_region
-        if not node.is_wireguard_only and key not in self._paths:
-            return
-        path = self._path(key)
-        path.is_wireguard_only = node.is_wireguard_only
-        endpoint = node.endpoints[0] if node.is_wireguard_only and node.raw_endpoints else None
-        if endpoint != path.endpoint:
-            path.endpoint = path.udp = endpoint
-
-    def _set_sender(self, key: bytes, disco_key: bytes) -> None:
-        """The peer has this disco key now, and no other; an empty one is none."""
-        before = self._disco_keys.get(key, b"")
-        if before == disco_key:
-            return
-        if before:
-            del self._disco_keys[key]
-            self._senders[before] -= 1
-            if not self._senders[before]:
-                del self._senders[before]
-                self.box.forget(DiscoKey(before))
-        if disco_key:
-            self._disco_keys[key] = disco_key
-            self._senders[disco_key] = self._senders.get(disco_key, 0) + 1
+    def _restarted(self, key: bytes, before: bytes, now: float) -> None:
+        """The peer had that disco key before, and has another one now: another process runs there."""
+        if not self._senders.nodes(before):
+            self._seen.pop(before, None)
+        self._directs.restarted(key, now)
 
     def set_home(self, region: int, now: float) -> None:
-        """Our own home: held open for good. The old one stays for a minute, peers have yet to learn of the new."""
-        if self._home and self._home != region:
-            self._wrote_at[self._home] = now
-        self._home = region
+        """Our own home relay."""
+        self._relayed.set_home(region, now)
 
     def connected(self, region: int, now: float) -> list[bytes]:
         """We are logged in at a relay of that region. Returns the peers that gained their first path."""
-        before = self._ways()
-        self._connected.add(region)
-        return [key for key, way in before.items() if self._note(key, way)]
+        self._relayed.connected(region)
+        return [key for key in list(self._routes) if self._reroute(key, "a relay is connected")]
 
     def disconnected(self, region: int, now: float) -> None:
         """That connection has ended; what was learnt through it is void."""
-        before = self._ways()
-        self._connected.discard(region)
-        for path in self._paths.values():
-            if path.learnt == region:
-                path.learnt = 0
-        for key, way in before.items():
-            self._note(key, way)
+        self._relayed.disconnected(region)
+        for key in list(self._routes):
+            self._reroute(key, "a relay is lost")
 
     def peer_gone(self, region: int, key: bytes) -> None:
         """The relay says the peer is not there: only the learnt route goes, never the peer's home."""
-        path = self._paths.get(key)
-        if path is not None and path.learnt == region:
-            before = self._way(key)
-            path.learnt = 0
-            self._note(key, before)
+        if self._relayed.forget(key, region):
+            self._reroute(key, "the relay does not know the peer")
+
+    def is_connected(self, region: int) -> bool:
+        """Whether we are logged in at a relay of that region."""
+        return self._relayed.is_connected(region)
+
+    def wrote(self, region: int, now: float) -> None:
+        """Something is sent through that region: it is wanted for a minute from now."""
+        self._relayed.wrote(region, now)
+
+    def regions_wanted(self, now: float) -> set[int]:
+        """The regions to be connected to: the home, and those written to within the last minute."""
+        return self._relayed.wanted(now)
 
     # --- what the network around us tells -------------------------------------------------------------------------
 
+    @property
+    def endpoints(self) -> tuple[UdpAddress, ...]:
+        """Our own, as measured last."""
+        return self._directs.endpoints
+
+    @property
+    def modes(self) -> DiscoModes:
+        return self._directs.modes
+
     def set_endpoints(self, endpoints: Sequence[UdpAddress], now: float) -> None:
-        """Our own endpoints, measured just now."""
-        self.endpoints = tuple(endpoints)
+        """Our own endpoints, measured just now: a CallMeMaybe may carry them for ENDPOINTS_FRESH."""
+        self._measured_at = now
+        self._directs.set_endpoints(tuple(dict.fromkeys(endpoints))[:MAX_CANDIDATES], now)
+        calls, self._calls = self._calls, {}
+        for key in calls:
+            self._call(key, now)
+        self._follow_up(now)
 
     @property
     def wants_endpoints(self) -> bool:
         """Whether something waits for `set_endpoints`: a peer is to be told where we are."""
-        return False
+        return bool(self._calls)
 
     def is_active(self, now: float) -> bool:
         """Whether some peer was sent to lately, so that it is worth while to know our endpoints."""
         return now < self._sent_at + SESSION_ACTIVE_TIMEOUT
 
     def set_modes(self, modes: DiscoModes, now: float) -> None:
-        self.modes = modes
+        """What control's attributes, the environment and the network say, all of it."""
+        self._directs.set_modes(modes, now)
+        self._calls.clear()
+        self._follow_up(now)
 
     def network_changed(self, now: float) -> None:
-        """The internet is reached by another way than before."""
+        """The internet is reached by another way than before: what was measured is void, active peers are asked."""
+        self._measured_at = DUE_NOW
+        self._directs.network_changed(now)
+        self._follow_up(now)
 
     # --- what WireGuard tells -------------------------------------------------------------------------------------
 
-    def authenticated(self, key: NodeKey, source: Destination, now: float) -> bool:
-        """A datagram of this peer came from there and was proven genuine. True if that is its first path."""
-        if key not in self._homes:
-            return False
-        path, before = self._path(key), self._way(key)
-        if isinstance(source, DerpAddress):
-            if path.is_wireguard_only or path.learnt == source.region:
-                return False
-            path.learnt = source.region
-        else:
-            if not path.is_wireguard_only or path.udp == source:
-                return False
-            path.udp = source
-        return self._note(key, before)
-
-    def sent(self, key: NodeKey, now: float) -> None:
+    def sent(self, key: bytes, now: float) -> None:
         """Datagrams of WireGuard have left for that peer."""
         self._sent_at = now
-        self._sent_to[key] = None
+        node = self._nodes.get(key)
+        if node is not None:
+            self._directs.sent(key, node, now)
 
-    def learn_disco_key(self, key: NodeKey, disco_key: DiscoKey, now: float) -> None:
+    def authenticated(self, key: bytes, source: Destination, now: float) -> bool:
+        """A datagram of this peer came from there and was proven genuine. True if that is its first path."""
+        if type(source) is UdpAddress and self._directs.get(key) is not None:
+            self._directs.arrived(key, source, now)
+            return False
+        node = self._nodes.get(key)
+        if node is None:
+            return False
+        if isinstance(source, DerpAddress):
+            is_news = not node.is_wireguard_only and self._relayed.learn(key, source.region)
+        else:
+            is_news = node.is_wireguard_only and self._roaming.get(key) != source
+            if is_news:
+                self._roaming[key] = source
+        return is_news and self._reroute(key, "the peer spoke from there")
+
+    def learn_disco_key(self, key: bytes, disco_key: DiscoKey, now: float) -> None:
         """The peer has told us its disco key inside the tunnel."""
-        if key in self._homes:
-            self._set_sender(key, bytes(disco_key))
+        before = self._senders.get(key)
+        if key in self._nodes and self._senders.peer_says(key, disco_key) and before is not None:
+            self._restarted(key, before, now)
+            self._follow_up(now)
 
     # --- the way out ----------------------------------------------------------------------------------------------
 
-    def routes(self, key: bytes) -> tuple[Destination, ...]:
-        """All that leads to this peer, the best first; nothing while nothing reaches it.
-
-        It is the same tuple until something changes.
-        """
-        return self._routes.get(key) or self._find_routes(key)
+    def routes(self, key: bytes) -> Routes:
+        """The destinations that this peer's datagrams are sent to: all of them, the best first; () if nothing leads
+        there. It is the same tuple until something changes."""
+        routes = self._routes.get(key)
+        if routes is None and key in self._nodes:
+            routes = self._routes[key] = self._routes_of(key)
+        return routes or ()
 
     def route(self, key: bytes) -> Destination | None:
         """The best of them."""
@@ -243,142 +253,158 @@ class Paths:
 
     @property
     def is_rerouted(self) -> bool:
-        """Whether `take_rerouted` has something to tell."""
-        return bool(self._rerouted)
-
-    def take_rerouted(self) -> Iterable[bytes]:
-        """The peers whose routes have changed since the last call."""
-        rerouted = self._rerouted
-        if rerouted:
-            self._rerouted = {}
-        return rerouted
+        """Whether `take_changes` has something to tell."""
+        return bool(self._changes)
 
     def take_changes(self) -> list[PathChanged]:
-        """How the paths to peers that are sent to have changed since the last call, in order."""
+        """How the routes of the peers that were asked for have changed since the last call: one change for each."""
         changes = self._changes
-        if changes:
-            self._changes = []
-        return changes
+        if not changes:
+            return []
+        self._changes = {}
+        return [change for change in changes.values() if change.before != change.after]
 
-    def tell_routes(self, key: bytes) -> None:
+    def tell_routes(self, key: bytes, why: str = "it is sent to") -> None:
         """Trace how a peer is reached now; for peers that are sent to, when that has changed."""
         if self._trace is not None:
-            self._trace("path chosen", peer=NodeKey(key), by=self.routes(key) or "none")
-
-    def wrote(self, region: int, now: float) -> None:
-        """Something is sent through that region: it is wanted for a minute from now."""
-        self._wrote_at[region] = now
-
-    def regions_wanted(self, now: float) -> set[int]:
-        """The regions to be connected to: the home, and those written to within the last minute."""
-        wanted = {region for region, at in self._wrote_at.items() if now < at + DERP_IDLE_CLOSE}
-        if self._home:
-            wanted.add(self._home)
-        return wanted
+            self._trace("path chosen", peer=NodeKey(key), by=self.routes(key) or "none", why=why)
 
     # --- disco ----------------------------------------------------------------------------------------------------
 
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
         """Datagrams that look like disco."""
+        self._directs.run(now)
         for source, datagrams in runs:
             for datagram in datagrams:
-                reason = self._receive(source, datagram)
+                reason = self._receive(source, datagram, now)
                 if reason is not None:
                     self.dropped[reason] += 1
+        self._follow_up(now)
 
-    def _receive(self, source: Destination, datagram: bytes) -> str | None:
+    def _receive(self, source: Destination, datagram: bytes, now: float) -> str | None:
         """Act on one datagram; why it was dropped, if it was."""
-        if not looks_like_disco(datagram):
-            return "short"
-        sender = sender_of(datagram)
-        if sender not in self._senders:
-            return "unknown sender"
-        try:
-            plaintext = self.box.open(datagram)
-        except MalformedError:
-            return "box"
-        try:
-            message = decode(plaintext)
-        except MalformedError:
-            return "malformed"
+        opened = self._senders.open(datagram)
+        if isinstance(opened, str):
+            return opened
+        sender, message = opened
         if not isinstance(source, DerpAddress):
-            return "udp"
-        if self._disco_keys.get(source.key) != sender:
+            return self._direct_message(message, sender, source, len(datagram), now)
+        node = self._nodes.get(source.key)
+        if node is None or self._senders.get(source.key) != sender:
             return "wrong node"
-        return self._message(message, source, sender)
-
-    def _message(self, message: Message, source: DerpAddress, sender: DiscoKey) -> str | None:
-        """A message that is proven to come from the peer that the relay names."""
+        if isinstance(message, CallMeMaybe):
+            self._directs.called(source.key, node, message.endpoints, now)
+            return None
         if not isinstance(message, Ping):
             return type(message).__name__
-        path = self._path(source.key)
-        if message.tx_id == path.last_ping:
+        seen = UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF)
+        return self._answer(message, sender, source, seen)
+
+    def _direct_message(
+        self, message: Message, sender: DiscoKey, source: UdpAddress, size: int, now: float
+    ) -> str | None:
+        """A message that is proven to come from whoever has that disco key."""
+        if isinstance(message, Pong):
+            known = self._directs.ponged(message.tx_id, self._senders.nodes(sender), now)
+            return None if known else "unknown pong"
+        if not isinstance(message, Ping):
+            return type(message).__name__
+        if not self._directs.may_answer(source):
+            return "source"
+        if size < PONG_SIZE:
+            return "small"
+        is_fresh, refusal = self._seen_of(sender).is_fresh(message.tx_id), self._answer(message, sender, source, source)
+        key = self._senders.resolve(sender, message.node_key)
+        if key is not None:
+            self._directs.heard(key, self._nodes[key], source, now, is_fresh=is_fresh)
+        return refusal
+
+    def _answer(self, ping: Ping, sender: DiscoKey, to: Destination, seen: UdpAddress) -> str | None:
+        """seen: where the ping came from, as the pong says."""
+        if not self._seen_of(sender).add(ping.tx_id, to):
             return "repeated"
-        if len(self._answers) >= MAX_ANSWERS:
-            return "answers"
-        path.last_ping = message.tx_id
-        pong = Pong(message.tx_id, UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF))
-        self._answers.append((source, [self.box.seal(sender, pong.encode())]))
-        return None
+        return None if self._outgoing.answer(sender, to, Pong(ping.tx_id, seen)) else "answers"
+
+    def _seen_of(self, sender: DiscoKey) -> SeenPings:
+        seen = self._seen.get(sender)
+        if seen is None:
+            seen = self._seen[sender] = SeenPings()
+        return seen
+
+    def _call(self, key: bytes, now: float) -> None:
+        """Tell this peer our endpoints, or wait until they are fresh."""
+        recipient, direct, node = self._senders.get(key), self._directs.get(key), self._nodes.get(key)
+        if recipient is None or direct is None or node is None or not direct.is_active:
+            return
+        relay = self._relayed.address(key, node.home_region)
+        if relay is None:
+            return
+        if now > self._measured_at + ENDPOINTS_FRESH:
+            self._calls[key] = None
+        elif self.endpoints:
+            self._outgoing.send(recipient, relay, CallMeMaybe(self.endpoints))
+
+    def settle(self, now: float) -> None:
+        """Do what is due. Routes are up to date afterwards."""
+        if self._directs.deadline() <= now:
+            self._directs.run(now)
+            self._follow_up(now)
 
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """Disco datagrams that must go out, at most `budget` bytes; idle regions are let go."""
-        for region, at in list(self._wrote_at.items()):
-            if now >= at + DERP_IDLE_CLOSE:
-                del self._wrote_at[region]
-        count = 0
-        for _destination, datagrams in self._answers:
-            budget -= sum(map(len, datagrams))
-            if budget < 0:
-                break
-            count += 1
-        runs, self._answers = self._answers[:count], self._answers[count:]
-        return runs
+        self.settle(now)
+        if self._relayed.deadline() <= now:
+            self._relayed.expire(now)
+        return self._outgoing.take(budget) if self._outgoing else []
 
     def deadline(self) -> float:
-        if self._answers:
+        if self._outgoing:
             return DUE_NOW
-        return min(self._wrote_at.values(), default=math.inf) + DERP_IDLE_CLOSE
+        return min(self._relayed.deadline(), self._directs.deadline())
 
     # --- the table ------------------------------------------------------------------------------------------------
 
-    def _path(self, key: bytes) -> Path:
-        """What is known of a peer, which may be nothing yet."""
-        path = self._paths.get(key)
-        if path is None:
-            path = self._paths[key] = Path()
-        return path
+    def _follow_up(self, now: float) -> None:
+        """Take what the direct paths have done."""
+        directs = self._directs
+        if directs.changed:
+            changed, directs.changed = directs.changed, {}
+            for key in changed:
+                direct = directs.get(key)
+                self._reroute(key, "direct paths are off" if direct is None else direct.why)
+        if directs.calls:
+            calls, directs.calls = directs.calls, {}
+            for key in calls:
+                self._call(key, now)
 
-    def _ways(self) -> dict[bytes, Way]:
-        """Of the peers whose way depends on more than their home."""
-        return {key: self._way(key) for key in self._paths}
+    def _reroute(self, key: bytes, why: str) -> bool:
+        """Bring one peer's entry up to date, if it was asked for. Whether it has gained its first path."""
+        before = self._routes.get(key)
+        if before is None:
+            return False
+        routes = self._routes_of(key)
+        if routes == before:
+            return False
+        self._routes[key] = routes
+        earlier = self._changes.get(key)
+        self._changes[key] = PathChanged(key, before if earlier is None else earlier.before, routes, why)
+        return not before
 
-    def _way(self, key: bytes) -> Way:
-        path, region = self._paths.get(key), self._homes.get(key, 0)
-        if path is None:
-            return region
-        if path.is_wireguard_only:
-            return path.udp or 0
-        return path.learnt if path.learnt and region not in self._connected else region
-
-    def _note(self, key: bytes, before: Way) -> bool:
-        """Note it if a peer is not reached as before. Whether it is, and was not at all."""
-        way = self._way(key)
-        if way != before:
-            self._routes.pop(key, None)
-            self._rerouted[key] = None
-            if key in self._sent_to and len(self._changes) < MAX_CHANGES:
-                self._changes.append(PathChanged(NodeKey(key), _routes(key, before), _routes(key, way), "relays"))
-        return bool(way) and not before
-
-    def _find_routes(self, key: bytes) -> tuple[Destination, ...]:
-        routes = _routes(key, self._way(key))
-        if routes:
-            self._routes[key] = routes
-        return routes
+    def _routes_of(self, key: bytes) -> Routes:
+        node = self._nodes.get(key)
+        if node is None:
+            return ()
+        if node.is_wireguard_only:
+            roaming = self._roaming.get(key)
+            return _fixed(node) if roaming is None else (roaming,)
+        relay, direct = self._relayed.address(key, node.home_region), self._directs.get(key)
+        if direct is None or direct.best is None:
+            return () if relay is None else (relay,)
+        if direct.is_trusted or relay is None:
+            return (direct.best,)
+        return direct.best, relay
 
 
-def _routes(key: bytes, way: Way) -> tuple[Destination, ...]:
-    if isinstance(way, int):
-        return (DerpAddress(way, NodeKey(key)),) if way else ()
-    return (way,)
+def _fixed(node: Node) -> tuple[UdpAddress, ...]:
+    """Where control says that a WireGuard-only peer is."""
+    return node.endpoints[:1] if node.is_wireguard_only else ()

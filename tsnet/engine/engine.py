@@ -2,7 +2,7 @@
 
     in    classify -> Device.receive -> Ingress.admit -> Stack.receive
                    -> Paths.receive (disco)
-    out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.route -> (Destination, datagrams)
+    out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.routes -> (Destination, datagrams)
 
 A netmap comes down through `apply`: peers, routes, filter and addresses change in one call, which costs what changed.
 
@@ -30,6 +30,7 @@ from tsnet.base.addresses import (
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
+from tsnet.disco.changes import PathChanged
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
 from tsnet.engine.classify import Batch, classify
@@ -44,6 +45,7 @@ from tsnet.wireguard import facts
 from tsnet.wireguard.constants import PADDING
 from tsnet.wireguard.device import Device
 from tsnet.wireguard.messages import TRANSPORT_OVERHEAD
+from tsnet.wireguard.outbox import Recipient
 
 MTU = 1280
 SEALING_OVERHEAD = TRANSPORT_OVERHEAD + PADDING
@@ -94,7 +96,12 @@ class Engine:
             mtu=MTU,
             trace=trace_of(tracer, "wireguard"),
         )
-        self.paths: Paths = Paths(disco_key, entropy=entropy, trace=trace_of(tracer, "disco"))
+        self.paths: Paths = Paths(
+            disco_key,
+            entropy=entropy,
+            node_key=self.device.public_key,
+            trace=trace_of(tracer, "disco"),
+        )
         self.disco_key: DiscoKey = disco_public(disco_key)
         self.stack: Stack = Stack(
             entropy=entropy,
@@ -116,6 +123,7 @@ class Engine:
         self._full: set[int] = set()
         self._talking: dict[bytes, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[bytes, DiscoKey] = {}
+        self._path_changes: dict[bytes, PathChanged] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
 
@@ -149,6 +157,7 @@ class Engine:
 
     def set_node_key(self, node_key: NodePrivateKey, now: float) -> None:
         self.device.set_private_key(node_key, now)
+        self.paths.set_node_key(self.device.public_key)
 
     def sessions_lost(self, now: float) -> None:
         """Give up all sessions: the peers dropped theirs while our key was expired. The next packet makes a new one."""
@@ -172,9 +181,8 @@ class Engine:
         for key in self.paths.connected(region, now):
             self.device.path_gained(key, now)
             self.stack.path_restored(key, now)
-        for key in self._talking:
-            destination = self.paths.route(key)
-            if type(destination) is DerpAddress and destination.region == region:
+        for key, routes in self._talking.items():
+            if any(path_of(destination) == region for destination in routes):
                 self.device.path_restored(key, now)
                 self.stack.path_restored(key, now)
 
@@ -197,20 +205,42 @@ class Engine:
         self._full.discard(path)
         self.stack.release(path)
 
-    def _note_reroutes(self) -> None:
+    def _note_changes(self, now: float) -> None:
         """Peers that were sent to are reached by other paths now, which may be full, or have room."""
-        for key in self.paths.take_rerouted():
-            if key in self._talking:
-                self._note_routes(key, self.paths.routes(key))
+        for change in self.paths.take_changes():
+            key = change.key
+            if not change.before:
+                self.device.path_gained(key, now)
+            if key not in self._talking:
+                continue
+            self._note_routes(key, change.after, change.why)
+            self._path_changes[key] = change
+            if self._is_restored(change):
+                self.device.path_restored(key, now)
+                self.stack.path_restored(key, now)
 
-    def _note_routes(self, key: bytes, routes: tuple[Destination, ...]) -> None:
+    def _is_restored(self, change: PathChanged) -> bool:
+        """Whether the peer can be reached again, after what was sent to it has probably been lost."""
+        before, after = change.before, change.after
+        if len(before) == 1 and type(before[0]) is UdpAddress:
+            return any(type(one) is DerpAddress for one in after)
+        relays = [one.region for one in before if type(one) is DerpAddress]
+        is_direct = len(relays) == len(before) and any(type(one) is UdpAddress for one in after)
+        return is_direct and not any(map(self.paths.is_connected, relays))
+
+    def _note_routes(self, key: bytes, routes: tuple[Destination, ...], why: str) -> None:
         self._talking[key] = routes
-        self.paths.tell_routes(key)
+        self.paths.tell_routes(key, why)
         self.stack.set_ways(key, map(path_of, routes))
 
-    def _with_room(self, routes: tuple[Destination, ...]) -> Destination:
-        """The best that has room. If none has, the best: what is sealed already, and handshakes, wait below."""
-        return next((destination for destination in routes if path_of(destination) not in self._full), routes[0])
+    def take_path_changes(self) -> list[PathChanged]:
+        """How the paths to peers that are sent to have changed since the last call: the last change of each."""
+        changes, self._path_changes = self._path_changes, {}
+        return list(changes.values())
+
+    def _with_room(self, routes: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        """Those that have room. If none has, the best: what is sealed already, and handshakes, wait below."""
+        return tuple(one for one in routes if path_of(one) not in self._full) or routes[:1]
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
@@ -247,28 +277,40 @@ class Engine:
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """About `budget` bytes of datagrams at most, each run for one destination."""
         self._now = now
-        self._note_reroutes()
+        self.paths.settle(now)
+        if self.paths.is_rerouted:
+            self._note_changes(now)
         device = self.device
         replies = self.ingress.take_replies()
         if replies:
             device.send(replies, now)
         device.send(self.egress.route(self.stack.transmit(now, budget)), now)
-        down: list[tuple[Destination, list[bytes]]] = []
-        routes_of, talking = self.paths.routes, self._talking
         sealed = device.transmit(now, budget)
         self._take_device_facts(now)  # before routing: an answer goes back the way the question came
-        for target, datagrams in sealed:
-            if type(target) is NodeKey:
-                routes = routes_of(target)
-                if not routes:
-                    self.paths.dropped["no-path"] += len(datagrams)
-                    continue
-                if talking.get(target) is not routes:
-                    self._note_routes(target, routes)
-                down.append((self._with_room(routes) if self._full else routes[0], datagrams))
-            else:
-                down.append((target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
+        down = self._routed(sealed, now)
         down += self.paths.transmit(now, budget)
+        return down
+
+    def _routed(
+        self, sealed: Iterable[tuple[Recipient, list[bytes]]], now: float
+    ) -> list[tuple[Destination, list[bytes]]]:
+        """Each run for all the destinations of its peer."""
+        down: list[tuple[Destination, list[bytes]]] = []
+        paths, talking, last = self.paths, self._talking, None
+        for target, datagrams in sealed:
+            if type(target) is not NodeKey:
+                down.append((target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
+                continue
+            if target is not last:
+                last, routes = target, paths.routes(target)
+                if routes and talking.get(target) is not routes:
+                    self._note_routes(target, routes, "it is sent to")
+                if routes and self._full:
+                    routes = self._with_room(routes)
+                paths.sent(target, now)
+            if not routes:
+                paths.dropped["no-path"] += len(datagrams)
+            down += [(destination, datagrams) for destination in routes]
         return down
 
     def _take_device_facts(self, now: float) -> None:
@@ -287,7 +329,7 @@ class Engine:
                     assert_never(fact)
 
     def deadline(self) -> float:
-        if self.ingress.replies or (self._full and self.paths.is_rerouted):
+        if self.ingress.replies or self.paths.is_rerouted:
             return -math.inf
         return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
 
@@ -330,16 +372,18 @@ class Engine:
         """Our address that is `size` bytes long (4 or 16), or None."""
         return next((packed for address in self.stack.addresses if len(packed := address.packed) == size), None)
 
-    def take_messages(self) -> list[tuple[NodeKey, bytes, tsmp.Message]]:
+    def take_messages(self, now: float) -> list[tuple[NodeKey, bytes, tsmp.Message]]:
         """(peer, its address, message) of each pong and rejection since the last call. A rejection ends its dial.
 
-        A disco key is only noted: when control reports the same key later, the peer's session is kept.
+        A disco key opens the peer's disco from now on, and is noted: when control reports the same key later, the
+        peer's session is kept.
         """
         messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []
         for key, address, message in self.ingress.take_messages():
             match message:
                 case tsmp.DiscoAdvertisement(disco_key):
                     self._advertised[key] = disco_key
+                    self.paths.learn_disco_key(key, disco_key, now)
                     continue
                 case tsmp.Rejected():
                     self._rejected(address, message)

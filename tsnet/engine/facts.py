@@ -12,6 +12,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
+from tsnet.disco.changes import PathChanged as PathChanged
 from tsnet.errors import Error
 
 if TYPE_CHECKING:
@@ -207,4 +208,15 @@ Event = (
     | Reachable
     | PrefsChanged
 )
-Fact = Event | Save | Expired | Notice | PingAnswered | ControlAnswered | PrefsSaved | PrefsTaken | EndpointMapped
+Fact = (
+    Event
+    | Save
+    | Expired
+    | Notice
+    | PingAnswered
+    | ControlAnswered
+    | PrefsSaved
+    | PrefsTaken
+    | EndpointMapped
+    | PathChanged
+)

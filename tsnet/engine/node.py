@@ -283,6 +283,7 @@ class Node:
         self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
+        self._facts += self.engine.take_path_changes()
         return udp, effects
 
     def deadline(self) -> float:
@@ -334,7 +335,7 @@ class Node:
             self.surroundings.relay_lost(now)
 
     def _take_messages(self, now: float) -> None:
-        for _key, address, message in self.engine.take_messages():
+        for _key, address, message in self.engine.take_messages(now):
             if isinstance(message, tsmp.TsmpPong):
                 self._answer(self.asked_pings.answered(message.data, now), now)
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))

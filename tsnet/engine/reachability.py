@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tsnet.base.addresses import IPAddress, UdpAddress
+from tsnet.base.addresses import DerpAddress, IPAddress
 from tsnet.base.trace import Trace
 from tsnet.control.client.client import Client
 from tsnet.derp import facts as relay
@@ -62,11 +62,13 @@ class Reachability:
         """
         if address is not None:
             key = self._engine.egress.routes.lookup(address.packed)
-            destination = None if key is None else self._engine.paths.route(key)
-            if isinstance(destination, UdpAddress):
+            routes = () if key is None else self._engine.paths.routes(key)
+            relays = [one.region for one in routes if isinstance(one, DerpAddress)]
+            if routes and not relays:
                 return ""
-            if destination is not None and (trouble := self._relays.trouble(destination.region, now)):
-                return trouble
+            for region in relays:
+                if trouble := self._relays.trouble(region, now):
+                    return trouble
         home = self._home.region
         if home:
             return self._relays.trouble(home, now)

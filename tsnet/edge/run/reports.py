@@ -73,6 +73,8 @@ class Reports:
                     pass  # those who wait for it look at the node itself (`Setting`)
                 case facts.EndpointMapped():
                     pass  # of use once there are direct paths
+                case facts.PathChanged():
+                    pass  # the trace has told it
                 case _:
                     self._event(fact)
 

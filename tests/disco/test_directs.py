@@ -1,0 +1,196 @@
+"""DirectPaths: who has a path of his own, which addresses are asked, and the bounds of one and of all."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.crypto import disco_public
+from tsnet.base.keys import DiscoPrivateKey, NodeKey
+from tsnet.disco import directs
+from tsnet.disco.box import Box
+from tsnet.disco.constants import MAX_CANDIDATES, PING_TIMEOUT, PINGS_PER_SECOND
+from tsnet.disco.directs import DirectPaths
+from tsnet.disco.messages import Ping, decode
+from tsnet.disco.modes import DiscoModes
+from tsnet.disco.outgoing import Outgoing
+from tsnet.disco.senders import Senders
+from tsnet.netmap.model import Node
+
+OURS, OWN = DiscoPrivateKey(b"\1" * 32), NodeKey(b"o" * 32)
+ADDRESS, OTHER = UdpAddress("192.0.2.1", 41641), UdpAddress("192.0.2.2", 41641)
+
+
+def disco(number: int) -> DiscoPrivateKey:
+    return DiscoPrivateKey(bytes([number]) * 32)
+
+
+def node(number: int, *endpoints: UdpAddress, **more: Any) -> Node:
+    more = {"disco_key": disco_public(disco(number)), **more}
+    return Node(number, f"n{number}", "x", NodeKey(bytes([number]) * 32), endpoints=endpoints or (ADDRESS,), **more)
+
+
+class Kit:
+    def __init__(self) -> None:
+        box = Box(OURS, random.Random(1).randbytes)
+        self.senders, self.outgoing = Senders(box), Outgoing(box)
+        self.dropped: Counter[str] = Counter()
+        self.directs = DirectPaths(OWN, self.senders, self.outgoing, random.Random(2).randbytes, self.dropped)
+
+    def know(self, *nodes: Node) -> Kit:
+        for each in nodes:
+            self.senders.control_says(each.key, each.disco_key)
+        return self
+
+    def pings(self, number: int = 2) -> list[tuple[Any, Ping]]:
+        """What has been sent to that peer."""
+        opened = []
+        for to, (datagram,) in self.outgoing.take(1 << 20):
+            message = decode(Box(disco(number), bytes).open(datagram))
+            assert isinstance(message, Ping)
+            opened.append((to, message))
+        return opened
+
+
+def test_a_peer_that_is_sent_to_is_pinged_with_our_node_key() -> None:
+    kit = Kit().know(node(2))
+    assert kit.directs.get(node(2).key) is None
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    assert kit.directs.deadline() == 10.0
+    kit.directs.run(10.0)
+    ((to, ping),) = kit.pings()
+    assert (to, ping.node_key, ping.padding) == (ADDRESS, OWN, 0)
+    assert kit.directs.calls == {node(2).key: None}
+    assert kit.directs.deadline() > 10.0
+
+
+def test_a_pong_is_taken_from_the_peer_that_was_asked_and_once() -> None:
+    kit = Kit().know(node(2), node(3))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.run(10.0)
+    ((_to, ping),) = kit.pings()
+    assert not kit.directs.ponged(ping.tx_id, (node(3).key,), 10.1)
+    assert kit.directs.ponged(ping.tx_id, (node(3).key, node(2).key), 10.1)
+    assert not kit.directs.ponged(ping.tx_id, (node(2).key,), 10.1)
+    direct = kit.directs.get(node(2).key)
+    assert direct is not None
+    assert direct.best == ADDRESS
+
+
+def test_a_ping_that_nobody_answers_is_forgotten_in_time() -> None:
+    kit = Kit().know(node(2))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.run(10.0)
+    ((_to, ping),) = kit.pings()
+    kit.directs.run(10.0 + PING_TIMEOUT)
+    assert not kit.directs.ponged(ping.tx_id, (node(2).key,), 15.1)
+
+
+@pytest.mark.parametrize("more", [{"disco_key": None}, {"is_wireguard_only": True}])
+def test_who_can_have_no_direct_path(more: dict[str, Any]) -> None:
+    peer = node(2, **more)
+    kit = Kit().know(peer)
+    kit.directs.sent(peer.key, peer, 10.0)
+    assert (len(kit.directs), kit.directs.deadline()) == (0, math.inf)
+
+
+def test_without_udp_nobody_has_one() -> None:
+    kit = Kit().know(node(2))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.set_modes(DiscoModes(udp=False), 11.0)
+    kit.directs.sent(node(2).key, node(2), 12.0)
+    assert (len(kit.directs), kit.directs.deadline()) == (0, math.inf)
+    assert not kit.directs.may_answer(ADDRESS)
+    kit.directs.set_modes(DiscoModes(), 13.0)
+    kit.directs.sent(node(2).key, node(2), 13.0)
+    assert len(kit.directs) == 1
+
+
+def test_a_peer_that_has_changed_its_kind_loses_its_path() -> None:
+    kit = Kit().know(node(2))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.update(node(2, is_wireguard_only=True).key, node(2, is_wireguard_only=True), 11.0)
+    assert (len(kit.directs), kit.directs.deadline()) == (0, math.inf)
+
+
+def test_a_list_is_read_so_far_and_what_may_not_be_asked_is_left_out() -> None:
+    never = [UdpAddress("224.0.0.1", 1), UdpAddress("192.0.2.1", 0), UdpAddress("127.0.0.1", 9), OTHER]
+    peer = node(2, *never, *(UdpAddress(f"10.0.{number >> 8}.{number & 255}", 9) for number in range(10_000)))
+    kit = Kit().know(peer)
+    kit.directs.set_endpoints((OTHER,), 1.0)
+    kit.directs.sent(peer.key, peer, 10.0)
+    kit.directs.run(10.0)
+    asked = {to for to, _ping in kit.pings()}
+    assert 0 < len(asked) <= MAX_CANDIDATES
+    assert not asked & set(never)
+
+
+def test_many_peers_that_name_one_victim_do_not_flood_it() -> None:
+    peers = [node(number) for number in range(2, 60)]
+    kit = Kit().know(*peers)
+    for peer in peers:
+        kit.directs.called(peer.key, peer, (ADDRESS,), 10.0)
+    assert len(kit.outgoing.take(1 << 20)) == PINGS_PER_SECOND
+    assert kit.dropped["pace"] == len(peers) - PINGS_PER_SECOND
+
+
+def test_one_peers_lists_leave_room_for_anothers_pings() -> None:
+    greedy, quiet = node(2), node(3, OTHER)
+    kit = Kit().know(greedy, quiet)
+    for number in range(400):
+        victims = [UdpAddress(f"10.1.{number % 200}.{each}", 9) for each in range(1, 30)]
+        kit.directs.called(greedy.key, greedy, victims, 10.0 + number / 400)
+    provoked = len(kit.outgoing.take(1 << 20))
+    assert provoked < 64
+    kit.directs.sent(quiet.key, quiet, 11.0)
+    kit.directs.run(11.0)
+    assert [to for to, _ping in kit.pings(3)] == [OTHER]
+
+
+def test_an_idle_path_makes_room_for_a_new_one_and_an_active_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directs, "MAX_DIRECT", 2)
+    kit = Kit().know(*(node(number) for number in range(2, 6)))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.heard(node(3).key, node(3), ADDRESS, 10.0, is_fresh=True)
+    kit.directs.heard(node(4).key, node(4), ADDRESS, 10.0, is_fresh=True)
+    assert [kit.directs.get(node(number).key) is not None for number in (2, 3, 4)] == [True, False, True]
+    kit.directs.sent(node(4).key, node(4), 11.0)
+    kit.directs.sent(node(5).key, node(5), 11.0)
+    assert kit.directs.get(node(5).key) is None
+
+
+def test_another_process_at_the_peer_is_asked_anew() -> None:
+    kit = Kit().know(node(2))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.run(10.0)
+    ((_to, ping),) = kit.pings()
+    kit.directs.restarted(node(2).key, 10.1)
+    kit.directs.restarted(node(3).key, 10.1)
+    assert not kit.directs.ponged(ping.tx_id, (node(2).key,), 10.2)
+    kit.directs.run(10.2)
+    assert len(kit.pings()) == 1
+
+
+def test_on_another_network_pongs_of_the_old_one_mean_nothing() -> None:
+    kit = Kit().know(node(2))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    kit.directs.run(10.0)
+    ((_to, ping),) = kit.pings()
+    kit.directs.network_changed(10.1)
+    assert not kit.directs.ponged(ping.tx_id, (node(2).key,), 10.2)
+    assert kit.directs.deadline() <= 10.1
+
+
+def test_thousands_of_idle_peers_wake_nobody() -> None:
+    kit = Kit()
+    for number in range(2, 252):
+        kit.know(node(number))
+        kit.directs.update(node(number).key, node(number), 1.0)
+    kit.directs.set_endpoints((OTHER,), 2.0)
+    kit.directs.network_changed(3.0)
+    assert (len(kit.directs), kit.directs.deadline()) == (0, math.inf)

@@ -1,0 +1,53 @@
+"""Outgoing: sealed in order, cut by the budget; pongs bounded for one peer and for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.crypto import disco_public
+from tsnet.base.keys import DiscoKey, DiscoPrivateKey
+from tsnet.disco import outgoing
+from tsnet.disco.box import Box
+from tsnet.disco.constants import MAX_ANSWERS
+from tsnet.disco.messages import Ping, Pong, decode
+from tsnet.disco.outgoing import Outgoing
+
+OURS, THEIRS = DiscoPrivateKey(b"\1" * 32), DiscoPrivateKey(b"\2" * 32)
+PEER, OTHER = disco_public(THEIRS), DiscoKey(disco_public(DiscoPrivateKey(b"\3" * 32)))
+PLACE = UdpAddress("192.0.2.1", 1)
+PONG = Pong(bytes(12), PLACE)
+
+
+def new() -> Outgoing:
+    return Outgoing(Box(OURS, bytes))
+
+
+def test_what_is_sent_can_be_opened_by_its_recipient() -> None:
+    out = new()
+    out.send(PEER, PLACE, Ping(bytes(12)))
+    assert len(out) == 1
+    ((to, (sealed,)),) = out.take(1000)
+    assert (to, decode(Box(THEIRS, bytes).open(sealed))) == (PLACE, Ping(bytes(12)))
+    assert len(out) == 0
+
+
+def test_the_budget_cuts_between_datagrams() -> None:
+    out = new()
+    for _ in range(5):
+        out.send(PEER, PLACE, PONG)
+    assert [len(out.take(budget)) for budget in (109, 110, 250, 1000)] == [0, 1, 2, 2]
+
+
+def test_one_peers_pongs_leave_room_for_anothers() -> None:
+    out = new()
+    assert [out.answer(PEER, PLACE, PONG) for _ in range(MAX_ANSWERS + 1)] == [True] * MAX_ANSWERS + [False]
+    assert out.answer(OTHER, PLACE, PONG)
+    out.take(1 << 20)
+    assert out.answer(PEER, PLACE, PONG)
+
+
+def test_all_pongs_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MAX_ALL_ANSWERS", 2)
+    out = new()
+    assert [out.answer(key, PLACE, PONG) for key in (PEER, OTHER, PEER)] == [True, True, False]

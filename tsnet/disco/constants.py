@@ -1,0 +1,74 @@
+"""The times and limits of path selection. Seconds, unless said otherwise.
+
+The first table has magicsock's, which its peers expect; the second has our own.
+
+Source: Go wgengine/magicsock/endpoint.go, magicsock.go.
+"""
+
+from __future__ import annotations
+
+HEARTBEAT_INTERVAL = 3.0
+"""Between two pings of the best address, while its peer is sent to."""
+
+TRUST_UDP_ADDRESS = 6.5
+"""How long a pong lets an address carry everything alone."""
+
+SESSION_ACTIVE_TIMEOUT = 45.0
+"""How long after the last datagram sent a peer counts as one that is sent to."""
+
+PING_TIMEOUT = 5.0
+DISCO_PING_INTERVAL = 5.0
+"""Between two discovery rounds, and between two discovery pings of one address. A CallMeMaybe ends it."""
+
+UPGRADE_INTERVAL = 60.0
+"""Between two rounds while a direct path is trusted, but is not yet good enough."""
+
+GOOD_ENOUGH_LATENCY = 0.005
+ENDPOINTS_FRESH = 27.0
+"""How old our own endpoints may be in a CallMeMaybe: a NAT forgets a mapping after 30."""
+
+HEARD_CANDIDATE = 45.0
+"""How long an address that is known by its pings alone stays a candidate after the last one."""
+
+# --- ours -------------------------------------------------------------------------------------------------------
+
+BURST_ROUNDS = 6
+BURST_PAUSE = 35.0
+"""So many rounds without a pong are a burst. A router that took a peer's ping for a connection of its own then maps
+ours to another port, and each retry keeps it so: it forgets within 30 s of silence."""
+
+DATA_UNANSWERED = 3.0
+"""Data goes out on a trusted path, and nothing authenticated comes back for so long: the path is asked."""
+
+DATA_PING_TIMEOUT = 2.0
+"""The path has so long to answer one of its data-sized pings."""
+
+DATA_PING_INTERVAL = 0.7
+DATA_PADDING = 1188
+"""Bytes that make a ping of 124 as large as the largest datagram of WireGuard, 1312."""
+
+MAX_LISTED = 24
+MAX_HEARD = 8
+MAX_CANDIDATES = MAX_LISTED + MAX_HEARD
+"""Of one peer: those that lists name, those that only its own pings told of, and both."""
+
+MAX_PORTS = 8
+"""Of one host in a list."""
+
+MAX_DIRECT = 1024
+"""Peers that direct paths are kept or looked for. One more takes the place of one that is not sent to."""
+
+MAX_PINGS = 64
+MAX_ALL_PINGS = 16_384
+"""In flight to one peer, and to all."""
+
+PINGS_PER_SECOND = 5
+"""To one address, whoever named it."""
+
+MAX_ANSWERS = 16
+MAX_ALL_ANSWERS = 1024
+"""Pongs that wait to be transmitted, for one peer and for all."""
+
+MAX_SEEN = 32
+MAX_SOURCES = 4
+"""Pings of a peer that are remembered, and from how many places one of them is answered."""

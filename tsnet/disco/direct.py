@@ -1,0 +1,291 @@
+"""The direct path of one peer: which of its addresses carries data, and how far that is trusted.
+
+    sent to ─► a round: every candidate is pinged, the peer is told our endpoints (CallMeMaybe)
+    a pong  ─► the pinged address is the best, or not (`better`); the best is trusted for TRUST_UDP_ADDRESS
+    trusted ─► a heartbeat every HEARTBEAT_INTERVAL, for SESSION_ACTIVE_TIMEOUT after the last datagram sent
+
+| timer          | set while                        | what follows                                                    |
+|----------------|----------------------------------|-----------------------------------------------------------------|
+| `lapse_at`     | the best is trusted              | it is trusted no more: the relay carries a copy of everything   |
+| `heartbeat_at` | the peer is sent to              | the best is pinged; 45 s after the last send, all timers end    |
+| `discover_at`  | it is sent to, and wants a path  | a round; six without a pong are followed by a pause             |
+| `check_at`     | data is out on a trusted path    | nothing came back for 3 s: data-sized pings; 2 s later: demoted |
+
+An address that is demoted so is pinged with data-sized pings from then on: a small one proves nothing there.
+Data that arrives never promotes a path, and proves only that this one is not dead.
+
+Source: Go wgengine/magicsock/endpoint.go. `check_at` and the pause are ours.
+Not here: sealing and sending (`directs`), the relay (`relayed`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.base.bucket import TokenBucket
+from tsnet.disco.better import is_better
+from tsnet.disco.candidates import Candidates
+from tsnet.disco.constants import (
+    BURST_PAUSE,
+    BURST_ROUNDS,
+    DATA_PADDING,
+    DATA_PING_INTERVAL,
+    DATA_PING_TIMEOUT,
+    DATA_UNANSWERED,
+    DISCO_PING_INTERVAL,
+    GOOD_ENOUGH_LATENCY,
+    HEARTBEAT_INTERVAL,
+    MAX_CANDIDATES,
+    SESSION_ACTIVE_TIMEOUT,
+    TRUST_UDP_ADDRESS,
+    UPGRADE_INTERVAL,
+)
+from tsnet.disco.pings import SentPing
+
+TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "check_at")
+
+
+class DirectPath:
+    """best: the address in use. is_trusted: whether it is used alone. why: what made them so, in a few words.
+
+    is_silent: no heartbeats; what arrives from the best prolongs the trust instead. asks: (address, padding) of pings
+    to be sent. wants_call: the peer is to be told our endpoints. Whoever calls a method takes these two afterwards.
+    """
+
+    __slots__ = (
+        "_asked_at",
+        "_called_at",
+        "_provoked",
+        "_round_at",
+        "_rounds",
+        "_unanswered_since",
+        "asks",
+        "best",
+        "candidates",
+        "check_at",
+        "discover_at",
+        "heartbeat_at",
+        "is_silent",
+        "is_trusted",
+        "lapse_at",
+        "latency",
+        "sent_at",
+        "wants_call",
+        "why",
+    )
+
+    def __init__(self, now: float, *, is_silent: bool) -> None:
+        self.candidates: Candidates = Candidates()
+        self.is_silent = is_silent
+        self.asks: list[tuple[UdpAddress, int]] = []
+        self.wants_call = False
+        self._provoked = TokenBucket(MAX_CANDIDATES / DISCO_PING_INTERVAL, MAX_CANDIDATES, now)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best: UdpAddress | None = None
+        self.is_trusted = False
+        self.latency = math.inf
+        self.why = ""
+        self.sent_at = self._called_at = self._round_at = -math.inf
+        self._rounds = 0
+        self.lapse_at = self.heartbeat_at = self.discover_at = self.check_at = math.inf
+        self._unanswered_since = self._asked_at = math.inf
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the peer is sent to."""
+        return self.heartbeat_at != math.inf
+
+    def deadline(self) -> float:
+        """When `run` must be called next."""
+        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.check_at)
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def sent(self, now: float) -> bool:
+        """Datagrams of WireGuard have left for the peer. Whether the deadline has moved: seldom."""
+        self.sent_at = now
+        moved = False
+        if not self.is_active:
+            self.heartbeat_at = now + HEARTBEAT_INTERVAL
+            self._rounds = 0
+            self._plan()
+            moved = True
+        elif self.is_silent and not self.is_trusted and self.discover_at == math.inf:
+            self._plan()
+            moved = True
+        if self.is_trusted and self._unanswered_since == math.inf and not self.is_silent:
+            self._unanswered_since = now
+            if self.check_at == math.inf:
+                self.check_at = now + DATA_UNANSWERED
+                moved = True
+        return moved
+
+    def arrived(self, source: UdpAddress, now: float) -> bool:
+        """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
+        self._unanswered_since = self._asked_at = math.inf
+        if self.is_silent and self.is_trusted and source == self.best:
+            self.lapse_at = now + TRUST_UDP_ADDRESS
+            return True
+        return False
+
+    def heard(self, source: UdpAddress, now: float, *, is_fresh: bool) -> None:
+        """An authentic ping has come from there. is_fresh: it is no copy of one that came from elsewhere."""
+        if not is_fresh and self.candidates.get(source) is None:
+            return
+        if self.candidates.heard(source, now):
+            self._rounds = 0
+        if is_fresh and self.is_active and not self.is_trusted and self._provoked.take(1, now):
+            self._ask(source, now)  # the peer's NAT lets us in now: do not wait for the next round
+
+    def called(self, endpoints: list[UdpAddress], now: float) -> None:
+        """The peer says CallMeMaybe: it has just sent something from there, and its NAT lets our pings in."""
+        self.candidates.called(endpoints)
+        self._keep_best("the peer does not name it any more")
+        for address in self.candidates:
+            if not self._provoked.take(1, now):
+                return
+            self._ask(address, now)
+        self._round_at = now
+        self._plan()
+
+    def netmap_names(self, endpoints: list[UdpAddress], now: float) -> None:
+        """Control says where the peer may be."""
+        is_news = self.candidates.set_netmap(endpoints)
+        self._keep_best("control does not name it any more")
+        if is_news:
+            self._news(now)
+
+    def ponged(self, ping: SentPing, now: float) -> None:
+        """A pong answers one of our pings."""
+        candidate = self.candidates.get(ping.address)
+        if candidate is None or (candidate.only_large and ping.padding < DATA_PADDING):
+            return
+        latency = max(0.0, now - ping.at)
+        candidate.only_large = False
+        if not self.is_trusted or is_better(ping.address, latency, self.best, self.latency):
+            self._use(ping.address)
+        if self.best != ping.address:
+            return
+        self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
+        self._rounds = 0
+        if ping.padding >= DATA_PADDING:
+            self._unanswered_since = self._asked_at = math.inf
+        self._plan()
+
+    def timed_out(self, ping: SentPing, now: float) -> None:
+        """Nobody has answered that ping."""
+        if ping.address == self.best and not self.is_trusted:
+            self._clear("its pings are not answered")
+
+    def anew(self, why: str, now: float, *, discover: bool) -> None:
+        """What was known of the path is void. discover: look for one at once, if the peer is sent to."""
+        was_active, sent_at = self.is_active, self.sent_at
+        self._reset()
+        self.why = why
+        self.candidates.forget_history()
+        if was_active and discover:
+            self.sent(now)
+            self.sent_at = sent_at
+
+    def endpoints_changed(self, now: float) -> None:
+        """Ours have: the peer should hear of it, and what failed may succeed now."""
+        self._called_at = -math.inf
+        self._news(now)
+
+    def run(self, now: float) -> None:
+        """Do what is due."""
+        if now >= self.lapse_at:
+            self.is_trusted, self.lapse_at, self.why = False, math.inf, "no pong for too long"
+            if not self.is_silent:
+                self._plan()
+        if now >= self.check_at:
+            self._check(now)
+        if now >= self.heartbeat_at:
+            self._heartbeat(now)
+        if now >= self.discover_at:
+            self._discover(now)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _use(self, address: UdpAddress) -> None:
+        self.why = "a pong came" if self.best is None or not self.is_trusted else "a pong came, and it is better"
+        self.best = address
+        self._unanswered_since = self._asked_at = math.inf
+
+    def _clear(self, why: str) -> None:
+        self.best, self.is_trusted, self.latency, self.lapse_at = None, False, math.inf, math.inf
+        self._unanswered_since = self._asked_at = math.inf
+        self.why = why
+        self._plan()
+
+    def _keep_best(self, why: str) -> None:
+        if self.best is not None and self.candidates.get(self.best) is None:
+            self._clear(why)
+
+    def _news(self, now: float) -> None:
+        """There is a new chance: do not wait for the next round."""
+        self._rounds = 0
+        if self.is_active and self._wants_path():
+            self.discover_at = now
+
+    def _wants_path(self) -> bool:
+        return not self.is_trusted or self.latency > GOOD_ENOUGH_LATENCY
+
+    def _plan(self) -> None:
+        """Say when the next round is."""
+        wanted = self.is_active and self._wants_path()
+        if self.is_silent and (self.is_trusted or self.sent_at <= self._round_at):
+            wanted = False
+        if not wanted:
+            self.discover_at = math.inf
+        elif self.is_trusted:
+            self.discover_at = self._round_at + UPGRADE_INTERVAL
+        elif self._rounds and not self._rounds % BURST_ROUNDS:
+            self.discover_at = self._round_at + BURST_PAUSE
+        else:
+            self.discover_at = max(self.sent_at, self._round_at + DISCO_PING_INTERVAL)
+
+    def _discover(self, now: float) -> None:
+        for address in self.candidates.due(now):
+            self._ask(address, now)
+        self._keep_best("it is no candidate any more")
+        if now >= self._called_at + DISCO_PING_INTERVAL:
+            self.wants_call, self._called_at = True, now
+        self._rounds += 1
+        self._round_at = now
+        self._plan()
+
+    def _heartbeat(self, now: float) -> None:
+        if now >= self.sent_at + SESSION_ACTIVE_TIMEOUT:
+            self.heartbeat_at = self.discover_at = self.check_at = math.inf
+            self._unanswered_since = self._asked_at = math.inf
+            return
+        self.heartbeat_at = now + HEARTBEAT_INTERVAL
+        if self.best is not None and not self.is_silent:
+            self._ask(self.best, now)
+
+    def _check(self, now: float) -> None:
+        """Data may be lost on the path that is trusted: ask it, and give it up if it does not answer."""
+        if self._unanswered_since == math.inf or self.best is None or not self.is_trusted:
+            self._unanswered_since = self._asked_at = self.check_at = math.inf
+        elif now < self._unanswered_since + DATA_UNANSWERED:
+            self.check_at = self._unanswered_since + DATA_UNANSWERED
+        elif now >= self._asked_at + DATA_PING_TIMEOUT:
+            candidate = self.candidates.get(self.best)
+            if candidate is not None:
+                candidate.only_large = True
+            self.check_at = math.inf
+            self._clear("data went out, and nothing came back")
+        else:
+            self._asked_at = min(self._asked_at, now)
+            self.asks.append((self.best, DATA_PADDING))
+            self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
+
+    def _ask(self, address: UdpAddress, now: float) -> None:
+        candidate = self.candidates.get(address)
+        if candidate is not None:
+            candidate.pinged_at = now
+            self.asks.append((address, DATA_PADDING if candidate.only_large else 0))

@@ -1,0 +1,53 @@
+"""Disco datagrams on their way out: sealed, and waiting for the owner's next `transmit`.
+
+Pongs are bounded for one peer and for all: whoever pings faster than we transmit gets fewer. Pings and CallMeMaybes
+are bounded by those who ask for them.
+
+Not here: what is sent (`paths`, `directs`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tsnet.base.addresses import Destination
+from tsnet.base.keys import DiscoKey
+from tsnet.disco.box import Box
+from tsnet.disco.constants import MAX_ALL_ANSWERS, MAX_ANSWERS
+from tsnet.disco.messages import Message, Pong
+
+Run = tuple[Destination, list[bytes]]
+
+
+class Outgoing:
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._waiting: list[Run] = []
+        self._answers: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def answer(self, recipient: bytes, destination: Destination, pong: Pong) -> bool:
+        """Whether there was room for it."""
+        if self._answers[recipient] >= MAX_ANSWERS or self._answers.total() >= MAX_ALL_ANSWERS:
+            return False
+        self._answers[recipient] += 1
+        self.send(recipient, destination, pong)
+        return True
+
+    def send(self, recipient: bytes, destination: Destination, message: Message) -> None:
+        self._waiting.append((destination, [self._box.seal(DiscoKey(recipient), message.encode())]))
+
+    def take(self, budget: int) -> list[Run]:
+        """Those that go now: at most `budget` bytes."""
+        count = 0
+        for _destination, datagrams in self._waiting:
+            budget -= len(datagrams[0])
+            if budget < 0:
+                break
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._answers.clear()
+        return taken

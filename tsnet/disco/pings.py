@@ -1,0 +1,75 @@
+"""The pings in flight, of all peers: what was asked of whom, until a pong comes or PING_TIMEOUT has passed.
+
+All wait equally long, so the order in which they were sent is the order in which they expire.
+
+Source: Go wgengine/magicsock/endpoint.go sentPing, discoPingTimeout.
+Not here: when to ping (`direct`), the messages (`messages`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import NamedTuple
+
+from tsnet.base.addresses import UdpAddress
+from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, PING_TIMEOUT
+
+
+class SentPing(NamedTuple):
+    """address: where it was sent, which a pong promotes, wherever that comes from. padding: bytes of it."""
+
+    peer: bytes
+    address: UdpAddress
+    at: float
+    padding: int
+
+
+class PingsInFlight:
+    __slots__ = ("_by_peer", "_sent")
+
+    def __init__(self) -> None:
+        self._sent: dict[bytes, SentPing] = {}
+        self._by_peer: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def has_room(self, peer: bytes) -> bool:
+        return self._by_peer[peer] < MAX_PINGS and len(self._sent) < MAX_ALL_PINGS
+
+    def sent(self, tx_id: bytes, ping: SentPing) -> None:
+        """Ask `has_room` before."""
+        self._sent[tx_id] = ping
+        self._by_peer[ping.peer] += 1
+
+    def get(self, tx_id: bytes) -> SentPing | None:
+        return self._sent.get(tx_id)
+
+    def answered(self, tx_id: bytes) -> None:
+        """A pong has come for this one, which is in flight."""
+        self._drop(tx_id)
+
+    def expire(self, now: float) -> list[SentPing]:
+        """Those that nobody has answered in time; they are in flight no more."""
+        expired: list[SentPing] = []
+        while self.deadline() <= now:
+            expired.append(self._drop(next(iter(self._sent))))
+        return expired
+
+    def forget(self, peer: bytes | None = None) -> None:
+        """Those of this peer, or all of them, mean nothing any more."""
+        for tx_id in [tx_id for tx_id, ping in self._sent.items() if peer in (None, ping.peer)]:
+            self._drop(tx_id)
+
+    def deadline(self) -> float:
+        for ping in self._sent.values():
+            return ping.at + PING_TIMEOUT
+        return math.inf
+
+    def _drop(self, tx_id: bytes) -> SentPing:
+        ping = self._sent.pop(tx_id)
+        self._by_peer[ping.peer] -= 1
+        if not self._by_peer[ping.peer]:
+            del self._by_peer[ping.peer]
+        return ping
