@@ -14,6 +14,7 @@ from tsnet.testing.nat import (
     EASY_WITH_STRAYS,
     FULL_CONE,
     HARD,
+    MAX_ANSWERS,
     MAX_STRAYS,
     MAX_TALKED,
     Nat,
@@ -86,6 +87,15 @@ def test_a_stray_spoils_the_port_for_its_sender_alone_until_its_time_is_over() -
     assert nats.outbound(INSIDE, REMOTES[1], 130.0) == 5000
 
 
+def test_who_is_answered_from_an_open_port_is_bounded() -> None:
+    nats = table(HARD)
+    nats.open(4000, INSIDE)
+    for remote in REMOTES[: MAX_ANSWERS + 1]:
+        nats.inbound(remote, 4000, 0.0)
+    assert nats.outbound(INSIDE, REMOTES[0], 1.0) != 4000
+    assert nats.outbound(INSIDE, REMOTES[1], 1.0) == 4000
+
+
 def test_strays_are_bounded() -> None:
     nats = table(EASY_WITH_STRAYS)
     for remote in REMOTES[: MAX_STRAYS + 1]:
@@ -94,17 +104,27 @@ def test_strays_are_bounded() -> None:
     assert nats.outbound(INSIDE, REMOTES[1], 1.0) != 5000
 
 
-def test_an_opened_port_lets_everybody_in_and_is_the_source_of_its_host() -> None:
+def test_an_open_port_lets_everybody_in_and_answers_come_from_it() -> None:
     nats = table(HARD)
     nats.open(4000, INSIDE)
-    assert nats.inbound(REMOTES[0], 4000, 0.0) == nats.opened(4000) == INSIDE
-    assert nats.outbound(INSIDE, REMOTES[1], 0.0) == 4000
-    assert table(EASY).outbound(UdpAddress("192.168.1.3", 4000), REMOTES[0], 0.0) == 4000
+    assert nats.inbound(REMOTES[0], 4000, 0.0) == nats.opened(4000, 0.0) == INSIDE
+    assert nats.outbound(INSIDE, REMOTES[0], 1.0) == 4000
+    assert nats.outbound(INSIDE, REMOTES[0], 119.0) == 4000
+    assert nats.outbound(INSIDE, REMOTES[0], 239.0) != 4000
+    assert nats.outbound(INSIDE, REMOTES[1], 0.0) != 4000
+    easy = table(EASY)
+    easy.open(5000, INSIDE)
+    assert easy.outbound(INSIDE, REMOTES[0], 0.0) == 5000
+    assert easy.outbound(UdpAddress("192.168.1.3", 5000), REMOTES[0], 0.0) != 5000
     nats.shut(4000)
     assert nats.inbound(REMOTES[0], 4000, 0.0) is None
     nats.open(4000, INSIDE)
     nats.forget()
-    assert nats.opened(4000) is None
+    assert nats.opened(4000, 0.0) is None
+    nats.open(4000, INSIDE, until=5.0)
+    assert (nats.opened_by(INSIDE, 4.9), nats.opened_by(INSIDE, 5.0)) == (4000, None)
+    assert (nats.count_opened(4.9), nats.free_port(4000, 4.9) == 4000) == (1, False)
+    assert (nats.count_opened(5.0), nats.free_port(4000, 5.0)) == (0, 4000)
 
 
 def test_ports_are_the_draws_and_differ() -> None:

@@ -22,6 +22,7 @@ Not here: how datagrams get to the table (`router`), firewalls without translati
 from __future__ import annotations
 
 import enum
+import math
 import random
 from collections.abc import Hashable
 
@@ -33,6 +34,7 @@ FIRST_PORT, LAST_PORT = 1024, 65_535
 MAX_TALKED = 256
 """How many of those that the inside has sent to a mapping remembers; the oldest is forgotten first."""
 MAX_STRAYS = 4096
+MAX_ANSWERS = 4096
 
 
 class Dependence(enum.Enum):
@@ -94,7 +96,9 @@ class NatTable:
         self._draw = draw
         self._by_key: dict[Hashable, _Mapping] = {}
         self._by_port: dict[int, _Mapping] = {}
-        self._opened: dict[int, UdpAddress] = {}
+        self._opened: dict[int, tuple[UdpAddress, float]] = {}
+        self._answers: dict[tuple[UdpAddress, UdpAddress], tuple[int, float]] = {}
+        """Who has come in by an open port, and is answered from it."""
         self._strays: dict[tuple[UdpAddress, int], float] = {}
 
     def __len__(self) -> int:
@@ -103,9 +107,9 @@ class NatTable:
 
     def outbound(self, inside: UdpAddress, remote: UdpAddress, now: float) -> int | None:
         """The outside port of a datagram from within; None if there is no room for another mapping."""
-        port = self._opened_by(inside)
-        if port is not None:
-            return port
+        answer = self._answers.get((inside, remote))
+        if answer is not None and answer[1] > now and self.opened(answer[0], now) == inside:
+            return self._note_answer(inside, remote, answer[0], now)
         mapping = self._of_flow(inside, remote, now) or self._of_inside(inside, remote, now)
         if mapping is not None and self._is_stray(remote, mapping.port, now):
             mapping = self._make(("flow", inside, remote), inside, 0, now)
@@ -121,8 +125,9 @@ class NatTable:
 
     def inbound(self, remote: UdpAddress, port: int, now: float) -> UdpAddress | None:
         """Whom inside a datagram from outside to that port is for; None if it is dropped."""
-        opened = self._opened.get(port)
+        opened = self.opened(port, now)
         if opened is not None:
+            self._note_answer(opened, remote, port, now)
             return opened
         mapping = self._alive(self._by_port.get(port), now)
         if mapping is None or mapping.talked.get(self.nat.filtering.of(remote), 0.0) <= now:
@@ -132,9 +137,9 @@ class NatTable:
             mapping.expires_at = now + self.nat.lifetime
         return mapping.inside
 
-    def open(self, port: int, inside: UdpAddress) -> None:
-        """Whatever comes to that outside port goes to that inside address, until `shut` or `forget`."""
-        self._opened[port] = inside
+    def open(self, port: int, inside: UdpAddress, until: float = math.inf) -> None:
+        """Whatever comes to that outside port goes to that inside address, until then, `shut` or `forget`."""
+        self._opened[port] = (inside, until)
 
     def shut(self, port: int) -> None:
         self._opened.pop(port, None)
@@ -144,14 +149,33 @@ class NatTable:
         self._by_key.clear()
         self._by_port.clear()
         self._opened.clear()
+        self._answers.clear()
         self._strays.clear()
 
-    def opened(self, port: int) -> UdpAddress | None:
+    def opened(self, port: int, now: float) -> UdpAddress | None:
         """Where `open` leads that port to."""
-        return self._opened.get(port)
+        inside, until = self._opened.get(port, (None, 0.0))
+        return inside if until > now else None
 
-    def _opened_by(self, inside: UdpAddress) -> int | None:
-        return next((port for port, to in self._opened.items() if to == inside), None) if self._opened else None
+    def opened_by(self, inside: UdpAddress, now: float) -> int | None:
+        """The port that is open for that inside address."""
+        return next((port for port, (to, until) in self._opened.items() if to == inside and until > now), None)
+
+    def count_opened(self, now: float) -> int:
+        """How many ports are open. Those whose time is over are forgotten."""
+        self._opened = {port: opened for port, opened in self._opened.items() if opened[1] > now}
+        return len(self._opened)
+
+    def free_port(self, wanted: int, now: float) -> int:
+        """That one, if no mapping has it, else another one."""
+        return wanted if wanted and self._is_free(wanted, now) else self._random_port(now)
+
+    def _note_answer(self, inside: UdpAddress, remote: UdpAddress, port: int, now: float) -> int:
+        self._answers.pop((inside, remote), None)
+        self._answers[inside, remote] = (port, now + self.nat.lifetime)
+        if len(self._answers) > MAX_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        return port
 
     def _of_flow(self, inside: UdpAddress, remote: UdpAddress, now: float) -> _Mapping | None:
         """The mapping that a stray has forced on this flow."""
@@ -168,7 +192,8 @@ class NatTable:
                 self._drop(old)
             if len(self._by_port) >= self.nat.max_mappings:
                 return None
-        port = wanted if wanted and self._is_free(wanted, now) else self._random_port(now)
+        is_ours = bool(wanted) and self.opened(wanted, now) == inside and wanted not in self._by_port
+        port = wanted if is_ours else self.free_port(wanted, now)
         mapping = self._by_key[key] = self._by_port[port] = _Mapping(key, inside, port)
         return mapping
 
@@ -179,7 +204,7 @@ class NatTable:
                 return port
 
     def _is_free(self, port: int, now: float) -> bool:
-        return port not in self._opened and self._alive(self._by_port.get(port), now) is None
+        return self.opened(port, now) is None and self._alive(self._by_port.get(port), now) is None
 
     def _alive(self, mapping: _Mapping | None, now: float) -> _Mapping | None:
         if mapping is not None and mapping.expires_at <= now:

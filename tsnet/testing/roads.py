@@ -107,7 +107,7 @@ class InternetRoad:
     def _enter(self, router: Router, address: str, port: int) -> str:
         """Past that router's NAT or firewall, if it lets strangers in."""
         if router.table is not None and ":" not in address:
-            opened = router.table.opened(port)
+            opened = router.table.opened(port, self._timeline.now)
         else:
             opened = UdpAddress(address, port) if router.firewall is None else None
         child = None if opened is None else router.routes.get(opened.host)

@@ -22,11 +22,13 @@ import attrs
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.errors import ConfigError
+from tsnet.portmap import natpmp
 from tsnet.testing.cable import Cable
 from tsnet.testing.firewall import StatefulFirewall
 from tsnet.testing.internethost import InternetHost
 from tsnet.testing.nat import EASY, Nat, NatTable
 from tsnet.testing.parcels import Parcel, cross
+from tsnet.testing.pmp import PmpService
 
 HOME = "192.168.1.0/24"
 GATEWAY_V6 = "fe80::1"
@@ -95,10 +97,12 @@ class Site(ABC):
         v6: bool = False,
         lan: str = HOME,
         blocks_udp: bool = False,
+        maps_ports: bool = False,
         cable: Cable | None = None,
     ) -> Router:
         """A new router here. nat: None leaves v4 addresses as they are. firewall: whether what NAT does not guard is
-        answered only, and not called. v4, v6: what it offers. blocks_udp: it lets byte streams through alone."""
+        answered only, and not called. v4, v6: what it offers. blocks_udp: it lets byte streams through alone.
+        maps_ports: it speaks NAT-PMP with its hosts."""
         self.net.check_name(name)
         if (v4 and not self.has_v4) or (v6 and not self.has_v6):
             raise ConfigError(
@@ -116,6 +120,8 @@ class Site(ABC):
             cable=Cable() if cable is None else cable,
         )
         self.net.routers[name] = router
+        if maps_ports:
+            router.serve_pmp()
         return router
 
     # --- addresses -----------------------------------------------------------------------------------------------
@@ -191,6 +197,7 @@ class Router(Site):
         lifetime = 120.0 if nat is None else nat.lifetime
         self.firewall: StatefulFirewall | None = StatefulFirewall(lifetime) if firewall else None
         self.forgotten: int = 0
+        self.restarted_at: float = self.net.timeline.now
         self.services: dict[int, Service] = {}
         self.counts: Counter[str] = Counter()
         self.wan_v4: str = ""
@@ -211,6 +218,7 @@ class Router(Site):
     def restart(self) -> None:
         """It forgets every mapping and flow. Byte streams through it hear nothing any more."""
         self.forgotten += 1
+        self.restarted_at = self.net.timeline.now
         if self.table is not None:
             self.table.forget()
         if self.firewall is not None:
@@ -237,6 +245,12 @@ class Router(Site):
     def serve(self, port: int, service: Service) -> None:
         """Answer datagrams that come from within to that port of ours, or of the group that asks for UPnP routers."""
         self.services[port] = service
+
+    def serve_pmp(self) -> None:
+        """Open ports for hosts that ask by NAT-PMP."""
+        if self.table is None:
+            raise ConfigError(f"router {self.name!r} translates nothing, so it maps no port")
+        self.serve(natpmp.PORT, PmpService(self, self.table, self.net.timeline))
 
     # --- addresses -------------------------------------------------------------------------------------------------
 
