@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tsnet.base.compact import compact
+from tsnet.base.compact import column, compact
 
 
 def halved(number: int) -> int:
@@ -79,6 +79,13 @@ def test_it_can_be_copied_and_pickled() -> None:
     other = Other("a", 1, ("b",))
     for made in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
         assert made == other
+
+
+def test_a_field_of_many_is_read_as_that_of_each() -> None:
+    values = [Other(str(number), number) for number in range(9)]
+    assert list(column(Other, "half")(values)) == [other.half for other in values]
+    with pytest.raises(ValueError, match="not in list"):
+        column(Other, "another")
 
 
 def seen(values: list[Any]) -> int:

@@ -14,7 +14,8 @@ from tests.engine.pair import ALLOW_ALL, netmap
 from tsnet.control.client import facts as told
 from tsnet.control.messages import decode_map
 from tsnet.engine import facts
-from tsnet.engine.node import FACTS_A_TURN, Node
+from tsnet.engine.node import Node
+from tsnet.engine.telling import FACTS_A_TURN
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, TEXTS_A_STEP
 from tsnet.netmap.model import FilterRule, NetMap
 from tsnet.netmap.persistent import CHUNKS
@@ -112,7 +113,7 @@ def test_many_facts_are_told_some_in_each_turn() -> None:
     assert node.deadline() <= NOW
     assert isinstance(node.take_facts()[-1], facts.NetMapChanged)
     assert node.take_facts() == []
-    assert not node._has_more_facts
+    assert not node._facts.has_more
 
 
 def test_many_rules_are_compiled_in_steps() -> None:

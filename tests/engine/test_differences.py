@@ -34,7 +34,7 @@ def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> Non
 def test_peers_that_left_come_first_and_the_netmap_comes_last() -> None:
     changed = attrs.evolve(A, online=True)
     after = netmap(A, changed, node(3, "c"))
-    assert differences(Changes.between(netmap(A, A, B), after)) == [
+    assert list(differences(Changes.between(netmap(A, A, B), after))) == [
         facts.PeerLeft(B),
         facts.PeerChanged(changed, A),
         facts.PeerAppeared(node(3, "c")),

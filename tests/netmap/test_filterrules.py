@@ -12,6 +12,7 @@ from tsnet.base.steps import finish
 from tsnet.netmap import filterrules
 from tsnet.netmap.filterrules import TEXTS_A_STEP, FilterRules, places_of
 from tsnet.netmap.model import CapGrant, Destination, FilterRule, PortRange
+from tsnet.netmap.ruleindex import A_STEP
 
 TCP, UDP, ICMP, GRE = 6, 17, 1, 47
 US = "100.64.0.1"
@@ -178,7 +179,7 @@ def test_rules_compiled_in_steps_are_the_same() -> None:
 
 
 def test_no_step_takes_all_sources_of_a_rule() -> None:
-    sources = tuple(f"100.64.{number >> 8}.{number & 255}" for number in range(10 * TEXTS_A_STEP))
+    sources = tuple(f"100.64.{number >> 8}.{number & 255}" for number in range(10 * A_STEP))
     steps = sum(1 for _ in FilterRules.in_steps([FilterRule(sources, rule("*").destinations)]))
     assert steps >= 20, "ten that parse, and ten that put into the index"
 

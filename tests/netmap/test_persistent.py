@@ -11,6 +11,8 @@ from tsnet.base.steps import finish
 from tsnet.netmap.persistent import (
     CHUNKS,
     ENTRIES_A_STEP,
+    KEPT,
+    Differences,
     PersistentMap,
     differences,
     differences_in_steps,
@@ -126,6 +128,25 @@ def test_thousands_of_differences_are_found_in_steps() -> None:
     assert sum(1 for _ in differences_in_steps(before, after)) == 4
     assert finish(differences_in_steps(before, after)) == differences(before, after)
     assert not list(differences_in_steps(before, before.changed({5: "c"}))), "a small change is one step"
+
+
+def test_of_thousands_of_differences_no_pair_is_kept() -> None:
+    before: PersistentMap[int, int] = PersistentMap((number, number) for number in range(2 * KEPT))
+    after = before.changed(dict.fromkeys(range(KEPT // 2, 3 * KEPT), -1), range(9))
+    found = differences(before, after)
+    assert isinstance(found, Differences)
+    assert found == {
+        number: (before.get(number), after.get(number))
+        for number in range(3 * KEPT)
+        if before.get(number) != after.get(number)
+    }
+    assert len(found) == len(list(found)) == len(list(found.values())) == len(list(found.items()))
+    assert found[0] == (0, None)
+    assert found[KEPT] == (KEPT, -1)
+    assert found[2 * KEPT] == (None, -1)
+    with pytest.raises(KeyError):
+        found[3 * KEPT]
+    assert isinstance(differences(before, before.changed({1: 2})), dict)
 
 
 def test_what_counts_as_the_same_may_be_the_object_alone() -> None:

@@ -21,13 +21,14 @@ Not here: values of which there are few (`records`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 
-__all__ = ["compact"]
+__all__ = ["column", "compact"]
 
 if TYPE_CHECKING:
     from attrs import frozen as compact
@@ -51,7 +52,14 @@ else:
         return type(cls.__name__, (), {**_METHODS, **members, "__attrs_attrs__": fields})
 
 
+def column(kind: type, name: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
+    """What reads one field of many values of that class, in half the time."""
+    read = itemgetter([field.name for field in attrs.fields(kind)].index(name))
+    return lambda values: map(read, map(_values_of, values))
+
+
 _set = object.__setattr__
+_values_of = attrgetter("_values")
 
 
 def _reader(number: int) -> property:

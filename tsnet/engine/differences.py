@@ -5,6 +5,7 @@ Not here: how the two were told apart (`netmap.changes`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from tsnet.base.trace import Trace
@@ -15,16 +16,16 @@ MAX_TRACED = 20
 """How many peers are traced by name when one netmap takes another's place; all are counted."""
 
 
-def differences(changes: Changes) -> list[Fact]:
-    """The facts that tell the two netmaps apart. Peers that left come first."""
-    left: list[Fact] = []
-    found: list[Fact] = []
-    for before, after in changes.peers.values():
-        if after is None:
-            left += [] if before is None else [PeerLeft(before)]
-        else:
-            found.append(PeerAppeared(after) if before is None else PeerChanged(after, before))
-    return [*left, *found, NetMapChanged(changes.after)]
+def differences(changes: Changes) -> Iterator[Fact]:
+    """The facts that tell the two netmaps apart, each made when it is taken. Peers that left come first."""
+    now, peers = changes.after.peers, changes.peers
+    for before, _after in (peers[number] for number in peers if number not in now):
+        if before is not None:
+            yield PeerLeft(before)
+    for before, after in (peers[number] for number in peers if number in now):
+        if after is not None:
+            yield PeerAppeared(after) if before is None else PeerChanged(after, before)
+    yield NetMapChanged(changes.after)
 
 
 def trace_changes(changes: Changes, trace: Trace) -> None:

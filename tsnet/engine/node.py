@@ -39,7 +39,7 @@ from tsnet.engine.adoption import Adoption
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
 from tsnet.engine.complaints import Complaints
-from tsnet.engine.differences import differences, trace_changes
+from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
@@ -51,15 +51,13 @@ from tsnet.engine.remembered import Remembered
 from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.standing import Standing, key_expired
 from tsnet.engine.surroundings import Surroundings
+from tsnet.engine.telling import Telling
 from tsnet.engine.view import NodeView
 from tsnet.engine.when_due import WhenDue
 from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.prefs import Prefs
-
-FACTS_A_TURN = 1024
-"""A map of thousands of peers may change all of them, which is as many events."""
 
 SUSPENDED_AFTER = 30.0
 """Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
@@ -91,8 +89,7 @@ class Node:
         self.udp_port = 0
         self._now = now
         self._entropy = entropy
-        self._facts: list[facts.Fact] = []
-        self._has_more_facts = False
+        self._facts: Telling = Telling()
         self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
@@ -287,7 +284,7 @@ class Node:
         return udp, effects
 
     def deadline(self) -> float:
-        if self.adoption.is_under_way or self._untold or self._has_more_facts:
+        if self.adoption.is_under_way or self._untold or self._facts.has_more:
             return -math.inf
         return min(
             self._control.at,
@@ -301,13 +298,10 @@ class Node:
 
     def take_facts(self) -> list[facts.Fact]:
         """The facts since the last call, in order. Of very many, those that one turn has time for."""
-        if not self._facts:
+        if not self._facts and not self._facts.has_more:
             return []
         self._show_health()
-        found = self._facts[:FACTS_A_TURN]
-        del self._facts[:FACTS_A_TURN]
-        self._has_more_facts = bool(self._facts)
-        return found
+        return self._facts.take()
 
     def take_ready(self) -> list[Endpoint]:
         return self.engine.stack.take_ready()
@@ -440,7 +434,7 @@ class Node:
         self._show(adopted.view)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
         if changes.before is not None and self.standing.has_run:
-            self._facts += differences(changes)
+            self._facts.change(changes)
         self.standing.tell_if_running(netmap)
 
     def peer_name(self, key: NodeKey) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from tsnet.base.records import record
 from tsnet.base.steps import Steps, finish
 from tsnet.netmap.model import NetMap, Node
-from tsnet.netmap.persistent import differences_in_steps
+from tsnet.netmap.persistent import PersistentMap, differences_in_steps
 
 NodeChange = tuple[Node | None, Node | None]
 """A node before and after."""
@@ -39,7 +39,7 @@ class Changes:
     @classmethod
     def in_steps(cls, before: NetMap | None, after: NetMap) -> Steps[Changes]:
         """The same for netmaps of thousands of peers."""
-        peers = yield from differences_in_steps({} if before is None else before.peers, after.peers)
+        peers = yield from differences_in_steps(PersistentMap() if before is None else before.peers, after.peers)
         return cls(before, after, peers)
 
     def of(self, field: str) -> bool:

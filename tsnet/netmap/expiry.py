@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
+from itertools import compress
 from operator import is_
 
 import attrs
 
+from tsnet.base.compact import column
 from tsnet.base.steps import finish
 from tsnet.netmap.model import NetMap, Node
 from tsnet.netmap.persistent import PersistentMap, differences_in_steps, is_mostly_new
@@ -29,6 +31,8 @@ SPOILED = bytes((109, 167, 116, 213, 215, 116))
 
 LEFT_OVER = 64
 """So many entries of the heap may be left over, and as many again as others: control may move an expiry as it likes."""
+
+_key_expiries, _are_expired = column(Node, "key_expiry"), column(Node, "expired")
 
 
 def control_clock_offset(control_time: float | None, unix_now: float) -> float:
@@ -74,9 +78,10 @@ class Expiries:
     def _begin_anew(self) -> None:
         """Judge all peers, whatever was known of them."""
         peers, now = self._seen, self._now
-        self._waiting = {number: at for number, peer in peers.items() if (at := peer.key_expiry) is not None}
+        expiries = zip(peers, _key_expiries(peers.values()), strict=True)
+        self._waiting = {number: at for number, at in expiries if at is not None}
         self._expired = {number for number, at in self._waiting.items() if at <= now}
-        self._expired.update(number for number, peer in peers.items() if peer.expired)
+        self._expired.update(compress(peers, _are_expired(peers.values())))
         for number in self._expired:
             self._waiting.pop(number, None)
         self._marked = _changed(peers, {number: _expired(peers[number]) for number in self._expired}, ())

@@ -22,6 +22,7 @@ from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from tsnet.base.compact import column
 from tsnet.base.jsonsize import DICT, LIST, MEMBER, NUMBER, PLACE, STRING, WIDEST
 from tsnet.base.malformed import MalformedError
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, NetMap, Node, RawGrant, UserProfile
@@ -172,13 +173,16 @@ def _user(user: UserProfile) -> int:
     return USER + sum(map(_characters, (user.login_name, user.display_name, user.profile_pic_url)))
 
 
+_sources, _destinations, _grants = (column(FilterRule, name) for name in ("sources", "raw_destinations", "raw_grants"))
+
+
 def _rules(rules: tuple[FilterRule, ...]) -> int:
     """There may be hundreds of thousands: all the counting is done by the standard library."""
-    sources = list(chain.from_iterable(map(attrgetter("sources"), rules)))
-    destinations = list(chain.from_iterable(map(attrgetter("raw_destinations"), rules)))
+    sources = list(chain.from_iterable(_sources(rules)))
+    destinations = list(chain.from_iterable(_destinations(rules)))
     texts = [*sources, *map(itemgetter(0), destinations)]
     length = sum(map(len, texts)) * (1 if all(map(str.isascii, texts)) else WIDEST)  # addresses, and names of ASCII
-    grants = chain.from_iterable(map(attrgetter("raw_grants"), rules))
+    grants = chain.from_iterable(_grants(rules))
     return (
         RULE * len(rules) + STRING * len(sources) + DESTINATION * len(destinations) + length + sum(map(_grant, grants))
     )

@@ -30,6 +30,9 @@ CHUNKS = 128
 ENTRIES_A_STEP = 2048
 """So many are compared in some milliseconds."""
 
+KEPT = 1024
+"""Of more differences than these, no pairs are kept: the garbage collector would look at each."""
+
 _LAST = CHUNKS - 1
 _NOTHING: dict[Any, Any] = {}
 """Every empty chunk, so that two small mappings share what neither has. Nobody changes a chunk but a copy of it."""
@@ -123,7 +126,34 @@ class _Values(ValuesView[V]):
         return chain.from_iterable(map(dict.values, self._mapping._chunks))
 
 
-def differences(before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, tuple[V | None, V | None]]:
+Pair = tuple[V | None, V | None]
+"""A value before and after; None where there is none."""
+
+
+class Differences(Mapping[K, Pair[V]]):
+    """Thousands of differences: their keys are kept, and the pairs made for whoever goes through them."""
+
+    __slots__ = ("_after", "_before", "_keys")
+
+    def __init__(self, before: Mapping[K, V], after: Mapping[K, V], keys: list[K]) -> None:
+        self._before, self._after = before, after
+        self._keys = keys
+
+    def __getitem__(self, key: K) -> Pair[V]:
+        """key: one of those that differ."""
+        old, new = self._before.get(key), self._after.get(key)
+        if old is None and new is None:
+            raise KeyError(key)
+        return old, new
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def differences(before: Mapping[K, V], after: Mapping[K, V]) -> Mapping[K, Pair[V]]:
     """The keys whose values differ, each with its value before and after; None where it has none.
 
     Two PersistentMaps are compared where they are not the same. Any others are compared whole.
@@ -133,9 +163,10 @@ def differences(before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, tuple[V 
 
 def differences_in_steps(
     before: Mapping[K, V], after: Mapping[K, V], same: Callable[[Any, Any], bool] = eq
-) -> Steps[dict[K, tuple[V | None, V | None]]]:
+) -> Steps[Mapping[K, Pair[V]]]:
     """The same for mappings that differ in thousands of values. same: what counts as no difference."""
-    found: dict[K, tuple[V | None, V | None]] = {}
+    found: dict[K, Pair[V]] = {}
+    keys: list[K] = []
     compared = 0
     for old, new in _unshared(before, after):
         for key, value in old.items():
@@ -145,11 +176,14 @@ def differences_in_steps(
         for key, value in new.items():
             if key not in old:
                 found[key] = (None, value)
+        if len(found) > KEPT:
+            keys += found
+            found.clear()
         compared += len(new)
         if compared >= ENTRIES_A_STEP:
             compared = 0
             yield
-    return found
+    return Differences(before, after, [*keys, *found]) if keys else found
 
 
 def is_mostly_new(before: Mapping[K, V], after: Mapping[K, V]) -> bool:

@@ -48,7 +48,8 @@ def in_pieces(changes: Changes, peers: int = PEERS) -> Iterator[Changes]:
 
 def _parts(changes: Changes, peers: int, *, are_left: bool) -> Iterator[Mapping[int, NodeChange]]:
     """The changes of peers that have left, or of the others, some at a time."""
-    found = ((number, change) for number, change in changes.peers.items() if (change[1] is None) == are_left)
+    now, peers_of = changes.after.peers, changes.peers
+    found = ((number, peers_of[number]) for number in peers_of if (number not in now) == are_left)
     while part := dict(islice(found, peers)):
         yield part
 
