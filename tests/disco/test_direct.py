@@ -11,6 +11,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.disco import constants
 from tsnet.disco.constants import (
+    ASK_AGAIN,
     BURST_PAUSE,
     BURST_ROUNDS,
     DATA_PADDING,
@@ -95,7 +96,7 @@ def test_the_first_datagram_begins_a_round_at_once() -> None:
     assert not direct.sent(10.0)
     assert run(direct, 10.0) == [(10.0, ONE, 0), (10.0, OTHER, 0)]
     assert direct.wants_call
-    assert direct.deadline() == 10.0 + HEARTBEAT_INTERVAL
+    assert direct.deadline() == 10.0 + ASK_AGAIN
 
 
 def test_a_round_is_begun_every_five_seconds_and_after_six_there_is_a_pause() -> None:
@@ -105,6 +106,7 @@ def test_a_round_is_begun_every_five_seconds_and_after_six_there_is_a_pause() ->
         rounds += [at for at, _address, _padding in run(direct, second + 0.9)]
     burst = [10.0 + number * DISCO_PING_INTERVAL for number in range(BURST_ROUNDS)]
     again = burst[-1] + BURST_PAUSE
+    burst.insert(1, 10.0 + ASK_AGAIN)
     assert rounds == burst + [again + number * DISCO_PING_INTERVAL for number in range(BURST_ROUNDS)]
 
 
@@ -211,7 +213,7 @@ def test_a_ping_that_times_out_clears_a_best_that_is_not_trusted() -> None:
 # --- lists and pings of the peer --------------------------------------------------------------------------------
 
 
-def test_a_call_pings_all_at_once_and_is_not_answered_by_one() -> None:
+def test_a_call_pings_all_at_once_and_is_not_answered_by_one_that_was_sent_already() -> None:
     direct = path(ONE)
     direct.sent(10.0)
     run(direct, 10.0)
@@ -219,6 +221,31 @@ def test_a_call_pings_all_at_once_and_is_not_answered_by_one() -> None:
     direct.called([NEW], 10.1)
     assert asked(direct) == [(ONE, 0), (NEW, 0)]
     assert not direct.wants_call
+
+
+def test_a_call_is_answered_by_one_every_five_seconds_at_most_and_not_on_a_trusted_path() -> None:
+    """Go pings again when it is called, and else after 5 s."""
+    direct = path(ONE)
+    for at, answered in ((10.0, True), (14.9, False), (15.0, True)):
+        direct.wants_call = False
+        direct.called([ONE], at)
+        assert direct.wants_call == answered
+    pong(direct, ONE, 15.1)
+    direct.wants_call = False
+    direct.called([ONE], 21.0)
+    assert not direct.wants_call
+
+
+def test_half_a_second_after_the_first_round_all_are_asked_again_unless_one_has_answered() -> None:
+    direct = path(ONE, OTHER)
+    direct.sent(10.0)
+    found = run(direct, 10.0 + ASK_AGAIN)
+    assert found == [(at, address, 0) for at in (10.0, 10.0 + ASK_AGAIN) for address in (ONE, OTHER)]
+    direct = path(ONE, OTHER)
+    direct.sent(10.0)
+    run(direct, 10.0)
+    pong(direct, ONE, 10.1, latency=0.001)
+    assert run(direct, 10.0 + ASK_AGAIN) == []
 
 
 def test_calls_without_end_provoke_a_bounded_number_of_pings() -> None:

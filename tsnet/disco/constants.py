@@ -32,6 +32,9 @@ HEARD_CANDIDATE = 45.0
 
 # --- ours -------------------------------------------------------------------------------------------------------
 
+ASK_AGAIN = 0.5
+"""After the first round, by when the peer has heard of our endpoints and has opened its router, all are asked again."""
+
 BURST_ROUNDS = 6
 BURST_PAUSE = 35.0
 """So many rounds without a pong are a burst. A router that took a peer's ping for a connection of its own then maps

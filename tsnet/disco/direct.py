@@ -9,12 +9,13 @@
 | `lapse_at`     | the best is trusted              | it is trusted no more: the relay carries a copy of everything   |
 | `heartbeat_at` | the peer is sent to              | the best is pinged; 45 s after the last send, all timers end    |
 | `discover_at`  | it is sent to, and wants a path  | a round; six without a pong are followed by a pause             |
+| `again_at`     | the first round was begun        | all are asked once more: by then the peer's router is open      |
 | `check_at`     | data is out on a trusted path    | nothing came back for 3 s: data-sized pings; 2 s later: demoted |
 
 An address that is demoted so is pinged with data-sized pings from then on: a small one proves nothing there.
 Data that arrives never promotes a path, and proves only that this one is not dead.
 
-Source: Go wgengine/magicsock/endpoint.go. `check_at` and the pause are ours.
+Source: Go wgengine/magicsock/endpoint.go. `again_at`, `check_at`, the pause and the answer to a call are ours.
 Not here: sealing and sending (`directs`), the relay (`relayed`).
 """
 
@@ -27,6 +28,7 @@ from tsnet.base.bucket import TokenBucket
 from tsnet.disco.better import is_better
 from tsnet.disco.candidates import Candidates
 from tsnet.disco.constants import (
+    ASK_AGAIN,
     BURST_PAUSE,
     BURST_ROUNDS,
     DATA_PADDING,
@@ -43,7 +45,7 @@ from tsnet.disco.constants import (
 )
 from tsnet.disco.pings import SentPing
 
-TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "check_at")
+TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "again_at", "check_at")
 
 
 class DirectPath:
@@ -60,6 +62,7 @@ class DirectPath:
         "_round_at",
         "_rounds",
         "_unanswered_since",
+        "again_at",
         "asks",
         "best",
         "candidates",
@@ -90,7 +93,7 @@ class DirectPath:
         self.why = ""
         self.sent_at = self._called_at = self._round_at = -math.inf
         self._rounds = 0
-        self.lapse_at = self.heartbeat_at = self.discover_at = self.check_at = math.inf
+        self.lapse_at = self.heartbeat_at = self.discover_at = self.again_at = self.check_at = math.inf
         self._unanswered_since = self._asked_at = math.inf
 
     @property
@@ -100,7 +103,7 @@ class DirectPath:
 
     def deadline(self) -> float:
         """When `run` must be called next."""
-        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.check_at)
+        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.again_at, self.check_at)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -141,7 +144,12 @@ class DirectPath:
             self._ask(source, now)  # the peer's NAT lets us in now: do not wait for the next round
 
     def called(self, endpoints: list[UdpAddress], now: float) -> None:
-        """The peer says CallMeMaybe: it has just sent something from there, and its NAT lets our pings in."""
+        """The peer says CallMeMaybe: it has just sent something from there, and its NAT lets our pings in.
+
+        Its own pings may have come before our NAT let them in. It sends the next ones in 5 s, or when it is called.
+        """
+        if not self.is_trusted and now >= self._called_at + DISCO_PING_INTERVAL:
+            self.wants_call, self._called_at = True, now
         self.candidates.called(endpoints)
         self._keep_best("the peer does not name it any more")
         for address in self.candidates:
@@ -205,6 +213,10 @@ class DirectPath:
             self._check(now)
         if now >= self.heartbeat_at:
             self._heartbeat(now)
+        if now >= self.again_at:
+            self.again_at = math.inf
+            for address in self.candidates if self.is_active and not self.is_trusted else ():
+                self._ask(address, self._round_at)  # the next round is when it would have been
         if now >= self.discover_at:
             self._discover(now)
 
@@ -255,12 +267,14 @@ class DirectPath:
         if now >= self._called_at + DISCO_PING_INTERVAL:
             self.wants_call, self._called_at = True, now
         self._rounds += 1
+        if self._rounds == 1 and not self.is_silent:
+            self.again_at = now + ASK_AGAIN
         self._round_at = now
         self._plan()
 
     def _heartbeat(self, now: float) -> None:
         if now >= self.sent_at + SESSION_ACTIVE_TIMEOUT:
-            self.heartbeat_at = self.discover_at = self.check_at = math.inf
+            self.heartbeat_at = self.discover_at = self.again_at = self.check_at = math.inf
             self._unanswered_since = self._asked_at = math.inf
             return
         self.heartbeat_at = now + HEARTBEAT_INTERVAL

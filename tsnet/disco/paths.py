@@ -334,7 +334,7 @@ class Paths:
     def _call(self, key: bytes, now: float) -> None:
         """Tell this peer our endpoints, or wait until they are fresh."""
         recipient, direct, node = self._senders.get(key), self._directs.get(key), self._nodes.get(key)
-        if recipient is None or direct is None or node is None or not direct.is_active:
+        if recipient is None or direct is None or node is None:
             return
         relay = self._relayed.address(key, node.home_region)
         if relay is None:
