@@ -1,0 +1,64 @@
+"""Our node and Go's in two homes: direct wherever the simplest punching is, on a relay everywhere else.
+
+| role          | pairs                                                                           |
+|---------------|---------------------------------------------------------------------------------|
+| ours dials Go | all 25 of the square, and those beside it                                       |
+| Go dials ours | some, so that each kind is on each side; all 25 under TSNET_NIGHTLY=1           |
+
+That a path is direct is what both say: ours by its routes, Go by CurAddr.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.lab.conftest import BuildHomes
+from tests.lab.grid import OTHERS, Pair
+from tests.lab.homes import Cell, Who, meet
+from tests.lab.routers import GRID, can_be_direct
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+NIGHTLY = os.environ.get("TSNET_NIGHTLY") == "1"
+ALL = [(left, right) for left in GRID for right in GRID]
+SOME = [
+    ("fullcone", "hard"),
+    ("restricted", "easy"),
+    ("easy", "restricted"),
+    ("stray", "fullcone"),
+    ("hard", "restricted"),
+    ("easy", "easy"),
+    ("hard", "easy"),
+    ("restricted", "stray"),
+]
+FIRST_BYTE = 1.5
+"""Seconds until a byte has come back, on a relay."""
+DIRECT = 11.0
+"""Seconds. Go, once a ping of its own was lost, pings again after 5 s, and so once more."""
+NEVER = 6.0
+"""Seconds after which a pair that needs its relay is left on it."""
+
+
+def cases(pairs: list[Pair]) -> list[object]:
+    return [pytest.param(*pair, id="-to-".join(pair)) for pair in pairs]
+
+
+def check(homes: BuildHomes, left: str, right: str, who: tuple[Who, Who]) -> Cell:
+    possible = can_be_direct(left, right)
+    cell = meet(homes.settle(left, right, who), patience=DIRECT if possible else NEVER)
+    print(cell)
+    assert cell.is_direct or not possible
+    assert cell.first_byte < FIRST_BYTE
+    return cell
+
+
+@pytest.mark.parametrize(("left", "right"), cases([*ALL, *OTHERS]))
+def test_ours_dials_go(homes: BuildHomes, left: str, right: str) -> None:
+    check(homes, left, right, ("ours", "go"))
+
+
+@pytest.mark.parametrize(("left", "right"), cases(ALL if NIGHTLY else SOME))
+def test_go_dials_ours(homes: BuildHomes, left: str, right: str) -> None:
+    check(homes, left, right, ("go", "ours"))
