@@ -6,9 +6,9 @@
                in which every peer is another, each with as many filter rules as peers
 
 A gap is the time from one turn of the echoing node to the next: while round trips go on, it is due every ten
-milliseconds. The floor is for what is ours. The interpreter's collector holds all threads while it looks through every
-object of the process, and how often it does that is the application's choice (`gc.set_threshold`, `gc.freeze`). A map
-is usable when the name of its last peer resolves: other threads see all of it then.
+milliseconds. The interpreter's collector, which holds all threads while it looks through every object of the process,
+counts like the rest; how much of the gap is without it is told beside. A map is usable when the name of its last peer
+resolves: other threads see all of it then.
 
     python -m benchmarks.big_maps [--peers N] [--rounds N]
 """
@@ -51,8 +51,8 @@ def run(*, peers: int = PEERS, rounds: int = 3) -> list[Row]:
         each = [found[name] for found, _ in measured]
         gaps, others = [one["gap"] for one in each], [one["gap_without_gc"] for one in each]
         rows += [
-            median(f"big map: {name}, gap", others, "ms", floor=FLOOR, at_most=True),
-            median(f"big map: {name}, gap with the collector", gaps, "ms", at_most=True),
+            median(f"big map: {name}, gap", gaps, "ms", floor=FLOOR, at_most=True),
+            median(f"big map: {name}, gap without the collector", others, "ms", at_most=True),
             median(f"big map: {name}, usable after", [one["usable"] for one in each], "s", at_most=True),
         ]
     return [*rows, median("big map: peak RSS", [peak for _, peak in measured], "MiB", at_most=True)]
