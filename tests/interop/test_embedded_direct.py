@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.interop.harness import ours
 from tests.interop.harness.control import ControlAt
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.hub import Hub, Place
@@ -179,3 +180,71 @@ def test_a_home_relay_dies_and_go_moves_to_the_other_one(lab: Lab) -> None:
         until(lambda: lab.told("b")["home_region"] == left.region, 60)
         until(lambda: (a.peer("b") or {})["Relay"] == left.code, 5)
         until(lambda: "b" in left.clients(), 5)
+
+
+# --- Go and our own node, which is at the hub -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["we dial", "go dials"])
+def test_go_and_our_node_go_direct(lab: Lab, ours_first: bool) -> None:
+    """Whoever begins. Then the relays fall silent, and 4 MiB pass each way."""
+    here = lab.hub.machine("go")
+    control = ControlAt(lab.tailnet.control_url)
+    options: dict[str, Any] = {"auth_key": lab.tailnet.auth_key, "ephemeral": True}
+    with lab.go("go", here) as go, ours.node(control, "ours", **options) as node, ours.serve_echo(node, 8):
+        granted = go.up()
+        go.listen(":7", "echo")
+        node.reachable()
+        own = str(node.addresses[0])
+        until(lambda: ours.is_online(node, "go"), 5)
+        if ours_first:
+            node.ping(granted.v4)
+        assert direct(go, own) in {lab.hub.v4, lab.hub.v6}
+        for relay in lab.tailnet.relays:
+            relay.silence()
+        with node.dial("go", 7) as stream:
+            stream.settimeout(30)
+            sent, count, received = ours.exchange(stream, 4 * MIB)
+            assert (count, received) == (4 * MIB, sent)
+        there, back = go.send("ours:8", 4 * MIB)
+        assert back.sha256 == there.sha256
+        assert current(go, "ours") in {lab.hub.v4, lab.hub.v6}
+
+
+def test_our_node_obeys_an_attribute_and_go_falls_back_to_the_relay(lab: Lab) -> None:
+    here = lab.hub.machine("go")
+    control = ControlAt(lab.tailnet.control_url)
+    options: dict[str, Any] = {"auth_key": lab.tailnet.auth_key, "ephemeral": True}
+    with lab.go("go", here) as go, ours.node(control, "ours", **options) as node:
+        go.up()
+        node.reachable()
+        until(lambda: ours.is_online(node, "go"), 5)
+        own = str(node.addresses[0])
+        assert direct(go, own) in {lab.hub.v4, lab.hub.v6}
+        lab.tailnet.set_node_attributes("ours", ["only-tcp-443"])
+        until(lambda: pinged_through_a_relay(go, own), 30)
+        lab.tailnet.set_node_attributes("ours", [])
+        assert direct(go, own) in {lab.hub.v4, lab.hub.v6}
+
+
+def pinged_through_a_relay(node: GoPeer, address: str) -> bool:
+    try:
+        return bool(node.ping(address, timeout=1)["DERPRegionID"])
+    except PeerError:
+        return False
+
+
+def test_our_home_relay_dies_and_go_is_told_where_we_are_now(lab: Lab) -> None:
+    here = lab.hub.machine("go")
+    control = ControlAt(lab.tailnet.control_url)
+    options: dict[str, Any] = {"auth_key": lab.tailnet.auth_key, "ephemeral": True}
+    with lab.go("go", here) as go, ours.node(control, "ours", **options) as node:
+        go.up()
+        node.reachable()
+        until(lambda: ours.is_online(node, "go"), 5)
+        home = lab.tailnet.relay(lab.told("ours")["home_region"])
+        left = lab.tailnet.relay(1801 - home.region)
+        home.kill()
+        until(lambda: lab.told("ours")["home_region"] == left.region, 5)
+        until(lambda: (go.peer("ours") or {})["Relay"] == left.code, 3)
+        until(lambda: "ours" in left.clients(), 3)
