@@ -7,16 +7,10 @@
 
     with Tailnet(state="tailnet") as tailnet: ...   as it was when that directory was used last: keys, ports, nodes
 
-    with Tailnet(regions=2) as tailnet:             two relay regions, each with a relay and STUN
-        home, other = tailnet.relays
-        home.kill()                                 the nodes move to the other one
-
-    tailnet.add_region("far", world=world.machine("far"))      another one, on a machine of a simulated world
-
 The machines are `control.server` and `derp.server`, which real Go clients are tested against. They run in the same loop
 as the nodes. The relay's port speaks TLS (self-signed) and plain HTTP; the first byte tells them apart.
 
-Not here: what an administrator does (`administration`), a region's relay and its faults (`relays`), a simulated world
+Not here: what an administrator does (`administration`), relay regions and their faults (`regions`), a simulated world
 (`simulated`), the pytest fixture (`plugin`), how the state is kept (`keeping`).
 """
 
@@ -24,17 +18,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import join_host_port
-from tsnet.base.keys import MachinePrivateKey, NodeKey
-from tsnet.base.malformed import MalformedError
+from tsnet.base.keys import MachinePrivateKey
 from tsnet.base.wording import Wording, api
 from tsnet.config import check_domain, check_limits, check_types
-from tsnet.control import tailcfg
 from tsnet.control.server.policy import ALLOW_ALL, Policy
 from tsnet.control.server.server import Server as ControlServer
 from tsnet.control.server.snapshot import FIRST_REGION as REGION
@@ -50,24 +41,18 @@ from tsnet.edge.pipes.operations import Operation, wait
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host, default_host, host_for
 from tsnet.edge.run.servers import ServerPump
-from tsnet.errors import ConfigError, Error, NotUp, StateError, StateLocked
-from tsnet.netmap.merge import DerpMapUpdate
-from tsnet.netmap.model import DerpMap, DerpRegion
-from tsnet.testing.administration import Administration
+from tsnet.errors import ConfigError, Error, NotUp, StateLocked
 from tsnet.testing.keeping import KEY, Keeper, load
 from tsnet.testing.ports import CONTROL, ServerPort
-from tsnet.testing.relays import EmbeddedRelay
-from tsnet.testing.relayservers import Mangle, RelayServers
+from tsnet.testing.regions import PORTS, Regions
+from tsnet.testing.relayservers import Mangle
 
 __all__ = ["REGION", "Tailnet"]
 
 T = TypeVar("T")
-CODE = "embedded"
-PORTS = "the ports of an embedded tailnet"
-MAX_REGIONS = 64
 
 
-class Tailnet(Administration):
+class Tailnet(Regions):
     """A tailnet of one's own.
 
     state: the directory in which it is kept: the keys and ports of its servers, users, nodes with their names and
@@ -131,15 +116,9 @@ class Tailnet(Administration):
         self._rules = None if policy is None else Policy.parse(policy).rules
         self._tag_owners = None if tag_owners is None else Policy.parse((), tag_owners).tag_owners
         self._control: ServerPump | None = None
-        self._relays: dict[int, RelayServers] = {}
-        """By region, in the order in which they were added."""
-        self._told_regions: dict[int, DerpRegion] = {}
         self._running = False
+        self._begin_regions(regions, derp_port, stun_port)
         self._begin_anew()
-        self._regions = regions
-        for number in range(_how_many(regions)):
-            self._add(number=REGION + number, derp_port=derp_port, stun_port=stun_port)
-            derp_port = stun_port = 0
 
     def _begin_anew(self) -> None:
         """Become a tailnet without users or nodes, whose servers have new keys."""
@@ -309,11 +288,7 @@ class Tailnet(Administration):
     def _restore(self, kept: Snapshot) -> None:
         self._machine_key, self.auth_key = kept.control_key, kept.auth_key
         self._port.take_on(kept.control_port)
-        for relay in kept.relays:
-            if self._regions is None and relay.is_beside_control and relay.region not in self._relays:
-                self._add(relay.code, name=relay.name, number=relay.region)
-            if relay.region in self._relays:
-                self._relays[relay.region].take_on(relay)
+        self._restore_regions(kept.relays)
         self._state.restore(kept.contents)
         self._state.policy = self._wanted_policy(kept.contents.policy)
 
@@ -363,130 +338,11 @@ class Tailnet(Administration):
         )
         self._host.add(self._control)
 
-    def _add(
-        self, code: str = "", *, number: int, world: World | None = None, host: Sequence[str] = (), **options: Any
-    ) -> RelayServers:
-        code = code or (CODE if number == REGION else f"{CODE}-{number - REGION + 1}")
-        if number in self._relays or any(relay.code == code for relay in self._relays.values()):
-            raise ConfigError(f"this Tailnet has a relay region {number} or {code!r} already")
-        relay = self._relays[number] = RelayServers(
-            self._host,
-            number,
-            code=code,
-            hosts=tuple(host) or _own_addresses(world) or (self.address,),
-            world=self._own_world if world is None else world,
-            is_beside_control=world is None and not host,
-            tls=self._tls,
-            limits=self._limits(),
-            admit=self._admits,
-            mangle=self._mangle,
-            **options,
-        )
-        return relay
-
-    def _open_relay(self, servers: RelayServers) -> None:
-        """Let them listen, and tell the nodes where."""
-        with told_when_out(PORTS):
-            try:
-                servers.open()
-            except MalformedError as error:
-                raise StateError(
-                    f"the tailnet's state {self._store_name} {error}. Restore it from a backup, or choose another "
-                    "directory"
-                ) from None
-        self._tell_regions()
-
-    def _admits(self, key: NodeKey) -> bool:
-        """Whether the relays take a client. Control knows a node before the node learns of the relays."""
-        return not self._verify_clients or self._state.find(key) is not None
-
-    def _name_of(self, key: NodeKey) -> str:
-        member = self._state.find(key)
-        return "" if member is None else member.name
-
-    def _tell_regions(self) -> None:
-        """Let control tell the nodes of the regions as they are now."""
-        regions = {number: relay.definition for number, relay in self._relays.items()}
-        if regions != self._told_regions:
-            self._told_regions = regions
-            self._state.derp_map = DerpMap(regions=regions, omit_default_regions=True)
-
     # --- what a test or a demo does with it -----------------------------------------------------------------
 
     @property
     def control_url(self) -> str:
         return f"http://{join_host_port(self.address, self._port.number)}"
-
-    @property
-    def derp_map(self) -> dict[str, Any]:
-        """The relay map as control sends it (tailcfg.DERPMap in JSON)."""
-        regions = self._state.derp_map.regions
-        return tailcfg.encode_derp_map(DerpMapUpdate(regions, omit_default_regions=True))
-
-    @property
-    def relays(self) -> tuple[EmbeddedRelay, ...]:
-        """The relay regions, in the order in which they were added."""
-        return tuple(EmbeddedRelay(self, servers) for servers in self._relays.values())
-
-    def relay(self, region: int) -> EmbeddedRelay:
-        """The relay of that region."""
-        if region not in self._relays:
-            raise ConfigError(f"this Tailnet has no relay region {region!r}, only {', '.join(map(str, self._relays))}")
-        return EmbeddedRelay(self, self._relays[region])
-
-    def add_region(
-        self,
-        code: str = "",
-        *,
-        name: str = "",
-        host: str | Sequence[str] = (),
-        derp_port: int = 0,
-        stun_port: int = 0,
-        may_be_home: bool = True,
-        world: World | None = None,
-    ) -> EmbeddedRelay:
-        """Add a relay region, before the start or while it runs; every node learns of it at once.
-
-        code: its short name, "embedded-2" and so on if not given. host: the address of its relay and STUN, or one of
-        each IP version; else the tailnet's, or those of `world`. world: another machine of the tailnet's simulated
-        world to run on. may_be_home: False for a relay that nodes only use to reach others.
-        """
-        check_types(code=code, name=name, may_be_home=may_be_home)
-        options = {"derp_port": derp_port, "stun_port": stun_port, "may_be_home": may_be_home}
-        number = max(self._relays, default=REGION - 1) + 1
-        hosts = (host,) if isinstance(host, str) else host
-        relay = self._add(code, name=name, number=number, host=hosts, world=world, **options)
-        if self._running:
-
-            def begin() -> None:
-                try:
-                    self._open_relay(relay)
-                except BaseException:
-                    relay.close()
-                    del self._relays[number]
-                    raise
-
-            self._do(begin)
-        return EmbeddedRelay(self, relay)
-
-    def remove_region(self, region: int) -> None:
-        """End that relay, and take the region out of every node's map."""
-        self.relay(region)
-
-        def remove() -> None:
-            self._relays.pop(region).close()
-            self._tell_regions()
-
-        self._do(remove) if self._running else self._relays.pop(region)
-
-    def refused(self) -> dict[str, int]:
-        """How many connections control and the relays have turned away, by reason."""
-
-        def refused() -> dict[str, int]:
-            limits = (self._link_limits, *(relay.limits for relay in self._relays.values()))
-            return dict(sum((one.refused for one in limits), Counter()))
-
-        return self._do(refused)
 
     def restart_control(self) -> None:
         """Cut every connection to control and listen again, with the same state."""
@@ -496,11 +352,6 @@ class Tailnet(Administration):
             self._start_control()
 
         self._do(restart)
-
-    def restart_derp(self) -> None:
-        """Cut every relay connection and listen again, with the same keys."""
-        for relay in self.relays:
-            relay.restart()
 
     # --- threads --------------------------------------------------------------------------------------------
 
@@ -570,17 +421,3 @@ def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
     if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
         raise ConfigError(Wording(api("state="), f" is the directory to keep the tailnet in, or None, not {state!r}"))
     return DirectoryStore(Path(state).expanduser())
-
-
-def _how_many(regions: int | None) -> int:
-    if regions is None:
-        return 1
-    if type(regions) is not int or not 0 <= regions <= MAX_REGIONS:
-        raise ConfigError(Wording(api("regions="), f" takes a number from 0 to {MAX_REGIONS}, not {regions!r}"))
-    return regions
-
-
-def _own_addresses(world: World | None) -> tuple[str, ...]:
-    """Those of a machine of a simulated world."""
-    found = (getattr(world, name, None) for name in ("v4", "v6"))
-    return tuple(address for address in found if isinstance(address, str) and address)
