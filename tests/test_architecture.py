@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "tsnet.wireguard tsnet.disco tsnet.derp tsnet.control tsnet.dns tsnet.netcheck tsnet.portmap tsnet.lock",
         "tsnet.engine",
         "tsnet.edge.io tsnet.edge.pipes tsnet.edge.run",
-        "tsnet.protocols tsnet.events tsnet.streams tsnet.sockets tsnet.status",
+        "tsnet.protocols tsnet.events tsnet.streams tsnet.sockets tsnet.status tsnet.netreport",
         "tsnet.adapters",
         "tsnet.base_server tsnet.async_server tsnet.server tsnet tsnet.httpx tsnet.asgi tsnet.wsgi tsnet.forward",
         "tsnet.testing",

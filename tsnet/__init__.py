@@ -18,6 +18,7 @@ _WHERE = {
     "AsyncServer": "tsnet.async_server",
     "Server": "tsnet.server",
     "Listener": "tsnet.streams",
+    "NetcheckReport": "tsnet.netreport",
     "PacketConn": "tsnet.streams",
     "Stream": "tsnet.streams",
     "Peer": "tsnet.netmap.whois",
@@ -25,6 +26,7 @@ _WHERE = {
     "PingResult": "tsnet.edge.run.dialing",
     "PrefChanges": "tsnet.prefs",
     "Prefs": "tsnet.prefs",
+    "RegionLatency": "tsnet.netreport",
     "Status": "tsnet.status",
     "Store": "tsnet.edge.io.store",
     "current_peer": "tsnet.adapters.identity",
@@ -101,6 +103,8 @@ if TYPE_CHECKING:
     from tsnet.errors import TooManyRequests as TooManyRequests
     from tsnet.errors import UpTimeout as UpTimeout
     from tsnet.netmap.whois import Peer as Peer
+    from tsnet.netreport import NetcheckReport as NetcheckReport
+    from tsnet.netreport import RegionLatency as RegionLatency
     from tsnet.prefs import PrefChanges as PrefChanges
     from tsnet.prefs import Prefs as Prefs
     from tsnet.server import Server as Server

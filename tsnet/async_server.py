@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.service_handles import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import AsyncEvents
+    from tsnet.netreport import NetcheckReport
     from tsnet.prefs import PrefChanges, Prefs
     from tsnet.streams import Listener, PacketConn, Stream
 
@@ -153,6 +154,17 @@ class AsyncServer(BaseServer):
         check_kind(kind)
         result: PingResult = await self._wait(self._handle.ping, host, kind, timeout)
         return result
+
+    async def netcheck(self, *, timeout: float | None = 10.0) -> NetcheckReport:
+        """Look at the network around this node: UDP, NAT, captive portal, the latency of every relay region.
+
+        It takes a second or two, five at most; with less time, the report is what is known by then. Starts the node if
+        need be, since control names the regions. Raises what `up` raises.
+        """
+        from tsnet.netreport import public_report
+
+        report: NetcheckReport = await self._wait(self._handle.netcheck, timeout, public_report)
+        return report
 
     def events(self) -> AsyncEvents:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

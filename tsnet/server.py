@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.service_handles import Runner, Serving
     from tsnet.adapters.wsgi import App as WsgiApp
     from tsnet.events import Events
+    from tsnet.netreport import NetcheckReport
     from tsnet.prefs import PrefChanges, Prefs
 
 
@@ -120,6 +121,12 @@ class Server(BaseServer):
         """Send one echo through the tunnel. As AsyncServer.ping."""
         check_kind(kind)
         return self._handle.ping(host, kind, timeout).result()
+
+    def netcheck(self, *, timeout: float | None = 10.0) -> NetcheckReport:
+        """Look at the network around this node. As AsyncServer.netcheck."""
+        from tsnet.netreport import public_report
+
+        return self._handle.netcheck(timeout, public_report).result()
 
     def events(self) -> Events:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

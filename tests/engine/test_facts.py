@@ -41,6 +41,7 @@ def test_what_an_application_never_sees() -> None:
         facts.PrefsTaken,
         facts.EndpointMapped,
         facts.PathChanged,
+        facts.NetcheckDone,
     }
 
 

@@ -155,6 +155,11 @@ def _status(command: argparse.ArgumentParser) -> None:
     add_node(command)
 
 
+def _netcheck(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    add_node(command)
+
+
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
     command.add_argument(
@@ -204,6 +209,7 @@ COMMANDS: dict[str, tuple[Adder, str]] = {
     "curl": (_curl, "fetch a URL of the tailnet"),
     "ping": (_ping, "measure the way to a node"),
     "status": (_status, "list the nodes of the tailnet"),
+    "netcheck": (_netcheck, "look at the network around this machine: UDP, NAT, the nearest relay"),
     "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
     "demo": (_demo, "show two nodes talk on a tailnet in this process"),
 }

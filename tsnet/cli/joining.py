@@ -1,7 +1,8 @@
 """A node as the options describe it: its name, its key, where its identity is kept. It joins, and leaves in order.
 
     serve                      keeps its identity in the user's state directory, as the library does
-    nc curl ping run status    ephemeral and in memory, unless --state-dir says where to keep the identity
+    nc curl ping run status
+    netcheck                   ephemeral and in memory, unless --state-dir says where to keep the identity
     --ephemeral                in memory, unless there is --state-dir
 
 Not here: the options' names (`command`), what they mean (`tsnet.config`).

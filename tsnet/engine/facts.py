@@ -16,7 +16,8 @@ from tsnet.disco.changes import PathChanged as PathChanged
 from tsnet.errors import Error
 
 if TYPE_CHECKING:
-    from tsnet.netmap.model import NetMap, Node, UserProfile
+    from tsnet.netcheck.report import Report
+    from tsnet.netmap.model import DerpRegion, NetMap, Node, UserProfile
     from tsnet.prefs import Prefs
 
 
@@ -153,6 +154,15 @@ class ControlAnswered:
 
 
 @record
+class NetcheckDone:
+    """A report that somebody asked for. endpoints: our own by then. regions: as control names them."""
+
+    report: Report
+    endpoints: tuple[UdpAddress, ...]
+    regions: Mapping[int, DerpRegion]
+
+
+@record
 class EndpointMapped:
     """A relay region sees datagrams of this node's UDP port come from that address."""
 
@@ -208,15 +218,7 @@ Event = (
     | Reachable
     | PrefsChanged
 )
-Fact = (
-    Event
-    | Save
-    | Expired
-    | Notice
-    | PingAnswered
-    | ControlAnswered
-    | PrefsSaved
-    | PrefsTaken
-    | EndpointMapped
-    | PathChanged
-)
+Answer = PingAnswered | ControlAnswered | NetcheckDone
+"""What somebody waits for. Whose it is, its data or its ticket tells."""
+
+Fact = Event | Save | Expired | Notice | PrefsSaved | PrefsTaken | EndpointMapped | PathChanged | Answer

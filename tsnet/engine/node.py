@@ -163,6 +163,14 @@ class Node:
         """Send a TSMP ping with these 8 bytes (`SocketCalls.ping_data`). PingAnswered follows if the peer answers."""
         self.engine.ping_tsmp(address.packed, data, now)
 
+    def netcheck(self, now: float) -> None:
+        """Look at the network around this node, all of it. NetcheckDone follows within some seconds."""
+        self.surroundings.ask_report(now)
+
+    def end_netcheck(self, now: float) -> None:
+        """Somebody who asked waits no longer: what is known by now must do."""
+        self.surroundings.end_report(now)
+
     def set_prefs(self, prefs: Prefs, now: float, *, kept: Mapping[str, Any] | None = None) -> None:
         """From now on these preferences are in force: the packet filter, control and the store are told in one step.
 

@@ -45,6 +45,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import attrs
+
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
@@ -99,7 +101,7 @@ class Surroundings:
         self._entropy = entropy
         self._told, self._trace = told, trace
         self.attributes: NodeAttributes = NodeAttributes()
-        self._only_relays = only_relays
+        self._only_relays, self._is_asked = only_relays, False
         self._derp_map = DerpMap()
         self._has_settled = False
         self._settled_at = -math.inf
@@ -184,8 +186,23 @@ class Surroundings:
         """Begin a report. One that is under way is begun anew if this is to be a full one."""
         if full or not self.checker.is_under_way:
             udp = not self.attributes.only_tcp_443
-            self.checker.begin(self._derp_map, self.network, self._home.region, now, full=full, udp=udp)
+            self.checker.begin(
+                self._derp_map, self.network, self._home.region, now, full=full, thorough=self._is_asked, udp=udp
+            )
             self._settles_at = now + SETTLED_AFTER
+
+    # --- what somebody asks for -----------------------------------------------------------------------------
+
+    def ask_report(self, now: float) -> None:
+        """Somebody wants a report on all regions. NetcheckDone follows within some seconds."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._measure(now, full=True)
+
+    def end_report(self, now: float) -> None:
+        """Nobody waits any longer for the report that was asked for: it ends with what is known."""
+        if self._is_asked:
+            self.checker.end(now)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
@@ -273,6 +290,12 @@ class Surroundings:
         if self._trace is not None:
             self._trace("netcheck", udp=report.udp, hard_nat=report.mapping_varies_by_dest_ip, full=report.is_full)
         self._home.measured(report.region_latency, now)
+        if self._is_asked:
+            self._is_asked = False
+            preferred = self._home.region or self._home.nearest(report.region_latency)
+            report = attrs.evolve(report, preferred_region=preferred)
+            endpoints = tuple(address for address, _kind in self.endpoints.found)
+            self._told.append(facts.NetcheckDone(report, endpoints, self._derp_map.regions))
         self._tell_control(now)
 
     def _tell_control(self, now: float) -> None:

@@ -128,6 +128,11 @@ class Checker:
         is_caught = last.captive_portal is True and not last.udp
         return now >= self._full_at + FULL_INTERVAL or not last.region_latency or is_caught
 
+    def end(self, now: float) -> None:
+        """The report that is being made must be whole now, with what is known."""
+        if self.is_under_way:
+            self._finish(now)
+
     def take_reports(self) -> list[Report]:
         done = self._done
         if done:
@@ -175,6 +180,8 @@ class Checker:
         if self._names.effects:
             return -math.inf
         probes = math.inf if self._probes is None else self._probes.deadline()
+        if self._done:
+            return -math.inf
         return min(probes, self._https.deadline(), self._captive.deadline(), self._captive_at, self._until)
 
     # --- a report -------------------------------------------------------------------------------------------

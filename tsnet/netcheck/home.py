@@ -226,6 +226,11 @@ class Home:
     def deadline(self) -> float:
         return min(self.away_at + HEARD_WITHIN, self.retry_at)
 
+    def nearest(self, latencies: Mapping[int, float]) -> int:
+        """Which of these regions would be the best home; 0 if none may be one."""
+        fit = {number: latency * self._score(number) for number, latency in latencies.items()}
+        return min(set(self._eligible()) & set(fit), key=lambda number: (fit[number], number), default=0)
+
     def net_info(self) -> dict[str, Any]:
         """What control is told (tailcfg.NetInfo). New latencies alone are no reason to tell it again."""
         latencies = {f"{region}-v4": history[-1][1] for region, history in sorted(self._history.items())}

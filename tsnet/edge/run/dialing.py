@@ -2,7 +2,7 @@
 
 A dial owns its connection until it is established; then a pipe does. Time is up, or the waiter went away: reset.
 
-Not here: requests to control, which are attempts, too (`requesting`).
+Not here: requests to control and netchecks, which are attempts, too (`requesting`, `netchecking`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
-from tsnet.engine.facts import ControlAnswered, PingAnswered
+from tsnet.engine.facts import Answer, PingAnswered
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Attempt(Protocol):
 
     def begin(self) -> None: ...
 
-    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+    def answered(self, fact: Answer) -> None:
         """An answer came. Whose it is, its data or its ticket tells."""
 
     def give_up(self) -> None:
@@ -93,7 +93,7 @@ class DialAttempt:
                 connection.abort(now)
                 self._operation.fail(error)
 
-    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+    def answered(self, fact: Answer) -> None:
         """It is the connection that tells a dial of its end."""
 
     def _error(self, code: str) -> Error:
@@ -216,7 +216,7 @@ class PingAttempt:
             if reply.error is None:
                 self._finish(reply.payload)
 
-    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+    def answered(self, fact: Answer) -> None:
         if isinstance(fact, PingAnswered):
             self._finish(fact.data)
 
@@ -260,7 +260,7 @@ class PingAttempt:
 
 
 class Attempts:
-    """The dials, pings and requests of one node that are under way."""
+    """The dials, pings, netchecks and requests of one node that are under way."""
 
     def __init__(self) -> None:
         self._under_way: set[Attempt] = set()
@@ -277,7 +277,7 @@ class Attempts:
             attempt.give_up()
             raise
 
-    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+    def answered(self, fact: Answer) -> None:
         for attempt in tuple(self._under_way):
             attempt.answered(fact)
 

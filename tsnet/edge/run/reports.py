@@ -63,7 +63,7 @@ class Reports:
             match fact:
                 case facts.Save():
                     _save(fact, pump, saver)
-                case facts.PingAnswered() | facts.ControlAnswered():
+                case facts.PingAnswered() | facts.ControlAnswered() | facts.NetcheckDone():
                     self._attempts.answered(fact)
                 case facts.Notice(text):
                     log.warning("%s: %s", self._life.hostname, text)
@@ -72,7 +72,7 @@ class Reports:
                 case facts.PrefsSaved() | facts.PrefsTaken():
                     pass  # those who wait for it look at the node itself (`Setting`)
                 case facts.EndpointMapped():
-                    pass  # of use once there are direct paths
+                    pass  # for whoever follows the trace
                 case facts.PathChanged():
                     pass  # the trace has told it
                 case _:

@@ -12,7 +12,7 @@ import attrs
 from tsnet.base.records import record
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.pump import Pump
-from tsnet.engine.facts import ControlAnswered, PingAnswered
+from tsnet.engine.facts import Answer, ControlAnswered
 from tsnet.errors import Error
 
 
@@ -59,7 +59,7 @@ class RequestAttempt:
         if self._operation.cancelled:
             self.give_up()
 
-    def answered(self, fact: PingAnswered | ControlAnswered) -> None:
+    def answered(self, fact: Answer) -> None:
         if not isinstance(fact, ControlAnswered) or fact.ticket != self._ticket:
             return
         self._ticket = None

@@ -1,4 +1,4 @@
-"""What an application asks of a node: connections, listeners, datagrams, pings, and what control is asked for it.
+"""What an application asks of a node: connections, listeners, datagrams, pings, netcheck, and what control is asked.
 
 `wrap` turns a pipe into what the application will hold, a stream or a real socket, while the pipe is still the node's
 thread's: an application that is interrupted then never leaves a pipe behind that nobody holds.
@@ -20,8 +20,10 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.packets import PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.dialing import Attempts, DialAttempt, PingAttempt, PingResult
+from tsnet.edge.run.netchecking import NetcheckAttempt
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.requesting import ControlAnswer, RequestAttempt
+from tsnet.engine.facts import NetcheckDone
 
 P = TypeVar("P", Pipe, ListenPipe, PacketPipe)
 T = TypeVar("T")
@@ -136,6 +138,14 @@ class Verbs(ABC):
         def begin(operation: Operation[PingResult], left: float) -> None:
             address = self.pump.node.calls.resolve(host)
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
+
+        return self.when_running(timeout, begin)
+
+    def netcheck(self, timeout: float | None, shown: Callable[[NetcheckDone], T]) -> Operation[T]:
+        """Look at the network around the node. shown: what the application gets of it; called in the node's thread."""
+
+        def begin(operation: Operation[T], left: float) -> None:
+            self.attempts.begin(NetcheckAttempt(operation, self.pump, left, shown))
 
         return self.when_running(timeout, begin)
 
