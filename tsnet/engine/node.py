@@ -167,9 +167,9 @@ class Node:
         """Look at the network around this node, all of it. NetcheckDone follows within some seconds."""
         self.surroundings.ask_report(now)
 
-    def end_netcheck(self, now: float) -> None:
-        """Somebody who asked waits no longer: what is known by now must do."""
-        self.surroundings.end_report(now)
+    def netcheck_so_far(self, now: float) -> facts.NetcheckDone:
+        """For somebody who asked and cannot wait any longer."""
+        return self.surroundings.report_so_far(now)
 
     def set_prefs(self, prefs: Prefs, now: float, *, kept: Mapping[str, Any] | None = None) -> None:
         """From now on these preferences are in force: the packet filter, control and the store are told in one step.

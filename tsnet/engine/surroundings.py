@@ -199,10 +199,15 @@ class Surroundings:
             self._is_asked = True
             self._measure(now, full=True)
 
-    def end_report(self, now: float) -> None:
-        """Nobody waits any longer for the report that was asked for: it ends with what is known."""
-        if self._is_asked:
-            self.checker.end(now)
+    def report_so_far(self, now: float) -> facts.NetcheckDone:
+        """For somebody who cannot wait. The report that was asked for goes on."""
+        return self._shown(self.checker.so_far(now))
+
+    def _shown(self, report: Report) -> facts.NetcheckDone:
+        preferred = self._home.region or self._home.nearest(report.region_latency)
+        endpoints = tuple(address for address, _kind in self.endpoints.found)
+        report = attrs.evolve(report, preferred_region=preferred)
+        return facts.NetcheckDone(report, endpoints, self._derp_map.regions)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
@@ -292,10 +297,7 @@ class Surroundings:
         self._home.measured(report.region_latency, now)
         if self._is_asked:
             self._is_asked = False
-            preferred = self._home.region or self._home.nearest(report.region_latency)
-            report = attrs.evolve(report, preferred_region=preferred)
-            endpoints = tuple(address for address, _kind in self.endpoints.found)
-            self._told.append(facts.NetcheckDone(report, endpoints, self._derp_map.regions))
+            self._told.append(self._shown(report))
         self._tell_control(now)
 
     def _tell_control(self, now: float) -> None:

@@ -128,10 +128,9 @@ class Checker:
         is_caught = last.captive_portal is True and not last.udp
         return now >= self._full_at + FULL_INTERVAL or not last.region_latency or is_caught
 
-    def end(self, now: float) -> None:
-        """The report that is being made must be whole now, with what is known."""
-        if self.is_under_way:
-            self._finish(now)
+    def so_far(self, now: float) -> Report:
+        """What is known of the report that is being made, which goes on; or of the last one."""
+        return self.draft.whole(now, self._home, is_full=self._is_full)
 
     def take_reports(self) -> list[Report]:
         done = self._done

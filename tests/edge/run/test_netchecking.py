@@ -43,6 +43,18 @@ def test_where_nothing_answers_it_ends_all_the_same() -> None:
     assert house.now - begun <= 0.501
 
 
+def test_who_cannot_wait_spoils_nothing_for_the_others_nor_for_control() -> None:
+    house = House()
+    handle = house.up("a")
+    house.run(5)
+    patient, hasty = handle.netcheck(10, shown).begin(), handle.netcheck(0.0, shown).begin()
+    done = house.finish(hasty)
+    assert done.report.region_latency == {}
+    assert done.report.preferred_region == 900
+    assert house.finish(patient).report.udp
+    assert handle.node.home.net_info()["WorkingUDP"]
+
+
 def test_who_waits_no_longer_is_forgotten() -> None:
     house = House()
     handle = house.up("a")

@@ -1,6 +1,6 @@
 """A netcheck under way: a small object in the node's thread that finishes an `Operation`.
 
-When its time is up, the report is what is known by then: there is always one.
+When its time is up, the report is what is known by then: there is always one. The node itself goes on with it.
 
 Not here: how a report is made (`netcheck.checker`), when one is begun (`engine.surroundings`).
 """
@@ -50,5 +50,4 @@ class NetcheckAttempt:
         self.when_over()
 
     def _too_late(self) -> None:
-        self._pump.node.end_netcheck(self._pump.now())
-        self._pump.mark()
+        self.answered(self._pump.node.netcheck_so_far(self._pump.now()))
