@@ -102,7 +102,8 @@ def test_node_attributes_come_back() -> None:
     (web,) = (member for member in new.members.values() if member.tags == ("tag:web",))
     assert new.self_node(web).capabilities == {"only-tcp-443": (), "x": ({"y": 1},)}
     assert encode(snapshot(new)) == document
-    for bad in ([], {"": {}}, {"tag:web": []}, {"tag:web": {"x": 1}}):
+    damage: tuple[Any, ...] = ([], {"": {}}, {"tag:web": []}, {"tag:web": {"x": 1}})
+    for bad in damage:
         fields = json.loads(document)
         fields["node_attributes"] = bad
         with pytest.raises(MalformedError, match="is damaged"):
