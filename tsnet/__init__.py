@@ -22,6 +22,7 @@ _WHERE = {
     "PacketConn": "tsnet.streams",
     "Stream": "tsnet.streams",
     "Peer": "tsnet.netmap.whois",
+    "PeerPath": "tsnet.engine.peerpath",
     "PeerStatus": "tsnet.status",
     "PingResult": "tsnet.edge.run.dialing",
     "PrefChanges": "tsnet.prefs",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from tsnet.async_server import AsyncServer as AsyncServer
     from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult
+    from tsnet.engine.peerpath import PeerPath as PeerPath
     from tsnet.errors import AddressInUse as AddressInUse
     from tsnet.errors import AddressNotAvailable as AddressNotAvailable
     from tsnet.errors import AuthKeyRejected as AuthKeyRejected

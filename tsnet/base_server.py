@@ -246,7 +246,7 @@ class BaseServer:
         return tuple(sorted(found, key=lambda address: address.version))
 
     def status(self) -> Status:
-        """A snapshot of this node and its peers, from what control has sent. Nobody is asked."""
+        """A snapshot of this node, its peers and the paths to them, from what control has sent. Nobody is asked."""
         handle, view = self._handle, self._handle.view
         status = Status(handle.state, self.prefs.hostname, self._config.control_url, login_url=handle.login_url)
         if view is None:
@@ -263,7 +263,7 @@ class BaseServer:
             home_region=view.home_region,
             key_expiry=node.key_expiry,
             health=(*netmap.health, *view.health),
-            peers=peers_of(netmap, view.whois),
+            peers=peers_of(netmap, view.whois, handle.path_to),
         )
 
     def __repr__(self) -> str:

@@ -1,12 +1,17 @@
-"""The status of a node and of its peers: snapshots of what control has sent. Nobody is asked for them."""
+"""The status of a node and of its peers: snapshots of what control has sent, and of the paths to peers.
+
+Nobody is asked for them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from tsnet.base.addresses import IPAddress
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 
 if TYPE_CHECKING:
     from tsnet.netmap.model import NetMap, Node
@@ -15,7 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class PeerStatus:
-    """One peer, as control last described it. online: None if control does not say."""
+    """One peer, as control last described it. online: None if control does not say.
+
+    path: how this node reaches it, or did when it last sent to it; it is false if nothing was sent to that peer.
+    """
 
     name: str
     fqdn: str
@@ -28,6 +36,7 @@ class PeerStatus:
     home_region: int
     os: str
     routes: tuple[str, ...]
+    path: PeerPath = NO_PATH
 
 
 @attrs.frozen
@@ -49,7 +58,7 @@ class Status:
     peers: tuple[PeerStatus, ...] = ()
 
 
-def peer_status(node: Node, whois: Whois) -> PeerStatus:
+def peer_status(node: Node, whois: Whois, path: PeerPath = NO_PATH) -> PeerStatus:
     peer: Peer | None = whois.peer(node.key)
     return PeerStatus(
         name=whois.name(node),
@@ -63,9 +72,13 @@ def peer_status(node: Node, whois: Whois) -> PeerStatus:
         home_region=node.home_region,
         os=str(node.hostinfo.get("OS", "")),
         routes=tuple(map(str, node.routes)),
+        path=path,
     )
 
 
-def peers_of(netmap: NetMap, whois: Whois) -> tuple[PeerStatus, ...]:
+def peers_of(
+    netmap: NetMap, whois: Whois, path_to: Callable[[bytes], PeerPath] = lambda _key: NO_PATH
+) -> tuple[PeerStatus, ...]:
     """All peers, ordered by name."""
-    return tuple(sorted((peer_status(node, whois) for node in netmap.peers.values()), key=lambda peer: peer.name))
+    statuses = (peer_status(node, whois, path_to(node.key)) for node in netmap.peers.values())
+    return tuple(sorted(statuses, key=lambda peer: peer.name))

@@ -8,6 +8,7 @@ import pytest
 import tsnet
 from tsnet.cli import main
 from tsnet.cli.status import table
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.status import PeerStatus, Status
 
 
@@ -24,12 +25,13 @@ def test_as_json(shop: tsnet.Server, capsys: pytest.CaptureFixture[str]) -> None
     assert status["state"] == "running"
     assert [peer["name"] for peer in status["peers"]] == ["shop"]
     assert status["peers"][0]["addresses"][0] == "100.64.0.1"
+    assert status["peers"][0]["path"] == {"address": "", "region": 0, "region_code": ""}
 
 
 def test_tags_stand_for_the_user_and_what_is_unknown_is_a_dash() -> None:
-    def peer(name: str, tags: tuple[str, ...], online: bool | None) -> PeerStatus:
+    def peer(name: str, tags: tuple[str, ...], online: bool | None, path: PeerPath = NO_PATH) -> PeerStatus:
         addresses = (ip_address("100.64.0.9"),) if name != "new" else ()
-        return PeerStatus(name, f"{name}.x", addresses, "ann@x", "Ann", tags, online, None, 1, "", ())
+        return PeerStatus(name, f"{name}.x", addresses, "ann@x", "Ann", tags, online, None, 1, "", (), path)
 
     status = Status(
         "running",
@@ -38,11 +40,11 @@ def test_tags_stand_for_the_user_and_what_is_unknown_is_a_dash() -> None:
         name="me",
         addresses=(ip_address("100.64.0.1"),),
         user_login="bob@x",
-        peers=(peer("ci", ("tag:ci", "tag:build"), False), peer("new", (), None)),
+        peers=(peer("ci", ("tag:ci", "tag:build"), False, PeerPath(region=1)), peer("new", (), None)),
     )
     assert [line.split() for line in table(status).splitlines()] == [
         ["100.64.0.1", "me", "bob@x", "-", "this", "node"],
-        ["100.64.0.9", "ci", "tag:ci,tag:build", "-", "offline"],
+        ["100.64.0.9", "ci", "tag:ci,tag:build", "-", "offline", "relay", "1"],
         ["-", "new", "ann@x", "-", "-"],
     ]
 

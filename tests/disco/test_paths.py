@@ -13,7 +13,7 @@ from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.disco.box import Box
-from tsnet.disco.changes import PathChanged
+from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import MAX_ANSWERS
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong, decode
 from tsnet.disco.paths import Paths
@@ -87,10 +87,10 @@ def test_what_has_changed_is_told_once_and_the_routes_stay_the_same_tuple_until_
     assert paths.take_changes() == []
     paths.disconnected(1, 0.0)
     assert paths.is_rerouted
-    assert paths.take_changes() == [PathChanged(A, (via(1),), (via(2),), "a relay is lost")]
+    assert paths.take_changes() == [RoutesChanged(A, (via(1),), (via(2),), "a relay is lost")]
     assert not paths.is_rerouted
     set_peers(paths, [node("a", home_region=1)], 0.0)
-    assert paths.take_changes() == [PathChanged(B, (via(1, B),), (), "it is no peer any more")]
+    assert paths.take_changes() == [RoutesChanged(B, (via(1, B),), (), "it is no peer any more")]
     assert paths.routes(B) == ()
 
 
@@ -99,7 +99,7 @@ def test_of_several_changes_the_first_and_the_last_routes_are_told() -> None:
     paths.routes(A)
     set_peers(paths, [node("a", home_region=2)], 1.0)
     set_peers(paths, [node("a", home_region=3)], 1.0)
-    assert paths.take_changes() == [PathChanged(A, (via(1),), (via(3),), "control says so")]
+    assert paths.take_changes() == [RoutesChanged(A, (via(1),), (via(3),), "control says so")]
     set_peers(paths, [node("a", home_region=2)], 1.0)
     set_peers(paths, [node("a", home_region=3)], 1.0)
     assert paths.take_changes() == []

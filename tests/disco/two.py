@@ -20,7 +20,7 @@ from tests.wire import Wire
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
-from tsnet.disco.changes import PathChanged
+from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.paths import Paths
 from tsnet.netmap.model import Node
@@ -68,7 +68,7 @@ class Party:
         self.paths.set_home(REGION, now)
         self.paths.connected(REGION, now)
         self.peer: Party | None = None
-        self.changes: list[PathChanged] = []
+        self.changes: list[RoutesChanged] = []
         self.measures = True
         self.got: Counter[str] = Counter()
 

@@ -22,7 +22,7 @@ from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.base.trace import Tracer
-from tsnet.disco.changes import PathChanged
+from tsnet.disco.changes import RoutesChanged
 from tsnet.engine.engine import Engine
 from tsnet.netmap import model
 from tsnet.netmap.changes import Changes
@@ -162,7 +162,7 @@ class Pair:
         """Let these be b's routes to a, until its paths change."""
         paths, key = self.b.engine.paths, self.nodes[0].key
         before, paths._routes[key] = paths.routes(key), routes
-        paths._changes[key] = PathChanged(key, before, routes, "the test says so")
+        paths._changes[key] = RoutesChanged(key, before, routes, "the test says so")
 
     def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = 60.0) -> None:
         """Until the condition holds, which it must, or that much time has passed."""

@@ -27,7 +27,7 @@ def test_every_fact_class_is_in_the_union() -> None:
     defined = {
         value for value in vars(facts).values() if isinstance(value, type) and value.__module__ == facts.__name__
     }
-    assert defined | {facts.PathChanged} == set(CLASSES)
+    assert defined == set(CLASSES)
 
 
 def test_what_an_application_never_sees() -> None:
@@ -40,7 +40,6 @@ def test_what_an_application_never_sees() -> None:
         facts.PrefsSaved,
         facts.PrefsTaken,
         facts.EndpointMapped,
-        facts.PathChanged,
         facts.NetcheckDone,
     }
 

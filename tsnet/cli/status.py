@@ -1,4 +1,4 @@
-"""`tsnet status`: the nodes of the tailnet, as control describes them; a table, or --json."""
+"""`tsnet status`: the nodes of the tailnet, as control describes them, and their paths; a table, or --json."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ def run(options: Namespace) -> int:
 
 
 def table(status: Status) -> str:
-    """One node a line, ourselves first: address, name, who, system, whether it is online."""
-    rows = [_row(status.addresses, status.name, status.tags or (status.user_login,), "", "this node")]
+    """One node a line, ourselves first: address, name, who, system, whether it is online, how it is reached."""
+    rows = [_row(status.addresses, status.name, status.tags or (status.user_login,), "", "this node", "")]
     rows += [
-        _row(peer.addresses, peer.name, peer.tags or (peer.user_login,), peer.os, _online(peer))
+        _row(
+            peer.addresses,
+            peer.name,
+            peer.tags or (peer.user_login,),
+            peer.os,
+            _online(peer),
+            str(peer.path) if peer.path else "",
+        )
         for peer in status.peers
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -34,12 +41,14 @@ def table(status: Status) -> str:
     lines = []
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        lines.append(style(console.DIM, line) if row[-1] == "offline" else line)
+        lines.append(style(console.DIM, line) if row[-2] == "offline" else line)
     return "\n".join(lines)
 
 
-def _row(addresses: tuple[Any, ...], name: str, who: tuple[str, ...], system: str, state: str) -> tuple[str, ...]:
-    cells = (str(addresses[0]) if addresses else "-", name, ",".join(who) or "-", system or "-", state)
+def _row(
+    addresses: tuple[Any, ...], name: str, who: tuple[str, ...], system: str, state: str, path: str
+) -> tuple[str, ...]:
+    cells = (str(addresses[0]) if addresses else "-", name, ",".join(who) or "-", system or "-", state, path)
     return tuple(map(printable, cells))
 
 

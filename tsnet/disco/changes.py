@@ -10,7 +10,7 @@ from tsnet.base.records import record
 
 
 @record
-class PathChanged:
+class RoutesChanged:
     """A peer that is sent to is reached by other destinations than before: none, one or two, the best first.
 
     why: a few words, such as "relay connected".

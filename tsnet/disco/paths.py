@@ -32,7 +32,7 @@ from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.trace import Trace
 from tsnet.disco.box import Box
-from tsnet.disco.changes import PathChanged
+from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
 from tsnet.disco.directs import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
@@ -84,7 +84,7 @@ class Paths:
         self._measured_at = DUE_NOW
         self._calls: dict[bytes, None] = {}
         """Peers whose CallMeMaybe waits for endpoints of ours that are fresh."""
-        self._changes: dict[bytes, PathChanged] = {}
+        self._changes: dict[bytes, RoutesChanged] = {}
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Paths:
         """Whether `take_changes` has something to tell."""
         return bool(self._changes)
 
-    def take_changes(self) -> list[PathChanged]:
+    def take_changes(self) -> list[RoutesChanged]:
         """How the routes of the peers that were asked for have changed since the last call: one change for each."""
         changes = self._changes
         if not changes:
@@ -387,7 +387,7 @@ class Paths:
             return False
         self._routes[key] = routes
         earlier = self._changes.get(key)
-        self._changes[key] = PathChanged(key, before if earlier is None else earlier.before, routes, why)
+        self._changes[key] = RoutesChanged(key, before if earlier is None else earlier.before, routes, why)
         return not before
 
     def _routes_of(self, key: bytes) -> Routes:

@@ -30,7 +30,7 @@ from tsnet.base.addresses import (
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
-from tsnet.disco.changes import PathChanged
+from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
 from tsnet.engine.classify import Batch, classify
@@ -123,7 +123,7 @@ class Engine:
         self._full: set[int] = set()
         self._talking: dict[bytes, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[bytes, DiscoKey] = {}
-        self._path_changes: dict[bytes, PathChanged] = {}
+        self._path_changes: dict[bytes, RoutesChanged] = {}
 
     # --- control's word -------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Engine:
                 self.device.path_restored(key, now)
                 self.stack.path_restored(key, now)
 
-    def _is_restored(self, change: PathChanged) -> bool:
+    def _is_restored(self, change: RoutesChanged) -> bool:
         """Whether the peer can be reached again, after what was sent to it has probably been lost."""
         before, after = change.before, change.after
         if len(before) == 1 and type(before[0]) is UdpAddress:
@@ -235,7 +235,11 @@ class Engine:
         self.paths.tell_routes(key, why)
         self.stack.set_ways(key, map(path_of, routes))
 
-    def take_path_changes(self) -> list[PathChanged]:
+    def routes_in_use(self, key: bytes) -> tuple[Destination, ...]:
+        """All routes of a peer that was sent to; () of another. Any thread may ask: it is one look-up."""
+        return self._talking.get(key, ())
+
+    def take_path_changes(self) -> list[RoutesChanged]:
         """How the paths to peers that are sent to have changed since the last call: the last change of each."""
         changes, self._path_changes = self._path_changes, {}
         return list(changes.values())
@@ -306,6 +310,8 @@ class Engine:
             if target is not last:
                 last, routes = target, paths.routes(target)
                 if routes and talking.get(target) is not routes:
+                    if target not in talking:
+                        self._path_changes[target] = RoutesChanged(target, (), routes, "it is sent to")
                     self._note_routes(target, routes, "it is sent to")
                 if routes and self._full:
                     routes = self._with_room(routes)

@@ -12,7 +12,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
-from tsnet.disco.changes import PathChanged as PathChanged
+from tsnet.engine.peerpath import PeerPath
 from tsnet.errors import Error
 
 if TYPE_CHECKING:
@@ -72,6 +72,19 @@ class PeerLeft:
     """(event) The peer is no longer in the netmap; its streams are reset after this."""
 
     peer: Node
+
+
+@record
+class PathChanged:
+    """(event) A peer that this node sends to is reached by another path than before, or is sent to for the first time.
+
+    why: a few words, such as "a pong came". Of several changes at once, the last one is told.
+    """
+
+    peer: Node
+    path: PeerPath
+    before: PeerPath
+    why: str
 
 
 @record
@@ -210,6 +223,7 @@ Event = (
     | PeerAppeared
     | PeerChanged
     | PeerLeft
+    | PathChanged
     | HomeChanged
     | RelayChanged
     | Health
@@ -221,4 +235,4 @@ Event = (
 Answer = PingAnswered | ControlAnswered | NetcheckDone
 """What somebody waits for. Whose it is, its data or its ticket tells."""
 
-Fact = Event | Save | Expired | Notice | PrefsSaved | PrefsTaken | EndpointMapped | PathChanged | Answer
+Fact = Event | Save | Expired | Notice | PrefsSaved | PrefsTaken | EndpointMapped | Answer

@@ -44,6 +44,7 @@ from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
 from tsnet.engine.making import Making
+from tsnet.engine.peerpath import PeerPath, path_by
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
@@ -288,7 +289,7 @@ class Node:
         self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
-        self._facts += self.engine.take_path_changes()
+        self._tell_paths()
         return udp, effects
 
     def deadline(self) -> float:
@@ -450,7 +451,22 @@ class Node:
         peer = self.engine.peers.get(key)
         return "" if peer is None else peer.name.partition(".")[0]
 
+    def _tell_paths(self) -> None:
+        netmap = self.netmap
+        if netmap is None:
+            return
+        for change in self.engine.take_path_changes():
+            peer = self.engine.peers.get(change.key)
+            if peer is not None:
+                path, before = path_by(change.after, netmap.derp_map), path_by(change.before, netmap.derp_map)
+                self._facts.append(facts.PathChanged(peer, path, before, change.why))
+
     # --- what other threads see -----------------------------------------------------------------------------
+
+    def path_to(self, key: bytes) -> PeerPath:
+        """How that peer is reached now, or was when it was last sent to. A look-up: any thread may ask."""
+        routes, view = self.engine.routes_in_use(key), self.view
+        return path_by(routes, None if view is None else view.netmap.derp_map)
 
     def _show(self, view: NodeView) -> None:
         self.view = attrs.evolve(view, health=self.health.messages, home_region=self.home.region)

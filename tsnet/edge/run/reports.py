@@ -73,8 +73,6 @@ class Reports:
                     pass  # those who wait for it look at the node itself (`Setting`)
                 case facts.EndpointMapped():
                     pass  # for whoever follows the trace
-                case facts.PathChanged():
-                    pass  # the trace has told it
                 case _:
                     self._event(fact)
 
@@ -93,7 +91,8 @@ class Reports:
             case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft() | facts.PrefsChanged():
                 pass  # for readers of events alone, as those below are
             case (
-                facts.HomeChanged()
+                facts.PathChanged()
+                | facts.HomeChanged()
                 | facts.LoggedIn()
                 | facts.RelayChanged()
                 | facts.DuplicateNode()

@@ -16,6 +16,7 @@ from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.setting import Setting
 from tsnet.engine.lifecycle import Lifecycle
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.errors import ConfigError, Error, NotUp
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Visible:
         """The netmap and what follows from it; None before the first one, and when the node is gone. Take it once."""
         pump = self._pump
         return None if pump is None else pump.node.view
+
+    def path_to(self, key: bytes) -> PeerPath:
+        """How that peer is reached now; NO_PATH of one that nothing was sent to, and when the node is gone."""
+        pump = self._pump
+        return NO_PATH if pump is None else pump.node.path_to(key)
 
     @property
     def world(self) -> World:
