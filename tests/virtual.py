@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import attrs
@@ -103,14 +103,18 @@ class VirtualTailnet:
     def __init__(self, seed: int = 0, **options: Any) -> None:
         self.seed = seed
         self.world = SimulatedWorld(seed)
-        self.tailnet = Tailnet(world=self.world, host=self.world.v4, **options)
+        self.tailnet = self.make_tailnet(**options)
         self.nodes: dict[str, tsnet.AsyncServer] = {}
         self.stores: dict[str, FailingStore] = {}
         self.first_maps: deque[MapResponse] = deque(maxlen=64)
         self._without: Collection[str] = ()
         self.tailnet._modify_first_map = self._modify
 
-    async def __aenter__(self) -> VirtualTailnet:
+    def make_tailnet(self, **options: Any) -> Tailnet:
+        """The embedded tailnet, which `async with` starts."""
+        return Tailnet(world=self.world, host=self.world.v4, **options)
+
+    async def __aenter__(self) -> Self:
         await self.tailnet.__aenter__()
         return self
 
