@@ -332,3 +332,23 @@ def test_a_go_peer_joins_what_the_command_line_says(scene: Scene) -> None:
         assert json.loads(body[: body.rindex("}") + 1])["whois"]["name"].endswith(told["base_domain"])
     site.stop()
     assert site.popen.returncode == 0
+
+
+def test_go_reads_who_may_use_a_peer_relay_and_who_is_one(lab: Lab) -> None:
+    """Both sides of the grant, as Go's magicsock asks for them; they let no packet pass by themselves."""
+    grant = {"src": ["client"], "dst": ["relay:*"], "app": {"tailscale.com/cap/relay": []}}
+    lab.tailnet.set_policy([{"src": ["*"], "dst": ["*:*"]}, grant])
+    with lab.go("client") as client, lab.go("relay") as relay, lab.go("other") as other:
+        own, there, third = client.up(), relay.up(), other.up()
+        until(lambda: "tailscale.com/cap/relay-target" in caps_of(client, there.v4), 5)
+        until(lambda: "tailscale.com/cap/relay" in caps_of(relay, own.v4), 5)
+        assert "tailscale.com/cap/relay" not in caps_of(relay, third.v4)
+        assert "tailscale.com/cap/relay-target" not in caps_of(other, there.v4)
+
+
+def caps_of(node: GoPeer, address: str) -> set[str]:
+    """The capabilities of a peer towards this node."""
+    try:
+        return set(node.whois(address)["caps"] or ())
+    except PeerError:
+        return set()

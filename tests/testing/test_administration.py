@@ -23,6 +23,24 @@ def test_attributes_reach_the_node_and_replace_those_before() -> None:
     house.until(lambda: not capabilities_of(a))
 
 
+def test_attributes_of_several_hold_for_who_joins_later_and_add_up() -> None:
+    house = House()
+    house.tailnet.set_node_attributes("*", ["silent-disco"])
+    house.tailnet.set_node_attributes("b", ["only-tcp-443"])
+    a, b = house.up("a"), house.up("b")
+    assert set(capabilities_of(a)) == {"silent-disco"}
+    assert set(capabilities_of(b)) == {"silent-disco", "only-tcp-443"}
+    house.tailnet.set_node_attributes("*", ["randomize-client-port"])
+    house.until(lambda: set(capabilities_of(a)) == {"randomize-client-port"})
+    house.until(lambda: set(capabilities_of(b)) == {"randomize-client-port", "only-tcp-443"})
+
+
+@pytest.mark.parametrize("target", ["", "tag:", "a b", 5, None])
+def test_a_target_that_is_nobody(target: Any) -> None:
+    with pytest.raises(ConfigError):
+        House().tailnet.set_node_attributes(target, ["silent-disco"])
+
+
 @pytest.mark.parametrize("attributes", ["only-tcp-443", 5, [7], [""], {"": []}])
 def test_attributes_that_mean_nothing(attributes: Any) -> None:
     house = House()
@@ -36,5 +54,3 @@ def test_a_node_that_is_not_there() -> None:
     for call in (house.tailnet.remove, house.tailnet.expire):
         with pytest.raises(ConfigError, match="nobody"):
             call("nobody")
-    with pytest.raises(ConfigError, match="nobody"):
-        house.tailnet.set_node_attributes("nobody", [])

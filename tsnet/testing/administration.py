@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
 from tsnet.control.server.members import Member
-from tsnet.control.server.policy import ALLOW_ALL, Policy
+from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.edge.run.host import Host
 from tsnet.errors import ConfigError
@@ -82,19 +82,27 @@ class Administration:
         """Let a node's key expire now."""
         self._do(lambda: self._state.expire(self._member(name), self._host.world.wall()))
 
-    def set_node_attributes(self, name: str, attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> None:
-        """Give a node these attributes and no others: nodeAttrs of a policy file, as control sends them in CapMap.
+    def set_node_attributes(self, target: str, attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> None:
+        """Give nodes these attributes: nodeAttrs of a policy file, which control sends in CapMap. Those that `target`
+        was given before are gone.
 
-        attributes: their names, as ["only-tcp-443", "silent-disco"]; or names with values.
+        target: whom it selects, now and later, as in the policy: "*", a login, "tag:web", a node's name.
+        attributes: their names, as ["only-tcp-443", "silent-disco"]; or names with values. [] takes them away.
         """
-        found = _attributes(attributes)
-        self._do(lambda: self._state.change(self._member(name), capabilities=found))
+        selector, found = Selector.parse(_target(target)), _attributes(attributes)
+        self._do(lambda: self._state.set_node_attributes(selector, found))
 
     def _member(self, name: str) -> Member:
         member = self._state.named(name)
         if member is None:
             raise ConfigError(f"no node of this tailnet is called {name!r}")
         return member
+
+
+def _target(target: object) -> str:
+    if not isinstance(target, str):
+        raise ConfigError(f"node attributes: {target!r} is nobody; use *, a login, tag:NAME or a node's name")
+    return target
 
 
 def _attributes(attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> dict[str, tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from tsnet.base.jsonobject import MIB
 from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.server.members import MAX_HOST, Member
-from tsnet.control.server.policy import Policy
+from tsnet.control.server.policy import Policy, Selector
 from tsnet.control.server.snapshot import FIRST_REGION, KIND, VERSION, KeptRelay, Snapshot, decode, encode
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.netmap.whois import TAGGED_DEVICES
@@ -92,6 +92,22 @@ def test_everything_comes_back() -> None:
     for key, other_key in zip(before.contents.auth_keys, after.contents.auth_keys, strict=True):
         assert attrs.asdict(other_key) == attrs.asdict(key)
     assert encode(after) == encode(before)
+
+
+def test_node_attributes_come_back() -> None:
+    state = tailnet()
+    state.set_node_attributes(Selector.parse("tag:web"), {"only-tcp-443": (), "x": ({"y": 1},)})
+    document = encode(snapshot(state))
+    new = restored(document)
+    (web,) = (member for member in new.members.values() if member.tags == ("tag:web",))
+    assert new.self_node(web).capabilities == {"only-tcp-443": (), "x": ({"y": 1},)}
+    assert encode(snapshot(new)) == document
+    damage: tuple[Any, ...] = ([], {"": {}}, {"tag:web": []}, {"tag:web": {"x": 1}})
+    for bad in damage:
+        fields = json.loads(document)
+        fields["node_attributes"] = bad
+        with pytest.raises(MalformedError, match="is damaged"):
+            decode(json.dumps(fields).encode())
 
 
 def test_a_restored_tailnet_is_the_one_that_it_was() -> None:

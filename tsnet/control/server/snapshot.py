@@ -7,7 +7,7 @@
      "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
 
 relay_key, certificate and two of the ports are those of the relay of FIRST_REGION; relays are the others. A document
-that an earlier version wrote has no relays.
+that an earlier version wrote has no relays, and no node_attributes: {"tag:web": {"only-tcp-443": []}}.
 
 There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
 All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
@@ -29,7 +29,7 @@ from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, No
 from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson
 from tsnet.control.server.members import MAX_HOST, Member, host_of
-from tsnet.control.server.policy import Policy
+from tsnet.control.server.policy import Policy, Selector
 from tsnet.control.server.tailnet import AuthKey, Contents
 from tsnet.errors import ConfigError
 from tsnet.netmap.model import UserProfile
@@ -99,6 +99,11 @@ def encode(snapshot: Snapshot) -> bytes:
     }
     if others := [_relay(relay) for relay in snapshot.relays if relay is not first]:
         fields["relays"] = others
+    if contents.node_attributes:
+        fields["node_attributes"] = {
+            target: {name: list(values) for name, values in given.items()}
+            for target, given in contents.node_attributes.items()
+        }
     return jsonobject.encode(fields) + b"\n"
 
 
@@ -203,6 +208,7 @@ def _contents(fields: _Fields) -> Contents:
         auth_keys=auth_keys,
         members=members,
         policy=_read_policy(fields),
+        node_attributes=_read_attributes(fields),
         last_id=max([fields.integer("last_id", MAX_ID), *(member.id for member in members)]),
         last_host=max([fields.integer("last_host", MAX_HOST), *hosts]),
     )
@@ -289,6 +295,20 @@ def _read_policy(fields: _Fields) -> Policy:
         return Policy.parse(rules, {tag: owners.texts(tag) for tag in owners})
     except (ConfigError, TypeError, ValueError, AttributeError):
         raise MalformedError("is damaged: rules mean nothing") from None
+
+
+def _read_attributes(fields: _Fields) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """By target; none in a document of an earlier version."""
+    if "node_attributes" not in fields:
+        return {}
+    targets = fields.child("node_attributes")
+    try:
+        for target in targets:
+            Selector.parse(target)
+    except ConfigError:
+        raise MalformedError("is damaged: node_attributes are nobody's") from None
+    given = {target: targets.child(target) for target in targets}
+    return {target: {name: tuple(some.elements(name)) for name in some} for target, some in given.items()}
 
 
 def _check_unique(what: str, values: Iterable[object]) -> None:

@@ -30,7 +30,7 @@ from tsnet.control.gojson import format_time, mapping
 from tsnet.control.hostinfo import for_peers
 from tsnet.control.messages import MapRequest
 from tsnet.control.server.members import MAX_HOST, Member, addresses_of, free_name, label_of, usable_endpoints
-from tsnet.control.server.policy import ALLOW_ALL, Policy, Subject
+from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector, Subject
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
 from tsnet.netmap.whois import TAGGED_DEVICES
 
@@ -86,6 +86,7 @@ class Contents:
     auth_keys: tuple[AuthKey, ...] = ()
     members: tuple[Member, ...] = ()
     policy: Policy = ALLOW_ALL
+    node_attributes: Mapping[str, Mapping[str, tuple[Any, ...]]] = attrs.field(factory=dict)
     last_id: int = 0
     last_host: int = 0
 
@@ -123,6 +124,7 @@ class TailnetState:
         self._subjects: dict[int, Subject] | None = None
         self._rules: dict[int, tuple[FilterRule, ...]] = {}
         self._peers: dict[int, tuple[int, ...]] = {}
+        self._attributes: dict[Selector, Mapping[str, tuple[Any, ...]]] = {}
 
     # --- what everybody shares ------------------------------------------------------------------------------------
 
@@ -152,6 +154,16 @@ class TailnetState:
     def dns(self, dns: DnsConfig) -> None:
         self._dns = dns
         self.generation += 1
+
+    def set_node_attributes(self, target: Selector, attributes: Mapping[str, tuple[Any, ...]]) -> None:
+        """Give the nodes that `target` selects these attributes, now and later, in place of those that it gave before.
+        They add to the node's own capabilities."""
+        self._attributes.pop(target, None)
+        if attributes:
+            self._attributes[target] = attributes
+        self._nodes.clear()
+        self.generation += 1
+        self.revision += 1
 
     def add_user(self, login: str, display_name: str = "") -> UserProfile:
         """The user with that login, who is made if there is none."""
@@ -183,6 +195,7 @@ class TailnetState:
             auth_keys=tuple(attrs.evolve(key) for key in self.auth_keys.values()),
             members=tuple(_at_rest(member, unix_now) for member in self.members.values()),
             policy=self._policy,
+            node_attributes={target.text: dict(given) for target, given in self._attributes.items()},
             last_id=self._last_id,
             last_host=self._last_host,
         )
@@ -194,6 +207,7 @@ class TailnetState:
         self.members = {member.id: attrs.evolve(member) for member in contents.members}
         self._by_key = {member.key: member for member in self.members.values()}
         self._policy = contents.policy
+        self._attributes = {Selector.parse(text): given for text, given in contents.node_attributes.items()}
         self._last_id, self._last_host = contents.last_id, contents.last_host
         self._subjects_changed()
 
@@ -470,10 +484,18 @@ class TailnetState:
             key_expiry=member.key_expiry,
             last_seen=member.last_seen,
             online=member.is_online,
-            capabilities=member.capabilities,
+            capabilities=self._capabilities(member),
             expired=member.was_expired,
             is_wireguard_only=member.is_wireguard_only,
         )
+
+    def _capabilities(self, member: Member) -> Mapping[str, tuple[Any, ...]]:
+        """Its own, and those that it gets as one of several."""
+        if not self._attributes:
+            return member.capabilities
+        subject = self._subject(member)
+        given = [attributes for target, attributes in self._attributes.items() if target.selects(subject)]
+        return {name: values for some in (member.capabilities, *given) for name, values in some.items()}
 
 
 def _at_rest(member: Member, unix_now: float) -> Member:
