@@ -46,7 +46,8 @@ def _start(stack: contextlib.ExitStack, scene: Any, control: Any, kind: str, rol
     peer: OurNode | GoPeer
     name = f"{kind.lower()}-{role}"
     if kind == "ours":
-        peer = stack.enter_context(OurNode(name, control.url, "any", environment=control.environment))
+        environment = {**control.environment, "TS_DEBUG_ALWAYS_USE_DERP": "1"}
+        peer = stack.enter_context(OurNode(name, control.url, "any", environment=environment))
         address = peer.up()[0]
     else:
         peer = stack.enter_context(GoPeer(scene, control, name, auth_key="any", derp_only=True))

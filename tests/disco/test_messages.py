@@ -11,6 +11,7 @@ from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.disco import messages
 from tsnet.disco.messages import (
+    MAX_ENDPOINTS,
     AllocateUDPRelayEndpointRequest,
     AllocateUDPRelayEndpointResponse,
     BindUDPRelayEndpoint,
@@ -129,3 +130,8 @@ def test_the_table_of_the_docstring_names_the_classes_and_their_types() -> None:
     assert {row[2].strip(): int(row[1], 16) for row in rows} == {
         type(message).__name__: message.type for message, _ in GOLDEN
     }
+
+
+def test_a_call_of_any_length_is_read_so_far() -> None:
+    endpoints = tuple(UdpAddress("192.0.2.1", port) for port in range(1, 3600))
+    assert decode(CallMeMaybe(endpoints).encode()) == CallMeMaybe(endpoints[:MAX_ENDPOINTS])

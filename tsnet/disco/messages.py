@@ -40,6 +40,7 @@ from tsnet.base.records import record
 
 TX_ID_SIZE = 12
 ENDPOINT_SIZE = 18
+MAX_ENDPOINTS = 32
 
 _PING = Struct(">12s32s")
 _PONG = Struct(">12s18s")
@@ -103,10 +104,10 @@ class CallMeMaybe:
 
     @classmethod
     def decode(cls, payload: bytes, version: int) -> CallMeMaybe:
-        """A list of odd length is no list, not an error."""
+        """A list of odd length is no list, not an error. Of a long one the first MAX_ENDPOINTS are read."""
         if version != 0 or len(payload) % ENDPOINT_SIZE:
             return cls()
-        return cls(_decode_endpoints(payload))
+        return cls(_decode_endpoints(payload[: MAX_ENDPOINTS * ENDPOINT_SIZE]))
 
 
 @record

@@ -34,14 +34,18 @@ from tsnet.wsgi import WsgiServer, current_peer
 
 T = TypeVar("T")
 CHUNK = 1 << 18
-PLAIN_DERP = "TS_DEBUG_USE_DERP_HTTP"  # the one variable of a Go client that our options have no word for
+PLAIN_DERP, RELAYS_ONLY = "TS_DEBUG_USE_DERP_HTTP", "TS_DEBUG_ALWAYS_USE_DERP"  # our options have no words for these
 
 
-def node(control: Control, hostname: str, *, auth_key: str = "", **options: Any) -> Server:
-    """Not started. As Go, it uses plain DERP where the control server says so; its state is in memory."""
+def node(control: Control, hostname: str, *, auth_key: str = "", relays_only: bool = False, **options: Any) -> Server:
+    """Not started. As Go, it uses plain DERP where the control server says so; its state is in memory.
+
+    relays_only: it uses no direct paths.
+    """
     options = {"state": MemoryStore(), "ssl_context": getattr(control, "ssl_context", None), **options}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PLAIN_DERP, control.environment.get(PLAIN_DERP, ""))
+        patch.setenv(RELAYS_ONLY, "1" if relays_only else "")
         return Server(hostname, control_url=control.url, auth_key=auth_key or None, **options)
 
 
