@@ -63,12 +63,17 @@ class House:
         auth_key: str | None = None,
         shields_up: bool | None = None,
         defaults: bool = False,
+        maps_port: bool = False,
         **more: Any,
     ) -> Handle:
-        """A node that has not started. defaults: nobody asks for its name, which is only that of the script."""
+        """A node that has not started. defaults: nobody asks for its name, which is only that of the script.
+
+        maps_port: it asks the router of its network, which nobody plays in most tests.
+        """
         settings = {"ephemeral": True, "control_url": self.tailnet.control_url, **more}
         key = self.tailnet.auth_key if auth_key is None else auth_key
-        config = configure(environ=self._environ, auth_key=key or None, **settings)
+        environ = self._environ if maps_port else {"TS_DISABLE_PORTMAPPER": "1", **self._environ}
+        config = configure(environ=environ, auth_key=key or None, **settings)
         asked = {} if defaults else {"hostname": name}
         choices = choose(environ={}, script=name, shields_up=shields_up, **asked)
         world: Any = self.world.machine(name)

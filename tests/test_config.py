@@ -48,6 +48,22 @@ def test_switches_of_the_environment(value: str, on: bool) -> None:
     assert (switched.force_login, switched.derp_over_http, switched.always_use_derp) == (on, on, on)
 
 
+@pytest.mark.parametrize(
+    ("environ", "port_mapping", "upnp"),
+    [
+        ({}, True, False),
+        ({"TS_DISABLE_PORTMAPPER": "1"}, False, False),
+        ({"TSNET_UPNP": "1"}, True, True),
+        ({"TSNET_UPNP": "1", "TS_DISABLE_UPNP": "1"}, True, False),
+    ],
+)
+def test_a_home_router_is_asked_for_a_port_but_not_by_upnp(
+    environ: dict[str, str], port_mapping: bool, upnp: bool
+) -> None:
+    found = config(environ=environ)
+    assert (found.port_mapping, found.upnp) == (port_mapping, upnp)
+
+
 def test_tests_can_forbid_tailscales_own_control() -> None:
     forbidding = {"TS_PANIC_IF_HIT_MAIN_CONTROL": "1"}
     with pytest.raises(ConfigError, match="TS_PANIC_IF_HIT_MAIN_CONTROL"):

@@ -8,6 +8,8 @@
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
+| (port mapping) | `TS_DISABLE_PORTMAPPER`                  | on: home routers are asked for port |
+| (UPnP)         | `TSNET_UPNP`, `TS_DISABLE_UPNP`          | off: NAT-PMP and PCP alone          |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
 `server` passes the environment in. A `Config` never changes.
@@ -53,6 +55,8 @@ class Config:
     force_login: bool = False
     derp_over_http: bool = False
     always_use_derp: bool = False
+    port_mapping: bool = True
+    upnp: bool = False
     proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
@@ -97,6 +101,8 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
         always_use_derp=_truthy(environ.get("TS_DEBUG_ALWAYS_USE_DERP")),
+        port_mapping=not _truthy(environ.get("TS_DISABLE_PORTMAPPER")),
+        upnp=_truthy(environ.get("TSNET_UPNP")) and not _truthy(environ.get("TS_DISABLE_UPNP")),
         proxies=_proxies(proxy, environ, url),
     )
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import random
 from ipaddress import ip_address
+from typing import Any
 
 import attrs
 import pytest
 
+from tests.house import House
 from tests.portmap.router import GATEWAY, OUTSIDE, OWN, PLACE, Router
+from tests.portmap.simulated import SimulatedRouter
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Event
 from tsnet.base.network import Gateway, Network
 from tsnet.engine.portmapping import PortMapping
+from tsnet.netcheck.endpoints import Kind
 from tsnet.portmap.facts import ServicesSeen
 
 HOME = Network(addresses=frozenset({OWN}), gateway_v4=Gateway(GATEWAY, "eth0", OWN))
@@ -110,12 +114,86 @@ def test_a_change_beside_the_router_makes_it_look_after_the_mapping() -> None:
 
 def test_the_end_gives_the_port_back_and_nothing_begins_after_it() -> None:
     some, router = mapping(), Router()
-    assert not some.is_released(0.0)
+    assert some.may_end(0.0)
     some.set_place(HOME, PLACE.port, 0.0)
     settle(some, router, 0.0)
     some.release(1.0)
     settle(some, router, 1.0)
-    assert some.is_released(1.0)
+    assert some.may_end(1.0)
     assert router.mappings == {}
     some.set_place(HOME, PLACE.port + 1, 2.0)
     assert (some.transmit(2.0), some.deadline()) == ([], math.inf)
+
+
+# --- in a node --------------------------------------------------------------------------------------------------
+
+
+def net_info(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = house.tailnet._member("shop").hostinfo.get("NetInfo", {})
+    return found
+
+
+def test_a_node_tells_control_and_gives_the_port_back_when_it_ends() -> None:
+    house = House()
+    home = SimulatedRouter(house.world, Router("pmp pcp"))
+    handle = house.up("shop", maps_port=True)
+    house.until(lambda: handle.node.port_mapping.external == EXTERNAL, 5)
+    house.run(2)
+    assert list(home.router.mappings) == [("pmp", handle.node.udp_port)]
+    assert handle.node.surroundings.endpoints.found[0] == (EXTERNAL, Kind.PORT_MAPPED)
+    assert house.tailnet._member("shop").endpoints[0] == EXTERNAL
+    house.until(lambda: net_info(house).get("HavePortMap"), 10)
+    assert (net_info(house).get("PMP"), net_info(house).get("PCP"), net_info(house).get("UPnP")) == (True, True, None)
+    before = house.now
+    house.finish(handle.close(10))
+    house.run(1)
+    assert home.router.mappings == {}
+    assert house.now - before < 2
+
+
+def test_a_node_whose_router_is_silent_is_up_as_soon() -> None:
+    took = []
+    for maps_port in (True, False):
+        house = House()
+        before = house.now
+        house.up("shop", maps_port=maps_port)
+        took.append(house.now - before)
+    assert took[0] == took[1]
+
+
+def test_an_idle_node_behind_a_router_wakes_for_its_renewals() -> None:
+    turns = []
+    for maps_port in (True, False):
+        house = House()
+        home = SimulatedRouter(house.world, Router("pmp pcp"))
+        handle = house.up("shop", maps_port=maps_port)
+        house.run(30)
+        assert handle.pump is not None
+        before, asked = handle.pump.turns, len(home.router.asked)
+        house.run(7000)
+        turns.append(handle.pump.turns - before)
+        assert len(home.router.asked) - asked == (2 if maps_port else 0)
+    assert turns[0] - turns[1] <= 10
+
+
+def test_another_router_is_asked_when_the_network_is_another() -> None:
+    house = House()
+    home = SimulatedRouter(house.world, Router("pcp"))
+    handle = house.up("shop", maps_port=True)
+    house.until(lambda: handle.node.port_mapping.external == EXTERNAL, 5)
+    house.world.machine("shop").move()
+    house.until(lambda: len(home.router.mappings) == 1 and home.router.asked[-1].endswith("7200"), 10)
+    house.run(1)
+    assert handle.node.port_mapping.external is not None
+
+
+@pytest.mark.parametrize("attribute", ["only-tcp-443", "debug-disable-upnp"])
+def test_control_turns_it_off_by_an_attribute(attribute: str) -> None:
+    house = House()
+    home = SimulatedRouter(house.world, Router("pmp pcp"))
+    handle = house.up("shop", maps_port=True)
+    house.until(lambda: handle.node.port_mapping.external == EXTERNAL, 5)
+    house.tailnet.set_node_attributes("shop", [attribute])
+    house.run(5)
+    is_off = attribute == "only-tcp-443"
+    assert (handle.node.port_mapping.external is None, home.router.mappings == {}) == (is_off, is_off)

@@ -84,9 +84,11 @@ def test_what_was_seen_is_offered_for_a_while_and_nothing_local_is_kept() -> Non
 
 def test_another_network_makes_void_what_was_seen() -> None:
     some = Endpoints()
-    some.mapped = (ROUTER,)
+    some.set_mapped((ROUTER,))
     some.determine(HOME, PORT, seen(SEEN), 0.0)
     some.forget()
+    assert list(some.determine(HOME, PORT, seen(), 1.0)) == [(ROUTER, Kind.PORT_MAPPED), *LOCAL]
+    some.set_mapped(())
     assert list(some.determine(HOME, PORT, seen(), 1.0)) == LOCAL
 
 

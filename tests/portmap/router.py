@@ -101,6 +101,8 @@ class Router:
                 return [event for datagram in datagrams for event in self._answer(link, address.port, datagram, now)]
             case Open(link, hosts, port):
                 self.dialled.append((hosts[0], port))
+                if f":{port}/" not in self.location:
+                    return [Closed(link, "refused")]
                 self.open.add(link)
                 self._https[link] = h11.Connection(h11.SERVER)
                 return [Opened(link)]

@@ -11,12 +11,12 @@ import attrs
 import pytest
 
 from tests.clock import Clock
-from tests.portmap.router import GATEWAY, OUTSIDE, PLACE, Router, drain, new_mapper, run
+from tests.portmap.router import GATEWAY, HTTP_PORT, OUTSIDE, PLACE, Router, drain, new_mapper, run
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Closed, Datagrams, Link, OpenUdp
 from tsnet.portmap.facts import Fact, Mapped, ServicesSeen, Unmapped
 from tsnet.portmap.lease import Place, Protocol
-from tsnet.portmap.mapper import FIRST_PAUSE, LONGEST_PAUSE, LOOK_AGAIN_AFTER, Mapper
+from tsnet.portmap.mapper import FIRST_PAUSE, LONGEST_PAUSE, LOOK_AGAIN_AFTER, RELEASE_PATIENCE, Mapper
 from tsnet.portmap.probe import GRACE
 
 EXTERNAL = UdpAddress(str(OUTSIDE), 6000)
@@ -116,7 +116,7 @@ def test_a_router_that_falls_silent_keeps_the_mapping_until_the_lease_is_over(sp
     external, since = mapper.mapped, clock.now
     assert external is not None
     router.is_silent = True
-    assert run(mapper, router, clock, until=since + 7199) == []
+    assert news(run(mapper, router, clock, until=since + 7199)) == []
     assert mapper.mapped == external
     told = run(mapper, router, clock, until=since + 7230)
     assert news(told) == [Unmapped(external, "the lease is over")]
@@ -148,6 +148,18 @@ def test_a_router_that_has_restarted_is_asked_anew_at_once_and_for_the_same_port
     told = news(run(mapper, router, clock, until=clock.now + 3000))
     assert told == [Unmapped(EXTERNAL, "the router has restarted"), Mapped(EXTERNAL, mapper_protocol(speaks))]
     assert len(router.mappings) == 1
+
+
+def test_services_of_upnp_that_have_moved_are_found_again() -> None:
+    router, clock = Router("upnp"), Clock()
+    mapper = begun(router, clock, upnp=True)
+    external = mapper.mapped
+    clock.advance(1000)
+    router.restart(clock.now)
+    router.location = router.location.replace(str(HTTP_PORT), "5001")
+    assert run(mapper, router, clock, until=clock.now + 3000) == []
+    assert mapper.mapped == external
+    assert list(router.mappings) == [("upnp", PLACE.port)]
 
 
 def test_a_refusal_of_a_renewal_loses_the_mapping() -> None:
@@ -222,10 +234,11 @@ def test_the_end_gives_the_mapping_back_at_once() -> None:
     for speaks in ("pmp", "pcp", "upnp"):
         router, clock = Router(speaks), Clock()
         mapper = begun(router, clock, upnp=True)
+        assert mapper.may_end(clock.now) is (speaks != "upnp")
         mapper.release(clock.now)
-        assert not mapper.is_released(clock.now)
+        assert mapper.may_end(clock.now) is (speaks != "upnp")
         drain(mapper, router, clock.now)
-        assert mapper.is_released(clock.now)
+        assert mapper.may_end(clock.now)
         assert (router.mappings, router.open, mapper.deadline()) == ({}, set(), math.inf)
 
 
@@ -235,8 +248,12 @@ def test_a_router_that_does_not_answer_keeps_nobody_waiting_at_the_end() -> None
     router.is_silent = True
     mapper.release(clock.now)
     drain(mapper, router, clock.now)
-    assert not mapper.is_released(clock.now)
-    assert mapper.is_released(clock.now + 0.5)
+    assert not mapper.may_end(clock.now)
+    assert mapper.deadline() == clock.now + RELEASE_PATIENCE
+    clock.advance(RELEASE_PATIENCE)
+    assert mapper.may_end(clock.now)
+    drain(mapper, router, clock.now)
+    assert (router.open, mapper.deadline()) == (set(), math.inf)
 
 
 def test_a_datagram_that_gives_back_needs_no_answer_and_no_second_turn() -> None:
@@ -245,7 +262,6 @@ def test_a_datagram_that_gives_back_needs_no_answer_and_no_second_turn() -> None
     mapper.release(clock.now)
     effects = mapper.transmit(clock.now)
     assert [type(effect).__name__ for effect in effects] == ["OpenUdp", "Datagrams", "Close"]
-    assert mapper.is_released(clock.now)
 
 
 def test_after_a_sleep_longer_than_the_lease_it_begins_anew() -> None:

@@ -5,7 +5,7 @@
 | `only-tcp-443`          | no UDP at all: relays only, measured over HTTPS          | `surroundings`, `disco` |
 | `silent-disco`          | paths are found, but not kept warm by pings              | `disco`                 |
 | `debug-always-stun`     | our endpoints are measured while no peer is sent to, too | `surroundings`          |
-| `debug-disable-upnp`    | no port is asked of a router by UPnP                     | not yet                 |
+| `debug-disable-upnp`    | no port is asked of a router by UPnP                     | `portmapping`           |
 | `randomize-client-port` | any UDP port, whatever was configured                    | not yet                 |
 | `disable-relay-client`  | no peer relays                                           | not yet: there are none |
 | `peer-mtu-enable`       | larger datagrams to peers whose path carries them        | not yet                 |

@@ -15,6 +15,7 @@ from tsnet.config import Config
 from tsnet.control.client.client import Client
 from tsnet.engine.engine import Engine
 from tsnet.engine.identity import Identity
+from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.relays import Relays
 
 
@@ -52,6 +53,14 @@ class Making:
             entropy=self._entropy,
             over_http=self._config.derp_over_http,
             trace=trace_of(self._tracer, "derp"),
+        )
+
+    def port_mapping(self) -> PortMapping:
+        return PortMapping(
+            self._entropy,
+            enabled=self._config.port_mapping and not self._config.always_use_derp,
+            upnp=self._config.upnp,
+            trace=trace_of(self._tracer, "portmap"),
         )
 
     def control(self, hostinfo: Mapping[str, Any], known_key: MachineKey | None, *, verifies_tls: bool) -> Client:

@@ -45,6 +45,7 @@ from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
 from tsnet.engine.making import Making
 from tsnet.engine.peerpath import PeerPath, path_by
+from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.relays import Relays
@@ -86,8 +87,7 @@ class Node:
         """
         self.config = config
         self.view: NodeView | None = None
-        self.udp_room = True
-        self.udp_port = 0
+        self.udp_room, self.udp_port = True, 0
         self._now = now
         self._entropy = entropy
         self._facts: Telling = Telling()
@@ -123,6 +123,7 @@ class Node:
             only_relays=config.always_use_derp,
             trace=self.trace,
         )
+        self.port_mapping: PortMapping = made.port_mapping()
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
 
     # --- what applications ask for --------------------------------------------------------------------------
@@ -242,10 +243,11 @@ class Node:
     @property
     def is_closed(self) -> bool:
         """Whether nothing is left to wait for."""
-        return self.leaving.is_closed
+        return self.leaving.is_closed and self.port_mapping.may_end(self._now)
 
     def shut(self, now: float) -> None:
         """Reset what is still open: the time for closing is up."""
+        self.port_mapping.release(now)
         self.engine.stack.close(now)
 
     # --- the verbs ------------------------------------------------------------------------------------------
@@ -258,6 +260,8 @@ class Node:
                 arrived += self.relays.receive(event, now)
             elif event.link.room == "netcheck":
                 self.surroundings.receive(event, now)
+            elif event.link.room == PortMapping.ROOM:
+                self.port_mapping.receive(event, now)
             else:
                 self._control.wake().receive(event, now)
         self._take_relay_facts(now)
@@ -286,6 +290,7 @@ class Node:
             self._control.wake().logout(now, by=by)
         effects = asked + self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
+        effects += self._map_port(now)
         self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
@@ -301,6 +306,7 @@ class Node:
             self.relays.deadline(),
             self.home.deadline(),
             self.surroundings.deadline(),
+            self.port_mapping.deadline(),
             self.leaving.deadline(),
             self.remembered.deadline(),
         )
@@ -326,6 +332,18 @@ class Node:
     def _say(self, event: str, **fields: object) -> None:
         if self.trace is not None:
             self.trace(event, **fields)
+
+    def _map_port(self, now: float) -> list[Effect]:
+        """Once control has let the node in, its router is asked for a port; at the end it gets the port back."""
+        if self.leaving.is_closed:
+            self.port_mapping.release(now)
+        elif self.view is not None:
+            self.port_mapping.set_place(self.surroundings.network, self.udp_port, now)
+        effects = self.port_mapping.transmit(now)
+        if self.port_mapping.take_changes():
+            self.surroundings.router_speaks(self.port_mapping.services, now)
+            self.surroundings.port_mapped(self.port_mapping.external, now)
+        return effects
 
     def _hold_what_is_full(self) -> None:
         full = {region for region, client in self.relays.clients.items() if not client.has_room}
@@ -436,7 +454,9 @@ class Node:
         if self.trace is not None:
             trace_changes(changes, self.trace)
         if changes.of("self_node"):
-            self.surroundings.set_attributes(attributes_of(netmap.self_node.capabilities), now)
+            attributes = attributes_of(netmap.self_node.capabilities)
+            self.surroundings.set_attributes(attributes, now)
+            self.port_mapping.set_modes(now, enabled=not attributes.only_tcp_443, upnp=not attributes.disable_upnp)
         if changes.of("derp_map"):
             self.reachability.apply(netmap.derp_map, now)
             self.surroundings.apply(netmap.derp_map, now)

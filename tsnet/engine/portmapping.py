@@ -46,7 +46,7 @@ class PortMapping:
         self.external: UdpAddress | None = None
         self.services: ServicesSeen = ServicesSeen()
         self._mapper = Mapper(entropy, upnp=upnp, trace=trace)
-        self._enabled, self._upnp = enabled, upnp
+        self._enabled, self._allowed, self._upnp = enabled, True, upnp
         self._network: Network | None = None
         self._port = 0
         self._has_changed = self._is_over = False
@@ -58,7 +58,7 @@ class PortMapping:
         if self._is_over or (network is self._network and port == self._port):
             return
         before, self._network, self._port = self._network, network, port
-        place = _place(network, port) if self._enabled else None
+        place = _place(network, port) if self._enabled and self._allowed else None
         self._mapper.set_place(place, now)
         if before is not None and network != before:
             self._mapper.look_again(now)
@@ -66,8 +66,8 @@ class PortMapping:
     def set_modes(self, now: float, *, enabled: bool, upnp: bool) -> None:
         """What control allows: none of it, or no UPnP."""
         self._mapper.set_upnp(upnp and self._upnp, now)
-        if enabled != self._enabled:
-            self._enabled = enabled
+        if enabled != self._allowed:
+            self._allowed = enabled
             network, self._network = self._network, None
             self.set_place(network, self._port, now)
 
@@ -77,9 +77,9 @@ class PortMapping:
             self._is_over = True
             self._mapper.release(now)
 
-    def is_released(self, now: float) -> bool:
-        """Whether nothing is left to wait for after `release`."""
-        return self._is_over and self._mapper.is_released(now)
+    def may_end(self, now: float) -> bool:
+        """Whether the node's end waits for nothing here: no longer than `RELEASE_PATIENCE` after `release`."""
+        return self._mapper.may_end(now)
 
     def take_changes(self) -> bool:
         for fact in self._mapper.take_facts():

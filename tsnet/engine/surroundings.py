@@ -64,6 +64,7 @@ from tsnet.netcheck.home import Home
 from tsnet.netcheck.probes import Measurement
 from tsnet.netcheck.report import Report, net_info
 from tsnet.netmap.model import DerpMap
+from tsnet.portmap.facts import ServicesSeen
 
 SETTLED_AFTER_ANSWER, SETTLED_AFTER = 0.3, 1.0
 AGAIN_AFTER, AGAIN_SPREAD = 20.0, 6.0
@@ -152,8 +153,13 @@ class Surroundings:
 
     def port_mapped(self, external: UdpAddress | None, now: float) -> None:
         """A router has mapped a port for us, or does so no more."""
-        self.endpoints.mapped = () if external is None else (external,)
+        self.endpoints.set_mapped(() if external is None else (external,))
         self._tell_endpoints(now)
+        self._tell_control(now)
+
+    def router_speaks(self, services: ServicesSeen, now: float) -> None:
+        """Which protocols our router has to map ports, so far as they were asked."""
+        self.checker.set_router(upnp=services.upnp, pmp=services.nat_pmp, pcp=services.pcp)
         self._tell_control(now)
 
     def _find_out(self, now: float, *, anew: bool) -> None:

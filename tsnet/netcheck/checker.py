@@ -29,6 +29,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+import attrs
+
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Effect, Event, Link, LookedUp
 from tsnet.base.network import Network
@@ -70,6 +72,7 @@ class Checker:
         self._captive_at = self._until = math.inf
         self._has_asked_https = False
         self._done: list[Report] = []
+        self._router: tuple[bool | None, bool | None, bool | None] = None, None, None
 
     @property
     def is_under_way(self) -> bool:
@@ -131,6 +134,12 @@ class Checker:
     def so_far(self, now: float) -> Report:
         """What is known of the report that is being made, which goes on; or of the last one."""
         return self.draft.whole(now, self._home, is_full=self._is_full)
+
+    def set_router(self, *, upnp: bool | None, pmp: bool | None, pcp: bool | None) -> None:
+        """Which protocols our router speaks to map ports; None is not known. The last report says so, too."""
+        self._router = upnp, pmp, pcp
+        if self.last is not None:
+            self.last = attrs.evolve(self.last, upnp=upnp, pmp=pmp, pcp=pcp)
 
     def take_reports(self) -> list[Report]:
         done = self._done
@@ -211,7 +220,9 @@ class Checker:
             if self.draft.seen.varies is None:
                 self.draft.seen.varies = last.mapping_varies_by_dest_ip
         self._stop()
-        self.last = self.draft.whole(now, self._home, is_full=self._is_full)
+        upnp, pmp, pcp = self._router
+        whole = self.draft.whole(now, self._home, is_full=self._is_full)
+        self.last = attrs.evolve(whole, upnp=upnp, pmp=pmp, pcp=pcp)
         self._done.append(self.last)
 
     def _stop(self) -> None:

@@ -60,9 +60,14 @@ class Endpoints:
         self._kept: dict[UdpAddress, tuple[int, float]] = {}
         """The kind of each that was seen lately, and until when it is offered; those seen last are last."""
 
+    def set_mapped(self, mapped: tuple[UdpAddress, ...]) -> None:
+        """What a router maps for us now. What it maps no more is not offered any longer."""
+        for address in self.mapped:
+            self._kept.pop(address, None)
+        self.mapped = mapped
+
     def forget(self) -> None:
-        """This is another network: what was seen in the one before is void."""
-        self.mapped = ()
+        """This is another network: what was seen in the one before is void. `set_mapped` tells of the router."""
         self._kept.clear()
 
     def determine(self, network: Network | None, port: int, seen: Mappings, now: float) -> tuple[Found, ...]:

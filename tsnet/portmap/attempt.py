@@ -99,6 +99,10 @@ class MappingAttempt:
         if renewed is not None:
             self._begin(renewed, now)
 
+    @property
+    def renews_by_upnp(self) -> bool:
+        return self.renews and Protocol.UPNP in self._tried
+
     # --- the verbs ------------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> None:

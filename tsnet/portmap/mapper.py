@@ -4,28 +4,29 @@
     mapper.receive(event, now)        events of links of ROOM
     mapper.transmit(now)              effects on such links
     mapper.take_facts()               Mapped, Unmapped, ServicesSeen
-    mapper.release(now)               the end; `is_released` tells when nothing is left to wait for
+    mapper.release(now)               the end; `may_end` tells whether it has to be waited for
 
-| state   | what ends it              | and then                                                       |
-|---------|---------------------------|----------------------------------------------------------------|
-| none    | `due`                     | an attempt                                                     |
-| attempt | a Grant                   | mapped                                                         |
-|         | a Denial, or silence      | none, for a minute, and each time twice as long, up to an hour |
-| mapped  | half of the lease is over | renewal; the mapping stays meanwhile                           |
-| renewal | a Grant                   | mapped; Mapped is told again if the address is another one     |
-|         | silence                   | mapped; tried again when half of what is left is over          |
-|         | a Denial                  | Unmapped, and as above                                         |
-|         | the router has restarted  | Unmapped, and an attempt at once                               |
-| any     | the lease is over         | Unmapped, and an attempt at once                               |
-| any     | another place             | given back, Unmapped, and an attempt at the new place          |
+| state   | what ends it              | and then                                                           |
+|---------|---------------------------|--------------------------------------------------------------------|
+| none    | `due`                     | an attempt                                                         |
+| attempt | a Grant                   | mapped                                                             |
+|         | a Denial, or silence      | none, for a minute, and each time twice as long, up to an hour     |
+| mapped  | half of the lease is over | renewal; the mapping stays meanwhile                               |
+| renewal | a Grant                   | mapped; Mapped is told again if the address is another one         |
+|         | silence                   | mapped; tried again when half of what is left is over              |
+|         | silence, to UPnP          | an attempt from the beginning at once: its services may have moved |
+|         | a Denial                  | Unmapped, and as above                                             |
+|         | the router has restarted  | Unmapped, and an attempt at once                                   |
+| any     | the lease is over         | Unmapped, and an attempt at once                                   |
+| any     | another place             | given back, Unmapped, and an attempt at the new place              |
 
 What the router once gave is wished for again, so that peers who know it need learn nothing new.
 
-| what a router could make grow | bound                                                                      |
-|-------------------------------|----------------------------------------------------------------------------|
-| datagrams that we send        | those of an attempt: 3 probes, 3 requests a protocol, a deletion           |
-| attempts                      | a renewal takes 30 s at least to come; see above for the others            |
-| what it says over HTTP        | `elements.MAX_SIZE`, `soap.MAX_REPLY`; four calls under way; `MappingAttempt`'s time |
+| what a router could make grow | bound                                                                          |
+|-------------------------------|--------------------------------------------------------------------------------|
+| datagrams that we send        | those of an attempt: 3 probes, 3 requests a protocol, a deletion               |
+| attempts                      | a renewal takes 30 s at least to come; see above for the others                |
+| what it says over HTTP        | `elements.MAX_SIZE`, `soap.MAX_REPLY`; one call at a time, the attempt's time  |
 
 Source: RFC 6886 §3.3, §3.6-3.7; RFC 6887 §8.5, §11.2-11.3, §15; Go net/portmapper/portmapper.go.
 Not here: what a node makes of it (`engine.portmapping`).
@@ -72,11 +73,13 @@ STEPS = 8
 
 @attrs.define(eq=False)
 class _Held:
-    """A mapping. until: when its lease is over."""
+    """A mapping. until: when its lease is over. may_have_moved: the service that made it does not answer; a router that
+    has restarted may have it at another URL."""
 
     external: UdpAddress
     ask: PmpAsk | PcpAsk | UpnpAsk
     until: float
+    may_have_moved: bool = False
 
 
 class Mapper:
@@ -148,10 +151,17 @@ class Mapper:
         self.set_place(None, now, "the node ends")
         self._released_by = now + RELEASE_PATIENCE
 
-    def is_released(self, now: float) -> bool:
-        """Whether nothing is left to wait for after `release`."""
-        is_waiting = self._http is not None and self._http.deadline() < math.inf
-        return not self._effects and (not is_waiting or now >= self._released_by)
+    def may_end(self, now: float) -> bool:
+        """Whether nothing is lost if there are no more turns than the one that follows `release`.
+
+        A datagram leaves in that turn, and no answer to it is waited for. UPnP's calls take a few.
+        """
+        by_upnp = self._held is not None and self._held.ask.protocol is Protocol.UPNP
+        return not by_upnp and (not self._is_calling or now >= self._released_by)
+
+    @property
+    def _is_calling(self) -> bool:
+        return self._http is not None and self._http.deadline() < math.inf
 
     def take_facts(self) -> list[Fact]:
         facts, self._facts = self._facts, []
@@ -181,9 +191,12 @@ class Mapper:
             self._due if self._attempt is None else self._attempt.deadline(),
             math.inf if self._held is None else self._held.until,
             math.inf if self._http is None else self._http.deadline(),
+            self._released_by if self._is_calling else math.inf,
         )
 
     def _take_steps(self, now: float) -> None:
+        if now >= self._released_by and self._http is not None:
+            self._http.close()
         if self._held is not None and now >= self._held.until:
             self._lose("the lease is over")
             self._due = now
@@ -223,7 +236,7 @@ class Mapper:
             epochs=self._epochs,
             new_ask=self._new_ask,
             upnp=self._upnp,
-            renewed=None if held is None else held.ask.again(held.external),
+            renewed=None if held is None or held.may_have_moved else held.ask.again(held.external),
         )
 
     def _new_ask(self, probe: Probe, protocol: Protocol, address: IPv4Address | None) -> PmpAsk | PcpAsk | UpnpAsk:
@@ -278,6 +291,9 @@ class Mapper:
         held = self._held
         if attempt.has_restarted:
             self._lose(denial.why)
+            self._due = now
+        elif held is not None and denial.is_silence and not held.may_have_moved and attempt.renews_by_upnp:
+            held.may_have_moved = True
             self._due = now
         elif held is not None and denial.is_silence:
             left = held.until - now
