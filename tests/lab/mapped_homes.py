@@ -1,0 +1,41 @@
+"""`Homes` whose left router maps ports for whoever asks, and whose nodes ask."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from tests.lab.homes import Homes, Player, Who
+from tests.lab.internet import Side
+from tests.lab.miniupnpd import Miniupnpd
+
+
+class MappedHomes(Homes):
+    """daemon: the left router's. upnp: it speaks nothing else, and our nodes are told that they may.
+
+    In other scenes of the lab nobody asks for ports.
+    """
+
+    daemon: Miniupnpd
+
+    def __init__(self, folder: Path, left: str, right: str, who: tuple[Who, Who], *, upnp: bool = False) -> None:
+        super().__init__(folder, left, right, who)
+        self._upnp = upnp
+        self._daemons = ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        self._daemons.close()
+        super().__exit__()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def _player(self, who: Who, side: Side, name: str) -> Player:
+        if side is self.internet.left:
+            daemon = Miniupnpd(self.internet.scene, side, pmp=not self._upnp, upnp=self._upnp)
+            self.daemon = self._daemons.enter_context(daemon)
+        asking = {"TS_DISABLE_PORTMAPPER": "0", "TSNET_UPNP": "1" if self._upnp else "0"}
+        self.control.environment = {**self.control.environment, **asking}
+        return super()._player(who, side, name)
