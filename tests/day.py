@@ -32,8 +32,9 @@ SETTLED_AFTER = 200.0
 """When all that a storm leaves behind is done: lost links, guests that are forgotten, TIME_WAIT."""
 MENDED_BY = 700.0
 """Control may ask a node to be patient for five minutes, and twice in a row."""
-TURNS = 0.06
-"""Turns a second that a node may take while nobody does anything."""
+TURNS = 0.3
+"""Turns a second that a node may take while nobody does anything: every ten seconds it asks whether its home relay is
+there, and is answered."""
 STILL = 3000
 """Steps of the loop in which no time passes, for ten nodes: more is one that waits for itself."""
 USER = "you@tailnet.test"

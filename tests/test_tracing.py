@@ -47,6 +47,8 @@ RARE = {
     ("tsnet.derp.client", "Client._opened"): "a link is open",
     ("tsnet.derp.client", "Client._server_info"): "the login is over",
     ("tsnet.derp.client", "Client._lose"): "an attempt or a connection is over",
+    ("tsnet.derp.client", "Client._tell_suspected"): "a relay has left a Ping unanswered for a second",
+    ("tsnet.derp.client", "Client._tell_if_cleared"): "it has answered after all",
 }
 """What traces and can be reached from a function that runs for packets, and when it does."""
 

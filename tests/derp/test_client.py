@@ -31,13 +31,14 @@ from tsnet.base.links import ADDRESS_LOST, Close, Closed, Data, Full, Link, Open
 from tsnet.derp import frames
 from tsnet.derp.attempts import BACKOFF_HOPELESS, BACKOFF_MAX, CONNECT_TIMEOUT, FAILOVER_TIMEOUT
 from tsnet.derp.client import HEALTH_BURST, MAX_FACTS, TIMERS, Client, Stage
-from tsnet.derp.facts import Connected, Disconnected, Left, Measured, PeerGone, RelayHealth
+from tsnet.derp.facts import Cleared, Connected, Disconnected, Left, Measured, PeerGone, RelayHealth, Suspected
 from tsnet.derp.liveness import (
     DOUBT_AT_LEAST,
     DOUBT_AT_MOST,
     NO_ANSWER,
     PONG_TIMEOUT,
     PROBE_AFTER,
+    PROBE_HOME,
     SILENCE_TIMEOUT,
     SUSPECT_AFTER,
 )
@@ -329,9 +330,41 @@ def test_a_ping_that_nothing_follows_ends_the_connection() -> None:
     client.ping(1.0)
     client.ping(2.0)
     [(kind, _data)] = said(client.transmit(1.0, BUDGET))
-    assert (kind, client.deadline()) == (frames.PING, 1.0 + PONG_TIMEOUT)
+    suspect_at = 1.0 + SUSPECT_AFTER - PROBE_AFTER
+    assert (kind, client.deadline()) == (frames.PING, suspect_at)
+    client.transmit(suspect_at, BUDGET)
+    assert client.take_facts() == [Suspected(7)]
+    assert client.deadline() == 1.0 + PONG_TIMEOUT
     client.transmit(1.0 + PONG_TIMEOUT, BUDGET)
     assert client.take_facts() == [Disconnected(7, NO_ANSWER, "relay.example")]
+
+
+def test_a_suspect_relay_that_answers_is_cleared_once() -> None:
+    client = new_client()
+    connected(client)
+    client.ping(1.0)
+    client.transmit(1.0, BUDGET)
+    client.transmit(3.0, BUDGET)
+    assert client.is_suspect(3.0)
+    for at in (4.0, 5.0):
+        hear(client, frames.encode(frames.KEEP_ALIVE), at)
+    assert client.take_facts() == [Suspected(7), Cleared(7)]
+    assert not client.is_suspect(100.0)
+
+
+def test_the_home_relay_is_probed_when_it_is_quiet_and_only_while_it_is_home() -> None:
+    client = new_client(preferred=True)
+    connected(client)
+    begun = client.deadline() - PROBE_HOME
+    assert [kind for kind, _ in said(client.transmit(begun + PROBE_HOME, BUDGET))] == [frames.PING]
+    hear(client, frames.encode(frames.KEEP_ALIVE), begun + 11.0)
+    assert client.deadline() == begun + 11.0 + PROBE_HOME
+    client.set_preferred(False, begun + 12.0)
+    client.transmit(begun + 12.0, BUDGET)
+    assert client.deadline() == begun + 11.0 + SILENCE_TIMEOUT
+    client.set_preferred(True, begun + 13.0)
+    client.transmit(begun + 13.0, BUDGET)
+    assert client.deadline() == begun + 13.0 + PROBE_HOME
 
 
 def test_any_byte_after_a_ping_is_a_sign_of_life_and_the_pong_still_counts() -> None:
@@ -359,7 +392,7 @@ def test_a_relay_that_answers_nothing_is_probed_and_replaced_within_fifteen_seco
         assert client.is_suspect(now) is (begun + SUSPECT_AFTER <= now and client.link == first)
         now = min(client.deadline(), now + 0.5)
     assert pings == [begun + PROBE_AFTER]
-    assert client.take_facts() == [Disconnected(7, NO_ANSWER, "a.example")]
+    assert client.take_facts() == [Suspected(7), Disconnected(7, NO_ANSWER, "a.example")]
     [(at, effect)] = opens
     assert at <= begun + 15
     assert effect.hosts == ("b.example",)  # not the dead one again, while there is another
@@ -374,7 +407,7 @@ def test_a_relay_alone_in_its_region_is_dialled_anew() -> None:
     world.run(until=world.now + PROBE_AFTER + PONG_TIMEOUT + 0.01)
     world.is_mute = False
     world.run(until=world.now + 1)
-    assert [type(fact) for fact in alice.facts] == [Connected, Disconnected, Connected]
+    assert [type(fact) for fact in alice.facts] == [Connected, Suspected, Disconnected, Connected]
     alice.client.send(bob.key, [b"again"], world.now)
     world.run()
     assert bob.packets() == [b"again"]
@@ -419,10 +452,10 @@ def test_a_full_link_that_moves_is_alive_and_one_that_does_not_is_dead() -> None
     client.send(ALICE, [bytes(1000)], 8.0)
     client.receive(Full(link_of(client)), 8.0)
     assert client.take_facts() == []
-    for at in (8.0 + PROBE_AFTER, 8.0 + PROBE_AFTER + PONG_TIMEOUT):
+    for at in (8.0 + PROBE_AFTER, 8.0 + SUSPECT_AFTER, 8.0 + PROBE_AFTER + PONG_TIMEOUT):
         assert client.deadline() == at
         client.transmit(at, BUDGET)
-    assert client.take_facts() == [Disconnected(7, NO_ANSWER, "relay.example")]
+    assert client.take_facts() == [Suspected(7), Disconnected(7, NO_ANSWER, "relay.example")]
 
 
 def test_what_a_relay_can_repeat_for_ever_is_bounded() -> None:

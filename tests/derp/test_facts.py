@@ -11,7 +11,18 @@ from tests.derp.scripted import close, connected, hear, new_client, ready, said,
 from tsnet.base.keys import NodeKey
 from tsnet.base.proxies import FORM
 from tsnet.derp import facts, frames
-from tsnet.derp.facts import Connected, Disconnected, Fact, Left, Measured, PeerGone, RelayHealth, Restarting
+from tsnet.derp.facts import (
+    Cleared,
+    Connected,
+    Disconnected,
+    Fact,
+    Left,
+    Measured,
+    PeerGone,
+    RelayHealth,
+    Restarting,
+    Suspected,
+)
 from tsnet.derp.liveness import NO_ANSWER, SILENCE
 
 KEY = NodeKey(b"\x0a" * 32)
@@ -75,6 +86,16 @@ def test_measured_tells_the_latency_of_a_ping() -> None:
     assert client.take_facts() == [Measured(7, 0.5)]
 
 
+def test_suspicion_is_told_and_taken_back() -> None:
+    client = new_client()
+    connected(client)
+    client.ping(1.0)
+    client.transmit(1.0, BUDGET)
+    client.transmit(3.0, BUDGET)
+    hear(client, frames.encode(frames.KEEP_ALIVE), 4.0)
+    assert client.take_facts() == [Suspected(7), Cleared(7)]
+
+
 def test_disconnected_comes_after_what_the_connection_told() -> None:
     client = new_client()
     connected(client)
@@ -96,5 +117,5 @@ def test_a_connection_that_we_close_ends_in_left_and_an_attempt_in_nothing() -> 
 
 
 def test_every_kind_of_fact_is_shown_here() -> None:
-    shown = {type(fact) for _, fact in CASES} | {Connected, Measured, Disconnected, Left}
+    shown = {type(fact) for _, fact in CASES} | {Connected, Measured, Disconnected, Left, Suspected, Cleared}
     assert shown == set(typing.get_args(facts.Fact))

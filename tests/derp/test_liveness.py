@@ -12,6 +12,7 @@ from tsnet.derp.liveness import (
     NO_ANSWER,
     PONG_TIMEOUT,
     PROBE_AFTER,
+    PROBE_HOME,
     SILENCE,
     SILENCE_TIMEOUT,
     SUSPECT_AFTER,
@@ -68,6 +69,8 @@ def test_an_unanswered_ping_is_the_end_within_fifteen_seconds_of_the_first_packe
     some.wrote(101.0)
     some.asked(101.0 + PROBE_AFTER)
     some.wrote(107.0)
+    assert some.deadline() == 101.0 + SUSPECT_AFTER
+    assert some.suspects(some.deadline())
     assert some.deadline() == 101.0 + PROBE_AFTER + PONG_TIMEOUT <= 116.0 - 3.0
     assert some.verdict(some.deadline()) == NO_ANSWER
 
@@ -87,7 +90,7 @@ def test_room_on_the_link_takes_suspicion_away_but_is_no_byte() -> None:
     some = living()
     some.wrote(101.0)
     some.asked(105.0)
-    some.moved()
+    some.moved(106.0)
     assert some.deadline() == 100.0 + SILENCE_TIMEOUT
     assert not some.is_suspect(200.0)
 
@@ -102,3 +105,36 @@ def test_after_a_change_of_the_network_an_answer_must_come_soon(latency: float, 
     assert liveness.verdict(2.0 + within) == NO_ANSWER
     liveness.heard(2.1)
     assert liveness.verdict(2.0 + within) == ""
+
+
+def test_home_is_probed_ten_seconds_after_the_last_byte() -> None:
+    some = Liveness()
+    some.set_home(True, 0.0)
+    assert some.deadline() == math.inf, "nothing is connected"
+    some.begin(100.0, 0.1)
+    assert some.deadline() == 100.0 + PROBE_HOME
+    some.heard(105.0)
+    assert some.deadline() == 105.0 + PROBE_HOME
+    some.wrote(114.0)
+    assert some.deadline() == 105.0 + PROBE_HOME, "packets put the probe off by nothing"
+    some.asked(115.0)
+    some.set_home(False, 115.5)
+    assert some.deadline() == 115.0 + SUSPECT_AFTER - PROBE_AFTER, "an answer is awaited all the same"
+    some.heard(115.6)
+    assert some.deadline() == 115.6 + SILENCE_TIMEOUT
+    some.set_home(True, 116.0)
+    assert some.deadline() == 116.0 + PROBE_HOME
+
+
+@pytest.mark.parametrize(("latency", "patience"), [(0.01, 1.0), (0.5, 1.0), (3.0, 6.0)])
+def test_a_far_relay_is_suspect_later(latency: float, patience: float) -> None:
+    some = Liveness()
+    some.begin(100.0, latency)
+    some.asked(101.0)
+    assert not some.suspects(101.0 + patience - 0.1)
+    assert some.suspects(101.0 + patience)
+    assert not some.suspects(101.0 + patience), "it is told once"
+    assert not some.clears()
+    some.heard(108.0)
+    assert some.clears()
+    assert not some.clears()

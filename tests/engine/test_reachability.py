@@ -10,7 +10,7 @@ import pytest
 from tests.house import House, events_of
 from tsnet.control.client import facts as told
 from tsnet.derp.facts import RelayHealth
-from tsnet.derp.liveness import NO_ANSWER
+from tsnet.derp.liveness import NO_ANSWER, PONG_TIMEOUT, PROBE_HOME
 from tsnet.engine import facts
 from tsnet.errors import (
     DialTimeout,
@@ -84,15 +84,24 @@ def test_a_mute_relay_is_replaced_within_fifteen_seconds_of_unanswered_traffic()
     assert changes == [facts.RelayChanged(900, False, NO_ANSWER), facts.RelayChanged(900, True)]
 
 
-def test_a_mute_relay_that_nobody_uses_is_left_alone() -> None:
+def test_a_mute_home_is_found_out_though_nobody_uses_it() -> None:
+    """Peers that want to reach us would wait for it in vain."""
     house = House(relays_only=True)
     a = house.up("a")
     house.run(5)
     mute_relay(house)
+    house.run(PROBE_HOME + PONG_TIMEOUT + 0.1)
+    assert not a.node.relays.is_connected(900)
+
+
+def test_a_node_without_traffic_asks_its_home_every_ten_seconds_and_is_idle_otherwise() -> None:
+    house = House()
+    a = house.up("a")
+    house.run(5)
     turns = a.pump.turns
-    house.run(50)
+    house.run(100)
     assert a.node.relays.is_connected(900)
-    assert a.pump.turns - turns <= 2
+    assert a.pump.turns - turns <= 2 + 3 * 100 / PROBE_HOME
 
 
 def test_it_is_reachable_while_its_relay_is_and_says_so_each_time() -> None:
@@ -210,7 +219,7 @@ def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(
 
     With a tenth of the seeds the first is lost, and the dial waits for the next attempt of the handshake, 5 s later.
     """
-    house = House(seed=1, relays_only=True)
+    house = House(seed=3, relays_only=True)
     a, b = house.up("a"), house.up("b")
     house.finish(a.listen(80, None, 5))
     assert b.node.netmap is not None

@@ -113,27 +113,99 @@ def test_the_best_of_the_last_five_minutes_counts_and_older_ones_do_not() -> Non
 
 
 def test_a_home_that_is_away_for_a_moment_stays_home() -> None:
-    home = new_home()
+    home = new_home(2)
     home.answered(1, 0.050, 0.0)
     home.answered(2, 0.045, 0.0)
     home.failed(1, 10.0)
     home.failed(1, 12.0)
     assert home.deadline() == 10.0 + HEARD_WITHIN
-    home.answered(1, 0.050, 17.0)
+    assert home.regions_wanted() == {1, 2}
+    home.answered(1, 0.050, 11.0)
     assert home.deadline() == math.inf
     assert home.region == 1
+    assert home.regions_wanted() == {1}
 
 
-def test_a_home_that_stays_away_is_replaced_by_the_best_that_is_known() -> None:
+def test_a_home_that_stays_away_is_replaced_by_the_best_that_answers_meanwhile() -> None:
     home = new_home(3)
     home.answered(1, 0.050, 0.0)
     home.answered(2, 0.045, 0.0)
     home.answered(3, 0.049, 0.0)
     home.failed(1, 10.0)
-    home.transmit(18.0)
+    assert home.regions_wanted() == {1, 2}, "the next best stands in"
+    home.answered(2, 0.045, 10.2)
+    assert home.regions_wanted() == {1, 2}, "and stays connected"
+    assert home.region == 1
+    home.transmit(10.0 + HEARD_WITHIN)
     assert home.region == 2
     assert home.deadline() == math.inf
-    assert home.regions_wanted() == {1, 2}
+    assert home.regions_wanted() == {1, 2, 3}, "the others are measured anew"
+
+
+def test_a_stand_in_that_answers_late_is_home_at_once() -> None:
+    home = new_home(3)
+    for number in (1, 2, 3):
+        home.answered(number, 0.050, 0.0)
+    home.failed(1, 10.0)
+    home.transmit(10.0 + HEARD_WITHIN)
+    assert home.region == 1
+    assert home.regions_wanted() == {1, 2, 3}
+    home.answered(3, 0.050, 12.0)
+    assert home.region == 3
+
+
+def test_a_stand_in_that_fails_too_is_none() -> None:
+    home = new_home(2)
+    home.answered(1, 0.050, 0.0)
+    home.answered(2, 0.050, 0.0)
+    home.failed(1, 10.0)
+    home.failed(2, 10.1)
+    assert home.stand_in == 0
+    home.transmit(10.0 + HEARD_WITHIN)
+    assert (home.region, home.regions_wanted()) == (1, {1, 2})
+
+
+def test_a_home_that_is_doubted_is_replaced_unless_it_answers() -> None:
+    """Its connection is there all the while: `cleared` is all that tells of its return."""
+    for clears in (True, False):
+        home = new_home(2)
+        home.answered(1, 0.010, 0.0)
+        home.answered(2, 0.050, 0.0)
+        home.doubted(2, 9.0)
+        assert home.deadline() == math.inf, "another region's relay is no matter"
+        home.doubted(1, 10.0)
+        home.doubted(1, 10.5)
+        home.is_there(2, 0.05, 10.6)
+        if clears:
+            home.cleared(2, 11.0)
+            home.cleared(1, 11.0)
+        home.transmit(10.0 + HEARD_WITHIN)
+        assert home.region == (1 if clears else 2)
+        assert home.stand_in == 0
+
+
+def test_a_region_that_we_are_connected_to_proves_itself_by_an_answer() -> None:
+    home = new_home(3)
+    assert home.unproven() == {1, 2, 3}
+    home.is_there(2, 0.040, 0.5)
+    assert (home.region, home.unproven()) == (2, {1, 3})
+    home.answered(1, 0.030, 1.0)
+    home.answered(3, 0.030, 1.0)
+    assert (home.region, home.unproven()) == (2, set())
+    home.is_there(3, 0.001, 2.0)
+    assert home.region == 2, "a Ping that queued behind packets measures no distance"
+
+
+def test_a_home_given_up_that_speaks_again_before_another_answers_is_home_again() -> None:
+    home = new_home(2)
+    home.answered(1, 0.010, 0.0)
+    home.answered(2, 0.050, 0.0)
+    home.doubted(1, 10.0)
+    home.transmit(10.0 + HEARD_WITHIN)
+    home.cleared(1, 13.0)
+    home.answered(2, 0.050, 14.0)
+    assert home.region == 1
+    assert home.regions_wanted() == {1}
 
 
 def test_without_another_answer_the_old_home_stays_and_all_are_tried() -> None:
@@ -178,6 +250,7 @@ def test_a_home_lost_while_control_does_not_listen_moves_when_it_does() -> None:
     home.answered(2, 0.100, 0.0)
     home.control_listens(False, 5.0)
     home.failed(1, 10.0)
+    home.answered(2, 0.100, 10.5)
     home.transmit(18.0)
     assert home.region == 1
     home.control_listens(True, 19.0)
@@ -332,6 +405,7 @@ def test_a_home_tells_why_it_was_chosen() -> None:
     home.answered(2, 0.020, 2.0)
     home.answered(3, 0.019, 3.0)  # hardly nearer
     home.failed(2, 4.0)
+    home.answered(3, 0.019, 4.5)
     home.transmit(4.0 + HEARD_WITHIN)
     assert [(fields["region"], fields["why"]) for fields in told.fields("home chosen")] == [
         (1, "it answered first"),

@@ -37,7 +37,7 @@ def test_each_fault_and_its_end() -> None:
 
 
 def test_what_events_tell_of_a_home_that_dies() -> None:
-    house = House(regions=2)
+    house = House(regions=2, relays_only=True)
     a = house.up("a")
     subscription = a.subscribe()
     before = home_of(a)
@@ -66,7 +66,7 @@ def test_a_silent_relay_takes_connections_and_says_nothing() -> None:
 
 
 def test_only_its_own_connections_end() -> None:
-    house = House(regions=2)
+    house = House(regions=2, relays_only=True)
     a = house.up("a")
     subscription = a.subscribe()
     house.tailnet.relay(1801 - home_of(a)).kill()

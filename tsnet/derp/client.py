@@ -56,6 +56,7 @@ from tsnet.derp import frames
 from tsnet.derp.attempts import Attempts
 from tsnet.derp.facts import (
     TIMEOUT,
+    Cleared,
     Connected,
     Disconnected,
     Fact,
@@ -64,6 +65,7 @@ from tsnet.derp.facts import (
     PeerGone,
     RelayHealth,
     Restarting,
+    Suspected,
     is_hopeless,
 )
 from tsnet.derp.liveness import DOUBT_AT_MOST, NO_ANSWER, SILENCE, Liveness
@@ -168,6 +170,7 @@ class Client:
         self._server_key: NodeKey | None = None
         self._bucket: TokenBucket | None = None
         self._liveness = Liveness()
+        self._liveness.set_home(preferred, now)
         self._ping: tuple[bytes, float] | None = None
         self._is_paused = False
         self._allowance, self._gone = Allowance(now), Allowance(now, GONE_RATE, GONE_BURST)
@@ -222,6 +225,7 @@ class Client:
         """Set whether this region is our home."""
         if preferred != self._preferred:
             self._preferred = preferred
+            self._liveness.set_home(preferred, now)
             if self.is_ready:
                 self._out.control(_note_preferred(preferred))
 
@@ -294,7 +298,8 @@ class Client:
                 self._out.full = True
             case Room():
                 self._out.full = False
-                self._liveness.moved()
+                self._liveness.moved(now)
+                self._tell_if_cleared()
             case Closed(reason=reason):
                 arrived = self.read(now) if self.has_input else []
                 self.link = None
@@ -324,6 +329,8 @@ class Client:
             self.stage = Stage.GREETING
         if self.stage is Stage.CONNECTED:
             self._liveness.heard(now)
+            if self._liveness.is_suspected:
+                self._tell_if_cleared()
         self._decoder.hold(data)
         return self.read(now)
 
@@ -407,6 +414,15 @@ class Client:
         else:
             self.dropped["health"] += 1
 
+    def _tell_suspected(self) -> None:
+        self._say("relay suspect", host=self.host)
+        self._facts.append(Suspected(self.region.region_id))
+
+    def _tell_if_cleared(self) -> None:
+        if self._liveness.clears():
+            self._say("relay not suspect any more", host=self.host)
+            self._facts.append(Cleared(self.region.region_id))
+
     def _tell(self, fact: Fact) -> None:
         """Tell a fact that the relay can cause as often as it likes."""
         if len(self._facts) < MAX_FACTS:
@@ -469,7 +485,7 @@ class Client:
         self._bucket = TokenBucket(info.rate, info.burst, now) if info.rate else None
         if self.stage is Stage.LOGGING_IN:
             self.stage, self._ready_at, self.connect_by = Stage.CONNECTED, now, math.inf
-            self._liveness.heard(now)
+            self._liveness.begin(now, now - self._start_at)
             self._facts.append(Connected(self.region.region_id, now - self._start_at))
             self._say("connected", host=self.host, login_took=now - self._start_at)
 
@@ -524,8 +540,11 @@ class Client:
             self._lose(f"{TIMEOUT}{self.stage.value}", now)
         elif verdict := self._liveness.verdict(now):
             self._lose(verdict, now)
-        elif now >= self._liveness.probe_at:
-            self.ping(now)
+        else:
+            if now >= self._liveness.probe_at:
+                self.ping(now)
+            if self._liveness.suspects(now):
+                self._tell_suspected()
         effects, self._closing = self._closing, []
         if now >= self.retry_at:
             self.retry_at = math.inf

@@ -47,6 +47,20 @@ def is_hopeless(reason: str) -> bool:
 
 
 @record
+class Suspected:
+    """The relay has left a Ping unanswered for longer than a healthy one would. `Cleared` or `Disconnected` follows."""
+
+    region: int
+
+
+@record
+class Cleared:
+    """A relay that was suspect has given a sign of life."""
+
+    region: int
+
+
+@record
 class Left:
     """`Client.close` closed a connection that was up. Each `Connected` is followed by this or by `Disconnected`."""
 
@@ -87,4 +101,4 @@ class Measured:
     latency: float
 
 
-Fact = Connected | Disconnected | Left | PeerGone | RelayHealth | Restarting | Measured
+Fact = Connected | Disconnected | Suspected | Cleared | Left | PeerGone | RelayHealth | Restarting | Measured

@@ -224,6 +224,8 @@ class Engine:
         before, after = change.before, change.after
         if len(before) == 1 and type(before[0]) is UdpAddress:
             return any(type(one) is DerpAddress for one in after)
+        if _are_relays(before) and _are_relays(after):
+            return True
         relays = [one.region for one in before if type(one) is DerpAddress]
         is_direct = len(relays) == len(before) and any(type(one) is UdpAddress for one in after)
         return is_direct and not any(map(self.paths.is_connected, relays))
@@ -412,6 +414,10 @@ class Engine:
 def _has_restarted(before: Node, after: Node) -> bool:
     """Whether the peer has another disco key than the one we knew: it is another process."""
     return before.raw_disco_key not in (NO_KEY, after.raw_disco_key)
+
+
+def _are_relays(routes: tuple[Destination, ...]) -> bool:
+    return bool(routes) and all(type(destination) is DerpAddress for destination in routes)
 
 
 def path_of(destination: Destination) -> int:

@@ -84,6 +84,8 @@ class Reachability:
     def settle(self, now: float) -> None:
         """Connect to the regions that somebody wants, and tell control of a new home at once."""
         self._relays.want(self._regions_wanted(now), now)
+        for region in self._home.unproven():
+            self._relays.ping(region, now)  # if we are connected already, no login tells that it answers
         if self._relays.troubles:
             self._tell_troubles(now)
         home = self._home.region
@@ -129,6 +131,12 @@ class Reachability:
                 if is_news:
                     self._told.append(facts.RelayChanged(region, False, reason))
                 return is_news
+            case relay.Suspected(region):
+                self._home.doubted(region, now)
+            case relay.Cleared(region):
+                self._home.cleared(region, now)
+            case relay.Measured(region, latency):
+                self._home.is_there(region, latency, now)
             case relay.Left(region):
                 self._relay_lost(region, now)
                 self._told.append(facts.RelayChanged(region, False, "not needed"))
@@ -136,8 +144,8 @@ class Reachability:
                 self._engine.paths.peer_gone(region, key)
             case relay.RelayHealth(region, text):
                 self._health.set(f"relay {region}", [f"relay region {region} says: {text}"] if text else [])
-            case relay.Measured() | relay.Restarting():
-                pass  # a Ping that queued behind packets measures no distance; a relay that restarts is redialled
+            case relay.Restarting():
+                pass  # it is redialled
             case _:
                 assert_never(fact)
         return False

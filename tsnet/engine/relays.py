@@ -111,6 +111,11 @@ class Relays:
         client = self.clients.get(region)
         return client is not None and client.is_connected
 
+    def ping(self, region: int, now: float) -> None:
+        """If we are connected to that relay, ask it for a sign of life, which becomes `Measured`. One at a time."""
+        if (client := self.clients.get(region)) is not None:
+            client.ping(now)
+
     def trouble(self, region: int, now: float) -> str:
         """Why packets for that region may be lost, as words for an error. Empty if all is well there."""
         client = self.clients.get(region)

@@ -3,17 +3,17 @@
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
     answered ─► the first relay becomes home at once; a better one later, if it is better by enough
     measured ─► its relay is dialled before others if it would be the better home, and else not at all
-    failed ─► another region becomes home if the old one stays away for 8 s
+    failed, doubted ─► the next best is dialled at once, to stand in; if the old home stays away for 1.5 s, another one
+                       that has answered since becomes home
     nothing answers ─► all are tried again: after 1 s, doubled each time up to 5 s, or up to 30 s where waiting alone
                        cannot help
 
-A better region takes over when all of this holds (Go keeps reports for five minutes and calls a home alive that was
-heard within 8 s):
+A better region takes over when all of this holds (Go keeps reports for five minutes, and waits for 8 s):
 
     best(new) < best(old)       best = lowest latency of the last 5 min 5 s, times its RegionScore
     it is in the report at hand; with no report, something of the last 5 min 5 s is known of it
     its relay has answered, too: UDP may pass where TCP does not
-    the old home has been away for 8 s; or it is in the report as well, but takes 10 ms longer than best(new), and 1.5
+    the old home has been away for 1.5 s; or it is in the report as well, but takes 10 ms longer than best(new), and 1.5
         times as long. While its relay is connected, a lost datagram is no reason to leave it
     control is listening: otherwise peers could not learn of the new home
 
@@ -36,8 +36,10 @@ from tsnet.netmap.model import DerpMap, DerpRegion
 
 PROBES_AT_ONCE = 3
 HISTORY = 305.0
-HEARD_WITHIN = 8.0
+HEARD_WITHIN = 1.5
+"""Seconds for which a home may be away. A relay that restarts is back by then. Nobody reaches us meanwhile."""
 RETRY_AFTER, RETRY_MAX, RETRY_HOPELESS = 1.0, 5.0, 30.0
+NONE: set[int] = set()
 MIN_GAIN = 0.010
 MAX_RATIO = 2 / 3
 
@@ -66,6 +68,10 @@ class Home:
         """Those whose history was measured over UDP or HTTPS."""
         self._relays: set[int] = set()
         """Those whose relay has answered since it last failed."""
+        self.stand_in: int = 0
+        """The region that is dialled, or asked, because our home is away; 0 for none."""
+        self._last_known: list[tuple[float, float]] = []
+        """The history of a home that we have given up, in case that it speaks again."""
         self.udp_answers: bool = False
         self.about: Mapping[str, Any] = {}
         """What else control is told of the network (`report.net_info`)."""
@@ -83,7 +89,9 @@ class Home:
             if self._regions.get(number) != old[number]:
                 self._forget(number)
                 if number == self.region:
-                    self.region, self.away_at = 0, math.inf
+                    self.region, self.away_at, self.stand_in = 0, math.inf, 0
+                if number == self.stand_in:
+                    self.stand_in = 0
         self._measure([number for number in self._eligible() if self._regions[number] != old.get(number)])
         if not self.region:
             self._choose(now)
@@ -118,7 +126,7 @@ class Home:
             self._relays.add(region)
             self._done(region)
             if region == self.region:
-                self.away_at = math.inf
+                self.away_at, self.stand_in = math.inf, 0
         self._choose(now)
         self._put_in_order()
         if not self.is_lost:
@@ -143,14 +151,47 @@ class Home:
     def failed(self, region: int, now: float, *, hopeless: bool = False) -> None:
         """That region could not be reached, or its connection ended. hopeless: waiting alone cannot mend it."""
         self._done(region)
+        if region == self.stand_in:
+            self.stand_in = 0
         self._hopeless &= hopeless
         if region == self.region and not self.is_lost:
             if self._trace is not None and self.away_at == math.inf:
                 self._trace("home is away", region=region, replaced_in=HEARD_WITHIN)
-            self.away_at = min(self.away_at, now)
+            self._away(now)
         else:
             self._forget_latency(region)
         self._retry_if_lost(now)
+
+    def doubted(self, region: int, now: float) -> None:
+        """The region's relay has stopped answering, and may be dead. `cleared` or `failed` follows."""
+        if region == self.region and not self.is_lost:
+            if self._trace is not None and self.away_at == math.inf:
+                self._trace("home is silent", region=region, replaced_in=HEARD_WITHIN)
+            self._away(now)
+
+    def cleared(self, region: int, now: float) -> None:
+        """A relay that was doubted has answered."""
+        if region == self.region:
+            self._relays.add(region)
+            self._history.setdefault(region, self._last_known[-1:] or [(now, HEARD_WITHIN)])
+            self.away_at, self.stand_in = math.inf, 0
+
+    def is_there(self, region: int, latency: float, now: float) -> None:
+        """A relay that we are connected to has answered a question after that many seconds."""
+        if region in self.unproven():
+            self._relays.add(region)
+            self._history.setdefault(region, [(now, latency)])
+            self._done(region)
+            self._choose(now)
+
+    def _away(self, now: float) -> None:
+        """Our home does not answer. What was known of the others is old: who answers from now on may replace it."""
+        if self.away_at != math.inf:
+            return
+        self.away_at = now
+        self._relays &= {self.region}
+        others = [number for number in self._eligible() if number != self.region]
+        self.stand_in = min(others, key=self._last_latency, default=0)
 
     def control_listens(self, listens: bool, now: float) -> None:
         """Whether control's map poll is connected. Without it the home stays: peers could not learn of another."""
@@ -162,11 +203,18 @@ class Home:
 
     def regions_wanted(self) -> set[int]:
         """The regions to be connected to: our home, and those that are being measured."""
-        return self._probing | {self.region} if self.region else set(self._probing)
+        return {number for number in (*self._probing, self.region, self.stand_in) if number}
+
+    def unproven(self) -> set[int]:
+        """The regions whose relays are to show that they answer."""
+        if not self._probing and not self.stand_in:
+            return NONE
+        return (self._probing | {self.stand_in}) - self._relays - {0}
 
     def transmit(self, now: float) -> None:
         """Do what is due: replace a home that stays away; if nothing answers, try all regions again."""
         if now >= self.away_at + HEARD_WITHIN:
+            self._last_known = self._history.get(self.region, [])
             self._forget_latency(self.region)
             self.away_at = math.inf
             self._choose(now)
@@ -266,7 +314,7 @@ class Home:
         if nearest != self.region and self._should_move(best[nearest], is_there):
             if self._trace is not None:
                 self._trace("home chosen", region=nearest, latency=best[nearest], why=self._why_move())
-            self.region, self.away_at = nearest, math.inf
+            self.region, self.away_at, self.stand_in = nearest, math.inf, 0
 
     def _best(self, now: float) -> dict[int, float]:
         """The lowest latency of each region, times its score. Without a home, old ones are better than none."""
