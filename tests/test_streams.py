@@ -544,3 +544,19 @@ def test_what_is_over_already_may_be_dropped(backend: str) -> None:
         gc.collect()
 
     run(test, backend)
+
+
+@BACKENDS
+def test_path_and_round_trip_time_are_attributes(backend: str) -> None:
+    async def test(streams: Streams) -> None:
+        dialled, accepted = await streams.pair()
+        await streams.until(lambda: dialled.path.is_direct and accepted.path.is_direct)
+        assert dialled.extra(tsnet.StreamAttribute.path) == dialled.path
+        assert dialled.path.address
+        assert dialled.extra(tsnet.StreamAttribute.rtt) == dialled.info().srtt > 0
+        listener = await streams.b.listen(PORT)
+        async with await streams.b.dial("b", PORT) as own, await listener.accept() as other, listener:
+            assert not own.path
+            assert not other.path
+
+    run(test, backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.house import House, events_of
+from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle
 from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.events import PathChanged
@@ -64,3 +65,18 @@ def test_a_node_that_is_gone_has_no_paths() -> None:
     key = next(iter(b.node.netmap.peers.values())).key if b.node.netmap is not None else b""
     house.finish(b.close(5.0))
     assert b.path_to(key) is NO_PATH
+
+
+def test_pings_show_how_a_direct_path_is_found() -> None:
+    house = House()
+    house.up("a")
+    b = house.up("b")
+    found: list[PingResult] = []
+    while len(found) < 10 and not (found and found[-1].path.is_direct):
+        found.append(house.finish(b.ping("a", "icmp", 5.0)))
+        house.run(0.05)
+    assert found[0].path == PeerPath(region=900, region_code="embedded")
+    assert found[-1].path == path(b)
+    assert found[-1].path.is_direct
+    assert found[-1].seconds < found[0].seconds
+    assert house.finish(b.ping("a", "tsmp", 5.0)).path == path(b)

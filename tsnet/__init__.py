@@ -21,6 +21,7 @@ _WHERE = {
     "NetcheckReport": "tsnet.netreport",
     "PacketConn": "tsnet.streams",
     "Stream": "tsnet.streams",
+    "StreamAttribute": "tsnet.streams",
     "Peer": "tsnet.netmap.whois",
     "PeerPath": "tsnet.engine.peerpath",
     "PeerStatus": "tsnet.status",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from tsnet.streams import Listener as Listener
     from tsnet.streams import PacketConn as PacketConn
     from tsnet.streams import Stream as Stream
+    from tsnet.streams import StreamAttribute as StreamAttribute
 
 
 def __getattr__(name: str) -> Any:

@@ -309,7 +309,7 @@ class AsyncServer(BaseServer):
     def _stream(self, pipe: Any) -> Stream:
         from tsnet.streams import Stream
 
-        return Stream(pipe, self._stream_socket)
+        return Stream(pipe, self._stream_socket, self._handle.path_to)
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         if self._call_soon is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from typing import Any
 
 import anyio
@@ -27,20 +27,38 @@ from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.packets import MAX_PAYLOAD, PacketPipe
 from tsnet.edge.pipes.pipes import Pipe
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.errors import ConfigError, Error, MessageTooLong, NotUp, again
 from tsnet.protocols import Address, ByteStream, StreamListener
 
-__all__ = ["Listener", "PacketConn", "Stream"]
+__all__ = ["Listener", "PacketConn", "Stream", "StreamAttribute"]
 
 CHUNK = 256 * 1024
+
+
+class StreamAttribute(anyio.TypedAttributeSet):
+    """What `stream.extra(StreamAttribute.path)` tells of a node's stream, also through a TLS stream around it.
+
+    path: how its peer is reached now (`PeerPath`). rtt: the connection's smoothed round-trip time, in seconds; 0.0
+    before anything was measured.
+    """
+
+    path: PeerPath = anyio.typed_attribute()
+    rtt: float = anyio.typed_attribute()
 
 
 class Stream(ByteStream):
     """One TCP connection on the tailnet."""
 
-    def __init__(self, pipe: Pipe, make_socket: Callable[[Pipe], socket.socket]) -> None:
+    def __init__(
+        self,
+        pipe: Pipe,
+        make_socket: Callable[[Pipe], socket.socket],
+        path_to: Callable[[bytes], PeerPath] = lambda _key: NO_PATH,
+    ) -> None:
         self._pipe = pipe
         self._make_socket = make_socket
+        self._path_to = path_to
         self._closed = self._finished = self._moved = False  # moved: into a socket
         self._receiving = self._sending = False
         self.local_address: Address = pipe.local
@@ -49,6 +67,17 @@ class Stream(ByteStream):
     @property
     def peer(self) -> Hashable:
         return self._pipe.peer
+
+    @property
+    def path(self) -> PeerPath:
+        """How the peer is reached now: directly, or by which relay. NO_PATH if the peer is this node itself."""
+        link = self._pipe.connection.link
+        return self._path_to(link) if isinstance(link, bytes) else NO_PATH
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        own = {StreamAttribute.path: lambda: self.path, StreamAttribute.rtt: lambda: self.info().srtt}
+        return {**super().extra_attributes, **own}
 
     @property
     def readable(self) -> bool:

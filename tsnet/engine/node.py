@@ -483,6 +483,12 @@ class Node:
 
     # --- what other threads see -----------------------------------------------------------------------------
 
+    def path_towards(self, address: IPAddress) -> PeerPath:
+        """How what is sent to that address now would be sent."""
+        key = self.engine.egress.routes.lookup(address.packed)
+        routes, netmap = () if key is None else self.engine.paths.routes(key), self.netmap
+        return path_by(routes, None if netmap is None else netmap.derp_map)
+
     def path_to(self, key: bytes) -> PeerPath:
         """How that peer is reached now, or was when it was last sent to. A look-up: any thread may ask."""
         routes, view = self.engine.routes_in_use(key), self.view

@@ -21,6 +21,7 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Answer, PingAnswered
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 if TYPE_CHECKING:
@@ -159,11 +160,12 @@ def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str
 
 @attrs.frozen
 class PingResult:
-    """seconds: the round trip, both ways through the tunnel. kind: "icmp" or "tsmp"."""
+    """seconds: the round trip, both ways through the tunnel. kind: "icmp" or "tsmp". path: how the ping was sent."""
 
     address: IPAddress
     seconds: float
     kind: str
+    path: PeerPath = NO_PATH
 
 
 class PingAttempt:
@@ -179,7 +181,7 @@ class PingAttempt:
         self._target = target
         self._kind = kind
         self._timeout = timeout
-        self._sent: dict[bytes, float] = {}
+        self._sent: dict[bytes, tuple[float, PeerPath]] = {}
         self._sequence = 0
         self._over = False
         self._endpoint = None if kind == "tsmp" else pump.node.calls.open_ping(address)
@@ -198,7 +200,7 @@ class PingAttempt:
             return
         now = self._pump.now()
         data = self._pump.node.calls.ping_data()
-        self._sent[data] = now
+        self._sent[data] = now, self._pump.node.path_towards(self._address)
         self._sequence += 1
         if len(self._sent) > MAX_PINGS_OUT:
             del self._sent[next(iter(self._sent))]
@@ -221,10 +223,11 @@ class PingAttempt:
             self._finish(fact.data)
 
     def _finish(self, data: bytes) -> None:
-        sent_at = self._sent.get(data)
-        if sent_at is not None and not self._over:
+        sent = self._sent.get(data)
+        if sent is not None and not self._over:
             self._end()
-            self._operation.resolve(PingResult(self._address, self._pump.now() - sent_at, self._kind))
+            at, path = sent
+            self._operation.resolve(PingResult(self._address, self._pump.now() - at, self._kind, path))
 
     def _too_late(self) -> None:
         advice = "check that the peer is online and that the tailnet's policy allows it"
