@@ -27,5 +27,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node without `state=` keeps its identity in the user's state directory: here one of this test alone."""
+    """A node without `state=` keeps its identity in the user's state directory: here one of this test alone. No router
+    of whoever runs the tests is asked for a port."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("TS_DISABLE_PORTMAPPER", "1")

@@ -48,6 +48,12 @@ def test_switches_of_the_environment(value: str, on: bool) -> None:
     assert (switched.force_login, switched.derp_over_http, switched.always_use_derp) == (on, on, on)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080"])
+def test_a_tailnet_of_this_machine_alone_asks_no_router(host: str) -> None:
+    assert not config(environ={}, control_url=f"http://{host}").port_mapping
+    assert config(environ={}, control_url="http://10.0.0.1:8080").port_mapping
+
+
 @pytest.mark.parametrize(
     ("environ", "port_mapping", "upnp"),
     [

@@ -8,7 +8,7 @@
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
-| (port mapping) | `TS_DISABLE_PORTMAPPER`                  | on: home routers are asked for port |
+| (port mapping) | `TS_DISABLE_PORTMAPPER`                  | on, unless control is on loopback   |
 | (UPnP)         | `TSNET_UPNP`, `TS_DISABLE_UPNP`          | off: NAT-PMP and PCP alone          |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
@@ -101,7 +101,7 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
         always_use_derp=_truthy(environ.get("TS_DEBUG_ALWAYS_USE_DERP")),
-        port_mapping=not _truthy(environ.get("TS_DISABLE_PORTMAPPER")),
+        port_mapping=not (_truthy(environ.get("TS_DISABLE_PORTMAPPER")) or _is_loopback(urlsplit(url).hostname or "")),
         upnp=_truthy(environ.get("TSNET_UPNP")) and not _truthy(environ.get("TS_DISABLE_UPNP")),
         proxies=_proxies(proxy, environ, url),
     )
@@ -288,6 +288,12 @@ def _control_key(key: str | MachineKey | None) -> MachineKey | None:
     except MalformedError:
         what = " must be the text of control's public key: 'mkey:' and 64 hex digits"
         raise ConfigError(Wording(api("control_key="), what)) from None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether this is a tailnet of this machine alone, for all that the URL tells: no router matters to it."""
+    address = parse_address(host)
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def _truthy(value: str | None) -> bool:
