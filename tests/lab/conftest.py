@@ -7,7 +7,9 @@ ends. The logs of the last one are shown under a failure.
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +29,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Without root, a test that asks for either runs in a process that is root of namespaces of its own."""
     if not {"internet", "homes"} & set(pyfuncitem.fixturenames) or not rootless.is_needed():
         return None
-    done = subprocess.run(rootless.pytest_command(pyfuncitem.nodeid), capture_output=True, text=True, check=False)
+    command = rootless.pytest_command(pyfuncitem.nodeid)
+    with tempfile.TemporaryDirectory(prefix="rootless-") as folder:
+        environment = {**os.environ, rootless.FOLDER: folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"in a user namespace:\n{done.stdout[-8000:]}{done.stderr[-2000:]}")
     return True

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 
+FOLDER = "PYTEST_DEBUG_TEMPROOT"
+"""Where pytest keeps its folders. It is named root in there, and must not take those of the machine's root."""
 PRIVATE_RUN = 'mount -t tmpfs none /run && exec "$@"'
 
 
