@@ -81,7 +81,7 @@ one_leg = pytest.mark.parametrize("lab", ["http"], indirect=True)
 
 
 def test_http_both_ways_through_headscales_derp(lab: Lab) -> None:
-    with lab.node("ours") as node, serve_http(node), node.httpx_client() as client:
+    with lab.node("ours", relays_only=True) as node, serve_http(node), node.httpx_client() as client:
         assert node.fqdn == "ours.lab.example"
         assert node.status().home_region in (0, DERP_REGION)
         v4, v6 = map(str, node.addresses)
@@ -106,7 +106,7 @@ def test_http_both_ways_through_headscales_derp(lab: Lab) -> None:
 
 def test_pings_both_ways(lab: Lab) -> None:
     """`tailscale ping`, also --tsmp and --icmp, of our node; ours of Go's."""
-    with lab.node("pinged") as node:
+    with lab.node("pinged", relays_only=True) as node:
         node.reachable()
         lab.go_knows_home("pinged")
         for address in map(str, node.addresses):

@@ -138,20 +138,23 @@ def test_two_nodes_of_one_key_are_told(lab: Lab) -> None:
 # --- bytes ------------------------------------------------------------------------------------------------------
 
 
-def test_64_mib_each_way_by_hash(lab: Lab, node: tsnet.Server) -> None:
+def test_64_mib_each_way_by_hash_through_derper(lab: Lab) -> None:
     """Over a connection of ours, echoed by Go; over one of Go's, different bytes each way at once."""
     lab.go.listen(":7", "echo")
-    with node.dial("go", 7) as stream:
-        stream.settimeout(60)
-        sent, count, received = exchange(stream, 64 * MIB)
-        assert (count, received) == (64 * MIB, sent)
-    with serve_once(node, 8, lambda stream: exchange(stream, 64 * MIB)) as result:
-        there, back = lab.go.send("ours:8", 64 * MIB, timeout=80)
-        poured, count, drained = result()
-        assert (there.sha256, back.sha256, back.bytes) == (drained, poured, count)
-    status = lab.go.peer("ours")
-    assert status is not None
-    assert (status["CurAddr"], status["Relay"]) == ("", "lab900")
+    with lab.node(relays_only=True) as node:
+        node.reachable()
+        until(lambda: (lab.go.peer("ours") or {}).get("Relay"), 5)
+        with node.dial("go", 7) as stream:
+            stream.settimeout(60)
+            sent, count, received = exchange(stream, 64 * MIB)
+            assert (count, received) == (64 * MIB, sent)
+        with serve_once(node, 8, lambda stream: exchange(stream, 64 * MIB)) as result:
+            there, back = lab.go.send("ours:8", 64 * MIB, timeout=80)
+            poured, count, drained = result()
+            assert (there.sha256, back.sha256, back.bytes) == (drained, poured, count)
+        status = lab.go.peer("ours")
+        assert status is not None
+        assert (status["CurAddr"], status["Relay"]) == ("", "lab900")
 
 
 def test_datagrams_both_ways(lab: Lab, node: tsnet.Server) -> None:
@@ -274,7 +277,7 @@ def test_derper_whose_certificate_does_not_fit(scene: Scene, caplog: pytest.LogC
     """The node runs and is not reachable; the reason is in its health, in one warning, and in what fails for it."""
     reason = rf"relay region {DERP_REGION} .*certificate"
     with play(scene, "ca") as lab:
-        with lab.node("stranger", ssl_context=ssl.create_default_context()) as stranger:
+        with lab.node("stranger", ssl_context=ssl.create_default_context(), relays_only=True) as stranger:
             with pytest.raises(tsnet.UpTimeout, match=reason):
                 stranger.reachable(timeout=3)  # several attempts of its
             with pytest.raises(tsnet.DialTimeout, match=reason):
