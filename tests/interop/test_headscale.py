@@ -61,7 +61,7 @@ class Lab:
 def play(scene: Scene, tls: bool) -> Iterator[Lab]:
     with Headscale(scene, tls=tls, policy=POLICY) as headscale:
         key = headscale.auth_key("u1", ephemeral=True)
-        with GoPeer(scene, headscale, "gopeer", auth_key=headscale.auth_key("u1")) as go:
+        with GoPeer(scene, headscale, "gopeer", auth_key=headscale.auth_key("u1"), derp_only=True) as go:
             go.up()
             go.serve_http()
             yield Lab(scene, headscale, go, key)
