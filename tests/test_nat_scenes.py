@@ -244,6 +244,21 @@ def test_two_homes_of_one_provider(hairpin: bool) -> None:
     play(scene)
 
 
+def test_two_hard_homes_are_direct_if_one_router_opens_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TS_DISABLE_PORTMAPPER")
+
+    async def scene(homes: Homes) -> None:
+        home = homes.net.router("home", nat=HARD, maps_ports=True)
+        await homes.settle_pair(home.host("left"), homes.build("hard", "right"))
+        async with homes.call("left", "right") as call:
+            await call.until_direct("left", "right", DIRECT)
+        address = udp_route(homes, "right", "left")
+        assert home.table is not None
+        assert home.table.opened(address.port, homes.world.clock()) is not None
+
+    play(scene)
+
+
 def test_two_with_one_port_behind_one_router() -> None:
     async def scene(homes: Homes) -> None:
         home = homes.net.router("home")
