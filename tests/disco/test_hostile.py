@@ -143,7 +143,7 @@ def test_a_peers_endless_calls_make_a_bounded_number_of_pings() -> None:
         named = tuple(UdpAddress(f"198.51.{number % 100}.{each}", 9) for each in range(1, 32))
         sent += heard.throw([(DerpAddress(1, heard.two.b.key), heard.sealed(CallMeMaybe(named)))])
         heard.two.clock.advance(0.01)
-    assert sent <= 124 * (3 * MAX_CANDIDATES + 20)
+    assert sent <= 124 * (3 * MAX_CANDIDATES + 40)  # what calls provoke, and our own rounds, heartbeats and calls
 
 
 def test_an_enormous_ping_is_answered_by_a_small_pong() -> None:
