@@ -6,6 +6,7 @@ from tests.house import House, events_of
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle
 from tsnet.engine.peerpath import NO_PATH, PeerPath
+from tsnet.errors import DialTimeout
 from tsnet.events import PathChanged
 from tsnet.status import peers_of
 
@@ -80,3 +81,23 @@ def test_pings_show_how_a_direct_path_is_found() -> None:
     assert found[-1].path.is_direct
     assert found[-1].seconds < found[0].seconds
     assert house.finish(b.ping("a", "tsmp", 5.0)).path == path(b)
+
+
+def test_a_disco_ping_tells_the_path_that_answered() -> None:
+    house = House()
+    house.up("a")
+    b = house.up("b")
+    found: list[PingResult] = []
+    while len(found) < 10 and not (found and found[-1].path.is_direct):
+        found.append(house.finish(b.ping("a", "disco", 5.0)))
+        house.run(0.05)
+    assert found[-1].path.is_direct
+    assert (found[-1].kind, found[-1].address) == ("disco", b.node.calls.resolve("a"))
+
+
+def test_a_disco_ping_by_relays_alone() -> None:
+    house = House(relays_only=True)
+    house.up("a")
+    b = house.up("b")
+    assert house.finish(b.ping("a", "disco", 5.0)).path == PeerPath(region=900, region_code="embedded")
+    assert isinstance(house.failure(b.ping("b", "disco", 1.0)), DialTimeout)  # nobody answers for this node itself

@@ -147,7 +147,8 @@ class AsyncServer(BaseServer):
         return PacketConn(pipe, self._packet_socket)
 
     async def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
-        """Send one echo through the tunnel. "icmp" asks the peer's stack, "tsmp" its data path.
+        """Send one echo through the tunnel. "icmp" asks the peer's stack, "tsmp" its data path. "disco" is outside the
+        tunnel: it asks by every path at once, and the result's `path` is the one that answered first.
 
         Raises NotOnTailnet, DialTimeout, and what `up` raises.
         """

@@ -187,8 +187,8 @@ def check_port(port: int) -> None:
 
 
 def check_kind(kind: str) -> None:
-    if kind not in ("icmp", "tsmp"):
-        raise ConfigError(f'ping kind must be "icmp" or "tsmp", not {kind!r}')
+    if kind not in ("icmp", "tsmp", "disco"):
+        raise ConfigError(f'ping kind must be "icmp", "tsmp" or "disco", not {kind!r}')
 
 
 def parse_where(where: int | str) -> tuple[int, IPAddress | None]:

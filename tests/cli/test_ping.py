@@ -20,6 +20,8 @@ def test_round_trips(shop: tsnet.Server, capsys: pytest.CaptureFixture[str], mon
     assert re.fullmatch(rf"pong from shop \({shop.addresses[0]}\) via .+ in \d+\.\d ms, icmp", lines[0])
     assert main(["ping", "shop", "-c", "1", "--tsmp"]) == 0
     assert capsys.readouterr().out.endswith(" ms, tsmp\n")
+    assert main(["ping", "shop", "-c", "1", "--disco"]) == 0
+    assert capsys.readouterr().out.endswith(" ms, disco\n")
 
 
 def test_nobody_answers(

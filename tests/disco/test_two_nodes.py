@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.disco.two import Nat, Two
-from tsnet.base.addresses import DerpAddress, UdpAddress
-from tsnet.disco.constants import DATA_PING_TIMEOUT, DATA_UNANSWERED, TRUST_UDP_ADDRESS
+from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
+from tsnet.disco.constants import DATA_PING_TIMEOUT, DATA_UNANSWERED, PINGS_PER_SECOND, TRUST_UDP_ADDRESS
 from tsnet.disco.modes import DiscoModes
 
 NATS: dict[str, Callable[[], Nat | None]] = {
@@ -222,3 +222,53 @@ def test_trust_never_outlasts_the_last_pong() -> None:
         two.send(two.b)
         two.run(0.1)
     assert two.now - cut <= TRUST_UDP_ADDRESS + 0.2
+
+
+# --- asked by an application ------------------------------------------------------------------------------------------
+
+
+def answers(two: Two, seconds: float = 1.0) -> list[Destination]:
+    """By which paths b answers a's application, in order."""
+    two.a.paths.ask(two.b.key, b"12345678", two.now)
+    two.run(seconds)
+    found = two.a.paths.take_answers()
+    assert {(one.peer, one.data) for one in found} <= {(two.b.key, b"12345678")}
+    return [one.by for one in found]
+
+
+def test_an_application_asks_and_finds_a_direct_path() -> None:
+    two = Two(Nat(), Nat())
+    relay = DerpAddress(1, two.b.key)
+    assert answers(two, 0.1) == [relay]
+    two.run(5.0)  # the peer counts as sent to: it was told to call
+    direct = two.a.paths._directs.get(two.b.key)
+    assert direct is not None
+    assert direct.is_trusted
+    assert answers(two) == [direct.best, relay]
+
+
+def test_of_a_trusted_path_and_others_the_trusted_one_is_asked() -> None:
+    two = Two(Nat(), Nat(), lan=True)
+    two.talk(5.0)
+    assert answers(two) == [two.b.inner, DerpAddress(1, two.b.key)]
+
+
+def test_with_relays_alone_an_application_is_answered_by_the_relay() -> None:
+    two = Two(Nat(), Nat())
+    two.a.paths.set_modes(DiscoModes(udp=False), two.now)
+    assert answers(two) == [DerpAddress(1, two.b.key)]
+
+
+def test_a_stranger_is_not_asked() -> None:
+    two = Two()
+    two.a.paths.ask(bytes(32), b"12345678", two.now)
+    assert two.a.paths._outgoing.take(1 << 20) == []
+
+
+def test_an_impatient_application_makes_a_bounded_number_of_pings() -> None:
+    two = Two(Nat(), Nat())
+    two.talk(5.0)
+    for _ in range(1000):
+        two.a.paths.ask(two.b.key, b"12345678", two.now)
+    by_udp = [to for to, _datagrams in two.a.paths._outgoing.take(1 << 24) if isinstance(to, UdpAddress)]
+    assert len(by_udp) <= PINGS_PER_SECOND

@@ -112,6 +112,17 @@ def test_gos_disco_ping_is_answered_directly(lab: Lab) -> None:
     until(lambda: endpoint() in lab.our_place.hosts, 10)
 
 
+def test_our_disco_ping_finds_the_direct_path_and_status_shows_it(lab: Lab) -> None:
+    assert lab.node.ping(lab.go_v4, kind="disco").path
+    until(lambda: lab.node.ping(lab.go_v4, kind="disco").path.is_direct, SOON)
+    address = lab.node.ping(lab.go_v4, kind="disco").path.address
+    assert address.rpartition(":")[0].strip("[]") in lab.go_place.hosts
+    assert lab.node.ping(lab.go_v4, kind="tsmp").path.is_direct
+    (path,) = [peer.path for peer in lab.node.status().peers if peer.name.startswith("go")]
+    assert path.is_direct
+    assert path.address.rpartition(":")[0].strip("[]") in lab.go_place.hosts
+
+
 def test_a_go_node_that_is_another_process_is_found_again(lab: Lab) -> None:
     lab.go.listen(":7", "echo")
     send(lab.node, f"{lab.go_v4}:7", 1000)

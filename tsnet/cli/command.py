@@ -146,7 +146,13 @@ def _run(command: argparse.ArgumentParser) -> None:
 def _ping(command: argparse.ArgumentParser) -> None:
     command.add_argument("host", metavar="HOST", help="a name or address of the tailnet")
     command.add_argument("-c", "--count", type=_count, default=3, metavar="N", help="default 3")
-    command.add_argument("--tsmp", action="store_true", help="ask the peer's data path instead of its network stack")
+    tsmp, disco = (
+        "ask the peer's data path instead of its stack",
+        "ask by every path at once, and tell which answers first",
+    )
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--tsmp", dest="kind", action="store_const", const="tsmp", default="icmp", help=tsmp)
+    kind.add_argument("--disco", dest="kind", action="store_const", const="disco", help=disco)
     add_node(command)
 
 

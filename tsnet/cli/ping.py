@@ -20,7 +20,7 @@ def run(options: Namespace) -> int:
             if number:
                 time.sleep(INTERVAL)
             try:
-                result = node.ping(options.host, kind="tsmp" if options.tsmp else "icmp")
+                result = node.ping(options.host, kind=options.kind)
             except DialTimeout as error:
                 console.fail(error)
                 continue

@@ -110,13 +110,8 @@ class DirectPath:
     def sent(self, now: float) -> bool:
         """Datagrams of WireGuard have left for the peer. Whether the deadline has moved: seldom."""
         self.sent_at = now
-        moved = False
-        if not self.is_active:
-            self.heartbeat_at = now + HEARTBEAT_INTERVAL
-            self._rounds = 0
-            self._plan()
-            moved = True
-        elif self.is_silent and not self.is_trusted and self.discover_at == math.inf:
+        moved = self._wake(now)
+        if not moved and self.is_silent and not self.is_trusted and self.discover_at == math.inf:
             self._plan()
             moved = True
         if self.is_trusted and self._unanswered_since == math.inf and not self.is_silent:
@@ -125,6 +120,14 @@ class DirectPath:
                 self.check_at = now + DATA_UNANSWERED
                 moved = True
         return moved
+
+    def asked(self, now: float) -> None:
+        """Somebody wants to know what answers: the best address if it is trusted, or else every candidate. The peer
+        counts as sent to."""
+        self.sent_at = now
+        self._wake(now)
+        for address in (self.best,) if self.best is not None and self.is_trusted else tuple(self.candidates):
+            self._ask(address, now)
 
     def arrived(self, source: UdpAddress, now: float) -> bool:
         """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
@@ -221,6 +224,15 @@ class DirectPath:
             self._discover(now)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _wake(self, now: float) -> bool:
+        """The peer is sent to. Whether it was not before."""
+        if self.is_active:
+            return False
+        self.heartbeat_at = now + HEARTBEAT_INTERVAL
+        self._rounds = 0
+        self._plan()
+        return True
 
     def _use(self, address: UdpAddress) -> None:
         self.why = "a pong came" if self.best is None or not self.is_trusted else "a pong came, and it is better"

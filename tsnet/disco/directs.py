@@ -129,6 +129,21 @@ class DirectPaths:
         if direct is not None and direct.sent(now):
             self._timetable.set(key, direct.deadline())
 
+    def ask(self, key: bytes, node: Node, now: float) -> list[tuple[bytes, UdpAddress]]:
+        """Ping what may reach this peer directly, because somebody wants to know: (TxID, address) of each ping."""
+        direct = self.begin(key, node, now)
+        if direct is None:
+            return []
+        direct.asked(now)
+        asks, direct.asks = direct.asks, []
+        sent = [(self._ping(key, address, padding, now), address) for address, padding in asks]
+        self._after(key, direct, now)
+        return [(tx_id, address) for tx_id, address in sent if tx_id is not None]
+
+    def new_ping(self) -> Ping:
+        """One by another path than these."""
+        return Ping(self._entropy(TX_ID_SIZE), self.own_key)
+
     def arrived(self, key: bytes, source: UdpAddress, now: float) -> None:
         """An authentic datagram of WireGuard has come from there."""
         direct = self._all.get(key)
@@ -211,18 +226,21 @@ class DirectPaths:
             self.calls[key] = None
         self._timetable.set(key, direct.deadline())
 
-    def _ping(self, key: bytes, address: UdpAddress, padding: int, now: float) -> None:
+    def _ping(self, key: bytes, address: UdpAddress, padding: int, now: float) -> bytes | None:
+        """The TxID, if it was sent."""
         recipient = self._senders.get(key)
         if recipient is None:
-            return
+            return None
         if not self._pings.has_room(key):
             self._dropped["pings"] += 1
-        elif not self._pace.allows(address, now):
+            return None
+        if not self._pace.allows(address, now):
             self._dropped["pace"] += 1
-        else:
-            tx_id = self._entropy(TX_ID_SIZE)
-            self._pings.sent(tx_id, SentPing(key, address, now, padding))
-            self._outgoing.send(recipient, address, Ping(tx_id, self.own_key, padding))
+            return None
+        tx_id = self._entropy(TX_ID_SIZE)
+        self._pings.sent(tx_id, SentPing(key, address, now, padding))
+        self._outgoing.send(recipient, address, Ping(tx_id, self.own_key, padding))
+        return tx_id
 
     def may_answer(self, source: Destination) -> bool:
         """Whether a pong may go there."""

@@ -13,7 +13,7 @@ what is sent. A peer is in it once it was asked for, so idle peers of a large ta
 | message     | by UDP                                            | by DERP, from the node with that disco key       |
 |-------------|---------------------------------------------------|--------------------------------------------------|
 | Ping        | answered once a source, which becomes a candidate | answered the same way                            |
-| Pong        | promotes the address that its ping went to        | -                                                |
+| Pong        | promotes the address that its ping went to        | answers a ping of `ask`                          |
 | CallMeMaybe | -                                                 | its addresses are candidates, and pinged at once |
 
 Everything else is counted by why it was not believed, or not wanted.
@@ -34,6 +34,7 @@ from tsnet.base.trace import Trace
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
+from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directs import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
@@ -75,6 +76,7 @@ class Paths:
         self._relayed = Relayed()
         self._outgoing = Outgoing(self.box)
         self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
+        self._diagnostic = DiagnosticPings()
         self._nodes: dict[bytes, Node] = {}
         self._routes: dict[bytes, Routes] = {}
         """Of the peers that were asked for."""
@@ -269,6 +271,30 @@ class Paths:
         if self._trace is not None:
             self._trace("path chosen", peer=NodeKey(key), by=self.routes(key) or "none", why=why)
 
+    # --- what an application asks -----------------------------------------------------------------------------------
+
+    def ask(self, key: bytes, data: bytes, now: float) -> None:
+        """Ping this peer by its relay, and by its direct path if that is trusted, or else by every candidate.
+
+        `take_answers` tells of each pong. A peer without disco is not pinged.
+        """
+        node, recipient = self._nodes.get(key), self._senders.get(key)
+        if node is None or recipient is None or node.is_wireguard_only:
+            return
+        self._sent_at = now
+        for tx_id, address in self._directs.ask(key, node, now):
+            self._diagnostic.sent(tx_id, PathAnswered(key, address, data), now)
+        relay = self._relayed.address(key, node.home_region)
+        if relay is not None:
+            ping = self._directs.new_ping()
+            self._diagnostic.sent(ping.tx_id, PathAnswered(key, relay, data), now)
+            self._outgoing.send(recipient, relay, ping)
+        self._follow_up(now)
+
+    def take_answers(self) -> list[PathAnswered]:
+        """Which paths have answered `ask` since the last call, the first one first."""
+        return self._diagnostic.take()
+
     # --- disco ----------------------------------------------------------------------------------------------------
 
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
@@ -295,6 +321,8 @@ class Paths:
         if isinstance(message, CallMeMaybe):
             self._directs.called(source.key, node, message.endpoints, now)
             return None
+        if isinstance(message, Pong) and self._diagnostic.ponged(message.tx_id, source.key, source.region):
+            return None
         if not isinstance(message, Ping):
             return type(message).__name__
         seen = UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF)
@@ -306,6 +334,7 @@ class Paths:
         """A message that is proven to come from whoever has that disco key."""
         if isinstance(message, Pong):
             known = self._directs.ponged(message.tx_id, self._senders.nodes(sender), now)
+            self._diagnostic.answered(message.tx_id if known else b"")
             return None if known else "unknown pong"
         if not isinstance(message, Ping):
             return type(message).__name__

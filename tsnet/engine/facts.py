@@ -12,7 +12,7 @@ import attrs
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
-from tsnet.engine.peerpath import PeerPath
+from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.errors import Error
 
 if TYPE_CHECKING:
@@ -150,10 +150,11 @@ class Notice:
 
 @record
 class PingAnswered:
-    """A TSMP pong: the 8 bytes of our ping, and the address that answered."""
+    """A TSMP or disco pong: the 8 bytes of our ping, and the address that answered. path: a disco ping's own."""
 
     data: bytes
     address: IPAddress
+    path: PeerPath = NO_PATH
 
 
 @record

@@ -173,6 +173,12 @@ class Node:
         """For somebody who asked and cannot wait any longer."""
         return self.surroundings.report_so_far(now)
 
+    def ping_disco(self, address: IPAddress, data: bytes, now: float) -> None:
+        """Ask by which paths the node with that address can be reached. PingAnswered follows for each that answers."""
+        key = self.engine.egress.routes.lookup(address.packed)
+        if key is not None:
+            self.engine.paths.ask(key, data, now)
+
     def set_prefs(self, prefs: Prefs, now: float, *, kept: Mapping[str, Any] | None = None) -> None:
         """From now on these preferences are in force: the packet filter, control and the store are told in one step.
 
@@ -360,6 +366,11 @@ class Node:
             if isinstance(message, tsmp.TsmpPong):
                 self._answer(self.asked_pings.answered(message.data, now), now)
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
+        for answer in self.engine.paths.take_answers():
+            peer, netmap = self.engine.peers.get(answer.peer), self.netmap
+            if peer is not None and peer.ips and netmap is not None:
+                path = path_by((answer.by,), netmap.derp_map)
+                self._facts.append(facts.PingAnswered(answer.data, peer.ips[0], path))
 
     # --- control --------------------------------------------------------------------------------------------
 

@@ -160,7 +160,8 @@ def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str
 
 @attrs.frozen
 class PingResult:
-    """seconds: the round trip, both ways through the tunnel. kind: "icmp" or "tsmp". path: how the ping was sent."""
+    """seconds: the round trip. kind: "icmp", "tsmp" or "disco". path: how the ping was sent; of several that a disco
+    ping asks at once, the one that answered first."""
 
     address: IPAddress
     seconds: float
@@ -169,7 +170,8 @@ class PingResult:
 
 
 class PingAttempt:
-    """One echo, sent again each second until it is answered. TSMP is answered by the peer's data path itself."""
+    """One echo, sent again each second until it is answered. TSMP is answered by the peer's data path itself, disco by
+    what finds its paths."""
 
     def __init__(
         self, operation: Operation[PingResult], pump: Pump, address: IPAddress, target: str, kind: str, timeout: float
@@ -184,7 +186,7 @@ class PingAttempt:
         self._sent: dict[bytes, tuple[float, PeerPath]] = {}
         self._sequence = 0
         self._over = False
-        self._endpoint = None if kind == "tsmp" else pump.node.calls.open_ping(address)
+        self._endpoint = pump.node.calls.open_ping(address) if kind == "icmp" else None
         self._alarms = [pump.at(pump.now() + timeout, self._too_late)]
 
     def begin(self) -> None:
@@ -204,7 +206,9 @@ class PingAttempt:
         self._sequence += 1
         if len(self._sent) > MAX_PINGS_OUT:
             del self._sent[next(iter(self._sent))]
-        if self._endpoint is None:
+        if self._kind == "disco":
+            self._pump.node.ping_disco(self._address, data, now)
+        elif self._endpoint is None:
             self._pump.node.ping_tsmp(self._address, data, now)
         else:
             self._endpoint.send(now, self._sequence & 0xFFFF, data)
@@ -220,14 +224,14 @@ class PingAttempt:
 
     def answered(self, fact: Answer) -> None:
         if isinstance(fact, PingAnswered):
-            self._finish(fact.data)
+            self._finish(fact.data, fact.path)
 
-    def _finish(self, data: bytes) -> None:
+    def _finish(self, data: bytes, answered_by: PeerPath = NO_PATH) -> None:
         sent = self._sent.get(data)
         if sent is not None and not self._over:
             self._end()
             at, path = sent
-            self._operation.resolve(PingResult(self._address, self._pump.now() - at, self._kind, path))
+            self._operation.resolve(PingResult(self._address, self._pump.now() - at, self._kind, answered_by or path))
 
     def _too_late(self) -> None:
         advice = "check that the peer is online and that the tailnet's policy allows it"
