@@ -1,4 +1,4 @@
-"""PingsInFlight in flight: answered once, or expired in the order of sending; bounded for one peer and for all."""
+"""PingsInFlight: answered once, or expired in the order of sending; bounded for one peer and for all."""
 
 from __future__ import annotations
 

@@ -28,8 +28,7 @@ NETMAP, CALLED = 1, 2
 class Candidate:
     """listed: by whom, NETMAP and CALLED. heard_at: the last ping that came from there. pinged_at: our last one.
 
-    only_large: it answers small pings and carries no data, so that a
-    data-sized one alone says something.
+    only_large: it answers small pings and carries no data, so that a data-sized one alone says something.
     """
 
     __slots__ = ("heard_at", "listed", "only_large", "pinged_at")

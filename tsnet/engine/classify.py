@@ -6,7 +6,7 @@
 | STUN      | two zero bits, then the magic cookie at 4 (RFC 8489 §5), binding method          |
 | WireGuard | the rest; transport data (byte 0 is 4) is told apart at one glance per datagram |
 
-Source: Go wgengine/magicsock/magicsock.go packetLooksLike. Geneve (peer relays) comes with direct paths.
+Source: Go wgengine/magicsock/magicsock.go packetLooksLike. Geneve comes with peer relays.
 """
 
 from __future__ import annotations
