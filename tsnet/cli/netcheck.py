@@ -12,7 +12,7 @@ from tsnet.base.printable import printable
 from tsnet.cli.joining import joined
 from tsnet.netreport import NetcheckReport, RegionLatency
 
-WORDS = {True: "yes", False: "no", None: "unknown"}
+WORDS: dict[bool | None, str] = {True: "yes", False: "no", None: "unknown"}
 
 
 def run(options: Namespace) -> int:

@@ -34,10 +34,10 @@ class Candidate:
     __slots__ = ("heard_at", "listed", "only_large", "pinged_at")
 
     def __init__(self, listed: int = 0, heard_at: float = -math.inf) -> None:
-        self.listed = listed
-        self.heard_at = heard_at
-        self.pinged_at = -math.inf
-        self.only_large = False
+        self.listed: int = listed
+        self.heard_at: float = heard_at
+        self.pinged_at: float = -math.inf
+        self.only_large: bool = False
 
 
 class Candidates:

@@ -80,20 +80,25 @@ class DirectPath:
 
     def __init__(self, now: float, *, is_silent: bool) -> None:
         self.candidates: Candidates = Candidates()
-        self.is_silent = is_silent
+        self.is_silent: bool = is_silent
         self.asks: list[tuple[UdpAddress, int]] = []
-        self.wants_call = False
+        self.wants_call: bool = False
         self._provoked = TokenBucket(MAX_CANDIDATES / DISCO_PING_INTERVAL, MAX_CANDIDATES, now)
         self._reset()
 
     def _reset(self) -> None:
         self.best: UdpAddress | None = None
-        self.is_trusted = False
-        self.latency = math.inf
-        self.why = ""
-        self.sent_at = self._called_at = self._round_at = -math.inf
+        self.is_trusted: bool = False
+        self.latency: float = math.inf
+        self.why: str = ""
+        self.sent_at: float = -math.inf
+        self._called_at = self._round_at = -math.inf
         self._rounds = 0
-        self.lapse_at = self.heartbeat_at = self.discover_at = self.again_at = self.check_at = math.inf
+        self.lapse_at: float = math.inf
+        self.heartbeat_at: float = math.inf
+        self.discover_at: float = math.inf
+        self.again_at: float = math.inf
+        self.check_at: float = math.inf
         self._unanswered_since = self._asked_at = math.inf
 
     @property

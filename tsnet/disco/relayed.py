@@ -26,7 +26,7 @@ class Relayed:
     """home: our own. learnt: the region that each peer spoke to us through last."""
 
     def __init__(self) -> None:
-        self.home = 0
+        self.home: int = 0
         self.learnt: dict[bytes, int] = {}
         self._connected: set[int] = set()
         self._wrote_at: dict[int, float] = {}

@@ -87,7 +87,8 @@ class Node:
         """
         self.config = config
         self.view: NodeView | None = None
-        self.udp_room, self.udp_port = True, 0
+        self.udp_room: bool = True
+        self.udp_port: int = 0
         self._now = now
         self._entropy = entropy
         self._facts: Telling = Telling()

@@ -28,7 +28,7 @@ class Telling(list[Fact]):
     def __init__(self) -> None:
         super().__init__()
         self._ahead: Iterator[Fact] = iter(())
-        self.has_more = False
+        self.has_more: bool = False
 
     def change(self, changes: Changes) -> None:
         """One netmap has taken another's place."""

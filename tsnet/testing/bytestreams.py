@@ -96,7 +96,9 @@ class FlatRoad:
     passes = True
 
     def __init__(self, listener: SimulatedListener, own: str, seen: str, wire: Wire) -> None:
-        self.listener, self.own, self.seen = listener, own, seen
+        self.listener: SimulatedListener = listener
+        self.own: str = own
+        self.seen: str = seen
         self._wire = wire
 
     def delay(self, size: int, *, outward: bool) -> float:

@@ -66,10 +66,12 @@ class Internet(Site):
         self.random: random.Random = random.Random(f"internet {commons.seed}")
         self.hosts: dict[str, InternetHost] = {}
         self.routers: dict[str, Router] = {}
-        self.has_v4 = self.has_v6 = True
+        self.has_v4: bool = True
+        self.has_v6: bool = True
         self._pool = Pool(PUBLIC_V4, skip=2)
         self._prefixes = 0
-        self.gateway_v4, self.gateway_v6 = self._pool[1], GATEWAY_V6
+        self.gateway_v4: str = self._pool[1]
+        self.gateway_v6: str = GATEWAY_V6
         self._ways: dict[tuple[str, str], Way] = {}
 
     @property

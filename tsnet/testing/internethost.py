@@ -56,7 +56,7 @@ class InternetHost(Computer):
         self, commons: Commons, name: str, place: Around, *, has_v4: bool, has_v6: bool, cable: Cable | None
     ) -> None:
         super().__init__(commons, name)
-        self.place = place
+        self.place: Around = place
         self.cable: Cable = Cable() if cable is None else cable
         self.has_v4 = has_v4
         self.has_v6 = has_v6

@@ -32,7 +32,7 @@ class ServerPort:
     def __init__(self, what: str, asked: int = 0) -> None:
         self.what = what
         self.asked = asked
-        self.number = asked
+        self.number: int = asked
 
     def take_on(self, kept: int) -> None:
         """Wish for the port of last time, unless another was asked for."""

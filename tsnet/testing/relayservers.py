@@ -65,7 +65,8 @@ class RelayServers:
         self.name: str = name or code.capitalize()
         self.hosts: tuple[str, ...] = _one_of_a_version(hosts)
         self.limits = limits
-        self.derp, self.stun = ServerPort(RELAY, derp_port), ServerPort(STUN, stun_port)
+        self.derp: ServerPort = ServerPort(RELAY, derp_port)
+        self.stun: ServerPort = ServerPort(STUN, stun_port)
         self.pump: ServerPump | None = None
         self.stuns: list[StunPump] = []
         self._host = host

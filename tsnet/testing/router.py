@@ -43,7 +43,7 @@ class Pool:
     """The host addresses of a v4 network, given out in turn."""
 
     def __init__(self, network: str, *, skip: int) -> None:
-        self.network = IPv4Network(network)
+        self.network: IPv4Network = IPv4Network(network)
         self._next = self._skip = skip
         self._taken: set[str] = set()
 
@@ -191,7 +191,8 @@ class Router(Site):
         self.name = name
         self.place = place
         self.cable = cable
-        self.has_v4, self.has_v6 = v4, v6
+        self.has_v4: bool = v4
+        self.has_v6: bool = v6
         self.blocks_udp = blocks_udp
         self.table: NatTable | None = NatTable(nat, self.net.random) if nat is not None and v4 else None
         lifetime = 120.0 if nat is None else nat.lifetime
@@ -204,8 +205,8 @@ class Router(Site):
         self._pool = Pool(lan, skip=2)
         self._v6_hosts = 1
         self._prefix: IPv6Address | None = self.net.take_prefix() if v6 else None
-        self.gateway_v6 = GATEWAY_V6 if v6 else ""
-        self.gateway_v4 = "" if not v4 else self._pool[1] if self.table is not None else place.gateway_v4
+        self.gateway_v6: str = GATEWAY_V6 if v6 else ""
+        self.gateway_v4: str = "" if not v4 else self._pool[1] if self.table is not None else place.gateway_v4
         if self.table is not None:
             self._take_wan_address()
 

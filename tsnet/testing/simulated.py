@@ -37,8 +37,8 @@ class Machine(Computer):
     def __init__(self, commons: Commons, name: str) -> None:
         super().__init__(commons, name)
         number = len(commons.machines) + 1
-        self.v4 = str(IPv4Address("10.0.0.0") + number)
-        self.v6 = str(IPv6Address("2001:db8::") + number)
+        self.v4: str = str(IPv4Address("10.0.0.0") + number)
+        self.v6: str = str(IPv6Address("2001:db8::") + number)
         commons.machines[name] = commons.by_address[self.v4] = commons.by_address[self.v6] = self
 
     def network(self) -> Network:
