@@ -38,8 +38,8 @@ def node(number: int, *endpoints: UdpAddress, **more: Any) -> Node:
 class Kit:
     def __init__(self) -> None:
         box = Box(OURS, random.Random(1).randbytes)
-        self.senders, self.outgoing = Senders(box), Outgoing(box)
         self.dropped: Counter[str] = Counter()
+        self.senders, self.outgoing = Senders(box), Outgoing(box, self.dropped)
         self.directs = DirectPaths(OWN, self.senders, self.outgoing, random.Random(2).randbytes, self.dropped)
 
     def know(self, *nodes: Node) -> Kit:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.disco.two import BUDGET, Party, Two
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public
-from tsnet.base.keys import DiscoPrivateKey, NodeKey
+from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, MAX_SOURCES
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
@@ -167,3 +168,22 @@ def test_a_flood_of_one_peer_leaves_the_pings_of_another_their_answers() -> None
     sent = heard.a.paths.transmit(heard.two.now, BUDGET)
     assert [to for to, _datagrams in sent if to == VICTIMS[7]] == [VICTIMS[7]]
     assert sum(len(datagram) for _to, (datagram,) in sent) < 3000
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31)])
+@pytest.mark.parametrize("by_control", [True, False])
+def test_a_disco_key_of_low_order_leaves_its_peer_to_the_relay(point: bytes, by_control: bool) -> None:
+    two = Two()
+    two.talk(2.0)
+    paths, peer = two.a.paths, two.b.key
+    if by_control:
+        node = attrs.evolve(two.node(two.b), disco_key=DiscoKey(point))
+        paths.update_peers([(peer, node)], two.now)
+    else:
+        paths.learn_disco_key(peer, DiscoKey(point), two.now)
+    paths.sent(peer, two.now)
+    paths.ask(peer, b"12345678", two.now)
+    assert paths.transmit(two.now, BUDGET) == []
+    assert paths.routes(peer) == (DerpAddress(1, peer),)
+    assert paths.deadline() > two.now
+    assert paths.dropped["key"] > 1

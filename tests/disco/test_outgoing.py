@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tsnet.base.addresses import UdpAddress
@@ -20,7 +22,7 @@ PONG = Pong(bytes(12), PLACE)
 
 
 def new() -> Outgoing:
-    return Outgoing(Box(OURS, bytes))
+    return Outgoing(Box(OURS, bytes), Counter())
 
 
 def test_what_is_sent_can_be_opened_by_its_recipient() -> None:
@@ -51,3 +53,12 @@ def test_all_pongs_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(outgoing, "MAX_ALL_ANSWERS", 2)
     out = new()
     assert [out.answer(key, PLACE, PONG) for key in (PEER, OTHER, PEER)] == [True, True, False]
+
+
+def test_nothing_is_sealed_for_a_key_of_low_order_and_nobody_else_suffers() -> None:
+    dropped = Counter[str]()
+    out = Outgoing(Box(OURS, bytes), dropped)
+    for key in (bytes(32), b"\1" + bytes(31)):
+        out.send(key, PLACE, Ping(bytes(12)))
+    out.send(PEER, PLACE, Ping(bytes(12)))
+    assert (len(out.take(1000)), dropped) == (1, {"key": 2})

@@ -1,7 +1,8 @@
 """Disco datagrams on their way out: sealed, and waiting for the owner's next `transmit`.
 
 Pongs are bounded for one peer and for all: whoever pings faster than we transmit gets fewer. Pings and CallMeMaybes
-are bounded by those who ask for them.
+are bounded by those who ask for them. Nothing can be sealed for a disco key of low order, which a peer may claim to
+have: such messages are dropped.
 
 Not here: what is sent (`paths`, `directs`).
 """
@@ -12,6 +13,7 @@ from collections import Counter
 
 from tsnet.base.addresses import Destination
 from tsnet.base.keys import DiscoKey
+from tsnet.base.malformed import MalformedError
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_ALL_ANSWERS, MAX_ANSWERS
 from tsnet.disco.messages import Message, Pong
@@ -20,8 +22,10 @@ Run = tuple[Destination, list[bytes]]
 
 
 class Outgoing:
-    def __init__(self, box: Box) -> None:
-        self._box = box
+    """dropped: "key", messages to a peer with a key of low order."""
+
+    def __init__(self, box: Box, dropped: Counter[str]) -> None:
+        self._box, self._dropped = box, dropped
         self._waiting: list[Run] = []
         self._answers: Counter[bytes] = Counter()
 
@@ -37,7 +41,12 @@ class Outgoing:
         return True
 
     def send(self, recipient: bytes, destination: Destination, message: Message) -> None:
-        self._waiting.append((destination, [self._box.seal(DiscoKey(recipient), message.encode())]))
+        try:
+            sealed = self._box.seal(DiscoKey(recipient), message.encode())
+        except MalformedError:
+            self._dropped["key"] += 1
+        else:
+            self._waiting.append((destination, [sealed]))
 
     def take(self, budget: int) -> list[Run]:
         """Those that go now: at most `budget` bytes."""

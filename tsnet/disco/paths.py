@@ -57,7 +57,7 @@ class Paths:
     dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "wrong node" (the relay names another
         node than the one with that disco key), "source" (no address to answer), "small" (a ping shorter than its pong),
         "repeated", "answers" (too many at once), "unknown pong", the name of a message that is not wanted there; of our
-        own pings "pace" and "pings" (`directs`).
+        own "pace" and "pings" (`directs`), "key" (`outgoing`).
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Paths:
         self.box: Box = Box(private_key, entropy)
         self._senders = Senders(self.box)
         self._relayed = Relayed()
-        self._outgoing = Outgoing(self.box)
+        self._outgoing = Outgoing(self.box, self.dropped)
         self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
         self._diagnostic = DiagnosticPings()
         self._nodes: dict[bytes, Node] = {}
