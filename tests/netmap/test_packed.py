@@ -63,6 +63,12 @@ def test_endpoints_keep_their_order(count: int) -> None:
     assert endpoints_of(packed) == ENDPOINTS[:count]
 
 
+@pytest.mark.parametrize("zone", ["\t", "\n", "\x1c", "\x85", "\u2003", "\u2028", "a]", "[a", "]:1", "a:b"])
+def test_an_endpoint_may_have_a_zone_of_any_characters_but_a_space(zone: str) -> None:
+    endpoints = (UdpAddress(f"fe80::1%{zone}", 7), ENDPOINTS[0])
+    assert endpoints_of(pack_endpoints(endpoints)) == endpoints
+
+
 OBJECTS: list[dict[str, Any]] = [
     {},
     {"a": None, "b": [1, 2.5, True], "c": {"d": {"e": []}}},

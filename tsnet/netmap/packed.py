@@ -73,12 +73,12 @@ def pack_endpoints(endpoints: str | Iterable[UdpAddress]) -> str:
 
 
 def endpoints_of(packed: str) -> tuple[UdpAddress, ...]:
-    return tuple(map(_endpoint, packed.split()))
+    return tuple(map(_endpoint, packed.split(" "))) if packed else ()
 
 
 def _endpoint(text: str) -> UdpAddress:
     host, _colon, port = text.rpartition(":")
-    return UdpAddress(host.strip("[]"), int(port))
+    return UdpAddress(host[1:-1] if host.startswith("[") else host, int(port))
 
 
 def pack_object(members: bytes | Mapping[str, Any]) -> bytes:
