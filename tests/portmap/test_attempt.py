@@ -213,18 +213,18 @@ def test_a_port_that_cannot_be_opened() -> None:
     some.transmit(0.0)
     some.receive(Closed(LINK, "no descriptor"), 0.0)
     assert some.transmit(0.0) == []
-    assert some.outcome == Denial("no UDP port: no descriptor")
+    assert some.outcome == Denial("no UDP port: no descriptor", is_silence=True)
 
 
 def test_what_is_abandoned_halfway_is_deleted_unless_it_is_a_mapping_from_before() -> None:
     some = attempt()
-    assert some.abandon() == []
+    assert some.abandon(0.0) == []
     some.transmit(0.0)
-    assert some.abandon() == [Close(LINK)]
+    assert some.abandon(0.0) == [Close(LINK)]
     hear(some, PMP_ADDRESS)
     some.transmit(0.0)
-    [deletion] = sent(some.abandon())
+    [deletion] = sent(some.abandon(0.0))
     assert natpmp.decode_request(deletion) == (PLACE.port, 0, 0)
     renewal = attempt(PmpAsk(PLACE, 6000))
     renewal.transmit(0.0)
-    assert renewal.abandon() == [Close(LINK)]
+    assert renewal.abandon(0.0) == [Close(LINK)]

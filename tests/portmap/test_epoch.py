@@ -27,11 +27,3 @@ def test_it_has_restarted_if_it_counts_from_further_back(
     epoch = Epoch()
     assert not epoch.heard(first, 1000.0)
     assert epoch.heard(second, 1000.0 + elapsed) is restarted
-
-
-def test_what_was_forgotten_is_not_compared() -> None:
-    epoch = Epoch()
-    epoch.heard(1000, 0.0)
-    epoch.forget()
-    assert not epoch.heard(1, 1.0)
-    assert epoch.heard(1, 1000.0)

@@ -290,6 +290,19 @@ def test_without_a_udp_port_it_tries_again_later() -> None:
     assert mapper.dropped == {"no UDP port: no descriptor": 1}
 
 
+def test_a_mapping_outlives_a_renewal_for_which_there_is_no_udp_port() -> None:
+    router, clock = Router("pmp"), Clock()
+    mapper = begun(router, clock)
+    clock.advance_to(mapper.deadline())
+    opened = mapper.transmit(clock.now)[0]
+    assert isinstance(opened, OpenUdp)
+    mapper.receive(Closed(opened.link, "no descriptor"), clock.now)
+    assert (mapper.transmit(clock.now), mapper.take_facts(), mapper.mapped) == ([], [], EXTERNAL)
+    assert mapper.deadline() == pytest.approx(clock.now + 1800)
+    assert run(mapper, router, clock, until=clock.now + 7200) == []
+    assert mapper.mapped == EXTERNAL
+
+
 # --- routers that mean it badly ---------------------------------------------------------------------------------
 
 HOSTILE_ADDRESSES = ("0.0.0.0", "127.0.0.1", "10.0.0.1", "192.168.7.30", "100.64.3.4", "224.0.0.1", "255.255.255.255")

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
 from tests.clock import Clock
-from tests.portmap.router import DESCRIPTION, GATEWAY, HTTP_PORT, KIND, PLACE, Router, new_mapper, run, soap_fault
+from tests.portmap.router import (
+    DESCRIPTION,
+    GATEWAY,
+    HTTP_PORT,
+    KIND,
+    PLACE,
+    Router,
+    drain,
+    new_mapper,
+    run,
+    soap_fault,
+)
+from tsnet.base.links import Event, Link
 from tsnet.portmap.mapper import Mapper
+from tsnet.portmap.probe import GRACE
 from tsnet.portmap.upnp import MAX_ADDS
 
 ROUTER = str(GATEWAY)
@@ -184,3 +198,30 @@ def test_a_router_that_never_ends_its_answer_is_left_in_time() -> None:
     assert mapper.mapped is None
     assert router.open == set()
     assert mapper.deadline() > clock.now + 20
+
+
+@pytest.mark.parametrize("ends", ["it is given up", "the place is another", "the node ends"])
+def test_a_mapping_that_is_made_without_an_answer_is_deleted(ends: str) -> None:
+    router, clock = Router("upnp"), Clock()
+    mapper = new_mapper(upnp=True)
+    mapper.set_place(PLACE, clock.now)
+    answer = router._http
+
+    def answer_all_but_adding(link: Link, data: bytes) -> Iterator[Event]:
+        events = list(answer(link, data))
+        return iter([] if router.asked[-1].startswith("http Add") else events)
+
+    router._http = answer_all_but_adding  # type: ignore[method-assign]
+    drain(mapper, router, clock.now)
+    clock.advance(GRACE)
+    drain(mapper, router, clock.now)
+    assert list(router.mappings) == [("upnp", PLACE.port)]
+    if ends == "the place is another":
+        mapper.set_place(None, clock.now)
+    elif ends == "the node ends":
+        mapper.release(clock.now)
+        assert not mapper.may_end(clock.now)
+    run(mapper, router, clock, until=clock.now + 9)
+    assert router.mappings == {}
+    assert router.asked[-1] == "http DeletePortMapping"
+    assert (router.open, mapper.mapped) == (set(), None)

@@ -1,15 +1,15 @@
 """What control's node attributes ask of this node: capabilities of our own node in the netmap, read once for all rooms.
 
-| attribute               | what it asks                                             | obeyed by               |
-|-------------------------|----------------------------------------------------------|-------------------------|
-| `only-tcp-443`          | no UDP at all: relays only, measured over HTTPS          | `surroundings`, `disco` |
-| `silent-disco`          | paths are found, but not kept warm by pings              | `disco`                 |
-| `debug-always-stun`     | our endpoints are measured while no peer is sent to, too | `surroundings`          |
-| `debug-disable-upnp`    | no port is asked of a router by UPnP                     | `portmapping`           |
-| `randomize-client-port` | any UDP port, whatever was configured                    | not yet                 |
-| `disable-relay-client`  | no peer relays                                           | not yet: there are none |
-| `peer-mtu-enable`       | larger datagrams to peers whose path carries them        | not yet                 |
-| `probe-udp-lifetime`    | how long a silent path lasts is measured                 | not yet                 |
+| attribute               | what it asks                                      | obeyed by                              |
+|-------------------------|---------------------------------------------------|----------------------------------------|
+| `only-tcp-443`          | no UDP: relays only, measured over HTTPS          | `surroundings`, `disco`, `portmapping` |
+| `silent-disco`          | paths are found, but not kept warm by pings       | `disco`                                |
+| `debug-always-stun`     | our endpoints are measured while we are idle, too | `surroundings`                         |
+| `debug-disable-upnp`    | no port is asked of a router by UPnP              | `portmapping`                          |
+| `randomize-client-port` | any UDP port, whatever was configured             | not yet                                |
+| `disable-relay-client`  | no peer relays                                    | not yet: there are none                |
+| `peer-mtu-enable`       | larger datagrams where the path carries them      | not yet                                |
+| `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |
 
 An attribute is set by its presence; its values do not matter.
 

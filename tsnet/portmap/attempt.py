@@ -110,7 +110,7 @@ class MappingAttempt:
         match event:
             case Closed(reason=reason):
                 self._begun = False
-                self.outcome = Denial(f"no UDP port: {reason}")
+                self.outcome = Denial(f"no UDP port: {reason}", is_silence=True)
             case Datagrams(address=source, datagrams=datagrams):
                 for datagram in datagrams:
                     if self.outcome is None:
@@ -149,14 +149,14 @@ class MappingAttempt:
             return min(at, self._tries.deadline())
         return min(at, probe.ready_at) if probe is not None and self._waits else at
 
-    def abandon(self) -> list[Effect]:
+    def abandon(self, now: float) -> list[Effect]:
         """Nobody wants its outcome any more. What it may have made is deleted, unless it is a mapping from before."""
         effects: list[Effect] = []
         ask = self.ask
         if isinstance(ask, PmpAsk | PcpAsk):
             effects = [] if self.renews or not self._begun else [Datagrams(self._link, self._router, ask.release())]
         elif ask is not None:
-            ask.cancel()
+            ask.cancel(now)
         return [*effects, Close(self._link)] if self._begun else []
 
     # --- the steps ------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class MappingAttempt:
             elif isinstance(ask.outcome, Grant):
                 self.outcome = ask.outcome
             elif ask.outcome is not None or self._tries.is_over(now) or now >= self._until:
-                effects += self._given_up(ask)
+                effects += self._given_up(ask, now)
             else:
                 if isinstance(ask, PmpAsk | PcpAsk) and self._tries.take(now):
                     effects.append(Datagrams(self._link, self._router, ask.requests()))
@@ -206,14 +206,14 @@ class MappingAttempt:
             self.outcome = self._denial
         return False
 
-    def _given_up(self, ask: PmpAsk | PcpAsk | UpnpAsk) -> list[Effect]:
+    def _given_up(self, ask: PmpAsk | PcpAsk | UpnpAsk, now: float) -> list[Effect]:
         """What it made all the same is deleted."""
         denial = ask.outcome if isinstance(ask.outcome, Denial) else SILENCE
         if self._denial.is_silence:
             self._denial = denial
         self.ask = None
         if not isinstance(ask, PmpAsk | PcpAsk):
-            ask.cancel()
+            ask.cancel(now)
             return []
         return [Datagrams(self._link, self._router, ask.release())] if ask.is_made and not self.renews else []
 

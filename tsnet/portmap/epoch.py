@@ -3,7 +3,7 @@
     epoch of a reply       seconds since the router began to keep its table
     it has restarted if    epoch < epoch of the reply before + 7/8 of the seconds since then - 2
 
-Router clocks may be slow by an eighth. A router that runs fast is taken for what it is.
+A router's clock may be slow by an eighth. One that is fast counts further than expected, which is no restart.
 
 Source: RFC 6886 §3.6; the first half of RFC 6887 §8.5.
 """
@@ -27,6 +27,3 @@ class Epoch:
         before, elapsed = self._value, now - self._at
         self._value, self._at = value, now
         return before is not None and value < before + elapsed * 7 / 8 - SLACK
-
-    def forget(self) -> None:
-        self._value = None

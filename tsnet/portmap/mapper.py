@@ -319,7 +319,7 @@ class Mapper:
         """Whatever the router may keep for us now is deleted there."""
         attempt, held, place = self._attempt, self._held, self._place
         if attempt is not None:
-            self._effects += attempt.abandon()
+            self._effects += attempt.abandon(now)
             self._end_attempt()
         if held is not None and place is not None:
             ask = held.ask

@@ -9,6 +9,8 @@
 | 718: the external port is taken         | another random port                                   |
 | 401: no such action (AddAnyPortMapping) | AddPortMapping                                        |
 
+A mapping that the router may have made without an answer is deleted, unless it was there before.
+
 No redirect is followed, and nothing but the router's own address is ever called: not what SSDP says, nor what the
 description says. Each answer is bounded in size and time; the whole has as much time as its owner gives it.
 
@@ -79,14 +81,16 @@ class UpnpAsk:
                 "GET", str(self._location), now=now, timeout=TIMEOUT, max_body=MAX_SIZE, max_redirects=0, direct=True
             )
 
-    def release(self, now: float) -> int:
-        """Delete the mapping. Returns the ticket of the answer, which does not matter."""
+    def release(self, now: float) -> None:
+        """Delete the mapping. The answer does not matter, and `cancel` lets the call go on."""
         self._send(soap.delete_mapping(self._services[0].kind, self._port), now)
-        return self._ticket
+        self._ticket = 0
 
-    def cancel(self) -> None:
+    def cancel(self, now: float) -> None:
         """Its time is up."""
         self._http.cancel(self._ticket)
+        if self.outcome is None:
+            self._delete_what_may_be_made(now)
 
     def take(self, answer: Answer | Failed, now: float) -> bool:
         """Whether the answer belongs to this ask."""
@@ -94,6 +98,7 @@ class UpnpAsk:
             return False
         try:
             if isinstance(answer, Failed):
+                self._delete_what_may_be_made(now)
                 self._failed(Denial(f"HTTP: {answer.reason}", is_silence=True), now)
             else:
                 self._read(answer, now)
@@ -174,6 +179,11 @@ class UpnpAsk:
             self._ask_address(now)
         else:
             self.outcome = denial
+
+    def _delete_what_may_be_made(self, now: float) -> None:
+        """The router was asked to map a port and has not answered: it may have done so. A renewal deletes nothing."""
+        if self._location is not None and self._call is not None and self._call.action.startswith("Add"):
+            self.release(now)
 
     def _send(self, call: soap.Call, now: float) -> None:
         self._call = call
