@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "dial_packet": ("peer", 53),
     "listen_packet": (0,),
     "ping": ("peer",),
+    "netcheck": (),
     "set": (),
 }
 
