@@ -101,6 +101,10 @@ def test_addresses_and_prefixes() -> None:
         ("host:5", None),
         (":5", None),
         ("1.2.3.4:+5", None),
+        ("[fe80::1%eth0]:7", UdpAddress("fe80::1%eth0", 7)),
+        ("[fe80::1%a b]:7", None),
+        ("[fe80::1%\u00e9]:7", None),
+        ("[fe80::1%\u2028]:7", None),
     ],
 )
 def test_endpoints(text: str, where: UdpAddress | None) -> None:

@@ -143,10 +143,10 @@ def prefixes(value: Any) -> Iterator[IPPrefix]:
 
 
 def endpoint(value: Any) -> UdpAddress | None:
-    """A v4-mapped address is unmapped. An address may have a zone of any characters: none that has a space in it."""
+    """A v4-mapped address is unmapped. A zone may have any characters but a space, and those that are not ASCII."""
     host, _colon, port = text(value).rpartition(":")
-    found = parse_address(host)
-    if found is None or " " in host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    found = parse_address(host) if host.isascii() and " " not in host else None
+    if found is None or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         return None
     return UdpAddress(str(found), int(port))
 
