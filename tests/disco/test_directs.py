@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
+from tsnet.base.malformed import MalformedError
 from tsnet.disco import directs
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, PING_TIMEOUT, PINGS_PER_SECOND
@@ -135,8 +137,30 @@ def test_many_peers_that_name_one_victim_do_not_flood_it() -> None:
     kit = Kit().know(*peers)
     for peer in peers:
         kit.directs.called(peer.key, peer, (ADDRESS,), 10.0)
-    assert len(kit.outgoing.take(1 << 20)) == PINGS_PER_SECOND
-    assert kit.dropped["pace"] == len(peers) - PINGS_PER_SECOND
+    assert len(kit.outgoing.take(1 << 20)) == PINGS_PER_SECOND - 1
+    assert kit.dropped["pace"] == len(peers) - PINGS_PER_SECOND + 1
+
+
+def test_who_names_the_address_of_another_peer_keeps_no_ping_of_that_one_away() -> None:
+    greedy, quiet = node(2, OTHER), node(3)
+    kit = Kit().know(greedy, quiet)
+    pings: list[float] = []
+    for number in range(200):
+        now = 10.0 + number / 20
+        kit.directs.called(greedy.key, greedy, (ADDRESS,), now)
+        if number % 60 == 0:
+            kit.directs.sent(quiet.key, quiet, now)
+        kit.directs.run(now)
+        for to, (datagram,) in kit.outgoing.take(1 << 20):
+            pings += [now] * (to == ADDRESS)
+            assert len([at for at in pings if at > now - 1.0]) <= PINGS_PER_SECOND
+            with contextlib.suppress(MalformedError):
+                message = decode(Box(disco(3), bytes).open(datagram))
+                assert isinstance(message, Ping)
+                kit.directs.ponged(message.tx_id, (quiet.key,), now)
+        direct = kit.directs.get(quiet.key)
+        assert direct is not None
+        assert direct.is_trusted
 
 
 def test_one_peers_lists_leave_room_for_anothers_pings() -> None:
@@ -162,6 +186,20 @@ def test_an_idle_path_makes_room_for_a_new_one_and_an_active_one_does_not(monkey
     kit.directs.sent(node(4).key, node(4), 11.0)
     kit.directs.sent(node(5).key, node(5), 11.0)
     assert kit.directs.get(node(5).key) is None
+
+
+def test_who_found_no_room_has_a_path_once_another_peer_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directs, "MAX_DIRECT", 1)
+    kit = Kit().know(node(2), node(3))
+    kit.directs.sent(node(2).key, node(2), 10.0)
+    for now in range(11, 54):
+        kit.directs.run(now)
+        kit.directs.sent(node(3).key, node(3), now)
+        assert kit.directs.get(node(3).key) is None
+    for now in range(54, 60):
+        kit.directs.run(now)
+        kit.directs.sent(node(3).key, node(3), now)
+    assert kit.directs.get(node(3).key) is not None
 
 
 def test_another_process_at_the_peer_is_asked_anew() -> None:

@@ -59,7 +59,11 @@ MAX_PORTS = 8
 """Of one host in a list."""
 
 MAX_DIRECT = 1024
-"""Peers that direct paths are kept or looked for. One more takes the place of one that is not sent to."""
+"""Peers that direct paths are kept or looked for. One more takes the place of one that is not sent to, if there is one;
+or else it stays on the relay until there is."""
+
+ROOM_AGAIN = 1.0
+"""Between two looks for one that is not sent to."""
 
 MAX_PINGS = 64
 MAX_ALL_PINGS = 16_384

@@ -11,6 +11,7 @@ Not here: when a path is asked (`direct`), routes (`paths`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -18,7 +19,7 @@ from itertools import islice
 from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.timetable import Timetable
-from tsnet.disco.constants import MAX_CANDIDATES, MAX_DIRECT
+from tsnet.disco.constants import MAX_CANDIDATES, MAX_DIRECT, ROOM_AGAIN
 from tsnet.disco.direct import DirectPath
 from tsnet.disco.messages import TX_ID_SIZE, Ping
 from tsnet.disco.modes import DiscoModes
@@ -34,8 +35,7 @@ MAX_READ = 256
 
 
 class DirectPaths:
-    """own_key: our node key, which pings name. dropped: pings not sent, by "pace" (PINGS_PER_SECOND) and "pings" (in
-    flight).
+    """own_key: our node key, which pings name. dropped: pings not sent, by "pace" (`Pace`) and "pings" (in flight).
 
     changed: the peers whose path may be another one since the last look. calls: those that are to be told our
     endpoints. Whoever calls a method takes both afterwards.
@@ -59,6 +59,7 @@ class DirectPaths:
         self._timetable: Timetable[bytes] = Timetable()
         self._pings: PingsInFlight = PingsInFlight()
         self._pace: Pace = Pace()
+        self._full_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._all)
@@ -71,7 +72,7 @@ class DirectPaths:
     def begin(self, key: bytes, node: Node, now: float) -> DirectPath | None:
         """This peer's; None if it cannot have one."""
         direct = self._all.get(key)
-        if direct is None and self._may_have(key, node) and self._make_room():
+        if direct is None and self._may_have(key, node) and self._make_room(now):
             direct = self._all[key] = DirectPath(now, is_silent=self.modes.silent)
             direct.netmap_names(self._usable(node.endpoints), now)
         return direct
@@ -104,14 +105,21 @@ class DirectPaths:
     def _may_have(self, key: bytes, node: Node) -> bool:
         return self.modes.udp and not node.is_wireguard_only and self._senders.get(key) is not None
 
-    def _make_room(self) -> bool:
-        """Whether one more peer may have a path: in place of one that is not sent to, if there are many."""
+    def _make_room(self, now: float) -> bool:
+        """Whether one more peer may have a path: in place of one that is not sent to, if there are many.
+
+        While all are sent to, that is looked up once a second: whoever waits for room asks with each datagram.
+        """
         if len(self._all) < MAX_DIRECT:
             return True
+        if now < self._full_until:
+            return False
         idle = next((key for key, direct in self._all.items() if not direct.is_active), None)
-        if idle is not None:
-            self.forget(idle)
-        return idle is not None
+        if idle is None:
+            self._full_until = now + ROOM_AGAIN
+            return False
+        self.forget(idle)
+        return True
 
     def _usable(self, endpoints: Iterable[UdpAddress]) -> list[UdpAddress]:
         """Those of a list that may be pinged: the first MAX_CANDIDATES."""
@@ -185,6 +193,7 @@ class DirectPaths:
     def set_modes(self, modes: DiscoModes, now: float) -> None:
         if modes != self.modes:
             self.modes = modes
+            self._pings.forget()
             for key in list(self._all):
                 self.forget(key)
 
@@ -234,7 +243,9 @@ class DirectPaths:
         if not self._pings.has_room(key):
             self._dropped["pings"] += 1
             return None
-        if not self._pace.allows(address, now):
+        direct = self._all.get(key)
+        is_proven = direct is not None and direct.best == address
+        if not self._pace.allows(address, key, now, is_proven=is_proven):
             self._dropped["pace"] += 1
             return None
         tx_id = self._entropy(TX_ID_SIZE)
