@@ -142,7 +142,7 @@ def test_many_peers_that_name_one_victim_do_not_flood_it() -> None:
 
 
 def test_who_names_the_address_of_another_peer_keeps_no_ping_of_that_one_away() -> None:
-    greedy, quiet = node(2, OTHER), node(3)
+    greedy, quiet = node(2), node(3)
     kit = Kit().know(greedy, quiet)
     pings: list[float] = []
     for number in range(200):
