@@ -29,7 +29,7 @@ from tests.interop.harness.scene import Scene
 from tsnet.edge.io.store import MemoryStore
 from tsnet.engine import facts
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]  # a leg's first test builds, starts and joins, too
 
 POLICY = {"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}], "tagOwners": {"tag:ci": ["u1@"]}}
 MIB = 1 << 20

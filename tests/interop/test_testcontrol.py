@@ -138,6 +138,7 @@ def test_two_nodes_of_one_key_are_told(lab: Lab) -> None:
 # --- bytes ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(240)  # what its own waits add up to
 def test_64_mib_each_way_by_hash_through_derper(lab: Lab) -> None:
     """Over a connection of ours, echoed by Go; over one of Go's, different bytes each way at once."""
     lab.go.listen(":7", "echo")

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.interop.harness.control import Control
-from tests.interop.harness.lines import Lines
-from tests.interop.harness.process import Process
+from tests.interop.harness.lines import Lines, PeerError
+from tests.interop.harness.process import Process, ProcessError
 from tests.interop.harness.scene import Scene
 from tests.interop.harness.streams import Streams
 
@@ -74,9 +74,10 @@ class OurPeer(Streams):
         self.call("up")
 
     def close(self) -> None:
-        if self._lines and self._lines.process.alive:
-            self._lines.start("quit")
+        """The orderly end of the node, and then of its program, which does not outlive its stdin."""
         if self._lines:
+            with contextlib.suppress(PeerError, ProcessError, TimeoutError):
+                self._lines.start("quit").result(10)
             self._lines.close()
 
     def path_to(self, name: str) -> str:

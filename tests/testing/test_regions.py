@@ -103,6 +103,22 @@ def test_names_are_unique_and_numbers_known() -> None:
 # --- what nodes make of them ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [{"host": None}, {"host": 5}, {"code": 7}, {"name": None}])
+def test_an_option_of_another_type(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}= takes"):
+        Tailnet().add_region(**options)
+
+
+def test_a_relay_whose_region_was_removed_stays_closed() -> None:
+    with Tailnet(regions=2) as tailnet:
+        relay = tailnet.relay(901)
+        tailnet.remove_region(901)
+        for begin in (relay.start, relay.restart):
+            with pytest.raises(ConfigError, match="901 was removed"):
+                begin()
+            assert not relay.is_running
+
+
 def test_regions_come_and_go_in_the_maps_of_nodes_that_run() -> None:
     house = House()
     a = house.up("a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -20,6 +22,19 @@ def test_a_pool_gives_in_turn_and_takes_back() -> None:
         pool.take()
     pool.give_back("192.168.7.4")
     assert pool.take() == "192.168.7.4"
+
+
+@pytest.mark.parametrize("lan", ["home", "192.168.1.1/24", "fd00::/64", "10.0.0.0/31", "10.0.0.1/32", None])
+def test_a_lan_that_has_no_addresses_for_hosts(lan: Any) -> None:
+    with pytest.raises(ConfigError, match="hosts get no addresses"):
+        new_internet().router("home", lan=lan)
+
+
+def test_a_router_that_translates_nothing_maps_no_port_and_is_not_there() -> None:
+    net = new_internet()
+    with pytest.raises(ConfigError, match="maps no port"):
+        net.router("home", nat=None, maps_ports=True)
+    assert net.routers == {}
 
 
 def test_two_hosts_of_one_home_reach_each_other_without_leaving_it() -> None:

@@ -55,7 +55,8 @@ class Nat:
     """keeps_port: an inside port keeps its number outside, if that is free; else it is random.
 
     hairpin: hosts behind it reach each other by their outside addresses. lifetime: seconds. inbound_refreshes: a
-    datagram that is let in renews the mapping, too. max_mappings: how many there may be; more are refused.
+    datagram that is let in renews the mapping, too, though not the permission to come in. max_mappings: how many there
+    may be; more are refused.
     """
 
     mapping: Dependence = Dependence.ENDPOINT_INDEPENDENT

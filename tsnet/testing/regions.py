@@ -21,7 +21,7 @@ from typing import Any
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
-from tsnet.config import check_types
+from tsnet.config import check_type
 from tsnet.control import tailcfg
 from tsnet.control.server.snapshot import FIRST_REGION as REGION
 from tsnet.control.server.snapshot import KeptRelay
@@ -105,7 +105,10 @@ class Regions(Administration):
         each IP version; else the tailnet's, or those of `world`. world: another machine of the tailnet's simulated
         world to run on. may_be_home: False for a relay that nodes only use to reach others.
         """
-        check_types(code=code, name=name, may_be_home=may_be_home)
+        for option, value in (("code", code), ("name", name)):
+            check_type(option, value, (str,), "a text")
+        check_type("may_be_home", may_be_home, (bool,), "True or False")
+        check_type("host", host, (str, list, tuple), "an address, or a list of one of each IP version")
         options = {"derp_port": derp_port, "stun_port": stun_port, "may_be_home": may_be_home}
         number = max(self._relays, default=REGION - 1) + 1
         hosts = (host,) if isinstance(host, str) else host
@@ -172,6 +175,8 @@ class Regions(Administration):
 
     def _open_relay(self, servers: RelayServers) -> None:
         """Let them listen, and tell the nodes where."""
+        if self._relays.get(servers.region) is not servers:
+            raise ConfigError(f"relay region {servers.region} was removed from this Tailnet")
         with told_when_out(PORTS):
             try:
                 servers.open()

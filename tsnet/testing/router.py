@@ -43,7 +43,7 @@ class Pool:
     """The host addresses of a v4 network, given out in turn."""
 
     def __init__(self, network: str, *, skip: int) -> None:
-        self.network: IPv4Network = IPv4Network(network)
+        self.network: IPv4Network = _network(network)
         self._next = self._skip = skip
         self._taken: set[str] = set()
 
@@ -63,6 +63,16 @@ class Pool:
 
     def give_back(self, address: str) -> None:
         self._taken.discard(address)
+
+
+def _network(text: str) -> IPv4Network:
+    try:
+        network = IPv4Network(str(text))
+    except ValueError as error:
+        raise ConfigError(f"hosts get no addresses of {text!r}: {error}") from None
+    if network.num_addresses < 4:
+        raise ConfigError(f"hosts get no addresses of {text!r}: it has room for a router and nobody else")
+    return network
 
 
 class Site(ABC):
@@ -108,6 +118,8 @@ class Site(ABC):
             raise ConfigError(
                 f"{self.name} does not offer what router {name!r} wants: v4={self.has_v4} v6={self.has_v6}"
             )
+        if maps_ports and (nat is None or not v4):
+            raise ConfigError(f"router {name!r} translates nothing, so it maps no port")
         router = Router(
             self,
             name,

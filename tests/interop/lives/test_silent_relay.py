@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -48,7 +49,8 @@ def lab(scene: Scene) -> Iterator[Lab]:
     with ExitStack() as stack:
         derper = stack.enter_context(Derper(scene))
         control = stack.enter_context(TestControl(scene, derper))
-        a, b = (stack.enter_context(ours.node(control, name, auth_key="any", ephemeral=True)) for name in ("a", "b"))
+        options: dict[str, Any] = {"auth_key": "any", "ephemeral": True, "relays_only": True}
+        a, b = (stack.enter_context(ours.node(control, name, **options)) for name in ("a", "b"))
         stack.enter_context(Service(b, 7, patient_echo))
         for node in (a, b):
             node.reachable()
