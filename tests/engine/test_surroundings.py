@@ -293,6 +293,21 @@ def test_another_port_is_another_endpoint(lab: Lab) -> None:
     assert UdpAddress(lab.machine.v4, 999) in published(lab)
 
 
+def test_on_another_port_all_is_measured_anew_and_nothing_is_offered_of_the_one_before(lab: Lab) -> None:
+    lab.house.run(10)
+    surroundings, router = lab.node.surroundings, UdpAddress("198.51.100.7", 20_000)
+    surroundings.checker.draft.seen.v4 = router
+    surroundings._tell_endpoints(lab.house.now)
+    assert router in lab.node.engine.paths.endpoints
+    lab.handle.pump._udp.local_port = 999  # type: ignore[misc]
+    lab.handle.pump.mark()
+    lab.house.until(lambda: lab.stun_requests(), 0.01)
+    lab.house.run(2)
+    assert router not in lab.node.engine.paths.endpoints
+    assert router not in published(lab)
+    assert UdpAddress(lab.machine.v4, 999) in lab.node.engine.paths.endpoints
+
+
 def test_while_a_peer_is_sent_to_endpoints_are_measured_every_20_to_26_seconds(lab: Lab) -> None:
     asked: list[float] = []
     begin = lab.node.surroundings.checker.begin

@@ -27,6 +27,7 @@ addresses that makes our endpoints, which control and the paths are told as soon
 | endpoints are measured again                                    | because                                           |
 |-----------------------------------------------------------------|---------------------------------------------------|
 | when the network or control's map of the regions is another     | all that was measured is void                     |
+| when our UDP socket was bound anew, to another port             | the same                                          |
 | when a peer is to be told of them (`Paths.wants_endpoints`)     | NATs forget within half a minute                  |
 | every 20 to 26 s while some peer is sent to                     | a NAT may have changed its mapping                |
 | every 20 to 26 s with the node attribute `debug-always-stun`    | control wants it                                  |
@@ -224,8 +225,7 @@ class Surroundings:
     def transmit(self, now: float, port: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """The requests that are due. port: of our UDP socket, now. Call this after `Engine.transmit`."""
         if port != self._port:
-            self._port = port
-            self._tell_endpoints(now)
+            self._port_changed(port, now)
         self._follow_peers(now)
         down = self.checker.transmit(now)
         if self._settles_at != math.inf and (now >= self._settles_at or not self.checker.awaits_stun):
@@ -233,6 +233,16 @@ class Surroundings:
         for report in self.checker.take_reports():
             self._reported(report, now)
         return down
+
+    def _port_changed(self, port: int, now: float) -> None:
+        """Our UDP socket has that port now. No router knows it: what was seen of the one before is void."""
+        was_bound, self._port = self._port != 0, port
+        if not was_bound or not self._has_settled or not self._may_measure:
+            self._tell_endpoints(now)
+            return
+        self.endpoints.forget()
+        self._engine.paths.network_changed(now)
+        self._measure(now, full=True)
 
     def deadline(self) -> float:
         return min(self.checker.deadline(), self._settles_at, self._again_at)
