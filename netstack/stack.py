@@ -270,8 +270,9 @@ class Stack:
     def path_restored(self, link: Hashable, now: float) -> None:
         """The path of this link is back after an outage: what was lost meanwhile need not wait any longer.
 
-        Each connection of the link whose retransmissions or window probes have backed off sends one segment: now, or
-        one retransmission timeout after its last one if that is later. Its backoff begins anew.
+        Each connection of the link that has something unacknowledged, or a window probe that has backed off, sends one
+        segment: now, or one retransmission timeout after its last one if that is later. This timeout is at most one
+        second, since a longer one was measured on the path that is gone, and the backoff begins anew.
         """
         self._now = now
         self._tcp.path_restored(link, now)

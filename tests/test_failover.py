@@ -64,6 +64,16 @@ def test_the_first_byte_goes_by_another_region_in_time(fault: str, quiet: float)
 
 
 @pytest.mark.parametrize("fault", list(WITHIN))
+@pytest.mark.parametrize("quiet", [3.0, 3.7, 5.1, 7.9, 10.7, 12.1])
+def test_a_fresh_connection_over_long_links_goes_on_in_time(fault: str, quiet: float) -> None:
+    """Its SYN waited for the session, so that its timeout is six seconds and says nothing about the path."""
+    pair = Pair(latency=0.1)
+    pair.house.run(quiet)
+    getattr(pair.home, fault)()
+    assert pair.time_of(b"first byte") <= WITHIN[fault]
+
+
+@pytest.mark.parametrize("fault", list(WITHIN))
 def test_it_is_found_out_though_nobody_sends(fault: str) -> None:
     pair = Pair()
     pair.house.run(60)

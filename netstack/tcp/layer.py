@@ -189,8 +189,10 @@ class TcpLayer:
     def path_restored(self, link: Hashable, now: float) -> None:
         """The path is back: undo the connections' backoff, and an MTU that was lowered because of the outage."""
         for tcb in self._links.get(link, ()):
+            backed_off = tcb.retries or tcb.persist_backoff
             if timers.path_restored(tcb, now):
-                self.set_mtu(tcb, self._ip.path_mtu(tcb.remote, now, link))
+                if backed_off:
+                    self.set_mtu(tcb, self._ip.path_mtu(tcb.remote, now, link))
                 self._arm(tcb)
 
     def refuse(self, local: bytes, local_port: int, remote: bytes, remote_port: int) -> None:

@@ -38,6 +38,11 @@ class RttEstimator:
     def rto(self) -> float:
         return min(MAX_RTO, self._base * (1 << self.backoff)) if self.backoff else self._base
 
+    @property
+    def fresh_rto(self) -> float:
+        """The timeout of a path of which nothing is known yet: no longer than before any sample (RFC 6298 §2.1)."""
+        return min(self._base, INITIAL_RTO)
+
     def sample(self, rtt: float, now: float) -> None:
         if self.srtt:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) / 4

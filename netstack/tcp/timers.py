@@ -14,7 +14,7 @@ Probes of a closed window and keepalives are empty segments at snd_una - 1, whic
 window.
 
 Retransmissions and window probes back off, because silence may mean congestion. If the owner knows that the path was
-down instead, `path_restored` undoes the backoff.
+down instead, `path_restored` undoes the backoff, and no timeout is longer than that of an unknown path.
 
 Source: RFC 6298 §5, RFC 9293 §3.8.6.1 (zero window) and §3.8.4 (keepalive), RFC 1122 §4.2.3.5; Linux for the counts;
 RFC 6069 for what follows when a path comes back.
@@ -67,24 +67,33 @@ def path_restored(tcb: Tcb, now: float) -> bool:
     """The path is back after an outage: begin the backoff anew. True if that has moved a timer.
 
     What was sent during the outage was lost without congestion, so neither the backoff nor the count of retries says
-    anything about the path that is there now. Both are reset. The connection sends one segment: now, or one RTO after
-    it was last sent. The rest of what is lost follows its acknowledgement, in slow start. The user's timeout goes on.
-    A connection that nobody waits for (closed by the application, or half-open) keeps its count; otherwise a path
-    that comes and goes could keep it for ever.
+    anything about the path that is there now. Both are reset. The connection sends one segment: now, or `fresh_rto`
+    after it was last sent or something was acknowledged. The rest of what is lost follows its acknowledgement, in slow
+    start. A connection that has not sent anything again yet does the same, because its timeout was measured on the
+    path that is gone. If nothing was lost after all, F-RTO and timestamps take the reduced window back.
+
+    The user's timeout goes on. A connection that nobody waits for (closed by the application, or half-open) keeps its
+    count; otherwise a path that comes and goes could keep it for ever.
     """
     awaited = not tcb.orphaned and tcb.state != states.SYN_RECEIVED
-    if tcb.retries and tcb.scoreboard.segments:
+    if tcb.scoreboard.segments and (tcb.retries or _silent_since(tcb) + tcb.rtt.fresh_rto < tcb.rto_at):
         tcb.rtt.backoff = 0
         tcb.retries = 0 if awaited else tcb.retries
-        tcb.rto_at = min(tcb.rto_at, max(now, tcb.scoreboard.segments[0].sent_time + tcb.rtt.rto))
+        tcb.rto_at = min(tcb.rto_at, max(now, _silent_since(tcb) + tcb.rtt.fresh_rto))
         return True
     if tcb.persist_backoff and tcb.persist_at < math.inf:
         probed_time = tcb.persist_at - _persist_interval(tcb)
         tcb.persist_backoff = 0
         tcb.probes = 0 if awaited else tcb.probes
-        tcb.persist_at = min(tcb.persist_at, max(now, probed_time + tcb.rtt.rto))
+        tcb.persist_at = min(tcb.persist_at, max(now, probed_time + tcb.rtt.fresh_rto))
         return True
     return False
+
+
+def _silent_since(tcb: Tcb) -> float:
+    """Since when the first segment that is out waits: it was sent last, or the peer acknowledged what was before it."""
+    sent_time = tcb.scoreboard.segments[0].sent_time
+    return max(sent_time, tcb.stalled_time) if tcb.stalled_time < math.inf else sent_time
 
 
 def _probe_tail(tcb: Tcb, now: float) -> None:

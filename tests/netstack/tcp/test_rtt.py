@@ -53,6 +53,17 @@ def test_a_lost_syn_without_a_sample_means_three_seconds() -> None:
     assert rtt.rto < 1
 
 
+def test_a_fresh_path_has_no_longer_timeout_than_one_without_a_sample_and_no_backoff() -> None:
+    rtt = RttEstimator()
+    rtt.timed_out()
+    assert rtt.fresh_rto == 1.0
+    rtt.sample(2.0, 0.0)
+    assert (rtt.fresh_rto, rtt.rto) == (1.0, 12.0)
+    rtt = RttEstimator()
+    rtt.sample(0.1, 0.0)
+    assert rtt.fresh_rto == rtt.rto == pytest.approx(0.3)
+
+
 def test_the_least_is_forgotten_after_five_minutes() -> None:
     rtt = RttEstimator()
     assert rtt.min_rtt == math.inf

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from netstack.tcp import timers
+from netstack.tcp.recovery import OPEN
 from netstack.tcp.settings import DEFAULTS
 from netstack.tcp.tcb import TIMERS
 from tests.netstack.pair import Pair
@@ -581,6 +582,89 @@ def test_a_restored_path_costs_what_its_own_connections_do(monkeypatch: pytest.M
     for link in ("a", "b", "c"):
         peer.stack.path_restored(link, peer.now)
     assert looked == ["a", "b", "b"]
+
+
+def fresh(seconds: float, size: int = 100) -> Peer:
+    """Its SYN waited for the path, and took two seconds: a timeout is six. Then so many bytes are out for so long."""
+    peer = Peer()
+    peer.connect(rtt=2.0)
+    assert peer.connection.info().rto == pytest.approx(6.0)
+    peer.connection.write(bytes(size), peer.now)
+    peer.take()
+    peer.wait(seconds)
+    return peer
+
+
+def test_what_was_sent_once_before_the_path_was_back_is_sent_again_at_once() -> None:
+    peer = fresh(1.7)
+    assert restored(peer) == [("PA", 1, 100)]
+    peer.send("A", ack=101)
+    assert peer.wait(100) == []
+
+
+def test_what_has_only_just_been_sent_gets_the_time_of_an_unknown_path() -> None:
+    peer = fresh(0.4)
+    assert restored(peer) == []
+    assert instants(peer, 1) == pytest.approx([0.6])
+
+
+def test_a_fin_that_was_sent_once_is_sent_again_at_once() -> None:
+    peer = fresh(0.0)
+    peer.send("A", ack=101)
+    peer.connection.shutdown_write(peer.now)
+    peer.take()
+    peer.wait(1.7)
+    assert restored(peer) == [("FA", 101, 0)]
+
+
+def test_an_acknowledgement_shows_that_the_path_works() -> None:
+    """What is still out behind it gets its time from then on."""
+    peer = fresh(1.7, size=5000)
+    peer.send("A", ack=1 + 1208)
+    peer.take()
+    assert restored(peer) == []
+    assert instants(peer, 1) == pytest.approx([1.0])
+
+
+def test_a_fresh_path_that_comes_and_goes_gets_a_segment_a_second_and_one_reduction_of_the_window() -> None:
+    peer = fresh(1.7, size=20_000)
+    seen = restored(peer)
+    congestion = peer.connection._tcb.congestion
+    reduced = congestion.ssthresh
+    for _ in range(350):
+        peer.clock.advance(0.01)
+        seen += restored(peer)
+    assert seen == [("A", 1, 1208)] * 4
+    assert congestion.ssthresh == reduced
+
+
+def test_if_nothing_was_lost_after_all_the_window_is_as_it_would_have_been() -> None:
+    """The round trip is two seconds indeed, and the path was not gone: one segment too many, and no more."""
+    windows = []
+    for is_told in (False, True):
+        pair = Pair(delay=1.0)
+        client, server = pair.connected()
+        before = client.info().packets_retransmitted
+        client.write(bytes(8000), pair.now)
+        pair.run(seconds=1.5)
+        if is_told:
+            pair.a.path_restored("b", pair.now)
+        pair.run(seconds=3)
+        info = client.info()
+        assert (info.packets_retransmitted - before, info.in_flight) == (int(is_told), 0)
+        assert len(server.read()) == 8000
+        windows.append((info.cwnd, client._tcb.congestion.ssthresh, client._tcb.recovery.state))
+    assert windows == [(17_192, math.inf, OPEN)] * 2
+
+
+def test_a_path_whose_segments_must_be_short_keeps_them_short_if_nothing_has_backed_off() -> None:
+    peer = fresh(100, size=5000)
+    assert peer.connection.info().mss == 972
+    peer.send("A", ack=1 + 972)
+    peer.take()
+    peer.clock.advance(1.2)
+    assert len(restored(peer)) == 1
+    assert peer.connection.info().mss == 972
 
 
 def test_two_stacks_go_on_within_a_few_round_trips_of_an_outage() -> None:
