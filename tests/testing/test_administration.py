@@ -41,12 +41,31 @@ def test_a_target_that_is_nobody(target: Any) -> None:
         House().tailnet.set_node_attributes(target, ["silent-disco"])
 
 
-@pytest.mark.parametrize("attributes", ["only-tcp-443", 5, [7], [""], {"": []}])
+WITHOUT_END: list[Any] = []
+WITHOUT_END.append(WITHOUT_END)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        *("only-tcp-443", 5, [7], [""], {"": []}),
+        *({"a": values} for values in (None, "text", {"b": 1}, [object()], [float("nan")], [b""], WITHOUT_END)),
+    ],
+)
 def test_attributes_that_mean_nothing(attributes: Any) -> None:
     house = House()
     house.up("a")
     with pytest.raises(ConfigError, match="attributes"):
         house.tailnet.set_node_attributes("a", attributes)
+
+
+def test_values_of_attributes_are_copied() -> None:
+    house, value = House(), {"n": 1}
+    handle = house.up("a")
+    house.tailnet.set_node_attributes("a", {"x": [value]})
+    value["n"] = 2
+    house.run(1)
+    assert capabilities_of(handle)["x"] == ({"n": 1},)
 
 
 def test_a_node_that_is_not_there() -> None:

@@ -11,6 +11,7 @@ Not here: the state (`tsnet.control.server.tailnet`), the servers and their life
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -111,7 +112,17 @@ def _attributes(attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> dict
     values = attributes if isinstance(attributes, Mapping) else dict.fromkeys(attributes, ())
     if not all(isinstance(name, str) and name for name in values):
         raise ConfigError(f"the attributes of a node have names, and are not {attributes!r}")
-    return {name: tuple(some) for name, some in values.items()}
+    return {name: _values(name, some) for name, some in values.items()}
+
+
+def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """Copied, so that nobody changes them later."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise ConfigError(f"the values of the attributes of a node are a list, as in {{{name!r}: [{values!r}]}}")
+    try:
+        return tuple(json.loads(json.dumps([*values], allow_nan=False)))
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError(f"the values of the attributes of a node are JSON, which those of {name!r} are not") from None
 
 
 def _ips(member: Member) -> tuple[IPAddress, ...]:
