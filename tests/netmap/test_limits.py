@@ -42,7 +42,12 @@ FIELDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_peers_weigh_what_they_take(name: str) -> None:
     document = tailnet(COUNT, **FIELDS[name])
-    decode_map(document)
+    real = min(map(size_of_peers, [document] * 3))  # the interpreter may enlarge a table of its own meanwhile
+    weight = sum(map(weigh, decode_map(document).update.peers))
+    assert 0.9 * real < weight < 2.5 * real
+
+
+def size_of_peers(document: bytes) -> int:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -50,8 +55,8 @@ def test_peers_weigh_what_they_take(name: str) -> None:
         real = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    weight = sum(map(weigh, update.peers))
-    assert 0.9 * real < weight < 2.5 * real
+    assert update.peers
+    return real
 
 
 def random_update(chance: Random) -> MapUpdate:
