@@ -16,6 +16,7 @@ from tests.portmap.simulated import SimulatedRouter
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Event
 from tsnet.base.network import Gateway, Network
+from tsnet.base.trace import Trace
 from tsnet.engine.portmapping import PortMapping
 from tsnet.netcheck.endpoints import Kind
 from tsnet.portmap.facts import ServicesSeen
@@ -24,8 +25,8 @@ HOME = Network(addresses=frozenset({OWN}), gateway_v4=Gateway(GATEWAY, "eth0", O
 EXTERNAL = UdpAddress(str(OUTSIDE), 6000)
 
 
-def mapping(*, enabled: bool = True, upnp: bool = False) -> PortMapping:
-    return PortMapping(random.Random(1).randbytes, enabled=enabled, upnp=upnp)
+def mapping(*, enabled: bool = True, upnp: bool = False, trace: Trace | None = None) -> PortMapping:
+    return PortMapping(random.Random(1).randbytes, enabled=enabled, upnp=upnp, trace=trace)
 
 
 def settle(some: PortMapping, router: Router, now: float) -> None:
@@ -77,7 +78,12 @@ def test_without_udp_or_permission_nobody_is_asked() -> None:
 
 
 def test_control_may_take_it_back() -> None:
-    some, router = mapping(upnp=True), Router()
+    told: list[tuple[str, object]] = []
+
+    def trace(event: str, /, **fields: object) -> None:
+        told.append((event, fields.get("why")))
+
+    some, router = mapping(upnp=True, trace=trace), Router()
     some.set_place(HOME, PLACE.port, 0.0)
     settle(some, router, 0.0)
     some.take_changes()
@@ -85,6 +91,7 @@ def test_control_may_take_it_back() -> None:
     settle(some, router, 1.0)
     assert some.take_changes()
     assert (some.external, router.mappings) == (None, {})
+    assert told[-1] == ("port mapping lost", "control allows TCP alone")
     some.set_modes(2.0, enabled=True, upnp=True)
     settle(some, router, 2.0)
     some.take_changes()
@@ -122,6 +129,8 @@ def test_the_end_gives_the_port_back_and_nothing_begins_after_it() -> None:
     assert some.may_end(1.0)
     assert router.mappings == {}
     some.set_place(HOME, PLACE.port + 1, 2.0)
+    for enabled in (False, True):
+        some.set_modes(2.0, enabled=enabled, upnp=True)
     assert (some.transmit(2.0), some.deadline()) == ([], math.inf)
 
 

@@ -58,8 +58,7 @@ class PortMapping:
         if self._is_over or (network is self._network and port == self._port):
             return
         before, self._network, self._port = self._network, network, port
-        place = _place(network, port) if self._enabled and self._allowed else None
-        self._mapper.set_place(place, now)
+        self._move(now)
         if before is not None and network != before:
             self._mapper.look_again(now)
 
@@ -68,8 +67,7 @@ class PortMapping:
         self._mapper.set_upnp(upnp and self._upnp, now)
         if enabled != self._allowed:
             self._allowed = enabled
-            network, self._network = self._network, None
-            self.set_place(network, self._port, now)
+            self._move(now, "control allows TCP alone")
 
     def release(self, now: float) -> None:
         """Give the port back: the node ends."""
@@ -95,6 +93,11 @@ class PortMapping:
                     assert_never(fact)
         has_changed, self._has_changed = self._has_changed, False
         return has_changed
+
+    def _move(self, now: float, why: str = "the network has changed") -> None:
+        if not self._is_over:
+            place = _place(self._network, self._port) if self._enabled and self._allowed else None
+            self._mapper.set_place(place, now, why)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
