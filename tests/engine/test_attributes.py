@@ -15,7 +15,9 @@ def test_none_is_set_by_itself() -> None:
 
 @pytest.mark.parametrize(("field", "name"), NAMES.items())
 def test_each_is_set_by_its_name(field: str, name: str) -> None:
-    assert attributes_of({name: (), "funnel": ()}) == NodeAttributes(**{field: True})
+    found = attributes_of({name: (), "funnel": ()})
+    assert found == NodeAttributes(**{field: True})
+    assert found.names == (name,)
 
 
 def test_every_field_has_a_name() -> None:

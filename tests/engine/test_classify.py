@@ -34,6 +34,7 @@ def kind(datagram: bytes) -> str:
         (b"\xff" * 30, "wireguard"),
         (MAGIC[:5], "wireguard"),
         (STUN[:7], "wireguard"),
+        (b"\4\0\0\0" + STUN[4:8] + bytes(40), "wireguard"),
     ],
 )
 def test_by_its_first_bytes(datagram: bytes, expected: str) -> None:

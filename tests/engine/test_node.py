@@ -13,6 +13,7 @@ from tests.engine.pair import netmap, node
 from tests.house import House
 from tests.traces import Traced
 from tsnet.base.addresses import DerpAddress
+from tsnet.base.keys import NodeKey
 from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.control.client import facts as told
 from tsnet.control.messages import PingRequest
@@ -246,5 +247,6 @@ def test_a_nodes_own_decisions_are_traced() -> None:
     ]
     (connecting,) = [fields for room, event, fields in traced.told if (room, event) == ("node", "connecting")]
     assert connecting["peer"] == node(3, "c").key
+    assert isinstance(connecting["peer"], NodeKey), "it is shown as a name"
     assert some.peer_name(node(3, "c").key) == "c"
     assert some.peer_name(B.key) == ""

@@ -454,6 +454,25 @@ def test_control_may_switch_udp_off_and_on_again(lab: Lab) -> None:
     assert lab.node.home.net_info()["WorkingUDP"]
 
 
+def test_what_is_traced_can_be_shown(lab: Lab) -> None:
+    told: dict[str, dict[str, object]] = {}
+
+    def trace(event: str, /, **fields: object) -> None:
+        told[event] = fields
+
+    lab.node.surroundings._trace = trace
+    here = lab.machine.network()
+    lab.tell(attrs.evolve(here, gateway_v4=None, addresses=here.addresses | {ip_address("172.17.0.1")}))
+    lab.node.surroundings.set_attributes(NodeAttributes(silent_disco=True), lab.house.now)
+    lab.house.run(5)
+    assert here.gateway_v6 is not None
+    assert told["network changed"] == {"other_way": True, "v4": None, "v6": here.gateway_v6.interface}
+    assert told["node attributes"] == {"are": ("silent-disco",)}
+    assert {"region measured", "endpoints", "netcheck"} <= told.keys()
+    lab.node.surroundings.set_attributes(NodeAttributes(), lab.house.now)
+    assert told["node attributes"] == {"are": "none"}
+
+
 def test_silent_disco_is_passed_on(lab: Lab) -> None:
     ask(lab, silent_disco=True)
     assert lab.node.engine.paths.modes == DiscoModes(silent=True)

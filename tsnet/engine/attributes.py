@@ -37,6 +37,11 @@ class NodeAttributes:
     peer_mtu_enable: bool = False
     probe_udp_lifetime: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that control asks for."""
+        return tuple(name for field, name in NAMES.items() if getattr(self, field))
+
 
 NAMES = {
     "only_tcp_443": "only-tcp-443",

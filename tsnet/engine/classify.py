@@ -19,6 +19,8 @@ from tsnet.netcheck.stun import is_stun
 
 Batch = list[tuple[Destination, Sequence[bytes]]]
 TRANSPORT = b"\4"
+BINDING = 1
+"""The second byte of STUN; of WireGuard it is 0, so that no session's index is taken for the cookie."""
 
 
 def classify(runs: Iterable[tuple[Destination, Sequence[bytes]]]) -> tuple[Batch, Batch, Batch]:
@@ -33,7 +35,7 @@ def classify(runs: Iterable[tuple[Destination, Sequence[bytes]]]) -> tuple[Batch
         for datagram in datagrams:
             if datagram.startswith(MAGIC):
                 disco.append((source, (datagram,)))
-            elif is_stun(datagram):
+            elif is_stun(datagram) and datagram[1] == BINDING:
                 stun.append((source, (datagram,)))
             else:
                 wireguard.append((source, (datagram,)))

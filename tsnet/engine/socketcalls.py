@@ -12,6 +12,7 @@ from collections.abc import Callable
 from netstack import IcmpEndpoint, TcpConnection, TcpListener, UdpEndpoint
 from netstack import errors as netstack_errors
 from tsnet.base.addresses import IPAddress, parse_address
+from tsnet.base.keys import NodeKey
 from tsnet.base.trace import Trace
 from tsnet.base.wording import Wording, api
 from tsnet.engine.engine import Engine
@@ -63,7 +64,7 @@ class SocketCalls:
         self._check_ready()
         link = self._engine.egress.routes.lookup(address.packed)
         if self._trace is not None:
-            self._trace("connecting", to=address, port=port, peer=link or "nobody")
+            self._trace("connecting", to=address, port=port, peer="nobody" if link is None else NodeKey(link))
         try:
             return self._engine.stack.connect(address, port, now, link=link)
         except netstack_errors.NetstackError as error:

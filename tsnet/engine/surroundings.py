@@ -121,7 +121,8 @@ class Surroundings:
             return
         anew = network.leads_elsewhere(before)
         if self._trace is not None:
-            self._trace("network changed", other_way=anew, v4=network.gateway_v4, v6=network.gateway_v6)
+            v4, v6 = (None if way is None else way.interface for way in (network.gateway_v4, network.gateway_v6))
+            self._trace("network changed", other_way=anew, v4=v4, v6=v6)
         self._find_out(now, anew=anew)
 
     def set_attributes(self, attributes: NodeAttributes, now: float) -> None:
@@ -130,7 +131,7 @@ class Surroundings:
         if attributes == before:
             return
         if self._trace is not None:
-            self._trace("node attributes", are=attributes)
+            self._trace("node attributes", are=attributes.names or "none")
         self._set_modes(now)
         if attributes.only_tcp_443 != before.only_tcp_443 and self._has_settled:
             self._measure(now, full=True)
@@ -276,7 +277,7 @@ class Surroundings:
         before = self.endpoints.found
         found = self.endpoints.determine(self.network, self._port, self.checker.draft.seen, now)
         if self._trace is not None and found != before:
-            self._trace("endpoints", are=tuple(address for address, _kind in found))
+            self._trace("endpoints", are=tuple(address for address, _kind in found) or "none")
         self._engine.paths.set_endpoints([address for address, _kind in found], now)
         if found != before:
             self._control.wake().set_endpoints(found, now)
