@@ -1,5 +1,7 @@
 """Our node and Go's in two homes: direct wherever the simplest punching is, on a relay everywhere else.
 
+Pairs with a `stray` router that count as impossible may be direct: it depends on who begins.
+
 | role          | pairs                                                                           |
 |---------------|---------------------------------------------------------------------------------|
 | ours dials Go | all 25 of the square, and those beside it                                       |
@@ -54,7 +56,7 @@ def check(homes: BuildHomes, left: str, right: str, who: tuple[Who, Who]) -> Cel
     possible = can_be_direct(left, right)
     cell = meet(homes.settle(left, right, who), patience=DIRECT if possible else NEVER)
     print(cell)
-    assert cell.is_direct or not possible
+    assert cell.is_direct == possible or (cell.is_direct and "stray" in (left, right))
     assert cell.first_byte < FIRST_BYTE
     return cell
 

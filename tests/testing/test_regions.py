@@ -119,6 +119,15 @@ def test_a_relay_whose_region_was_removed_stays_closed() -> None:
             assert not relay.is_running
 
 
+def test_the_last_region_may_be_removed_between_two_starts() -> None:
+    tailnet = Tailnet()
+    with tailnet:
+        assert list(tailnet.derp_map["Regions"]) == ["900"]
+    tailnet.remove_region(900)
+    with tailnet:
+        assert tailnet.derp_map["Regions"] == {}
+
+
 def test_regions_come_and_go_in_the_maps_of_nodes_that_run() -> None:
     house = House()
     a = house.up("a")

@@ -223,6 +223,7 @@ class Tailnet(Regions):
             self._host.add(self._keeper)
         for relay in self._relays.values():
             self._open_relay(relay)
+        self._tell_regions()
         with told_when_out(PORTS):
             self._start_control()
         self._choose_auth_key()
