@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.house import House, events_of
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.handle import Handle
@@ -81,6 +83,17 @@ def test_pings_show_how_a_direct_path_is_found() -> None:
     assert found[-1].path.is_direct
     assert found[-1].seconds < found[0].seconds
     assert house.finish(b.ping("a", "tsmp", 5.0)).path == path(b)
+
+
+def test_a_ping_that_waited_for_a_path_tells_which_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(relays_only=True)
+    house.up("a")
+    b = house.up("b")
+    known, before = b.node.path_towards, [NO_PATH]
+    monkeypatch.setattr(b.node, "path_towards", lambda address: before.pop() if before else known(address))
+    for kind in ("icmp", "tsmp"):
+        assert house.finish(b.ping("a", kind, 5.0)).path == PeerPath(region=900, region_code="embedded")
+    assert not before
 
 
 def test_a_disco_ping_tells_the_path_that_answered() -> None:

@@ -227,11 +227,13 @@ class PingAttempt:
             self._finish(fact.data, fact.path)
 
     def _finish(self, data: bytes, answered_by: PeerPath = NO_PATH) -> None:
+        """A ping for which there was no path at first has waited for the one that there is now."""
         sent = self._sent.get(data)
         if sent is not None and not self._over:
             self._end()
-            at, path = sent
-            self._operation.resolve(PingResult(self._address, self._pump.now() - at, self._kind, answered_by or path))
+            at, sent_by = sent
+            path = answered_by or sent_by or self._pump.node.path_towards(self._address)
+            self._operation.resolve(PingResult(self._address, self._pump.now() - at, self._kind, path))
 
     def _too_late(self) -> None:
         advice = "check that the peer is online and that the tailnet's policy allows it"
