@@ -140,9 +140,8 @@ class Differences(Mapping[K, Pair[V]]):
         self._keys = keys
 
     def __getitem__(self, key: K) -> Pair[V]:
-        """key: one of those that differ."""
         old, new = self._before.get(key), self._after.get(key)
-        if old is None and new is None:
+        if old is new:  # or neither has it
             raise KeyError(key)
         return old, new
 
