@@ -178,6 +178,23 @@ def test_a_path_that_is_not_good_enough_is_compared_once_a_minute() -> None:
     assert rounds == [10.0 + UPGRADE_INTERVAL, 10.0 + 2 * UPGRADE_INTERVAL]
 
 
+def test_a_trusted_path_to_a_place_that_pings_no_more_is_kept() -> None:
+    """As of a peer behind a hard NAT, which only answers: no list names its address there."""
+    direct = path(OTHER)
+    direct.sent(10.0)
+    direct.heard(NEW, 10.0, is_fresh=True)
+    run(direct, 10.0)
+    pong(direct, NEW, 10.1, latency=0.1)
+    for second in range(11, 140):
+        direct.sent(float(second))
+        direct.arrived(NEW, float(second))
+        run(direct, second + 0.9)
+        pong(direct, NEW, second + 0.9, latency=0.1)
+        assert (direct.best, direct.is_trusted) == (NEW, True)
+    run(direct, 160.0)
+    assert direct.best is None
+
+
 def test_any_address_takes_the_place_of_one_that_is_not_trusted() -> None:
     direct = trusted()
     run(direct, 10.0 + TRUST_UDP_ADDRESS)

@@ -1,10 +1,11 @@
 """The addresses where one peer may be reached directly, and who told of them.
 
-| told by                    | it goes                                                              | at most     |
-|----------------------------|----------------------------------------------------------------------|-------------|
-| the netmap                 | when the newest netmap does not name it                               | MAX_LISTED, |
-| the peer's CallMeMaybe     | when its next CallMeMaybe does not name it                            | both        |
-| a ping that came from there | HEARD_CANDIDATE after the last one, or when a newer one needs the room | MAX_HEARD   |
+| told by                     | it goes                                                       | at most          |
+|-----------------------------|---------------------------------------------------------------|------------------|
+| the netmap                  | when the newest netmap does not name it                       | MAX_LISTED, both |
+| the peer's CallMeMaybe      | when its next CallMeMaybe does not name it                    | MAX_LISTED, both |
+| a ping that came from there | HEARD_CANDIDATE after the last one, unless it is trusted then; | MAX_HEARD        |
+|                             | and when a newer one needs the room                           |                  |
 
 The peer chose the list of a CallMeMaybe just now: it displaces what only the netmap names. Pings never displace what
 is listed, so that whoever replays them from anywhere crowds nothing out.
@@ -73,9 +74,13 @@ class Candidates:
         self._all[source] = Candidate(heard_at=now)
         return True
 
-    def due(self, now: float) -> list[UdpAddress]:
-        """Those that a discovery round pings: not pinged within DISCO_PING_INTERVAL. Those that are stale go."""
-        self._all = {address: each for address, each in self._all.items() if each.listed or _is_heard(each, now)}
+    def due(self, now: float, trusted: UdpAddress | None = None) -> list[UdpAddress]:
+        """Those that a discovery round pings: not pinged within DISCO_PING_INTERVAL. Those that are stale go.
+
+        trusted: the address in use, which stays: its pongs say more than the peer's pings.
+        """
+        kept = {address for address, each in self._all.items() if each.listed or _is_heard(each, now)} | {trusted}
+        self._all = {address: each for address, each in self._all.items() if address in kept}
         return [address for address, each in self._all.items() if now >= each.pinged_at + DISCO_PING_INTERVAL]
 
     def forget_history(self) -> None:

@@ -278,7 +278,7 @@ class DirectPath:
             self.discover_at = max(self.sent_at, self._round_at + DISCO_PING_INTERVAL)
 
     def _discover(self, now: float) -> None:
-        for address in self.candidates.due(now):
+        for address in self.candidates.due(now, self.best if self.is_trusted else None):
             self._ask(address, now)
         self._keep_best("it is no candidate any more")
         if now >= self._called_at + DISCO_PING_INTERVAL:
