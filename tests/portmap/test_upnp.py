@@ -20,7 +20,7 @@ from tests.portmap.router import (
     run,
     soap_fault,
 )
-from tsnet.base.links import Event, Link
+from tsnet.base.links import Closed, Event, Link
 from tsnet.portmap.mapper import Mapper
 from tsnet.portmap.probe import GRACE
 from tsnet.portmap.upnp import MAX_ADDS
@@ -200,7 +200,7 @@ def test_a_router_that_never_ends_its_answer_is_left_in_time() -> None:
     assert mapper.deadline() > clock.now + 20
 
 
-@pytest.mark.parametrize("ends", ["it is given up", "the place is another", "the node ends"])
+@pytest.mark.parametrize("ends", ["it is given up", "the UDP port is lost", "the place is another", "the node ends"])
 def test_a_mapping_that_is_made_without_an_answer_is_deleted(ends: str) -> None:
     router, clock = Router("upnp"), Clock()
     mapper = new_mapper(upnp=True)
@@ -216,7 +216,10 @@ def test_a_mapping_that_is_made_without_an_answer_is_deleted(ends: str) -> None:
     clock.advance(GRACE)
     drain(mapper, router, clock.now)
     assert list(router.mappings) == [("upnp", PLACE.port)]
-    if ends == "the place is another":
+    if ends == "the UDP port is lost":
+        mapper.receive(Closed(min(router.open), "address lost"), clock.now)
+        router.open.remove(min(router.open))
+    elif ends == "the place is another":
         mapper.set_place(None, clock.now)
     elif ends == "the node ends":
         mapper.release(clock.now)

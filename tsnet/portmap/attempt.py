@@ -111,6 +111,8 @@ class MappingAttempt:
             case Closed(reason=reason):
                 self._begun = False
                 self.outcome = Denial(f"no UDP port: {reason}", is_silence=True)
+                if self.ask is not None and not isinstance(self.ask, PmpAsk | PcpAsk):
+                    self.ask.cancel(now)
             case Datagrams(address=source, datagrams=datagrams):
                 for datagram in datagrams:
                     if self.outcome is None:
