@@ -119,6 +119,22 @@ def test_a_change_beside_the_router_makes_it_look_after_the_mapping() -> None:
     assert some.external == EXTERNAL
 
 
+def test_after_a_sleep_it_looks_after_the_mapping() -> None:
+    some, router = mapping(), Router()
+    some.suspended(0.0)
+    assert some.deadline() == math.inf
+    some.set_place(HOME, PLACE.port, 0.0)
+    settle(some, router, 0.0)
+    router.mappings.clear()
+    some.suspended(1000.0)
+    settle(some, router, 1000.0)
+    assert list(router.mappings) == [("pmp", PLACE.port)]
+    some.release(1001.0)
+    settle(some, router, 1001.0)
+    some.suspended(2000.0)
+    assert some.deadline() == math.inf
+
+
 def test_the_end_gives_the_port_back_and_nothing_begins_after_it() -> None:
     some, router = mapping(), Router()
     assert some.may_end(0.0)
@@ -192,6 +208,17 @@ def test_another_router_is_asked_when_the_network_is_another() -> None:
     house.until(lambda: len(home.router.mappings) == 1 and home.router.asked[-1].endswith("7200"), 10)
     house.run(1)
     assert handle.node.port_mapping.external is not None
+
+
+def test_a_node_that_slept_is_mapped_again() -> None:
+    house = House()
+    home = SimulatedRouter(house.world, Router("pmp"))
+    handle = house.up("shop", maps_port=True)
+    house.until(lambda: handle.node.port_mapping.external == EXTERNAL, 5)
+    home.router.mappings.clear()
+    node, now = handle.node, house.now + 1000
+    node.receive((), (), now)
+    assert node.port_mapping.deadline() == now
 
 
 @pytest.mark.parametrize("attribute", ["only-tcp-443", "debug-disable-upnp"])

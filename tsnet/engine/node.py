@@ -333,6 +333,7 @@ class Node:
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
             self._say("the machine slept", for_about=now - self._now)
             self.surroundings.suspended(now)
+            self.port_mapping.suspended(now)
         self._now = max(self._now, now)
         return self._now
 

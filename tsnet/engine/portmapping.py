@@ -69,6 +69,10 @@ class PortMapping:
             self._allowed = enabled
             self._move(now, "control allows TCP alone")
 
+    def suspended(self, now: float) -> None:
+        """The machine slept. Meanwhile its router may have restarted, or another one may have its address."""
+        self._mapper.look_again(now)
+
     def release(self, now: float) -> None:
         """Give the port back: the node ends."""
         if not self._is_over:
