@@ -10,7 +10,13 @@ import pytest
 
 from tests.disco.two import Nat, Two
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
-from tsnet.disco.constants import DATA_PING_TIMEOUT, DATA_UNANSWERED, PINGS_PER_SECOND, TRUST_UDP_ADDRESS
+from tsnet.disco.constants import (
+    DATA_PING_TIMEOUT,
+    DATA_UNANSWERED,
+    ENDPOINTS_FRESH,
+    PINGS_PER_SECOND,
+    TRUST_UDP_ADDRESS,
+)
 from tsnet.disco.modes import DiscoModes
 
 NATS: dict[str, Callable[[], Nat | None]] = {
@@ -136,6 +142,19 @@ def test_a_call_waits_for_endpoints_that_are_fresh() -> None:
     two.run(0.5)
     assert two.b.got["sent"]
     assert two.is_direct(two.a)
+
+
+def test_what_is_told_again_is_as_old_as_its_measurement() -> None:
+    two = Two(Nat(), Nat())
+    measured_at = two.now
+    two.run(ENDPOINTS_FRESH + 1.0)
+    two.a.measures = False
+    two.a.paths.set_endpoints(two.a.endpoints(two.now), two.now, measured_at=measured_at)
+    two.send(two.a)
+    two.run(0.1)
+    assert two.a.paths.wants_endpoints
+    two.a.paths.set_endpoints(two.a.endpoints(two.now), two.now)
+    assert not two.a.paths.wants_endpoints
 
 
 def test_on_another_network_the_path_is_found_again_at_once() -> None:

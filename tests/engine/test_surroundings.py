@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 import attrs
@@ -339,10 +339,10 @@ class Wanting:
         paths = lab.node.engine.paths
         set_endpoints = paths.set_endpoints
 
-        def note(endpoints: object, now: float) -> None:
+        def note(endpoints: Sequence[UdpAddress], now: float, *, measured_at: float | None = None) -> None:
             self.told.append(now)
             self.wants = False
-            set_endpoints(endpoints, now)  # type: ignore[arg-type]
+            set_endpoints(endpoints, now, measured_at=measured_at)
 
         paths.set_endpoints = note  # type: ignore[method-assign]
         wants = property(lambda _: self.wants)
@@ -369,6 +369,14 @@ def test_who_wants_our_endpoints_gets_what_there_is_if_nobody_answers(lab: Lab) 
     lab.handle.pump.mark()
     lab.house.run(0.01)
     assert len(wanting.told) == 2, "the last measurement is fresh enough"
+
+
+def test_what_is_told_again_is_not_taken_for_measured(lab: Lab) -> None:
+    lab.house.run(100)
+    paths, settled_at = lab.node.engine.paths, lab.node.surroundings._settled_at
+    lab.node.surroundings.port_mapped(UdpAddress("198.51.100.1", 5), lab.house.now)
+    assert UdpAddress("198.51.100.1", 5) in paths.endpoints
+    assert paths._measured_at == settled_at < lab.house.now - 27
 
 
 def test_a_relay_that_breaks_is_a_reason_to_measure(lab: Lab) -> None:

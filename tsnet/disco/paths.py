@@ -176,9 +176,9 @@ class Paths:
     def modes(self) -> DiscoModes:
         return self._directs.modes
 
-    def set_endpoints(self, endpoints: Sequence[UdpAddress], now: float) -> None:
-        """Our own endpoints, measured just now: a CallMeMaybe may carry them for ENDPOINTS_FRESH."""
-        self._measured_at = now
+    def set_endpoints(self, endpoints: Sequence[UdpAddress], now: float, *, measured_at: float | None = None) -> None:
+        """Our own endpoints: a CallMeMaybe may carry them for ENDPOINTS_FRESH after they were measured; None is now."""
+        self._measured_at = now if measured_at is None else measured_at
         self._directs.set_endpoints(tuple(dict.fromkeys(endpoints))[:MAX_CANDIDATES], now)
         calls, self._calls = self._calls, {}
         for key in calls:

@@ -170,8 +170,7 @@ class Surroundings:
         self._control.wake().network_changed(now, anew=anew)
         if anew:
             self.checker.forget()
-            self.endpoints.forget()
-            self._engine.paths.network_changed(now)
+            self._forget_measured(now)
         if anew and self._may_measure:
             self._home.measure_all(now)
             self.mapped.clear()
@@ -179,6 +178,12 @@ class Surroundings:
         else:
             self._home.hurry(now)
             self._tell_endpoints(now)
+
+    def _forget_measured(self, now: float) -> None:
+        """What was seen of us, and what reached peers, is void."""
+        self._settled_at = -math.inf
+        self.endpoints.forget()
+        self._engine.paths.network_changed(now)
 
     @property
     def _may_measure(self) -> bool:
@@ -241,8 +246,7 @@ class Surroundings:
         if not was_bound or not self._has_settled or not self._may_measure:
             self._tell_endpoints(now)
             return
-        self.endpoints.forget()
-        self._engine.paths.network_changed(now)
+        self._forget_measured(now)
         self._measure(now, full=True)
 
     def deadline(self) -> float:
@@ -278,7 +282,7 @@ class Surroundings:
         found = self.endpoints.determine(self.network, self._port, self.checker.draft.seen, now)
         if self._trace is not None and found != before:
             self._trace("endpoints", are=tuple(address for address, _kind in found) or "none")
-        self._engine.paths.set_endpoints([address for address, _kind in found], now)
+        self._engine.paths.set_endpoints([address for address, _kind in found], now, measured_at=self._settled_at)
         if found != before:
             self._control.wake().set_endpoints(found, now)
 
