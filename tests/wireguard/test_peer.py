@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.traces import Traced
-from tests.wireguard.pair import UNIX_TIME, Pair, Side
+from tests.wireguard.pair import UNIX_TIME, Pair, Side, kind_of
 from tests.wireguard.snapshot import snapshot
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.base.keys import NodeKey
@@ -110,11 +110,11 @@ def test_to_a_peer_that_never_answered_retries_come_early(pair: Pair) -> None:
     pair.drop = lambda sender, datagram: True
     start = pair.now
     pair.send(pair.a, DATA)
-    pair.run(start + 14)
+    pair.run(start + 16)
     times = after(start, pair.times(pair.a, "initiation"))
-    assert times[:7] == [0.0, *EARLY_RETRIES]
-    within(times[7:8], [2.4 + 5], REKEY_JITTER)
-    within(times[8:], [times[7] + 5], REKEY_JITTER)
+    assert times[:6] == [0.0, *EARLY_RETRIES]
+    within(times[6:7], [4.5 + 5], REKEY_JITTER)
+    within(times[7:], [times[6] + 5], REKEY_JITTER)
 
 
 def test_to_a_peer_that_has_answered_retries_come_every_five_seconds(pair: Pair) -> None:
@@ -217,8 +217,72 @@ def test_a_path_starts_the_early_retries_over(pair: Pair) -> None:
     pair.send(pair.a, DATA)
     pair.run(start + 4)
     pair.a.device.path_gained(pair.b.key, pair.now)
-    pair.run(start + 7)
-    assert after(start + 4, pair.times(pair.a, "initiation"))[7:] == [0.0, *EARLY_RETRIES]
+    pair.run(start + 9)
+    assert after(start + 4, pair.times(pair.a, "initiation"))[5:] == [0.0, *EARLY_RETRIES]
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "lost", "most"),
+    [(0.02, 0, 0.04), (0.02, 1, 0.35), (0.34, 0, 0.9), (0.34, 1, 0.9), (0.58, 0, 1.2), (0.88, 0, 2.3), (1.18, 0, 3.6)],
+)
+def test_a_peer_that_is_far_away_answers_in_time(round_trip: float, lost: int, most: float) -> None:
+    """The gaps grow, so that soon a response comes before the next initiation makes it useless."""
+    pair = Pair(delay=round_trip / 2)
+    begun = pair.now
+    initiations = itertools.count()
+    pair.drop = lambda sender, datagram: kind_of(datagram) == "initiation" and next(initiations) < lost
+    pair.send(pair.a, DATA)
+    pair.run(begun + most)
+    assert pair.b.received == [DATA]
+
+
+def test_a_path_that_comes_and_goes_lets_a_peer_that_is_far_away_answer() -> None:
+    pair = Pair(delay=0.25)
+    begun = pair.now
+    pair.send(pair.a, DATA)
+    for tenth in range(1, 40, 2):
+        pair.run(begun + tenth / 10)
+        pair.a.device.path_restored(pair.b.key, pair.now)
+        pair.turn(pair.a)
+        if tenth == 13:
+            assert pair.b.received == [DATA]
+    assert len(pair.sent(pair.a, "initiation")) == 3
+
+
+def test_what_a_path_that_went_again_has_lost_is_sent_soon_also_to_a_peer_that_has_answered(pair: Pair) -> None:
+    pair.establish()
+    pair.a.device.suspended(pair.now)
+    pair.drop = lambda sender, datagram: True
+    pair.log.clear()
+    begun = pair.now
+    pair.send(pair.a, DATA)
+    for after_it in (0.1, 0.4):
+        pair.run(begun + after_it)
+        pair.a.device.path_restored(pair.b.key, pair.now)
+        pair.turn(pair.a)
+    pair.drop = lambda sender, datagram: False
+    pair.run(begun + 1)
+    assert after(begun, pair.times(pair.a, "initiation")) == pytest.approx([0.0, 0.125, 0.725])
+    assert pair.b.received[-1] == DATA
+
+
+def test_each_handshake_starts_over_for_the_first_path_that_is_restored(pair: Pair) -> None:
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.a.device.path_restored(pair.b.key, pair.now)
+    pair.run(pair.now + 0.05)
+    pair.drop = lambda sender, datagram: False
+    pair.run(pair.now + 1)
+    assert pair.b.received == [DATA]
+    pair.a.device.suspended(pair.now)
+    pair.log.clear()
+    begun = pair.now
+    pair.drop = lambda sender, datagram: True
+    pair.send(pair.a, DATA)
+    pair.run(begun + 0.1)
+    pair.a.device.path_restored(pair.b.key, pair.now)
+    pair.run(begun + 0.2)
+    assert after(begun, pair.times(pair.a, "initiation")) == pytest.approx([0.0, 0.125])
 
 
 def test_a_path_does_not_make_initiations_that_the_responder_refuses(pair: Pair) -> None:

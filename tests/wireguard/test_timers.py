@@ -63,8 +63,8 @@ def test_early_retries_count_from_the_first() -> None:
         timers.initiation_sent(at, 0.1, early=True)
         at = timers.retransmit_at
         times.append(round(at - NOW, 6))
-    assert times[:6] == list(EARLY_RETRIES)
-    assert times[6:] == [7.5, 12.6, 17.7]  # from the last, every REKEY_TIMEOUT and jitter
+    assert times[:5] == list(EARLY_RETRIES)
+    assert times[5:] == [9.6, 14.7, 19.8, 24.9]  # from the last, every REKEY_TIMEOUT and jitter
 
 
 def test_an_initiation_held_for_the_mark_asks_again_after_rekey_timeout_and_is_due_when_released() -> None:
@@ -105,14 +105,27 @@ def test_a_late_turn_leaves_out_the_retries_that_it_overtook() -> None:
     timers.initiation_sent(NOW, 0.0, early=True)
     timers.initiation_sent(NOW + 0.55, 0.0, early=True)
     assert timers.retransmit_at == NOW + 0.9
-    timers.initiation_sent(NOW + 2.3, 0.0, early=True)
-    assert timers.retransmit_at == NOW + 2.3 + REKEY_TIMEOUT
+    timers.initiation_sent(NOW + 1.7, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 3.0
+    timers.initiation_sent(NOW + 4.4, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 4.4 + REKEY_TIMEOUT
 
 
 def test_retries_to_a_peer_that_has_answered_come_every_five_seconds() -> None:
     timers = Timers()
     timers.initiation_sent(NOW, 0.25, early=False)
     assert armed(timers) == {"retransmit_at": 5.25}
+
+
+def test_a_restart_begins_a_series_and_is_forgotten_with_the_handshake() -> None:
+    timers = Timers()
+    timers.initiation_sent(NOW, 0.0, early=True)
+    timers.restart(NOW + 4.025, NOW + 4)
+    assert (timers.retransmit_at, timers.restarted_time, timers.is_in_series) == (NOW + 4.025, NOW + 4, False)
+    timers.initiation_sent(NOW + 4.025, 0.0, early=True)
+    assert timers.retransmit_at == NOW + 4.025 + EARLY_RETRIES[0]
+    timers.handshake_completed()
+    assert timers.restarted_time == math.inf
 
 
 def test_wanting_a_handshake_renews_the_patience() -> None:

@@ -1,7 +1,7 @@
 """Every number of the protocol, under the paper's names. Durations are float seconds, limits are counts.
 
 Source: WireGuard §6.1 (the table), §5.3, §5.4.7; wireguard-go device/constants.go, device/queueconstants.go,
-ratelimiter/ratelimiter.go. `EARLY_RETRIES`, `LOST_SESSION_WAIT` and the budgets at the end are ours.
+ratelimiter/ratelimiter.go. `EARLY_RETRIES`, `LONG_ROUND_TRIP`, `LOST_SESSION_WAIT` and the budgets at the end are ours.
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ WIPE_TIME = 3 * REJECT_AFTER_TIME
 INITIATION_GAP = 0.020
 """A peer's initiations that come closer than this are refused."""
 
-EARLY_RETRIES = (0.3, 0.6, 0.9, 1.2, 1.8, 2.4)
+EARLY_RETRIES = (0.3, 0.9, 1.8, 3.0, 4.5)
 """To a peer that never answered, the initiation goes out again so long after the first; then every REKEY_TIMEOUT.
 
 At first contact the peer often learns of us a moment after our first initiation, which it must then drop. The
 responder's only limit is INITIATION_GAP.
+
+Each gap is 0.3 s longer than the one before, because a response that takes longer than the gap comes too late. It
+could not be used: the next initiation is ahead of our first packet, and makes the responder replace the session.
 """
+
+LONG_ROUND_TRIP = 0.6
+"""What went out over a restored path is not given up for another path so long."""
 
 RETRY_GAP = 0.15
 """An early retry that a late turn has brought closer than this to its predecessor is left out."""

@@ -29,6 +29,7 @@ from tsnet.wireguard import handshake
 from tsnet.wireguard.constants import (
     EARLY_RETRIES,
     INITIATION_GAP,
+    LONG_ROUND_TRIP,
     LOST_SESSION_WAIT,
     MAX_STAGED_PACKETS,
     REKEY_TIMEOUT,
@@ -214,16 +215,23 @@ class Peer:
     def path_gained(self, now: float) -> None:
         """Begin a handshake that is under way anew: what was sent before this path has not arrived."""
         if self.timers.is_initiating:
-            self.timers.series_ended()
+            self.timers.restart(max(now, self.handshake_sent_at + _NEXT_INITIATION), now)
             self.why = "there is another path"
-            self.timers.retransmit_at = max(now, self.handshake_sent_at + _NEXT_INITIATION)
 
     def path_restored(self, now: float) -> None:
         """As `path_gained`, but leave a gap. Older initiations may have waited below and go out first: the responder
-        answers the first of them, which we have forgotten, and drops one that comes right behind it."""
+        answers the first of them, which we have forgotten, and drops one that comes right behind it.
+
+        What went out since the last such event is given LONG_ROUND_TRIP: a path that comes and goes faster would let no
+        handshake complete."""
+        timers, answered_by = self.timers, self.handshake_sent_at + LONG_ROUND_TRIP
+        if not timers.is_initiating:
+            return
+        if timers.restarted_time <= self.handshake_sent_at and now < answered_by:
+            timers.retransmit_at = min(timers.retransmit_at, answered_by)
+            return
         self.path_gained(now)
-        if self.timers.is_initiating:
-            self.timers.retransmit_at = max(self.timers.retransmit_at, now + _NEXT_INITIATION)
+        timers.retransmit_at = max(timers.retransmit_at, now + _NEXT_INITIATION)
 
     def session_lost(self, now: float) -> None:
         """The peer sends by a session that we do not have: it does not know that we have restarted.

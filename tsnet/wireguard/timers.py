@@ -35,7 +35,7 @@ TIMERS = ("wipe_at", "give_up_at", "retransmit_at", "new_handshake_at", "keepali
 
 
 class Timers:
-    __slots__ = (*TIMERS, "_is_held", "_keepalive_again", "_series_from", "interval")
+    __slots__ = (*TIMERS, "_is_held", "_keepalive_again", "_series_from", "interval", "restarted_time")
 
     def __init__(self, interval: float | None = None) -> None:
         self.wipe_at: float = math.inf
@@ -48,6 +48,8 @@ class Timers:
         self._keepalive_again = False
         self._is_held = False  # whether `retransmit_at` is for an initiation that waits for the time stamps' mark
         self._series_from = -math.inf  # when the first initiation of the present series went out
+        self.restarted_time: float = math.inf
+        """When another path began the present series; inf if it was something else."""
 
     def deadline(self) -> float:
         return min(
@@ -110,6 +112,13 @@ class Timers:
         self.retransmit_at = math.inf
         self._is_held = False
         self._series_from = -math.inf
+        self.restarted_time = math.inf
+
+    def restart(self, at: float, now: float) -> None:
+        """Begin the series anew, at that time: there is another path."""
+        self.series_ended()
+        self.retransmit_at = at
+        self.restarted_time = now
 
     def handshake_completed(self) -> None:
         """A handshake is complete: for the initiator with the response, for the responder with the first packet."""
