@@ -15,9 +15,9 @@ from tsnet.base.keys import DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import MAX_ANSWERS
+from tsnet.disco.derproutes import DERP_IDLE_CLOSE
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong, decode
 from tsnet.disco.paths import Paths
-from tsnet.disco.relayed import DERP_IDLE_CLOSE
 from tsnet.netmap.model import Node
 
 BUDGET = 1 << 20

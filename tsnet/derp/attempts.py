@@ -8,7 +8,7 @@
 pause is shortened by up to a half at random, so that the clients of one relay do not all return at once.
 
 Source: Go derp/derphttp/derphttp_client.go (dialRegion), wgengine/magicsock/derp.go (back-off).
-Not here: the dialling (`client`), what of a node is dialled (`netmap.relaynodes`).
+Not here: the dialling (`client`), what of a node is dialled (`netmap.derpnodes`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tsnet.base.pauses import Pauses
+from tsnet.netmap.derpnodes import dial_hosts
 from tsnet.netmap.model import DerpNode
-from tsnet.netmap.relaynodes import dial_hosts
 
 CONNECT_TIMEOUT = 25.0
 FAILOVER_TIMEOUT = 5.0

@@ -78,8 +78,8 @@ from tsnet.derp.login import (
 )
 from tsnet.derp.outbox import MAX_QUEUED, MAX_WAITING, Outbox
 from tsnet.derp.upgrade import HeadReader, encode_request, parse_status
+from tsnet.netmap.derpnodes import dial_hosts, dial_port, dial_tls
 from tsnet.netmap.model import DerpNode, DerpRegion
-from tsnet.netmap.relaynodes import dial_hosts, dial_port, dial_tls
 
 MAX_HEALTH = 1024  # bytes of a relay's report on itself
 MAX_REASON = 200  # characters: a proxy writes some of them

@@ -5,7 +5,7 @@
 | IsWireGuardOnly                     | a fixed UDP endpoint; it roams to where its last authentic datagram came from |
 | its direct path is trusted          | that address, alone                                                          |
 | its direct path is not trusted      | that address and its relay: each datagram goes to both                       |
-| no direct path is known             | its relay (`relayed`)                                                        |
+| no direct path is known             | its relay (`derproutes`)                                                     |
 
 `routes` is one dictionary look-up, and the same tuple until something changes: the table is rewritten by news, not by
 what is sent. A peer is in it once it was asked for, so idle peers of a large tailnet cost an entry in three tables.
@@ -34,13 +34,13 @@ from tsnet.base.trace import Trace
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
+from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directs import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
-from tsnet.disco.relayed import Relayed
 from tsnet.disco.seenpings import SeenPings
 from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
@@ -73,7 +73,7 @@ class Paths:
         self.dropped: Counter[str] = Counter()
         self.box: Box = Box(private_key, entropy)
         self._senders = Senders(self.box)
-        self._relayed = Relayed()
+        self._derp_routes = DerpRoutes()
         self._outgoing = Outgoing(self.box, self.dropped)
         self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
         self._diagnostic = DiagnosticPings()
@@ -118,7 +118,7 @@ class Paths:
         self._nodes.pop(key, None)
         self._roaming.pop(key, None)
         self._calls.pop(key, None)
-        self._relayed.forget(key)
+        self._derp_routes.forget(key)
         self._directs.forget(key)
         disco_key = self._senders.get(key)
         self._senders.forget(key)
@@ -135,35 +135,35 @@ class Paths:
 
     def set_home(self, region: int, now: float) -> None:
         """Our own home relay."""
-        self._relayed.set_home(region, now)
+        self._derp_routes.set_home(region, now)
 
     def connected(self, region: int, now: float) -> list[bytes]:
         """We are logged in at a relay of that region. Returns the peers that gained their first path."""
-        self._relayed.connected(region)
+        self._derp_routes.connected(region)
         return [key for key in list(self._routes) if self._reroute(key, "a relay is connected")]
 
     def disconnected(self, region: int, now: float) -> None:
         """That connection has ended; what was learnt through it is void."""
-        self._relayed.disconnected(region)
+        self._derp_routes.disconnected(region)
         for key in list(self._routes):
             self._reroute(key, "a relay is lost")
 
     def peer_gone(self, region: int, key: bytes) -> None:
         """The relay says the peer is not there: only the learnt route goes, never the peer's home."""
-        if self._relayed.forget(key, region):
+        if self._derp_routes.forget(key, region):
             self._reroute(key, "the relay does not know the peer")
 
     def is_connected(self, region: int) -> bool:
         """Whether we are logged in at a relay of that region."""
-        return self._relayed.is_connected(region)
+        return self._derp_routes.is_connected(region)
 
     def wrote(self, region: int, now: float) -> None:
         """Something is sent through that region: it is wanted for a minute from now."""
-        self._relayed.wrote(region, now)
+        self._derp_routes.wrote(region, now)
 
     def regions_wanted(self, now: float) -> set[int]:
         """The regions to be connected to: the home, and those written to within the last minute."""
-        return self._relayed.wanted(now)
+        return self._derp_routes.wanted(now)
 
     # --- what the network around us tells -------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Paths:
         if node is None:
             return False
         if isinstance(source, DerpAddress):
-            is_news = not node.is_wireguard_only and self._relayed.learn(key, source.region)
+            is_news = not node.is_wireguard_only and self._derp_routes.learn(key, source.region)
         else:
             is_news = node.is_wireguard_only and self._roaming.get(key) != source
             if is_news:
@@ -284,7 +284,7 @@ class Paths:
         self._sent_at = now
         for tx_id, address in self._directs.ask(key, node, now):
             self._diagnostic.sent(tx_id, PathAnswered(key, address, data), now)
-        relay = self._relayed.address(key, node.home_region)
+        relay = self._derp_routes.address(key, node.home_region)
         if relay is not None:
             ping = self._directs.new_ping()
             self._diagnostic.sent(ping.tx_id, PathAnswered(key, relay, data), now)
@@ -365,7 +365,7 @@ class Paths:
         recipient, direct, node = self._senders.get(key), self._directs.get(key), self._nodes.get(key)
         if recipient is None or direct is None or node is None:
             return
-        relay = self._relayed.address(key, node.home_region)
+        relay = self._derp_routes.address(key, node.home_region)
         if relay is None:
             return
         if now > self._measured_at + ENDPOINTS_FRESH:
@@ -382,14 +382,14 @@ class Paths:
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """Disco datagrams that must go out, at most `budget` bytes; idle regions are let go."""
         self.settle(now)
-        if self._relayed.deadline() <= now:
-            self._relayed.expire(now)
+        if self._derp_routes.deadline() <= now:
+            self._derp_routes.expire(now)
         return self._outgoing.take(budget) if self._outgoing else []
 
     def deadline(self) -> float:
         if self._outgoing:
             return DUE_NOW
-        return min(self._relayed.deadline(), self._directs.deadline())
+        return min(self._derp_routes.deadline(), self._directs.deadline())
 
     # --- the table ------------------------------------------------------------------------------------------------
 
@@ -426,7 +426,7 @@ class Paths:
         if node.is_wireguard_only:
             roaming = self._roaming.get(key)
             return _fixed(node) if roaming is None else (roaming,)
-        relay, direct = self._relayed.address(key, node.home_region), self._directs.get(key)
+        relay, direct = self._derp_routes.address(key, node.home_region), self._directs.get(key)
         if direct is None or direct.best is None:
             return () if relay is None else (relay,)
         if direct.is_trusted or relay is None:

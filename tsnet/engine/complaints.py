@@ -6,7 +6,7 @@
 
 A source that is well again sets no messages; those of the other sources stay.
 
-Not here: what the messages say (`control`, `engine.relays`).
+Not here: what the messages say (`control`, `engine.derprelays`).
 """
 
 from __future__ import annotations

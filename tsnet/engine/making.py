@@ -13,10 +13,10 @@ from tsnet.base.keys import DiscoPrivateKey, MachineKey
 from tsnet.base.trace import Tracer, trace_of
 from tsnet.config import Config
 from tsnet.control.client.client import Client
+from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
 from tsnet.engine.identity import Identity
 from tsnet.engine.portmapping import PortMapping
-from tsnet.engine.relays import Relays
 
 
 class Making:

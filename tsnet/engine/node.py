@@ -39,6 +39,7 @@ from tsnet.engine.adoption import Adoption
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
 from tsnet.engine.complaints import Complaints
+from tsnet.engine.derprelays import Relays
 from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.identity import Identity
@@ -48,7 +49,6 @@ from tsnet.engine.peerpath import PeerPath, path_by
 from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
-from tsnet.engine.relays import Relays
 from tsnet.engine.remembered import Remembered
 from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.standing import Standing, key_expired

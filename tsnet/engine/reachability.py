@@ -5,7 +5,7 @@
     a relay is lost ─► its troubles, until it is back or nobody needs it
 
 Source: Go wgengine/magicsock/derp.go, ipn/ipnlocal/local.go.
-Not here: which home is best (`netcheck.home`), connections (`relays`), who is behind which relay (`disco.paths`).
+Not here: which home is best (`netcheck.home`), connections (`derprelays`), who is behind which relay (`disco.paths`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tsnet.control.client.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts
 from tsnet.engine.complaints import Complaints
+from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
-from tsnet.engine.relays import Relays
 from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import DerpMap

@@ -56,8 +56,8 @@ from tsnet.control.client.client import Client
 from tsnet.disco.modes import DiscoModes
 from tsnet.engine import facts
 from tsnet.engine.attributes import NodeAttributes
+from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
-from tsnet.engine.relays import Relays
 from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.checker import Checker
 from tsnet.netcheck.endpoints import Endpoints

@@ -36,8 +36,8 @@ from tsnet.base.links import (
 )
 from tsnet.base.malformed import MalformedError
 from tsnet.http1.asking import Asking
+from tsnet.netmap.derpnodes import dial_hosts, dial_port, dial_tls
 from tsnet.netmap.model import DerpNode, DerpRegion
-from tsnet.netmap.relaynodes import dial_hosts, dial_port, dial_tls
 
 AT_ONCE = 8
 PATH = "/derp/latency-check"

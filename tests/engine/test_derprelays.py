@@ -10,7 +10,7 @@ from tsnet.base.links import Close, Closed, Open, Opened, Received
 from tsnet.derp import frames
 from tsnet.derp.client import FRAMES_A_TURN, Stage
 from tsnet.derp.facts import Disconnected
-from tsnet.engine.relays import Relays
+from tsnet.engine.derprelays import Relays
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion
 
 NOW = 1000.0

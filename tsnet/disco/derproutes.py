@@ -22,7 +22,7 @@ from tsnet.base.keys import NodeKey
 DERP_IDLE_CLOSE = 60.0
 
 
-class Relayed:
+class DerpRoutes:
     """home: our own. learnt: the region that each peer spoke to us through last."""
 
     def __init__(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tsnet.base.links import Tls
+from tsnet.netmap.derpnodes import dial_hosts, dial_port, dial_tls
 from tsnet.netmap.model import DerpNode
-from tsnet.netmap.relaynodes import dial_hosts, dial_port, dial_tls
 
 
 @pytest.mark.parametrize(
