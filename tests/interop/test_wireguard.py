@@ -397,7 +397,8 @@ def mac2(initiation: Seen) -> bytes:
 
 
 def test_wireguard_go_under_load_gives_a_cookie_and_our_retry_completes(theirs: WireGuardGo) -> None:
-    with connect(theirs) as tunnel, Flood(THEIRS, "127.0.0.1", PORT):
+    with connect(theirs) as tunnel, Flood(THEIRS, "127.0.0.1", PORT) as flood:
+        tunnel.run(lambda: flood.bursts > 10)  # until its queue is full our initiation would be answered at once
         we_ping(tunnel, timeout=15)
         assert len(tunnel.seen(COOKIE, ours=False)) >= 1
         (response,) = tunnel.seen(RESPONSE, ours=False)
