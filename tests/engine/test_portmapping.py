@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,6 +24,7 @@ from tsnet.engine.portmapping import PortMapping
 from tsnet.netcheck.endpoints import Kind
 from tsnet.portmap.facts import ServicesSeen
 
+ROOT = Path(__file__).parents[2]
 HOME = Network(addresses=frozenset({OWN}), gateway_v4=Gateway(GATEWAY, "eth0", OWN))
 EXTERNAL = UdpAddress(str(OUTSIDE), 6000)
 
@@ -231,3 +235,24 @@ def test_control_turns_it_off_by_an_attribute(attribute: str) -> None:
     house.run(5)
     is_off = attribute == "only-tcp-443"
     assert (handle.node.port_mapping.external is None, home.router.mappings == {}) == (is_off, is_off)
+
+
+def test_the_protocols_are_imported_where_there_is_a_router_to_ask() -> None:
+    """A node begins sooner without them. Whatever else is called meanwhile does nothing."""
+    program = """
+import sys
+from ipaddress import ip_address
+from tsnet.base.network import Gateway, Network
+from tsnet.engine.portmapping import PortMapping
+
+some = PortMapping(bytes)
+some.set_place(Network(), 41641, 0.0)
+some.set_modes(0.0, enabled=True, upnp=False)
+some.suspended(0.0)
+assert not some.transmit(0.0) and not some.take_changes() and some.may_end(0.0)
+assert "tsnet.portmap.mapper" not in sys.modules
+own, router = ip_address("192.168.1.2"), ip_address("192.168.1.1")
+some.set_place(Network(addresses=frozenset({own}), gateway_v4=Gateway(router, "eth0", own)), 41641, 0.0)
+assert some.deadline() <= 0.0 and "tsnet.portmap.mapper" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=ROOT)

@@ -14,8 +14,9 @@ Not here: the protocols (`tsnet.portmap`), the endpoints that come of it (`surro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Effect, Event
@@ -23,8 +24,10 @@ from tsnet.base.network import Network
 from tsnet.base.trace import Trace
 from tsnet.portmap.external import is_private
 from tsnet.portmap.facts import Mapped, ServicesSeen, Unmapped
-from tsnet.portmap.lease import Place
-from tsnet.portmap.mapper import ROOM, Mapper
+from tsnet.portmap.lease import ROOM, Place
+
+if TYPE_CHECKING:
+    from tsnet.portmap.mapper import Mapper
 
 
 class PortMapping:
@@ -45,8 +48,10 @@ class PortMapping:
     ) -> None:
         self.external: UdpAddress | None = None
         self.services: ServicesSeen = ServicesSeen()
-        self._mapper = Mapper(entropy, upnp=upnp, trace=trace)
+        self._entropy, self._trace = entropy, trace
+        self._mapper: Mapper | None = None  # it is imported and made where there is a router to ask
         self._enabled, self._allowed, self._upnp = enabled, True, upnp
+        self._upnp_allowed = True
         self._network: Network | None = None
         self._port = 0
         self._has_changed = self._is_over = False
@@ -59,32 +64,36 @@ class PortMapping:
             return
         before, self._network, self._port = self._network, network, port
         self._move(now)
-        if before is not None and network != before:
+        if before is not None and network != before and self._mapper is not None:
             self._mapper.look_again(now)
 
     def set_modes(self, now: float, *, enabled: bool, upnp: bool) -> None:
         """What control allows: none of it, or no UPnP."""
-        self._mapper.set_upnp(upnp and self._upnp, now)
+        self._upnp_allowed = upnp
+        if self._mapper is not None:
+            self._mapper.set_upnp(upnp and self._upnp, now)
         if enabled != self._allowed:
             self._allowed = enabled
             self._move(now, "control allows TCP alone")
 
     def suspended(self, now: float) -> None:
         """The machine slept. Meanwhile its router may have restarted, or another one may have its address."""
-        self._mapper.look_again(now)
+        if self._mapper is not None:
+            self._mapper.look_again(now)
 
     def release(self, now: float) -> None:
         """Give the port back: the node ends."""
         if not self._is_over:
             self._is_over = True
-            self._mapper.release(now)
+            if self._mapper is not None:
+                self._mapper.release(now)
 
     def may_end(self, now: float) -> bool:
         """Whether the node's end waits for nothing here: no longer than `RELEASE_PATIENCE` after `release`."""
-        return self._mapper.may_end(now)
+        return self._mapper is None or self._mapper.may_end(now)
 
     def take_changes(self) -> bool:
-        for fact in self._mapper.take_facts():
+        for fact in () if self._mapper is None else self._mapper.take_facts():
             self._has_changed = True
             match fact:
                 case Mapped(external):
@@ -99,21 +108,28 @@ class PortMapping:
         return has_changed
 
     def _move(self, now: float, why: str = "the network has changed") -> None:
-        if not self._is_over:
-            place = _place(self._network, self._port) if self._enabled and self._allowed else None
+        if self._is_over:
+            return
+        place = _place(self._network, self._port) if self._enabled and self._allowed else None
+        if self._mapper is None and place is not None:
+            from tsnet.portmap.mapper import Mapper
+
+            self._mapper = Mapper(self._entropy, upnp=self._upnp and self._upnp_allowed, trace=self._trace)
+        if self._mapper is not None:
             self._mapper.set_place(place, now, why)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
     def receive(self, event: Event, now: float) -> None:
         """Of a link of ROOM."""
-        self._mapper.receive(event, now)
+        if self._mapper is not None:
+            self._mapper.receive(event, now)
 
     def transmit(self, now: float) -> list[Effect]:
-        return self._mapper.transmit(now)
+        return [] if self._mapper is None else self._mapper.transmit(now)
 
     def deadline(self) -> float:
-        return self._mapper.deadline()
+        return math.inf if self._mapper is None else self._mapper.deadline()
 
 
 def _place(network: Network | None, port: int) -> Place | None:

@@ -12,6 +12,9 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.records import record
 from tsnet.portmap.external import why_unusable
 
+ROOM = "portmap"
+"""Of the links by which a router is asked."""
+
 LEASE = 7200
 """Seconds that a mapping is asked for, and that it is taken to last at most: the recommendation of RFC 6886 §3.3."""
 

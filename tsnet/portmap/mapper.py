@@ -50,7 +50,7 @@ from tsnet.portmap.asks import PcpAsk, PmpAsk
 from tsnet.portmap.attempt import MappingAttempt
 from tsnet.portmap.epoch import Epoch
 from tsnet.portmap.facts import Fact, Mapped, ServicesSeen, Unmapped
-from tsnet.portmap.lease import MIN_LEASE, Denial, Grant, Place, Protocol
+from tsnet.portmap.lease import MIN_LEASE, ROOM, Denial, Grant, Place, Protocol
 from tsnet.portmap.natpmp import PORT
 from tsnet.portmap.pcp import NONCE_SIZE
 from tsnet.portmap.probe import Probe
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from tsnet.http1.client import Http1Client
     from tsnet.portmap.upnp import UpnpAsk
 
-ROOM = "portmap"
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
 LOOK_AGAIN_AFTER = 30.0
 """Seconds: however often the network stirs, a mapping is not renewed more often than this because of it."""
