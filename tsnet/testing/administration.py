@@ -12,6 +12,7 @@ Not here: the state (`tsnet.control.server.tailnet`), the servers and their life
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -25,15 +26,15 @@ from tsnet.errors import ConfigError
 T = TypeVar("T")
 
 
-class Administration:
+class Administration(ABC):
     """The base of `Tailnet`, which says how a function is run in the loop that owns the servers."""
 
     user: str
     _state: TailnetState
     _host: Host
 
-    def _do(self, function: Callable[[], T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _do(self, function: Callable[[], T]) -> T: ...
 
     def create_auth_key(
         self,
