@@ -22,20 +22,19 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
 from tests.interop.harness.control import Control
 from tests.interop.harness.lines import Lines, PeerError
-from tests.interop.harness.process import Process, ProcessError
+from tests.interop.harness.process import ProcessError
 from tests.interop.harness.scene import Scene
-from tests.interop.harness.streams import Streams
+from tests.interop.harness.streams import StreamsProgram
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-class OurPeer(Streams):
+class OurPeer(StreamsProgram):
     """Started by entering it. Its operations are those of the Go package `streams` that a test needs."""
 
     def __init__(self, scene: Scene, control: Control, hostname: str, *, auth_key: str, namespace: str = "") -> None:
@@ -43,7 +42,6 @@ class OurPeer(Streams):
         self._command: list[str | Path] = [sys.executable, "-m", "tests.lab.ourpeer"]
         self._command += ["--hostname", hostname, "--control", control.url, "--authkey", auth_key]
         self._environment = {**control.environment, "PYTHONPATH": str(ROOT)}
-        self._lines: Lines | None = None
 
     def __enter__(self) -> Self:
         name = f"ours-{self.hostname}"
@@ -52,22 +50,6 @@ class OurPeer(Streams):
         )
         self._lines = Lines(process)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def process(self) -> Process:
-        assert self._lines is not None
-        return self._lines.process
-
-    def start(self, op: str, **fields: object) -> Future[Any]:
-        assert self._lines is not None
-        return self._lines.start(op, **fields)
-
-    def call(self, op: str, *, timeout: float = 30, **fields: Any) -> Any:
-        assert self._lines is not None
-        return self._lines.call(op, timeout=timeout, **fields)
 
     def up(self) -> None:
         """Joined, and reachable by peers."""

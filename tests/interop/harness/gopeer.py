@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +19,9 @@ import attrs
 
 from tests.interop.harness.control import Control
 from tests.interop.harness.lines import Lines
-from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import BIN
 from tests.interop.harness.scene import Scene
-from tests.interop.harness.streams import Streams
+from tests.interop.harness.streams import StreamsProgram
 
 DERP_ONLY = {"TS_DEBUG_ALWAYS_USE_DERP": "1"}
 
@@ -58,7 +56,7 @@ class Reply:
     seconds: float
 
 
-class GoPeer(Streams):
+class GoPeer(StreamsProgram):
     """Started by entering it; `start_again` after `close` or `kill` resumes from the same state folder."""
 
     def __init__(
@@ -91,7 +89,6 @@ class GoPeer(Streams):
         self._command += ["--ephemeral"] if ephemeral else []
         only = DERP_ONLY if derp_only else {}
         self._environment = {**control.environment, "HOME": str(folder), **only, **(environment or {})}
-        self._lines: Lines | None = None
 
     def start_again(self) -> None:
         """Run the program (again)."""
@@ -107,23 +104,6 @@ class GoPeer(Streams):
     def __enter__(self) -> Self:
         self.start_again()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def process(self) -> Process:
-        assert self._lines is not None
-        return self._lines.process
-
-    def start(self, op: str, **fields: object) -> Future[Any]:
-        """Any operation of the program, without waiting."""
-        assert self._lines is not None
-        return self._lines.start(op, **fields)
-
-    def call(self, op: str, *, timeout: float = 30, **fields: Any) -> Any:
-        assert self._lines is not None
-        return self._lines.call(op, timeout=timeout, **fields)
 
     # The node.
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any, Literal
 
 import attrs
+
+from tests.interop.harness.lines import Lines
+from tests.interop.harness.process import Process
 
 Mode = Literal["echo", "sink", "source", "hold"]
 
@@ -77,3 +81,31 @@ class Streams:
     def connections(self, address: str, count: int) -> float:
         """Streams one after another, one byte each way: streams a second."""
         return count / float(self.call("connections", address=address, count=count)["seconds"])
+
+
+class StreamsProgram(Streams):
+    """The same, of a program that runs once it has been started, and answers in lines."""
+
+    _lines: Lines | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def process(self) -> Process:
+        assert self._lines is not None
+        return self._lines.process
+
+    def start(self, op: str, **fields: object) -> Future[Any]:
+        """Any operation of the program, without waiting."""
+        assert self._lines is not None
+        return self._lines.start(op, **fields)
+
+    def call(self, op: str, *, timeout: float = 30, **fields: Any) -> Any:
+        assert self._lines is not None
+        return self._lines.call(op, timeout=timeout, **fields)
+
+    def close(self) -> None:
+        """The orderly end."""
+        if self._lines:
+            self._lines.close()
