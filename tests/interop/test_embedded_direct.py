@@ -141,15 +141,15 @@ def test_derpprobe_is_content_with_relay_and_stun(lab: Lab) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_node_that_moves_is_found_at_its_new_address(lab: Lab) -> None:
-    """Go tells of its old endpoints for some minutes more, behind the new one. Once it kept its connection to control,
-    whose address was gone; its watchdog ends that after two minutes."""
+    """Go tells of its old endpoints for some minutes more, before or behind the new one. Once it kept its connection to
+    control, whose address was gone; its watchdog ends that after two minutes."""
     here, there = lab.hub.machine("a"), lab.hub.machine("b")
     with lab.go("a", here) as a, lab.go("b", there) as b:
         a.up()
         other = b.up()
         assert direct(a, other.v4) in there.hosts
         there.move("10.77.9.9/16")
-        until(lambda: lab.told("b")["endpoints"][0].host == "10.77.9.9", 150)
+        until(lambda: "10.77.9.9" in {where.host for where in lab.told("b")["endpoints"]}, 150)
         until(lambda: direct(a, other.v4) == "10.77.9.9", 20)
 
 
