@@ -14,7 +14,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
-from tsnet.disco import directs
+from tsnet.disco import directs, pings
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, PING_TIMEOUT, PINGS_PER_SECOND
 from tsnet.disco.directs import DirectPaths
@@ -232,3 +232,42 @@ def test_thousands_of_idle_peers_wake_nobody() -> None:
     kit.directs.set_endpoints((OTHER,), 2.0)
     kit.directs.network_changed(3.0)
     assert (len(kit.directs), kit.directs.deadline()) == (0, math.inf)
+
+
+def test_peers_that_take_all_pings_neither_end_anothers_path_nor_keep_one_from_finding_his(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Colluding peers name places of which each is pinged seldom, and none answers."""
+    monkeypatch.setattr(pings, "MAX_ALL_PINGS", 64)
+    friend, newcomer, crowd = node(2), node(3, OTHER), [node(number) for number in range(10, 22)]
+    kit = Kit().know(friend, newcomer, *crowd)
+    places = iter(UdpAddress(f"10.{number >> 8}.{number & 255}.1", 9) for number in range(1 << 16))
+    kit.directs.sent(friend.key, friend, 10.0)
+    for tick in range(56):
+        now = 10.0 + tick / 4
+        kit.directs.run(now)
+        for peer in crowd if tick > 2 else ():
+            kit.directs.called(peer.key, peer, [next(places) for _ in range(10)], now)
+        if tick == 40:
+            kit.directs.sent(newcomer.key, newcomer, now)
+        kit.directs.sent(friend.key, friend, now)
+        kit.directs.run(now)
+        answer(kit, (friend, newcomer), now)
+        direct = kit.directs.get(friend.key)
+        assert direct is not None
+        assert direct.is_trusted
+    found = kit.directs.get(newcomer.key)
+    assert found is not None
+    assert found.is_trusted
+    assert kit.dropped["pings"] > 100
+
+
+def answer(kit: Kit, peers: tuple[Node, ...], now: float) -> None:
+    """These peers answer every ping to their first endpoint."""
+    for to, (datagram,) in kit.outgoing.take(1 << 24):
+        for peer in peers:
+            with contextlib.suppress(MalformedError):
+                message = decode(Box(disco(peer.id), bytes).open(datagram))
+                assert isinstance(message, Ping)
+                if to == peer.endpoints[0]:
+                    kit.directs.ponged(message.tx_id, (peer.key,), now)

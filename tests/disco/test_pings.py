@@ -1,4 +1,4 @@
-"""PingsInFlight: answered once, or expired in the order of sending; bounded for one peer and for all."""
+"""PingsInFlight: answered once, or expired in the order of sending; bounded for one and all, with a share for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.disco import pings
-from tsnet.disco.constants import MAX_PINGS, PING_TIMEOUT
+from tsnet.disco.constants import MAX_PINGS, OWN_PINGS, PING_TIMEOUT, TRUSTED_PINGS
 from tsnet.disco.pings import PingsInFlight, SentPing
 
 ADDRESS = UdpAddress("192.0.2.1", 41641)
@@ -52,14 +52,29 @@ def test_one_peers_many_pings_leave_room_for_anothers() -> None:
     assert flying.has_room(ONE)
 
 
-def test_all_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_together_have_a_bound_and_each_has_a_share_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pings, "MAX_ALL_PINGS", 2)
     flying = PingsInFlight()
     flying.sent(b"a", ping(1.0))
     flying.sent(b"b", ping(1.0, OTHER))
+    for number in range(1, OWN_PINGS):
+        assert flying.has_room(OTHER)
+        flying.sent(b"o%d" % number, ping(1.0, OTHER))
     assert not flying.has_room(OTHER)
+    assert flying.has_room(ONE)
     flying.expire(10.0)
     assert flying.has_room(OTHER)
+
+
+def test_the_address_in_use_may_be_pinged_however_many_others_are() -> None:
+    flying = PingsInFlight()
+    for number in range(MAX_PINGS):
+        flying.sent(b"a%d" % number, ping(1.0))
+    for number in range(TRUSTED_PINGS):
+        assert not flying.has_room(ONE)
+        assert flying.has_room(ONE, is_trusted=True)
+        flying.sent(b"t%d" % number, ping(1.0))
+    assert not flying.has_room(ONE, is_trusted=True)
 
 
 def test_forgetting_one_peer_or_all() -> None:

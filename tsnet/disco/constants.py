@@ -67,7 +67,9 @@ ROOM_AGAIN = 1.0
 
 MAX_PINGS = 64
 MAX_ALL_PINGS = 16_384
-"""In flight to one peer, and to all."""
+OWN_PINGS = 16
+TRUSTED_PINGS = 8
+"""In flight to one peer, and to all; those that one has beyond what all take, and for the address that carries it."""
 
 PINGS_PER_SECOND = 5
 """To one address, whoever named it."""

@@ -240,11 +240,11 @@ class DirectPaths:
         recipient = self._senders.get(key)
         if recipient is None:
             return None
-        if not self._pings.has_room(key):
-            self._dropped["pings"] += 1
-            return None
         direct = self._all.get(key)
         is_proven = direct is not None and direct.best == address
+        if not self._pings.has_room(key, is_trusted=is_proven):
+            self._dropped["pings"] += 1
+            return None
         if not self._pace.allows(address, key, now, is_proven=is_proven):
             self._dropped["pace"] += 1
             return None

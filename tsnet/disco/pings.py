@@ -2,6 +2,14 @@
 
 All wait equally long, so the order in which they were sent is the order in which they expire.
 
+| a ping                                | has room while its peer has fewer in flight than                         |
+|---------------------------------------|--------------------------------------------------------------------------|
+| that looks for a path                 | OWN_PINGS, or MAX_PINGS while all together have fewer than MAX_ALL_PINGS |
+| to the address that carries this peer | TRUSTED_PINGS more: no search of its own, and no other peer, delays it   |
+
+So peers that agree to take all they can keep no other one from finding its path, nor from keeping it. There are never
+more than MAX_ALL_PINGS and the shares of MAX_DIRECT peers.
+
 Source: Go wgengine/magicsock/endpoint.go sentPing, discoPingTimeout.
 Not here: when to ping (`direct`), the messages (`messages`).
 """
@@ -13,7 +21,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, PING_TIMEOUT
+from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, OWN_PINGS, PING_TIMEOUT, TRUSTED_PINGS
 
 
 class SentPing(NamedTuple):
@@ -35,8 +43,10 @@ class PingsInFlight:
     def __len__(self) -> int:
         return len(self._sent)
 
-    def has_room(self, peer: bytes) -> bool:
-        return self._by_peer[peer] < MAX_PINGS and len(self._sent) < MAX_ALL_PINGS
+    def has_room(self, peer: bytes, *, is_trusted: bool = False) -> bool:
+        """Whether one more may be sent to this peer. is_trusted: to the address that it is reached at now."""
+        most = MAX_PINGS if len(self._sent) < MAX_ALL_PINGS else OWN_PINGS
+        return self._by_peer.get(peer, 0) < most + (TRUSTED_PINGS if is_trusted else 0)
 
     def sent(self, tx_id: bytes, ping: SentPing) -> None:
         """Ask `has_room` before."""
