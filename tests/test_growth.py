@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.growth import CAPPED, growth, measure
 from tsnet.edge.run.alarms import Alarms
-from tsnet.engine.complaints import Complaints
+from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.saves import Saves
 from tsnet.netcheck.home import Home
 
@@ -70,8 +70,8 @@ def test_an_object_counts_once_and_circles_end() -> None:
 
 
 def test_real_machines_have_containers() -> None:
-    sizes = measure(Home(bytes), Complaints([]), Saves())
-    assert {"Home ×", "Complaints ×", "Saves ×"} <= sizes.keys()
+    sizes = measure(Home(bytes), HealthMessages([]), Saves())
+    assert {"Home ×", "HealthMessages ×", "Saves ×"} <= sizes.keys()
     assert [name for name in sizes if name.startswith("Saves._")]
 
 

@@ -25,9 +25,9 @@ from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.world import World
 from tsnet.edge.run.handle import Handle
-from tsnet.edge.run.hold import Hold, weakly
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
 from tsnet.edge.run.opening import Options
+from tsnet.edge.run.ownership import Ownership, weakly
 from tsnet.errors import ConfigError, NotUp
 from tsnet.prefs import Choices, checked, choose
 from tsnet.status import Status, peers_of
@@ -124,7 +124,7 @@ class BaseServer:
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
         options = Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
         self._handle = Handle(self._config, choices, host, store, options, world)
-        self._hold = Hold(self._handle, type(self).__name__)
+        self._hold = Ownership(self._handle, type(self).__name__)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:

@@ -20,7 +20,7 @@ from tests.control.joined import CONTROL_PRIVATE, Joined
 from tests.control.scripted import PEER, SELF, WELCOME, Scripted
 from tsnet.base.crypto import machine_public
 from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Full, Link, Pause, Received, Resume, Room
-from tsnet.control.client import facts, uplink
+from tsnet.control.client import controlconnection, facts
 from tsnet.control.client.facts import Problem
 from tsnet.control.client.mappoll import MESSAGES_A_TURN
 from tsnet.control.client.pings import MAX_POSTS
@@ -357,7 +357,7 @@ def test_one_turn_takes_a_bounded_part_of_a_flood_apart() -> None:
     while victim.client.deadline() <= victim.control.now:
         victim.turn()
     assert not victim.paused
-    assert victim.turns >= 900 // (2 * uplink.TURN)
+    assert victim.turns >= 900 // (2 * controlconnection.TURN)
     assert victim.noise.receive(bytes(victim.sent)).count(http2.frame(http2.PING, http2.ACK, payload=bytes(8))) == 900
 
 
@@ -388,7 +388,7 @@ def test_control_that_does_not_read_is_not_read_and_then_left() -> None:
     victim.turn()
     assert victim.sent == b""
     assert victim.client.deadline() > victim.control.now
-    victim.control.now += uplink.WRITE_TIMEOUT
+    victim.control.now += controlconnection.WRITE_TIMEOUT
     victim.turn()
     assert victim.closed
     assert "does not read" in str(victim.control.told(Problem)[-1].error)
@@ -462,7 +462,7 @@ def test_a_server_that_takes_no_request_at_all_is_left() -> None:
     assert early.peer.http is not None
     early.peer.http.close(early.request.stream)
     control.waiting.clear()
-    control.wind(uplink.READY_TIMEOUT - 1)
+    control.wind(controlconnection.READY_TIMEOUT - 1)
     assert len([path for _at, path in control.asked if path == "/machine/register"]) == 1
     control.wind(1)
     assert "takes no requests" in str(control.told(Problem)[-1].error)

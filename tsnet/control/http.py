@@ -8,10 +8,10 @@ and for the connection: a client that forgets either stalls on a netmap of 64 Ki
 admit waits here, in order, and goes out with a later `transmit`.
 
 `receive` takes apart what the turn's work allows; while `has_input`, call it again in the next turn. It raises
-MalformedError when the connection is dead, and Flood for a peer that sends too much of nothing (`intake`); the machine
-that owns the link catches both. `transmit` may still hold a GOAWAY then. A peer that says GOAWAY itself has `ended` the
-connection: h2 takes nothing more after it. If h2 refuses what we ask of it, `fault` says why, and the connection has
-ended as well: no error of h2 leaves this module.
+MalformedError when the connection is dead, and Flood for a peer that sends too much of nothing (`incomingframes`); the
+machine that owns the link catches both. `transmit` may still hold a GOAWAY then. A peer that says GOAWAY itself has
+`ended` the connection: h2 takes nothing more after it. If h2 refuses what we ask of it, `fault` says why, and the
+connection has ended as well: no error of h2 leaves this module.
 
 What one connection can make us keep: the headers and bodies of requests that are not whole, together MAX_UNFINISHED;
 of answers that its windows do not admit MAX_UNTAKEN, above which those that grow are broken off.
@@ -35,7 +35,7 @@ from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 from tsnet.base.work import UNLIMITED, Work
-from tsnet.control.intake import DATA, HEADERS, Intake
+from tsnet.control.incomingframes import DATA, HEADERS, IncomingFrames
 
 WINDOW = 1 << 20
 """Per stream: what a peer may have in flight."""
@@ -120,7 +120,7 @@ class _Half:
         # As Go's server, ours does not mind a Host that differs from :authority (tailscale-rs leaves the port out).
         config = H2Configuration(client_side=client, header_encoding="utf-8", validate_inbound_headers=client)
         self._h2 = _connection_class()(config)
-        self._intake = Intake(allowance or Allowance(0.0), server=not client)
+        self._intake = IncomingFrames(allowance or Allowance(0.0), server=not client)
         settings = {
             SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,

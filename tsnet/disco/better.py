@@ -9,7 +9,7 @@
 The one with more points wins, but a lead of one per cent alone replaces nothing: two equal ones would take turns.
 
 Source: Go wgengine/magicsock/endpoint.go betterAddr.
-Not here: whether an address may be used at all (`direct`), sizes that a path carries.
+Not here: whether an address may be used at all (`directpath`), sizes that a path carries.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The peer chose the list of a CallMeMaybe just now: it displaces what only the ne
 is listed, so that whoever replays them from anywhere crowds nothing out.
 
 Source: Go wgengine/magicsock/endpoint.go (endpointState, addCandidateEndpoint, handleCallMeMaybe, setEndpointsLocked).
-Not here: which addresses may be pinged at all (`pingable`), when (`direct`).
+Not here: which addresses may be pinged at all (`pingable`), when (`directpath`).
 """
 
 from __future__ import annotations

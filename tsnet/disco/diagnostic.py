@@ -6,7 +6,7 @@ A ping by UDP is also one of the peer's direct path, which its pong promotes. On
 What is not answered within PING_TIMEOUT is forgotten at the next ask.
 
 Source: Go wgengine/magicsock/endpoint.go discoPing, pingCLI.
-Not here: which paths are asked (`paths`, `direct`).
+Not here: which paths are asked (`paths`, `directpath`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Pongs are bounded for one peer and for all: whoever pings faster than we transmi
 are bounded by those who ask for them. Nothing can be sealed for a disco key of low order, which a peer may claim to
 have: such messages are dropped.
 
-Not here: what is sent (`paths`, `directs`).
+Not here: what is sent (`paths`, `directpaths`).
 """
 
 from __future__ import annotations

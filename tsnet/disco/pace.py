@@ -10,7 +10,7 @@ Several peers may name one address, and none of them need be there: it must not 
 that names the address of another one keep the pings of that other away, neither those that keep a path alive nor those
 that look for one.
 
-Not here: how often a ping is due (`direct`).
+Not here: how often a ping is due (`directpath`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ what is sent. A peer is in it once it was asked for, so idle peers of a large ta
 Everything else is counted by why it was not believed, or not wanted.
 
 Source: Go wgengine/magicsock/magicsock.go (handleDiscoMessage, enqueueCallMeMaybe), endpoint.go (addrForSendLocked).
-Not here: how a direct path is found and judged (`direct`), peer relays.
+Not here: how a direct path is found and judged (`directpath`), peer relays.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
 from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
-from tsnet.disco.directs import DirectPaths
+from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
@@ -57,7 +57,7 @@ class Paths:
     dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "wrong node" (the relay names another
         node than the one with that disco key), "source" (no address to answer), "small" (a ping shorter than its pong),
         "repeated", "answers" (too many at once), "unknown pong", the name of a message that is not wanted there; of our
-        own "pace" and "pings" (`directs`), "key" (`outgoing`).
+        own "pace" and "pings" (`directpaths`), "key" (`outgoing`).
     """
 
     def __init__(

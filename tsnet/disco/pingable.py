@@ -10,7 +10,7 @@
 | the rest, 100.64.0.0/10 among them         | yes: a carrier's NAT has such addresses, too                    |
 
 Source: Go wgengine/magicsock/endpoint.go handleCallMeMaybe; RFC 1112 §4, RFC 4291 §2.
-Not here: our own addresses, which `directs` leaves out.
+Not here: our own addresses, which `directpaths` leaves out.
 """
 
 from __future__ import annotations

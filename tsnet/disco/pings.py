@@ -11,7 +11,7 @@ So peers that agree to take all they can keep no other one from finding its path
 more than MAX_ALL_PINGS and the shares of MAX_DIRECT peers.
 
 Source: Go wgengine/magicsock/endpoint.go sentPing, discoPingTimeout.
-Not here: when to ping (`direct`), the messages (`messages`).
+Not here: when to ping (`directpath`), the messages (`messages`).
 """
 
 from __future__ import annotations

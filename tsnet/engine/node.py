@@ -7,9 +7,9 @@
 Joining: register ─► first netmap: Running ─► a relay answers: it is home, control is told at once ─► Reachable.
 A dial may begin with the first netmap; it does not wait for Reachable.
 
-Its rooms share that list, so that facts keep their order whoever adds them: `standing` (whether control lets it run),
+Its rooms share that list, so that facts keep their order whoever adds them: `admittance` (whether control lets it run),
 `reachability` (home and relays), `surroundings` (the network around it), `preferences` (what may change), `remembered`
-(what is saved), `leaving` (its end), `complaints` (health).
+(what is saved), `leaving` (its end), `healthmessages` (health).
 
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
@@ -35,25 +35,25 @@ from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
 from tsnet.engine import facts, tsmp
-from tsnet.engine.adoption import Adoption
+from tsnet.engine.admittance import Admittance, key_expired
 from tsnet.engine.askedpings import Answer, AskedPings
+from tsnet.engine.assembly import Assembly
 from tsnet.engine.attributes import attributes_of
-from tsnet.engine.complaints import Complaints
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
+from tsnet.engine.factqueue import FactQueue
+from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
-from tsnet.engine.making import Making
+from tsnet.engine.netmapadoption import Adoption
 from tsnet.engine.peerpath import PeerPath, path_by
 from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.remembered import Remembered
 from tsnet.engine.socketcalls import SocketCalls
-from tsnet.engine.standing import Standing, key_expired
 from tsnet.engine.surroundings import Surroundings
-from tsnet.engine.telling import Telling
 from tsnet.engine.view import NodeView
 from tsnet.engine.when_due import WhenDue
 from tsnet.errors import Error, NotUp
@@ -91,14 +91,14 @@ class Node:
         self.udp_port: int = 0
         self._now = now
         self._entropy = entropy
-        self._facts: Telling = Telling()
+        self._facts: FactQueue = FactQueue()
         self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
-        self.health: Complaints = Complaints(self._facts)
+        self.health: HealthMessages = HealthMessages(self._facts)
         self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
-        self.standing: Standing = Standing(self._facts, trace=self.trace)
-        made = Making(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
+        self.admittance: Admittance = Admittance(self._facts, trace=self.trace)
+        made = Assembly(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
         self.engine: Engine = made.engine()
         self.engine.set_shields_up(prefs.shields_up)
         self.adoption: Adoption = Adoption(self.engine)
@@ -415,7 +415,7 @@ class Node:
             case told.Problem(error, fatal):
                 if fatal:
                     self.leaving.is_over = True
-                    self.standing.refused()
+                    self.admittance.refused()
                 self._facts.append(facts.Problem(error, fatal))
             case told.PingRequested(ping):
                 self._answer(self.asked_pings.asked(ping, now), now)
@@ -429,7 +429,7 @@ class Node:
     def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
         match fact:
             case told.LoggedIn(user):
-                self.standing.accepted()
+                self.admittance.accepted()
                 self.remembered.change(registered=True, login_name=user.login_name)
                 self._facts.append(facts.LoggedIn(user))
             case told.LoggedOut():
@@ -439,7 +439,7 @@ class Node:
                 self.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
                 self.calls.refusal = error = key_expired(self.preferences.current.hostname, self.config.control_url)
-                self.standing.expired(error)
+                self.admittance.expired(error)
             case told.KeyExtended():
                 self.engine.sessions_lost(now)
                 self._is_valid_again()
@@ -475,9 +475,9 @@ class Node:
             self.surroundings.apply(netmap.derp_map, now)
         self._show(adopted.view)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
-        if changes.before is not None and self.standing.has_run:
+        if changes.before is not None and self.admittance.has_run:
             self._facts.change(changes)
-        self.standing.tell_if_running(netmap)
+        self.admittance.tell_if_running(netmap)
 
     def peer_name(self, key: NodeKey) -> str:
         """What a person calls that peer: the first label of its name. Empty if there is no such peer."""
@@ -520,4 +520,4 @@ class Node:
     def _is_valid_again(self) -> None:
         if not self.leaving.has_begun:
             self.calls.refusal = None
-        self.standing.valid_again(self.netmap)
+        self.admittance.valid_again(self.netmap)

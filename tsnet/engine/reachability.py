@@ -17,9 +17,9 @@ from tsnet.base.trace import Trace
 from tsnet.control.client.client import Client
 from tsnet.derp import facts as relay
 from tsnet.engine import facts
-from tsnet.engine.complaints import Complaints
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
+from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import DerpMap
@@ -35,7 +35,7 @@ class Reachability:
         home: Home,
         control: WhenDue[Client],
         *,
-        health: Complaints,
+        health: HealthMessages,
         told: list[facts.Fact],
         trace: Trace | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ from tsnet.base.keys import MachineKey, NodePrivateKey
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.engine import facts
-from tsnet.engine.complaints import Complaints
+from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.identity import Identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
@@ -37,7 +37,7 @@ from tsnet.errors import Error
 class Remembered:
     """identity: the newest, saved or not. told: where facts are added."""
 
-    def __init__(self, identity: Identity, config: Config, *, health: Complaints, told: list[facts.Fact]) -> None:
+    def __init__(self, identity: Identity, config: Config, *, health: HealthMessages, told: list[facts.Fact]) -> None:
         self.identity: Identity = identity
         self._config, self._health, self._told = config, health, told
         self._saves = Saves()

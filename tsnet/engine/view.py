@@ -20,7 +20,7 @@ from tsnet.netmap.whois import Whois
 
 @record
 class NodeView:
-    """health: what this node finds wrong (`Complaints`). home_region: 0 if there is none."""
+    """health: what this node finds wrong (`HealthMessages`). home_region: 0 if there is none."""
 
     netmap: NetMap
     names: Names

@@ -7,7 +7,7 @@
 Each piece leads from one netmap to another, so whoever can apply a change can apply a piece. In this order no peer
 meets a filter from before its time. A small change is one piece.
 
-Not here: what readers in other threads see meanwhile (`tsnet.engine.adoption`).
+Not here: what readers in other threads see meanwhile (`tsnet.engine.netmapadoption`).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import pytest
 
 from tests.control.scripted import DISCO_KEY, NODE_KEY
 from tsnet.base.addresses import UdpAddress
+from tsnet.control.client.controlconnection import Exchange
 from tsnet.control.client.publisher import ANSWER_TIMEOUT, ASK_AGAIN_AFTER, Publisher
-from tsnet.control.client.uplink import Exchange
 
 A, B = (UdpAddress("1.2.3.4", 5), 1), (UdpAddress("::1", 6), 2)
 

@@ -10,6 +10,7 @@ from tests.control.scripted import PEER, URL, WELCOME, Scripted
 from tsnet import errors
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.client import Client
+from tsnet.control.client.controlconnection import MAX_ANSWER
 from tsnet.control.client.facts import Answered
 from tsnet.control.client.requests import (
     MAX_BODIES,
@@ -19,7 +20,6 @@ from tsnet.control.client.requests import (
     REQUEST_TIMEOUT,
     OtherRequests,
 )
-from tsnet.control.client.uplink import MAX_ANSWER
 from tsnet.control.messages import MapResponse
 from tsnet.errors import Error
 from tsnet.netmap.merge import MapUpdate

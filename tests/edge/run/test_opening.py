@@ -14,7 +14,7 @@ from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachinePrivateKey
 from tsnet.config import Config, configure
 from tsnet.edge.io.store import MemoryStore
-from tsnet.edge.run.opening import Options, as_error, open_kept, open_pump
+from tsnet.edge.run.opening import Options, as_error, open_pump, open_store
 from tsnet.engine.facts import Fact
 from tsnet.engine.identity import new_identity
 from tsnet.engine.saved import (
@@ -74,11 +74,11 @@ def entropy(size: int) -> bytes:
 
 def test_a_new_identity_is_at_rest_before_anybody_hears_of_it() -> None:
     store = Counting()
-    kept = open_kept(store, config(), os.urandom)
+    kept = open_store(store, config(), os.urandom)
     assert decode_identity(store.values[IDENTITY]) == kept.identity
     assert kept.identity.control_url == URL
     assert kept.control_key is None
-    again = open_kept(store, config(), os.urandom)
+    again = open_store(store, config(), os.urandom)
     assert again.identity == kept.identity
     assert (store.opened, store.written) == (2, 1)  # nothing new, nothing written
 
@@ -86,8 +86,8 @@ def test_a_new_identity_is_at_rest_before_anybody_hears_of_it() -> None:
 def test_another_control_server_enrols_the_node_anew_with_its_keys() -> None:
     known = attrs.evolve(new_identity(os.urandom), control_url=URL, registered=True, stable_id="n1", ephemeral=False)
     store = Counting({IDENTITY: encode_identity(known), CONTROL_KEY: encode_control(KnownControl(URL, KEY))})
-    assert open_kept(store, config(), os.urandom).control_key == KEY
-    other = open_kept(store, config(control_url="https://other.test"), os.urandom)
+    assert open_store(store, config(), os.urandom).control_key == KEY
+    other = open_store(store, config(control_url="https://other.test"), os.urandom)
     assert (other.identity.registered, other.identity.stable_id, other.control_key) == (False, "", None)
     assert other.identity.node_key == known.node_key
     assert other.identity.machine_key == known.machine_key
@@ -95,16 +95,16 @@ def test_another_control_server_enrols_the_node_anew_with_its_keys() -> None:
 
 def test_saved_preferences_are_read_and_not_written() -> None:
     store = Counting({PREFS: encode_prefs({"hostname": "shop", "later": 1})})
-    kept = open_kept(store, config(), os.urandom)
+    kept = open_store(store, config(), os.urandom)
     assert (kept.prefs, store.written) == ({"hostname": "shop", "later": 1}, 1)  # the identity
-    assert open_kept(Counting(), config(), os.urandom).prefs == {}
+    assert open_store(Counting(), config(), os.urandom).prefs == {}
 
 
 @pytest.mark.parametrize("broken", [IDENTITY, CONTROL_KEY, PREFS])
 def test_what_cannot_be_read_is_an_error_and_the_store_is_closed(broken: str) -> None:
     store = Counting({IDENTITY: encode_identity(new_identity(os.urandom)), broken: b"{"})
     with pytest.raises(StateError, match=broken):
-        open_kept(store, config(), os.urandom)
+        open_store(store, config(), os.urandom)
     assert (store.opened, store.values[broken]) == (0, b"{")
 
 
@@ -112,7 +112,7 @@ def test_a_lasting_node_is_not_made_ephemeral() -> None:
     known = attrs.evolve(new_identity(os.urandom), control_url=URL, registered=True, ephemeral=False)
     store = Counting({IDENTITY: encode_identity(known)})
     with pytest.raises(ConfigError, match="ephemeral"):
-        open_kept(store, config(ephemeral=True), os.urandom)
+        open_store(store, config(ephemeral=True), os.urandom)
     assert store.opened == 0
 
 
@@ -129,7 +129,7 @@ class Wrong(Counting):
 @pytest.mark.parametrize("store", [Remote(), Wrong()])
 def test_what_an_applications_store_raises_is_a_state_error_without_secrets(store: Counting) -> None:
     with pytest.raises(StateError) as raised:
-        open_kept(store, config(), os.urandom)
+        open_store(store, config(), os.urandom)
     assert type(store).__name__ in str(raised.value)
     assert raised.value.__suppress_context__
     assert "secret" not in str(raised.value)
@@ -174,7 +174,7 @@ class World(SimulatedWorld):
 
 
 def begin(world: World) -> Any:
-    kept = open_kept(MemoryStore(), config(), os.urandom)
+    kept = open_store(MemoryStore(), config(), os.urandom)
     return open_pump(config(), Prefs("a"), kept, world, Options(), FakeOwner())
 
 
@@ -235,6 +235,6 @@ def test_control_is_told_whether_certificates_say_who_it_is(verifies: bool, monk
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not verifies:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    kept = open_kept(MemoryStore(), config(), os.urandom)
+    kept = open_store(MemoryStore(), config(), os.urandom)
     pump = open_pump(config(), Prefs("a"), kept, SimulatedWorld(), Options(ssl_context=context), FakeOwner())
     assert pump.node.control._server_key.verified is verifies

@@ -166,7 +166,7 @@ def test_an_expired_key_keeps_nobody_waiting_for_control(house: House) -> None:
     cut_off(house, 5)
     waiting = a.setting.set(RENAMED, 100).begin()
     house.run(1)
-    a.node.standing.expired(Exception("expired"))  # type: ignore[arg-type]
+    a.node.admittance.expired(Exception("expired"))  # type: ignore[arg-type]
     a.pump.mark()
     house.run(0.1)
     assert house.finish(waiting) == Prefs("shop")

@@ -36,12 +36,12 @@ from tsnet.base.keys import NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 from tsnet.base.trace import Trace
-from tsnet.control.client import facts, remedies
+from tsnet.control.client import controlerrors, facts
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.backoff import Backoff, is_limited
+from tsnet.control.client.controlconnection import ControlConnection, Exchange, Purpose
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.login import Accepted, Denied, Login, Outcome, Waiting
-from tsnet.control.client.uplink import Exchange, Purpose, Uplink
 from tsnet.control.messages import REGISTER_PATH, RegisterRequest, RegisterResponse
 from tsnet.errors import AuthKeyRejected, Error, KeyExpired
 from tsnet.netmap.model import UserProfile
@@ -102,7 +102,7 @@ class AuthRoutine:
         self.leaving: bool = False
         self._address, self._told = address, told
         self._backoff, self._logout_backoff = Backoff(entropy), Backoff(entropy)
-        self._uplink: Uplink | None = None
+        self._uplink: ControlConnection | None = None
         self._sent: _Sent | None = None
         self._at = self._logout_at = -math.inf
         self._by = math.inf
@@ -144,7 +144,7 @@ class AuthRoutine:
         elif self._may_register:
             yield self._at, "register"
 
-    def ask(self, uplink: Uplink, hostinfo: Mapping[str, Any], now: float) -> None:
+    def ask(self, uplink: ControlConnection, hostinfo: Mapping[str, Any], now: float) -> None:
         """Send what is due."""
         self._uplink = uplink
         if self.leaving:
@@ -169,7 +169,7 @@ class AuthRoutine:
     def _may_register(self) -> bool:
         return self.login.wanted and self.key_is_saved and not self.halted and self._stream is None
 
-    def _register(self, uplink: Uplink, hostinfo: Mapping[str, Any], now: float) -> None:
+    def _register(self, uplink: ControlConnection, hostinfo: Mapping[str, Any], now: float) -> None:
         request = self.login.request(hostinfo)
         if self._trace is not None:
             with_key, person = bool(request.auth_key), bool(request.followup)
@@ -179,7 +179,7 @@ class AuthRoutine:
         if request.followup:
             self._backoff.succeeded(now)
 
-    def _request(self, uplink: Uplink, purpose: Purpose, request: RegisterRequest) -> int:
+    def _request(self, uplink: ControlConnection, purpose: Purpose, request: RegisterRequest) -> int:
         return uplink.request(purpose, "POST", REGISTER_PATH, request.encode())
 
     # --- what the owner decides ---------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class AuthRoutine:
         except MalformedError as error:
             self._at = now + self._backoff.failed(now)
             detail = f"its answer to the registration is not one ({error})"
-            self._told.append(facts.Problem(remedies.not_control(self._address, detail), fatal=False))
+            self._told.append(facts.Problem(controlerrors.not_control(self._address, detail), fatal=False))
             return None
         outcome = self.login.accept(response)
         if isinstance(outcome, Accepted):
@@ -331,7 +331,7 @@ class AuthRoutine:
         return outcome
 
     def _failed(self, exchange: Exchange, met: bool, now: float) -> Refused | None:
-        error, hopeless = remedies.registration_error(self._address, exchange.status, _refusal(exchange))
+        error, hopeless = controlerrors.registration_error(self._address, exchange.status, _refusal(exchange))
         if hopeless and not met:
             return Refused(error)
         self._at = now + self._backoff.failed(now, exchange)
@@ -354,7 +354,7 @@ class AuthRoutine:
             keys.append(self.login.private)
         self._logouts = deque(keys)
 
-    def _log_out(self, uplink: Uplink, hostinfo: Mapping[str, Any], now: float) -> None:
+    def _log_out(self, uplink: ControlConnection, hostinfo: Mapping[str, Any], now: float) -> None:
         if self._awaits:
             if now < self._await_until:
                 return

@@ -28,8 +28,8 @@ dropped: "late" (an event of a link long gone), "map-refused" (a message that is
 "flood of …" (connections that were given up because control sent too much of nothing).
 
 Source: Go control/controlclient/{auto,direct}.go.
-Not here: what each part does (`uplink`, `authroutine`, `maproutine`, `publisher`, `pings`, `requests`), and what an
-answer of control means for the node (`membership`).
+Not here: what each part does (`controlconnection`, `authroutine`, `maproutine`, `publisher`, `pings`, `requests`), and
+what an answer of control means for the node (`membership`).
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
 from tsnet.base.links import Computed, Data, Effect, Event, Link
 from tsnet.base.trace import Trace
-from tsnet.control.client import facts, remedies
+from tsnet.control.client import controlerrors, facts
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.authroutine import AuthRoutine
 from tsnet.control.client.backoff import Backoff
+from tsnet.control.client.controlconnection import ControlConnection, Exchange, Lost, Piece
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.login import Login
 from tsnet.control.client.mappoll import MESSAGES_A_TURN
@@ -57,7 +58,6 @@ from tsnet.control.client.pings import MAX_POSTS, Pings
 from tsnet.control.client.publisher import Endpoint, Publisher
 from tsnet.control.client.requests import REQUEST_TIMEOUT, OtherRequests
 from tsnet.control.client.serverkey import ServerKey
-from tsnet.control.client.uplink import Exchange, Lost, Piece, Uplink
 from tsnet.control.messages import PingRequest
 
 
@@ -118,7 +118,7 @@ class Client:
         self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
         self._generation = 0
-        self._uplink: Uplink | None = None
+        self._uplink: ControlConnection | None = None
         self._found: deque[Exchange | Piece] = deque()
         """What the connection brought and what is not worked off yet."""
         self._connect_backoff = Backoff(entropy)
@@ -332,7 +332,7 @@ class Client:
         self._effects += [*self._map.take_effects(), *self._pings.take_effects(now)]
         self._facts += [*self._map.session.take_facts(), *self._pings.take_facts(), *self._requests.take_facts()]
 
-    def _ask(self, uplink: Uplink, now: float) -> None:
+    def _ask(self, uplink: ControlConnection, now: float) -> None:
         """Make the requests that are due, in this order, as long as the server takes another one."""
         if uplink.usable:
             self._auth.ask(uplink, self._publisher.hostinfo, now)
@@ -414,7 +414,7 @@ class Client:
     def _connect(self, now: float) -> None:
         if self._trace is not None:
             self._trace("connecting", url=self._address.url)
-        self._uplink = Uplink(
+        self._uplink = ControlConnection(
             self._address,
             self._machine_private,
             control_key=self._server_key.connecting(met=self._membership.has_met),
@@ -427,7 +427,7 @@ class Client:
 
     def _lose(self, reason: str, now: float, *, is_news: bool = True) -> None:
         """Give the connection up."""
-        self._lost(Lost(reason, remedies.unreachable(self._address, reason)), now, is_news=is_news)
+        self._lost(Lost(reason, controlerrors.unreachable(self._address, reason)), now, is_news=is_news)
 
     def _lost(self, lost: Lost, now: float, *, is_news: bool = True) -> None:
         """Clear away what is left of the connection; connect again after a backoff, or stop.

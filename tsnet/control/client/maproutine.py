@@ -29,13 +29,13 @@ from tsnet.base.keys import DiscoKey
 from tsnet.base.links import Compute, Computed, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.base.trace import Trace
-from tsnet.control.client import facts, remedies
+from tsnet.control.client import controlerrors, facts
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.backoff import Backoff
+from tsnet.control.client.controlconnection import ControlConnection, Exchange, Piece
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.mappoll import MapPoll
 from tsnet.control.client.mapsession import MapSession
-from tsnet.control.client.uplink import Exchange, Piece, Uplink
 from tsnet.control.messages import MAP_PATH, MapRequest, MapResponse
 
 MAX_SLEEP = 300.0
@@ -80,7 +80,7 @@ class MapRoutine:
         self._effects: list[Compute] = []
         self._address, self._told, self._dropped = address, told, dropped
         self._backoff = Backoff(entropy)
-        self._uplink: Uplink | None = None
+        self._uplink: ControlConnection | None = None
         self._poll: MapPoll | None = None
         self._refused = False
         self._ends: deque[float] = deque(maxlen=DUPLICATE_ENDS)
@@ -119,7 +119,7 @@ class MapRoutine:
 
     # --- beginning and ending -----------------------------------------------------------------------------------
 
-    def begin(self, uplink: Uplink, request: MapRequest, link: Link, now: float) -> None:
+    def begin(self, uplink: ControlConnection, request: MapRequest, link: Link, now: float) -> None:
         """Begin a poll. link: the name under which its messages are decoded off the node's thread."""
         self._uplink, self._is_slow = uplink, False
         stream = uplink.request("poll", "POST", MAP_PATH, request.encode())
@@ -199,7 +199,7 @@ class MapRoutine:
             self._look_for_a_duplicate(now)
         elif exchange.status not in (0, 200):
             detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
-            self._told.append(facts.Problem(remedies.unreachable(self._address, detail), fatal=False))
+            self._told.append(facts.Problem(controlerrors.unreachable(self._address, detail), fatal=False))
         return Ended.AGAIN
 
     def _apply(self, poll: MapPoll, response: MapResponse, now: float) -> Heard:
@@ -223,7 +223,7 @@ class MapRoutine:
     def _refuse(self, error: MalformedError, now: float) -> None:
         """End the stream: without this message the netmap is out of date. A new stream begins with a whole netmap."""
         self._dropped["map-refused"] += 1
-        problem = remedies.not_control(self._address, f"a map message is refused ({error})")
+        problem = controlerrors.not_control(self._address, f"a map message is refused ({error})")
         self._told.append(facts.Problem(problem, fatal=False))
         self._refused = True
         self._told.append(facts.MapHealth(f"control's map message is refused ({error}); the map before it stays"))

@@ -17,15 +17,15 @@ from __future__ import annotations
 import math
 
 from tsnet.base.trace import Trace
-from tsnet.control.client import facts, remedies
+from tsnet.control.client import controlerrors, facts
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.authroutine import AuthRoutine, Refused, Unknown, Welcome
+from tsnet.control.client.controlconnection import Exchange, Lost
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.login import Accepted, Again, Login
 from tsnet.control.client.maproutine import Ended, MapRoutine
 from tsnet.control.client.publisher import Publisher
 from tsnet.control.client.serverkey import ServerKey
-from tsnet.control.client.uplink import Exchange, Lost
 from tsnet.netmap.model import UserProfile
 
 ACCEPTED_FOR = 3.0
@@ -234,4 +234,4 @@ class Membership:
             self._auth.start_over(now + self._map.delay(now))  # a backoff, in case control forgets each new node
             return
         self._login.known = False
-        self._stop(facts.NodeRemoved(remedies.node_removed(self._address, text), fatal=True))
+        self._stop(facts.NodeRemoved(controlerrors.node_removed(self._address, text), fatal=True))

@@ -16,7 +16,7 @@ from typing import Any
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.control.client.backoff import Backoff, HttpAnswer
-from tsnet.control.client.uplink import Uplink
+from tsnet.control.client.controlconnection import ControlConnection
 from tsnet.control.gojson import integer
 from tsnet.control.messages import MAP_PATH, MapRequest
 
@@ -45,7 +45,7 @@ class Publisher:
         self._sent_hostinfo: dict[str, Any] = {}
         self._sent_at = -math.inf
         self._sent_home = 0
-        self._uplink: Uplink | None = None
+        self._uplink: ControlConnection | None = None
 
     @property
     def hostinfo(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Publisher:
             endpoint_types=tuple(kind for _where, kind in self._endpoints),
         )
 
-    def ask(self, uplink: Uplink, node_key: NodeKey, now: float) -> None:
+    def ask(self, uplink: ControlConnection, node_key: NodeKey, now: float) -> None:
         """Send the update that is due."""
         self._uplink = uplink
         self.sent(uplink.request("publish", "POST", MAP_PATH, self.request(node_key, stream=False).encode()), now)

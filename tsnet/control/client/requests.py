@@ -28,10 +28,10 @@ from collections import deque
 import attrs
 
 from tsnet.base.records import record
-from tsnet.control.client import remedies
+from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
+from tsnet.control.client.controlconnection import ControlConnection, Exchange
 from tsnet.control.client.facts import Answered
-from tsnet.control.client.uplink import Exchange, Uplink
 from tsnet.errors import ConfigError, Error
 
 MAX_UNANSWERED = 64
@@ -89,19 +89,19 @@ class OtherRequests:
         if not _PATH.fullmatch(path) or not _METHOD.fullmatch(method):
             raise ConfigError(f"control can be asked for a path with a method, and not for {path!r} with {method!r}")
         if len(body) > MAX_BODY:
-            raise remedies.request_too_long(self._address, len(body), MAX_BODY)
+            raise controlerrors.request_too_long(self._address, len(body), MAX_BODY)
         if len(self) >= MAX_UNANSWERED or self._bytes + len(body) > MAX_BODIES:
-            raise remedies.too_many_requests(self._address, len(self))
+            raise controlerrors.too_many_requests(self._address, len(self))
         ticket = next(self._tickets)
         self._waiting.append(_Request(ticket, method, path, body, now + timeout, timeout, repeatable))
         return ticket
 
-    def cancel(self, ticket: int, uplink: Uplink | None) -> None:
+    def cancel(self, ticket: int, uplink: ControlConnection | None) -> None:
         """Nobody waits for that answer any more."""
         self._waiting = deque(one for one in self._waiting if one.ticket != ticket)
         self._drop([stream for stream, one in self._under_way.items() if one.ticket == ticket], uplink)
 
-    def ask(self, uplink: Uplink) -> None:
+    def ask(self, uplink: ControlConnection) -> None:
         """Ask what waits, as far as the server takes it."""
         while self._waiting and len(self._under_way) < MAX_UNDER_WAY and uplink.usable:
             if self._under_way and not uplink.has_spare:
@@ -113,9 +113,9 @@ class OtherRequests:
         """Take the whole answer to a request, or what there is of one that was broken off."""
         one = self._under_way.pop(exchange.stream)
         if exchange.is_too_long:
-            self._fail(one, remedies.answer_too_long(self._address, one.what, len(exchange.body)))
+            self._fail(one, controlerrors.answer_too_long(self._address, one.what, len(exchange.body)))
         elif exchange.status == 0:
-            self._fail(one, remedies.request_lost(self._address, one.what, "it broke its answer off"))
+            self._fail(one, controlerrors.request_lost(self._address, one.what, "it broke its answer off"))
         else:
             self._answers.append(Answered(one.ticket, exchange.status, bytes(exchange.body)))
 
@@ -124,16 +124,16 @@ class OtherRequests:
         under_way, self._under_way = self._under_way, {}
         for one in under_way.values():
             if not one.repeatable:
-                self._fail(one, remedies.request_lost(self._address, one.what, "the connection ended first"))
+                self._fail(one, controlerrors.request_lost(self._address, one.what, "the connection ended first"))
         self._waiting.extendleft(one for one in reversed(under_way.values()) if one.repeatable)
 
-    def tick(self, now: float, uplink: Uplink | None) -> None:
+    def tick(self, now: float, uplink: ControlConnection | None) -> None:
         """Give up those whose time is up."""
         if now < self.deadline():
             return
         for one in (*self._waiting, *self._under_way.values()):
             if now >= one.by:
-                self._fail(one, remedies.request_timed_out(self._address, one.what, one.timeout))
+                self._fail(one, controlerrors.request_timed_out(self._address, one.what, one.timeout))
         self._waiting = deque(one for one in self._waiting if now < one.by)
         self._drop([stream for stream, one in self._under_way.items() if now >= one.by], uplink)
 
@@ -148,7 +148,7 @@ class OtherRequests:
     def _bytes(self) -> int:
         return sum(len(one.body) for one in (*self._waiting, *self._under_way.values()))
 
-    def _drop(self, streams: list[int], uplink: Uplink | None) -> None:
+    def _drop(self, streams: list[int], uplink: ControlConnection | None) -> None:
         for stream in streams:
             del self._under_way[stream]
             if uplink is not None:

@@ -11,13 +11,13 @@
 | over http, or TLS that is not verified    | ControlKeyChanged: no handshake is begun with it        |
 
 Source: ours; Go trusts whatever /key says over verified TLS, and asks once a process.
-Not here: asking for the key (`uplink`), keeping it (the owner of the client).
+Not here: asking for the key (`controlconnection`), keeping it (the owner of the client).
 """
 
 from __future__ import annotations
 
 from tsnet.base.keys import MachineKey
-from tsnet.control.client import remedies
+from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.facts import ControlKey, NewControlKey
 from tsnet.errors import ControlKeyChanged, Error
@@ -48,10 +48,10 @@ class ServerKey:
         if self.pinned is not None:
             if found == self.pinned:
                 return None
-            return "wrong server key", remedies.wrong_control_key(address, found, self.pinned)
+            return "wrong server key", controlerrors.wrong_control_key(address, found, self.pinned)
         if self.verified or self.trusted is None or found == self.trusted:
             return None
-        return "another server key", remedies.control_key_changed(address, found, self.trusted)
+        return "another server key", controlerrors.control_key_changed(address, found, self.trusted)
 
     def proven(self, key: MachineKey | None) -> None:
         self.trusted, self._unproven = key, 0

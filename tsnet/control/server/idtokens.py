@@ -37,7 +37,7 @@ from tsnet.base.keys import MachinePrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.gojson import text
 from tsnet.control.messages import CAPABILITY_VERSION, REQUEST_BUDGET
-from tsnet.control.server.doors import Knock, Reply, caller
+from tsnet.control.server.answers import ControlRequest, Reply, caller
 from tsnet.control.server.members import Member
 from tsnet.control.server.tailnet import TailnetState
 
@@ -85,16 +85,18 @@ class IdTokens:
             KEYS_PATH: jsonobject.encode({"keys": [{**jwk, "use": "sig"}]}),
         }
 
-    def answer(self, knock: Knock) -> Reply:
+    def answer(self, request: ControlRequest) -> Reply:
         """A token for the node that asks. Raises MalformedError for what is no TokenRequest."""
-        fields = jsonobject.parse(knock.body, "the request", budget=REQUEST_BUDGET)
+        fields = jsonobject.parse(request.body, "the request", budget=REQUEST_BUDGET)
         audience = text(fields.get("Audience"))
         if not 0 < len(audience) <= MAX_AUDIENCE:
             raise MalformedError(f"request without an Audience of at most {MAX_AUDIENCE} characters")
-        member = caller(self._tailnet, knock, fields)
+        member = caller(self._tailnet, request, fields)
         if isinstance(member, Reply):
             return member
-        return Reply(200, jsonobject.encode({"id_token": self._signed(self._claims(member, audience, knock.unix_now))}))
+        return Reply(
+            200, jsonobject.encode({"id_token": self._signed(self._claims(member, audience, request.unix_now))})
+        )
 
     def _claims(self, member: Member, audience: str, unix_now: float) -> dict[str, Any]:
         domain, now = self._tailnet.base_domain, int(unix_now)

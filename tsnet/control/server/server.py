@@ -7,14 +7,14 @@
 | GET /generate_204 | 204                         |   lite update           | 200, empty; its state is stored |
 | GET /health       | 200                         |   one-shot              | one whole map                   |
 | GET /a/<id>       | a page: how to approve      | POST /c2n/<token>       | 200; the answer to a `c2n`      |
-| GET /.well-known… | the key of id tokens        | POST /machine/id-token  | `idtokens`, one of the `doors`  |
-| other             | 404                         | other /machine/…        | a door's, 204, 501 or 404       |
+| GET /.well-known… | the key of id tokens        | POST /machine/id-token  | `idtokens`, one of the `answers` |
+| other             | 404                         | other /machine/…        | one of `answers`, 204, 501, 404  |
 
 The Noise handshake proves the caller's machine key; a node key of another machine is refused. A connection has no
 state but the requests that are open on it, since Go opens a second one with the same machine key.
 
     POST /machine/register ─► decided ─► the tailnet `is_kept`? ─ yes ─► answered
-                                          └ no: promised ─► `kept` has come that far ─► answered
+                                          └ no: promised ─► `nodestore` has come that far ─► answered
                                                           └ `break_promises` ─► 503, ask again
 
 A tailnet that is saved survives a crash with every node that was told it is accepted, and with the one-off keys that
@@ -69,8 +69,8 @@ from tsnet.control.messages import (
     PingRequest,
     RegisterRequest,
 )
+from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
-from tsnet.control.server.doors import DOOR_COST, Door, Knock
 from tsnet.control.server.idtokens import ID_TOKEN_PATH, IdTokens
 from tsnet.control.server.members import Member
 from tsnet.control.server.registration import register
@@ -140,7 +140,7 @@ class Server:
     those with input left over are paused meanwhile.
 
     dropped: counts connections by what they did wrong. floods: those among them that sent too much of nothing.
-    replies: raw HTTP responses to `c2n`, by token. doors: what else is answered inside ts2021, by path.
+    replies: raw HTTP responses to `c2n`, by token. answers: what else is answered inside ts2021, by path.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Server:
         self.floods: Counter[str] = Counter()
         self.replies: dict[str, bytes] = {}
         id_tokens = IdTokens(tailnet, private_key, issuer=self.base_url, entropy=entropy)
-        self.doors: dict[str, Door] = {ID_TOKEN_PATH: id_tokens.answer}
+        self.answers: dict[str, Respond] = {ID_TOKEN_PATH: id_tokens.answer}
         self._pages = id_tokens.pages
         self._private_key = private_key
         self._entropy = entropy
@@ -352,9 +352,9 @@ class Server:
         elif path.startswith(C2N_PATH) and request.method == "POST":
             self._reply(path.removeprefix(C2N_PATH), request.body)
             connection.calls.respond(request.stream, 200)
-        elif path in self.doors and request.method == "POST":
-            work.spend(DOOR_COST)
-            self._knock(self.doors[path], connection, request, now)
+        elif path in self.answers and request.method == "POST":
+            work.spend(ANSWER_COST)
+            self._answer_by(self.answers[path], connection, request, now)
         elif path in UNANSWERED:
             connection.calls.respond(request.stream, UNANSWERED[path])
         elif path in NOT_IMPLEMENTED:
@@ -362,9 +362,9 @@ class Server:
         else:
             connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
 
-    def _knock(self, door: Door, connection: Connection, request: http.Request, now: float) -> None:
+    def _answer_by(self, respond: Respond, connection: Connection, request: http.Request, now: float) -> None:
         assert connection.machine is not None, "calls come after the handshake"
-        reply = door(Knock(connection.machine, request.body, now + self._wall_offset))
+        reply = respond(ControlRequest(connection.machine, request.body, now + self._wall_offset))
         connection.calls.respond(request.stream, reply.status, reply.body, JSON if reply.status == 200 else PLAIN)
 
     def _register(self, held: _Held, now: float) -> bool:

@@ -9,7 +9,7 @@ with the same tailnet. Times are Unix seconds.
 
     revision 7 ─► contents() ─► saved ─► kept = 7      an answer that relies on revision 7 may leave (`is_kept`)
 
-If the tailnet is not saved at all, `kept` is infinite, and no answer waits.
+If the tailnet is not saved at all, `nodestore` is infinite, and no answer waits.
 
 Source: Go tstest/integration/testcontrol for what real clients need; Headscale's state for keys and rotation.
 Not here: the decisions of /machine/register (`registration`), what one node sees (`view`), links (`server`), the saved

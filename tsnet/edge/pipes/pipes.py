@@ -8,7 +8,7 @@ Each step on a deque is atomic and each counter has one writer, so there are no 
 stay in the connection, whose window then closes; when the outbox is full, `give` takes nothing. Waiters are woken once
 a turn.
 
-A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers. It sets `direct`, which
+A bridge to a real descriptor runs in the node's thread and needs no second pair of buffers. It sets `directpath`, which
 each service calls, and uses the connection itself (`edge.pipes.unbuffered`).
 
 An interrupted `take` (Ctrl-C) takes nothing, or takes data that it then cannot return, as an interrupted `recv` does.

@@ -27,7 +27,7 @@ from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
-from tsnet.edge.run.kept import Beginning, KeptState
+from tsnet.edge.run.nodestore import NodeStore, StoreOpening
 from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.reports import Reports
@@ -64,7 +64,7 @@ class Handle(Visible, Verbs):
         self.host = host
         self.attempts: Attempts = Attempts()
         self._world = world
-        self._kept = KeptState(store, config)
+        self._kept = NodeStore(store, config)
         self._options = options
         self._life = Lifecycle(choices.prefs.hostname, config.control_url)
         self.setting: Setting = Setting(host, self._life, choices)
@@ -140,7 +140,7 @@ class Handle(Visible, Verbs):
             self._pump.node.retry(self._pump.now())
             self._pump.mark()
 
-    def _opened(self, beginning: Beginning, kept: Kept | Exception) -> None:
+    def _opened(self, beginning: StoreOpening, kept: Kept | Exception) -> None:
         """The store was read, in a thread of its own, or could not be."""
         try:
             if not self._kept.is_beginning(beginning):

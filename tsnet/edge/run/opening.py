@@ -77,7 +77,7 @@ class PumpOwner(Protocol):
     def wake(self) -> None: ...
 
 
-def open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
+def open_store(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
     """Open the store and read it; a new identity is written before anybody hears of it. It is closed again on error.
 
     Blocks as long as the store does. Raises StateError, StateLocked, ConfigError. Whatever else an application's store

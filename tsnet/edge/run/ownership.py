@@ -4,7 +4,7 @@
 
 So a socket that outlives its `Server` still works. A finalizer runs wherever the collector does: in any thread, the
 node's own included, and in the middle of anything. It waits for nothing, and what closes the node does so in the node's
-thread. The thread itself holds nodes, and never a `Hold`.
+thread. The thread itself holds nodes, and never a `Ownership`.
 
 Not here: the end of the process (`process_end`), streams and listeners that are dropped (`tsnet.streams`).
 """
@@ -24,10 +24,10 @@ from tsnet.errors import NotUp
 TIMEOUT = 2.0
 
 _held: set[Handle] = set()
-"""A node must not be garbage at the same time as its `Hold`: the collector would end its ports first."""
+"""A node must not be garbage at the same time as its `Ownership`: the collector would end its ports first."""
 
 
-class Hold:
+class Ownership:
     """Its owners share it. kind: what it is that is dropped, for the warning."""
 
     __slots__ = ("_handle", "_kind")

@@ -19,7 +19,7 @@ from tsnet.engine.identity import Identity
 from tsnet.engine.portmapping import PortMapping
 
 
-class Making:
+class Assembly:
     """disco_key: that of this start. wall: Unix time at `now`. tracer: gives each room its trace."""
 
     def __init__(

@@ -60,7 +60,7 @@ _HEADER = Struct(">HBBBI")  # length without its lowest byte, that byte, type, f
 _SETTING_SIZE = 6
 
 
-class Intake:
+class IncomingFrames:
     """server: whether requests come in, behind the preface; else answers. now: when the connection began."""
 
     __slots__ = ("_allowance", "_buffer", "_preface", "_server", "_start", "kind")

@@ -2,22 +2,22 @@ from __future__ import annotations
 
 from tests.control.server.test_server import Caller
 from tsnet.base.malformed import MalformedError
-from tsnet.control.server.doors import Knock, Reply
+from tsnet.control.server.answers import ControlRequest, Reply
 
 PATH = "/machine/set-dns"
 
 
 def test_a_door_answers_posts_to_its_path_with_what_its_function_returns() -> None:
-    caller, seen = Caller(), list[Knock]()
+    caller, seen = Caller(), list[ControlRequest]()
 
-    def door(knock: Knock) -> Reply:
-        seen.append(knock)
+    def answer(request: ControlRequest) -> Reply:
+        seen.append(request)
         return Reply(200, b"{}")
 
     assert caller.call(PATH, b"x")[0] == 501
-    caller.wire.server.doors[PATH] = door
+    caller.wire.server.answers[PATH] = answer
     assert caller.call(f"{PATH}?a=1", b"x") == (200, b"{}")
-    assert [(knock.machine, knock.body) for knock in seen] == [(caller.machine, b"x")]
+    assert [(one.machine, one.body) for one in seen] == [(caller.machine, b"x")]
     assert caller.call(PATH, b"x", "PUT")[0] == 501
     assert len(seen) == 1
 
@@ -25,13 +25,13 @@ def test_a_door_answers_posts_to_its_path_with_what_its_function_returns() -> No
 def test_what_a_door_cannot_read_is_a_bad_request() -> None:
     caller = Caller()
 
-    def door(knock: Knock) -> Reply:
+    def answer(request: ControlRequest) -> Reply:
         raise MalformedError("no sense")
 
-    caller.wire.server.doors[PATH] = door
+    caller.wire.server.answers[PATH] = answer
     assert caller.call(PATH, b"x") == (400, b"no sense")
 
 
 def test_a_body_does_not_show() -> None:
     caller = Caller()
-    assert "secret" not in repr(Knock(caller.machine, b"secret", 1.0)) + repr(Reply(200, b"secret"))
+    assert "secret" not in repr(ControlRequest(caller.machine, b"secret", 1.0)) + repr(Reply(200, b"secret"))

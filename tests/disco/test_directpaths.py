@@ -14,10 +14,10 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.base.malformed import MalformedError
-from tsnet.disco import directs, pings
+from tsnet.disco import directpaths, pings
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, PING_TIMEOUT, PINGS_PER_SECOND
-from tsnet.disco.directs import DirectPaths
+from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import Ping, decode
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
@@ -177,7 +177,7 @@ def test_one_peers_lists_leave_room_for_anothers_pings() -> None:
 
 
 def test_an_idle_path_makes_room_for_a_new_one_and_an_active_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directs, "MAX_DIRECT", 2)
+    monkeypatch.setattr(directpaths, "MAX_DIRECT", 2)
     kit = Kit().know(*(node(number) for number in range(2, 6)))
     kit.directs.sent(node(2).key, node(2), 10.0)
     kit.directs.heard(node(3).key, node(3), ADDRESS, 10.0, is_fresh=True)
@@ -189,7 +189,7 @@ def test_an_idle_path_makes_room_for_a_new_one_and_an_active_one_does_not(monkey
 
 
 def test_who_found_no_room_has_a_path_once_another_peer_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directs, "MAX_DIRECT", 1)
+    monkeypatch.setattr(directpaths, "MAX_DIRECT", 1)
     kit = Kit().know(node(2), node(3))
     kit.directs.sent(node(2).key, node(2), 10.0)
     for now in range(11, 54):

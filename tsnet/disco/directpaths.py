@@ -6,7 +6,7 @@
 A peer has a DirectPath once it is sent to or pings us: an idle one costs nothing, and never wakes the node.
 
 Source: Go wgengine/magicsock/magicsock.go, endpoint.go.
-Not here: when a path is asked (`direct`), routes (`paths`).
+Not here: when a path is asked (`directpath`), routes (`paths`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.timetable import Timetable
 from tsnet.disco.constants import MAX_CANDIDATES, MAX_DIRECT, ROOM_AGAIN
-from tsnet.disco.direct import DirectPath
+from tsnet.disco.directpath import DirectPath
 from tsnet.disco.messages import TX_ID_SIZE, Ping
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing

@@ -19,7 +19,7 @@ FACTS_A_TURN = 1024
 """How many facts are told at once: some milliseconds. A whole map may have one for each peer."""
 
 
-class Telling(list[Fact]):
+class FactQueue(list[Fact]):
     """The facts that wait, for whoever has one to append. Those of a large change are no part of the list.
 
     has_more: whether the last `take` left some.

@@ -14,8 +14,8 @@ from tests.engine.pair import ALLOW_ALL, netmap
 from tsnet.control.client import facts as told
 from tsnet.control.messages import decode_map
 from tsnet.engine import facts
+from tsnet.engine.factqueue import FACTS_A_TURN
 from tsnet.engine.node import Node
-from tsnet.engine.telling import FACTS_A_TURN
 from tsnet.netmap.filterrules import NOTHING_ALLOWED, TEXTS_A_STEP
 from tsnet.netmap.model import FilterRule, NetMap
 from tsnet.netmap.persistent import CHUNKS
@@ -72,7 +72,7 @@ def test_a_large_one_comes_to_what_it_is_as_a_whole(monkeypatch: pytest.MonkeyPa
         turns = take(node, told.NetMapChanged(told_map))
         assert turns >= MANY // PEERS, number
         once = bare()
-        monkeypatch.setattr("tsnet.engine.adoption.in_pieces", lambda changes: [changes])
+        monkeypatch.setattr("tsnet.engine.netmapadoption.in_pieces", lambda changes: [changes])
         take(once, told.NetMapChanged(told_map))
         monkeypatch.undo()
         assert same(node, once), number

@@ -19,7 +19,7 @@ MAX_MESSAGES = 8
 """How many messages of one source are kept. Sources are the relay regions in use, and a few more."""
 
 
-class Complaints:
+class HealthMessages:
     """told: where facts are added."""
 
     def __init__(self, told: list[Fact]) -> None:

@@ -14,8 +14,15 @@ from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Open, Opened, Received
 from tsnet.control.client.address import ControlAddress
+from tsnet.control.client.controlconnection import (
+    DOUBT_AT_LEAST,
+    DOUBT_AT_MOST,
+    READY_TIMEOUT,
+    ControlConnection,
+    Exchange,
+    Piece,
+)
 from tsnet.control.client.serverkey import ServerKey
-from tsnet.control.client.uplink import DOUBT_AT_LEAST, DOUBT_AT_MOST, READY_TIMEOUT, Exchange, Piece, Uplink
 from tsnet.control.http import HttpServer, Request
 from tsnet.control.messages import ControlKeys
 from tsnet.control.transport import Responder
@@ -32,7 +39,7 @@ def uplink(
     pinned: MachineKey | None = None,
     trusted: MachineKey | None = None,
     verified: bool = False,
-) -> Uplink:
+) -> ControlConnection:
     numbers = count(1)
 
     def new_link(what: str) -> Link:
@@ -41,10 +48,12 @@ def uplink(
     address = ControlAddress.parse("https://control.example")
     entropy = random.Random(1).randbytes
     objection = partial(ServerKey(pinned=pinned, known=trusted, verified=verified).objection, address)
-    return Uplink(address, MACHINE, control_key=known, objection=objection, new_link=new_link, entropy=entropy, now=0.0)
+    return ControlConnection(
+        address, MACHINE, control_key=known, objection=objection, new_link=new_link, entropy=entropy, now=0.0
+    )
 
 
-def feed(one: Uplink, *events: Event) -> list[Exchange | Piece]:
+def feed(one: ControlConnection, *events: Event) -> list[Exchange | Piece]:
     return [found for event in events for found in one.receive(event, 0.0)]
 
 
@@ -58,7 +67,7 @@ def data_for(effects: Iterable[Effect], link: Link) -> bytes:
     return b"".join(effect.data for effect in effects if isinstance(effect, Data) and effect.link == link)
 
 
-def ready() -> tuple[Uplink, Responder, HttpServer]:
+def ready() -> tuple[ControlConnection, Responder, HttpServer]:
     one = uplink(known=KEY)
     one.transmit()
     feed(one, Opened(NOISE_LINK))
@@ -252,7 +261,7 @@ def test_goaway_loses_it_behind_the_answers() -> None:
 # --- the network changes ----------------------------------------------------------------------------------------
 
 
-def pinged(one: Uplink, noise: Responder, http: HttpServer) -> bytes:
+def pinged(one: ControlConnection, noise: Responder, http: HttpServer) -> bytes:
     """What the server answers to what has been sent, as records."""
     http.receive(noise.receive(data_for(one.transmit(), NOISE_LINK)))
     return noise.seal(http.transmit())

@@ -16,7 +16,7 @@ An address that is demoted so is pinged with data-sized pings from then on: a sm
 Data that arrives never promotes a path, and proves only that this one is not dead.
 
 Source: Go wgengine/magicsock/endpoint.go. `again_at`, `check_at`, the pause and the answer to a call are ours.
-Not here: sealing and sending (`directs`), the relay (`derproutes`).
+Not here: sealing and sending (`directpaths`), the relay (`derproutes`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from tsnet.disco.constants import (
     TRUST_UDP_ADDRESS,
     UPGRADE_INTERVAL,
 )
-from tsnet.disco.direct import TIMERS, DirectPath
+from tsnet.disco.directpath import TIMERS, DirectPath
 from tsnet.disco.pings import SentPing
 
 PEER = NodeKey(b"p" * 32)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tsnet.base.keys import MachineKey
-from tsnet.control.client import remedies
+from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.errors import (
     AuthKeyRejected,
@@ -39,7 +39,7 @@ HERE = ControlAddress.parse("https://control.example:8443")
     ],
 )
 def test_a_link_that_broke(reason: str, kind: type[Error], hopeless: bool, says: str) -> None:
-    error, is_hopeless = remedies.link_error(HERE, reason)
+    error, is_hopeless = controlerrors.link_error(HERE, reason)
     assert (type(error), is_hopeless) == (kind, hopeless)
     assert says in str(error)
     assert "https://control.example:8443" in str(error)
@@ -57,7 +57,7 @@ def test_a_link_that_broke(reason: str, kind: type[Error], hopeless: bool, says:
     ],
 )
 def test_an_answer_that_no_control_server_gives(status: int, kind: type[Error], hopeless: bool) -> None:
-    error, is_hopeless = remedies.answer_error(HERE, "GET /key", Response(status, {}, b""))
+    error, is_hopeless = controlerrors.answer_error(HERE, "GET /key", Response(status, {}, b""))
     assert (type(error), is_hopeless) == (kind, hopeless)
     assert f"{status}" in str(error)
 
@@ -76,14 +76,14 @@ def test_an_answer_that_no_control_server_gives(status: int, kind: type[Error], 
     ],
 )
 def test_a_proxy_in_the_way_is_named(detail: str, kind: type[Error], hopeless: bool, says: str) -> None:
-    error, is_hopeless = remedies.link_error(HERE, f"proxy http://proxy:3128: {detail}")
+    error, is_hopeless = controlerrors.link_error(HERE, f"proxy http://proxy:3128: {detail}")
     assert (type(error), is_hopeless) == (kind, hopeless)
     for text in (says, "the proxy http://proxy:3128", "proxy=", "HTTPS_PROXY", "https://control.example:8443"):
         assert text in str(error)
 
 
 def test_a_redirect_says_where_to() -> None:
-    error, _ = remedies.answer_error(HERE, "GET /key", Response(302, {"location": "https://new.example/key"}, b""))
+    error, _ = controlerrors.answer_error(HERE, "GET /key", Response(302, {"location": "https://new.example/key"}, b""))
     assert "https://new.example/key" in str(error)
 
 
@@ -101,21 +101,21 @@ def test_a_redirect_says_where_to() -> None:
     ],
 )
 def test_a_registration_that_failed(status: int, kind: type[Error], hopeless: bool) -> None:
-    error, is_hopeless = remedies.registration_error(HERE, status, "because")
+    error, is_hopeless = controlerrors.registration_error(HERE, status, "because")
     assert (type(error), is_hopeless) == (kind, hopeless)
     assert status == 0 or "because" in str(error)
 
 
 def test_the_others_say_what_to_do() -> None:
-    wrong = remedies.wrong_control_key(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
+    wrong = controlerrors.wrong_control_key(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
     assert "mkey:0101" in str(wrong)
     assert "control_key=" in str(wrong)
-    changed = remedies.control_key_changed(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
+    changed = controlerrors.control_key_changed(HERE, MachineKey(b"\x01" * 32), MachineKey(b"\x02" * 32))
     assert isinstance(changed, ControlKeyChanged)
     assert isinstance(changed, ConnectionError)
     assert "pin its new key with control_key=" in str(changed)
     assert "mkey:0101" in str(changed)
     assert "mkey:0202" in str(changed)
-    removed = remedies.node_removed(HERE, "")
+    removed = controlerrors.node_removed(HERE, "")
     assert isinstance(removed, NodeRemoved)
     assert "log in anew" in str(removed)

@@ -1,10 +1,10 @@
 """The store of a node while the node is there: opened and read by a worker, written by another, closed once.
 
-    stopped ─► Beginning: open, read ─► Saver: write, write, … ─► closed, as soon as nobody is at it
+    stopped ─► StoreOpening: open, read ─► Saver: write, write, … ─► closed, as soon as nobody is at it
 
 A node that begins anew waits for the one before to let go of the store: both have the same.
 
-Not here: what is read (`opening.open_kept`), one write after another (`io.saver`).
+Not here: what is read (`opening.open_store`), one write after another (`io.saver`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.workers import run_job
 from tsnet.edge.io.world import World
-from tsnet.edge.run.opening import Kept, open_kept
+from tsnet.edge.run.opening import Kept, open_store
 from tsnet.errors import NotUp
 
 STORE_TIMEOUT = 10.0
 """Seconds that a beginning waits for what is still being written since the last one."""
 
 
-class Beginning:
+class StoreOpening:
     """A store on its way to be open. After `close` it is closed as soon as it is.
 
     last: what had the same store before, and may still be at it.
     """
 
     def __init__(
-        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | Beginning | None
+        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | StoreOpening | None
     ) -> None:
         self._store, self._config, self._entropy, self._last = store, config, entropy, last
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Beginning:
         self._ended.set()
 
     def open(self) -> Kept:
-        """In a worker. Raises as `open_kept` does."""
+        """In a worker. Raises as `open_store` does."""
         with self._lock:
             if not self._is_wanted:
                 raise NotUp("the node was closed")
@@ -51,7 +51,7 @@ class Beginning:
             if self._last is not None:
                 self._last.close(STORE_TIMEOUT)
                 self._last = None
-            kept = open_kept(self._store, self._config, self._entropy)
+            kept = open_store(self._store, self._config, self._entropy)
             with self._lock:
                 self._is_open = True
                 is_wanted = self._is_wanted
@@ -71,22 +71,22 @@ class Beginning:
         return self._ended.wait(timeout)
 
 
-class KeptState:
+class NodeStore:
     """saver: what writes, once the store is open. All methods in the node's thread."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.saver: Saver | None = None
         self._store, self._config = store, config
-        self._beginning: Beginning | None = None
-        self._last: Saver | Beginning | None = None
+        self._beginning: StoreOpening | None = None
+        self._last: Saver | StoreOpening | None = None
 
-    def begin(self, world: World, done: Callable[[Beginning, Kept | Exception], None]) -> None:
+    def begin(self, world: World, done: Callable[[StoreOpening, Kept | Exception], None]) -> None:
         """Open the store and read it, unless that is under way. Raises RuntimeError where no thread can start."""
         if self._beginning is None:
-            beginning = self._beginning = Beginning(self._store, self._config, world.entropy, self._last)
+            beginning = self._beginning = StoreOpening(self._store, self._config, world.entropy, self._last)
             run_job(world, beginning.open, functools.partial(done, beginning))
 
-    def is_beginning(self, beginning: Beginning) -> bool:
+    def is_beginning(self, beginning: StoreOpening) -> bool:
         """Whether this is the one under way; another one was dropped, and sees to the store itself."""
         return self._beginning is beginning
 

@@ -48,7 +48,7 @@ from tsnet.base.printable import printable
 from tsnet.base.records import record
 from tsnet.base.trace import Trace
 from tsnet.base.work import Work
-from tsnet.control.client import remedies
+from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.channel import Channel, HttpEvent, Refused
 from tsnet.control.http import Body, Head, Reset
@@ -108,7 +108,7 @@ class Piece:
     data: bytes = attrs.field(repr=False)
 
 
-class Uplink:
+class ControlConnection:
     """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
     flood: what the server sent too much of, if that is why. ready_by, taken_by, room_by, heard_by: when it must have
     proved its key, must take a request again, must have read again, must have said anything (`doubt`); inf while that
@@ -231,7 +231,7 @@ class Uplink:
                 self._channel.is_full, self.room_by = False, math.inf
             case Closed(reason=reason):
                 found = self.read(now)
-                self._lose(reason, *remedies.link_error(self._address, reason))
+                self._lose(reason, *controlerrors.link_error(self._address, reason))
                 return found
             case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of the map's link
@@ -241,7 +241,7 @@ class Uplink:
 
     def tick(self, now: float) -> None:
         if now >= self.ready_by:
-            self._lose("timeout", *remedies.link_error(self._address, "timeout"))
+            self._lose("timeout", *controlerrors.link_error(self._address, "timeout"))
         elif now >= self.room_by:
             self._give_up("control does not read what it makes us answer")
         elif now >= self.heard_by:
@@ -278,7 +278,7 @@ class Uplink:
         self.lost = self.lost or Lost(reason, error, hopeless, answer)
 
     def _give_up(self, reason: str) -> None:
-        self._lose(reason, remedies.unreachable(self._address, reason))
+        self._lose(reason, controlerrors.unreachable(self._address, reason))
 
     # --- the server's key ---------------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class Uplink:
                     self._asking.end()  # an answer may end with its connection
                     self._key_answer()
                 else:
-                    self._lose(reason, *remedies.link_error(self._address, reason))
+                    self._lose(reason, *controlerrors.link_error(self._address, reason))
             case Full() | Room():
                 pass  # a request of one line
             case Accepted() | Computed() | Datagrams() | LookedUp():
@@ -309,16 +309,16 @@ class Uplink:
             if response is None:
                 return
             if response.status != 200:
-                error, hopeless = remedies.answer_error(self._address, "GET /key", response)
+                error, hopeless = controlerrors.answer_error(self._address, "GET /key", response)
                 self._lose(f"/key: HTTP status {response.status}", error, hopeless, response)
                 return
             public = ControlKeys.decode(response.body).public
         except MalformedError as malformed:
             if self._key_link is None:
-                self._lose("eof", *remedies.link_error(self._address, "eof"))
+                self._lose("eof", *controlerrors.link_error(self._address, "eof"))
                 return
             detail = f"its answer to GET /key is no server key ({malformed})"
-            self._lose("/key: not a control server", remedies.not_control(self._address, detail), hopeless=True)
+            self._lose("/key: not a control server", controlerrors.not_control(self._address, detail), hopeless=True)
             return
         self._close_key_link()
         self._judge(public)
@@ -347,12 +347,12 @@ class Uplink:
         try:
             events = self._channel.receive(b"", now, Work(TURN))
         except Refused as refused:
-            error, hopeless = remedies.answer_error(self._address, "the ts2021 upgrade", refused.response)
+            error, hopeless = controlerrors.answer_error(self._address, "the ts2021 upgrade", refused.response)
             self._lose(str(refused), error, hopeless, refused.response)
             return []
         except Flood as flood:
             self.flood = str(flood)
-            self._lose(self.flood, remedies.unreachable(self._address, f"it sends a {flood}"))
+            self._lose(self.flood, controlerrors.unreachable(self._address, f"it sends a {flood}"))
             return []
         except MalformedError as malformed:
             self._give_up(str(malformed))
@@ -364,7 +364,9 @@ class Uplink:
         if self._channel.fault:
             self._give_up(self._channel.fault)
         elif self._channel.ended:
-            self._lose("control ends the connection", remedies.unreachable(self._address, "it ends the connection"))
+            self._lose(
+                "control ends the connection", controlerrors.unreachable(self._address, "it ends the connection")
+            )
         return [found for event in events if (found := self._http_event(event)) is not None]
 
     def _http_event(self, event: HttpEvent) -> Exchange | Piece | None:

@@ -10,7 +10,7 @@ import pytest
 
 from tsnet.config import configure
 from tsnet.edge.io.store import MemoryStore
-from tsnet.edge.run.kept import Beginning, KeptState
+from tsnet.edge.run.nodestore import NodeStore, StoreOpening
 from tsnet.edge.run.opening import Kept
 from tsnet.errors import NotUp
 from tsnet.testing.simulated import SimulatedWorld
@@ -32,10 +32,10 @@ class Counting(MemoryStore):
 
 def test_it_is_opened_written_and_closed_once() -> None:
     store, told = Counting(), list[Any]()
-    kept = KeptState(store, CONFIG)
+    kept = NodeStore(store, CONFIG)
     world = SimulatedWorld()
 
-    def done(beginning: Beginning, what: Kept | Exception) -> None:
+    def done(beginning: StoreOpening, what: Kept | Exception) -> None:
         assert kept.is_beginning(beginning)
         told.append(what)
         kept.opened(lambda function: function(), in_thread=False)
@@ -54,7 +54,7 @@ def test_it_is_opened_written_and_closed_once() -> None:
 
 def test_one_that_is_dropped_before_it_is_open_is_closed_as_soon_as_it_is() -> None:
     store = Counting()
-    beginning = Beginning(store, CONFIG, os.urandom, None)
+    beginning = StoreOpening(store, CONFIG, os.urandom, None)
     entered, go = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -75,7 +75,7 @@ def test_one_that_is_dropped_before_it_is_open_is_closed_as_soon_as_it_is() -> N
 
 def test_one_that_was_dropped_before_it_began_touches_nothing() -> None:
     store = Counting()
-    beginning = Beginning(store, CONFIG, os.urandom, None)
+    beginning = StoreOpening(store, CONFIG, os.urandom, None)
     beginning.close()
     with pytest.raises(NotUp):
         beginning.open()
@@ -84,7 +84,7 @@ def test_one_that_was_dropped_before_it_began_touches_nothing() -> None:
 
 def test_the_next_waits_until_the_last_has_let_go() -> None:
     store = Counting()
-    last = Beginning(store, CONFIG, os.urandom, None)
+    last = StoreOpening(store, CONFIG, os.urandom, None)
     last.open()
-    Beginning(store, CONFIG, os.urandom, last).open()
+    StoreOpening(store, CONFIG, os.urandom, last).open()
     assert store.log == ["open", "close", "open"]

@@ -20,7 +20,7 @@ from tsnet.errors import KeyExpired
 from tsnet.netmap.model import NetMap
 
 
-class Standing:
+class Admittance:
     """has_run: whether Running was ever told. told: where facts are added."""
 
     def __init__(self, told: list[facts.Fact], *, trace: Trace | None = None) -> None:

@@ -201,11 +201,11 @@ def test_the_end_of_a_program_that_closes_nothing_is_no_drop(tailnet: Tailnet) -
 LATE = """
 import sys, threading, types
 early = sys.modules["early"] = types.ModuleType("early")
-import tsnet, tsnet.edge.run.hold as hold
+import tsnet, tsnet.edge.run.ownership as ownership
 from tsnet.edge.io.store import MemoryStore
 early.node = tsnet.Server("late", control_url="http://127.0.0.1:1", state=MemoryStore())
-# a thread that never ends keeps both modules, so the names of `hold` are taken away before the node is
-threading.Thread(target=lambda *kept: threading.Event().wait(), args=(early, hold), daemon=True).start()
+# a thread that never ends keeps both modules, so the names of `ownership` are taken away before the node is
+threading.Thread(target=lambda *kept: threading.Event().wait(), args=(early, ownership), daemon=True).start()
 """
 
 

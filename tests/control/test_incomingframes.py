@@ -5,17 +5,17 @@ import pytest
 from tests.attacks import http2
 from tsnet.base.allowance import Allowance, Flood
 from tsnet.base.work import UNLIMITED, Work
-from tsnet.control.intake import MAX_FRAME_SIZE, REQUEST_COST, RESET_TOKENS, TINY, UPDATE_FOR, Intake
+from tsnet.control.incomingframes import MAX_FRAME_SIZE, REQUEST_COST, RESET_TOKENS, TINY, UPDATE_FOR, IncomingFrames
 
 DATA = http2.frame(http2.DATA, stream=1, payload=bytes(TINY))
 PING = http2.frame(http2.PING, payload=bytes(8))
 
 
-def intake(*, server: bool = False, burst: float = 10) -> Intake:
-    return Intake(Allowance(0.0, burst=burst), server=server)
+def intake(*, server: bool = False, burst: float = 10) -> IncomingFrames:
+    return IncomingFrames(Allowance(0.0, burst=burst), server=server)
 
 
-def taken(one: Intake, data: bytes, units: float = UNLIMITED) -> list[bytes]:
+def taken(one: IncomingFrames, data: bytes, units: float = UNLIMITED) -> list[bytes]:
     one.feed(data)
     work, found = Work(units), []
     while (frame := one.take(0.0, work)) is not None:
@@ -118,7 +118,7 @@ def test_window_updates_are_earned_by_what_we_send() -> None:
 
 def test_a_whole_window_of_data_earns_all_its_updates() -> None:
     """Go's client takes 4 MiB at once, and gives them back with two updates for each 4 KiB."""
-    one = Intake(Allowance(0.0), server=False)
+    one = IncomingFrames(Allowance(0.0), server=False)
     one.sent(4 << 20)
     assert len(taken(one, http2.window_update(1) * 2048)) == 2048
 
