@@ -11,7 +11,8 @@ The call that is wrong raises one of these at once. What the network does to a c
 
 | code          | what happened                                                                              |
 |---------------|--------------------------------------------------------------------------------------------|
-| `refused`     | nobody listens there: RST to a SYN, ICMP port unreachable                                  |
+| `refused`     | nobody listens there: RST to a SYN, ICMP port unreachable, or `Stack.refuse`, which may    |
+|               | give a code of its own                                                                     |
 | `reset`       | the peer broke the connection with RST                                                     |
 | `timeout`     | the peer did not answer: SYN, retransmissions, probes or keepalives ran out; a forwarded   |
 |               | flow of UDP was silent                                                                     |

@@ -286,12 +286,14 @@ class Stack:
         self._tcp.forget_link(link)
         self._flows.forget_link(link)
 
-    def refuse(self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int) -> None:
-        """The peer turned our SYN down by other means than TCP: the connection ends with the error `refused`.
+    def refuse(
+        self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int, *, error: str = errors.REFUSED
+    ) -> None:
+        """The peer turned our SYN down by other means than TCP: the connection ends with that error.
 
-        A connection that has got further than SYN_SENT goes on.
+        error: `refused`, or a code of the caller's own. A connection that has got further than SYN_SENT goes on.
         """
-        self._tcp.refuse(local.packed, local_port, remote.packed, remote_port)
+        self._tcp.refuse(local.packed, local_port, remote.packed, remote_port, error)
 
     # inside -----------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ def test_codes_are_stable_and_unique() -> None:
         "SetTimeout": "set-timeout",
         "DialTimeout": "dial-timeout",
         "DialRefused": "dial-refused",
+        "DeniedByPolicy": "denied-by-policy",
         "HostUnreachable": "host-unreachable",
         "StreamReset": "stream-reset",
     }

@@ -42,6 +42,7 @@ _WHERE = {
             "ControlKeyChanged",
             "ControlTimeout",
             "ControlUnreachable",
+            "DeniedByPolicy",
             "DialRefused",
             "DialTimeout",
             "Error",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from tsnet.errors import ControlKeyChanged as ControlKeyChanged
     from tsnet.errors import ControlTimeout as ControlTimeout
     from tsnet.errors import ControlUnreachable as ControlUnreachable
+    from tsnet.errors import DeniedByPolicy as DeniedByPolicy
     from tsnet.errors import DialRefused as DialRefused
     from tsnet.errors import DialTimeout as DialTimeout
     from tsnet.errors import Error as Error

@@ -267,6 +267,12 @@ class DialRefused(RemoteError, ConnectionRefusedError):
         super().__init__(errno.ECONNREFUSED, message)
 
 
+class DeniedByPolicy(DialRefused):
+    """The peer's node does not let this one in: the tailnet's policy, its shields or its machine's firewall say no."""
+
+    code = "denied-by-policy"
+
+
 class HostUnreachable(RemoteError, OSError):
     """The peer is known but cannot be reached."""
 

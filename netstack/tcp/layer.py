@@ -195,12 +195,14 @@ class TcpLayer:
                     self.set_mtu(tcb, self._ip.path_mtu(tcb.remote, now, link))
                 self._arm(tcb)
 
-    def refuse(self, local: bytes, local_port: int, remote: bytes, remote_port: int) -> None:
+    def refuse(
+        self, local: bytes, local_port: int, remote: bytes, remote_port: int, error: str = errors.REFUSED
+    ) -> None:
         """End a connection in SYN_SENT, because the peer's filter said no. Connections in other states go on."""
         key = remote + local + remote_port.to_bytes(2, "big") + local_port.to_bytes(2, "big")
         tcb = self.connections.get(key)
         if tcb is not None and tcb.state == states.SYN_SENT:
-            self.end(tcb, errors.REFUSED)
+            self.end(tcb, error)
 
     # from below -------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def test_a_port_that_the_filter_denies_is_refused_at_once_by_tsmp() -> None:
         return client.error is not None
 
     pair.reach(told, 5.0)
-    assert client.error == "refused"
+    assert client.error == tsmp.DENIED + tsmp.POLICY
     assert pair.now < 1001.0
     assert pair.a.engine.packet_filter.dropped["rule"] >= 1
 
@@ -118,6 +118,22 @@ def test_the_refusal_of_a_flow_that_is_no_connection_is_counted() -> None:
         return pair.b.engine.dropped["rejected"] == 1
 
     pair.reach(told)
+
+
+def test_a_rejection_that_is_not_final_ends_no_connection() -> None:
+    """Go waits on after "maybe broken", too."""
+    pair = Pair()
+    pair.a.engine.stack.listen(80)
+    client = pair.b.engine.stack.connect(A4, 80, pair.now, link=pair.nodes[0].key)
+    word = tsmp.Rejected(6, tsmp.NOT_FORWARDED, client.local[1], 80, maybe_broken=True)
+    pair.a.engine.device.send([(pair.nodes[1].key, [tsmp.packet(A4.packed, B4.packed, word)])], pair.now)
+
+    def told() -> bool:
+        pair.b.engine.take_messages(pair.now)
+        return pair.b.engine.dropped["rejected"] == 1 and client.connected
+
+    pair.reach(told)
+    assert client.error is None
 
 
 def test_tsmp_ping() -> None:

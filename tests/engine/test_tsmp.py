@@ -17,6 +17,7 @@ GOLDEN = [
     (tsmp.TsmpPong(b"12345678", 0x1234), b"o12345678\x12\x34"),
     (tsmp.DiscoAdvertisement(DiscoKey(bytes(range(32)))), b"a" + bytes(range(32))),
     (tsmp.Rejected(6, "A", 40000, 80), b"!\x06A\x9c\x40\x00\x50"),
+    (tsmp.Rejected(6, "F", 40000, 80, maybe_broken=True), b"!\x06F\x9c\x40\x00\x50\x01"),
 ]
 
 
@@ -24,12 +25,13 @@ GOLDEN = [
 def test_both_ways(message: tsmp.Message, raw: bytes) -> None:
     assert tsmp.encode(message) == raw
     assert tsmp.decode(raw) == message
-    assert tsmp.decode(raw + b"more") == message
+    assert tsmp.decode(raw + b"\xfemore") == message
 
 
 @pytest.mark.parametrize(("message", "raw"), GOLDEN)
 def test_cut_off_at_every_length(message: tsmp.Message, raw: bytes) -> None:
-    for size in range(len(raw)):
+    optional = isinstance(message, tsmp.Rejected) and message.maybe_broken
+    for size in range(len(raw) - optional):
         with pytest.raises(MalformedError):
             tsmp.decode(raw[:size])
 
@@ -72,3 +74,18 @@ def test_a_rejection_names_the_flow_as_its_sender_sees_it_and_goes_back(source: 
 
 def test_a_syn_too_short_to_name_its_ports_is_not_answered() -> None:
     assert tsmp.reject_of(syn(A4.packed, B4.packed)[:22], "A") is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (tsmp.POLICY, "policy"),
+        (tsmp.SHIELDS_UP, "shields"),
+        (tsmp.NOT_FORWARDED, "forward"),
+        (tsmp.HOST_FIREWALL, "firewall"),
+        (tsmp.UNKNOWN_TRANSIT, "app connector"),
+        ("?", "'?'"),
+    ],
+)
+def test_each_reason_in_words(reason: str, words: str) -> None:
+    assert words in tsmp.denial(tsmp.DENIED + reason)

@@ -70,7 +70,7 @@ UDP = 0
 
 class Engine:
     """dropped: "stun" (through a relay, or more at once than MAX_STUN), "rejected" (a peer's word about a flow that is
-    not TCP).
+    not TCP, or that is not final).
 
     Each room beneath counts its own drops.
     """
@@ -404,11 +404,12 @@ class Engine:
 
     def _rejected(self, address: bytes, message: tsmp.Rejected) -> None:
         own = self.own_address(len(address))
-        if message.protocol != 6 or own is None:
+        if message.protocol != 6 or own is None or message.maybe_broken:
             self.dropped["rejected"] += 1
             return
         source, target = ip_address(own), ip_address(address)
-        self.stack.refuse(source, message.source_port, target, message.destination_port)
+        error = tsmp.DENIED + message.reason
+        self.stack.refuse(source, message.source_port, target, message.destination_port, error=error)
 
 
 def _has_restarted(before: Node, after: Node) -> bool:

@@ -3,6 +3,7 @@
 | byte 0     | meaning          | then                                                                       |
 |------------|------------------|----------------------------------------------------------------------------|
 | `!` (0x21) | flow rejected    | protocol u8, reason u8, source port, destination port (of the flow), [flags] |
+|            |                  | flags: 0x01 "maybe broken", so the flow may succeed all the same           |
 | `p` (0x70) | ping             | 8 bytes                                                                    |
 | `o` (0x6f) | pong             | the same 8 bytes, PeerAPI port                                             |
 | `a` (0x61) | disco key        | 32 bytes                                                                   |
@@ -27,16 +28,29 @@ from tsnet.base.records import record
 PROTOCOL = 99
 _REJECT = Struct("!cBcHH")
 _PONG = Struct("!c8sH")
+_MAYBE_BROKEN = 0x01
 
 
 @record
 class Rejected:
-    """The peer refuses this flow. reason: A (packet filter), S (shields up), F, W or T. Ports are as we sent them."""
+    """The peer refuses this flow. reason: one of those below. Ports are as we sent them.
+
+    maybe_broken: it only tells of a problem, and the flow may succeed all the same.
+    """
 
     protocol: int
     reason: str
     source_port: int
     destination_port: int
+    maybe_broken: bool = False
+
+
+POLICY, SHIELDS_UP, NOT_FORWARDED, HOST_FIREWALL, UNKNOWN_TRANSIT = "A", "S", "F", "W", "T"
+"""Why a flow is rejected: the packet filter, shields that are up, a subnet router that does not forward, the firewall
+of the peer's machine, an address that an app connector does not know."""
+
+DENIED = "denied "
+"""Before the reason, it is the error in which the connection of a rejected flow ends."""
 
 
 @record
@@ -58,6 +72,21 @@ class DiscoAdvertisement:
 Message = Rejected | TsmpPing | TsmpPong | DiscoAdvertisement
 
 
+_DENIALS = {
+    POLICY: "the tailnet's policy does not let this node reach that port",
+    SHIELDS_UP: "its shields are up, so that nobody may connect to it",
+    NOT_FORWARDED: "its machine does not forward packets to the subnet",
+    HOST_FIREWALL: "the firewall of its machine does not let the connection in",
+    UNKNOWN_TRANSIT: "it knows no target for that address of an app connector",
+}
+
+
+def denial(error: str) -> str:
+    """What to say of a connection that has ended in such an error."""
+    reason = error.removeprefix(DENIED)
+    return _DENIALS.get(reason, f"it gives a reason that is not known here ({reason!r})")
+
+
 def decode(payload: bytes) -> Message:
     """Raises MalformedError for a message that is short or unknown. Trailing bytes are ignored."""
     kind = payload[:1]
@@ -70,7 +99,8 @@ def decode(payload: bytes) -> Message:
         return DiscoAdvertisement(DiscoKey(payload[1:33]))
     if kind == b"!" and len(payload) >= _REJECT.size:
         _, protocol, reason, source_port, destination_port = _REJECT.unpack_from(payload)
-        return Rejected(protocol, reason.decode("latin-1"), source_port, destination_port)
+        flags = payload[_REJECT.size] if len(payload) > _REJECT.size else 0
+        return Rejected(protocol, reason.decode("latin-1"), source_port, destination_port, bool(flags & _MAYBE_BROKEN))
     raise MalformedError("unknown TSMP message")
 
 
@@ -82,8 +112,9 @@ def encode(message: Message) -> bytes:
             return _PONG.pack(b"o", data, port)
         case DiscoAdvertisement(key):
             return b"a" + key
-        case Rejected(protocol, reason, source_port, destination_port):
-            return _REJECT.pack(b"!", protocol, reason.encode("latin-1"), source_port, destination_port)
+        case Rejected(protocol, reason, source_port, destination_port, maybe_broken):
+            body = _REJECT.pack(b"!", protocol, reason.encode("latin-1"), source_port, destination_port)
+            return body + bytes((_MAYBE_BROKEN,)) if maybe_broken else body
         case _:
             assert_never(message)
 

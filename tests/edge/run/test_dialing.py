@@ -8,7 +8,7 @@ import pytest
 
 from tests.house import House
 from tsnet.edge.run.handle import Handle
-from tsnet.errors import DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
+from tsnet.errors import DeniedByPolicy, DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
 
 
 @pytest.fixture
@@ -47,8 +47,22 @@ def test_the_policy_says_no_and_that_is_refused_at_once() -> None:
     a, b = house.up("a"), house.up("b")
     house.finish(a.listen(81, None, 5))
     begun = house.now
-    assert isinstance(house.failure(b.dial("a", 81, 30)), DialRefused)
+    error = house.failure(b.dial("a", 81, 30))
+    assert isinstance(error, DeniedByPolicy)
+    assert isinstance(error, DialRefused)
+    assert str(error).endswith(
+        "a:81 denied the connection: the tailnet's policy does not let this node reach that port"
+    )
     assert house.now - begun < 3
+
+
+def test_shields_that_are_up_are_told_from_the_policy() -> None:
+    house = House()
+    a, b = house.up("a", shields_up=True), house.up("b")
+    house.finish(a.listen(80, None, 5))
+    error = house.failure(b.dial("a", 80, 30))
+    assert isinstance(error, DeniedByPolicy)
+    assert "its shields are up" in str(error)
 
 
 def test_a_silent_peer_is_a_timeout_after_the_time_given(house: House, two: tuple[Handle, Handle]) -> None:

@@ -113,6 +113,10 @@ def test_a_syn_refused_by_other_means() -> None:
     peer.stack.refuse(A4, connection.local[1], B4, 80)
     assert connection.error == "refused"
     peer = Peer()
+    connection = peer.dial()
+    peer.stack.refuse(A4, connection.local[1], B4, 80, error="a code of its own")
+    assert connection.error == "a code of its own"
+    peer = Peer()
     connection = peer.connect()
     peer.stack.refuse(A4, connection.local[1], B4, 80)
     assert connection.error is None  # what is established is not theirs to end

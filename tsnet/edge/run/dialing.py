@@ -20,9 +20,10 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
+from tsnet.engine import tsmp
 from tsnet.engine.facts import Answer, PingAnswered
 from tsnet.engine.peerpath import NO_PATH, PeerPath
-from tsnet.errors import DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
+from tsnet.errors import DeniedByPolicy, DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
 
 if TYPE_CHECKING:
     from netstack import TcpConnection
@@ -100,13 +101,13 @@ class DialAttempt:
     def _error(self, code: str) -> Error:
         match code:
             case errors.REFUSED:
-                return DialRefused(
-                    f"{self._target} refused the connection: nothing listens there, or a filter denies it"
-                )
+                return DialRefused(f"{self._target} refused the connection: nothing listens there")
             case errors.TIMEOUT:
                 return self._timed_out()
             case errors.UNREACHABLE:
                 return HostUnreachable(f"{self._target} cannot be reached")
+            case _ if code.startswith(tsmp.DENIED):
+                return DeniedByPolicy(f"{self._target} denied the connection: {tsmp.denial(code)}")
             case _:
                 return StreamReset(f"{self._target} reset the connection while it was opened")
 
