@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import attrs
 import pytest
 
-from tsnet.base.addresses import IPAddress
+from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.config import DEFAULT_CONTROL_URL, Config, check_port, configure, is_private_host, parse_where
 from tsnet.errors import ConfigError
 
@@ -46,6 +46,35 @@ def test_switches_of_the_environment(value: str, on: bool) -> None:
     names = ("TSNET_FORCE_LOGIN", "TS_DEBUG_USE_DERP_HTTP", "TS_DEBUG_ALWAYS_USE_DERP")
     switched = config(environ=dict.fromkeys(names, value))
     assert (switched.force_login, switched.derp_over_http, switched.always_use_derp) == (on, on, on)
+
+
+def test_secrets_of_sessions_are_written_where_the_environment_says() -> None:
+    assert config(environ={}).key_log_file is config(environ={"WG_KEYLOGFILE": ""}).key_log_file is None
+    assert config(environ={"WG_KEYLOGFILE": "keys"}).key_log_file == "keys"
+
+
+def test_gos_switches_for_paths_and_sockets() -> None:
+    plain = config()
+    assert (plain.never_direct_udp, plain.silent_disco, plain.omit_local_addresses) == (False, False, False)
+    assert (plain.udp_gso, plain.udp_gro) == (True, True)
+    names = ("NEVER_DIRECT_UDP", "ENABLE_SILENT_DISCO", "OMIT_LOCAL_ADDRS", "DISABLE_UDP_GSO", "DISABLE_UDP_GRO")
+    found = config(environ={f"TS_DEBUG_{name}": "1" for name in names})
+    assert (found.never_direct_udp, found.silent_disco, found.omit_local_addresses) == (True, True, True)
+    assert (found.udp_gso, found.udp_gro) == (False, False)
+
+
+def test_endpoints_that_are_pretended() -> None:
+    def pretended(text: str) -> tuple[UdpAddress, ...]:
+        return config(environ={"TS_DEBUG_PRETENDPOINT": text}).pretended_endpoints
+
+    assert pretended("") == pretended(" , ") == ()
+    v4, v6 = UdpAddress("192.0.2.7", 41641), UdpAddress("2001:db8::7", 1)
+    assert pretended("192.0.2.7:41641, [2001:db8::7]:1,192.0.2.7:41641") == (v4, v6)
+    for wrong in ("example.com:1", "192.0.2.7", "192.0.2.7:0", "192.0.2.7:70000", "2001:db8::7"):
+        with pytest.raises(ConfigError, match="TS_DEBUG_PRETENDPOINT"):
+            pretended(wrong)
+    with pytest.raises(ConfigError, match="3 endpoints at most"):
+        pretended(",".join(f"192.0.2.{number}:1" for number in range(1, 5)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080"])

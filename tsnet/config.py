@@ -8,8 +8,14 @@
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
+| (direct paths) | `TS_DEBUG_NEVER_DIRECT_UDP`              | off: direct paths are used          |
+| (disco)        | `TS_DEBUG_ENABLE_SILENT_DISCO`           | off: paths are kept warm by pings   |
+| (endpoints)    | `TS_DEBUG_OMIT_LOCAL_ADDRS`              | off: own addresses are offered      |
+| (endpoints)    | `TS_DEBUG_PRETENDPOINT`                  | none beside those that are found    |
+| (UDP)          | `TS_DEBUG_DISABLE_UDP_GSO`, `…_GRO`      | the kernel splits and joins         |
 | (port mapping) | `TS_DISABLE_PORTMAPPER`                  | on, unless control is on loopback   |
 | (UPnP)         | `TSNET_UPNP`, `TS_DISABLE_UPNP`          | off: NAT-PMP and PCP alone          |
+| (key log)      | `WG_KEYLOGFILE`                          | none: no secret of a session is written |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
 `server` passes the environment in. A `Config` never changes.
@@ -29,7 +35,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tsnet.base.addresses import CGNAT, IPAddress, parse_address, parse_port
+from tsnet.base.addresses import CGNAT, IPAddress, UdpAddress, parse_address, parse_port
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
@@ -39,6 +45,7 @@ from tsnet.base.wording import Api, Wording, api
 from tsnet.errors import ConfigError
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
+MAX_PRETENDED = 3
 _TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
 
 
@@ -55,8 +62,15 @@ class Config:
     force_login: bool = False
     derp_over_http: bool = False
     always_use_derp: bool = False
+    never_direct_udp: bool = False
+    silent_disco: bool = False
+    omit_local_addresses: bool = False
+    pretended_endpoints: tuple[UdpAddress, ...] = ()
+    udp_gso: bool = True
+    udp_gro: bool = True
     port_mapping: bool = True
     upnp: bool = False
+    key_log_file: str | None = None
     proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
@@ -101,8 +115,15 @@ def configure(
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
         derp_over_http=_truthy(environ.get("TS_DEBUG_USE_DERP_HTTP")),
         always_use_derp=_truthy(environ.get("TS_DEBUG_ALWAYS_USE_DERP")),
+        never_direct_udp=_truthy(environ.get("TS_DEBUG_NEVER_DIRECT_UDP")),
+        silent_disco=_truthy(environ.get("TS_DEBUG_ENABLE_SILENT_DISCO")),
+        omit_local_addresses=_truthy(environ.get("TS_DEBUG_OMIT_LOCAL_ADDRS")),
+        pretended_endpoints=_pretended(environ.get("TS_DEBUG_PRETENDPOINT") or ""),
+        udp_gso=not _truthy(environ.get("TS_DEBUG_DISABLE_UDP_GSO")),
+        udp_gro=not _truthy(environ.get("TS_DEBUG_DISABLE_UDP_GRO")),
         port_mapping=not (_truthy(environ.get("TS_DISABLE_PORTMAPPER")) or _is_loopback(urlsplit(url).hostname or "")),
         upnp=_truthy(environ.get("TSNET_UPNP")) and not _truthy(environ.get("TS_DISABLE_UPNP")),
+        key_log_file=environ.get("WG_KEYLOGFILE") or None,
         proxies=_proxies(proxy, environ, url),
     )
 
@@ -255,6 +276,20 @@ def _proxies(proxy: str | None, environ: Mapping[str, str], control_url: str) ->
         otherwise = f"set {needed.source}, or except {parts.hostname} with NO_PROXY, or pass "
         raise ConfigError(Wording(f"{needed.source} {FORM}: {otherwise}", api("proxy=")))
     return proxies
+
+
+def _pretended(text: str) -> tuple[UdpAddress, ...]:
+    """Up to MAX_PRETENDED endpoints with commas between them: "192.0.2.7:41641,[2001:db8::7]:41641"."""
+    found: list[UdpAddress] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        host, digits = split_address(part)
+        address, port = parse_address(host), parse_port(digits)
+        if address is None or not port:
+            raise ConfigError(f'TS_DEBUG_PRETENDPOINT takes "address:port" with commas between them, not {part!r}')
+        found.append(UdpAddress(str(address), port))
+    if len(found) > MAX_PRETENDED:
+        raise ConfigError(f"TS_DEBUG_PRETENDPOINT takes {MAX_PRETENDED} endpoints at most, not {len(found)}")
+    return tuple(dict.fromkeys(found))
 
 
 def _check_scheme(url: str, allowed: bool) -> None:

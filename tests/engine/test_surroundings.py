@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from typing import Any
 
 import attrs
 import pytest
@@ -21,6 +22,7 @@ from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
 from tsnet.engine.attributes import NodeAttributes
 from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.netcheck.endpoints import Kind
 from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpMap
 from tsnet.testing.simulated import Machine
@@ -507,11 +509,30 @@ def test_control_grants_attributes_with_the_netmap() -> None:
     assert handle.node.surroundings.attributes == NodeAttributes(silent_disco=True)
 
 
-def test_a_knob_of_the_environment_forbids_direct_paths() -> None:
+@pytest.mark.parametrize("knob", ["always_use_derp", "never_direct_udp"])
+def test_a_knob_of_the_environment_forbids_direct_paths(knob: str) -> None:
     house = House()
-    assert configure(environ={"TS_DEBUG_ALWAYS_USE_DERP": "1"}).always_use_derp
+    assert getattr(configure(environ={f"TS_DEBUG_{knob.upper()}": "1"}), knob)
     handle = house.handle("a")
-    handle.config = attrs.evolve(handle.config, always_use_derp=True)
+    knobs: dict[str, Any] = {knob: True}
+    handle.config = attrs.evolve(handle.config, **knobs)
     house.finish(handle.reachable(10))
     assert not handle.node.engine.paths.modes.udp
     assert handle.node.home.net_info()["WorkingUDP"], "regions are measured as ever"
+
+
+def test_other_knobs_steer_disco_and_what_is_offered() -> None:
+    house, pretended = House(), UdpAddress("198.51.100.9", 9)
+    handle = house.handle("a")
+    handle.config = attrs.evolve(
+        handle.config, silent_disco=True, omit_local_addresses=True, pretended_endpoints=(pretended,)
+    )
+    house.finish(handle.reachable(10))
+    house.run(5)
+    assert handle.node.engine.paths.modes.silent
+    port = handle.pump._udp.local_port
+    own = {UdpAddress(str(address), port) for address in house.world.machine("a").interfaces()}
+    found = dict(handle.node.surroundings.endpoints.found)
+    assert found[pretended] == Kind.EXPLICIT
+    assert Kind.LOCAL not in found.values()
+    assert own

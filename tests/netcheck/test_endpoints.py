@@ -105,3 +105,11 @@ def test_servers_that_see_us_anywhere_fill_no_memory() -> None:
     for number in range(1000):
         found = some.determine(None, PORT, seen(UdpAddress(f"203.0.{number // 250}.{number % 250}", 1)), 0.0)
         assert len(found) <= MAX_KEPT
+
+
+def test_own_addresses_can_be_left_out_and_others_pretended() -> None:
+    assert list(Endpoints(omit_local=True).determine(HOME, PORT, seen(SEEN), 0.0)) == [(SEEN, Kind.STUN)]
+    assert Endpoints(omit_local=True).determine(HOME, PORT, seen(), 0.0) == ()
+    pretended = UdpAddress("198.51.100.9", 9)
+    found = Endpoints(omit_local=True, pretended=(pretended, SEEN)).determine(HOME, PORT, seen(SEEN), 0.0)
+    assert list(found) == [(SEEN, Kind.STUN), (pretended, Kind.EXPLICIT)]

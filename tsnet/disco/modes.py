@@ -1,9 +1,9 @@
 """What steers path selection from outside: control's node attributes, and knobs of the environment.
 
-| field    | when it is not the default                                                                            |
-|----------|-------------------------------------------------------------------------------------------------------|
-| udp      | False: the relays only. Node attribute `only-tcp-443`, or TS_DEBUG_ALWAYS_USE_DERP                    |
-| silent   | True: paths are found, but not kept warm by pings. Node attribute `silent-disco`                      |
+| field    | when it is not the default                                                                             |
+|----------|--------------------------------------------------------------------------------------------------------|
+| udp      | False: the relays only. Node attribute `only-tcp-443`, TS_DEBUG_ALWAYS_USE_DERP, …_NEVER_DIRECT_UDP    |
+| silent   | True: paths are found, but not kept warm. Node attribute `silent-disco`, TS_DEBUG_ENABLE_SILENT_DISCO  |
 | loopback | True: this machine has no address but loopback, so that a peer on it may be reached there              |
 
 Source: Go tailcfg/nodecap, wgengine/magicsock/debugknobs.go.

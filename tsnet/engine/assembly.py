@@ -17,6 +17,7 @@ from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
 from tsnet.engine.identity import Identity
 from tsnet.engine.portmapping import PortMapping
+from tsnet.wireguard.keylog import KeyLog
 
 
 class Assembly:
@@ -36,7 +37,7 @@ class Assembly:
         self._config, self._identity, self._disco_key, self._entropy = config, identity, disco_key, entropy
         self._now, self._wall_offset, self._tracer = now, wall - now, tracer
 
-    def engine(self) -> Engine:
+    def engine(self, key_log: KeyLog | None = None) -> Engine:
         return Engine(
             self._identity.node_key,
             self._disco_key,
@@ -45,6 +46,7 @@ class Assembly:
             wall_offset=self._wall_offset,
             timestamp_mark=self._identity.timestamp_mark,
             tracer=self._tracer,
+            key_log=key_log,
         )
 
     def relays(self) -> Relays:

@@ -44,6 +44,7 @@ from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.wireguard import facts
 from tsnet.wireguard.constants import PADDING
 from tsnet.wireguard.device import Device
+from tsnet.wireguard.keylog import KeyLog
 from tsnet.wireguard.messages import TRANSPORT_OVERHEAD
 from tsnet.wireguard.outbox import Recipient
 
@@ -85,6 +86,7 @@ class Engine:
         wall_offset: float,
         timestamp_mark: float | None,
         tracer: Tracer | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.peers: Peers = Peers()
         self.packet_filter: PacketFilter = PacketFilter(self.peers.capabilities_of)
@@ -95,6 +97,7 @@ class Engine:
             timestamp_mark=timestamp_mark,
             mtu=MTU,
             trace=trace_of(tracer, "wireguard"),
+            key_log=key_log,
         )
         self.paths: Paths = Paths(
             disco_key,

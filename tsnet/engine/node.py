@@ -60,6 +60,7 @@ from tsnet.errors import Error, NotUp
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.prefs import Prefs
+from tsnet.wireguard.keylog import KeyLog
 
 SUSPENDED_AFTER = 30.0
 """Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
@@ -79,11 +80,13 @@ class Node:
         control_key: MachineKey | None = None,
         verifies_tls: bool = True,
         tracer: Tracer | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         """prefs: in force until `set_prefs`. identity: the store has it already.
 
         hostinfo: what this machine is. control_key: the key that was remembered of this control server. verifies_tls:
         whether a certificate that the edge accepts proves who the server is. tracer: gives each room its trace.
+        key_log: is given the secrets of handshakes.
         """
         self.config = config
         self.view: NodeView | None = None
@@ -99,7 +102,7 @@ class Node:
         self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
         self.admittance: Admittance = Admittance(self._facts, trace=self.trace)
         made = Assembly(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
-        self.engine: Engine = made.engine()
+        self.engine: Engine = made.engine(key_log)
         self.engine.set_shields_up(prefs.shields_up)
         self.adoption: Adoption = Adoption(self.engine)
         self.relays: Relays = made.relays()
@@ -118,10 +121,8 @@ class Node:
             self.home,
             self._control,
             entropy,
+            config,
             told=self._facts,
-            fixed_port=config.port,
-            use_http=config.derp_over_http,
-            only_relays=config.always_use_derp,
             trace=self.trace,
         )
         self.port_mapping: PortMapping = made.port_mapping()

@@ -52,6 +52,7 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace
+from tsnet.config import Config
 from tsnet.control.client.client import Client
 from tsnet.disco.modes import DiscoModes
 from tsnet.engine import facts
@@ -76,8 +77,7 @@ FRESH_FOR = 2.0
 class Surroundings:
     """network: as last told; None before that. mapped: our UDP port's address as others see it, by IP version.
 
-    fixed_port: the UDP port that was configured, 0 for any. use_http, only_relays: knobs of the environment (`config`).
-    told: where facts are added.
+    config: the UDP port that was configured, and knobs of the environment. told: where facts are added.
     """
 
     def __init__(
@@ -87,23 +87,23 @@ class Surroundings:
         home: Home,
         control: WhenDue[Client],
         entropy: Callable[[int], bytes],
+        config: Config,
         *,
         told: list[facts.Fact],
-        fixed_port: int = 0,
-        use_http: bool = False,
-        only_relays: bool = False,
         trace: Trace | None = None,
     ) -> None:
         self.network: Network | None = None
         self.mapped: dict[int, UdpAddress] = {}
-        self.checker: Checker = Checker(entropy, use_http=use_http)
-        self.endpoints: Endpoints = Endpoints(fixed_port)
+        self.checker: Checker = Checker(entropy, use_http=config.derp_over_http)
+        self.endpoints: Endpoints = Endpoints(
+            config.port, omit_local=config.omit_local_addresses, pretended=config.pretended_endpoints
+        )
         self._port = 0
         self._engine, self._relays, self._home, self._control = engine, relays, home, control
         self._entropy = entropy
         self._told, self._trace = told, trace
         self.attributes: NodeAttributes = NodeAttributes()
-        self._only_relays, self._is_asked = only_relays, False
+        self._config, self._is_asked = config, False
         self._derp_map = DerpMap()
         self._has_settled = False
         self._settled_at = -math.inf
@@ -137,9 +137,11 @@ class Surroundings:
             self._measure(now, full=True)
 
     def _set_modes(self, now: float) -> None:
-        udp = not (self._only_relays or self.attributes.only_tcp_443)
+        config, attributes = self._config, self.attributes
+        udp = not (config.always_use_derp or config.never_direct_udp or attributes.only_tcp_443)
+        silent = config.silent_disco or attributes.silent_disco
         loopback = self.network is not None and not self.network.is_connected
-        modes = DiscoModes(udp=udp, silent=self.attributes.silent_disco, loopback=loopback)
+        modes = DiscoModes(udp=udp, silent=silent, loopback=loopback)
         if modes != self._engine.paths.modes:
             self._engine.paths.set_modes(modes, now)
 

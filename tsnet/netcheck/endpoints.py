@@ -6,7 +6,8 @@
 | 2     | STUN              | what STUN servers see: v4, then v6 (`mappings`)                                         |
 | 3     | STUN_LOCAL_PORT   | behind a hard NAT, if the port was configured: the v4 address seen, with that port      |
 | 4     | as they were      | those of the last 5 min 10 s that are not seen now, at most six of one IP               |
-| 5     | LOCAL             | this machine's own addresses (`base.network.choose`), with the port                     |
+| 5     | LOCAL             | this machine's own addresses (`base.network.choose`), with the port; unless omitted     |
+| 6     | EXPLICIT          | what the environment pretends (`config`)                                                |
 
 An address stands once, by its first kind. Loopback is offered only where nothing else is. Local addresses are never
 kept: the system tells all of them. Those that were seen are kept for a while, so that an endpoint that comes and goes
@@ -50,13 +51,17 @@ Found = tuple[UdpAddress, int]
 class Endpoints:
     """fixed_port: the port that was configured; 0 if any was good enough. mapped: what a router has mapped for us.
 
+    omit_local, pretended: knobs of the environment. The addresses of this machine are not offered; these ones are.
+
     found: as last determined.
     """
 
-    def __init__(self, fixed_port: int = 0) -> None:
+    def __init__(
+        self, fixed_port: int = 0, *, omit_local: bool = False, pretended: tuple[UdpAddress, ...] = ()
+    ) -> None:
         self.found: tuple[Found, ...] = ()
         self.mapped: tuple[UdpAddress, ...] = ()
-        self._fixed_port = fixed_port
+        self._fixed_port, self._omit_local, self._pretended = fixed_port, omit_local, pretended
         self._kept: dict[UdpAddress, tuple[int, float]] = {}
         """The kind of each that was seen lately, and until when it is offered; those seen last are last."""
 
@@ -82,8 +87,10 @@ class Endpoints:
         self._keep(found.items(), now)
         for address, (kind, _until) in self._kept.items():
             found.setdefault(address, kind)
-        for address in local_endpoints(network, port, is_last_resort=not found):
+        for address in () if self._omit_local else local_endpoints(network, port, is_last_resort=not found):
             found.setdefault(address, Kind.LOCAL)
+        for address in self._pretended:
+            found.setdefault(address, Kind.EXPLICIT)
         self.found = tuple(found.items())
         return self.found
 

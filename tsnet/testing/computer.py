@@ -90,7 +90,9 @@ class Computer(ABC):
 
     # --- ports and streams --------------------------------------------------------------------------------------
 
-    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> SimulatedUdp:
+    def open_udp(
+        self, port: int, on_ready: OnReady, *, host: str = "", gso: bool = True, gro: bool = True
+    ) -> SimulatedUdp:
         number = port or self._free_port()
         if number in self._udp:
             raise OSError(errno.EADDRINUSE, f"UDP port {number} of {self.name} is taken")

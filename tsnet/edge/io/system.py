@@ -47,8 +47,10 @@ class SystemWorld:
     def entropy(self, size: int) -> bytes:
         return os.urandom(size)
 
-    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> UdpSockets:
-        return UdpSockets(self.reactor, port, on_ready, host=host, gso=self._gso, gro=self._gro)
+    def open_udp(
+        self, port: int, on_ready: OnReady, *, host: str = "", gso: bool = True, gro: bool = True
+    ) -> UdpSockets:
+        return UdpSockets(self.reactor, port, on_ready, host=host, gso=self._gso and gso, gro=self._gro and gro)
 
     def open_links(
         self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxies: Proxies = NO_PROXIES

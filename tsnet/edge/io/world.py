@@ -103,8 +103,10 @@ class World(Protocol):
 
     def entropy(self, size: int) -> bytes: ...
 
-    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "") -> UdpPort:
+    def open_udp(self, port: int, on_ready: OnReady, *, host: str = "", gso: bool = True, gro: bool = True) -> UdpPort:
         """Port 0 takes any free number. host: the one address to bind; without it, all of v4 and v6.
+
+        gso, gro: False does without the kernel's segmentation or joining of datagrams.
 
         Raises OSError if that address, or v4, cannot be bound; v6 may be missing.
         """

@@ -16,6 +16,7 @@ from tsnet.base.records import record
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config
 from tsnet.edge.io.descriptors import is_out
+from tsnet.edge.io.keylogfile import KeyLogFile
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import load
 from tsnet.edge.io.private import kind_of, reason_of
@@ -119,7 +120,8 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
         if pump is not None:
             pump.mark()
 
-    udp = _open_udp(world, config.port, mark)
+    key_log = KeyLogFile(config.key_log_file, world.clock).write if config.key_log_file else None
+    udp = _open_udp(world, config, mark)
     try:
         links = world.open_links(mark, ssl_context=options.ssl_context, proxies=config.proxies)
         try:
@@ -135,6 +137,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 control_key=kept.control_key,
                 verifies_tls=_verifies(options.ssl_context),
                 tracer=traces,
+                key_log=key_log,
             )
             traces.peer_name = node.peer_name
             pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
@@ -147,13 +150,13 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
     return pump
 
 
-def _open_udp(world: World, port: int, mark: Callable[[], None]) -> UdpPort:
+def _open_udp(world: World, config: Config, mark: Callable[[], None]) -> UdpPort:
     try:
-        return world.open_udp(port, mark)
+        return world.open_udp(config.port, mark, gso=config.udp_gso, gro=config.udp_gro)
     except OSError as error:
         if is_out(error):
             raise
-        what = f"cannot bind UDP port {port}: {error}; choose another "
+        what = f"cannot bind UDP port {config.port}: {error}; choose another "
         raise AddressInUse(Wording(what, api("port="), " or 0")) from None
 
 
