@@ -12,6 +12,7 @@ All limits are seconds of virtual time. STALL is the longest that something said
 | a cable is out for 10 s                   | 13    | direct                             |
 | a laptop moves to another home            | 10    | direct                             |
 | large datagrams vanish on the direct path | 10    | by a relay; mended: direct in 120  |
+| the system refuses to send: all, large    | 1     | by a relay; at peace: direct in 15 |
 """
 
 from __future__ import annotations
@@ -205,6 +206,42 @@ def test_large_datagrams_vanish_on_the_direct_path() -> None:
             router.cable.mtu = 1500
             await call.until_direct("left", "right", 120.0)
             assert await call.pour(100_000) <= 2.0
+
+        await during(homes, left, right, shrink, stall=1.0, seconds=1.0, then=then)
+
+    play(scene)
+
+
+def test_the_system_refuses_to_send_to_a_peer() -> None:
+    """A firewall of the machine itself: what cannot leave is not waited for."""
+
+    async def scene(homes: Homes) -> None:
+        left, right, _router = easy_pair(homes)
+
+        def forbid() -> None:
+            left.forbidden.add(udp_route(homes, "left", "right").host)
+
+        async def then(call: Call) -> None:
+            assert left.dropped["EPERM"] < 40
+            assert any(isinstance(route, DerpAddress) for route in homes.routes("left", "right"))
+            left.forbidden.clear()
+            await call.until_direct("left", "right", 15.0)
+
+        await during(homes, left, right, forbid, stall=1.0, then=then)
+
+    play(scene)
+
+
+def test_a_router_tells_that_large_datagrams_cannot_pass() -> None:
+    async def scene(homes: Homes) -> None:
+        left, right, router = easy_pair(homes)
+
+        def shrink() -> None:
+            router.cable.mtu = 1300
+
+        async def then(call: Call) -> None:
+            assert await call.pour(300_000) <= 3.0
+            assert left.dropped["EMSGSIZE"] > 0
 
         await during(homes, left, right, shrink, stall=1.0, seconds=1.0, then=then)
 

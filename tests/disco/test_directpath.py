@@ -17,6 +17,7 @@ from tsnet.disco.constants import (
     DATA_PADDING,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
+    DATAGRAM_SIZE,
     DISCO_PING_INTERVAL,
     HEARTBEAT_INTERVAL,
     SESSION_ACTIVE_TIMEOUT,
@@ -366,6 +367,38 @@ def test_what_is_asked_while_nothing_is_sent() -> None:
 
 
 # --- other modes, other networks --------------------------------------------------------------------------------
+
+
+def test_a_best_that_the_system_cannot_send_to_is_asked_at_once_and_given_up_if_that_cannot_leave_either() -> None:
+    direct = trusted()
+    direct.unsent(0, 10.0)
+    assert (direct.best, direct.is_trusted, direct.why) == (ONE, False, "the system cannot send there")
+    assert asked(direct) == [(ONE, 0)]
+    assert direct.deadline() > 10.0
+    direct.unsent(0, 10.0)
+    assert asked(direct) == []
+    direct.timed_out(SentPing(PEER, ONE, 10.0, 0), 10.0)
+    assert direct.best is None
+    direct.unsent(0, 10.0)
+    assert direct.deadline() > 10.0
+
+
+def test_one_datagram_that_could_not_be_sent_costs_a_round_trip_of_trust() -> None:
+    direct = trusted()
+    direct.unsent(0, 10.0)
+    assert asked(direct) == [(ONE, 0)]
+    pong(direct, ONE, 10.22)
+    assert (direct.best, direct.is_trusted) == (ONE, True)
+
+
+def test_a_best_that_is_too_small_for_data_is_left_to_large_pings() -> None:
+    direct = trusted()
+    direct.unsent(DATAGRAM_SIZE, 10.0)
+    assert (direct.best, direct.why) == (None, "data is too large for it")
+    pong(direct, ONE, 10.1)
+    assert direct.best is None
+    pong(direct, ONE, 10.2, padding=DATA_PADDING)
+    assert direct.best == ONE
 
 
 def test_in_silence_no_heartbeats_are_sent_and_what_arrives_prolongs_the_trust() -> None:

@@ -271,3 +271,22 @@ def answer(kit: Kit, peers: tuple[Node, ...], now: float) -> None:
                 assert isinstance(message, Ping)
                 if to == peer.endpoints[0]:
                     kit.directs.ponged(message.tx_id, (peer.key,), now)
+
+
+def test_what_the_system_cannot_send_is_not_awaited_and_its_path_not_trusted() -> None:
+    kit = Kit().know(node(2), node(3, OTHER))
+    for number in (2, 3):
+        kit.directs.sent(node(number).key, node(number, *((OTHER,) if number == 3 else ())), 10.0)
+    kit.directs.run(10.0)
+    answer(kit, (node(2), node(3, OTHER)), 10.0)
+    kit.directs.changed.clear()
+    kit.directs.unsent({ADDRESS: 0}, 10.2)
+    refused, other = kit.directs.get(node(2).key), kit.directs.get(node(3).key)
+    assert refused is not None
+    assert other is not None
+    assert (refused.is_trusted, other.is_trusted, list(kit.directs.changed)) == (False, True, [node(2).key])
+    ((to, _ping),) = kit.pings()
+    assert to == ADDRESS
+    kit.directs.unsent({ADDRESS: 0}, 10.2)
+    assert refused.best is None
+    assert kit.directs.deadline() > 10.2

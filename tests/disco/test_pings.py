@@ -9,7 +9,7 @@ import pytest
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.disco import pings
-from tsnet.disco.constants import MAX_PINGS, OWN_PINGS, PING_TIMEOUT, TRUSTED_PINGS
+from tsnet.disco.constants import MAX_PINGS, OWN_PINGS, PING_SIZE, PING_TIMEOUT, TRUSTED_PINGS
 from tsnet.disco.pings import PingsInFlight, SentPing
 
 ADDRESS = UdpAddress("192.0.2.1", 41641)
@@ -75,6 +75,17 @@ def test_the_address_in_use_may_be_pinged_however_many_others_are() -> None:
         assert flying.has_room(ONE, is_trusted=True)
         flying.sent(b"t%d" % number, ping(1.0))
     assert not flying.has_room(ONE, is_trusted=True)
+
+
+def test_pings_that_could_not_be_sent_are_in_flight_no_more() -> None:
+    flying, small, large = PingsInFlight(), ping(1.0), SentPing(ONE, ADDRESS, 1.0, 1000)
+    elsewhere = SentPing(OTHER, UdpAddress("192.0.2.9", 1), 1.0, 1000)
+    for tx_id, each in ((b"a", small), (b"b", large), (b"c", elsewhere)):
+        flying.sent(tx_id, each)
+    assert flying.unsent({ADDRESS: PING_SIZE + 1001}) == []
+    assert flying.unsent({ADDRESS: PING_SIZE + 1000}) == [large]
+    assert flying.unsent({ADDRESS: 0}) == [small]
+    assert len(flying) == 1
 
 
 def test_forgetting_one_peer_or_all() -> None:

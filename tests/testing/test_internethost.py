@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 from tests.testing.punching import STUN, Socket, new_internet, settle, sleep
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Gateway
+from tsnet.base.unsent import Unsent
 from tsnet.testing.cable import Cable
 from tsnet.testing.internethost import MAX_PATH_MTUS
 
@@ -80,6 +81,19 @@ def test_itself() -> None:
         socket.send(UdpAddress(own, socket.port))
         settle(net)
         assert socket.take() == [(UdpAddress(own, socket.port), b"ping")]
+
+
+def test_what_cannot_leave_is_told_to_the_port() -> None:
+    net = new_internet()
+    host, other = net.host("laptop", v6=False, cable=Cable(mtu=1280)), net.host("other")
+    port = host.open_udp(0, lambda: None)
+    host.forbidden.add("192.0.2.1")
+    large, forbidden, no_way = UdpAddress(other.v4, 9), UdpAddress("192.0.2.1", 9), UdpAddress(other.v6, 9)
+    for to in (large, forbidden, no_way):
+        port.send(to, [bytes(1400), bytes(1300), bytes(1)])
+    assert port.take_unsent() == [Unsent(large, 1300), Unsent(forbidden), Unsent(no_way)]
+    assert port.take_unsent() == []
+    assert host.dropped == {"EMSGSIZE": 2, "EPERM": 3, "unreachable": 3}
 
 
 def test_its_own_mtu_is_known_at_once() -> None:

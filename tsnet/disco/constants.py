@@ -47,8 +47,12 @@ DATA_PING_TIMEOUT = 2.0
 """The path has so long to answer one of its data-sized pings."""
 
 DATA_PING_INTERVAL = 0.7
-DATA_PADDING = 1188
-"""Bytes that make a ping of 124 as large as the largest datagram of WireGuard, 1312."""
+DATAGRAM_SIZE = 1312
+"""Bytes of the largest datagram of WireGuard, where the path is not known to carry larger ones."""
+
+PING_SIZE = 124
+DATA_PADDING = DATAGRAM_SIZE - PING_SIZE
+"""Bytes that make a ping as large as that."""
 
 MAX_LISTED = 24
 MAX_HEARD = 8

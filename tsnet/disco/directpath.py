@@ -12,6 +12,9 @@
 | `again_at`     | the first round was begun        | all are asked once more: by then the peer's router is open      |
 | `check_at`     | data is out on a trusted path    | nothing came back for 3 s: data-sized pings; 2 s later: demoted |
 
+A best that the system cannot send to is trusted no more and asked at once; it is given up if that cannot leave either.
+One that is too small for data is left to data-sized pings, too.
+
 An address that is demoted so is pinged with data-sized pings from then on: a small one proves nothing there.
 Data that arrives never promotes a path, and proves only that this one is not dead.
 
@@ -196,6 +199,17 @@ class DirectPath:
         if ping.address == self.best and not self.is_trusted:
             self._clear("its pings are not answered")
 
+    def unsent(self, size: int, now: float) -> None:
+        """The system refuses to send so many bytes to the best, or anything at all if that is 0."""
+        if self.best is None:
+            return
+        if size:
+            self._carries_no_data("data is too large for it")
+        elif self.is_trusted:
+            self.is_trusted, self.lapse_at, self.why = False, math.inf, "the system cannot send there"
+            self._ask(self.best, now)
+            self._plan()
+
     def anew(self, why: str, now: float, *, discover: bool) -> None:
         """What was known of the path is void. discover: look for one at once, if the peer is sent to."""
         was_active, sent_at = self.is_active, self.sent_at
@@ -249,6 +263,13 @@ class DirectPath:
         self._unanswered_since = self._asked_at = math.inf
         self.why = why
         self._plan()
+
+    def _carries_no_data(self, why: str) -> None:
+        """Give up the best, though it may answer small pings."""
+        candidate = None if self.best is None else self.candidates.get(self.best)
+        if candidate is not None:
+            candidate.only_large = True
+        self._clear(why)
 
     def _keep_best(self, why: str) -> None:
         if self.best is not None and self.candidates.get(self.best) is None:
@@ -305,11 +326,8 @@ class DirectPath:
         elif now < self._unanswered_since + DATA_UNANSWERED:
             self.check_at = self._unanswered_since + DATA_UNANSWERED
         elif now >= self._asked_at + DATA_PING_TIMEOUT:
-            candidate = self.candidates.get(self.best)
-            if candidate is not None:
-                candidate.only_large = True
             self.check_at = math.inf
-            self._clear("data went out, and nothing came back")
+            self._carries_no_data("data went out, and nothing came back")
         else:
             self._asked_at = min(self._asked_at, now)
             self.asks.append((self.best, DATA_PADDING))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from tsnet.base.addresses import Destination, UdpAddress
@@ -183,6 +183,19 @@ class DirectPaths:
             direct.ponged(ping, now)
             self._after(ping.peer, direct, now)
         return True
+
+    def unsent(self, refused: Mapping[UdpAddress, int], now: float) -> None:
+        """The system cannot send datagrams of these sizes there, or none if that is 0: no pong is awaited for them, and
+        no such path is trusted with data."""
+        for ping in self._pings.unsent(refused):
+            direct = self._all.get(ping.peer)
+            if direct is not None:
+                direct.timed_out(ping, now)
+                self._after(ping.peer, direct, now)
+        for key, direct in self._all.items():
+            if direct.best is not None and direct.best in refused:
+                direct.unsent(refused[direct.best], now)
+                self._after(key, direct, now)
 
     def set_endpoints(self, endpoints: tuple[UdpAddress, ...], now: float) -> None:
         """Our own endpoints."""

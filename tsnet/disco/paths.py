@@ -31,9 +31,10 @@ from collections.abc import Callable, Iterable, Sequence
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.trace import Trace
+from tsnet.base.unsent import Unsent
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
-from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
+from tsnet.disco.constants import DATAGRAM_SIZE, ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
 from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directpaths import DirectPaths
@@ -204,6 +205,11 @@ class Paths:
         """The internet is reached by another way than before: what was measured is void, active peers are asked."""
         self._measured_at = DUE_NOW
         self._directs.network_changed(now)
+        self._follow_up(now)
+
+    def unsent(self, refused: Iterable[Unsent], now: float) -> None:
+        """What the system has refused to send (`base.unsent`)."""
+        self._directs.unsent({each.address: each.size for each in refused if each.size <= DATAGRAM_SIZE}, now)
         self._follow_up(now)
 
     # --- what WireGuard tells -------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, OWN_PINGS, PING_TIMEOUT, TRUSTED_PINGS
+from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, OWN_PINGS, PING_SIZE, PING_TIMEOUT, TRUSTED_PINGS
 
 
 class SentPing(NamedTuple):
@@ -66,6 +67,14 @@ class PingsInFlight:
         while self.deadline() <= now:
             expired.append(self._drop(next(iter(self._sent))))
         return expired
+
+    def unsent(self, refused: Mapping[UdpAddress, int]) -> list[SentPing]:
+        """Those to these addresses, of that size and more, have never left; they are in flight no more."""
+        never = math.inf
+        stuck = [
+            tx_id for tx_id, ping in self._sent.items() if ping.padding + PING_SIZE >= refused.get(ping.address, never)
+        ]
+        return [self._drop(tx_id) for tx_id in stuck]
 
     def forget(self, peer: bytes | None = None) -> None:
         """Those of this peer, or all of them, mean nothing any more."""

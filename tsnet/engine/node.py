@@ -31,6 +31,7 @@ from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey, NodePrivateKey
 from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace, Tracer, trace_of
+from tsnet.base.unsent import Unsent
 from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
@@ -216,6 +217,10 @@ class Node:
         self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
+
+    def unsent(self, refused: Sequence[Unsent], now: float) -> None:
+        """The system has refused to send these (`UdpPort.take_unsent`)."""
+        self.engine.paths.unsent(refused, self._clamp(now))
 
     def network_changed(self, network: Network, now: float) -> None:
         """This machine's addresses and default routes are these now; the first time, that is no change."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.network import Gateway, Network
 from tsnet.base.proxies import NO_PROXIES, Proxies
+from tsnet.base.unsent import SendRefusals
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.reactor import Reactor
 from tsnet.testing.bytestreams import Road, SimulatedLinks, SimulatedListener
@@ -149,8 +150,8 @@ class Computer(ABC):
     # --- the network around it ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
-        """Send datagrams from that port on their way."""
+    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+        """Send datagrams from that port on their way. refusals: where to note those that do not leave."""
 
     @abstractmethod
     def find_road(self, hosts: Sequence[str], port: int) -> Road | str:

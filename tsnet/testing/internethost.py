@@ -2,8 +2,10 @@
 
 | what it does                | what happens                                                                         |
 |-----------------------------|--------------------------------------------------------------------------------------|
-| send without a route        | nothing leaves: `dropped["unreachable"]`, as ENETUNREACH would say                    |
-| send more than the MTU      | nothing leaves: `dropped["EMSGSIZE"]`; the MTU is its cable's, or what a router told  |
+| send without a route        | nothing leaves: `dropped["unreachable"]`; the port is told ENETUNREACH                |
+| send to what is `forbidden` | nothing leaves: `dropped["EPERM"]`, as a firewall of its own would have it             |
+| send more than the MTU      | nothing leaves: `dropped["EMSGSIZE"]`, which the port is told; the MTU is its cable's, |
+|                             | or what a router told                                                                 |
 | `move(place)`               | other addresses, another gateway; who watches the network is told                     |
 | `unplug`, `plug`            | none of its addresses; the same again                                                 |
 
@@ -12,6 +14,7 @@ Not here: what computers have in common (`computer`), the routers (`router`), by
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -19,6 +22,7 @@ from typing import Any, Protocol
 
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.network import Gateway, Network
+from tsnet.base.unsent import SendRefusals
 from tsnet.testing.bytestreams import Road
 from tsnet.testing.cable import Cable, on_the_wire
 from tsnet.testing.computer import LOOPBACK, LOOPBACK_ADDRESSES, Commons, Computer
@@ -49,7 +53,8 @@ class Around(Protocol):
 class InternetHost(Computer):
     """has_v4, has_v6: whether it takes addresses of that family where they are offered.
 
-    dropped: its own datagrams that did not leave. path_mtus: what routers have told, by destination.
+    forbidden: addresses that it may not send to. dropped: its own datagrams that did not leave. path_mtus: what routers
+    have told, by destination.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class InternetHost(Computer):
         self.cable: Cable = Cable() if cable is None else cable
         self.has_v4 = has_v4
         self.has_v6 = has_v6
+        self.forbidden: set[str] = set()
         self.dropped: Counter[str] = Counter()
         self.path_mtus: dict[str, int] = {}
         place.attach(self)
@@ -95,7 +101,7 @@ class InternetHost(Computer):
 
     # --- the way out --------------------------------------------------------------------------------------------
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
+    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
         wire, host = self._commons.wire, destination.host
         wire.counts["sent"] += len(datagrams)
         own = host if host in LOOPBACK else self.source_for(host)
@@ -106,10 +112,17 @@ class InternetHost(Computer):
         if not own or not self.is_plugged:
             self.dropped["unreachable"] += len(datagrams)
             wire.counts["unreachable"] += len(datagrams)
+            refusals.note(errno.ENETUNREACH, destination, 0)
+            return
+        if host in self.forbidden:
+            self.dropped["EPERM"] += len(datagrams)
+            refusals.note(errno.EPERM, destination, 0)
             return
         mtu = min(self.cable.mtu, self.path_mtus.get(host, self.cable.mtu))
         fit = [datagram for datagram in datagrams if on_the_wire(len(datagram), host) <= mtu]
         self.dropped["EMSGSIZE"] += len(datagrams) - len(fit)
+        if len(fit) < len(datagrams):
+            refusals.note(errno.EMSGSIZE, destination, min(set(map(len, datagrams)) - set(map(len, fit))))
         place, net = self.place, self.place.net
         parcel = Parcel(UdpAddress(own, port), destination, fit, self, destination, self.clock())
         cross(parcel, self.cable, self._timeline, net.random, lambda there: place.climbed(there, self), upward=True)

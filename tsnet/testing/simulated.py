@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tsnet.base.addresses import UdpAddress, parse_address
 from tsnet.base.network import Gateway, Network
+from tsnet.base.unsent import SendRefusals
 from tsnet.testing.bytestreams import FlatRoad, Road, SimulatedListener
 from tsnet.testing.computer import LOOPBACK, LOOPBACK_ADDRESSES, Commons, Computer
 from tsnet.testing.internet import Internet
@@ -62,7 +63,7 @@ class Machine(Computer):
 
     # --- the way to another machine -----------------------------------------------------------------------------
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
+    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
         source, there = self.route_udp(port, destination)
         self._commons.wire.carry(source, there, datagrams)
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tsnet.base.addresses import UdpAddress, into_runs
 from tsnet.base.network import Network
+from tsnet.base.unsent import SendRefusals, Unsent
 from tsnet.testing.timeline import Timeline
 
 REFUSAL = 0.001
@@ -89,8 +90,8 @@ class DatagramMachine(Protocol):
 
     name: str
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
-        """Send datagrams from that port on their way."""
+    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+        """Send datagrams from that port on their way. refusals: where to note those that do not leave."""
 
     def forget_udp(self, port: SimulatedUdp) -> None: ...
 
@@ -107,6 +108,7 @@ class SimulatedUdp:
         self._on_ready = on_ready
         self._wire = wire
         self._timeline = timeline
+        self._refusals = SendRefusals()
         self._inbox: deque[tuple[UdpAddress, list[bytes]]] = deque()
         self._refused: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
 
@@ -132,6 +134,9 @@ class SimulatedUdp:
         self._carry(destination, datagrams)
         return True
 
+    def take_unsent(self) -> list[Unsent]:
+        return self._refusals.take()
+
     def suits(self, network: Network) -> bool:
         return True
 
@@ -151,7 +156,7 @@ class SimulatedUdp:
             self._on_ready()
 
     def _carry(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> None:
-        self.machine.carry_udp(self.local_port, destination, datagrams)
+        self.machine.carry_udp(self.local_port, destination, datagrams, self._refusals)
 
     def _flush(self) -> None:
         while self._refused:

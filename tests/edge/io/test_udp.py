@@ -16,6 +16,7 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress, into_runs
 from tsnet.base.network import Gateway, Network
+from tsnet.base.unsent import Unsent
 from tsnet.edge.io import udp
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.udp import AGAIN_AFTER, Runs, UdpSockets, as_address, bind_both, is_run, segment_size
@@ -327,6 +328,34 @@ def test_an_unreachable_destination_is_counted_and_never_raises(bench: Bench, fa
     assert sender.send(UdpAddress(V4, 9), [b"x"])
     assert sender.has_room
     assert sender.dropped == {"send: ENETUNREACH": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EHOSTUNREACH, [0]),
+        (errno.EPERM, [0]),
+        (errno.EMSGSIZE, [900]),
+        (errno.ENOBUFS, []),
+        (errno.ECONNREFUSED, []),
+    ],
+)
+def test_a_refusal_says_where_nothing_or_nothing_so_large_can_go(
+    bench: Bench, faults: Faults, number: int, told: list[int]
+) -> None:
+    sender = bench.open(socket_type=FaultySocket, gso=False)
+    there = UdpAddress(V4, 9)
+    faults.held["sendto"] = number
+    sender.send(there, [bytes(1312), bytes(900)])
+    assert sender.take_unsent() == [Unsent(there, size) for size in told]
+    assert sender.take_unsent() == []
+    assert sender.dropped[f"send: {errno.errorcode[number]}"] == 2
+
+
+def test_without_a_socket_of_a_family_nothing_can_go_there(bench: Bench) -> None:
+    sender = bench.open(host=V4)
+    sender.send(UdpAddress("2001:db8::1", 9), [b"x"])
+    assert sender.take_unsent() == [Unsent(UdpAddress("2001:db8::1", 9))]
 
 
 def test_port_nought_is_counted_and_never_raises(bench: Bench) -> None:

@@ -10,6 +10,7 @@ or EMSGSIZE turn it off for that host (the MTU of its path is below the segment'
 
 When the socket would block, the refused run and all that is sent after it are kept in order, up to MAX_BACKLOG_BYTES. A
 call may raise the ICMP error of an earlier datagram: a send is then tried once more, a receive counts it and goes on.
+What the system refuses to send is counted, and `take_unsent` tells where nothing, or nothing so large, can go.
 
 Source: Linux udp(7); Go tailscale net/batching/conn_linux.go, net/sockopts for the sizes.
 Not here: what a datagram is (`tsnet.engine.classify`), where it goes (`tsnet.disco`).
@@ -28,6 +29,7 @@ from collections.abc import Callable, Sequence
 
 from tsnet.base.addresses import UdpAddress, into_runs, parse_address
 from tsnet.base.network import Network
+from tsnet.base.unsent import SendRefusals, Unsent
 from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 
@@ -67,6 +69,7 @@ class Half:
         "_on_ready",
         "_plain_hosts",
         "_reactor",
+        "_refusals",
         "_socket",
         "_view",
         "gso",
@@ -80,6 +83,7 @@ class Half:
         reactor: Reactor,
         on_ready: Callable[[], None],
         dropped: Counter[str],
+        refusals: SendRefusals,
         *,
         gso: bool,
         gro: bool,
@@ -87,7 +91,7 @@ class Half:
         self._socket = sock
         self._reactor = reactor
         self._on_ready = on_ready
-        self._dropped = dropped
+        self._dropped, self._refusals = dropped, refusals
         self._backlog: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
         self._backlog_size = 0
         self._plain_hosts: set[str] = set()
@@ -203,6 +207,7 @@ class Half:
                     if is_last_try:
                         self.is_failing = self.is_failing or error.errno in NO_WAY
                         self._dropped[f"send: {error_name(error)}"] += 1
+                        self._refusals.note(error.errno, destination, len(datagram))
         return ()
 
     def _on_event(self, mask: int) -> None:
@@ -248,7 +253,10 @@ class UdpSockets:
         self._host, self._socket_type = host, socket_type
         self._reactor = reactor
         self._again: Timer | None = None
-        self._make_half = functools.partial(Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped)
+        self._refusals = SendRefusals()
+        self._make_half = functools.partial(
+            Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped, refusals=self._refusals
+        )
         self._gso, self._gro = gso, gro
         self._open(port)
 
@@ -298,8 +306,12 @@ class UdpSockets:
             half = self._v6 if ":" in destination.host else self._v4
         if half is None:
             self.dropped[f"send: no IPv{6 if ':' in destination.host else 4}"] += len(datagrams)
+            self._refusals.note(errno.ENETUNREACH, destination, 0)
             return True
         return half.send(destination, datagrams)
+
+    def take_unsent(self) -> list[Unsent]:
+        return self._refusals.take()
 
     def close(self) -> None:
         if self._again is not None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.network import Gateway, Network
 from tsnet.base.proxies import NO_PROXIES, Proxies
+from tsnet.base.unsent import Unsent
 from tsnet.edge.io.link_limits import LinkLimits
 from tsnet.edge.io.reactor import Reactor
 
@@ -47,6 +48,9 @@ class UdpPort(Protocol):
 
     def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
         """Send one run. Returns False if the socket would block; the port then sends what is left of the run later."""
+
+    def take_unsent(self) -> list[Unsent]:
+        """Where the system has refused to send since the last call, and what: bounded."""
 
     def suits(self, network: Network) -> bool:
         """Whether it can send, as far as one can see: not if its sends fail, or its own address is gone."""

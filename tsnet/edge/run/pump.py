@@ -149,6 +149,8 @@ class Pump:
         runs, effects = node.transmit(now, BUDGET)
         for destination, datagrams in runs:
             self._udp.send(destination, datagrams)
+        if refused := self._udp.take_unsent():
+            node.unsent(refused, now)
         for effect in effects:
             self._links.apply(effect)
         self._links.flush()
