@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from tsnet.base.addresses import IPAddress, UdpAddress
-from tsnet.config import DEFAULT_CONTROL_URL, Config, check_port, configure, is_private_host, parse_where
+from tsnet.config import DEFAULT_CONTROL_URL, Config, check_port, configure, is_private_host, parse_target, parse_where
 from tsnet.errors import ConfigError
 
 KEY = "mkey:" + "5a" * 32
@@ -249,3 +249,29 @@ def test_nowhere_to_listen(where: object) -> None:
 def test_no_port_to_dial(port: object) -> None:
     with pytest.raises(ConfigError):
         check_port(port)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("db", ("db", None)),
+        ("db:5432", ("db", 5432)),
+        ("db.tail1.ts.net:1", ("db.tail1.ts.net", 1)),
+        ("100.64.0.7", ("100.64.0.7", None)),
+        ("100.64.0.7:80", ("100.64.0.7", 80)),
+        ("fd7a::7", ("fd7a::7", None)),
+        ("fd7a::7:80", ("fd7a::7:80", None)),
+        ("[fd7a::7]", ("fd7a::7", None)),
+        ("[fd7a::7]:80", ("fd7a::7", 80)),
+    ],
+)
+def test_a_target(target: str, expected: tuple[str, int | None]) -> None:
+    assert parse_target(target) == expected
+
+
+@pytest.mark.parametrize(
+    "target", ["", " ", ":", ":80", "db:", "db:0", "db:65536", "db:http", "a:b:1", "[]:1", 80, None]
+)
+def test_no_target(target: object) -> None:
+    with pytest.raises(ConfigError):
+        parse_target(target)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "listen_packet": (0,),
     "ping": ("peer",),
     "netcheck": (),
+    "explain": ("peer:80",),
     "set": (),
 }
 

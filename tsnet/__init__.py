@@ -17,6 +17,8 @@ __version__ = "0.1.0.dev0"
 _WHERE = {
     "AsyncServer": "tsnet.async_server",
     "Server": "tsnet.server",
+    "Explanation": "tsnet.engine.explanation",
+    "ExplanationStep": "tsnet.engine.explanation",
     "Listener": "tsnet.streams",
     "NetcheckReport": "tsnet.netreport",
     "PacketConn": "tsnet.streams",
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
     from tsnet.async_server import AsyncServer as AsyncServer
     from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult
+    from tsnet.engine.explanation import Explanation as Explanation
+    from tsnet.engine.explanation import ExplanationStep as ExplanationStep
     from tsnet.engine.peerpath import PeerPath as PeerPath
     from tsnet.errors import AddressInUse as AddressInUse
     from tsnet.errors import AddressNotAvailable as AddressNotAvailable

@@ -26,12 +26,20 @@ from tsnet.adapters.web_limits import (
     WebLimits,
     web_limits,
 )
-from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, SET_TIMEOUT, UP_TIMEOUT, BaseServer
+from tsnet.base_server import (
+    CLOSE_TIMEOUT,
+    DIAL_TIMEOUT,
+    EXPLAIN_TIMEOUT,
+    LONGEST_CLOSE,
+    SET_TIMEOUT,
+    UP_TIMEOUT,
+    BaseServer,
+)
 from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
-from tsnet.errors import NotUp
+from tsnet.errors import NotUp, RemoteError
 
 if TYPE_CHECKING:
     import httpx
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.local import Target
     from tsnet.adapters.service_handles import AsyncServing
     from tsnet.adapters.wsgi import App as WsgiApp
+    from tsnet.engine.explanation import Explanation
     from tsnet.events import AsyncEvents
     from tsnet.netreport import NetcheckReport
     from tsnet.prefs import PrefChanges, Prefs
@@ -166,6 +175,20 @@ class AsyncServer(BaseServer):
 
         report: NetcheckReport = await self._wait(self._handle.netcheck, timeout, public_report)
         return report
+
+    async def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
+        """What a dial of "host:port" would meet, step by step, with one verdict and its code: docs/explain.md.
+
+        A "host" alone is asked for by its tunnel. It takes ten seconds at the most once the node runs; with less time,
+        the verdict is what is known by then. A node that another party keeps from running is explained, too. Raises
+        ConfigError for a target that is none, and what `up` raises of this machine (StateError, NotUp, …).
+        """
+        begun = self._handle.world.clock()
+        try:
+            explanation: Explanation = await self._wait(self._handle.explain, target, timeout)
+        except RemoteError as error:
+            return self._explained(target, error, begun)
+        return explanation
 
     def events(self) -> AsyncEvents:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from tsnet.edge.pipes.listening import ListenPipe
     from tsnet.edge.pipes.packets import PacketPipe
     from tsnet.edge.pipes.pipes import Pipe
+    from tsnet.engine.explanation import Explanation
+    from tsnet.errors import RemoteError
     from tsnet.netmap.model import Node
     from tsnet.netmap.whois import Peer
     from tsnet.prefs import PrefChanges, Prefs
@@ -52,6 +54,7 @@ UP_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
 SET_TIMEOUT = 10.0
+EXPLAIN_TIMEOUT = 30.0
 LONGEST_CLOSE = 86_400.0
 """Seconds that a close without a time limit may take: a wait for a thread must have a limit."""
 
@@ -265,6 +268,12 @@ class BaseServer:
             health=(*netmap.health, *view.health),
             peers=peers_of(netmap, view.whois, handle.path_to),
         )
+
+    def _explained(self, target: str, error: RemoteError, begun: float) -> Explanation:
+        """What `explain` says of a node that does not run. begun: when it was asked."""
+        from tsnet.engine.judgement import judge_error
+
+        return judge_error(target, error, self._handle.world.clock() - begun)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefs.hostname} {self._handle.state}>"

@@ -226,6 +226,21 @@ def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
     return port, address
 
 
+def parse_target(target: str) -> tuple[str, int | None]:
+    """("db", 5432) of "db:5432"; the port is None for "db", "100.64.0.7", "fd7a:…", "[fd7a:…]"."""
+    check_host(target)
+    host, port = target, None
+    if ":" in target and parse_address(target) is None:
+        host, digits = split_address(target)
+        port = parse_port(digits)
+        if not port or (":" in host and parse_address(host) is None):
+            raise ConfigError(f'a target is "host" or "host:port", with a port from 1 to 65535, not {target!r}')
+    host = host.removeprefix("[").removesuffix("]")
+    if not host.strip():
+        raise ConfigError(f'a target names a host, as in "host:port", which {target!r} does not')
+    return host, port
+
+
 def split_address(text: str) -> tuple[str, str]:
     """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
     host, _, port = text.rpartition(":")

@@ -24,11 +24,20 @@ from tsnet.adapters.web_limits import (
     web_limits,
 )
 from tsnet.async_server import AsyncServer
-from tsnet.base_server import CLOSE_TIMEOUT, DIAL_TIMEOUT, LONGEST_CLOSE, SET_TIMEOUT, UP_TIMEOUT, BaseServer
+from tsnet.base_server import (
+    CLOSE_TIMEOUT,
+    DIAL_TIMEOUT,
+    EXPLAIN_TIMEOUT,
+    LONGEST_CLOSE,
+    SET_TIMEOUT,
+    UP_TIMEOUT,
+    BaseServer,
+)
 from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
+from tsnet.errors import RemoteError
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from tsnet.adapters.local import Target
     from tsnet.adapters.service_handles import Runner, Serving
     from tsnet.adapters.wsgi import App as WsgiApp
+    from tsnet.engine.explanation import Explanation
     from tsnet.events import Events
     from tsnet.netreport import NetcheckReport
     from tsnet.prefs import PrefChanges, Prefs
@@ -127,6 +137,14 @@ class Server(BaseServer):
         from tsnet.netreport import public_report
 
         return self._handle.netcheck(timeout, public_report).result()
+
+    def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
+        """What a dial of "host:port" would meet. As AsyncServer.explain."""
+        begun = self._handle.world.clock()
+        try:
+            return self._handle.explain(target, timeout).result()
+        except RemoteError as error:
+            return self._explained(target, error, begun)
 
     def events(self) -> Events:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

@@ -428,3 +428,17 @@ def test_the_twin_agrees(seed: int) -> None:
         expected = slow_verdict(rules, flows, kind, src, dst, port)
         packet = BUILD[kind](src, dst, port)
         assert packet_filter.admit([packet])[0] == ([packet] if expected else []), (kind, src, dst, port, rules)
+
+
+def test_whom_it_lets_in_at_some_port() -> None:
+    packet_filter = filtering(*RULES)
+
+    def lets_in(source: str, destination: str = US) -> bool:
+        return packet_filter.lets_in(ip_address(source).packed, ip_address(destination).packed)
+
+    assert lets_in(THEM)
+    assert lets_in(THEM6, US6)
+    assert not lets_in("100.64.0.7")
+    assert not lets_in(THEM, "100.64.0.200"), "that is no address of ours"
+    packet_filter.set_shields_up(True)
+    assert not lets_in(THEM)

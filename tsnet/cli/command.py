@@ -166,6 +166,12 @@ def _netcheck(command: argparse.ArgumentParser) -> None:
     add_node(command)
 
 
+def _explain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="HOST[:PORT]", help="what a dial is to reach")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    add_node(command, seconds=30, to="for all of it")
+
+
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
     command.add_argument(
@@ -187,8 +193,11 @@ def _demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--keep", action="store_true", help="stay up, and say how to join")
 
 
-def add_node(command: argparse.ArgumentParser, *, serves: bool = False) -> None:
-    """The options of a command that joins a tailnet. serves: others are to connect to it."""
+def add_node(
+    command: argparse.ArgumentParser, *, serves: bool = False, seconds: int = 60, to: str = "to join in"
+) -> None:
+    """The options of a command that joins a tailnet. serves: others are to connect to it. seconds, to: its --timeout,
+    and what for."""
     node = command.add_argument_group("the node")
     node.add_argument("--hostname", metavar="NAME", help="its name on the tailnet (TS_HOSTNAME)")
     node.add_argument("--control-url", metavar="URL", help="a Headscale, say; default Tailscale (TS_CONTROL_URL)")
@@ -205,7 +214,7 @@ def add_node(command: argparse.ArgumentParser, *, serves: bool = False) -> None:
     else:
         node.add_argument("--shields-up", action="store_true", help="nobody can connect to it, or ping it")
     node.add_argument("--proxy", metavar="URL", help="http://HOST:PORT, for control and relays")
-    node.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="to join in (default 60)")
+    node.add_argument("--timeout", type=float, default=seconds, metavar="SECONDS", help=f"{to} (default {seconds})")
 
 
 COMMANDS: dict[str, tuple[Adder, str]] = {
@@ -216,6 +225,7 @@ COMMANDS: dict[str, tuple[Adder, str]] = {
     "ping": (_ping, "measure the way to a node"),
     "status": (_status, "list the nodes of the tailnet"),
     "netcheck": (_netcheck, "look at the network around this machine: UDP, NAT, the nearest relay"),
+    "explain": (_explain, "tell what a connection to a node would meet, and why it fails or is relayed"),
     "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
     "demo": (_demo, "show two nodes talk on a tailnet in this process"),
 }

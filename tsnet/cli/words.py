@@ -21,6 +21,7 @@ WORDS: dict[str, str | None] = {
     "ephemeral=": "--ephemeral",
     "ephemeral=True": "--ephemeral",
     "host=": "--host",
+    "explain()": "tsnet explain",
     "hostname=": "--hostname",
     "max_connections=": None,
     "on_auth_url=": None,

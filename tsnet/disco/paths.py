@@ -297,6 +297,16 @@ class Paths:
             self._outgoing.send(recipient, relay, ping)
         self._follow_up(now)
 
+    def candidates(self, key: bytes) -> tuple[UdpAddress, ...]:
+        """Where this peer may be reached directly, as far as is known; () of one that was never sent to."""
+        direct = self._directs.get(key)
+        return () if direct is None else tuple(direct.candidates)
+
+    def speaks_disco(self, key: bytes) -> bool:
+        """Whether this peer can take part in finding a direct path."""
+        node = self._nodes.get(key)
+        return node is not None and not node.is_wireguard_only and self._senders.get(key) is not None
+
     def take_answers(self) -> list[PathAnswered]:
         """Which paths have answered `ask` since the last call, the first one first."""
         return self._diagnostic.take()

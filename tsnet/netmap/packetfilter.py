@@ -250,6 +250,12 @@ class PacketFilter:
         port, capabilities = int.from_bytes(ports[2:], "big"), self._asked(rules, source)
         return _ruled(rules.allows(protocol, source, destination, port, capabilities))
 
+    def lets_in(self, source: bytes, destination: bytes) -> bool:
+        """Whether the source may open a connection to some port of that address of ours."""
+        if self._local.lookup(destination) is None:
+            return False
+        return self.rules.allows_icmp(source, destination, self._asked(self.rules, source))
+
     def _asked(self, rules: FilterRules, source: bytes) -> frozenset[str]:
         """The source's capabilities, those that rules ask for."""
         if not rules.asks_for or self._capabilities_of is None:

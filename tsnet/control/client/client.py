@@ -138,6 +138,11 @@ class Client:
         """Whether control has stored the latest Hostinfo. Published tells each time that it has stored something."""
         return self._publisher.hostinfo_is_known
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a map stream runs, so that control's word is of now."""
+        return self._membership.is_connected
+
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
         """Publish tailcfg.NetInfo by JSON names, as soon as control may be told. PreferredDERP is our home."""
         self._publisher.set_net_info(net_info, now)

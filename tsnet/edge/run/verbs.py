@@ -11,10 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
-from tsnet.config import check_host
+from tsnet.config import check_host, parse_target
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.packets import PacketPipe
@@ -24,6 +24,9 @@ from tsnet.edge.run.netchecking import NetcheckAttempt
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.requesting import ControlAnswer, RequestAttempt
 from tsnet.engine.facts import NetcheckDone
+
+if TYPE_CHECKING:
+    from tsnet.engine.explanation import Explanation
 
 P = TypeVar("P", Pipe, ListenPipe, PacketPipe)
 T = TypeVar("T")
@@ -146,6 +149,17 @@ class Verbs(ABC):
 
         def begin(operation: Operation[T], left: float) -> None:
             self.attempts.begin(NetcheckAttempt(operation, self.pump, left, shown))
+
+        return self.when_running(timeout, begin)
+
+    def explain(self, target: str, timeout: float | None) -> Operation[Explanation]:
+        """What a dial of this target would meet. A node that cannot begin ends it with the error of `up`."""
+        host, port = parse_target(target)
+
+        def begin(operation: Operation[Explanation], left: float) -> None:
+            from tsnet.edge.run.explaining import ExplainAttempt
+
+            self.attempts.begin(ExplainAttempt(operation, self.pump, host, port, left))
 
         return self.when_running(timeout, begin)
 
