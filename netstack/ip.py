@@ -42,12 +42,14 @@ class IpLayer:
         "outbox",
         "outbox_bytes",
         "ready",
+        "receive_mtu",
         "takes_any",
     )
 
     def __init__(self, entropy: Callable[[int], bytes], mtu: int) -> None:
         self.entropy: Callable[[int], bytes] = entropy
         self.mtu: int = mtu
+        self.receive_mtu: int = mtu  # packets from others may be so long, whatever we send
         self.takes_any: set[int] = set()  # protocols of which packets to others' addresses are taken
         self.link_mtus: dict[Hashable, int] = {}
         self.addresses: dict[bytes, IPAddress] = {}

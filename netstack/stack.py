@@ -267,6 +267,11 @@ class Stack:
         mtu = self._ip.link_mtus[link] = max(mtu, ipv6.MIN_MTU)
         self._tcp.set_link_mtu(link, mtu, now)
 
+    def set_receive_mtu(self, mtu: int) -> None:
+        """The layer below takes packets of `mtu` bytes from all links, though it may not send such: new connections
+        announce segments of that size, and the peer sends them if its own path carries them."""
+        self._ip.receive_mtu = max(mtu, self._ip.mtu)
+
     def path_restored(self, link: Hashable, now: float) -> None:
         """The path of this link is back after an outage: what was lost meanwhile need not wait any longer.
 

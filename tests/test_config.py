@@ -56,7 +56,9 @@ def test_secrets_of_sessions_are_written_where_the_environment_says() -> None:
 def test_gos_switches_for_paths_and_sockets() -> None:
     plain = config()
     assert (plain.never_direct_udp, plain.silent_disco, plain.omit_local_addresses) == (False, False, False)
-    assert (plain.udp_gso, plain.udp_gro) == (True, True)
+    assert (plain.udp_gso, plain.udp_gro, plain.path_mtu) == (True, True, None)
+    for value, wanted in (("1", True), ("false", False), ("", None)):
+        assert config(environ={"TS_DEBUG_ENABLE_PMTUD": value}).path_mtu is wanted
     names = ("NEVER_DIRECT_UDP", "ENABLE_SILENT_DISCO", "OMIT_LOCAL_ADDRS", "DISABLE_UDP_GSO", "DISABLE_UDP_GRO")
     found = config(environ={f"TS_DEBUG_{name}": "1" for name in names})
     assert (found.never_direct_udp, found.silent_disco, found.omit_local_addresses) == (True, True, True)

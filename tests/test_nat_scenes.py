@@ -13,6 +13,7 @@ All limits are seconds of virtual time. STALL is the longest that something said
 | a laptop moves to another home            | 10    | direct                             |
 | large datagrams vanish on the direct path | 10    | by a relay; mended: direct in 120  |
 | the system refuses to send: all, large    | 1     | by a relay; at peace: direct in 15 |
+| a path carries less than was measured     | 8     | direct, by smaller datagrams       |
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import anyio
 import attrs
 import pytest
 
-from tests.homes import Call, Homes
+from tests.homes import PORT, Call, Homes
 from tests.test_nat_grid import DIRECT, is_possible
 from tsnet.base.addresses import DerpAddress, UdpAddress
 from tsnet.testing.internethost import InternetHost
@@ -244,6 +245,58 @@ def test_a_router_tells_that_large_datagrams_cannot_pass() -> None:
             assert left.dropped["EMSGSIZE"] > 0
 
         await during(homes, left, right, shrink, stall=1.0, seconds=1.0, then=then)
+
+    play(scene)
+
+
+def segment(homes: Homes, name: str) -> int:
+    """The payload of a full segment of the one connection of that node."""
+    node = homes.nodes[name]._handle.pump.node
+    (tcb,) = [tcb for tcb in node.engine.stack._tcp.connections.values() if tcb.remote_port in (PORT,)] or [
+        tcb for tcb in node.engine.stack._tcp.connections.values() if tcb.local_port == PORT
+    ]
+    return int(tcb.mss)
+
+
+@pytest.mark.parametrize(("mtu", "payload"), [(1500, 1420), (9000, 8920), (1350, 1280), (1450, 1320)])
+def test_segments_grow_to_what_the_path_carries(mtu: int, payload: int) -> None:
+    async def scene(homes: Homes) -> None:
+        left, right, router = easy_pair(homes)
+        for host in (left, right, router, homes.net.routers["right's"]):
+            host.cable.mtu = mtu
+        homes.tailnet.set_node_attributes("*", ["peer-mtu-enable"])
+        await homes.settle_pair(left, right)
+        async with homes.call("left", "right") as call:
+            await call.until_direct("left", "right", DIRECT)
+            await call.go_on(4.0)
+            assert (segment(homes, "left"), segment(homes, "right")) == (payload - 52, payload - 52)
+            assert await call.pour(300_000) <= 2.0
+            assert homes.is_direct("left", "right")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_path_that_carries_less_than_before_is_noticed_and_stays_direct(tells: bool) -> None:
+    """Small datagrams pass all the while; who lost the large ones is told by a router, or by nobody."""
+
+    async def scene(homes: Homes) -> None:
+        left, right, router = easy_pair(homes)
+        homes.tailnet.set_node_attributes("*", ["peer-mtu-enable"])
+        await homes.settle_pair(left, right)
+        async with homes.call("left", "right") as call:
+            await call.until_direct("left", "right", DIRECT)
+            await call.go_on(4.0)
+            assert segment(homes, "left") == 1420 - 52
+            router.cable.mtu, router.cable.tells_too_big = 1420, tells
+            assert await call.pour(300_000) <= (2.0 if tells else 8.0)
+            await call.go_on(8.0)
+            assert (segment(homes, "left"), segment(homes, "right")) == (1320 - 52, 1320 - 52)
+            assert homes.is_direct("left", "right")
+            router.cable.mtu = 1500
+            homes.net.hosts["left"].path_mtus.clear()
+            await call.go_on(70.0)
+            assert segment(homes, "left") == 1420 - 52
 
     play(scene)
 

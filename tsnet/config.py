@@ -10,6 +10,7 @@
 | (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
 | (direct paths) | `TS_DEBUG_NEVER_DIRECT_UDP`              | off: direct paths are used          |
 | (disco)        | `TS_DEBUG_ENABLE_SILENT_DISCO`           | off: paths are kept warm by pings   |
+| (path MTU)     | `TS_DEBUG_ENABLE_PMTUD`                  | as control's attribute says         |
 | (endpoints)    | `TS_DEBUG_OMIT_LOCAL_ADDRS`              | off: own addresses are offered      |
 | (endpoints)    | `TS_DEBUG_PRETENDPOINT`                  | none beside those that are found    |
 | (UDP)          | `TS_DEBUG_DISABLE_UDP_GSO`, `…_GRO`      | the kernel splits and joins         |
@@ -64,6 +65,7 @@ class Config:
     always_use_derp: bool = False
     never_direct_udp: bool = False
     silent_disco: bool = False
+    path_mtu: bool | None = None
     omit_local_addresses: bool = False
     pretended_endpoints: tuple[UdpAddress, ...] = ()
     udp_gso: bool = True
@@ -117,6 +119,7 @@ def configure(
         always_use_derp=_truthy(environ.get("TS_DEBUG_ALWAYS_USE_DERP")),
         never_direct_udp=_truthy(environ.get("TS_DEBUG_NEVER_DIRECT_UDP")),
         silent_disco=_truthy(environ.get("TS_DEBUG_ENABLE_SILENT_DISCO")),
+        path_mtu=_truthy(environ["TS_DEBUG_ENABLE_PMTUD"]) if environ.get("TS_DEBUG_ENABLE_PMTUD") else None,
         omit_local_addresses=_truthy(environ.get("TS_DEBUG_OMIT_LOCAL_ADDRS")),
         pretended_endpoints=_pretended(environ.get("TS_DEBUG_PRETENDPOINT") or ""),
         udp_gso=not _truthy(environ.get("TS_DEBUG_DISABLE_UDP_GSO")),

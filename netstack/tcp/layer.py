@@ -286,7 +286,7 @@ class TcpLayer:
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
         """Send packets of at most `mtu` bytes on this link from now on."""
         for tcb in self._links.get(link, ()):
-            tcb.interface_mtu = mtu
+            tcb.interface_mtu = max(mtu, self._ip.receive_mtu)
             self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
 
     def _resend_unpunished(self, tcb: Tcb) -> None:
@@ -473,7 +473,7 @@ class TcpLayer:
             iss=iss,
             stamp_offset=int.from_bytes(digest[4:], "big"),
             mtu=self._ip.path_mtu(remote, now, link),
-            interface_mtu=self._ip.link_mtu(link),
+            interface_mtu=max(self._ip.link_mtu(link), self._ip.receive_mtu),
             now=now,
             link=link,
             memory=self.memory,

@@ -401,6 +401,39 @@ def test_a_best_that_is_too_small_for_data_is_left_to_large_pings() -> None:
     assert direct.best == ONE
 
 
+def test_the_path_in_use_alone_is_asked_what_it_carries_and_only_while_it_is_trusted() -> None:
+    direct = DirectPath(0.0, is_silent=False, has_mtu=True)
+    direct.netmap_names([ONE, OTHER], 0.0)
+    direct.sent(10.0)
+    assert {padding for _at, _to, padding in run(direct, 10.0)} == {0}
+    pong(direct, ONE, 10.0)
+    assert direct.mtu is not None
+    ((_at, to, padding), *_more) = large = [each for each in run(direct, 12.9) if each[2] > DATA_PADDING]
+    assert {to for _at, to, _padding in large} == {ONE}
+    pong(direct, to, 13.0, padding=padding)
+    assert direct.mtu.inner > 1280
+    direct.timed_out(SentPing(PEER, ONE, 10.0, padding), 15.0)
+    run(direct, 13.0 + TRUST_UDP_ADDRESS)
+    assert (direct.best, direct.is_trusted, direct.mtu.inner) == (ONE, False, 1280)
+    direct.timed_out(SentPing(PEER, ONE, 15.0, padding), 20.0)
+    assert direct.best == ONE, "a large ping that is lost says nothing of small ones"
+
+
+def test_a_refused_large_datagram_says_nothing_of_the_path_and_its_size_alone_is_given_up() -> None:
+    direct = trusted()
+    direct.unsent(1472, 11.0)
+    assert (direct.best, direct.is_trusted) == (ONE, True)
+    direct = DirectPath(0.0, is_silent=False, has_mtu=True)
+    direct.netmap_names([ONE], 0.0)
+    direct.sent(10.0)
+    pong(direct, ONE, 10.0)
+    pong(direct, ONE, 10.1, padding=9000, latency=0.0)
+    assert direct.mtu is not None
+    assert direct.mtu.inner == 8920
+    direct.unsent(1472, 11.0)
+    assert (direct.is_trusted, direct.mtu.inner) == (True, 1280)
+
+
 def test_in_silence_no_heartbeats_are_sent_and_what_arrives_prolongs_the_trust() -> None:
     direct = trusted(silent=True)
     for second in range(11, 60):

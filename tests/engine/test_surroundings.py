@@ -491,6 +491,26 @@ def test_silent_disco_is_passed_on(lab: Lab) -> None:
     assert lab.node.engine.paths.modes == DiscoModes(silent=True, loopback=True)
 
 
+def test_paths_are_asked_what_they_carry_if_control_or_the_environment_wants_it(lab: Lab) -> None:
+    ask(lab, peer_mtu_enable=True)
+    assert lab.node.engine.paths.modes == DiscoModes(mtu=True)
+    assert lab.node.engine.stack._ip.receive_mtu == 8920
+    ask(lab)
+    assert lab.node.engine.paths.modes == DiscoModes()
+    assert lab.node.engine.stack._ip.receive_mtu == 1280
+    for asked in (True, False):
+        lab.node.surroundings._config = attrs.evolve(lab.node.config, path_mtu=asked)
+        ask(lab, peer_mtu_enable=asked)
+        ask(lab, peer_mtu_enable=not asked)
+        assert lab.node.engine.paths.modes.mtu is asked
+
+
+def test_where_the_system_cuts_datagrams_up_no_path_is_asked(lab: Lab) -> None:
+    lab.node.surroundings.fragments_anyway(lab.house.now)
+    ask(lab, peer_mtu_enable=True)
+    assert not lab.node.wants_whole_datagrams
+
+
 def test_endpoints_are_measured_all_the_time_if_control_wants_it(lab: Lab) -> None:
     lab.house.run(60)
     ask(lab, always_stun=True)

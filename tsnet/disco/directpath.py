@@ -16,6 +16,7 @@ A best that the system cannot send to is trusted no more and asked at once; it i
 One that is too small for data is left to data-sized pings, too.
 
 An address that is demoted so is pinged with data-sized pings from then on: a small one proves nothing there.
+With `mtu`, larger datagrams are tried on a path that is trusted (`pathmtu`).
 Data that arrives never promotes a path, and proves only that this one is not dead.
 
 Source: Go wgengine/magicsock/endpoint.go. `again_at`, `check_at`, the pause and the answer to a call are ours.
@@ -38,6 +39,7 @@ from tsnet.disco.constants import (
     DATA_PING_INTERVAL,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
+    DATAGRAM_SIZE,
     DISCO_PING_INTERVAL,
     GOOD_ENOUGH_LATENCY,
     HEARTBEAT_INTERVAL,
@@ -46,6 +48,7 @@ from tsnet.disco.constants import (
     TRUST_UDP_ADDRESS,
     UPGRADE_INTERVAL,
 )
+from tsnet.disco.pathmtu import PathMtu
 from tsnet.disco.pings import SentPing
 
 TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "again_at", "check_at")
@@ -56,6 +59,7 @@ class DirectPath:
 
     is_silent: no heartbeats; what arrives from the best prolongs the trust instead. asks: (address, padding) of pings
     to be sent. wants_call: the peer is to be told our endpoints. Whoever calls a method takes these two afterwards.
+    mtu: what the path carries; None if that is not wanted.
     """
 
     __slots__ = (
@@ -76,14 +80,16 @@ class DirectPath:
         "is_trusted",
         "lapse_at",
         "latency",
+        "mtu",
         "sent_at",
         "wants_call",
         "why",
     )
 
-    def __init__(self, now: float, *, is_silent: bool) -> None:
+    def __init__(self, now: float, *, is_silent: bool, has_mtu: bool = False) -> None:
         self.candidates: Candidates = Candidates()
         self.is_silent: bool = is_silent
+        self.mtu: PathMtu | None = PathMtu() if has_mtu and not is_silent else None
         self.asks: list[tuple[UdpAddress, int]] = []
         self.wants_call: bool = False
         self._provoked = TokenBucket(MAX_CANDIDATES / DISCO_PING_INTERVAL, MAX_CANDIDATES, now)
@@ -103,6 +109,8 @@ class DirectPath:
         self.again_at: float = math.inf
         self.check_at: float = math.inf
         self._unanswered_since = self._asked_at = math.inf
+        if self.mtu is not None:
+            self.mtu.lose()
 
     @property
     def is_active(self) -> bool:
@@ -111,7 +119,8 @@ class DirectPath:
 
     def deadline(self) -> float:
         """When `run` must be called next."""
-        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.again_at, self.check_at)
+        due = min(self.lapse_at, self.heartbeat_at, self.discover_at, self.again_at, self.check_at)
+        return due if self.mtu is None else min(due, self.mtu.deadline())
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -190,23 +199,29 @@ class DirectPath:
             return
         self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
         self._rounds = 0
+        if self.mtu is not None:
+            self.mtu.use(ping.address, now)
+            self.mtu.ponged(ping.address, ping.padding, ping.at)
         if ping.padding >= DATA_PADDING:
             self._unanswered_since = self._asked_at = math.inf
         self._plan()
 
     def timed_out(self, ping: SentPing, now: float) -> None:
         """Nobody has answered that ping."""
-        if ping.address == self.best and not self.is_trusted:
+        if ping.address == self.best and not self.is_trusted and ping.padding <= DATA_PADDING:
             self._clear("its pings are not answered")
 
     def unsent(self, size: int, now: float) -> None:
         """The system refuses to send so many bytes to the best, or anything at all if that is 0."""
         if self.best is None:
             return
-        if size:
+        if size > DATAGRAM_SIZE:
+            if self.mtu is not None:
+                self.mtu.refused(size, now)
+        elif size:
             self._carries_no_data("data is too large for it")
         elif self.is_trusted:
-            self.is_trusted, self.lapse_at, self.why = False, math.inf, "the system cannot send there"
+            self._distrust("the system cannot send there")
             self._ask(self.best, now)
             self._plan()
 
@@ -228,7 +243,7 @@ class DirectPath:
     def run(self, now: float) -> None:
         """Do what is due."""
         if now >= self.lapse_at:
-            self.is_trusted, self.lapse_at, self.why = False, math.inf, "no pong for too long"
+            self._distrust("no pong for too long")
             if not self.is_silent:
                 self._plan()
         if now >= self.check_at:
@@ -241,6 +256,8 @@ class DirectPath:
                 self._ask(address, self._round_at)  # the next round is when it would have been
         if now >= self.discover_at:
             self._discover(now)
+        if self.mtu is not None and self.best is not None:
+            self.asks += [(self.best, padding) for padding in self.mtu.run(now)]
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -258,10 +275,15 @@ class DirectPath:
         self.best = address
         self._unanswered_since = self._asked_at = math.inf
 
+    def _distrust(self, why: str) -> None:
+        self.is_trusted, self.lapse_at, self.why = False, math.inf, why
+        if self.mtu is not None:
+            self.mtu.lose()
+
     def _clear(self, why: str) -> None:
-        self.best, self.is_trusted, self.latency, self.lapse_at = None, False, math.inf, math.inf
+        self._distrust(why)
+        self.best, self.latency = None, math.inf
         self._unanswered_since = self._asked_at = math.inf
-        self.why = why
         self._plan()
 
     def _carries_no_data(self, why: str) -> None:
@@ -318,6 +340,8 @@ class DirectPath:
         self.heartbeat_at = now + HEARTBEAT_INTERVAL
         if self.best is not None and not self.is_silent:
             self._ask(self.best, now)
+            if self.mtu is not None:
+                self.mtu.heartbeat(now)
 
     def _check(self, now: float) -> None:
         """Data may be lost on the path that is trusted: ask it, and give it up if it does not answer."""

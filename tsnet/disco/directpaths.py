@@ -73,7 +73,7 @@ class DirectPaths:
         """This peer's; None if it cannot have one."""
         direct = self._all.get(key)
         if direct is None and self._may_have(key, node) and self._make_room(now):
-            direct = self._all[key] = DirectPath(now, is_silent=self.modes.silent)
+            direct = self._all[key] = DirectPath(now, is_silent=self.modes.silent, has_mtu=self.modes.mtu)
             direct.netmap_names(self._usable(node.endpoints), now)
         return direct
 

@@ -5,6 +5,7 @@
 | udp      | False: the relays only. Node attribute `only-tcp-443`, TS_DEBUG_ALWAYS_USE_DERP, …_NEVER_DIRECT_UDP    |
 | silent   | True: paths are found, but not kept warm. Node attribute `silent-disco`, TS_DEBUG_ENABLE_SILENT_DISCO  |
 | loopback | True: this machine has no address but loopback, so that a peer on it may be reached there              |
+| mtu      | True: paths are asked what they carry. Node attribute `peer-mtu-enable`, TS_DEBUG_ENABLE_PMTUD         |
 
 Source: Go tailcfg/nodecap, wgengine/magicsock/debugknobs.go.
 Not here: who reads them (`engine.surroundings`).
@@ -20,3 +21,4 @@ class DiscoModes:
     udp: bool = True
     silent: bool = False
     loopback: bool = False
+    mtu: bool = False

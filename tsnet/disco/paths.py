@@ -34,13 +34,14 @@ from tsnet.base.trace import Trace
 from tsnet.base.unsent import Unsent
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
-from tsnet.disco.constants import DATAGRAM_SIZE, ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
+from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
 from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
+from tsnet.disco.pathmtu import INNER_BASE
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
 from tsnet.disco.seenpings import SeenPings
 from tsnet.disco.senders import Senders
@@ -88,6 +89,9 @@ class Paths:
         self._calls: dict[bytes, None] = {}
         """Peers whose CallMeMaybe waits for endpoints of ours that are fresh."""
         self._changes: dict[bytes, RoutesChanged] = {}
+        self._mtus: dict[bytes, int] = {}
+        """Of the peers whose paths carry more than INNER_BASE."""
+        self._mtu_changes: dict[bytes, int] = {}
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
@@ -121,6 +125,7 @@ class Paths:
         self._calls.pop(key, None)
         self._derp_routes.forget(key)
         self._directs.forget(key)
+        self._mtus.pop(key, None)
         disco_key = self._senders.get(key)
         self._senders.forget(key)
         if disco_key is not None and not self._senders.nodes(disco_key):
@@ -209,7 +214,7 @@ class Paths:
 
     def unsent(self, refused: Iterable[Unsent], now: float) -> None:
         """What the system has refused to send (`base.unsent`)."""
-        self._directs.unsent({each.address: each.size for each in refused if each.size <= DATAGRAM_SIZE}, now)
+        self._directs.unsent({each.address: each.size for each in refused}, now)
         self._follow_up(now)
 
     # --- what WireGuard tells -------------------------------------------------------------------------------------
@@ -261,8 +266,13 @@ class Paths:
 
     @property
     def is_rerouted(self) -> bool:
-        """Whether `take_changes` has something to tell."""
-        return bool(self._changes)
+        """Whether `take_changes` or `take_mtu_changes` has something to tell."""
+        return bool(self._changes or self._mtu_changes)
+
+    def take_mtu_changes(self) -> dict[bytes, int]:
+        """How long packets to these peers may be from now on, where that has changed since the last call."""
+        changes, self._mtu_changes = self._mtu_changes, {}
+        return changes
 
     def take_changes(self) -> list[RoutesChanged]:
         """How the routes of the peers that were asked for have changed since the last call: one change for each."""
@@ -417,10 +427,21 @@ class Paths:
             for key in changed:
                 direct = directs.get(key)
                 self._reroute(key, "direct paths are off" if direct is None else direct.why)
+                if self._mtus or self.modes.mtu:
+                    self._note_mtu(key, INNER_BASE if direct is None or direct.mtu is None else direct.mtu.inner)
         if directs.calls:
             calls, directs.calls = directs.calls, {}
             for key in calls:
                 self._call(key, now)
+
+    def _note_mtu(self, key: bytes, inner: int) -> None:
+        if inner == self._mtus.get(key, INNER_BASE):
+            return
+        if inner == INNER_BASE:
+            del self._mtus[key]
+        else:
+            self._mtus[key] = inner
+        self._mtu_changes[key] = inner
 
     def _reroute(self, key: bytes, why: str) -> bool:
         """Bring one peer's entry up to date, if it was asked for. Whether it has gained its first path."""

@@ -8,7 +8,7 @@
 | `debug-disable-upnp`    | no port is asked of a router by UPnP              | `portmapping`                          |
 | `randomize-client-port` | any UDP port, whatever was configured             | not yet                                |
 | `disable-relay-client`  | no peer relays                                    | not yet: there are none                |
-| `peer-mtu-enable`       | larger datagrams where the path carries them      | not yet                                |
+| `peer-mtu-enable`       | larger datagrams where the path carries them      | `disco` (`pathmtu`)                    |
 | `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |
 
 An attribute is set by its presence; its values do not matter.

@@ -31,6 +31,8 @@ from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
 from tsnet.disco.changes import RoutesChanged
+from tsnet.disco.modes import DiscoModes
+from tsnet.disco.pathmtu import INNER_MOST
 from tsnet.disco.paths import Paths
 from tsnet.engine import tsmp
 from tsnet.engine.classify import Batch, classify
@@ -154,6 +156,11 @@ class Engine:
         elif _has_restarted(before, after) and self._advertised.get(key) != after.raw_disco_key:
             self.device.reset_peer(key, now)  # its sessions are gone
 
+    def set_modes(self, modes: DiscoModes, now: float) -> None:
+        """How paths are selected from now on."""
+        self.paths.set_modes(modes, now)
+        self.stack.set_receive_mtu(INNER_MOST if modes.mtu else MTU)
+
     def set_shields_up(self, shields_up: bool) -> None:
         """Let peers open nothing from the next packet on, or what the netmap's filter says. What is open stays open."""
         self.packet_filter.set_shields_up(shields_up)
@@ -209,7 +216,10 @@ class Engine:
         self.stack.release(path)
 
     def _note_changes(self, now: float) -> None:
-        """Peers that were sent to are reached by other paths now, which may be full, or have room."""
+        """Peers that were sent to are reached by other paths now, which may be full, or have room, or carry more."""
+        for key, mtu in self.paths.take_mtu_changes().items():
+            if self.peers.get(key) is not None:
+                self.stack.set_link_mtu(key, mtu, now)
         for change in self.paths.take_changes():
             key = change.key
             if not change.before:

@@ -144,6 +144,11 @@ class Node:
         return () if self.netmap is None else self.netmap.self_node.ips
 
     @property
+    def wants_whole_datagrams(self) -> bool:
+        """Whether what is too large for its way is to be refused or lost, and not cut up."""
+        return self.engine.paths.modes.mtu
+
+    @property
     def waiting_for(self) -> str:
         """What a node that is not up yet waits for, as words for an error."""
         if self.netmap is not None:

@@ -105,7 +105,7 @@ class Surroundings:
         self.attributes: NodeAttributes = NodeAttributes()
         self._config, self._is_asked = config, False
         self._derp_map = DerpMap()
-        self._has_settled = False
+        self._has_settled = self._fragments_anyway = False
         self._settled_at = -math.inf
         self._settles_at = self._again_at = math.inf
 
@@ -141,9 +141,15 @@ class Surroundings:
         udp = not (config.always_use_derp or config.never_direct_udp or attributes.only_tcp_443)
         silent = config.silent_disco or attributes.silent_disco
         loopback = self.network is not None and not self.network.is_connected
-        modes = DiscoModes(udp=udp, silent=silent, loopback=loopback)
+        mtu = attributes.peer_mtu_enable if config.path_mtu is None else config.path_mtu
+        modes = DiscoModes(udp=udp, silent=silent, loopback=loopback, mtu=mtu and not self._fragments_anyway)
         if modes != self._engine.paths.modes:
-            self._engine.paths.set_modes(modes, now)
+            self._engine.set_modes(modes, now)
+
+    def fragments_anyway(self, now: float) -> None:
+        """This system cannot send datagrams that are not to be cut up, so that no path says what it carries."""
+        self._fragments_anyway = True
+        self._set_modes(now)
 
     def suspended(self, now: float) -> None:
         """The machine slept, or was copied: no key from before may seal anything, and no connection is sure."""

@@ -150,7 +150,9 @@ class Computer(ABC):
     # --- the network around it ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+    def carry_udp(
+        self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals | None = None
+    ) -> None:
         """Send datagrams from that port on their way. refusals: where to note those that do not leave."""
 
     @abstractmethod

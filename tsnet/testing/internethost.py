@@ -101,8 +101,11 @@ class InternetHost(Computer):
 
     # --- the way out --------------------------------------------------------------------------------------------
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+    def carry_udp(
+        self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals | None = None
+    ) -> None:
         wire, host = self._commons.wire, destination.host
+        refusals = SendRefusals() if refusals is None else refusals
         wire.counts["sent"] += len(datagrams)
         own = host if host in LOOPBACK else self.source_for(host)
         if host in LOOPBACK or (self.is_plugged and host == own):

@@ -63,7 +63,9 @@ class Machine(Computer):
 
     # --- the way to another machine -----------------------------------------------------------------------------
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+    def carry_udp(
+        self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals | None = None
+    ) -> None:
         source, there = self.route_udp(port, destination)
         self._commons.wire.carry(source, there, datagrams)
 

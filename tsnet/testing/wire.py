@@ -90,7 +90,9 @@ class DatagramMachine(Protocol):
 
     name: str
 
-    def carry_udp(self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals) -> None:
+    def carry_udp(
+        self, port: int, destination: UdpAddress, datagrams: Sequence[bytes], refusals: SendRefusals | None = None
+    ) -> None:
         """Send datagrams from that port on their way. refusals: where to note those that do not leave."""
 
     def forget_udp(self, port: SimulatedUdp) -> None: ...
@@ -136,6 +138,10 @@ class SimulatedUdp:
 
     def take_unsent(self) -> list[Unsent]:
         return self._refusals.take()
+
+    def set_dont_fragment(self, *, wanted: bool) -> bool:
+        """Nothing is ever cut up here."""
+        return True
 
     def suits(self, network: Network) -> bool:
         return True

@@ -352,6 +352,32 @@ def test_a_refusal_says_where_nothing_or_nothing_so_large_can_go(
     assert sender.dropped[f"send: {errno.errorcode[number]}"] == 2
 
 
+def dont_fragment(port: UdpSockets) -> list[int]:
+    """What the system says of both sockets."""
+    level = {socket.AF_INET: (0, 10), socket.AF_INET6: (41, 23)}
+    return [half._socket.getsockopt(*level[half._socket.family]) for half in port._halves]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+def test_dont_fragment_is_set_on_request_and_stays_when_the_port_is_bound_anew(bench: Bench) -> None:
+    port = bench.open()
+    before = dont_fragment(port)
+    assert port.set_dont_fragment(wanted=True)
+    assert dont_fragment(port) == [2] * len(before)
+    port.rebind()
+    assert dont_fragment(port) == [2] * len(before)
+    assert port.set_dont_fragment(wanted=False)
+    assert dont_fragment(port) == [1] * len(before)
+
+
+def test_a_system_that_cannot_forbid_fragments_is_left_as_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = bench.open()
+    monkeypatch.setattr(udp, "try_option", lambda *_arguments: False)
+    assert not port.set_dont_fragment(wanted=True)
+    port.rebind()
+    assert not port._dont_fragment
+
+
 def test_without_a_socket_of_a_family_nothing_can_go_there(bench: Bench) -> None:
     sender = bench.open(host=V4)
     sender.send(UdpAddress("2001:db8::1", 9), [b"x"])

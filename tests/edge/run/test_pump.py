@@ -9,6 +9,7 @@ from tests.house import House
 from tsnet.base.network import Network
 from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.pump import Pump
+from tsnet.engine.attributes import NodeAttributes
 from tsnet.errors import NotUp
 
 
@@ -42,6 +43,25 @@ def test_an_idle_node_turns_seldom(house: House, pump: Pump) -> None:
     turns = pump.turns
     house.run(60)
     assert pump.turns - turns < 60
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_the_port_is_told_when_datagrams_are_to_stay_whole(
+    house: House, pump: Pump, can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def set_dont_fragment(*, wanted: bool) -> bool:
+        asked.append(wanted)
+        return can
+
+    monkeypatch.setattr(pump._udp, "set_dont_fragment", set_dont_fragment)
+    for wanted in (True, True, False):
+        pump.node.surroundings.set_attributes(NodeAttributes(peer_mtu_enable=wanted), house.now)
+        pump.mark()
+        house.run(1)
+    assert asked == ([True, False] if can else [True])
+    assert not pump.node.wants_whole_datagrams
 
 
 def test_alarms_ring_in_order_and_once(house: House, pump: Pump) -> None:

@@ -364,6 +364,23 @@ def test_a_longer_path_mtu_resends_nothing() -> None:
     assert (peer.connection.info().mtu, peer.connection.info().mss) == (4000, 3948)
 
 
+def test_what_may_be_received_is_announced_and_does_not_change_what_is_sent() -> None:
+    pair = Pair()
+    for stack in (pair.a, pair.b):
+        stack.set_receive_mtu(8920)
+    listener = pair.b.listen(80)
+    client = pair.a.connect(B4, 80, pair.now)
+    pair.run(until=lambda: listener.readable)
+    before = client.info()
+    assert (before.advertised_mss, before.mtu, before.mss) == (8880, 1280, 1228)
+    (link,) = pair.a._tcp._links
+    pair.a.set_link_mtu(link, 8920, pair.now)
+    after = client.info()
+    assert (after.advertised_mss, after.mtu, after.mss) == (8880, 8920, 8868)
+    pair.a.set_link_mtu(link, 1280, pair.now)
+    assert (client.info().advertised_mss, client.info().mss) == (8880, 1228)
+
+
 # turns --------------------------------------------------------------------------------------------------------------
 
 

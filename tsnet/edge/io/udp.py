@@ -10,6 +10,7 @@ or EMSGSIZE turn it off for that host (the MTU of its path is below the segment'
 
 When the socket would block, the refused run and all that is sent after it are kept in order, up to MAX_BACKLOG_BYTES. A
 call may raise the ICMP error of an earlier datagram: a send is then tried once more, a receive counts it and goes on.
+Don't-fragment is set on request (Linux): a datagram that is too large for the way is then refused or lost, not cut up.
 What the system refuses to send is counted, and `take_unsent` tells where nothing, or nothing so large, can go.
 
 Source: Linux udp(7); Go tailscale net/batching/conn_linux.go, net/sockopts for the sizes.
@@ -36,6 +37,8 @@ from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+PMTUDISC_WANT, PMTUDISC_DO = 1, 2
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 
@@ -114,6 +117,12 @@ class Half:
         for _, datagrams in self._backlog:
             self._dropped["closed"] += len(datagrams)
         self._backlog.clear()
+
+    def set_dont_fragment(self, *, wanted: bool) -> bool:
+        """Whether that could be done."""
+        is_v4 = self._socket.family == socket.AF_INET
+        level, option = (socket.IPPROTO_IP, IP_MTU_DISCOVER) if is_v4 else (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+        return try_option(self._socket, level, option, PMTUDISC_DO if wanted else PMTUDISC_WANT)
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -253,6 +262,7 @@ class UdpSockets:
         self._host, self._socket_type = host, socket_type
         self._reactor = reactor
         self._again: Timer | None = None
+        self._dont_fragment = False
         self._refusals = SendRefusals()
         self._make_half = functools.partial(
             Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped, refusals=self._refusals
@@ -266,7 +276,17 @@ class UdpSockets:
         self.local_port = sockets[0].getsockname()[1]
         halves = {sock.family: self._make_half(sock, gso=self._gso, gro=self._gro) for sock in sockets}
         self._halves = list(halves.values())
+        if self._dont_fragment:
+            self.set_dont_fragment(wanted=True)
         self._v4, self._v6 = halves.get(socket.AF_INET), halves.get(socket.AF_INET6)
+
+    def set_dont_fragment(self, *, wanted: bool) -> bool:
+        done = [half.set_dont_fragment(wanted=wanted) for half in self._halves]
+        self._dont_fragment = wanted and all(done)
+        if not all(done):
+            for half in self._halves:
+                half.set_dont_fragment(wanted=False)
+        return all(done)
 
     def suits(self, network: Network) -> bool:
         host = parse_address(self._host)

@@ -52,6 +52,10 @@ class UdpPort(Protocol):
     def take_unsent(self) -> list[Unsent]:
         """Where the system has refused to send since the last call, and what: bounded."""
 
+    def set_dont_fragment(self, *, wanted: bool) -> bool:
+        """Whether datagrams that are too large for their way are refused or lost, instead of cut up. False: this system
+        cannot do so, and nothing has changed. It holds for sockets that are bound anew, too."""
+
     def suits(self, network: Network) -> bool:
         """Whether it can send, as far as one can see: not if its sends fail, or its own address is gone."""
 

@@ -63,7 +63,7 @@ class Pump:
         self._alarms = Alarms()
         self._wall_offset = world.wall() - world.clock()
         self._due = -math.inf
-        self._network_changed = True
+        self._network_changed, self._whole_datagrams = True, False
         self._stop_watching = world.watch_network(self._on_network)
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -145,6 +145,8 @@ class Pump:
 
     def _send(self, now: float) -> None:
         node = self.node
+        if node.wants_whole_datagrams is not self._whole_datagrams:
+            self._set_whole_datagrams(now)
         node.udp_room, node.udp_port = self._udp.has_room, self._udp.local_port
         runs, effects = node.transmit(now, BUDGET)
         for destination, datagrams in runs:
@@ -154,6 +156,12 @@ class Pump:
         for effect in effects:
             self._links.apply(effect)
         self._links.flush()
+
+    def _set_whole_datagrams(self, now: float) -> None:
+        self._whole_datagrams = self.node.wants_whole_datagrams
+        if not self._udp.set_dont_fragment(wanted=self._whole_datagrams):
+            self.node.surroundings.fragments_anyway(now)
+            self._whole_datagrams = False
 
     def _service(self, now: float) -> bool:
         """Every pipe whose application or connection has something to say; returns whether there was any."""
