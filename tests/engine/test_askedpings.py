@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections import Counter
 from itertools import count
 
-from tests.engine.pair import A4, B4, Pair
+import pytest
+
+from tests.engine.pair import A4, B4, B6, Pair
 from tsnet.control.messages import PingRequest
 from tsnet.engine.askedpings import MAX_UNANSWERED, PING_TIMEOUT, AskedPings
+from tsnet.engine.peerpath import PeerPath
 from tsnet.engine.tsmp import TsmpPong
 
 URL = "https://control.example/p"
@@ -40,7 +43,8 @@ def test_the_pong_of_a_peer_becomes_the_answer() -> None:
         pongs += [message.data for message in messages if isinstance(message, TsmpPong)]
     assert pongs == [(1).to_bytes(8, "big")]
     took = kit.pair.now - began
-    assert kit.pong() == [{"Type": "TSMP", "IP": str(B4), "NodeIP": str(B4), "LatencySeconds": took}]
+    answer = {"Type": "TSMP", "IP": str(B4), "NodeIP": str(B4), "NodeName": "b", "LatencySeconds": took}
+    assert kit.pong() == [answer]
     assert kit.pong() == [], "once"
 
 
@@ -55,9 +59,70 @@ def test_where_there_is_no_peer_to_ping_control_is_told_why() -> None:
 
 def test_what_this_node_cannot_ping_is_counted() -> None:
     kit = Kit()
-    assert kit.ask("disco,ICMP,TSMP,peerapi", ip="100.64.0.99") != []
-    assert kit.ask("made up") == kit.ask(ip="nowhere") == kit.ask(ip="") == []
-    assert kit.pings.dropped == Counter({"unsupported": 6})
+    assert kit.ask("peerapi,made up,peerapi") == kit.ask(ip="nowhere") == kit.ask(ip="") == kit.ask("") == []
+    assert kit.pings.dropped == Counter({"unsupported": 5})
+
+
+def test_each_type_has_an_answer_of_its_own() -> None:
+    kit = Kit()
+    answers = kit.ask("disco,TSMP,ICMP", ip="100.64.0.99")
+    assert answers == [
+        {"Type": kind, "IP": "100.64.0.99", "Err": "no matching peer"} for kind in ("disco", "TSMP", "ICMP")
+    ]
+
+
+def test_an_echo_of_the_peer_becomes_the_answer() -> None:
+    kit = Kit()
+    began = kit.pair.now
+    assert kit.ask("ICMP") == []
+    found: list[dict[str, object]] = []
+
+    def echoed() -> bool:
+        found.extend(answer for _ping, answer in kit.pings.take_echoes(kit.pair.now))
+        return bool(found)
+
+    kit.pair.reach(echoed)
+    took = kit.pair.now - began
+    assert found == [{"Type": "ICMP", "IP": str(B4), "NodeIP": str(B4), "NodeName": "b", "LatencySeconds": took}]
+    assert kit.pings.take_echoes(kit.pair.now) == [], "once"
+    assert not kit.pair.a.engine.stack._icmp._endpoints
+
+
+def test_an_echo_that_nobody_answers_leaves_nothing() -> None:
+    kit = Kit()
+    kit.ask("ICMP")
+    kit.pair.clock.advance(PING_TIMEOUT + 0.1)
+    assert kit.pong() == []
+    assert not kit.pair.a.engine.stack._icmp._endpoints
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (PeerPath("192.0.2.2:41641"), {"Endpoint": "192.0.2.2:41641"}),
+        (PeerPath(region=1, region_code="nyc"), {"DERPRegionID": 1, "DERPRegionCode": "nyc"}),
+    ],
+)
+def test_a_disco_pong_tells_its_path(path: PeerPath, fields: dict[str, object]) -> None:
+    """As Go fills PingResponse: the node's own address, also where one behind it was asked for."""
+    kit = Kit()
+    assert kit.ask("disco", ip=str(B6)) == []
+    (answer,) = (answer for _ping, answer in kit.pings.answered((1).to_bytes(8, "big"), kit.pair.now, path=path))
+    assert answer == {
+        "Type": "disco",
+        "IP": str(B6),
+        "NodeIP": str(B4),
+        "NodeName": "b",
+        "LatencySeconds": 0.0,
+        **fields,
+    }
+
+
+def test_the_port_of_a_peers_peerapi() -> None:
+    kit = Kit()
+    kit.ask()
+    (found,) = kit.pings.answered((1).to_bytes(8, "big"), kit.pair.now, peer_api_port=4711)
+    assert found[1]["PeerAPIPort"] == 4711
 
 
 def test_a_pong_that_comes_too_late_is_no_answer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address
+from typing import Any
 
 import attrs
 import pytest
@@ -58,21 +59,25 @@ def test_a_page_that_control_wants_opened_is_told_to_people() -> None:
     assert "https://control.test/approve/1" in notice.text
 
 
-def test_control_hears_of_the_ping_that_it_asked_for() -> None:
-    house = House()
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("TSMP", {}), ("ICMP", {}), ("disco", {"DERPRegionID": 900, "DERPRegionCode": "embedded"})],
+)
+def test_control_hears_of_the_ping_that_it_asked_for(kind: str, fields: dict[str, Any]) -> None:
+    house = House(relays_only=True)
     a, b = house.up("a"), house.up("b")
     control = house.tailnet._control
     assert control is not None
     server = control.machine
     assert isinstance(server, Server)
     server.replies["token"] = b""
-    ping = PingRequest(f"{server.base_url}/c2n/token", True, "TSMP", str(b.node.addresses[0]))
+    ping = PingRequest(f"{server.base_url}/c2n/token", True, kind, str(b.node.addresses[0]))
     assert server._streams.ping(house.tailnet._member("a").id, ping, house.now)
     control.mark()
     house.until(lambda: server.replies["token"])
     answer = json.loads(server.replies["token"])
     assert answer.pop("LatencySeconds") > 0
-    assert answer == {"Type": "TSMP", "IP": ping.ip, "NodeIP": ping.ip}
+    assert answer == {"Type": kind, "IP": ping.ip, "NodeIP": ping.ip, "NodeName": "b", **fields}
     assert a.node.asked_pings.dropped.total() == 0
 
 

@@ -377,13 +377,16 @@ class Node:
     def _take_messages(self, now: float) -> None:
         for _key, address, message in self.engine.take_messages(now):
             if isinstance(message, tsmp.TsmpPong):
-                self._answer(self.asked_pings.answered(message.data, now), now)
+                answers = self.asked_pings.answered(message.data, now, peer_api_port=message.peer_api_port)
+                self._answer(answers, now)
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
         for answer in self.engine.paths.take_answers():
             peer, netmap = self.engine.peers.get(answer.peer), self.netmap
             if peer is not None and peer.ips and netmap is not None:
                 path = path_by((answer.by,), netmap.derp_map)
+                self._answer(self.asked_pings.answered(answer.data, now, path=path), now)
                 self._facts.append(facts.PingAnswered(answer.data, peer.ips[0], path))
+        self._answer(self.asked_pings.take_echoes(now), now)
 
     # --- control --------------------------------------------------------------------------------------------
 
