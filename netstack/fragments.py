@@ -110,11 +110,15 @@ class Reassembler:
 
     def deadline(self) -> float:
         """When the next datagram is given up."""
+        if not self._of_source:
+            return math.inf
         return min(family.oldest_time() + family.timeout for family in self._families.values())
 
     def expire(self, now: float) -> list[Expired]:
         """Give up what is too old. Of what has lost its first fragment, nobody is told (RFC 792, RFC 8200 §4.5)."""
-        expired = []
+        expired: list[Expired] = []
+        if not self._of_source:
+            return expired
         for family in self._families.values():
             while family.oldest_time() + family.timeout <= now:
                 key, datagram = next(iter(family.datagrams.items()))

@@ -194,6 +194,8 @@ class Stack:
 
     def take_ready(self) -> list[Endpoint]:
         """The endpoints whose readiness has changed since the last call, each once, in the order of first change."""
+        if not self._ip.ready:
+            return []
         ready = list(self._ip.ready)
         self._ip.ready.clear()
         return ready
@@ -235,11 +237,14 @@ class Stack:
         if self._looped:
             looped, self._looped = self._looped, []
             self.receive([(LOOPBACK, looped)], now, verified=True)
-        outbox, size = self._ip.outbox, self._ip.outbox_bytes
-        self._ip.outbox, self._ip.outbox_bytes = [], 0
-        runs = _into_runs(outbox, self.options.runs)
+        runs: list[tuple[bytes, list[bytes]]] = []
+        size = 0
+        if self._ip.outbox:
+            outbox, size = self._ip.outbox, self._ip.outbox_bytes
+            self._ip.outbox, self._ip.outbox_bytes = [], 0
+            runs = _into_runs(outbox, self.options.runs)
         self._tcp.transmit(now, budget - size, runs)
-        return self._turn_round(runs)
+        return self._turn_round(runs) if runs else runs
 
     def deadline(self) -> float:
         """When `transmit` must next be called; math.inf if never."""
@@ -321,7 +326,8 @@ class Stack:
         self._icmp.unreachable(packet, source, destination, protocol=False, now=now)
 
     def _expire(self, now: float) -> None:
-        self._flows.expire(now)
+        if len(self._flows):
+            self._flows.expire(now)
         for key, first in self._fragments.expire(now):
             if icmp.is_error(key[3], first):
                 continue
@@ -330,7 +336,7 @@ class Stack:
     def _turn_round(self, runs: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
         """Keep back the runs to an own address, for the next `transmit` to receive."""
         own = self._ip.addresses
-        if not any(destination in own for destination, _ in runs):
+        if not [1 for run in runs if run[0] in own]:
             return runs
         for destination, packets in runs:
             if destination in own:

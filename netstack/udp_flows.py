@@ -120,6 +120,8 @@ class FlowTable:
 
     def deadline(self) -> float:
         """When the first flow will have been silent for too long."""
+        if not self._flows:
+            return math.inf
         first = (next(iter(flows)) for flows in self._silent.values() if flows)
         return min((flow.active_time + flow.idle for flow in first), default=math.inf)
 

@@ -27,22 +27,28 @@ if TYPE_CHECKING:
     import ssl
 
 
+def _boot_clock() -> Callable[[], float]:
+    """CLOCK_BOOTTIME, which counts the time that the machine sleeps. Where it is missing, that time is not counted."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
+
+
+_clock = _boot_clock()
+
+
 class SystemWorld:
     """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT or UDP_GRO."""
 
     is_virtual = False
+    clock = staticmethod(_clock)
+    wall = staticmethod(time.time)
 
     def __init__(self, *, gso: bool = True, gro: bool = True) -> None:
         self.host: object = None
         self.reactor: Reactor = Reactor(self.clock)
         self._gso, self._gro = gso, gro
         self._watch = NetworkWatch(self.reactor)
-
-    def clock(self) -> float:
-        return _clock()
-
-    def wall(self) -> float:
-        return time.time()
 
     def entropy(self, size: int) -> bytes:
         return os.urandom(size)
@@ -105,13 +111,3 @@ class SystemWorld:
 
     def abandon(self) -> None:
         self.reactor.orphan()
-
-
-def _boot_clock() -> Callable[[], float]:
-    """CLOCK_BOOTTIME, which counts the time that the machine sleeps. Where it is missing, that time is not counted."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    return time.monotonic
-
-
-_clock = _boot_clock()

@@ -273,7 +273,12 @@ class Host:
         return self._alarms.at(when, function)
 
     def due(self) -> float:
-        return min(self._alarms.due(), *(pump.due for pump in self._pumps), math.inf)
+        due = self._alarms.due()
+        for pump in self._pumps:
+            at = pump.due
+            if at < due:
+                due = at
+        return due
 
     def step(self, until: float = math.inf) -> None:
         """Wait until something is due, at most until then; turn every pump that is."""

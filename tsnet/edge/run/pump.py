@@ -97,7 +97,10 @@ class Pump:
 
     @property
     def due(self) -> float:
-        return -math.inf if self._scheduled else min(self._due, self._alarms.due())
+        if self._scheduled:
+            return -math.inf
+        alarm = self._alarms.due()
+        return alarm if alarm < self._due else self._due
 
     def at(self, when: float, function: Callable[[], object]) -> Alarm:
         """Call the function in the first turn from then on."""
@@ -120,9 +123,7 @@ class Pump:
         facts = node.take_facts()
         if facts:
             self._on_facts(facts)
-        self._due = node.deadline()
-        if self._service(now):
-            self._due = -math.inf
+        self._due = -math.inf if self._service(now) else node.deadline()
         if self.after_turn is not None:
             self.after_turn()
 
@@ -165,10 +166,9 @@ class Pump:
 
     def _service(self, now: float) -> bool:
         """Every pipe whose application or connection has something to say; returns whether there was any."""
-        owners = self.owners
-        found = self.catch_up(now)
+        found = self.catch_up(now) if self._scheduled else False
         for endpoint in self.node.take_ready():
-            owner = owners.get(endpoint)
+            owner = self.owners.get(endpoint)
             if owner is not None:
                 found = True
                 owner.service(now)
