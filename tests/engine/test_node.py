@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -21,7 +23,7 @@ from tsnet.control.messages import PingRequest
 from tsnet.control.server.server import Server
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.engine import facts
-from tsnet.engine.node import SUSPENDED_AFTER
+from tsnet.engine.node import SUSPENDED_AFTER, Node
 from tsnet.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -175,6 +177,44 @@ def test_time_never_goes_back_and_a_gap_is_a_suspension() -> None:
     assert suspended
 
 
+LOOKS_ONLY = {
+    *("receive", "transmit", "deadline", "take_facts", "take_ready"),
+    *("relay_trouble", "netcheck_so_far", "peer_name", "path_towards", "path_to"),
+    "ping_tsmp",  # the engine alone sends it
+}
+"""What says nothing to a room beside the data path, or finds out itself whether it has."""
+
+
+def test_whoever_tells_a_room_beside_the_data_path_has_all_of_them_looked_at() -> None:
+    methods = [(name, method) for name, method in inspect.getmembers(Node, inspect.isfunction) if name[0] != "_"]
+    telling: list[Callable[..., object]] = [method for name, method in methods if name not in LOOKS_ONLY]
+    assert len(telling) >= 10
+    for method in telling:
+        assert "self._touch()" in inspect.getsource(method), method
+
+
+def test_a_turn_of_the_data_path_alone_leaves_the_rooms_beside_it_out() -> None:
+    some = running()
+    for _ in range(10):
+        some.transmit(NOW, 1 << 20)
+    assert some.deadline() > NOW
+    looks: list[float] = []
+    some.reachability.settle = looks.append  # type: ignore[method-assign, assignment]
+    some.receive([], [], NOW)
+    some.transmit(NOW, 1 << 20)
+    assert not looks
+    some.receive([], [Received(Link("derp", 9, 77), b"x")], NOW)
+    some.transmit(NOW, 1 << 20)
+    assert looks == [NOW], "a link has said something"
+    some.retry(NOW)
+    assert some.deadline() <= NOW
+    some.transmit(NOW, 1 << 20)
+    assert looks == [NOW, NOW], "somebody has asked for something"
+    some.udp_port += 1
+    some.transmit(NOW, 1 << 20)
+    assert len(looks) == 3, "the UDP port is another one"
+
+
 # --- in the world -----------------------------------------------------------------------------------------------
 
 
@@ -209,11 +249,11 @@ def test_a_relay_that_was_full_when_it_was_given_up_holds_nobody_back() -> None:
     some._told(told.NetMapChanged(attrs.evolve(netmap(A, B), derp_map=derp_map)), NOW)
     some.relays.send(DerpAddress(7, B.key), [bytes(100)] * MAX_WAITING, NOW)
     some._hold_what_is_full()
-    assert some.engine._full == {7}
+    assert some.engine.full == {7}
     some.relays.apply(DerpMap(regions={}))
     assert not some.relays.clients
     some._hold_what_is_full()
-    assert some.engine._full == set()
+    assert some.engine.full == set()
 
 
 def test_a_refused_map_is_told_until_another_one_is_taken() -> None:

@@ -180,6 +180,7 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
     relays.take_facts = take  # type: ignore[method-assign]
     a.node._told(told.ControlHealth(("clock",)), house.now)
     say.append(RelayHealth(900, "overloaded"))
+    a.node._touch()
     a.pump.mark()
     house.run(0.1)
     assert list(a.node.health.messages) == ["clock", "relay region 900 says: overloaded"]

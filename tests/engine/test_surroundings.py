@@ -445,6 +445,7 @@ def test_a_port_that_a_router_has_mapped_is_the_first_endpoint(lab: Lab) -> None
 
 def ask(lab: Lab, **attributes: bool) -> None:
     lab.node.surroundings.set_attributes(NodeAttributes(**attributes), lab.house.now)
+    lab.node._touch()
     lab.handle.pump.mark()
 
 

@@ -125,7 +125,8 @@ class Engine:
         self._now = now
         self.dropped: Counter[str] = Counter()
         self._stun: list[tuple[UdpAddress, bytes]] = []
-        self._full: set[int] = set()
+        self.full: set[int] = set()
+        """The paths that take no more."""
         self._talking: dict[bytes, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
         self._advertised: dict[bytes, DiscoKey] = {}
         self._path_changes: dict[bytes, RoutesChanged] = {}
@@ -200,20 +201,25 @@ class Engine:
 
     def set_full(self, paths: set[int]) -> None:
         """These paths take no more (`UDP`, regions), and no others: also one that is gone is not full."""
-        for path in self._full - paths:
+        for path in self.full - paths:
             self.release(path)
-        for path in paths - self._full:
+        for path in paths - self.full:
             self.hold(path)
 
     def hold(self, path: int) -> None:
         """A path (`UDP` or a region) takes no more: what goes to peers that have no other stays in the stack until
         `release`. What goes to the others takes theirs."""
-        self._full.add(path)
+        self.full.add(path)
         self.stack.hold(path)
 
     def release(self, path: int) -> None:
-        self._full.discard(path)
+        self.full.discard(path)
         self.stack.release(path)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `take_path_changes` or `take_mark` has something, or a peer is to be told of our endpoints."""
+        return bool(self._path_changes) or self._mark_moved or self.paths.wants_endpoints
 
     def _note_changes(self, now: float) -> None:
         """Peers that were sent to are reached by other paths now, which may be full, or have room, or carry more."""
@@ -259,21 +265,25 @@ class Engine:
 
     def _with_room(self, routes: tuple[Destination, ...]) -> tuple[Destination, ...]:
         """Those that have room. If none has, the best: what is sealed already, and handshakes, wait below."""
-        return tuple(one for one in routes if path_of(one) not in self._full) or routes[:1]
+        return tuple(one for one in routes if path_of(one) not in self.full) or routes[:1]
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
-    def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
+    def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> bool:
+        """Whether anything is to be taken or looked at (`take_stun`, `take_messages`, `paths`): most often, nothing."""
         wireguard, disco, stun = classify(runs)
         if stun:
             self._keep_stun(stun)
         if disco:
             self.paths.receive(disco, now)
-        if not wireguard:
-            return
+        if wireguard:
+            self._receive_wireguard(wireguard, now)
+        return bool(disco or stun or self.ingress.messages)
+
+    def _receive_wireguard(self, runs: Batch, now: float) -> None:
         admit, authenticated = self.ingress.admit, self.paths.authenticated
         entering: list[tuple[NodeKey, list[bytes]]] = []
-        for key, source, packets in self.device.receive(wireguard, now):
+        for key, source, packets in self.device.receive(runs, now):
             if authenticated(key, source, now):
                 self.device.path_gained(key, now)
             if packets and (admitted := admit(key, packets)):
@@ -300,14 +310,17 @@ class Engine:
         if self.paths.is_rerouted:
             self._note_changes(now)
         device = self.device
-        replies = self.ingress.take_replies()
-        if replies:
-            device.send(replies, now)
-        device.send(self.egress.route(self.stack.transmit(now, budget)), now)
-        sealed = device.transmit(now, budget)
-        self._take_device_facts(now)  # before routing: an answer goes back the way the question came
-        down = self._routed(sealed, now)
-        down += self.paths.transmit(now, budget)
+        if self.ingress.replies:
+            device.send(self.ingress.take_replies(), now)
+        if runs := self.stack.transmit(now, budget):
+            device.send(self.egress.route(runs), now)
+        down: list[tuple[Destination, list[bytes]]] = []
+        if device.is_due(now):
+            sealed = device.transmit(now, budget)
+            self._take_device_facts(now)  # before routing: an answer goes back the way the question came
+            down = self._routed(sealed, now)
+        if self.paths.deadline() <= now:
+            down += self.paths.transmit(now, budget)
         return down
 
     def _routed(
@@ -326,7 +339,7 @@ class Engine:
                     if target not in talking:
                         self._path_changes[target] = RoutesChanged(target, (), routes, "it is sent to")
                     self._note_routes(target, routes, "it is sent to")
-                if routes and self._full:
+                if routes and self.full:
                     routes = self._with_room(routes)
                 paths.sent(target, now)
             if not routes:

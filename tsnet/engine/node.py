@@ -93,8 +93,8 @@ class Node:
         self.view: NodeView | None = None
         self.udp_room: bool = True
         self.udp_port: int = 0
-        self._now = now
-        self._entropy = entropy
+        self._now, self._entropy = now, entropy
+        self._upkeep_at, self._known_port = -math.inf, 0
         self._facts: FactQueue = FactQueue()
         self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
@@ -175,6 +175,7 @@ class Node:
 
     def netcheck(self, now: float) -> None:
         """Look at the network around this node, all of it. NetcheckDone follows within some seconds."""
+        self._touch()
         self.surroundings.ask_report(now)
 
     def netcheck_so_far(self, now: float) -> facts.NetcheckDone:
@@ -183,6 +184,7 @@ class Node:
 
     def ping_disco(self, address: IPAddress, data: bytes, now: float) -> None:
         """Ask by which paths the node with that address can be reached. PingAnswered follows for each that answers."""
+        self._touch()
         key = self.engine.egress.routes.lookup(address.packed)
         if key is not None:
             self.engine.paths.ask(key, data, now)
@@ -192,6 +194,7 @@ class Node:
 
         kept: what the next start is to have (`Choices.kept`); None leaves what is saved.
         """
+        self._touch()
         if self.preferences.change(prefs):
             self._say("preferences set", hostname=prefs.hostname, shields_up=prefs.shields_up)
             self.engine.set_shields_up(prefs.shields_up)
@@ -205,34 +208,41 @@ class Node:
         self, path: str, body: bytes, now: float, *, method: str, timeout: float, repeatable: bool = False
     ) -> int:
         """Ask control for anything (`control.client.requests`). ControlAnswered follows, with the returned ticket."""
+        self._touch()
         return self._control.wake().request(path, body, now, method=method, timeout=timeout, repeatable=repeatable)
 
     def cancel_request(self, ticket: int, now: float) -> None:
         """Nobody waits for that answer any more."""
+        self._touch()
         self._control.wake().cancel(ticket, now)
 
     # --- its life -------------------------------------------------------------------------------------------
 
     def retry(self, now: float) -> None:
         """Ask control again, as a new process would: somebody wants the node up after control had refused it."""
+        self._touch()
         self._control.wake().retry(now)
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds."""
+        self._touch()
         self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
 
     def unsent(self, refused: Sequence[Unsent], now: float) -> None:
         """The system has refused to send these (`UdpPort.take_unsent`)."""
+        self._touch()
         self.engine.paths.unsent(refused, self._clamp(now))
 
     def network_changed(self, network: Network, now: float) -> None:
         """This machine's addresses and default routes are these now; the first time, that is no change."""
+        self._touch()
         self.surroundings.changed(network, self._clamp(now))
 
     def saved(self, ticket: int, error: Error | None, now: float) -> None:
         """The answer to a Save. If error is None, what depends on the value may leave; else it waits for the retry."""
+        self._touch()
         identity = self.remembered.saved(ticket, error, now)
         if identity is None:
             return
@@ -254,6 +264,7 @@ class Node:
 
         patience: seconds, half of the time that closing may take.
         """
+        self._touch()
         self._say("closing", streams_end_within=patience)
         self.calls.refusal = NotUp("the node is closing")
         self.leaving.begin(now, patience)
@@ -265,14 +276,26 @@ class Node:
 
     def shut(self, now: float) -> None:
         """Reset what is still open: the time for closing is up."""
+        self._touch()
         self.port_mapping.release(now)
         self.engine.stack.close(now)
 
     # --- the verbs ------------------------------------------------------------------------------------------
 
-    def receive(self, runs: Iterable[tuple[UdpAddress, Sequence[bytes]]], events: Iterable[Event], now: float) -> None:
+    def receive(self, runs: Iterable[tuple[UdpAddress, Sequence[bytes]]], events: Sequence[Event], now: float) -> None:
         now = self._clamp(now)
-        arrived: list[tuple[Destination, Sequence[bytes]]] = [*runs, *self.relays.read(now)]
+        arrived: list[tuple[Destination, Sequence[bytes]]] = [*runs]
+        if events or now >= self._upkeep_at:
+            self._hear(events, arrived, now)
+        if arrived and self.engine.receive(arrived, now):
+            self._touch()
+            self.surroundings.take_answers(now)
+            self._take_messages(now)
+
+    def _hear(self, events: Sequence[Event], arrived: list[tuple[Destination, Sequence[bytes]]], now: float) -> None:
+        """Take what links say; packets that came by a relay are added to those that have arrived."""
+        self._touch()
+        arrived += self.relays.read(now)
         for event in events:
             if event.link.room == "derp":
                 arrived += self.relays.receive(event, now)
@@ -285,22 +308,43 @@ class Node:
         self._take_relay_facts(now)
         self._adopt(now)
         self._take_control_facts(now)
-        if arrived:
-            self.engine.receive(arrived, now)
-            self.surroundings.take_answers(now)
-            self._take_messages(now)
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """What must go out now: datagrams by destination, and effects on links."""
         now = self._clamp(now)
-        self._take_control_facts(now)
+        if now >= self._upkeep_at:
+            self._take_control_facts(now)
         self._hold_what_is_full()
         udp, relayed = udp_runs(self.engine.transmit(now, budget))
+        if not relayed and not self._is_upkeep_due(now):
+            return udp, []
         for destination, packets in relayed:
             self.engine.paths.wrote(destination.region, now)
             self.relays.send(destination, packets, now)
+        requests, effects = self._upkeep(now, budget)
+        return udp + requests, effects
+
+    # --- upkeep: the rooms beside the data path ---------------------------------------------------------------
+
+    def _touch(self) -> None:
+        """Something was said to one of them: all are looked at in this turn, or the next. Else at `_upkeep_at`."""
+        self._upkeep_at = -math.inf
+
+    def _is_upkeep_due(self, now: float) -> bool:
+        """Most turns of a stream carry datagrams of WireGuard and no more: they leave out the rooms beside its path."""
+        return (
+            now >= self._upkeep_at
+            or self._control.is_due(now)
+            or self.udp_port != self._known_port
+            or self.leaving.has_begun
+            or self.engine.has_news
+            or self.surroundings.is_wanted(now)
+        )
+
+    def _upkeep(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
+        """Requests by UDP, and effects on links."""
+        self._known_port = self.udp_port
         requests, asked = self.surroundings.transmit(now, self.udp_port)
-        udp += requests
         self.home.transmit(now)
         self.remembered.tick(now)
         self.reachability.settle(now)
@@ -313,14 +357,14 @@ class Node:
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
         self._tell_paths()
-        return udp, effects
+        self._upkeep_at = self._upkeep_deadline()
+        return requests, effects
 
-    def deadline(self) -> float:
-        if self.adoption.is_under_way or self._untold or self._facts.has_more:
+    def _upkeep_deadline(self) -> float:
+        if self.adoption.is_under_way or self._untold:
             return -math.inf
         return min(
-            self._control.at,
-            self.engine.deadline(),
+            self.engine.paths.deadline(),  # when a region's minute is over, it is not wanted any more
             self.relays.deadline(),
             self.home.deadline(),
             self.surroundings.deadline(),
@@ -328,6 +372,11 @@ class Node:
             self.leaving.deadline(),
             self.remembered.deadline(),
         )
+
+    def deadline(self) -> float:
+        if self._facts.has_more:
+            return -math.inf
+        return min(self._upkeep_at, self._control.at, self.engine.deadline())
 
     def take_facts(self) -> list[facts.Fact]:
         """The facts since the last call, in order. Of very many, those that one turn has time for."""
@@ -341,7 +390,10 @@ class Node:
 
     def _clamp(self, now: float) -> float:
         """`now`, but never earlier than before. A gap of SUSPENDED_AFTER is taken for a suspension of the machine."""
+        if now == self._now:
+            return now
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
+            self._touch()
             self._say("the machine slept", for_about=now - self._now)
             self.surroundings.suspended(now)
             self.port_mapping.suspended(now)
@@ -368,7 +420,8 @@ class Node:
         full = {region for region, client in self.relays.clients.items() if not client.has_room}
         if not self.udp_room:
             full.add(UDP)
-        self.engine.set_full(full)
+        if full != self.engine.full:
+            self.engine.set_full(full)
 
     def _take_relay_facts(self, now: float) -> None:
         if self.reachability.take_relay_facts(now):

@@ -257,6 +257,10 @@ class Surroundings:
         self._forget_measured(now)
         self._measure(now, full=True)
 
+    def is_wanted(self, now: float) -> bool:
+        """Whether a peer is sent to, and no time is set when to measure again."""
+        return self._again_at == math.inf and self._engine.paths.is_active(now)
+
     def deadline(self) -> float:
         return min(self.checker.deadline(), self._settles_at, self._again_at)
 

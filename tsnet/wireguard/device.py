@@ -285,6 +285,10 @@ class Device:
         self._alarms.run_due(now, lambda peer: peer.run_timers(now))
         return self._outbox.take(budget)
 
+    def is_due(self, now: float) -> bool:
+        """Whether `transmit` has anything to do, or `take_facts` to tell."""
+        return bool(self._outbox or self._local.facts) or self.deadline() <= now
+
     def deadline(self) -> float:
         if self._outbox:
             return self._now
