@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ping": ("peer",),
     "netcheck": (),
     "explain": ("peer:80",),
+    "debug": ("paths",),
     "set": (),
 }
 

@@ -35,7 +35,7 @@ from tsnet.base_server import (
     UP_TIMEOUT,
     BaseServer,
 )
-from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
+from tsnet.config import check_kind, check_limits, check_look, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
@@ -189,6 +189,19 @@ class AsyncServer(BaseServer):
         except RemoteError as error:
             return self._explained(target, error, begun)
         return explanation
+
+    async def debug(
+        self, what: str, *, check: tuple[str, str] | None = None, timeout: float | None = UP_TIMEOUT
+    ) -> dict[str, Any]:
+        """Look into the node: "netmap", "filter", "derp", "paths" or "timers", as plain values without secrets.
+
+        What is in them is told in docs/debugging.md. check: for "filter", whether ("laptop", ":80") would be let in:
+        a name or address, and a port of this node. A node that has begun is asked at once, even if it is stuck on its
+        way up; another one is started, and waited for. Raises ConfigError, NotOnTailnet, and what `up` raises.
+        """
+        check_look(what, check)
+        shown: Callable[[], dict[str, Any]] = await self._wait(self._handle.look, what, check, timeout)
+        return shown()
 
     def events(self) -> AsyncEvents:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

@@ -215,6 +215,24 @@ def check_kind(kind: str) -> None:
         raise ConfigError(f'ping kind must be "icmp", "tsmp" or "disco", not {kind!r}')
 
 
+LOOKS = ("netmap", "filter", "derp", "paths", "timers")
+"""What `debug` shows."""
+
+
+def check_look(what: str, check: tuple[str, str] | None) -> None:
+    """Raise ConfigError for what `debug` does not show. check: who wants to open what, for "filter" alone."""
+    if what not in LOOKS:
+        raise ConfigError(f"debug shows {', '.join(LOOKS[:-1])} or {LOOKS[-1]}, not {what!r}")
+    if check is None:
+        return
+    pair = check if isinstance(check, tuple) else ()
+    if what != "filter" or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+        what_it_takes = ' takes, for "filter" alone, two texts: ("laptop", "100.64.0.5:80")'
+        raise ConfigError(Wording(api("check="), what_it_takes))
+    if not parse_port(split_address(pair[1])[1]):
+        raise ConfigError(Wording(api("check="), f' takes "address:port" or ":port" of this node, not {pair[1]!r}'))
+
+
 def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
     """(port, address or None for all) of 80, "80", ":80", "100.64.0.5:80", "[fd7a:…]:80"."""
     host, digits = split_address(str(where))

@@ -33,7 +33,7 @@ from tsnet.base_server import (
     UP_TIMEOUT,
     BaseServer,
 )
-from tsnet.config import check_kind, check_limits, check_port, parse_where, seconds
+from tsnet.config import check_kind, check_limits, check_look, check_port, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
@@ -145,6 +145,13 @@ class Server(BaseServer):
             return self._handle.explain(target, timeout).result()
         except RemoteError as error:
             return self._explained(target, error, begun)
+
+    def debug(
+        self, what: str, *, check: tuple[str, str] | None = None, timeout: float | None = UP_TIMEOUT
+    ) -> dict[str, Any]:
+        """Look into the node. As AsyncServer.debug."""
+        check_look(what, check)
+        return self._handle.look(what, check, timeout).result()()
 
     def events(self) -> Events:
         """The events of this node (`tsnet.events`) from this call on, until it has failed or is closed."""

@@ -133,4 +133,4 @@ def test_only_the_console_prints_what_others_say() -> None:
     """What the others print is theirs: JSON, a table of `printable` cells, how to join, what the demo has seen."""
     folder = Path(console.__file__).parent
     printing = {path.stem for path in folder.glob("*.py") if re.search(r"\bprint\(|stdout\.write\(", path.read_text())}
-    assert printing == {"console", "status", "netcheck", "tailnet", "demo"}
+    assert printing == {"console", "status", "netcheck", "explain", "debug", "tailnet", "demo"}

@@ -501,3 +501,19 @@ def test_in_any_order_of_events_a_trusted_path_had_a_pong_and_the_deadline_lies_
             if not direct.is_silent:
                 assert now <= pongs[direct.best] + TRUST_UDP_ADDRESS
     assert count < 64 + (now - began) * (3 / 5 + 32 / 5 + 1 / 3 + 2)
+
+
+def test_a_candidate_remembers_its_last_pong_also_if_that_promotes_nothing() -> None:
+    direct = trusted()
+    other = direct.candidates.get(OTHER)
+    assert other is not None
+    assert (other.answered_at, other.latency) == (-math.inf, math.inf)
+    pong(direct, OTHER, 11.0, latency=0.5)
+    assert (direct.best, other.answered_at) == (ONE, 11.0)
+    assert other.latency == pytest.approx(0.5)
+    other.only_large = True
+    pong(direct, OTHER, 12.0, latency=0.25)
+    assert other.answered_at == 12.0
+    assert other.latency == pytest.approx(0.25)
+    direct.anew("the network changed", 13.0, discover=False)
+    assert (other.answered_at, other.latency) == (-math.inf, math.inf)

@@ -38,6 +38,14 @@ def test_the_first_region_that_answers_is_home_at_once() -> None:
     assert home.region == 2
 
 
+def test_the_last_latency_of_each_region_and_when_it_was() -> None:
+    home = new_home()
+    assert home.latencies() == {}
+    home.answered(2, 0.05, 1.0)
+    home.answered(2, 0.03, 4.0, over_udp=True)
+    assert home.latencies() == {2: (4.0, 0.03)}
+
+
 def test_three_are_measured_at_a_time_until_all_are() -> None:
     home = new_home(5)
     assert home.regions_wanted() == {1, 2, 3}

@@ -155,6 +155,22 @@ def test_an_address_that_no_packet_may_have_is_no_short_path() -> None:
     assert packet_filter.admit([tcp(THEM, "169.254.1.1", 80, ACK), tcp(THEM6, "ff02::1", 80, ACK)]) == ([], [])
 
 
+def test_somebody_may_ask_without_a_packet() -> None:
+    packet_filter = PacketFilter()
+    packet_filter.replace(
+        FilterRules([rule("*", "*", 80, 80, TCP)]), [ip_network("100.64.0.1/32"), ip_network("169.254.1.1")]
+    )
+    source, own, other, local = (
+        ip_network(text).network_address.packed for text in ("100.64.0.9", "100.64.0.1", "100.64.0.2", "169.254.1.1")
+    )
+    assert packet_filter.allows(TCP, source, own, 80)
+    assert not packet_filter.allows(TCP, source, own, 81)
+    assert not packet_filter.allows(UDP, source, own, 80)
+    assert not packet_filter.allows(TCP, source, other, 80)
+    assert not packet_filter.allows(TCP, source, local, 80)
+    assert not packet_filter.dropped
+
+
 def test_a_batch_keeps_its_order_and_counts_its_drops() -> None:
     packet_filter = filtering(*RULES)
     good = [tcp(THEM, US, 80), tcp(THEM, US, 999, ACK), tcp(THEM6, US6, 9, ACK), tcp(THEM, US, 80, ACK | FIN)]

@@ -22,6 +22,7 @@ from tsnet.wireguard.cookie import CookieMaker
 from tsnet.wireguard.device import HANDSHAKES_PER_TURN, Device
 from tsnet.wireguard.facts import Established, Heard
 from tsnet.wireguard.messages import CookieReply
+from tsnet.wireguard.timers import TIMERS
 
 DATA = b"data".ljust(16, b"\0")
 ELSEWHERE = UdpAddress("203.0.113.1", 9)
@@ -604,6 +605,14 @@ def test_the_deadline_is_never_later_than_the_least_of_all_peers(seed: int) -> N
         star.drain_hub()
         assert star.now < star.hub.deadline() <= min(peer.deadline() for peer in star.hub._peers.values())
         star.drain_spokes()
+
+
+def test_its_timers_are_those_of_the_peers_that_were_spoken_to(pair: Pair) -> None:
+    assert list(pair.a.device.timers()) == []
+    pair.establish()
+    told = {slot: at for key, slot, at in pair.a.device.timers() if key == pair.b.key}
+    assert tuple(told) == TIMERS
+    assert min(told.values()) >= pair.a.device.deadline()  # which may be early
 
 
 def test_why_names_the_peer_and_its_timer(pair: Pair) -> None:

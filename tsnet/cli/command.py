@@ -172,6 +172,16 @@ def _explain(command: argparse.ArgumentParser) -> None:
     add_node(command, seconds=30, to="for all of it")
 
 
+def _debug(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", choices=("netmap", "filter", "derp", "paths", "timers"), help="what to look at")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--ping", action="append", default=[], metavar="HOST", help="ask how it is reached before")
+    command.add_argument(
+        "--check", nargs=2, metavar=("WHO", "[ADDRESS]:PORT"), help="with filter: whether it would be let in"
+    )
+    add_node(command)
+
+
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
     command.add_argument(
@@ -226,6 +236,7 @@ COMMANDS: dict[str, tuple[Adder, str]] = {
     "status": (_status, "list the nodes of the tailnet"),
     "netcheck": (_netcheck, "look at the network around this machine: UDP, NAT, the nearest relay"),
     "explain": (_explain, "tell what a connection to a node would meet, and why it fails or is relayed"),
+    "debug": (_debug, "look into a node: its netmap, filter, relays, paths and timers"),
     "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
     "demo": (_demo, "show two nodes talk on a tailnet in this process"),
 }

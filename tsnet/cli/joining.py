@@ -2,7 +2,7 @@
 
     serve                      keeps its identity in the user's state directory, as the library does
     nc curl ping run status
-    netcheck                   ephemeral and in memory, unless --state-dir says where to keep the identity
+    netcheck debug             ephemeral and in memory, unless --state-dir says where to keep the identity
     --ephemeral                in memory, unless there is --state-dir
 
 Not here: the options' names (`command`), what they mean (`tsnet.config`).

@@ -13,6 +13,7 @@ WORDS: dict[str, str | None] = {
     "allow_http=True": "--allow-http",
     "auth_key=": "--auth-key",
     "base_domain=": "--domain",
+    "check=": "--check",
     "control_port=": "--port",
     "control_key=": "--control-key",
     "control_url=": "--control-url",

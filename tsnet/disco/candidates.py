@@ -28,16 +28,19 @@ NETMAP, CALLED = 1, 2
 
 class Candidate:
     """listed: by whom, NETMAP and CALLED. heard_at: the last ping that came from there. pinged_at: our last one.
+    answered_at, latency: the last pong to one of ours, and how long that took.
 
     only_large: it answers small pings and carries no data, so that a data-sized one alone says something.
     """
 
-    __slots__ = ("heard_at", "listed", "only_large", "pinged_at")
+    __slots__ = ("answered_at", "heard_at", "latency", "listed", "only_large", "pinged_at")
 
     def __init__(self, listed: int = 0, heard_at: float = -math.inf) -> None:
         self.listed: int = listed
         self.heard_at: float = heard_at
         self.pinged_at: float = -math.inf
+        self.answered_at: float = -math.inf
+        self.latency: float = math.inf
         self.only_large: bool = False
 
 
@@ -87,6 +90,7 @@ class Candidates:
         """The network is another one: what was measured is void, and all may be pinged at once."""
         for candidate in self._all.values():
             candidate.pinged_at, candidate.only_large = -math.inf, False
+            candidate.answered_at, candidate.latency = -math.inf, math.inf
 
     def _list(self, endpoints: Iterable[UdpAddress], by: int) -> bool:
         for candidate in self._all.values():

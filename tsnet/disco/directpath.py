@@ -188,10 +188,12 @@ class DirectPath:
 
     def ponged(self, ping: SentPing, now: float) -> None:
         """A pong answers one of our pings."""
-        candidate = self.candidates.get(ping.address)
-        if candidate is None or (candidate.only_large and ping.padding < DATA_PADDING):
+        candidate, latency = self.candidates.get(ping.address), max(0.0, now - ping.at)
+        if candidate is None:
             return
-        latency = max(0.0, now - ping.at)
+        candidate.answered_at, candidate.latency = now, latency
+        if candidate.only_large and ping.padding < DATA_PADDING:
+            return
         candidate.only_large = False
         if not self.is_trusted or is_better(ping.address, latency, self.best, self.latency):
             self._use(ping.address)

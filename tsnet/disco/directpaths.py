@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 from tsnet.base.addresses import Destination, UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.base.timetable import Timetable
 from tsnet.disco.constants import MAX_CANDIDATES, MAX_DIRECT, ROOM_AGAIN
-from tsnet.disco.directpath import DirectPath
+from tsnet.disco.directpath import TIMERS, DirectPath
 from tsnet.disco.messages import TX_ID_SIZE, Ping
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
@@ -65,6 +65,10 @@ class DirectPaths:
         return len(self._all)
 
     # --- who has one ------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The keys of the peers that have one."""
+        return iter(self._all)
 
     def get(self, key: bytes) -> DirectPath | None:
         return self._all.get(key)
@@ -235,6 +239,13 @@ class DirectPaths:
 
     def deadline(self) -> float:
         return min(self._pings.deadline(), self._timetable.deadline())
+
+    def timers(self) -> Iterator[tuple[bytes, str, float]]:
+        """Every timer of every peer's path, with the name of its slot, and the next ping to expire; inf if unarmed."""
+        yield b"", "a ping in flight", self._pings.deadline()
+        for key, direct in self._all.items():
+            for slot in TIMERS:
+                yield key, slot, getattr(direct, slot)
 
     def _after(self, key: bytes, direct: DirectPath, now: float) -> None:
         """Take what a path wants done, and note when it is due next."""

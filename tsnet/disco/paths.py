@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
@@ -37,6 +37,7 @@ from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
 from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
+from tsnet.disco.directpath import DirectPath
 from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
 from tsnet.disco.modes import DiscoModes
@@ -416,6 +417,21 @@ class Paths:
         if self._outgoing:
             return DUE_NOW
         return min(self._derp_routes.deadline(), self._directs.deadline())
+
+    # --- for somebody who looks -----------------------------------------------------------------------------------
+
+    def peers_with_state(self) -> list[bytes]:
+        """The keys of the peers that were asked for, or that ask."""
+        return list(dict.fromkeys((*self._routes, *self._directs)))
+
+    def direct(self, key: bytes) -> DirectPath | None:
+        """What is known of the direct path to that peer. It is this object's: only look."""
+        return self._directs.get(key)
+
+    def timers(self) -> Iterator[tuple[bytes, str, float]]:
+        """Every timer, with whose it is (b"" of nobody), what it is for, and when; inf if it is not armed."""
+        yield b"", "an idle relay is let go", self._derp_routes.deadline()
+        yield from self._directs.timers()
 
     # --- the table ------------------------------------------------------------------------------------------------
 

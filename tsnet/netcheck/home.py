@@ -239,6 +239,10 @@ class Home:
 
     # --- trying again ---------------------------------------------------------------------------------------------
 
+    def latencies(self) -> dict[int, tuple[float, float]]:
+        """The last latency of each region that has answered, in seconds, with when that was: (at, latency)."""
+        return {region: history[-1] for region, history in self._history.items() if history}
+
     @property
     def is_lost(self) -> bool:
         """Whether we have no home that answers."""

@@ -256,6 +256,11 @@ class PacketFilter:
             return False
         return self.rules.allows_icmp(source, destination, self._asked(self.rules, source))
 
+    def allows(self, protocol: int, source: bytes, destination: bytes, port: int) -> bool:
+        """Whether the rules in force let this TCP, UDP or SCTP in; for somebody who asks, no packet is judged."""
+        is_local = self._local.lookup(destination) is not None and _unfit_destination(destination) is None
+        return is_local and self.rules.allows(protocol, source, destination, port, self._asked(self.rules, source))
+
     def _asked(self, rules: FilterRules, source: bytes) -> frozenset[str]:
         """The source's capabilities, those that rules ask for."""
         if not rules.asks_for or self._capabilities_of is None:

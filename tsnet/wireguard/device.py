@@ -35,7 +35,7 @@ Not here: paths, AllowedIPs, IP (the engine's).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from tsnet.base.addresses import DerpAddress, Destination
@@ -64,6 +64,7 @@ from tsnet.wireguard.messages import (
 )
 from tsnet.wireguard.outbox import Recipient
 from tsnet.wireguard.peer import NEVER_SPOKEN, Peer, SessionStatus
+from tsnet.wireguard.timers import TIMERS
 
 HANDSHAKES_PER_TURN = 8
 """An initiation costs some 0.3 ms, a response 0.15: a flood may delay the data of a turn by about 2 ms.
@@ -303,6 +304,12 @@ class Device:
         peer = min(self._peers.values(), key=Peer.deadline, default=None)
         reason = peer.timers.why() if peer is not None else ""
         return f"{reason} of {peer.key!r}" if peer is not None and reason else "nothing"
+
+    def timers(self) -> Iterator[tuple[NodeKey, str, float]]:
+        """Every timer of every peer that has been spoken to, with the name of its slot; inf if it is not armed."""
+        for peer in self._peers.values():
+            for slot in TIMERS:
+                yield peer.key, slot, getattr(peer.timers, slot)
 
     # --- inside ---------------------------------------------------------------------------------------------
 

@@ -262,11 +262,11 @@ class Client:
     def deadline(self) -> float:
         if self._effects or self._is_busy or (self._uplink is not None and self._uplink.lost is not None):
             return -math.inf
-        return min(at for at, _reason in self._timers())
+        return min(at for at, _reason in self.timers())
 
     def why(self) -> str:
         """What the deadline is for, in a word."""
-        return min(self._timers())[1]
+        return min(self.timers())[1]
 
     def take_facts(self) -> list[Fact]:
         taken = self._facts.copy()
@@ -276,7 +276,7 @@ class Client:
             self._page = ""
         return taken
 
-    def _timers(self) -> Iterable[tuple[float, str]]:
+    def timers(self) -> Iterable[tuple[float, str]]:
         """When something is due without any event, and what it is."""
         yield math.inf, "nothing"
         yield self._pings.deadline(), "ping"

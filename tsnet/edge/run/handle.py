@@ -105,6 +105,14 @@ class Handle(Visible, Verbs):
             return failed(self._life.refusal())
         return self.host.operation(lambda operation: self._await_running(operation, limit, begin), self, acquire=True)
 
+    def when_begun(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+        """As `when_running`; a node that has begun is asked at once, wherever it is on its way."""
+        limit = seconds(timeout)
+        self.host.check_caller()
+        if self._pump is None:
+            return self.when_running(timeout, begin)
+        return self.host.operation(lambda operation: begin(operation, limit), self)
+
     def _await_running(
         self, operation: Operation[T], limit: float, begin: Callable[[Operation[T], float], object]
     ) -> None:

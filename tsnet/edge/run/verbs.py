@@ -26,6 +26,7 @@ from tsnet.edge.run.requesting import ControlAnswer, RequestAttempt
 from tsnet.engine.facts import NetcheckDone
 
 if TYPE_CHECKING:
+    from tsnet.engine.debug.plain import Plain
     from tsnet.engine.explanation import Explanation
 
 P = TypeVar("P", Pipe, ListenPipe, PacketPipe)
@@ -143,6 +144,20 @@ class Verbs(ABC):
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
 
         return self.when_running(timeout, begin)
+
+    @abstractmethod
+    def when_begun(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+        """As `when_running`, but a node that has begun is not waited for: it may be stuck on its way up."""
+
+    def look(self, what: str, check: tuple[str, str] | None, timeout: float | None) -> Operation[Callable[[], Plain]]:
+        """What `debug` shows. The result is to be called outside the node's thread, and then gives plain values."""
+
+        def begin(operation: Operation[Callable[[], Plain]], left: float) -> None:
+            from tsnet.engine.debug.looks import take
+
+            operation.resolve(take(what, self.pump.node, self.pump.now(), check))
+
+        return self.when_begun(timeout, begin)
 
     def netcheck(self, timeout: float | None, shown: Callable[[NetcheckDone], T]) -> Operation[T]:
         """Look at the network around the node. shown: what the application gets of it; called in the node's thread."""
