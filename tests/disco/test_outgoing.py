@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey
-from tsnet.disco import outgoing
+from tsnet.disco import geneve, outgoing
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_ANSWERS
-from tsnet.disco.messages import Ping, Pong, decode
+from tsnet.disco.messages import BindUDPRelayEndpoint, Ping, Pong, decode
 from tsnet.disco.outgoing import Outgoing
 
 OURS, THEIRS = DiscoPrivateKey(b"\1" * 32), DiscoPrivateKey(b"\2" * 32)
@@ -62,3 +62,14 @@ def test_nothing_is_sealed_for_a_key_of_low_order_and_nobody_else_suffers() -> N
         out.send(key, PLACE, Ping(bytes(12)))
     out.send(PEER, PLACE, Ping(bytes(12)))
     assert (len(out.take(1000)), dropped) == (1, {"key": 2})
+
+
+def test_what_goes_by_a_peer_relay_or_to_one_says_for_which_session() -> None:
+    session = PeerRelayAddress("198.51.100.7", 7777, 5)
+    out = new()
+    out.send(PEER, session, PONG)
+    out.send(PEER, session, BindUDPRelayEndpoint(5, 1, PEER))
+    sent = out.take(1 << 20)
+    assert [to for to, _datagrams in sent] == [session.relay, session.relay]
+    headers = [geneve.decode(datagram) for _to, (datagram,) in sent]
+    assert [header.is_control for header in headers if header is not None and header.vni == 5] == [False, True]

@@ -14,6 +14,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from tests.clock import Clock
 from tests.wire import Wire
@@ -145,6 +146,7 @@ class Two:
         if isinstance(to, DerpAddress):
             self.relay[other.key].send((DerpAddress(to.region, party.key), datagram), self.now)
             return
+        assert isinstance(to, UdpAddress)
         source = party.outer(to, self.now)
         if self.blocks(to, datagram):
             return
@@ -170,11 +172,18 @@ class Two:
         arrived: list[tuple[Destination, bytes]] = [*self.udp[party.key].receive(self.now)]
         arrived += self.relay[party.key].receive(self.now)
         for source, datagram in arrived:
-            if datagram[:1] == b"\4":
-                party.got["data"] += 1
-                party.paths.authenticated(self.peer(party).key, source, self.now)
-            else:
-                party.paths.receive([(source, [datagram])], self.now)
+            self.taken(party, source, datagram)
+
+    def taken(self, party: Party, source: Destination, datagram: bytes) -> None:
+        """What has come is data of the other one, or disco."""
+        if datagram[:1] == b"\4":
+            party.got["data"] += 1
+            party.paths.authenticated(self.peer(party).key, source, self.now)
+        else:
+            party.paths.receive([(source, [datagram])], self.now)
+
+    def wires(self) -> list[Wire[Any]]:
+        return [*self.udp.values(), *self.relay.values()]
 
     def run(self, seconds: float, until: Callable[[], object] = lambda: False) -> None:
         """So long, or until the condition holds."""
@@ -184,9 +193,7 @@ class Two:
                 self.drain(party)
             if until():
                 return
-            deadlines = [wire.deadline() for wire in self.udp.values()] + [
-                each.deadline() for each in self.relay.values()
-            ]
+            deadlines = [wire.deadline() for wire in self.wires()]
             at = min(deadlines + [party.paths.deadline() for party in self.parties])
             if at > limit:
                 self.clock.advance_to(limit)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tsnet.base.addresses import UdpAddress
+from tsnet.base.addresses import DerpAddress, PeerRelayAddress, UdpAddress
+from tsnet.base.keys import NodeKey
+from tsnet.disco import geneve
 from tsnet.disco.box import MAGIC
 from tsnet.engine.classify import classify
 from tsnet.netcheck.stun import encode_request
@@ -59,3 +61,45 @@ def test_a_mixed_run_is_split_and_keeps_the_order_of_each_kind() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert classify([]) == ([], [], [])
+
+
+# --- peer relays ------------------------------------------------------------------------------------------------
+
+
+def relayed(datagram: bytes, vni: int = 5, protocol: int = geneve.WIREGUARD) -> bytes:
+    return geneve.header(protocol, vni) + datagram
+
+
+def test_wireguard_of_a_peer_relay_comes_from_its_session_without_the_header() -> None:
+    run = [relayed(TRANSPORT), relayed(TRANSPORT), relayed(TRANSPORT, 6), relayed(b"\1" + bytes(147), 6)]
+    wireguard, disco, stun = classify([(SOURCE, run), (OTHER, [TRANSPORT])])
+    assert wireguard == [
+        (PeerRelayAddress(*SOURCE, 5), [TRANSPORT, TRANSPORT]),
+        (PeerRelayAddress(*SOURCE, 6), [TRANSPORT, b"\1" + bytes(147)]),
+        (OTHER, [TRANSPORT]),
+    ]
+    assert (disco, stun) == ([], [])
+
+
+def test_among_others_it_is_told_apart_too() -> None:
+    run = [STUN, relayed(TRANSPORT), relayed(DISCO, protocol=geneve.DISCO), DISCO]
+    wireguard, disco, stun = classify([(SOURCE, run)])
+    assert wireguard == [(PeerRelayAddress(*SOURCE, 5), [TRANSPORT])]
+    assert disco == [(SOURCE, (relayed(DISCO, protocol=geneve.DISCO),)), (SOURCE, (DISCO,))]
+    assert stun == [(SOURCE, (STUN,))]
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [relayed(TRANSPORT, 0), relayed(TRANSPORT)[:7], b"\0\0\x7a\x12\0\0\5\1" + TRANSPORT, b"\0\0\x65\x58" + bytes(50)],
+)
+def test_what_only_resembles_a_header_is_handed_on_as_it_is(datagram: bytes) -> None:
+    ((source, datagrams),), disco, stun = classify([(SOURCE, [datagram])])
+    assert (source, list(datagrams), disco, stun) == (SOURCE, [datagram], [], [])
+
+
+def test_through_derp_there_is_no_session() -> None:
+    source = DerpAddress(1, NodeKey(bytes(32)))
+    wireguard, disco, _stun = classify([(source, [relayed(TRANSPORT), relayed(DISCO, protocol=geneve.DISCO)])])
+    assert [where for where, _datagrams in wireguard] == [source, source]
+    assert disco == []

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair, apply, netmap
-from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.addresses import MAX_RUN_PAYLOAD, DerpAddress, PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.engine import tsmp
@@ -70,6 +70,26 @@ def test_datagrams_of_one_run_have_one_length_but_the_last() -> None:
             assert len({len(datagram) for datagram in run[:-1]}) <= 1
             assert max(map(len, run)) <= MTU + 32 + 16
         pair.step(pair.now + 0.05)
+
+
+def test_a_session_of_a_peer_relay_carries_a_stream_in_geneve() -> None:
+    """Whole datagrams of a run still fit one send, with the header of each."""
+    pair = Pair()
+    client, server = connected(pair)
+    session = PeerRelayAddress("198.51.100.7", 7777, 5)
+    for node, player in ((pair.nodes[0], pair.b), (pair.nodes[1], pair.a)):
+        player.engine.paths._routes[node.raw_key] = (session,)
+    header, received, sent, runs = bytes.fromhex("00007a1200000500"), 0, 0, []
+    while received < 300_000:
+        sent += client.write(bytes(300_000 - sent), pair.now)
+        for player, other in ((pair.b, pair.a), (pair.a, pair.b)):
+            for to, run in player.engine.transmit(pair.now, BUDGET):
+                assert to == session.relay
+                assert all(datagram.startswith(header) for datagram in run)
+                runs.append(sum(map(len, run)))
+                other.engine.receive([(session.relay, run)], pair.now)
+        received += len(server.read())
+    assert 60_000 < max(runs) <= MAX_RUN_PAYLOAD
 
 
 def test_the_budget_cuts_and_the_rest_is_due_at_once() -> None:

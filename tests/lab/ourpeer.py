@@ -65,7 +65,12 @@ class OurPeer(StreamsProgram):
     def path_to(self, name: str) -> str:
         """The UDP address that alone the peer of that name is sent to, empty while a relay is sent to as well."""
         routes = list(self.call("routes", peer=name))
-        return str(routes[0]) if len(routes) == 1 and not routes[0].startswith("relay") else ""
+        return str(routes[0]) if len(routes) == 1 and "relay" not in routes[0] else ""
+
+    def peer_relay_to(self, name: str) -> str:
+        """The session of a peer relay that alone the peer of that name is sent to: "11.9.9.1:7777:vni:3", or empty."""
+        routes = list(self.call("routes", peer=name))
+        return routes[0].removeprefix("peer relay ") if len(routes) == 1 and routes[0].startswith("peer relay") else ""
 
 
 # --- the program ------------------------------------------------------------------------------------------------
@@ -133,13 +138,18 @@ class Program:
 
     def routes(self, peer: str, **_: object) -> list[str]:
         """All destinations of a peer's datagrams, as text."""
-        from tsnet.base.addresses import DerpAddress, join_host_port
+        from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, join_host_port
+
+        def shown(to: Destination) -> str:
+            if isinstance(to, DerpAddress):
+                return f"relay {to.region}"
+            place = join_host_port(to.host, to.port)
+            return f"peer relay {place}:vni:{to.vni}" if isinstance(to, PeerRelayAddress) else place
 
         node = self.server._handle.node
         known = node.netmap.peers.values() if node.netmap else ()
         keys = [found.key for found in known if found.name.split(".")[0] == peer]
-        found = [destination for key in keys for destination in node.engine.paths.routes(key)]
-        return [f"relay {to.region}" if isinstance(to, DerpAddress) else join_host_port(*to) for to in found]
+        return [shown(destination) for key in keys for destination in node.engine.paths.routes(key)]
 
     def quit(self, **_: object) -> None:
         self.server.close()

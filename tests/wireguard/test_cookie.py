@@ -7,7 +7,7 @@ import pytest
 
 from tests.wireguard import vectors
 from tests.wireguard.pair import entropy
-from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
+from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import keyed_blake2s
 from tsnet.base.keys import NodeKey
 from tsnet.wireguard.constants import COOKIE_LIFETIME
@@ -151,6 +151,9 @@ def test_source_bytes_tell_sources_apart() -> None:
         DerpAddress(1, INITIATOR),
         DerpAddress(2, INITIATOR),
         DerpAddress(1, RESPONDER),
+        PeerRelayAddress("192.0.2.1", 1, 5),
+        PeerRelayAddress("192.0.2.1", 1, 6),
+        PeerRelayAddress("192.0.2.1", 2, 5),
     ]
     assert len({source_bytes(source) for source in sources}) == len(sources)
 

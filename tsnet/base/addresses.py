@@ -46,7 +46,19 @@ class DerpAddress(NamedTuple):
     key: NodeKey
 
 
-Destination = UdpAddress | DerpAddress
+class PeerRelayAddress(NamedTuple):
+    """A node reached through a peer that relays: where that one listens, and the number of the session there (VNI)."""
+
+    host: str
+    port: int
+    vni: int
+
+    @property
+    def relay(self) -> UdpAddress:
+        return UdpAddress(self.host, self.port)
+
+
+Destination = UdpAddress | DerpAddress | PeerRelayAddress
 
 
 def owner_of(host: str) -> Hashable:

@@ -30,6 +30,20 @@ ENDPOINTS_FRESH = 27.0
 HEARD_CANDIDATE = 45.0
 """How long an address that is known by its pings alone stays a candidate after the last one."""
 
+RELAY_DISCOVERY_INTERVAL = 30.0
+"""Between two requests to the peer relays for sessions with one peer."""
+
+RELAY_UPGRADE_INTERVAL = 60.0
+"""The same, while one of them carries what is sent and is trusted."""
+
+ALLOCATION_TIMEOUT = 10.0
+ASK_RELAY_AGAIN = 3.0
+"""A peer relay has so long to answer a request; after the second time it is asked once more."""
+
+MAX_BIND_LIFETIME = 30.0
+MAX_BIND_PINGS = 10
+"""Of a handshake with a peer relay, whatever the relay says."""
+
 # --- ours -------------------------------------------------------------------------------------------------------
 
 ASK_AGAIN = 0.5
@@ -85,3 +99,29 @@ MAX_ALL_ANSWERS = 1024
 MAX_SEEN = 32
 MAX_SOURCES = 4
 """Pings of a peer that are remembered, and from how many places one of them is answered."""
+
+BIND_RETRIES = (0.5, 1.0, 2.0, 4.0)
+"""A message of a handshake with a peer relay that stays without an answer is sent again after each of these."""
+
+DOUBTED_INTERVAL = 1.0
+"""Between two pings by a session of a peer relay that is not trusted any more."""
+
+MAX_STEADY_LIFETIME = 300.0
+"""A session at a peer relay that is not used is worth a ping for so long at most."""
+
+MAX_RELAYS = 8
+"""Peer relays that are asked for sessions, of those that control grants us."""
+
+MAX_RELAY_ADDRESSES = 8
+"""Addresses of one peer relay that are tried."""
+
+MAX_KNOWN_ADDRESSES = 256
+"""Addresses that peer relays of ours have named, and that are not taken for somebody else's."""
+
+MAX_ALLOCATIONS = 512
+MAX_BINDINGS = 8
+MAX_ALL_BINDINGS = 512
+"""Requests in flight, of all peers; handshakes in flight, of one peer and of all."""
+
+CALLED_VIA_INTERVAL = 4.0
+"""Between two sessions that one peer may name in the long run; MAX_BINDINGS at once."""

@@ -4,6 +4,7 @@
 |----------|--------------------------------------------------------------------------------------------------------|
 | udp      | False: the relays only. Node attribute `only-tcp-443`, TS_DEBUG_ALWAYS_USE_DERP, …_NEVER_DIRECT_UDP    |
 | silent   | True: paths are found, but not kept warm. Node attribute `silent-disco`, TS_DEBUG_ENABLE_SILENT_DISCO  |
+| relays   | False: no peer relays. Node attribute `disable-relay-client`                                           |
 | loopback | True: this machine has no address but loopback, so that a peer on it may be reached there              |
 | mtu      | True: paths are asked what they carry. Node attribute `peer-mtu-enable`, TS_DEBUG_ENABLE_PMTUD         |
 
@@ -20,5 +21,6 @@ from tsnet.base.records import record
 class DiscoModes:
     udp: bool = True
     silent: bool = False
+    relays: bool = True
     loopback: bool = False
     mtu: bool = False

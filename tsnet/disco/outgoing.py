@@ -2,21 +2,22 @@
 
 Pongs are bounded for one peer and for all: whoever pings faster than we transmit gets fewer. Pings and CallMeMaybes
 are bounded by those who ask for them. Nothing can be sealed for a disco key of low order, which a peer may claim to
-have: such messages are dropped.
+have: such messages are dropped. What goes through a peer relay, or to one, gets its Geneve header here.
 
-Not here: what is sent (`paths`, `directpaths`).
+Not here: what is sent (`paths`, `directpaths`, `peerrelays`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from tsnet.base.addresses import Destination
+from tsnet.base.addresses import Destination, PeerRelayAddress
 from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
+from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_ALL_ANSWERS, MAX_ANSWERS
-from tsnet.disco.messages import Message, Pong
+from tsnet.disco.messages import BindUDPRelayEndpoint, Message, Pong
 
 Run = tuple[Destination, list[bytes]]
 
@@ -45,8 +46,12 @@ class Outgoing:
             sealed = self._box.seal(DiscoKey(recipient), message.encode())
         except MalformedError:
             self._dropped["key"] += 1
-        else:
-            self._waiting.append((destination, [sealed]))
+            return
+        if isinstance(destination, PeerRelayAddress):
+            is_control = isinstance(message, BindUDPRelayEndpoint)
+            sealed = geneve.header(geneve.DISCO, destination.vni, is_control=is_control) + sealed
+            destination = destination.relay
+        self._waiting.append((destination, [sealed]))
 
     def take(self, budget: int) -> list[Run]:
         """Those that go now: at most `budget` bytes."""

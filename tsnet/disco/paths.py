@@ -5,6 +5,7 @@
 | IsWireGuardOnly                     | a fixed UDP endpoint; it roams to where its last authentic datagram came from |
 | its direct path is trusted          | that address, alone                                                          |
 | its direct path is not trusted      | that address and its relay: each datagram goes to both                       |
+| a peer relay's session is trusted   | that session, alone; without trust, that session and its relay               |
 | no direct path is known             | its relay (`derproutes`)                                                     |
 
 `routes` is one dictionary look-up, and the same tuple until something changes: the table is rewritten by news, not by
@@ -16,10 +17,14 @@ what is sent. A peer is in it once it was asked for, so idle peers of a large ta
 | Pong        | promotes the address that its ping went to        | answers a ping of `ask`                          |
 | CallMeMaybe | -                                                 | its addresses are candidates, and pinged at once |
 
+By a peer relay, in Geneve, come pings and pongs of peers, which count for that session alone, and the relay's own
+challenges. Through DERP come what relays answer (AllocateUDPRelayEndpointResponse) and the sessions that peers name
+(CallMeMaybeVia).
+
 Everything else is counted by why it was not believed, or not wanted.
 
 Source: Go wgengine/magicsock/magicsock.go (handleDiscoMessage, enqueueCallMeMaybe), endpoint.go (addrForSendLocked).
-Not here: how a direct path is found and judged (`directpath`), peer relays.
+Not here: how a direct path is found and judged (`directpath`), and one through peer relays (`peerrelays`).
 """
 
 from __future__ import annotations
@@ -28,10 +33,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
+from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, UdpAddress
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.trace import Trace
 from tsnet.base.unsent import Unsent
+from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
@@ -39,10 +45,18 @@ from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directpath import DirectPath
 from tsnet.disco.directpaths import DirectPaths
-from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
+from tsnet.disco.messages import (
+    AllocateUDPRelayEndpointResponse,
+    CallMeMaybe,
+    CallMeMaybeVia,
+    Message,
+    Ping,
+    Pong,
+)
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pathmtu import INNER_BASE
+from tsnet.disco.peerrelays import PeerRelays
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
 from tsnet.disco.seenpings import SeenPings
 from tsnet.disco.senders import Senders
@@ -79,6 +93,7 @@ class Paths:
         self._derp_routes = DerpRoutes()
         self._outgoing = Outgoing(self.box, self.dropped)
         self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
+        self._relays = PeerRelays(self._directs, self._senders, self._outgoing, entropy, self.dropped)
         self._diagnostic = DiagnosticPings()
         self._nodes: dict[bytes, Node] = {}
         self._routes: dict[bytes, Routes] = {}
@@ -115,6 +130,7 @@ class Paths:
             if before is None or _fixed(before) != _fixed(node):
                 self._roaming.pop(key, None)
             self._directs.update(key, node, now)
+            self._relays.update(key, node)
             if self._reroute(key, "control says so"):
                 gained.append(key)
         self._follow_up(now)
@@ -127,6 +143,7 @@ class Paths:
         self._derp_routes.forget(key)
         self._directs.forget(key)
         self._mtus.pop(key, None)
+        self._relays.forget(key)
         disco_key = self._senders.get(key)
         self._senders.forget(key)
         if disco_key is not None and not self._senders.nodes(disco_key):
@@ -139,6 +156,17 @@ class Paths:
         if not self._senders.nodes(before):
             self._seen.pop(before, None)
         self._directs.restarted(key, now)
+        self._relays.restarted(key, now)
+
+    @property
+    def peer_relays(self) -> tuple[bytes, ...]:
+        """The peers that relay for us, as they were set."""
+        return self._relays.servers
+
+    def set_peer_relays(self, keys: Iterable[bytes], now: float) -> None:
+        """The peers that control grants us as relays to others, all of them."""
+        self._relays.set_servers(keys, now)
+        self._follow_up(now)
 
     def set_home(self, region: int, now: float) -> None:
         """Our own home relay."""
@@ -203,7 +231,10 @@ class Paths:
 
     def set_modes(self, modes: DiscoModes, now: float) -> None:
         """What control's attributes, the environment and the network say, all of it."""
+        are_new = modes != self._directs.modes
         self._directs.set_modes(modes, now)
+        if are_new:
+            self._relays.modes_changed()
         self._calls.clear()
         self._follow_up(now)
 
@@ -211,6 +242,7 @@ class Paths:
         """The internet is reached by another way than before: what was measured is void, active peers are asked."""
         self._measured_at = DUE_NOW
         self._directs.network_changed(now)
+        self._relays.network_changed(now)
         self._follow_up(now)
 
     def unsent(self, refused: Iterable[Unsent], now: float) -> None:
@@ -226,11 +258,15 @@ class Paths:
         node = self._nodes.get(key)
         if node is not None:
             self._directs.sent(key, node, now)
+            self._relays.sent(key, node, now)
 
     def authenticated(self, key: bytes, source: Destination, now: float) -> bool:
         """A datagram of this peer came from there and was proven genuine. True if that is its first path."""
         if type(source) is UdpAddress and self._directs.get(key) is not None:
             self._directs.arrived(key, source, now)
+            return False
+        if isinstance(source, PeerRelayAddress):
+            self._relays.arrived(key, source, now)
             return False
         node = self._nodes.get(key)
         if node is None:
@@ -291,7 +327,8 @@ class Paths:
     # --- what an application asks -----------------------------------------------------------------------------------
 
     def ask(self, key: bytes, data: bytes, now: float) -> None:
-        """Ping this peer by its relay, and by its direct path if that is trusted, or else by every candidate.
+        """Ping this peer by its relay, and by its direct path if that is trusted, or else by every candidate and by the
+        session of a peer relay.
 
         `take_answers` tells of each pong. A peer without disco is not pinged.
         """
@@ -301,6 +338,8 @@ class Paths:
         self._sent_at = now
         for tx_id, address in self._directs.ask(key, node, now):
             self._diagnostic.sent(tx_id, PathAnswered(key, address, data), now)
+        if (by_peer := self._relays.ask(key, node, now)) is not None:
+            self._diagnostic.sent(by_peer[0], PathAnswered(key, by_peer[1], data), now)
         relay = self._derp_routes.address(key, node.home_region)
         if relay is not None:
             ping = self._directs.new_ping()
@@ -327,6 +366,7 @@ class Paths:
     def receive(self, runs: Iterable[tuple[Destination, Sequence[bytes]]], now: float) -> None:
         """Datagrams that look like disco."""
         self._directs.run(now)
+        self._relays.run(now)
         for source, datagrams in runs:
             for datagram in datagrams:
                 reason = self._receive(source, datagram, now)
@@ -336,10 +376,16 @@ class Paths:
 
     def _receive(self, source: Destination, datagram: bytes, now: float) -> str | None:
         """Act on one datagram; why it was dropped, if it was."""
+        if type(source) is UdpAddress and (header := geneve.decode(datagram)) is not None:
+            if header.is_control:
+                return self._relays.receive_control(source, datagram[geneve.HEADER_SIZE :], header.vni, now)
+            source, datagram = PeerRelayAddress(*source, header.vni), datagram[geneve.HEADER_SIZE :]
         opened = self._senders.open(datagram)
         if isinstance(opened, str):
             return opened
         sender, message = opened
+        if isinstance(source, PeerRelayAddress):
+            return self._message_by_peer_relay(message, sender, source, len(datagram), now)
         if not isinstance(source, DerpAddress):
             return self._direct_message(message, sender, source, len(datagram), now)
         node = self._nodes.get(source.key)
@@ -347,7 +393,12 @@ class Paths:
             return "wrong node"
         if isinstance(message, CallMeMaybe):
             self._directs.called(source.key, node, message.endpoints, now)
+            self._relays.called(source.key, now)
             return None
+        if isinstance(message, CallMeMaybeVia):
+            return self._relays.called_via(source.key, node, message.relay, now)
+        if isinstance(message, AllocateUDPRelayEndpointResponse):
+            return self._relays.allocated(source.key, message, self._nodes.get, now)
         if isinstance(message, Pong) and self._diagnostic.ponged(message.tx_id, source.key, source.region):
             return None
         if not isinstance(message, Ping):
@@ -373,6 +424,25 @@ class Paths:
         key = self._senders.resolve(sender, message.node_key)
         if key is not None:
             self._directs.heard(key, self._nodes[key], source, now, is_fresh=is_fresh)
+        return refusal
+
+    def _message_by_peer_relay(
+        self, message: Message, sender: DiscoKey, source: PeerRelayAddress, size: int, now: float
+    ) -> str | None:
+        """The same, by a session of a peer relay."""
+        if isinstance(message, Pong):
+            known = self._relays.ponged(message.tx_id, self._senders.nodes(sender), source, now)
+            self._diagnostic.answered(message.tx_id if known else b"")
+            return None if known else "unknown pong"
+        if not isinstance(message, Ping):
+            return type(message).__name__
+        if not self.modes.relays or not self._directs.may_answer(source.relay):
+            return "source"
+        if size < PONG_SIZE:
+            return "small"
+        refusal = self._answer(message, sender, source, source.relay)
+        if refusal is None:
+            self._relays.pinged(self._senders.nodes(sender), source, now)
         return refusal
 
     def _answer(self, ping: Ping, sender: DiscoKey, to: Destination, seen: UdpAddress) -> str | None:
@@ -402,8 +472,9 @@ class Paths:
 
     def settle(self, now: float) -> None:
         """Do what is due. Routes are up to date afterwards."""
-        if self._directs.deadline() <= now:
+        if min(self._directs.deadline(), self._relays.deadline()) <= now:
             self._directs.run(now)
+            self._relays.run(now)
             self._follow_up(now)
 
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
@@ -416,7 +487,7 @@ class Paths:
     def deadline(self) -> float:
         if self._outgoing:
             return DUE_NOW
-        return min(self._derp_routes.deadline(), self._directs.deadline())
+        return min(self._derp_routes.deadline(), self._directs.deadline(), self._relays.deadline())
 
     # --- for somebody who looks -----------------------------------------------------------------------------------
 
@@ -436,12 +507,13 @@ class Paths:
     # --- the table ------------------------------------------------------------------------------------------------
 
     def _follow_up(self, now: float) -> None:
-        """Take what the direct paths have done."""
-        directs = self._directs
+        """Take what the direct paths and the peer relays have done."""
+        directs, relays = self._directs, self._relays
         if directs.changed:
             changed, directs.changed = directs.changed, {}
             for key in changed:
                 direct = directs.get(key)
+                relays.direct_changed(key, now)
                 self._reroute(key, "direct paths are off" if direct is None else direct.why)
                 if self._mtus or self.modes.mtu:
                     self._note_mtu(key, INNER_BASE if direct is None or direct.mtu is None else direct.mtu.inner)
@@ -449,6 +521,22 @@ class Paths:
             calls, directs.calls = directs.calls, {}
             for key in calls:
                 self._call(key, now)
+        if relays.changed:
+            changed, relays.changed = relays.changed, {}
+            for key in changed:
+                path = relays.get(key)
+                self._reroute(key, "peer relays are off" if path is None else path.why)
+        if relays.letters:
+            letters, relays.letters = relays.letters, []
+            for key, message in letters:
+                self._post(key, message)
+
+    def _post(self, key: bytes, message: Message) -> None:
+        """Send this peer a message through DERP."""
+        recipient, node = self._senders.get(key), self._nodes.get(key)
+        relay = None if node is None else self._derp_routes.address(key, node.home_region)
+        if recipient is not None and relay is not None:
+            self._outgoing.send(recipient, relay, message)
 
     def _note_mtu(self, key: bytes, inner: int) -> None:
         if inner == self._mtus.get(key, INNER_BASE):
@@ -480,11 +568,14 @@ class Paths:
             roaming = self._roaming.get(key)
             return _fixed(node) if roaming is None else (roaming,)
         relay, direct = self._derp_routes.address(key, node.home_region), self._directs.get(key)
-        if direct is None or direct.best is None:
+        session = self._relays.get(key)
+        best: Destination | None = None if direct is None else direct.best
+        is_trusted = direct is not None and direct.is_trusted
+        if not is_trusted and session is not None and session.best is not None and (best is None or session.is_trusted):
+            best, is_trusted = session.best, session.is_trusted
+        if best is None:
             return () if relay is None else (relay,)
-        if direct.is_trusted or relay is None:
-            return (direct.best,)
-        return direct.best, relay
+        return (best,) if is_trusted or relay is None else (best, relay)
 
 
 def _fixed(node: Node) -> tuple[UdpAddress, ...]:

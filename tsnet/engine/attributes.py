@@ -7,7 +7,7 @@
 | `debug-always-stun`     | our endpoints are measured while we are idle, too | `surroundings`                         |
 | `debug-disable-upnp`    | no port is asked of a router by UPnP              | `portmapping`                          |
 | `randomize-client-port` | any UDP port, whatever was configured             | not yet                                |
-| `disable-relay-client`  | no peer relays                                    | not yet: there are none                |
+| `disable-relay-client`  | no peer relays                                    | `disco`                                |
 | `peer-mtu-enable`       | larger datagrams where the path carries them      | `disco` (`pathmtu`)                    |
 | `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |
 

@@ -4,6 +4,8 @@
                    -> Paths.receive (disco)
     out   Stack.transmit -> Egress.route -> Device.send … Device.transmit -> Paths.routes -> (Destination, datagrams)
 
+What goes by a peer relay gets its Geneve header on the way out, so that below the engine there are only UDP and DERP.
+
 A netmap comes down through `apply`: peers, routes, filter and addresses change in one call, which costs what changed.
 
 Source: Go wgengine/magicsock/magicsock.go, net/tstun/wrap.go; tailscale-rs ts_dataplane.
@@ -25,11 +27,13 @@ from tsnet.base.addresses import (
     MAX_RUN_PAYLOAD,
     DerpAddress,
     Destination,
+    PeerRelayAddress,
     UdpAddress,
 )
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
+from tsnet.disco import geneve
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.pathmtu import INNER_MOST
@@ -39,6 +43,7 @@ from tsnet.engine.classify import Batch, classify
 from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
 from tsnet.engine.peers import KeyChange, Peers
+from tsnet.engine.relaygrants import RelayGrants
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import Node
 from tsnet.netmap.packed import NO_KEY
@@ -122,6 +127,7 @@ class Engine:
         self.timestamp_mark = timestamp_mark
         """The mark to be saved. `take_mark` gives it out when it must be; `mark_saved` tells that it was."""
         self._mark_moved = False
+        self._relay_grants = RelayGrants()
         self._now = now
         self.dropped: Counter[str] = Counter()
         self._stun: list[tuple[UdpAddress, bytes]] = []
@@ -140,6 +146,8 @@ class Engine:
             self._move(change, now)
         gained = self.paths.update_peers([(change.key, change.after) for change in moved], now)
         self.packet_filter.apply(changes)
+        if self._relay_grants.apply(changes, self.packet_filter):
+            self.paths.set_peer_relays(self._relay_grants.relays, now)
         if changes.of("self_node"):
             self.stack.set_addresses(changes.after.self_node.ips, now)
         for key in gained:
@@ -241,12 +249,12 @@ class Engine:
     def _is_restored(self, change: RoutesChanged) -> bool:
         """Whether the peer can be reached again, after what was sent to it has probably been lost."""
         before, after = change.before, change.after
-        if len(before) == 1 and type(before[0]) is UdpAddress:
+        if len(before) == 1 and type(before[0]) is not DerpAddress:
             return any(type(one) is DerpAddress for one in after)
         if _are_relays(before) and _are_relays(after):
             return True
         relays = [one.region for one in before if type(one) is DerpAddress]
-        is_direct = len(relays) == len(before) and any(type(one) is UdpAddress for one in after)
+        is_direct = len(relays) == len(before) and any(type(one) is not DerpAddress for one in after)
         return is_direct and not any(map(self.paths.is_connected, relays))
 
     def _note_routes(self, key: bytes, routes: tuple[Destination, ...], why: str) -> None:
@@ -331,7 +339,7 @@ class Engine:
         paths, talking, last = self.paths, self._talking, None
         for target, datagrams in sealed:
             if type(target) is not NodeKey:
-                down.append((target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
+                down.append(_enveloped(target, datagrams))  # type: ignore[arg-type]  # no NodeKey: a Destination
                 continue
             if target is not last:
                 last, routes = target, paths.routes(target)
@@ -344,7 +352,7 @@ class Engine:
                 paths.sent(target, now)
             if not routes:
                 paths.dropped["no-path"] += len(datagrams)
-            down += [(destination, datagrams) for destination in routes]
+            down += [_enveloped(destination, datagrams) for destination in routes]
         return down
 
     def _take_device_facts(self, now: float) -> None:
@@ -450,6 +458,14 @@ def _are_relays(routes: tuple[Destination, ...]) -> bool:
 def path_of(destination: Destination) -> int:
     """The number of the path that leads there: its relay region, or `UDP`."""
     return destination.region if type(destination) is DerpAddress else UDP
+
+
+def _enveloped(destination: Destination, datagrams: list[bytes]) -> tuple[Destination, list[bytes]]:
+    """The run as it leaves: what goes by a peer relay is for the relay, and says for which session."""
+    if type(destination) is not PeerRelayAddress:
+        return destination, datagrams
+    header = geneve.header(geneve.WIREGUARD, destination.vni)
+    return destination.relay, [header + datagram for datagram in datagrams]
 
 
 def udp_runs(

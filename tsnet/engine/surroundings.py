@@ -142,7 +142,9 @@ class Surroundings:
         silent = config.silent_disco or attributes.silent_disco
         loopback = self.network is not None and not self.network.is_connected
         mtu = attributes.peer_mtu_enable if config.path_mtu is None else config.path_mtu
-        modes = DiscoModes(udp=udp, silent=silent, loopback=loopback, mtu=mtu and not self._fragments_anyway)
+        relays = not attributes.disable_relay_client
+        mtu = mtu and not self._fragments_anyway
+        modes = DiscoModes(udp=udp, silent=silent, relays=relays, loopback=loopback, mtu=mtu)
         if modes != self._engine.paths.modes:
             self._engine.set_modes(modes, now)
 

@@ -139,6 +139,17 @@ class FilterRules:
                             found[name] = found.get(name, ()) + tuple(values)
         return found
 
+    def holders(self, name: str, destination: IPAddress) -> list[Routes[bool]]:
+        """Who has this capability towards `destination`: tables of sources, any of which suffices."""
+        return [
+            sources
+            for sources, grants in self._grants
+            if any(
+                name in grant.capabilities and any(destination in prefix for prefix in grant.destinations)
+                for grant in grants
+            )
+        ]
+
 
 class _Texts:
     """What the texts of a policy mean. skipped: how many mean nothing, or came after too many ranges."""

@@ -293,6 +293,11 @@ class PacketFilter:
         """The application capabilities that `source` has towards our address `destination` (CapsWithValues)."""
         return self.rules.capabilities(source, destination)
 
+    def holders(self, name: str, destination: IPAddress) -> list[Routes[bool]]:
+        """Who has an application capability towards our address `destination`: tables of sources. Shields keep out what
+        peers send, not what they are to us."""
+        return self._compiled.holders(name, destination)
+
 
 def _is_unsigned(*nodes: Node | None) -> bool:
     return any(node is not None and node.unsigned_peer_api_only for node in nodes)

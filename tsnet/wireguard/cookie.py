@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from tsnet.base.addresses import Destination, UdpAddress
+from tsnet.base.addresses import Destination, PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import blake2s, keyed_blake2s, xaead_open, xaead_seal
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
@@ -102,4 +102,6 @@ def source_bytes(source: Destination) -> bytes:
     """What a cookie is bound to. Only its maker reads it, so any form that tells sources apart will do."""
     if isinstance(source, UdpAddress):
         return b"udp %s %d" % (source.host.encode(), source.port)
+    if isinstance(source, PeerRelayAddress):
+        return b"relayed %s %d %d" % (source.host.encode(), source.port, source.vni)
     return b"derp %d " % source.region + source.key

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.addresses import DerpAddress, PeerRelayAddress, UdpAddress
 from tsnet.base.keys import MachineKey, NodeKey, NodePrivateKey
 from tsnet.edge.io.tracing import BURST, MAX_LINE, MAX_VALUE, RoomTrace, Traces
 
@@ -73,6 +73,7 @@ def test_an_event_is_a_line_of_its_rooms_logger(trace: RoomTrace, caplog: pytest
         (DerpAddress(7, SHOP), "relay region 7"),
         (UdpAddress("192.0.2.1", 41641), "192.0.2.1:41641"),
         (UdpAddress("fd7a::1", 41641), "[fd7a::1]:41641"),
+        (PeerRelayAddress("192.0.2.1", 7777, 5), "peer relay 192.0.2.1:7777 vni 5"),
         (ip_address("100.64.0.1"), "100.64.0.1"),
         (True, "yes"),
         (False, "no"),

@@ -140,6 +140,11 @@ class GoPeer(StreamsProgram):
         found = self.peer(name)
         return str(found["CurAddr"]) if found else ""
 
+    def peer_relay_to(self, name: str) -> str:
+        """The session of a peer relay that the peer of that name is sent to: "11.9.9.1:7777:vni:3", or empty."""
+        found = self.peer(name)
+        return str(found.get("PeerRelay") or "") if found else ""
+
     def whois(self, address: str) -> dict[str, Any]:
         """name, user, tags, key, caps of the node at `ip` or `ip:port`."""
         return dict(self.call("whois", address=address))

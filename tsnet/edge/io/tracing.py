@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
-from tsnet.base.addresses import DerpAddress, UdpAddress, join_host_port
+from tsnet.base.addresses import DerpAddress, PeerRelayAddress, UdpAddress, join_host_port
 from tsnet.base.bucket import TokenBucket
 from tsnet.base.keys import NodeKey, PublicKey
 from tsnet.base.printable import printable
@@ -77,6 +77,8 @@ class RoomTrace:
                 return f"relay region {value.region}"
             case UdpAddress():
                 return join_host_port(*value)
+            case PeerRelayAddress():
+                return f"peer relay {join_host_port(*value.relay)} vni {value.vni}"
             case None:
                 return "none"
             case bool():

@@ -1,0 +1,352 @@
+"""PeerRelays: who is asked for sessions, which handshakes are begun, and the bounds of one and of all."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.disco.relayserver import RelayServer
+from tsnet.base.addresses import PeerRelayAddress, UdpAddress
+from tsnet.base.crypto import disco_public
+from tsnet.base.keys import DiscoPrivateKey, NodeKey
+from tsnet.disco import geneve, peerrelays
+from tsnet.disco.box import Box
+from tsnet.disco.constants import (
+    MAX_ALL_BINDINGS,
+    MAX_BIND_LIFETIME,
+    MAX_BIND_PINGS,
+    MAX_BINDINGS,
+    MAX_DIRECT,
+    MAX_RELAY_ADDRESSES,
+    MAX_RELAYS,
+    PINGS_PER_SECOND,
+)
+from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.messages import (
+    AllocateUDPRelayEndpointRequest,
+    AllocateUDPRelayEndpointResponse,
+    CallMeMaybeVia,
+    UDPRelayEndpoint,
+)
+from tsnet.disco.outgoing import Outgoing
+from tsnet.disco.peerrelays import RELAY_CAPABLE, PeerRelays
+from tsnet.disco.senders import Senders
+from tsnet.netmap.model import Node
+
+OURS, OWN = DiscoPrivateKey(b"\1" * 32), NodeKey(b"o" * 32)
+SERVER = b"s" * 32
+
+
+def disco(number: int) -> DiscoPrivateKey:
+    return DiscoPrivateKey(number.to_bytes(32, "big"))
+
+
+def node(number: int, **more: Any) -> Node:
+    more = {"disco_key": disco_public(disco(number)), "capability_version": RELAY_CAPABLE, **more}
+    return Node(number, f"n{number}", "x", NodeKey(number.to_bytes(32, "big")), **more)
+
+
+PEER = node(2)
+
+
+class Kit:
+    """PeerRelays beside everything that it needs; `server` is a relay that is granted to us."""
+
+    def __init__(self, *peers: Node) -> None:
+        self.random_bytes = random.Random(1).randbytes
+        self.dropped: Counter[str] = Counter()
+        self.box = Box(OURS, self.random_bytes)
+        self.senders = Senders(self.box)
+        self.outgoing = Outgoing(self.box, self.dropped)
+        self.directs = DirectPaths(OWN, self.senders, self.outgoing, self.random_bytes, self.dropped)
+        self.relays = PeerRelays(self.directs, self.senders, self.outgoing, self.random_bytes, self.dropped)
+        self.server = RelayServer("r")
+        self.nodes = {each.raw_key: each for each in peers or (PEER,)}
+        for each in self.nodes.values():
+            self.senders.control_says(each.key, each.disco_key)
+
+    def granted(self, *servers: bytes) -> Kit:
+        self.relays.set_servers(servers or (SERVER,), 0.0)
+        return self
+
+    def endpoint(self, peer: Node = PEER, **more: Any) -> UDPRelayEndpoint:
+        assert peer.disco_key is not None
+        return attrs.evolve(self.server.allocate(self.box.public_key, peer.disco_key), **more)
+
+    def called(self, peer: Node = PEER, now: float = 0.0, **more: Any) -> str | None:
+        return self.relays.called_via(peer.raw_key, peer, self.endpoint(peer, **more), now)
+
+    def sent(self) -> list[tuple[UdpAddress, bytes]]:
+        runs = self.outgoing.take(1 << 24)
+        return [(to, datagram) for to, datagrams in runs for datagram in datagrams if isinstance(to, UdpAddress)]
+
+    def letters(self) -> list[tuple[bytes, Any]]:
+        letters, self.relays.letters = self.relays.letters, []
+        return letters
+
+    def exchange(self, now: float) -> list[bytes]:
+        """With the relay, until nothing more comes; what was for the peer is returned."""
+        theirs: list[bytes] = []
+        while found := self.sent():
+            for to, datagram in found:
+                assert to == self.server.address
+                header = geneve.decode(datagram)
+                assert header is not None
+                if not header.is_control:
+                    theirs.append(datagram)
+                for _to, answer in self.server.receive(UdpAddress("192.0.2.1", 1), datagram):
+                    assert self.relays.receive_control(to, answer[8:], header.vni, now) is None
+        return theirs
+
+
+# --- who is asked -------------------------------------------------------------------------------------------------
+
+
+def test_every_relay_is_asked_for_a_session_with_the_peer() -> None:
+    kit = Kit().granted(SERVER, b"t" * 32)
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    assert kit.relays.deadline() == 10.0
+    kit.relays.run(10.0)
+    letters = kit.letters()
+    assert [server for server, _request in letters] == [SERVER, b"t" * 32]
+    assert all(isinstance(request, AllocateUDPRelayEndpointRequest) for _server, request in letters)
+    keys = letters[0][1].client_keys
+    assert keys == tuple(sorted(keys))
+    assert set(keys) == {kit.box.public_key, PEER.disco_key}
+
+
+def test_no_more_relays_than_a_limit_are_asked() -> None:
+    kit = Kit().granted(*(bytes([number]) * 32 for number in range(200)))
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    kit.relays.run(10.0)
+    assert len(kit.letters()) == MAX_RELAYS
+
+
+@pytest.mark.parametrize(
+    "more", [{"capability_version": RELAY_CAPABLE - 1}, {"is_wireguard_only": True}, {"disco_key": None}]
+)
+def test_who_cannot_be_relayed(more: dict[str, Any]) -> None:
+    peer = node(2, **more)
+    kit = Kit(peer).granted()
+    kit.relays.sent(peer.raw_key, peer, 10.0)
+    assert (len(kit.relays), kit.relays.deadline()) == (0, math.inf)
+
+
+def test_without_a_relay_a_peer_costs_nothing_until_it_calls() -> None:
+    kit = Kit()
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    kit.relays.called(PEER.raw_key, 10.0)
+    assert (len(kit.relays), kit.relays.deadline()) == (0, math.inf)
+    assert kit.called() is None
+    assert len(kit.relays) == 1
+
+
+def test_the_table_of_peers_is_bounded_and_one_that_is_sent_to_is_not_displaced() -> None:
+    peers = [node(number) for number in range(2, MAX_DIRECT + 12)]
+    kit = Kit(*peers).granted()
+    for peer in peers[:MAX_DIRECT]:
+        kit.relays.sent(peer.raw_key, peer, 10.0)
+    kit.relays.sent(peers[-1].raw_key, peers[-1], 10.0)
+    assert kit.relays.get(peers[-1].raw_key) is None
+    kit.relays.sent(peers[1].raw_key, peers[1], 60.0)
+    kit.relays.sent(peers[-1].raw_key, peers[-1], 60.0)
+    assert len(kit.relays) == MAX_DIRECT
+    assert kit.relays.get(peers[1].raw_key) is not None
+    assert kit.relays.get(peers[0].raw_key) is None
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_begins_a_handshake_and_the_peer_is_told() -> None:
+    kit = Kit().granted()
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    kit.relays.run(10.0)
+    ((_server, request),) = kit.letters()
+    response = AllocateUDPRelayEndpointResponse(request.generation, kit.endpoint())
+    assert kit.relays.allocated(b"t" * 32, response, kit.nodes.get, 10.1) == "unknown allocation"
+    assert kit.relays.allocated(SERVER, response, kit.nodes.get, 10.1) is None
+    assert kit.letters() == [(PEER.raw_key, CallMeMaybeVia(response.relay))]
+    assert len(kit.exchange(10.2)) == 1
+    assert kit.server.got == Counter({"challenged": 1, "bound": 1, "not bound": 1})
+    assert kit.relays.allocated(SERVER, response, kit.nodes.get, 10.1) == "unknown allocation"
+
+
+def test_an_answer_that_never_comes_is_asked_for_once_more() -> None:
+    kit = Kit().granted()
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    for now in range(10, 30):
+        kit.relays.run(now)
+    assert len(kit.letters()) == 2
+
+
+def test_a_session_in_use_is_not_bound_again() -> None:
+    kit = Kit()
+    relay = kit.endpoint()
+    assert kit.called() is None
+    path = kit.relays.get(PEER.raw_key)
+    assert path is not None
+    path.ready(PeerRelayAddress(*kit.server.address, relay.vni), relay.server_key, 0.1, 300.0, 1.0)
+    kit.relays._stop(PEER.raw_key)
+    kit.sent()
+    assert kit.called(now=2.0) is None
+    assert kit.sent() == []
+
+
+def test_of_one_relay_an_older_session_changes_nothing_and_a_newer_one_begins_anew() -> None:
+    kit = Kit()
+    assert kit.called(lamport_id=5) is None
+    assert len(kit.sent()) == 1
+    assert kit.called(lamport_id=5, vni=9) is None
+    assert kit.called(lamport_id=4, vni=9) is None
+    assert kit.sent() == []
+    assert kit.called(lamport_id=6, vni=9) is None
+    ((_to, datagram),) = kit.sent()
+    header = geneve.decode(datagram)
+    assert header is not None
+    assert (header.vni, len(kit.relays._bindings)) == (9, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"client_keys": (disco_public(disco(7)), disco_public(disco(8)))}, "wrong clients"),
+        ({"endpoints": ()}, "unusable relay"),
+        ({"endpoints": (UdpAddress("224.0.0.1", 7), UdpAddress("127.0.0.1", 7))}, "unusable relay"),
+        ({"server_key": disco_public(OURS)}, "unusable relay"),
+        ({"vni": 0}, "unusable relay"),
+        ({"vni": 1 << 24}, "unusable relay"),
+        ({"bind_lifetime_ns": -5}, "unusable relay"),
+        ({"steady_state_lifetime_ns": 0}, "unusable relay"),
+    ],
+)
+def test_what_a_peer_names_in_vain(more: dict[str, Any], reason: str) -> None:
+    kit = Kit()
+    assert kit.called(**more) == reason
+    assert (kit.sent(), len(kit.relays._bindings)) == ([], 0)
+
+
+def test_a_handshake_without_an_answer_ends_in_time_and_leaves_nothing() -> None:
+    kit = Kit()
+    kit.called(bind_lifetime_ns=1 << 62)
+    count, now = 0, 0.0
+    while kit.relays._bindings:
+        now = kit.relays.deadline()
+        kit.relays.run(now)
+        count += len(kit.sent())
+    assert now == MAX_BIND_LIFETIME
+    assert count <= 5
+    assert kit.relays.deadline() == math.inf
+    assert kit.endpoint().server_key not in kit.box._shared
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_calls_without_end_has_few_handshakes_and_another_ones_goes_on() -> None:
+    greedy, quiet = node(2), node(3)
+    kit = Kit(greedy, quiet)
+    refused: Counter[str | None] = Counter()
+    for number in range(1000):
+        victims = tuple(UdpAddress(f"203.0.{number % 250}.{each}", 9) for each in range(1, 40))
+        key = disco_public(disco(1000 + number))
+        refused[kit.called(greedy, number / 100, server_key=key, endpoints=victims)] += 1
+    assert refused[None] <= MAX_BINDINGS + 3
+    assert len(kit.relays._bindings) <= MAX_BINDINGS
+    assert len(kit.sent()) <= (MAX_BINDINGS + 3) * MAX_RELAY_ADDRESSES
+    assert kit.called(quiet, 10.0) is None
+    assert len(kit.sent()) == 1
+
+
+def test_many_that_name_one_victim_do_not_flood_it() -> None:
+    peers = [node(number) for number in range(2, 60)]
+    kit = Kit(*peers)
+    victim = UdpAddress("203.0.113.9", 9)
+    for peer in peers:
+        assert kit.called(peer, 0.0, endpoints=(victim,)) is None
+    assert 0 < len(kit.sent()) <= PINGS_PER_SECOND
+    assert kit.dropped["pace"] >= len(peers) - PINGS_PER_SECOND
+
+
+def test_relays_that_control_grants_us_are_asked_for_as_many_peers_as_there_are() -> None:
+    peers = [node(number) for number in range(2, 60)]
+    kit = Kit(*peers).granted()
+    for peer in peers:
+        kit.relays.sent(peer.raw_key, peer, 10.0)
+    kit.relays.run(10.0)
+    for peer, (_server, request) in zip(peers, kit.letters(), strict=True):
+        response = AllocateUDPRelayEndpointResponse(request.generation, kit.endpoint(peer))
+        assert kit.relays.allocated(SERVER, response, kit.nodes.get, 10.0) is None
+    assert len(kit.sent()) == len(peers)
+
+
+def test_all_handshakes_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peerrelays, "MAX_ALL_BINDINGS", 3)
+    peers = [node(number) for number in range(2, 7)]
+    kit = Kit(*peers)
+    found = [kit.called(peer, 0.0) for peer in peers]
+    assert found == [None, None, None, "too many handshakes", "too many handshakes"]
+    assert MAX_ALL_BINDINGS > MAX_BINDINGS
+
+
+def test_pings_in_a_handshake_are_bounded() -> None:
+    kit = Kit()
+    assert kit.called() is None
+    kit.exchange(0.1)
+    session = PeerRelayAddress(*kit.server.address, 1)
+    for _ in range(100):
+        kit.relays.pinged([PEER.raw_key], session, 0.2)
+    assert len(kit.sent()) == MAX_BIND_PINGS - 1
+
+
+# --- who cannot disturb it ----------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_names_the_relay_and_session_of_another_one_does_not_disturb_it() -> None:
+    evil, quiet = node(2), node(3)
+    kit = Kit(evil, quiet)
+    relay = kit.endpoint(quiet)
+    assert kit.called(quiet) is None
+    stolen = attrs.evolve(kit.endpoint(evil), vni=relay.vni, server_key=relay.server_key, lamport_id=(1 << 64) - 1)
+    assert kit.relays.called_via(evil.raw_key, evil, stolen, 0.0) is None
+    assert {binding.peer for binding in kit.relays._bindings.values()} == {evil.raw_key, quiet.raw_key}
+    assert len(kit.exchange(0.1)) == 1
+    (bound,) = [each for each in kit.relays._bindings.values() if each.address is not None]
+    assert bound.peer == quiet.raw_key
+
+
+def test_what_is_no_challenge_of_ours_is_dropped_and_changes_nothing() -> None:
+    kit = Kit()
+    assert kit.called() is None
+    ((to, bind),) = kit.sent()
+    ((_to, challenge),) = kit.server.receive(UdpAddress("192.0.2.1", 1), bind)
+    inner, before = challenge[8:], dict(kit.box._shared)
+    stranger = Box(disco(99), kit.random_bytes).seal(kit.box.public_key, b"\5\0" + bytes(72))
+    assert kit.relays.receive_control(to, b"TS", 1, 0.1) == "short"
+    assert kit.relays.receive_control(to, stranger, 1, 0.1) == "unknown relay"
+    assert kit.relays.receive_control(to, inner[:-1], 1, 0.1) == "relay box"
+    assert kit.relays.receive_control(to, inner, 2, 0.1) == "unknown handshake"
+    assert kit.relays.receive_control(to, bind[8:], 1, 0.1) == "unknown relay"
+    assert kit.relays.receive_control(UdpAddress("224.0.0.1", 1), inner, 1, 0.1) == "unwanted challenge"
+    (binding,) = kit.relays._bindings.values()
+    assert (binding.address, kit.sent(), kit.box._shared) == (None, [], before)
+    assert kit.relays.receive_control(to, inner, 1, 0.1) is None
+    assert len(kit.sent()) == 2
+    assert kit.relays.receive_control(UdpAddress("203.0.113.1", 1), inner, 1, 0.2) == "unwanted challenge"
+    assert kit.sent() == []
+
+
+def test_another_network_and_a_peer_that_goes_end_all_that_is_under_way() -> None:
+    kit = Kit().granted()
+    kit.relays.sent(PEER.raw_key, PEER, 10.0)
+    kit.relays.run(10.0)
+    kit.called(now=10.0)
+    kit.relays.network_changed(11.0)
+    assert (len(kit.relays._bindings), len(kit.relays)) == (0, 1)
+    kit.relays.forget(PEER.raw_key)
+    assert (len(kit.relays), kit.relays.deadline(), kit.relays.changed) == (0, math.inf, {PEER.raw_key: None})

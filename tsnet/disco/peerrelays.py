@@ -1,0 +1,441 @@
+"""Peer relays, of all peers: who may relay, which sessions are asked for, which handshakes are under way.
+
+| what comes                       | from           | what follows                                                     |
+|----------------------------------|----------------|------------------------------------------------------------------|
+| a peer needs a way (`RelayPath`) | ourselves      | every peer relay is asked for a session (`Allocations`)          |
+| AllocateUDPRelayEndpointResponse | a relay        | the peer is told (CallMeMaybeVia), and a handshake begins        |
+| CallMeMaybeVia                   | the peer       | a handshake begins (`Binding`)                                   |
+| a challenge, in a handshake      | its relay      | the answer, and a ping to the peer                               |
+| a pong by the session            | the peer       | the session works, and is taken if it is the better one          |
+
+A session is a relay's address and a VNI. Of one relay and one peer only the newest is looked at, by its Lamport id. A
+handshake is known by the peer it leads to, so that no peer can disturb that of another one by naming its relay.
+
+What a peer names is pinged no more often than `Pace` allows. The relays that control grants us are exempt: a thousand
+peers may be reached by one of them.
+
+Source: Go wgengine/magicsock/relaymanager.go.
+Not here: who is granted to us (`engine.relaygrants`), what is sent through DERP (`paths`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+
+from tsnet.base.addresses import PeerRelayAddress, UdpAddress
+from tsnet.base.bucket import TokenBucket
+from tsnet.base.keys import DiscoKey
+from tsnet.base.malformed import MalformedError
+from tsnet.base.timetable import Timetable
+from tsnet.disco.allocations import Allocations, ClientKeys
+from tsnet.disco.binding import Binding, is_sound
+from tsnet.disco.box import looks_like_disco, sender_of
+from tsnet.disco.constants import (
+    CALLED_VIA_INTERVAL,
+    DATA_PADDING,
+    MAX_ALL_BINDINGS,
+    MAX_BINDINGS,
+    MAX_DIRECT,
+    MAX_KNOWN_ADDRESSES,
+    MAX_PORTS,
+    MAX_RELAY_ADDRESSES,
+    MAX_RELAYS,
+)
+from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.messages import (
+    TX_ID_SIZE,
+    AllocateUDPRelayEndpointResponse,
+    BindUDPRelayEndpointAnswer,
+    BindUDPRelayEndpointChallenge,
+    CallMeMaybeVia,
+    Message,
+    Ping,
+    UDPRelayEndpoint,
+    decode,
+)
+from tsnet.disco.outgoing import Outgoing
+from tsnet.disco.pace import Pace
+from tsnet.disco.relaypath import RelayPath
+from tsnet.disco.senders import Senders
+from tsnet.netmap.model import Node
+
+RELAY_CAPABLE = 121
+"""The capability version from which on a node can be reached through peer relays."""
+
+
+class PeerRelays:
+    """dropped: messages not sent, by "pace".
+
+    changed: the peers whose session may be another one since the last look. letters: (peer, message) to be sent through
+    DERP. Whoever calls a method takes both afterwards.
+    """
+
+    def __init__(
+        self,
+        directs: DirectPaths,
+        senders: Senders,
+        outgoing: Outgoing,
+        entropy: Callable[[int], bytes],
+        dropped: Counter[str],
+    ) -> None:
+        self.changed: dict[bytes, None] = {}
+        self.letters: list[tuple[bytes, Message]] = []
+        self._directs, self._senders, self._outgoing = directs, senders, outgoing
+        self._entropy, self._dropped = entropy, dropped
+        self._servers: tuple[bytes, ...] = ()
+        self._all: dict[bytes, RelayPath] = {}
+        self._timetable: Timetable[bytes] = Timetable()
+        self._allocations = Allocations()
+        self._bindings: dict[int, Binding] = {}
+        """By generation."""
+        self._binding_times: Timetable[int] = Timetable()
+        self._called_via: dict[bytes, TokenBucket] = {}
+        self._known: OrderedDict[UdpAddress, None] = OrderedDict()
+        """Addresses that relays of ours have named."""
+        self._pace = Pace()
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    # --- who relays, and for whom -----------------------------------------------------------------------------------
+
+    @property
+    def servers(self) -> tuple[bytes, ...]:
+        """The nodes that are asked for sessions."""
+        return self._servers
+
+    def set_servers(self, servers: Iterable[bytes], now: float) -> None:
+        """The nodes that control grants us as relays: all of them, of which the first MAX_RELAYS count."""
+        found = tuple(dict.fromkeys(servers))[:MAX_RELAYS]
+        if found == self._servers:
+            return
+        self._servers = found
+        self._each(lambda path: path.set_may_discover(bool(found), now))
+
+    def get(self, key: bytes) -> RelayPath | None:
+        return self._all.get(key)
+
+    def update(self, key: bytes, node: Node) -> None:
+        """Control says something new of this peer."""
+        if key in self._all and not self._may_have(key, node):
+            self.forget(key)
+
+    def _begin(self, key: bytes, node: Node, now: float) -> RelayPath | None:
+        path = self._all.get(key)
+        if path is None and self._may_have(key, node) and self._make_room(now):
+            direct = self._directs.get(key)
+            is_needed = direct is None or not direct.is_trusted
+            silent, may_discover = self._directs.modes.silent, bool(self._servers)
+            path = self._all[key] = RelayPath(is_silent=silent, is_needed=is_needed, may_discover=may_discover)
+        return path
+
+    def _may_have(self, key: bytes, node: Node) -> bool:
+        modes = self._directs.modes
+        is_capable = node.capability_version >= RELAY_CAPABLE and not node.is_wireguard_only
+        return modes.udp and modes.relays and is_capable and self._senders.get(key) is not None
+
+    def _make_room(self, now: float) -> bool:
+        if len(self._all) < MAX_DIRECT:
+            return True
+        idle = next((key for key, path in self._all.items() if not path.is_active(now)), None)
+        if idle is not None:
+            self.forget(idle)
+        return idle is not None
+
+    def forget(self, key: bytes) -> None:
+        self._called_via.pop(key, None)
+        self._stop(key)
+        if self._all.pop(key, None) is not None:
+            self._timetable.drop(key)
+            self.changed[key] = None
+
+    def _stop(self, key: bytes) -> None:
+        """Sessions with this peer are not wanted any more."""
+        self._allocations.forget(key)
+        for binding in [each for each in self._bindings.values() if each.peer == key]:
+            self._end(binding)
+
+    def restarted(self, key: bytes, now: float) -> None:
+        """The peer has another disco key: another process runs there, and knows of no session."""
+        self._stop(key)
+        path = self._all.get(key)
+        if path is not None:
+            path.anew("the peer has a new disco key", now)
+            self._after(key, path, now)
+
+    def modes_changed(self) -> None:
+        """`DirectPaths.modes` are others."""
+        for key in [*self._all, *{binding.peer for binding in self._bindings.values()}]:
+            self.forget(key)
+        self._allocations.forget()
+
+    def network_changed(self, now: float) -> None:
+        """The relays know us by an address that is ours no more."""
+        for key in list(self._all):
+            self._stop(key)
+        self._each(lambda path: path.anew("the network changed", now))
+        for key, path in self._all.items():
+            self._after(key, path, now)
+
+    def _each(self, tell: Callable[[RelayPath], None]) -> None:
+        for key, path in self._all.items():
+            tell(path)
+            self._timetable.set(key, path.deadline())
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def sent(self, key: bytes, node: Node, now: float) -> None:
+        """Datagrams of WireGuard have left for this peer."""
+        path = self._all.get(key)
+        if path is None:
+            path = self._begin(key, node, now) if self._servers else None
+        if path is not None and path.sent(now):
+            self._timetable.set(key, path.deadline())
+
+    def ask(self, key: bytes, node: Node, now: float) -> tuple[bytes, PeerRelayAddress] | None:
+        """Ping the session in use, because somebody wants to know: its TxID and address. Others are looked for."""
+        path = self._begin(key, node, now) if self._servers else self._all.get(key)
+        if path is None:
+            return None
+        path.asked(now)
+        asks, path.asks = path.asks, []
+        sent = [(self._ping(key, path, address, padding, now), address) for address, padding in asks]
+        self._after(key, path, now)
+        return sent[-1] if sent else None
+
+    def called(self, key: bytes, now: float) -> None:
+        """The peer says CallMeMaybe."""
+        path = self._all.get(key)
+        if path is not None:
+            path.called(now)
+            self._timetable.set(key, path.deadline())
+
+    def direct_changed(self, key: bytes, now: float) -> None:
+        """The direct path of this peer may be trusted now, or no more."""
+        path, direct = self._all.get(key), self._directs.get(key)
+        if path is not None:
+            path.set_needed(direct is None or not direct.is_trusted, now)
+            self._after(key, path, now)
+
+    def arrived(self, key: bytes, source: PeerRelayAddress, now: float) -> None:
+        """An authentic datagram of WireGuard has come by that session."""
+        path = self._all.get(key)
+        if path is not None and path.arrived(source, now):
+            self._timetable.set(key, path.deadline())
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def _clients(self, key: bytes) -> ClientKeys | None:
+        """Our disco key and this peer's, as requests name them."""
+        theirs, ours = self._senders.get(key), self._senders.box.public_key
+        if theirs is None:
+            return None
+        return (min(ours, DiscoKey(theirs)), max(ours, DiscoKey(theirs)))
+
+    def _discover(self, key: bytes, now: float) -> None:
+        clients = self._clients(key)
+        for server in self._servers if clients is not None else ():
+            begun = self._allocations.begin(server, key, clients, now) if clients is not None else None
+            if begun is not None:
+                self.letters.append((server, begun.request))
+
+    def allocated(
+        self,
+        server: bytes,
+        response: AllocateUDPRelayEndpointResponse,
+        node_of: Callable[[bytes], Node | None],
+        now: float,
+    ) -> str | None:
+        """That node has answered; it is proven. Why that is dropped, if it is. node_of: the peer of a key."""
+        key = self._allocations.answered(server, response)
+        node = None if key is None else node_of(key)
+        if key is None or node is None:
+            return "unknown allocation"
+        for address in self._usable(response.relay):
+            self._known.pop(address, None)
+            self._known[address] = None
+        while len(self._known) > MAX_KNOWN_ADDRESSES:
+            self._known.popitem(last=False)
+        refusal = self._offer(key, node, response.relay, now)
+        if refusal is None:
+            self.letters.append((key, CallMeMaybeVia(response.relay)))
+        return refusal
+
+    def called_via(self, key: bytes, node: Node, relay: UDPRelayEndpoint, now: float) -> str | None:
+        """The peer names a session; it is proven. Why that is dropped, if it is."""
+        if tuple(sorted(relay.client_keys)) != self._clients(key):
+            return "wrong clients"
+        bucket = self._called_via.get(key)
+        if bucket is None:
+            bucket = self._called_via[key] = TokenBucket(1 / CALLED_VIA_INTERVAL, MAX_BINDINGS, now)
+        if not bucket.take(1, now):
+            return "called too often"
+        return self._offer(key, node, relay, now)
+
+    def _offer(self, key: bytes, node: Node, relay: UDPRelayEndpoint, now: float) -> str | None:
+        """A session with this peer exists: begin its handshake, unless it is in use, or an older one is under way."""
+        path, addresses, remote_key = self._begin(key, node, now), self._usable(relay), self._senders.get(key)
+        if path is None or remote_key is None:
+            return "no relay client"
+        if not addresses or not is_sound(relay) or relay.server_key == self._senders.box.public_key:
+            return "unusable relay"
+        in_use = (path.server_key, path.best.vni) if path.is_trusted and path.best is not None else None
+        if in_use == (relay.server_key, relay.vni):
+            return None
+        under_way = [each for each in self._bindings.values() if each.peer == key]
+        older = next((each for each in under_way if each.relay.server_key == relay.server_key), None)
+        if older is not None:
+            if older.relay.lamport_id >= relay.lamport_id:
+                return None
+            self._end(older)
+        elif len(under_way) >= MAX_BINDINGS or len(self._bindings) >= MAX_ALL_BINDINGS:
+            return "too many handshakes"
+        self._generation = self._generation % 0xFFFFFFFF + 1
+        binding = Binding(key, DiscoKey(remote_key), relay, addresses, self._generation, now)
+        self._bindings[binding.generation] = binding
+        self._go_on(binding, now)
+        return None
+
+    def _usable(self, relay: UDPRelayEndpoint) -> tuple[UdpAddress, ...]:
+        """The addresses of a relay that may be asked."""
+        found: list[UdpAddress] = []
+        ports: Counter[str] = Counter()
+        for address in dict.fromkeys(relay.endpoints):
+            if len(found) < MAX_RELAY_ADDRESSES and ports[address.host] < MAX_PORTS and self._may_ask(address):
+                found.append(address)
+                ports[address.host] += 1
+        return tuple(found)
+
+    def _may_ask(self, address: UdpAddress) -> bool:
+        return self._directs.may_answer(address)
+
+    # --- handshakes -------------------------------------------------------------------------------------------------
+
+    def _go_on(self, binding: Binding, now: float) -> None:
+        """Send what the handshake says next, and note when it is due again."""
+        for address, message in binding.messages(now):
+            if address not in self._known and not self._pace.allows(address, binding.peer, now):
+                self._dropped["pace"] += 1
+                continue
+            to = PeerRelayAddress(*address, binding.relay.vni)
+            self._outgoing.send(binding.relay.server_key, to, message)
+            if isinstance(message, BindUDPRelayEndpointAnswer):
+                self._ping_through(binding, now)
+        self._binding_times.set(binding.generation, binding.deadline())
+
+    def _ping_through(self, binding: Binding, now: float) -> None:
+        """Ping the peer by the session of this handshake."""
+        if binding.address is None or not binding.may_ping:
+            return
+        path = self._all.get(binding.peer)
+        tx_id = self._entropy(TX_ID_SIZE)
+        binding.pinged(tx_id, now)
+        padding = DATA_PADDING if path is not None and path.only_large else 0
+        self._outgoing.send(binding.remote_key, binding.address, Ping(tx_id, self._directs.own_key, padding))
+
+    def _end(self, binding: Binding) -> None:
+        del self._bindings[binding.generation]
+        self._binding_times.drop(binding.generation)
+        server_key = binding.relay.server_key
+        if not self._senders.nodes(server_key) and not self._is_asked(server_key):
+            self._senders.box.forget(server_key)
+
+    def _is_asked(self, server_key: bytes) -> bool:
+        return any(binding.relay.server_key == server_key for binding in self._bindings.values())
+
+    def receive_control(self, source: UdpAddress, datagram: bytes, vni: int, now: float) -> str | None:
+        """A disco datagram with the control bit. Why it was dropped, if it was."""
+        if not looks_like_disco(datagram):
+            return "short"
+        sender = sender_of(datagram)
+        if not self._is_asked(sender):
+            return "unknown relay"
+        try:
+            message = decode(self._senders.box.open(datagram))
+        except MalformedError:
+            return "relay box"
+        if type(message) is not BindUDPRelayEndpointChallenge:
+            return type(message).__name__
+        binding = self._bindings.get(message.generation)
+        if binding is None or binding.relay.server_key != sender or message.vni != vni:
+            return "unknown handshake"
+        if not self._may_ask(source) or not binding.challenged(source, message, now):
+            return "unwanted challenge"
+        self._go_on(binding, now)
+        return None
+
+    def pinged(self, peers: Iterable[bytes], source: PeerRelayAddress, now: float) -> None:
+        """A ping of one of these peers has come by that session: if its handshake is under way, it is bound, too."""
+        for binding in self._bindings.values():
+            if binding.address == source and binding.peer in peers:
+                self._ping_through(binding, now)
+                return
+
+    def ponged(self, tx_id: bytes, peers: Iterable[bytes], source: PeerRelayAddress, now: float) -> bool:
+        """A pong of one of these peers has come by that session. Whether it answers a ping of ours."""
+        for key in peers:
+            path = self._all.get(key)
+            if path is not None and path.ponged(tx_id, source.vni, now):
+                self._after(key, path, now)
+                return True
+            for binding in self._bindings.values():
+                if binding.peer != key or binding.relay.vni != source.vni:
+                    continue
+                latency = binding.ponged(tx_id, now)
+                if latency is not None:
+                    self._bound(binding, latency, now)
+                    return True
+        return False
+
+    def _bound(self, binding: Binding, latency: float, now: float) -> None:
+        """The session works in both directions."""
+        self._end(binding)
+        path, relay = self._all.get(binding.peer), binding.relay
+        if path is not None and binding.address is not None:
+            lifetime = relay.steady_state_lifetime_ns / 1e9
+            path.ready(binding.address, relay.server_key, latency, lifetime, now)
+            self._after(binding.peer, path, now)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def run(self, now: float) -> None:
+        """Do what is due."""
+        for allocation in self._allocations.run(now):
+            self.letters.append((allocation.server, allocation.request))
+        for generation in self._binding_times.take(now):
+            binding = self._bindings[generation]
+            if now >= binding.ends_at:
+                self._end(binding)
+            else:
+                self._go_on(binding, now)
+        for key in self._timetable.take(now):
+            path = self._all[key]
+            path.run(now)
+            self._after(key, path, now)
+
+    def deadline(self) -> float:
+        if not self._all:
+            return math.inf
+        return min(self._timetable.deadline(), self._binding_times.deadline(), self._allocations.deadline())
+
+    def _after(self, key: bytes, path: RelayPath, now: float) -> None:
+        """Take what a path wants done, and note when it is due next."""
+        self.changed[key] = None
+        if path.asks:
+            asks, path.asks = path.asks, []
+            for address, padding in asks:
+                self._ping(key, path, address, padding, now)
+        if path.wants_sessions:
+            path.wants_sessions = False
+            self._discover(key, now)
+        self._timetable.set(key, path.deadline())
+
+    def _ping(self, key: bytes, path: RelayPath, address: PeerRelayAddress, padding: int, now: float) -> bytes:
+        recipient, tx_id = self._senders.get(key), self._entropy(TX_ID_SIZE)
+        path.pinged(tx_id, address, padding, now)
+        if recipient is not None:
+            self._outgoing.send(recipient, address, Ping(tx_id, self._directs.own_key, padding))
+        return tx_id

@@ -1,0 +1,311 @@
+"""The way to one peer through peers that relay: which session carries data, and how far that is trusted.
+
+    needed ─► no direct path is trusted, and the peer is sent to: sessions are looked for, the one in use is pinged
+    ready  ─► a handshake has found a session that works: it is the best, or not; the best is trusted
+    a pong ─► trusted for TRUST_UDP_ADDRESS more
+
+| timer          | set while                         | what follows                                                  |
+|----------------|-----------------------------------|---------------------------------------------------------------|
+| `lapse_at`     | the best is trusted               | it is trusted no more: DERP carries a copy of everything      |
+| `heartbeat_at` | needed                            | the best is pinged; every second while it is not trusted      |
+| `discover_at`  | needed, and there are peer relays | they are asked for sessions; every 60 s while one is trusted  |
+| `expire_at`    | pings are out                     | the best is given up after 11.5 s without a pong              |
+| `check_at`     | data is out on a trusted session  | nothing came back for 3 s: data-sized pings; 2 s later: ended |
+
+A session is given up later than a direct path: the next one may be half a minute away, and DERP has its copy.
+
+A session that is not needed any more, because a direct path carries everything, is left alone. It is pinged first when
+that path is lost, as long as its relay may still know it.
+
+Source: Go wgengine/magicsock/endpoint.go (udpRelayEndpointReady, wantUDPRelayPathDiscoveryLocked, heartbeat).
+Not here: handshakes (`binding`), sealing and sending (`peerrelays`), the direct path (`directpath`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tsnet.base.addresses import PeerRelayAddress
+from tsnet.disco.better import is_better
+from tsnet.disco.constants import (
+    DATA_PADDING,
+    DATA_PING_INTERVAL,
+    DATA_PING_TIMEOUT,
+    DATA_UNANSWERED,
+    DOUBTED_INTERVAL,
+    HEARTBEAT_INTERVAL,
+    MAX_STEADY_LIFETIME,
+    PING_TIMEOUT,
+    RELAY_DISCOVERY_INTERVAL,
+    RELAY_UPGRADE_INTERVAL,
+    SESSION_ACTIVE_TIMEOUT,
+    TRUST_UDP_ADDRESS,
+)
+
+RELAY_TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "expire_at", "check_at")
+MAX_RELAY_PINGS = 16
+"""In flight to one peer by peer relays."""
+
+
+class RelayedPing(NamedTuple):
+    address: PeerRelayAddress
+    at: float
+    padding: int
+
+
+class RelayPath:
+    """best: the session in use. server_key: its relay's disco key. why: what made it so, in a few words.
+
+    only_large: data was lost where small pings were answered, so that a data-sized one alone says something.
+
+    is_needed: no direct path is trusted. may_discover: there are peer relays to ask. asks: (address, padding) of pings
+    to be sent. wants_sessions: the peer relays are to be asked. Whoever calls a method takes these two afterwards.
+    """
+
+    __slots__ = (
+        "_asked_at",
+        "_discovered_at",
+        "_lifetime",
+        "_pings",
+        "_ponged_at",
+        "_unanswered_since",
+        "asks",
+        "best",
+        "check_at",
+        "discover_at",
+        "expire_at",
+        "heartbeat_at",
+        "is_needed",
+        "is_silent",
+        "is_trusted",
+        "lapse_at",
+        "latency",
+        "may_discover",
+        "only_large",
+        "sent_at",
+        "server_key",
+        "wants_sessions",
+        "why",
+    )
+
+    def __init__(self, *, is_silent: bool, is_needed: bool, may_discover: bool) -> None:
+        self.is_silent: bool = is_silent
+        self.is_needed: bool = is_needed
+        self.may_discover: bool = may_discover
+        self.asks: list[tuple[PeerRelayAddress, int]] = []
+        self.wants_sessions: bool = False
+        self.only_large: bool = False
+        self.sent_at: float = -math.inf
+        self._discovered_at = -math.inf
+        self.heartbeat_at: float = math.inf
+        self.discover_at: float = math.inf
+        self._forget_best("")
+
+    def _forget_best(self, why: str) -> None:
+        self.best: PeerRelayAddress | None = None
+        self.server_key: bytes = b""
+        self.is_trusted: bool = False
+        self.latency: float = math.inf
+        self.why: str = why
+        self.lapse_at: float = math.inf
+        self.expire_at: float = math.inf
+        self.check_at: float = math.inf
+        self._pings: dict[bytes, RelayedPing] = {}
+        self._lifetime, self._ponged_at = 0.0, -math.inf
+        self._unanswered_since = self._asked_at = math.inf
+
+    def deadline(self) -> float:
+        """When `run` must be called next."""
+        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.expire_at, self.check_at)
+
+    def is_active(self, now: float) -> bool:
+        """Whether the peer is sent to."""
+        return now < self.sent_at + SESSION_ACTIVE_TIMEOUT
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def sent(self, now: float) -> bool:
+        """Datagrams of WireGuard have left for the peer. Whether the deadline has moved: seldom."""
+        self.sent_at = now
+        if not self.is_needed:
+            return False
+        moved = self.heartbeat_at == math.inf
+        if moved:
+            self._wake(now)
+        if self.is_trusted and self._unanswered_since == math.inf and not self.is_silent:
+            self._unanswered_since = now
+            if self.check_at == math.inf:
+                self.check_at = now + DATA_UNANSWERED
+                moved = True
+        return moved
+
+    def set_needed(self, is_needed: bool, now: float) -> None:
+        """A direct path is trusted now, or no more."""
+        if is_needed == self.is_needed:
+            return
+        self.is_needed = is_needed
+        if not is_needed:
+            self.heartbeat_at = self.discover_at = self.check_at = math.inf
+            self._unanswered_since = self._asked_at = math.inf
+        elif self.is_active(now):
+            if self.best is not None and now >= self._ponged_at + self._lifetime:
+                self._forget_best("its relay has forgotten it")
+            self._wake(now)
+            self._ask_best()
+
+    def set_may_discover(self, may_discover: bool, now: float) -> None:
+        """There are peer relays to ask now, or none any more."""
+        if may_discover != self.may_discover:
+            self.may_discover = may_discover
+            self._plan(now)
+
+    def asked(self, now: float) -> None:
+        """Somebody wants to know what answers. The peer counts as sent to."""
+        self.sent_at = now
+        if self.is_needed:
+            self._wake(now)
+            self._ask_best()
+
+    def called(self, now: float) -> None:
+        """The peer says CallMeMaybe: it wants a path, too."""
+        if self.is_needed and not self.is_trusted and self.may_discover:
+            self.discover_at = max(now, self._discovered_at + RELAY_DISCOVERY_INTERVAL)
+
+    def arrived(self, source: PeerRelayAddress, now: float) -> bool:
+        """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
+        self._unanswered_since = self._asked_at = math.inf
+        if self.is_silent and self.is_trusted and source == self.best:
+            self.lapse_at = now + TRUST_UDP_ADDRESS
+            return True
+        return False
+
+    def ready(self, address: PeerRelayAddress, server_key: bytes, latency: float, lifetime: float, now: float) -> bool:
+        """A handshake has found a session that works. Whether that is the best one now.
+
+        Of one relay the newest session is: it knows us by one address alone, the one that we have spoken from last.
+        """
+        same = self.best is not None and server_key == self.server_key
+        if self.is_trusted and not same and not self._is_better(address, latency):
+            return False
+        self._forget_best("a peer relay leads there")
+        self.best, self.server_key, self._lifetime = address, server_key, min(lifetime, MAX_STEADY_LIFETIME)
+        self._trust(latency, now)
+        if self.is_needed and self.is_active(now):
+            self.heartbeat_at = now + HEARTBEAT_INTERVAL
+        return True
+
+    def _is_better(self, address: PeerRelayAddress, latency: float) -> bool:
+        best = self.best
+        return best is None or is_better(address.relay, latency, best.relay, self.latency)
+
+    def pinged(self, tx_id: bytes, address: PeerRelayAddress, padding: int, now: float) -> None:
+        """One of `asks` has been sent."""
+        if len(self._pings) >= MAX_RELAY_PINGS:
+            del self._pings[next(iter(self._pings))]
+        self._pings[tx_id] = RelayedPing(address, now, padding)
+        self._expect()
+
+    def ponged(self, tx_id: bytes, vni: int, now: float) -> bool:
+        """A pong has come by the session of that number. Whether it answers one of our pings."""
+        ping = self._pings.get(tx_id)
+        if ping is None or ping.address.vni != vni:
+            return False
+        del self._pings[tx_id]
+        self._expect()
+        if ping.address != self.best:
+            return True
+        if not self.is_trusted:
+            self.why = "a pong came"
+        self._trust(max(0.0, now - ping.at), now)
+        if ping.padding >= DATA_PADDING:
+            self.only_large = False
+            self._unanswered_since = self._asked_at = math.inf
+        return True
+
+    def anew(self, why: str, now: float) -> None:
+        """What was known of the sessions is void. Others are looked for at once, if the peer is sent to."""
+        self._forget_best(why)
+        self.asks.clear()
+        self._discovered_at = -math.inf
+        if self.is_needed and self.is_active(now):
+            self._wake(now)
+
+    def run(self, now: float) -> None:
+        """Do what is due."""
+        if now >= self.lapse_at:
+            self.is_trusted, self.lapse_at, self.why = False, math.inf, "no pong for too long"
+            self._plan(now)
+            if self.heartbeat_at != math.inf:
+                self.heartbeat_at = now
+        if now >= self.expire_at:
+            self._expire(now)
+        if now >= self.check_at:
+            self._check(now)
+        if now >= self.heartbeat_at:
+            self._heartbeat(now)
+        if now >= self.discover_at:
+            self._discovered_at, self.wants_sessions = now, True
+            self._plan(now)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _wake(self, now: float) -> None:
+        """The peer is sent to, and no direct path is trusted."""
+        self.heartbeat_at = min(self.heartbeat_at, now + HEARTBEAT_INTERVAL)
+        self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        """Say when peer relays are asked for sessions next."""
+        if not (self.is_needed and self.may_discover and self.is_active(now)):
+            self.discover_at = math.inf
+        else:
+            pause = RELAY_UPGRADE_INTERVAL if self.is_trusted else RELAY_DISCOVERY_INTERVAL
+            self.discover_at = max(now, self._discovered_at + pause)
+
+    def _trust(self, latency: float, now: float) -> None:
+        self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
+        self._ponged_at = now
+        self._plan(now)
+
+    def _expect(self) -> None:
+        self.expire_at = next((ping.at + PING_TIMEOUT for ping in self._pings.values()), math.inf)
+
+    def _expire(self, now: float) -> None:
+        """Nobody has answered these pings."""
+        late = {tx_id: ping for tx_id, ping in self._pings.items() if now >= ping.at + PING_TIMEOUT}
+        self._pings = {tx_id: ping for tx_id, ping in self._pings.items() if tx_id not in late}
+        self._expect()
+        is_dead = not self.is_trusted and now >= self._ponged_at + TRUST_UDP_ADDRESS + PING_TIMEOUT
+        if is_dead and any(ping.address == self.best for ping in late.values()):
+            self._forget_best("its pings are not answered")
+            self._plan(now)
+
+    def _heartbeat(self, now: float) -> None:
+        if not self.is_active(now):
+            self.heartbeat_at = self.discover_at = self.check_at = math.inf
+            self._unanswered_since = self._asked_at = math.inf
+            return
+        is_doubted = self.best is not None and not self.is_trusted
+        self.heartbeat_at = now + (DOUBTED_INTERVAL if is_doubted else HEARTBEAT_INTERVAL)
+        if not self.is_silent:
+            self._ask_best()
+
+    def _check(self, now: float) -> None:
+        """Data may be lost on the session that is trusted: ask it, and give it up if it does not answer."""
+        if self._unanswered_since == math.inf or not self.is_trusted:
+            self._unanswered_since = self._asked_at = self.check_at = math.inf
+        elif now < self._unanswered_since + DATA_UNANSWERED:
+            self.check_at = self._unanswered_since + DATA_UNANSWERED
+        elif now >= self._asked_at + DATA_PING_TIMEOUT:
+            self.only_large = True
+            self._forget_best("data went out, and nothing came back")
+            self._plan(now)
+        else:
+            self._asked_at = min(self._asked_at, now)
+            self._ask_best(DATA_PADDING)
+            self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
+
+    def _ask_best(self, padding: int = 0) -> None:
+        if self.best is not None:
+            self.asks.append((self.best, padding))
