@@ -100,6 +100,7 @@ def test_an_echo_that_nobody_answers_leaves_nothing() -> None:
     ("path", "fields"),
     [
         (PeerPath("192.0.2.2:41641"), {"Endpoint": "192.0.2.2:41641"}),
+        (PeerPath("192.0.2.9:7777", vni=5), {"PeerRelay": "192.0.2.9:7777:vni:5"}),
         (PeerPath(region=1, region_code="nyc"), {"DERPRegionID": 1, "DERPRegionCode": "nyc"}),
     ],
 )

@@ -4,7 +4,7 @@
 |---------------|-------------------------------------|----------------------------------------------------------------|
 | TSMP          | a TSMP ping through the tunnel      | PeerAPIPort, if the pong has one                               |
 | ICMP          | an echo request through the tunnel  | nothing more                                                   |
-| disco         | a ping by every path, outside of it | Endpoint, or DERPRegionID and -Code, of the path that is first |
+| disco         | a ping by every path, outside of it | Endpoint, PeerRelay, or DERPRegionID and -Code, of the first   |
 | peerapi, else | nothing: counted                    | -                                                              |
 
 An address of nobody, or of ours, is answered at once, with the reason. Control may ask for several types at once, and
@@ -145,6 +145,8 @@ def _pong(sent: _Sent, now: float, path: PeerPath, peer_api_port: int) -> Answer
     }
     if path.region:
         fields |= {"DERPRegionID": path.region, "DERPRegionCode": path.region_code}
+    elif path.vni:
+        fields["PeerRelay"] = f"{path.address}:vni:{path.vni}"
     elif path.address:
         fields["Endpoint"] = path.address
     if peer_api_port:

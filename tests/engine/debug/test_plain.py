@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from tsnet.base.addresses import DerpAddress, UdpAddress
+from tsnet.base.addresses import DerpAddress, PeerRelayAddress, UdpAddress
 from tsnet.base.keys import NodeKey
 from tsnet.engine.debug import plain
 
@@ -24,6 +24,7 @@ def test_spans_are_rounded() -> None:
 def test_addresses_and_routes() -> None:
     assert plain.address(UdpAddress("2001:db8::7", 1)) == "[2001:db8::7]:1"
     assert plain.destination(UdpAddress("192.0.2.7", 1)) == "192.0.2.7:1"
+    assert plain.destination(PeerRelayAddress("192.0.2.9", 7777, 5)) == "peer relay 192.0.2.9:7777:vni:5"
     assert plain.destination(DerpAddress(5, NodeKey(bytes(32)))) == "relay 5"
 
 

@@ -6,6 +6,7 @@
 | a span of seconds                   | seconds                                                    |
 | never, not known (inf, None)        | None                                                       |
 | a UDP address                       | "192.0.2.7:41641", "[2001:db8::7]:41641"                   |
+| a session of a peer relay           | "peer relay 192.0.2.9:7777:vni:5"                          |
 | a counter                           | an object with the reasons that were met, sorted           |
 """
 
@@ -15,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tsnet.base.addresses import DerpAddress, Destination, UdpAddress, join_host_port
+from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, UdpAddress, join_host_port
 
 Plain = dict[str, Any]
 
@@ -39,7 +40,9 @@ def address(where: UdpAddress) -> str:
 
 
 def destination(where: Destination) -> str:
-    """A route: a UDP address, or a relay's region."""
+    """A route: a UDP address, a session of a peer relay, or a relay's region."""
+    if isinstance(where, PeerRelayAddress):
+        return f"peer relay {address(where.relay)}:vni:{where.vni}"
     return f"relay {where.region}" if isinstance(where, DerpAddress) else address(where)
 
 
