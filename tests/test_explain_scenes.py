@@ -102,6 +102,10 @@ def test_this_node_itself() -> None:
     async def scene(homes: Homes) -> None:
         await pair(homes)
         says(await ask(homes, "left", within=0.1), "OK-SELF", "left is this node itself")
+        listener = await homes.nodes["left"].listen(7)
+        stream = await homes.nodes["left"].dial("left", 7, timeout=5)
+        await stream.aclose()
+        await listener.aclose()
 
     play(scene)
 
@@ -127,6 +131,37 @@ def test_relayed_because_of_the_network(left: str, right: str, reason: str, word
         assert found.reason == reason
         assert step(found, "path").ok is None
         await listener.aclose()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "reason", "words"),
+    [
+        ("hard", "hard", "hard-nat-both", "both nodes are behind hard NATs"),
+        ("public", "blocked", "peer-udp-blocked", "UDP does not pass between the peer and the internet"),
+    ],
+)
+def test_relayed_because_of_the_peers_network_of_which_control_tells(
+    left: str, right: str, reason: str, words: str
+) -> None:
+    """Some controls (Headscale) pass on what a peer has measured of its network, and some do not."""
+
+    async def scene(homes: Homes) -> None:
+        def with_networks(message: MapResponse) -> MapResponse:
+            hosts = {member.key: member.hostinfo for member in homes.tailnet._state.members.values()}
+            peers = [attrs.evolve(peer, hostinfo=hosts[peer.key]) for peer in message.update.peers or ()]
+            return attrs.evolve(message, update=attrs.evolve(message.update, peers=tuple(peers)))
+
+        homes.tailnet._modify_first_map = with_networks
+        homes.tailnet.restart_control()
+        await homes.join_at("right", homes.build(right, "right"))
+        await homes.sleep(10)
+        await homes.join_at("left", homes.build(left, "left"))
+        await homes.sleep(10)
+        found = await ask(homes, "right")
+        says(found, "OK-RELAYED", words)
+        assert found.reason == reason
 
     play(scene)
 
@@ -390,6 +425,9 @@ def test_control_has_gone_and_what_is_known_is_told_with_a_caution() -> None:
         assert step(found, "Does this node run").ok is None
         assert "control is not connected" in step(found, "Does this node run").found
         await listener.aclose()
+        says(
+            await ask(homes, "rigth"), "E-NAME", "right is near; control is not connected, so that its word may be old$"
+        )
 
     play(scene)
 

@@ -138,6 +138,30 @@ def test_an_address_behind_a_subnet_router() -> None:
     assert explanation.steps[1].found == "behind the subnet router db.tailnet.test (10.1.2.3), of ann@x.test"
 
 
+@pytest.mark.parametrize(
+    ("found", "ok", "said"),
+    [
+        ({"relay": "relay 1 (nyc)", "relay_connected": True}, True, "yes, relay 1 (nyc)"),
+        ({"relay": "relay 1 (nyc)", "disco": {RELAY: 0.02}}, True, "yes, relay 1 (nyc)"),
+        ({"relay": "relay 1 (nyc)"}, None, "relay 1 (nyc); this node is not connected to it"),
+        ({"relay": ""}, None, "it has told of none"),
+        ({"relay": "relay 1 (nyc)", "relay_trouble": "it is gone"}, False, "no: it is gone"),
+    ],
+)
+def test_its_relay(found: dict[str, Any], ok: bool | None, said: str) -> None:
+    step = next(each for each in judge(evidence(port_said=OPEN, **found)).steps if "relay" in each.question)
+    assert (step.ok, step.found) == (ok, said)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_told"), [({"peer": OFFLINE}, True), ({}, True), ({"peer": None}, True), ({"port_said": OPEN}, False)]
+)
+def test_the_word_of_a_control_that_is_away_may_be_old(found: dict[str, Any], is_told: bool) -> None:
+    explanation = judge(evidence(control_listens=False, **found))
+    assert explanation.verdict.endswith("control is not connected, so that its word may be old") is is_told
+    assert explanation.steps[0].ok is None
+
+
 def test_an_address_of_nobody() -> None:
     explanation = judge(evidence(host="10.1.2.3", address=ADDRESS, peer=None))
     assert explanation.verdict == f"E-NAME: no node of this tailnet owns {ADDRESS}"

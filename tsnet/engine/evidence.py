@@ -23,9 +23,10 @@ class Evidence:
     """address, peer: of the target; the peer may only route the address. is_self: it is this node's own.
 
     near: names that may have been meant; of a target that is found, those of others with its label. suffix: our
-    tailnet's. control_listens: whether control is connected. relay: of the peer, as text. relay_trouble: what is wrong
-    with a relay on the way. candidates: how many addresses of the peer are known. lets_in: whether our own filter lets
-    the peer in anywhere. udp, hard_nat: of the network around this node; None if not measured.
+    tailnet's. control_listens: whether control is connected. relay: of the peer, as text. relay_connected: whether this
+    node is connected to it. relay_trouble: what is wrong with a relay on the way. candidates: how many addresses of the
+    peer are known. lets_in: whether our own filter lets the peer in anywhere. udp, hard_nat: of the network around this
+    node; None if not measured.
 
     disco: round trips outside the tunnel, in seconds, by path. tunnel: one inside. port_said: "open", or the error in
     which the connection ended, and when. waited: seconds since the beginning.
@@ -44,6 +45,7 @@ class Evidence:
     near: tuple[str, ...] = ()
     relay: str = ""
     relay_trouble: str = ""
+    relay_connected: bool = False
     candidates: int = 0
     lets_in: bool | None = None
     udp: bool | None = None

@@ -195,14 +195,14 @@ class Inquiry:
 
     def _hopes_for_direct(self) -> bool:
         """Whether the path is not direct, and may still become so."""
-        found, paths = self.evidence, self._node.engine.paths
-        is_direct = found.peer is not None and self._node.path_towards(found.peer.ips[0]).is_direct
+        paths, peer = self._node.engine.paths, self.evidence.peer
+        is_direct = peer is not None and path_by(paths.routes(peer.key), None).is_direct
         return not is_direct and paths.modes.udp
 
     def _look_at_path(self, now: float) -> None:
         """What has been found of the way, and of the network around us."""
         found, node = self.evidence, self._node
-        found.waited = now - self._begun_at
+        found.waited, found.control_listens = now - self._begun_at, node.control.is_connected
         report = node.surroundings.checker.last
         if report is not None:
             found.udp, found.hard_nat = report.udp, report.mapping_varies_by_dest_ip
@@ -210,6 +210,8 @@ class Inquiry:
         if peer is None or not self._may_ask:
             return
         netmap = node.netmap
+        found.peer = node.engine.peers.get(peer.key) or peer
+        found.relay_connected = node.engine.paths.is_connected(peer.home_region)
         found.path = path_by(node.engine.paths.routes(peer.key), None if netmap is None else netmap.derp_map)
         found.candidates = len(node.engine.paths.candidates(peer.key))
         found.knows_disco = node.engine.paths.speaks_disco(peer.key)

@@ -37,15 +37,20 @@ DENIALS = {
 }
 """Every other denial is the policy's."""
 
+TOLD_BY_CONTROL = frozenset({"E-NAME", "E-EXPIRED", "E-OFFLINE", "E-UNREACHABLE"})
+OLD = "; control is not connected, so that its word may be old"
+"""What is added to a verdict of those codes while it is not."""
+
 
 def judge(evidence: Evidence) -> Explanation:
     """What to say of it."""
     code = _code(evidence)
     reason = relayed_because(evidence) if code == "OK-RELAYED" else ""
+    caution = "" if evidence.control_listens or code not in TOLD_BY_CONTROL else OLD
     return Explanation(
         evidence.target,
         code,
-        f"{code}: {_verdict(code, evidence, reason)}",
+        f"{code}: {_verdict(code, evidence, reason)}{caution}",
         ADVICE[code],
         reason,
         evidence.path,
@@ -204,7 +209,7 @@ def _steps(evidence: Evidence) -> Iterator[ExplanationStep]:
 def _own(evidence: Evidence) -> ExplanationStep:
     said = f"yes, as {evidence.own_name} ({evidence.own_address})"
     if not evidence.control_listens:
-        return ExplanationStep("Does this node run?", f"{said}; control is not connected, its word may be old", None)
+        return ExplanationStep("Does this node run?", f"{said}{OLD}", None)
     return ExplanationStep("Does this node run?", said, True)
 
 
@@ -229,7 +234,9 @@ def _relays(evidence: Evidence) -> ExplanationStep:
     if not evidence.relay:
         return ExplanationStep(question, "it has told of none", None)
     through = [seconds for path, seconds in evidence.disco.items() if path.region]
-    return ExplanationStep(question, f"yes, {evidence.relay}", True, min(through, default=0.0))
+    if through or evidence.relay_connected:
+        return ExplanationStep(question, f"yes, {evidence.relay}", True, min(through, default=0.0))
+    return ExplanationStep(question, f"{evidence.relay}; this node is not connected to it", None)
 
 
 def _addresses(evidence: Evidence) -> ExplanationStep:

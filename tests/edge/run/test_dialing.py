@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.house import House
+from tsnet.base.wording import worded
+from tsnet.cli.words import WORDS
 from tsnet.edge.run.handle import Handle
 from tsnet.errors import DeniedByPolicy, DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
 
@@ -72,6 +74,8 @@ def test_a_silent_peer_is_a_timeout_after_the_time_given(house: House, two: tupl
     error = house.failure(b.dial("a", 80, 3))
     assert isinstance(error, DialTimeout)
     assert "within 3 s" in str(error)
+    assert str(error).endswith("; explain() tells more of a:80")
+    assert worded(error.args[0], WORDS).endswith("; tsnet explain tells more of a:80")
     assert house.now - begun == pytest.approx(3, abs=0.1)
     assert not b.node.engine.stack.connections
     assert not b.pump.owners

@@ -156,7 +156,7 @@ def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str
     """A relay in the way comes before all guesses about the peer."""
     health = api("status().health", before=", see ")
     why = Wording(f"{trouble}; that relay is on the way between the two nodes", health) if trouble else advice
-    more = api("explain()", before="; ", after=f" of {target} tells more")
+    more = api("explain()", before="; ", after=f" tells more of {target}")
     return Wording(f"{target} did not answer{what} within {seconds:.3g} s: ", why, more)
 
 
