@@ -28,7 +28,7 @@ def test_json(shop: tsnet.Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["ok"], found["target"], found["code"]) == (False, "nobody", "E-NAME")
     assert found.keys() == {"ok", "target", "code", "verdict", "advice", "reason", "path", "steps"}
     assert [step.keys() for step in found["steps"]] == [{"question", "found", "ok", "seconds"}] * 2
-    assert found["path"].keys() == {"address", "region", "region_code"}
+    assert found["path"].keys() == {"address", "region", "region_code", "vni"}
 
 
 def test_control_that_is_not_there(on_tailnet: object, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,6 +96,16 @@ def test_an_echo_that_nobody_answers_leaves_nothing() -> None:
     assert not kit.pair.a.engine.stack._icmp._endpoints
 
 
+def test_echoes_that_come_too_late_leave_nothing_either() -> None:
+    kit = Kit()
+    for _ in range(3):
+        kit.ask("ICMP")
+    kit.pair.run(seconds=1.0)
+    kit.pair.clock.advance(PING_TIMEOUT + 0.1)
+    assert kit.pings.take_echoes(kit.pair.now) == []
+    assert not kit.pair.a.engine.stack._icmp._endpoints
+
+
 @pytest.mark.parametrize(
     ("path", "fields"),
     [

@@ -124,6 +124,12 @@ def test_a_node_that_does_not_run(error: RemoteError, code: str) -> None:
     assert str(error) in step.found
 
 
+def test_a_peer_that_relays() -> None:
+    explanation = judge(evidence(port_said=OPEN, hard_nat=True, path=PeerPath("192.0.2.9:7777", vni=5)))
+    assert (explanation.code, explanation.reason) == ("OK-RELAYED", "hard-nat")
+    assert "through the peer relay 192.0.2.9:7777: this node is behind a hard NAT" in explanation.verdict
+
+
 def test_an_option_that_an_error_names_keeps_the_words_of_its_reader() -> None:
     error = ControlUnreachable(Wording("change ", api("control_url=")))
     explanation = judge_error("db", error, 0.0)

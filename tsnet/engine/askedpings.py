@@ -78,10 +78,10 @@ class AskedPings:
         echoed = [data for data, sent in self._sent.items() if sent.endpoint is not None and _has_echo(sent.endpoint)]
         answers: list[Answer] = []
         for data in echoed:
-            endpoint = self._sent[data].endpoint
+            sent = self._sent.get(data)  # the answer before it may have been the moment to forget this one
             answers += self.answered(data, now)
-            if endpoint is not None:
-                endpoint.close()
+            if sent is not None and sent.endpoint is not None:
+                sent.endpoint.close()
         return answers
 
     def _ask(self, ping: PingRequest, kind: str, now: float) -> list[Answer]:

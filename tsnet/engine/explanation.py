@@ -3,7 +3,7 @@
 | code            | what it means                                                                                    |
 |-----------------|--------------------------------------------------------------------------------------------------|
 | OK-DIRECT       | the target answers, and no relay is in the way                                                   |
-| OK-RELAYED      | it answers through a relay; `reason` says why                                                    |
+| OK-RELAYED      | it answers through a relay, or a peer that relays; `reason` says why                             |
 | OK-SELF         | the target is this node itself                                                                   |
 | E-NAME          | no node has that name or address                                                                 |
 | E-SELF-EXPIRED  | this node's own key has expired                                                                  |

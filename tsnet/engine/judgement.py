@@ -172,6 +172,8 @@ def _round_trip(evidence: Evidence) -> float:
 
 def _relay_of(evidence: Evidence) -> str:
     path = evidence.path
+    if path.is_peer_relay:
+        return f"the peer relay {path.address}"
     return f"relay {path.region}" + (f" ({path.region_code})" if path.region_code else "") if path.region else "a relay"
 
 
