@@ -18,7 +18,7 @@ from tsnet.edge.io.place import load
 from tsnet.engine import facts
 from tsnet.engine.identity import new_identity
 from tsnet.engine.node import Node
-from tsnet.engine.saved import IDENTITY, decode_identity
+from tsnet.engine.saved import IDENTITY, UDP_PORT, decode_identity, decode_port
 from tsnet.errors import StateError
 
 
@@ -97,6 +97,15 @@ def test_the_timestamp_mark_is_saved_ahead_of_the_first_handshake() -> None:
     assert saved is not None
     assert saved.timestamp_mark is not None
     assert saved.timestamp_mark > house.world.wall()
+
+
+def test_a_port_is_saved_when_it_is_another() -> None:
+    some = running()
+    some.remembered.port(41641)
+    some.remembered.port(41641)
+    (save,) = some.take_facts()
+    assert isinstance(save, facts.Save)
+    assert (save.key, decode_port(save.value), some.remembered.udp_port) == (UDP_PORT, 41641, 41641)
 
 
 def test_what_cannot_be_saved_is_a_complaint_and_is_tried_again() -> None:

@@ -18,9 +18,11 @@ from tsnet.engine.saved import (
     KnownControl,
     decode_control,
     decode_identity,
+    decode_port,
     decode_prefs,
     encode_control,
     encode_identity,
+    encode_port,
     encode_prefs,
 )
 
@@ -72,6 +74,14 @@ def test_controls_key_of_a_version_is_fixed() -> None:
         "control_url": "https://control.test",
         "control_key": "mkey:" + "5a" * 32,
     }
+
+
+def test_the_port_of_a_version_is_fixed_and_comes_back() -> None:
+    assert json.loads(encode_port(41641)) == {"version": 1, "kind": "tsnet-py", "port": 41641}
+    assert [decode_port(encode_port(port)) for port in (0, 1, 65_535)] == [0, 1, 65_535]
+    for wrong in (-1, 65_536, None, True, "1", 1.0):
+        with pytest.raises(MalformedError, match="port is no port"):
+            decode_port(json.dumps({"version": 1, "kind": "tsnet-py", "port": wrong}).encode())
 
 
 def test_the_preferences_of_a_version_are_fixed() -> None:
@@ -201,6 +211,7 @@ def test_damage_of_controls_key_is_named(key: Any) -> None:
         (decode_identity, encode_identity(identity())),
         (decode_control, encode_control(CONTROL)),
         (decode_prefs, encode_prefs(KEPT)),
+        (decode_port, encode_port(41641)),
     ],
 )
 def test_truncated_at_every_length(decode: Callable[[bytes], object], whole: bytes) -> None:

@@ -6,7 +6,7 @@
 | `silent-disco`          | paths are found, but not kept warm by pings       | `disco`                                |
 | `debug-always-stun`     | our endpoints are measured while we are idle, too | `surroundings`                         |
 | `debug-disable-upnp`    | no port is asked of a router by UPnP              | `portmapping`                          |
-| `randomize-client-port` | any UDP port, whatever was configured             | not yet                                |
+| `randomize-client-port` | any UDP port, whatever was configured or saved    | `node`, `edge.run.pump`                |
 | `disable-relay-client`  | no peer relays                                    | `disco`                                |
 | `peer-mtu-enable`       | larger datagrams where the path carries them      | `disco` (`pathmtu`)                    |
 | `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |

@@ -79,15 +79,16 @@ class Node:
         wall: float,
         hostinfo: Mapping[str, Any],
         control_key: MachineKey | None = None,
+        last_port: int = 0,
         verifies_tls: bool = True,
         tracer: Tracer | None = None,
         key_log: KeyLog | None = None,
     ) -> None:
         """prefs: in force until `set_prefs`. identity: the store has it already.
 
-        hostinfo: what this machine is. control_key: the key that was remembered of this control server. verifies_tls:
-        whether a certificate that the edge accepts proves who the server is. tracer: gives each room its trace.
-        key_log: is given the secrets of handshakes.
+        hostinfo: what this machine is. control_key: the key that was remembered of this control server. last_port: the
+        UDP port that is saved, or 0. verifies_tls: whether a certificate that the edge accepts proves who the server
+        is. tracer: gives each room its trace. key_log: is given the secrets of handshakes.
         """
         self.config = config
         self.view: NodeView | None = None
@@ -100,7 +101,7 @@ class Node:
         self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
         self.health: HealthMessages = HealthMessages(self._facts)
-        self.remembered: Remembered = Remembered(identity, config, health=self.health, told=self._facts)
+        self.remembered: Remembered = Remembered(identity, config, last_port, health=self.health, told=self._facts)
         self.admittance: Admittance = Admittance(self._facts, trace=self.trace)
         made = Assembly(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
         self.engine: Engine = made.engine(key_log)
@@ -117,14 +118,7 @@ class Node:
             self.engine, self.relays, self.home, self._control, health=self.health, told=self._facts, trace=self.trace
         )
         self.surroundings: Surroundings = Surroundings(
-            self.engine,
-            self.relays,
-            self.home,
-            self._control,
-            entropy,
-            config,
-            told=self._facts,
-            trace=self.trace,
+            self.engine, self.relays, self.home, self._control, entropy, config, told=self._facts, trace=self.trace
         )
         self.port_mapping: PortMapping = made.port_mapping()
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
@@ -147,6 +141,11 @@ class Node:
     def wants_whole_datagrams(self) -> bool:
         """Whether what is too large for its way is to be refused or lost, and not cut up."""
         return self.engine.paths.modes.mtu
+
+    @property
+    def wants_any_port(self) -> bool:
+        """Whether control wants the UDP port to be any that is free, whatever was configured or saved."""
+        return self.surroundings.attributes.randomize_client_port
 
     @property
     def waiting_for(self) -> str:
@@ -315,6 +314,7 @@ class Node:
         if now >= self._upkeep_at:
             self._take_control_facts(now)
         self._hold_what_is_full()
+        self._keep_port()
         udp, relayed = udp_runs(self.engine.transmit(now, budget))
         if not relayed and not self._is_upkeep_due(now):
             return udp, []
@@ -415,6 +415,11 @@ class Node:
             self.surroundings.router_speaks(self.port_mapping.services, now)
             self.surroundings.port_mapped(self.port_mapping.external, now)
         return effects
+
+    def _keep_port(self) -> None:
+        """Have our UDP port saved for the next start, once control has let the node in."""
+        if self.view is not None and not self.config.port:
+            self.remembered.port(0 if self.wants_any_port else self.udp_port)
 
     def _hold_what_is_full(self) -> None:
         full = {region for region, client in self.relays.clients.items() if not client.has_room}

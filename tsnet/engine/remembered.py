@@ -1,4 +1,4 @@
-"""What a node remembers beyond its process: its identity with its keys, control's key, and its preferences.
+"""What a node remembers beyond its process: its identity with its keys, control's key, its preferences, its port.
 
     change ─► Save, a fact ─► the edge's worker ─► saved ─► what depends on the value may go on
     rotate ─► the same ─► key_to_use: control knows the new key already, and now it will not be lost
@@ -25,9 +25,11 @@ from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
     PREFS,
+    UDP_PORT,
     KnownControl,
     encode_control,
     encode_identity,
+    encode_port,
     encode_prefs,
 )
 from tsnet.engine.saves import Saves
@@ -35,10 +37,19 @@ from tsnet.errors import Error
 
 
 class Remembered:
-    """identity: the newest, saved or not. told: where facts are added."""
+    """identity, udp_port: the newest, saved or not. told: where facts are added."""
 
-    def __init__(self, identity: Identity, config: Config, *, health: HealthMessages, told: list[facts.Fact]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        config: Config,
+        udp_port: int = 0,
+        *,
+        health: HealthMessages,
+        told: list[facts.Fact],
+    ) -> None:
         self.identity: Identity = identity
+        self.udp_port: int = udp_port
         self._config, self._health, self._told = config, health, told
         self._saves = Saves()
         self._next_key: NodePrivateKey | None = None  # control knows it, or will: it is used once it is saved
@@ -49,6 +60,13 @@ class Remembered:
         if identity != self.identity:
             self.identity = identity
             self._told.append(self._saves.want(IDENTITY, encode_identity(identity), identity))
+
+    def port(self, port: int) -> None:
+        """The UDP port to be bound at the next start if it is free, 0 for any: peers that have a session with this node
+        find the next process there at once."""
+        if port != self.udp_port:
+            self.udp_port = port
+            self._told.append(self._saves.want(UDP_PORT, encode_port(port), None))
 
     def rotate(self, private: NodePrivateKey, old: NodePrivateKey | None) -> None:
         """Control is asked to put this key in the old one's place. `key_to_use` tells when it is to be used."""

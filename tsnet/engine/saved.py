@@ -9,6 +9,7 @@
 | `control-key` | {"version": 1, "kind": "tsnet-py", "control_url": "https://…", "control_key": "mkey:…"}            |
 | `prefs`       | {"version": 1, "kind": "tsnet-py", "prefs": {"hostname": "shop", "shields_up": true}}              |
 |               | those alone that `set` has changed; missing altogether until then                                  |
+| `udp-port`    | {"version": 1, "kind": "tsnet-py", "port": 41641}: the last one, 0 for any                         |
 
 These values are on users' disks. A field that is added later is optional, and a reader ignores the fields that it does
 not know, so that older and newer versions of this library read each other's state. A preference that is not known here
@@ -35,6 +36,7 @@ from tsnet.prefs import TRAITS
 IDENTITY = "identity"
 CONTROL_KEY = "control-key"
 PREFS = "prefs"
+UDP_PORT = "udp-port"
 
 VERSION = 1
 KIND = "tsnet-py"
@@ -129,6 +131,21 @@ def _preference(name: str, value: object) -> object:
         return TRAITS[name].check(name, value) if name in TRAITS else value
     except ConfigError:
         raise MalformedError(f"is damaged: {name} has no sensible value") from None
+
+
+# --- the UDP port -----------------------------------------------------------------------------------------------
+
+
+def encode_port(port: int) -> bytes:
+    return _encode({"port": port})
+
+
+def decode_port(text: bytes) -> int:
+    """Raises MalformedError."""
+    port = _decode(text).get("port")
+    if type(port) is not int or not 0 <= port < 65_536:
+        raise MalformedError("is damaged: port is no port")
+    return port
 
 
 # --- their common shape -----------------------------------------------------------------------------------------

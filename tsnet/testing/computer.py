@@ -124,6 +124,11 @@ class Computer(ABC):
         self._listeners[address] = listener
         return listener
 
+    def take_udp(self, number: int, port: SimulatedUdp) -> int:
+        number = self._free_port() if not number or number in self._udp else number
+        self._udp[number] = port
+        return number
+
     def forget_udp(self, port: SimulatedUdp) -> None:
         self._udp.pop(port.local_port, None)
 

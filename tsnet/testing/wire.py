@@ -97,6 +97,9 @@ class DatagramMachine(Protocol):
 
     def forget_udp(self, port: SimulatedUdp) -> None: ...
 
+    def take_udp(self, number: int, port: SimulatedUdp) -> int:
+        """Give the port that number, or any if it is 0 or taken; returns which."""
+
 
 class SimulatedUdp:
     """A `UdpPort` of a machine, on all its addresses."""
@@ -146,7 +149,10 @@ class SimulatedUdp:
     def suits(self, network: Network) -> bool:
         return True
 
-    def rebind(self) -> None:
+    def rebind(self, port: int | None = None) -> None:
+        if port is not None:
+            self.machine.forget_udp(self)
+            self.local_port = self.machine.take_udp(port, self)
         self._inbox.clear()
         self._refused.clear()
 

@@ -621,6 +621,19 @@ def test_a_port_that_cannot_be_bound_anew_for_want_of_a_descriptor_is_bound_late
     reactor.close()
 
 
+def test_a_port_is_bound_anew_at_the_number_that_is_given(reactor: Reactor) -> None:
+    port, other = UdpSockets(reactor, 0, lambda: None, host=V4), UdpSockets(reactor, 0, lambda: None, host=V4)
+    free = other.local_port
+    other.close()
+    port.rebind(free)
+    assert port.local_port == free
+    port.rebind()
+    assert port.local_port == free
+    port.rebind(0)
+    assert port.local_port != 0
+    port.close()
+
+
 def test_a_port_that_is_closed_is_not_bound_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     reactor = Reactor(lambda: 1000.0)
     port = UdpSockets(reactor, 0, lambda: None, host=V4, socket_type=ScarceSocket)

@@ -22,10 +22,12 @@ from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
     PREFS,
+    UDP_PORT,
     KnownControl,
     decode_identity,
     encode_control,
     encode_identity,
+    encode_port,
     encode_prefs,
 )
 from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError
@@ -185,6 +187,31 @@ def test_both_ports_are_open_afterwards() -> None:
     assert len(world.open_ports) == 2
     pump.close()
     assert world.open_ports == []
+
+
+def opened_at(world: World, saved: bytes | None, **options: Any) -> tuple[int, int]:
+    """The number of the port, and the one that was chosen."""
+    store = MemoryStore({} if saved is None else {UDP_PORT: saved})
+    asked = config(**options)
+    pump = open_pump(asked, Prefs("a"), open_store(store, asked, os.urandom), world, Options(), FakeOwner())
+    pump.close()
+    return pump._udp.local_port, pump._chosen_port
+
+
+def test_the_last_udp_port_is_taken_again_unless_another_is_configured() -> None:
+    last = encode_port(41641)
+    assert opened_at(World(), last) == (41641, 41641)
+    assert opened_at(World(), last, port=7000) == (7000, 7000)
+    assert opened_at(World(), None)[1] == 0
+    assert opened_at(World(), encode_port(0))[1] == 0
+
+
+def test_a_last_port_that_is_taken_or_damaged_gives_way_to_any() -> None:
+    world = World()
+    world.open_udp(41641, lambda: None)
+    number, chosen = opened_at(world, encode_port(41641))
+    assert (number != 41641, chosen) == (True, 0)
+    assert opened_at(World(), b"{")[1] == 0
 
 
 def test_the_key_log_of_the_environment_is_opened_and_given_to_the_device(tmp_path: Path) -> None:

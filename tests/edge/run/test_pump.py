@@ -64,6 +64,37 @@ def test_the_port_is_told_when_datagrams_are_to_stay_whole(
     assert not pump.node.wants_whole_datagrams
 
 
+def ask_for_any_port(house: House, pump: Pump, wanted: bool) -> int:
+    """The port afterwards."""
+    pump.node.surroundings.set_attributes(NodeAttributes(randomize_client_port=wanted), house.now)
+    pump.mark()
+    house.run(1)
+    return int(pump._udp.local_port)
+
+
+def test_control_may_want_any_port_and_the_chosen_one_again(house: House) -> None:
+    pump = house.up("a", port=7000).pump
+    assert pump._udp.local_port == 7000
+    number = ask_for_any_port(house, pump, True)
+    assert number != 7000
+    assert ask_for_any_port(house, pump, True) == number
+    assert ask_for_any_port(house, pump, False) == 7000
+
+
+def test_a_port_that_is_any_stays_and_is_saved_unless_control_wants_it_to_be_any(house: House, pump: Pump) -> None:
+    house.run(1)
+    number = pump._udp.local_port
+    assert pump.node.remembered.udp_port == number
+    assert ask_for_any_port(house, pump, True) == number
+    assert pump.node.remembered.udp_port == 0
+    assert ask_for_any_port(house, pump, False) == number
+    assert pump.node.remembered.udp_port == number
+
+
+def test_a_port_that_is_configured_is_not_saved(house: House) -> None:
+    assert house.up("b", port=7000).pump.node.remembered.udp_port == 0
+
+
 def test_alarms_ring_in_order_and_once(house: House, pump: Pump) -> None:
     rung: list[str] = []
     pump.at(house.now + 2, lambda: rung.append("second"))

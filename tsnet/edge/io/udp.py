@@ -295,17 +295,18 @@ class UdpSockets:
         ways = ((self._v4, network.gateway_v4), (self._v6, network.gateway_v6))
         return not any(half is not None and half.is_failing and way is not None for half, way in ways)
 
-    def rebind(self) -> None:
+    def rebind(self, port: int | None = None) -> None:
         self.close()
         self._halves, self._v4, self._v6 = [], None, None
-        for port in (self.local_port, 0):
+        for number in (self.local_port if port is None else port, 0):
             try:
-                self._open(port)
+                self._open(number)
                 return
             except OSError as error:  # another program was quicker; or the address is gone, and may come back
                 self.dropped[f"rebind: {error_name(error)}"] += 1
                 if is_out(error):
-                    self._again = self._reactor.call_at(self._reactor.clock() + AGAIN_AFTER, self.rebind)
+                    later = functools.partial(self.rebind, port)
+                    self._again = self._reactor.call_at(self._reactor.clock() + AGAIN_AFTER, later)
                     return
 
     @property

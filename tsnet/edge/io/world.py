@@ -59,8 +59,9 @@ class UdpPort(Protocol):
     def suits(self, network: Network) -> bool:
         """Whether it can send, as far as one can see: not if its sends fail, or its own address is gone."""
 
-    def rebind(self) -> None:
-        """Close the sockets and open new ones, on the same number if that is still free. What waited is dropped."""
+    def rebind(self, port: int | None = None) -> None:
+        """Close the sockets and open new ones, on that number if it is still free: the same one as before, if None is
+        given, and any if 0 is. What waited is dropped."""
 
     def close(self) -> None: ...
 

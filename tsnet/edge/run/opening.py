@@ -6,6 +6,7 @@ Not here: when a node begins (`handle`), what the saved bytes mean (`engine.save
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,8 +30,10 @@ from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
     PREFS,
+    UDP_PORT,
     decode_control,
     decode_identity,
+    decode_port,
     decode_prefs,
     encode_identity,
 )
@@ -61,11 +64,13 @@ class Kept:
     """What the store holds of a node.
 
     control_key: of the control server that is configured, if it is known. prefs: for `Choices.saved`.
+    udp_port: the last one; 0 if it is not known.
     """
 
     identity: Identity
     control_key: MachineKey | None = None
     prefs: Mapping[str, Any] = attrs.field(factory=dict)
+    udp_port: int = 0
 
 
 class PumpOwner(Protocol):
@@ -103,11 +108,19 @@ def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) ->
         known = load(store, CONTROL_KEY, decode_control)
         is_the_same = known is not None and known.control_url == config.control_url
         prefs = load(store, PREFS, decode_prefs, without="to go on with the default preferences")
-        return Kept(identity, known.key if known is not None and is_the_same else None, prefs or {})
+        control_key = known.key if known is not None and is_the_same else None
+        return Kept(identity, control_key, prefs or {}, _last_port(store))
     except BaseException:
         with contextlib.suppress(Exception):
             store.close()
         raise
+
+
+def _last_port(store: Store) -> int:
+    """A damaged one keeps no node from beginning: it takes another."""
+    with contextlib.suppress(StateError):
+        return load(store, UDP_PORT, decode_port) or 0
+    return 0
 
 
 def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
@@ -121,7 +134,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
             pump.mark()
 
     key_log = KeyLogFile(config.key_log_file, world.clock).write if config.key_log_file else None
-    udp = _open_udp(world, config, mark)
+    udp, chosen = _open_udp(world, config, kept.udp_port, mark)
     try:
         links = world.open_links(mark, ssl_context=options.ssl_context, proxies=config.proxies)
         try:
@@ -135,12 +148,13 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 wall=world.wall(),
                 hostinfo=options.hostinfo,
                 control_key=kept.control_key,
+                last_port=kept.udp_port,
                 verifies_tls=_verifies(options.ssl_context),
                 tracer=traces,
                 key_log=key_log,
             )
             traces.peer_name = node.peer_name
-            pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed)
+            pump = Pump(node, world, owner.on_facts, owner.wake, udp, links, owner.crashed, chosen)
         except BaseException:
             links.close()
             raise
@@ -150,9 +164,15 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
     return pump
 
 
-def _open_udp(world: World, config: Config, mark: Callable[[], None]) -> UdpPort:
+def _open_udp(world: World, config: Config, last: int, mark: Callable[[], None]) -> tuple[UdpPort, int]:
+    """The port, and its number if that was chosen, 0 if it is any: the one that is configured, or else the last one if
+    it is free."""
+    open_port = functools.partial(world.open_udp, gso=config.udp_gso, gro=config.udp_gro)
+    if last and not config.port:
+        with contextlib.suppress(OSError):  # another program has it now, or for want of a descriptor
+            return open_port(last, mark), last
     try:
-        return world.open_udp(config.port, mark, gso=config.udp_gso, gro=config.udp_gro)
+        return open_port(config.port, mark), config.port
     except OSError as error:
         if is_out(error):
             raise

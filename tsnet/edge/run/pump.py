@@ -51,7 +51,9 @@ class Pump:
         udp: UdpPort,
         links: LinkPort,
         on_crash: Callable[[Exception], None],
+        chosen_port: int = 0,
     ) -> None:
+        """chosen_port: the number of the UDP port if it was configured or saved; 0 if it is any."""
         self.node = node
         self.owners: dict[Endpoint, Serviced] = {}
         self.turns: int = 0
@@ -64,6 +66,7 @@ class Pump:
         self._wall_offset = world.wall() - world.clock()
         self._due = -math.inf
         self._network_changed, self._whole_datagrams = True, False
+        self._chosen_port, self._has_any_port = chosen_port, False
         self._stop_watching = world.watch_network(self._on_network)
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -148,6 +151,8 @@ class Pump:
         node = self.node
         if node.wants_whole_datagrams is not self._whole_datagrams:
             self._set_whole_datagrams(now)
+        if node.wants_any_port is not self._has_any_port:
+            self._choose_port()
         node.udp_room, node.udp_port = self._udp.has_room, self._udp.local_port
         runs, effects = node.transmit(now, BUDGET)
         for destination, datagrams in runs:
@@ -157,6 +162,12 @@ class Pump:
         for effect in effects:
             self._links.apply(effect)
         self._links.flush()
+
+    def _choose_port(self) -> None:
+        """Control wants another UDP port than the one that was chosen, or that one again."""
+        self._has_any_port = self.node.wants_any_port
+        if self._chosen_port:
+            self._udp.rebind(0 if self._has_any_port else self._chosen_port)
 
     def _set_whole_datagrams(self, now: float) -> None:
         self._whole_datagrams = self.node.wants_whole_datagrams
