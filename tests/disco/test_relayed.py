@@ -8,6 +8,7 @@ from tests.disco.relayed import Relayed
 from tests.disco.relayserver import RelayServer
 from tests.disco.two import REGION, Nat
 from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, UdpAddress
+from tsnet.base.unsent import Unsent
 from tsnet.disco.constants import (
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
@@ -104,6 +105,20 @@ def test_a_relay_that_dies_is_left_for_derp_and_no_data_is_lost_for_longer_than_
     ]
 
 
+def test_one_that_finds_the_relay_dead_tells_the_other_one_by_what_it_sends() -> None:
+    """`a` asks and `b` only answers: as soon as `a` has gone on through DERP, so do the answers."""
+    scene = relayed()
+    scene.servers[0].is_up = False
+    died, heard = scene.now, scene.a.got["data"]
+    while scene.a.got["data"] == heard:
+        before = scene.b.got["data"]
+        scene.send(scene.a)
+        scene.run(0.1)
+        if scene.b.got["data"] > before:
+            scene.send(scene.b)
+    assert scene.now - died < DATA_UNANSWERED + DATA_PING_TIMEOUT + 0.5
+
+
 def test_a_relay_that_comes_back_under_another_key_is_found_again() -> None:
     scene = relayed()
     scene.servers[0].is_up = False
@@ -156,6 +171,16 @@ def test_without_leave_no_peer_relay_is_used_nor_answered(modes: DiscoModes) -> 
     assert scene.servers[0].got["requests"] <= requests + 4  # b goes on asking
     scene.a.paths.set_modes(DiscoModes(), scene.now)
     scene.talk(RELAY_DISCOVERY_INTERVAL + 3.0)
+    assert scene.are_relayed
+
+
+def test_what_the_system_refuses_to_send_puts_the_session_in_doubt() -> None:
+    scene = relayed()
+    scene.a.paths.unsent([Unsent(UdpAddress("203.0.113.1", 1), 0)], scene.now)
+    assert "a" in scene.sessions
+    scene.a.paths.unsent([Unsent(scene.servers[0].address, 0)], scene.now)
+    assert scene.route(scene.a) == (scene.sessions["b"], DerpAddress(REGION, scene.b.key))
+    scene.talk(1.0)
     assert scene.are_relayed
 
 

@@ -12,6 +12,7 @@ from tsnet.disco.constants import (
     DATA_PADDING,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
+    DATAGRAM_SIZE,
     HEARTBEAT_INTERVAL,
     PING_TIMEOUT,
     RELAY_DISCOVERY_INTERVAL,
@@ -199,6 +200,22 @@ def test_in_silence_what_arrives_keeps_it_trusted() -> None:
     assert take(found) == []
 
 
+def test_a_peer_that_sends_through_derp_of_a_sudden_puts_the_session_in_doubt_once() -> None:
+    found = in_use()
+    assert not found.arrived_by_derp(1.0)
+    found.arrived(ONE, 2.0)
+    assert not found.arrived_by_derp(2.5)
+    assert found.arrived_by_derp(4.0)
+    assert (found.best, found.is_trusted, found.why) == (ONE, False, "the peer sends through DERP")
+    found.run(4.0)
+    assert take(found) == [(ONE, 0)]
+    pong(found, 4.1)
+    assert found.is_trusted
+    assert not found.arrived_by_derp(6.0)
+    found.arrived(ONE, 7.0)
+    assert found.arrived_by_derp(9.0)
+
+
 def test_data_that_stays_without_an_answer_ends_it() -> None:
     found = in_use()
     pong(found, 1.0)
@@ -210,6 +227,19 @@ def test_data_that_stays_without_an_answer_ends_it() -> None:
     found.run(4.0 + DATA_PING_TIMEOUT)
     assert (found.best, found.why) == (None, "data went out, and nothing came back")
     assert found.only_large
+
+
+def test_a_relay_that_the_system_cannot_send_to_is_doubted_or_given_up() -> None:
+    found = in_use()
+    found.unsent(0, 1.0)
+    assert (found.best, found.is_trusted) == (ONE, False)
+    found.run(1.0)
+    assert take(found) == [(ONE, 0)]
+    pong(found, 1.1)
+    found.unsent(9000, 1.2)
+    assert found.is_trusted
+    found.unsent(DATAGRAM_SIZE + 8, 1.3)
+    assert (found.best, found.only_large, found.why) == (None, True, "data is too large for it")
 
 
 def test_a_data_sized_pong_keeps_it() -> None:

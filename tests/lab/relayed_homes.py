@@ -72,6 +72,16 @@ class RelayedHomes(Homes):
     def is_relayed(self) -> bool:
         return all(path.startswith(f"{FAR}:{RELAY_PORT}:vni:") for path in self.paths())
 
+    def longest_silence(self, seconds: float) -> float:
+        """Exchange a byte again and again; the longest that one took."""
+        longest, end = 0.0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            self.exchange()
+            longest = max(longest, time.monotonic() - begun)
+            time.sleep(EXCHANGES)
+        return longest
+
     def await_paths(self, relayed: bool, patience: float) -> float:
         """Exchange bytes until both are relayed by the peer, or neither is; the seconds it took."""
         begun = due = time.monotonic()

@@ -14,6 +14,11 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
 
 RELAYED = 8.0
 """Seconds until both are relayed by the peer."""
+CARRIED_ON = 10.0
+"""Seconds of silence when the relay dies. Ours notice within 5; Go trusts a path for 6.5 s after its last pong, and TCP
+then waits for its next retransmission."""
+AGAIN = 45.0
+"""Seconds until the relays are asked again, at most, and some for tailscaled to join."""
 
 
 @pytest.mark.parametrize("who", [("ours", "ours"), ("ours", "go"), ("go", "ours")], ids="-".join)
@@ -23,3 +28,22 @@ def test_two_hard_routers_meet_through_a_peer(tmp_path: Path, who: tuple[Who, Wh
         took = homes.await_paths(True, RELAYED)
         homes.exchange(100_000)
         print(f"{'-'.join(who)}: {took:.2f} s, {homes.paths()}\n{homes.relay.sessions()}")
+
+
+@pytest.mark.parametrize("who", [("ours", "ours"), ("ours", "go"), ("go", "ours")], ids="-".join)
+def test_the_stream_outlives_the_relay_and_is_relayed_again_when_it_is_back(
+    tmp_path: Path, who: tuple[Who, Who]
+) -> None:
+    need("root", "nft", "testcontrol", "derper", "tsnetpeer", "tailscaled")
+    with RelayedHomes(tmp_path, who) as homes:
+        homes.await_paths(True, RELAYED)
+        homes.relay.kill()
+        silence = homes.longest_silence(15.0)
+        assert not any(homes.paths())
+        homes.relay.start()
+        back = homes.await_paths(True, AGAIN)
+        homes.exchange(100_000)
+        print(
+            f"{'-'.join(who)}: silent for {silence:.1f} s, relayed again after {back:.1f} s\n{homes.relay.sessions()}"
+        )
+        assert silence < CARRIED_ON

@@ -247,7 +247,9 @@ class Paths:
 
     def unsent(self, refused: Iterable[Unsent], now: float) -> None:
         """What the system has refused to send (`base.unsent`)."""
-        self._directs.unsent({each.address: each.size for each in refused}, now)
+        sizes = {each.address: each.size for each in refused}
+        self._directs.unsent(sizes, now)
+        self._relays.unsent(sizes, now)
         self._follow_up(now)
 
     # --- what WireGuard tells -------------------------------------------------------------------------------------
@@ -272,6 +274,7 @@ class Paths:
         if node is None:
             return False
         if isinstance(source, DerpAddress):
+            self._relays.arrived_by_derp(key, now)
             is_news = not node.is_wireguard_only and self._derp_routes.learn(key, source.region)
         else:
             is_news = node.is_wireguard_only and self._roaming.get(key) != source

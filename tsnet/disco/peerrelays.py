@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.bucket import TokenBucket
@@ -225,6 +225,19 @@ class PeerRelays:
         path = self._all.get(key)
         if path is not None and path.arrived(source, now):
             self._timetable.set(key, path.deadline())
+
+    def arrived_by_derp(self, key: bytes, now: float) -> None:
+        """The same, through DERP."""
+        path = self._all.get(key)
+        if path is not None and path.arrived_by_derp(now):
+            self._after(key, path, now)
+
+    def unsent(self, refused: Mapping[UdpAddress, int], now: float) -> None:
+        """The system cannot send datagrams of these sizes there, or none if that is 0."""
+        for key, path in self._all.items():
+            if path.best is not None and (size := refused.get(path.best.relay)) is not None:
+                path.unsent(size, now)
+                self._after(key, path, now)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@
 | `expire_at`    | pings are out                     | the best is given up after 11.5 s without a pong              |
 | `check_at`     | data is out on a trusted session  | nothing came back for 3 s: data-sized pings; 2 s later: ended |
 
+Data that comes through DERP, after the peer had sent by the session, says that the peer may have lost it: the session
+is doubted, as after `lapse_at`, and its next pong ends the doubt.
+
 A session is given up later than a direct path: the next one may be half a minute away, and DERP has its copy.
 
 A session that is not needed any more, because a direct path carries everything, is left alone. It is pinged first when
@@ -33,6 +36,7 @@ from tsnet.disco.constants import (
     DATA_PING_INTERVAL,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
+    DATAGRAM_SIZE,
     DOUBTED_INTERVAL,
     HEARTBEAT_INTERVAL,
     MAX_STEADY_LIFETIME,
@@ -42,6 +46,7 @@ from tsnet.disco.constants import (
     SESSION_ACTIVE_TIMEOUT,
     TRUST_UDP_ADDRESS,
 )
+from tsnet.disco.geneve import HEADER_SIZE
 
 RELAY_TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "expire_at", "check_at")
 MAX_RELAY_PINGS = 16
@@ -64,8 +69,10 @@ class RelayPath:
     """
 
     __slots__ = (
+        "_arrived_at",
         "_asked_at",
         "_discovered_at",
+        "_doubted_at",
         "_lifetime",
         "_pings",
         "_ponged_at",
@@ -113,6 +120,7 @@ class RelayPath:
         self.check_at: float = math.inf
         self._pings: dict[bytes, RelayedPing] = {}
         self._lifetime, self._ponged_at = 0.0, -math.inf
+        self._arrived_at = self._doubted_at = -math.inf
         self._unanswered_since = self._asked_at = math.inf
 
     def deadline(self) -> float:
@@ -175,10 +183,20 @@ class RelayPath:
     def arrived(self, source: PeerRelayAddress, now: float) -> bool:
         """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
         self._unanswered_since = self._asked_at = math.inf
+        self._arrived_at = now
         if self.is_silent and self.is_trusted and source == self.best:
             self.lapse_at = now + TRUST_UDP_ADDRESS
             return True
         return False
+
+    def arrived_by_derp(self, now: float) -> bool:
+        """The same, through DERP. Whether that puts the session in doubt: once, until the peer has used it again."""
+        is_news = self._arrived_at > self._doubted_at and now > self._arrived_at + DOUBTED_INTERVAL
+        if not (is_news and self.is_trusted and self.is_needed):
+            return False
+        self._doubted_at = now
+        self._lapse("the peer sends through DERP", now)
+        return True
 
     def ready(self, address: PeerRelayAddress, server_key: bytes, latency: float, lifetime: float, now: float) -> bool:
         """A handshake has found a session that works. Whether that is the best one now.
@@ -223,6 +241,13 @@ class RelayPath:
             self._unanswered_since = self._asked_at = math.inf
         return True
 
+    def unsent(self, size: int, now: float) -> None:
+        """The system refuses to send so many bytes to the relay, or anything at all if that is 0."""
+        if not size:
+            self._lapse("the system cannot send there", now)
+        elif size <= DATAGRAM_SIZE + HEADER_SIZE:
+            self._carries_no_data("data is too large for it", now)
+
     def anew(self, why: str, now: float) -> None:
         """What was known of the sessions is void. Others are looked for at once, if the peer is sent to."""
         self._forget_best(why)
@@ -234,10 +259,7 @@ class RelayPath:
     def run(self, now: float) -> None:
         """Do what is due."""
         if now >= self.lapse_at:
-            self.is_trusted, self.lapse_at, self.why = False, math.inf, "no pong for too long"
-            self._plan(now)
-            if self.heartbeat_at != math.inf:
-                self.heartbeat_at = now
+            self._lapse("no pong for too long", now)
         if now >= self.expire_at:
             self._expire(now)
         if now >= self.check_at:
@@ -267,6 +289,13 @@ class RelayPath:
         self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
         self._ponged_at = now
         self._plan(now)
+
+    def _lapse(self, why: str, now: float) -> None:
+        """The best is trusted no more, and is asked at once."""
+        self.is_trusted, self.lapse_at, self.why = False, math.inf, why
+        self._plan(now)
+        if self.heartbeat_at != math.inf:
+            self.heartbeat_at = now
 
     def _expect(self) -> None:
         self.expire_at = next((ping.at + PING_TIMEOUT for ping in self._pings.values()), math.inf)
@@ -298,13 +327,16 @@ class RelayPath:
         elif now < self._unanswered_since + DATA_UNANSWERED:
             self.check_at = self._unanswered_since + DATA_UNANSWERED
         elif now >= self._asked_at + DATA_PING_TIMEOUT:
-            self.only_large = True
-            self._forget_best("data went out, and nothing came back")
-            self._plan(now)
+            self._carries_no_data("data went out, and nothing came back", now)
         else:
             self._asked_at = min(self._asked_at, now)
             self._ask_best(DATA_PADDING)
             self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
+
+    def _carries_no_data(self, why: str, now: float) -> None:
+        self.only_large = True
+        self._forget_best(why)
+        self._plan(now)
 
     def _ask_best(self, padding: int = 0) -> None:
         if self.best is not None:
