@@ -1,11 +1,16 @@
-"""Two homes behind hard routers, and tailscaled at the far server, which relays for them.
+"""Two homes behind hard routers, and tailscaled at the far server, which relays for them by any control's policy.
 
-    with RelayedHomes(folder, ("ours", "go")) as homes:
-        homes.await_relayed()          # seconds until both say that a peer relay carries what they send
+    with RelayedHomes(folder, ("ours", "go"), control="headscale") as homes:
+        homes.await_paths(True, 8.0)     # seconds until both say that a peer relay carries what they send
         homes.relay.sessions()
 
-Control is Tailscale's own for tests, which grants everybody both capabilities towards everybody. So each node asks each
-other one to relay, and only tailscaled answers.
+| control     | what grants the relay                                                                       |
+|-------------|---------------------------------------------------------------------------------------------|
+| testcontrol | Tailscale's own for tests: both capabilities, from everybody to everybody                   |
+| embedded    | our `Tailnet`: a rule of its policy                                                         |
+| headscale   | a grant of its policy file                                                                  |
+
+Of testcontrol each node asks each other one to relay, and only tailscaled answers.
 
 Source: Go feature/relayserver; tailcfg.PeerCapabilityRelay, PeerCapabilityRelayTarget.
 """
@@ -13,44 +18,105 @@ Source: Go feature/relayserver; tailcfg.PeerCapabilityRelay, PeerCapabilityRelay
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
+from tests.interop.harness.control import Control, ControlAt
+from tests.interop.harness.gopeer import GoPeer
+from tests.interop.harness.headscale import Headscale
+from tests.interop.harness.scene import Scene
 from tests.interop.harness.tailscaled import Tailscaled
-from tests.lab.homes import LOOKS, PORT, Homes, Player, Who
-from tests.lab.internet import FAR
+from tests.interop.harness.testcontrol import Derper, TestControl
+from tests.lab.homes import LOOKS, NAMES, PORT, Player, Who
+from tests.lab.internet import FAR, NEAR, Internet
+from tests.lab.ourpeer import OurPeer
+from tsnet.testing.tailnet import Tailnet
 
 RELAY_PORT = 7777
 EXCHANGES = 0.1
-CAPABILITIES: dict[str, list[object]] = {"tailscale.com/cap/relay": [], "tailscale.com/cap/relay-target": []}
+RELAY = "tailscale.com/cap/relay"
+JOINED = 30.0
+
+ControlName = Literal["testcontrol", "embedded", "headscale"]
+Offered = tuple[Control, dict[str, str]]
+"""A control server, and the auth key of each node; "" for any other one."""
 
 
-class RelayedHomes(Homes):
+@contextmanager
+def testcontrol(scene: Scene) -> Iterator[Offered]:
+    with Derper(scene, host=NEAR) as derper, TestControl(scene, derper, host=NEAR, everywhere=True) as control:
+        control.set_app_caps({RELAY: [], f"{RELAY}-target": []})
+        yield control, {"": "any"}
+
+
+@contextmanager
+def embedded(_scene: Scene) -> Iterator[Offered]:
+    everything = {"src": ["*"], "dst": ["*:*"]}
+    relays = {"src": ["*"], "dst": ["relay:*"], "app": {RELAY: []}}
+    with Tailnet(host=NEAR, policy=[everything, relays]) as tailnet:
+        yield ControlAt(tailnet.control_url), {"": tailnet.auth_key}
+
+
+@contextmanager
+def headscale(scene: Scene) -> Iterator[Offered]:
+    everything = {"src": ["*"], "dst": ["*"], "ip": ["*"]}
+    relays = {"src": ["u1@"], "dst": ["tag:relay"], "app": {RELAY: []}}
+    policy = {"tagOwners": {"tag:relay": ["u1@"]}, "grants": [everything, relays]}
+    with Headscale(scene, host=NEAR, policy=policy) as control:
+        yield control, {"": control.auth_key("u1"), "relay": control.auth_key("u1", tags=["tag:relay"])}
+
+
+CONTROLS = {"testcontrol": testcontrol, "embedded": embedded, "headscale": headscale}
+
+
+class RelayedHomes:
     """Entered: all three have joined, and the relay is on. `a` has a stream to `b`, which echoes."""
 
-    def __init__(self, folder: Path, who: tuple[Who, Who], *, kinds: tuple[str, str] = ("hard", "hard")) -> None:
-        super().__init__(folder, *kinds, who)
+    def __init__(self, folder: Path, who: tuple[Who, Who], *, control: ControlName = "testcontrol") -> None:
+        self.internet = Internet(folder, "hard", "hard")
+        self.who, self._control = who, control
+        self.a: Player
+        self.b: Player
         self.relay: Tailscaled
         self.stream = 0
-        self._more = ExitStack()
+        self._exit = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            super().__enter__()
-            stack.push(super().__exit__)
-            self.control.set_app_caps(CAPABILITIES)
-            self.relay = Tailscaled(self.internet.scene, self.control, "relay", namespace=self.internet.far)
-            stack.enter_context(self.relay)
-            self.relay.up()
+            stack.enter_context(self.internet)
+            scene = self.internet.scene
+            control, keys = stack.enter_context(CONTROLS[self._control](scene))
+            self.relay = stack.enter_context(Tailscaled(scene, control, "relay", namespace=self.internet.far))
+            self.relay.up(keys.get("relay", keys[""]))
             self.relay.relay_on(RELAY_PORT)
+            players: list[Player] = []
+            for who, side, name in zip(self.who, self.internet.sides, NAMES, strict=True):
+                make = GoPeer if who == "go" else OurPeer
+                players.append(make(scene, control, name, auth_key=keys[""], namespace=side.host))
+                stack.enter_context(players[-1])
+            for joining in [player.start("up") for player in players]:
+                joining.result(JOINED)
+            self.a, self.b = players
             self.b.listen(f":{PORT}", "echo")
-            self.stream = self.a.open(f"b:{PORT}")
-            self._more = stack.pop_all()
+            self.stream = self._open()
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._more.close()
+        self._exit.close()
+
+    def _open(self) -> int:
+        """Go knows a name some moments after it has joined."""
+        end = time.monotonic() + JOINED
+        while True:
+            try:
+                return self.a.open(f"b:{PORT}")
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(EXCHANGES)
 
     @property
     def players(self) -> tuple[tuple[Player, str], tuple[Player, str]]:

@@ -8,12 +8,14 @@ import pytest
 
 from tests.interop.harness.requirements import need
 from tests.lab.homes import Who
-from tests.lab.relayed_homes import RelayedHomes
+from tests.lab.relayed_homes import ControlName, RelayedHomes
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
 
+PAIRS: list[tuple[Who, Who]] = [("ours", "ours"), ("ours", "go"), ("go", "ours")]
 RELAYED = 8.0
-"""Seconds until both are relayed by the peer."""
+"""Seconds until both are relayed by the peer. Each looks for sessions when it first sends; a lost request is sent again
+after 3 s."""
 CARRIED_ON = 10.0
 """Seconds of silence when the relay dies. Ours notice within 5; Go trusts a path for 6.5 s after its last pong, and TCP
 then waits for its next retransmission."""
@@ -21,20 +23,29 @@ AGAIN = 45.0
 """Seconds until the relays are asked again, at most, and some for tailscaled to join."""
 
 
-@pytest.mark.parametrize("who", [("ours", "ours"), ("ours", "go"), ("go", "ours")], ids="-".join)
-def test_two_hard_routers_meet_through_a_peer(tmp_path: Path, who: tuple[Who, Who]) -> None:
+@pytest.fixture(autouse=True)
+def _programs() -> None:
     need("root", "nft", "testcontrol", "derper", "tsnetpeer", "tailscaled")
-    with RelayedHomes(tmp_path, who) as homes:
+
+
+@pytest.mark.parametrize("control", ["testcontrol", "embedded", "headscale"])
+@pytest.mark.parametrize("who", PAIRS, ids="-".join)
+def test_two_hard_routers_meet_through_a_peer(tmp_path: Path, who: tuple[Who, Who], control: ControlName) -> None:
+    if control == "headscale":
+        need("headscale")
+    with RelayedHomes(tmp_path, who, control=control) as homes:
         took = homes.await_paths(True, RELAYED)
         homes.exchange(100_000)
-        print(f"{'-'.join(who)}: {took:.2f} s, {homes.paths()}\n{homes.relay.sessions()}")
+        sessions = homes.relay.sessions()
+        print(f"{control}, {'-'.join(who)}: {took:.2f} s, {homes.paths()}\n{sessions}")
+        assert "Sessions count: 1" in sessions
+        assert all(side.public in sessions for side in homes.internet.sides)
 
 
-@pytest.mark.parametrize("who", [("ours", "ours"), ("ours", "go"), ("go", "ours")], ids="-".join)
+@pytest.mark.parametrize("who", PAIRS, ids="-".join)
 def test_the_stream_outlives_the_relay_and_is_relayed_again_when_it_is_back(
     tmp_path: Path, who: tuple[Who, Who]
 ) -> None:
-    need("root", "nft", "testcontrol", "derper", "tsnetpeer", "tailscaled")
     with RelayedHomes(tmp_path, who) as homes:
         homes.await_paths(True, RELAYED)
         homes.relay.kill()

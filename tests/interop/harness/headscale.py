@@ -40,18 +40,23 @@ class Headscale:
         scene: Scene,
         *,
         tls: bool = False,
+        host: str = LOOPBACK,
         port: int = 8080,
         stun_port: int = 3478,
         policy: Mapping[str, object] | None = None,
         ephemeral_timeout: str = "30m",
         changes: Mapping[str, object] | None = None,
     ) -> None:
-        """`policy` is an ACL file's content, nothing allows all; `changes` replaces top-level settings."""
+        """`policy` is an ACL file's content, nothing allows all; `changes` replaces top-level settings.
+
+        host: where it is reached, DERP and STUN with it; the thread that starts it must be there.
+        """
         self.scene = scene
         self.folder = scene.folder / f"headscale-{port}"
         self.folder.mkdir()
         self.ca = PrivateCA(self.folder) if tls else None
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        self._host = host
         self.process: Process | None = None
         self._port = port
         self._users: dict[str, str] = {}
@@ -75,7 +80,7 @@ class Headscale:
     def _settings(self, port: int, stun_port: int, ephemeral_timeout: str) -> dict[str, object]:
         settings: dict[str, object] = {
             "server_url": self.url,
-            "listen_addr": f"127.0.0.1:{port}",
+            "listen_addr": f"{self._host}:{port}",
             "metrics_listen_addr": f"127.0.0.1:{port + 1010}",
             "grpc_listen_addr": f"127.0.0.1:{port + 42363}",
             "grpc_allow_insecure": True,
@@ -111,10 +116,10 @@ class Headscale:
             "region_code": "lab",
             "region_name": "lab",
             "verify_clients": False,
-            "stun_listen_addr": f"127.0.0.1:{stun_port}",
+            "stun_listen_addr": f"{self._host}:{stun_port}",
             "private_key_path": str(self.folder / "derp.key"),
             "automatically_add_embedded_derp_region": True,
-            "ipv4": "127.0.0.1",
+            "ipv4": self._host,
             "ipv6": "::1",
         }
 
@@ -127,7 +132,7 @@ class Headscale:
         self._socket.unlink(missing_ok=True)
         self.process = self.scene.run(self.folder.name, [BIN / "headscale", "-c", self._config, "serve"])
         self.process.wait_until(self._socket.exists, "listening on its socket")
-        self.process.wait_until(lambda: can_connect(LOOPBACK, self._port), "listening on its port")
+        self.process.wait_until(lambda: can_connect(self._host, self._port), "listening on its port")
 
     def stop(self) -> None:
         if self.process:
