@@ -37,6 +37,11 @@ class Pair:
         (region,) = self.homes
         return self.house.tailnet.relay(region)
 
+    @property
+    def home_of_a(self) -> EmbeddedRelay:
+        """That of b may be another one: who has not yet noticed that its home was silent stays there."""
+        return self.house.tailnet.relay(self.a.node.home.region)
+
     def time_of(self, data: bytes) -> float:
         """Seconds until that arrives through the stream, sent now."""
         begun = self.house.now
@@ -86,7 +91,10 @@ def test_it_is_found_out_though_nobody_sends(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", list(WITHIN))
 def test_when_the_relay_is_back_they_find_each_other_wherever_they_are_at_home(fault: str) -> None:
-    """A stranger that joins while the relay is back, too; and the other relay may go in turn."""
+    """A stranger that joins while the relay is back, too; and the other relay may go in turn.
+
+    Of a relay that is silent its other nodes may not know yet when the first byte has found another way.
+    """
     pair = Pair()
     before = pair.home
     getattr(before, fault)()
@@ -94,10 +102,10 @@ def test_when_the_relay_is_back_they_find_each_other_wherever_they_are_at_home(f
     before.start()
     pair.house.run(20)
     assert pair.time_of(b"in the meantime") < 1
-    getattr(pair.home, fault)()
+    getattr(pair.home_of_a, fault)()
     assert pair.time_of(b"and back") <= WITHIN[fault]
     c = pair.house.up("c")
-    assert pair.house.finish(c.ping("a", "icmp", 10)).seconds < 5
+    assert pair.house.finish(c.ping("a", "icmp", 15)).seconds < max(5.0, WITHIN[fault])
 
 
 def test_a_relay_that_restarts_stays_home() -> None:

@@ -35,6 +35,33 @@ def test_the_region_of_a_peer(home: int, learnt: int, connected: tuple[int, ...]
     assert routes.address(A, home) == (expected and DerpAddress(expected, A))
 
 
+@pytest.mark.parametrize(
+    ("learnt", "doubted", "expected"), [(2, 1, 2), (2, 2, 1), (1, 1, 1), (0, 1, 1)], ids=lambda number: str(number)
+)
+def test_a_silent_relay_is_passed_by_if_there_is_another_way(learnt: int, doubted: int, expected: int) -> None:
+    routes = DerpRoutes()
+    for region in (1, 2):
+        routes.connected(region)
+    if learnt:
+        routes.learn(A, learnt)
+    routes.doubted(doubted, True)
+    assert routes.address(A, 1) == DerpAddress(expected, A)
+    routes.doubted(doubted, False)
+    assert routes.address(A, 1) == DerpAddress(1, A)
+
+
+def test_a_silent_relay_that_is_dialled_anew_counts_as_answering() -> None:
+    routes = DerpRoutes()
+    routes.learn(A, 2)
+    for restart in (routes.connected, routes.disconnected):
+        routes.connected(1)
+        routes.doubted(1, True)
+        assert routes.address(A, 1) == DerpAddress(2, A)
+        restart(1)
+        routes.connected(1)
+        assert routes.address(A, 1) == DerpAddress(1, A)
+
+
 def test_what_was_learnt_ends_with_its_connection_or_with_the_peer() -> None:
     routes = DerpRoutes()
     routes.connected(2)

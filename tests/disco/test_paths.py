@@ -131,6 +131,20 @@ def test_a_learnt_route_ends_with_peer_gone_there_and_nowhere_else() -> None:
     assert paths.route(A) == via(1)
 
 
+def test_a_silent_relay_is_passed_by_and_that_is_told() -> None:
+    paths = new_paths(node("a", home_region=1))
+    for region in (1, 2):
+        paths.connected(region, 0.0)
+    paths.authenticated(A, via(2), 0.0)
+    assert paths.route(A) == via(1)
+    paths.doubted(1, True)
+    paths.doubted(1, False)
+    assert paths.take_changes() == []
+    paths.doubted(1, True)
+    (change,) = paths.take_changes()
+    assert (change.after, change.why) == ((via(2),), "a relay is silent")
+
+
 def test_peer_gone_leaves_the_home() -> None:
     paths = new_paths()
     paths.connected(1, 0.0)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.pair import A4, B4, B6, BUDGET, NEVER, REGION, UNIX_TIME, Pair, apply, netmap
 from tsnet.base.addresses import MAX_RUN_PAYLOAD, DerpAddress, PeerRelayAddress, UdpAddress
+from tsnet.base.addresses import Destination as To
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.engine import tsmp
@@ -494,6 +495,41 @@ def test_who_is_told_nothing_goes_on_with_the_new_session(seconds: float) -> Non
     pair, server, received = in_an_outage(seconds)
     pair.a.engine.relay_connected(REGION, pair.now)
     assert until_all_is_received(pair, server, received) < 6.0
+
+
+def moved_home(session: bool) -> tuple[Pair, To]:
+    """a learns that b's home is another region now. Nobody has anything to say."""
+    pair = Pair(relayed=True)
+    for side in pair.sides:
+        side.engine.relay_connected(REGION, pair.now)
+    if session:
+        connected(pair)
+    pair.run(seconds=2.0)
+    pair.a.sent.clear()
+    after = attrs.evolve(pair.nodes[1], home_region=REGION + 1)
+    apply(pair.a.engine, netmap(pair.nodes[0], after), pair.now)
+    pair.run(seconds=1.0)
+    return pair, DerpAddress(REGION + 1, after.key)
+
+
+def test_a_peer_that_has_moved_is_spoken_to_at_its_new_home() -> None:
+    """It may not reach the old one, where we are: so it learns a way to us. Once, and when we are connected there."""
+    pair, new_home = moved_home(session=True)
+    engine = pair.a.engine
+    assert engine.paths.regions_wanted(pair.now) == {REGION + 1}
+    assert engine.paths.route(pair.nodes[1].key) == DerpAddress(REGION, pair.nodes[1].key)
+    assert not pair.a.sent
+    engine.relay_connected(REGION + 1, pair.now)
+    pair.run(seconds=1.0)
+    assert [to for to, _ in pair.a.sent] == [new_home]
+
+
+def test_a_peer_that_we_do_not_talk_to_may_move_as_it_likes() -> None:
+    pair, _ = moved_home(session=False)
+    assert pair.a.engine.paths.regions_wanted(pair.now) == set()
+    pair.a.engine.relay_connected(REGION + 1, pair.now)
+    pair.run(seconds=1.0)
+    assert not pair.a.sent
 
 
 def test_a_relay_of_another_region_restores_nothing() -> None:

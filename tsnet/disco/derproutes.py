@@ -2,8 +2,8 @@
 
 A peer is behind the first of these that fits:
 
-    1. its home region, if we are connected there
-    2. the region it last spoke to us through, while that connection lasts
+    1. its home region, if we are connected there, and the relay there answers
+    2. the region it last spoke to us through, while that connection lasts and that relay answers
     3. its home region, to be dialled
 
 The second rule is how an answer goes back through our own home without dialling the peer's.
@@ -29,13 +29,15 @@ class DerpRoutes:
         self.home: int = 0
         self.learnt: dict[bytes, int] = {}
         self._connected: set[int] = set()
+        self._doubted: set[int] = set()
         self._wrote_at: dict[int, float] = {}
 
     def address(self, key: bytes, home_region: int) -> DerpAddress | None:
         """Where a peer with that home is; None if no relay leads there."""
         region = home_region
-        if region not in self._connected:
-            region = self.learnt.get(key, home_region)
+        if region not in self._connected or region in self._doubted:
+            learnt = self.learnt.get(key, home_region)
+            region = home_region if learnt in self._doubted else learnt
         return DerpAddress(region, NodeKey(key)) if region else None
 
     def learn(self, key: bytes, region: int) -> bool:
@@ -54,10 +56,16 @@ class DerpRoutes:
 
     def connected(self, region: int) -> None:
         self._connected.add(region)
+        self._doubted.discard(region)
+
+    def doubted(self, region: int, doubted: bool) -> None:
+        """Whether the relay that we are connected to there has stopped answering, which may not be for ever."""
+        (self._doubted.add if doubted else self._doubted.discard)(region)
 
     def disconnected(self, region: int) -> None:
         """That connection has ended; what was learnt through it is void."""
         self._connected.discard(region)
+        self._doubted.discard(region)
         for key in [key for key, learnt in self.learnt.items() if learnt == region]:
             del self.learnt[key]
 

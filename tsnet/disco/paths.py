@@ -183,6 +183,12 @@ class Paths:
         for key in list(self._routes):
             self._reroute(key, "a relay is lost")
 
+    def doubted(self, region: int, doubted: bool) -> None:
+        """Whether the relay there has stopped answering: a peer that spoke through another one is sent to there."""
+        self._derp_routes.doubted(region, doubted)
+        for key in list(self._routes):
+            self._reroute(key, "a relay is silent" if doubted else "a relay answers again")
+
     def peer_gone(self, region: int, key: bytes) -> None:
         """The relay says the peer is not there: only the learnt route goes, never the peer's home."""
         if self._derp_routes.forget(key, region):

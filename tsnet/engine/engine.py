@@ -134,6 +134,8 @@ class Engine:
         self.full: set[int] = set()
         """The paths that take no more."""
         self._talking: dict[bytes, tuple[Destination, ...]] = {}  # the peers that were sent to, and all their routes
+        self._to_greet: set[bytes] = set()
+        """Peers to say something to as soon as their path is another one: they have moved."""
         self._advertised: dict[bytes, DiscoKey] = {}
         self._path_changes: dict[bytes, RoutesChanged] = {}
 
@@ -152,6 +154,23 @@ class Engine:
             self.stack.set_addresses(changes.after.self_node.ips, now)
         for key in gained:
             self.device.path_gained(key, now)
+        for change in moved:
+            self._follow_home(change, now)
+
+    def _follow_home(self, change: KeyChange, now: float) -> None:
+        """A peer that we talk to through relays has another home: go there, and say something to it.
+
+        It may not reach the relay that we are at home at; then it has no way to us until we speak to it at its own. We
+        may have nothing to say, as who waits for a question.
+        """
+        key, before, after = change
+        if before is None or after is None or after.home_region in (0, before.home_region):
+            return
+        status = self.device.status(key)
+        relayed = any(type(one) is DerpAddress for one in self.routes_in_use(key))
+        if relayed and status is not None and status.has_session:
+            self._to_greet.add(key)
+            self.paths.wrote(after.home_region, now)
 
     def _move(self, change: KeyChange, now: float) -> None:
         key, before, after = change
@@ -159,6 +178,7 @@ class Engine:
             self.device.remove_peer(key)
             self.stack.forget_link(key)
             self._talking.pop(key, None)
+            self._to_greet.discard(key)
             self._advertised.pop(key, None)
         elif before is None:
             self.device.add_peer(key)
@@ -245,6 +265,9 @@ class Engine:
             if self._is_restored(change):
                 self.device.path_restored(key, now)
                 self.stack.path_restored(key, now)
+            if key in self._to_greet:
+                self._to_greet.discard(key)
+                self.device.send_keepalive(key, now)
 
     def _is_restored(self, change: RoutesChanged) -> bool:
         """Whether the peer can be reached again, after what was sent to it has probably been lost."""

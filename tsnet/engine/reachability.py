@@ -133,8 +133,10 @@ class Reachability:
                 return is_news
             case relay.Suspected(region):
                 self._home.doubted(region, now)
+                self._engine.paths.doubted(region, True)
             case relay.Cleared(region):
                 self._home.cleared(region, now)
+                self._engine.paths.doubted(region, False)
             case relay.Measured(region, latency):
                 self._home.is_there(region, latency, now)
             case relay.Left(region):
