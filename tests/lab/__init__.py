@@ -14,8 +14,13 @@
 | questions      | the questions of RFC 5780, asked of a router with plain sockets                    |
 | punching       | the simplest hole punching between two homes                                       |
 | homes          | a tailnet over two homes, a node of Go's or ours in each, and what they make of it |
+| middles        | who plays control between them: testcontrol, Headscale, our embedded tailnet       |
+| tailnetprogram | our embedded tailnet as a process                                                  |
+| slowstun       | a STUN server that is far away                                                     |
 | ourpeer        | our node as a process in a namespace, driven as a Go peer is                       |
 | grid           | every pair of homes, as a table: `python -m tests.lab.grid`                        |
 | interruptions  | a stream between two homes while something happens to one of them                  |
+| lanes          | streams that go on by themselves, and for how long each was silent                 |
+| relayfaults    | what happens to a home relay, under two of our nodes and two of Go's               |
 | rootless       | all that by somebody who is not root: `python -m tests.lab`                        |
 """

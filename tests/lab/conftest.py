@@ -60,8 +60,8 @@ class Build:
 
 
 class BuildHomes(Build):
-    def settle(self, left: str, right: str, who: tuple[Who, Who]) -> Homes:
-        homes = Homes(self._next(), left, right, who)
+    def settle(self, left: str, right: str, who: tuple[Who, Who], *, control: str = "testcontrol") -> Homes:
+        homes = Homes(self._next(), left, right, who, control=control)
         self.scene = homes.internet.scene
         return self._stack.enter_context(homes)
 

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
 
 import attrs
 
-from tests.interop.harness.control import Control, ControlAt
+from tests.interop.harness.control import ControlAt
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.testcontrol import Derper, TestControl
 from tests.lab.internet import FAR, FAR_V6, NEAR, NEAR_V6, Internet, Side
+from tests.lab.middles import MIDDLES, Middle, OfTestControl
 from tests.lab.ourpeer import OurPeer
 from tests.lab.routers import V6
 
@@ -40,36 +42,64 @@ EXCHANGES = 0.1
 """Seconds between two bytes on the stream."""
 
 
-class Homes:
-    """Entered: both nodes have joined, and control knows where they are. The thread is inside `inet`."""
+@attrs.frozen
+class Seat:
+    """Where a node sits: on which side, as which of its hosts. environment: more than all have."""
 
-    def __init__(self, folder: Path, left: str, right: str, who: tuple[Who, Who]) -> None:
-        self.internet = Internet(folder, left, right)
+    who: Who
+    name: str
+    side: Side
+    host: int = 0
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class Homes:
+    """Entered: all nodes have joined, and control knows where they are. The thread is inside `inet`.
+
+    control: whose server is in the middle, a name of `MIDDLES`.
+    """
+
+    second_hosts = False
+
+    def __init__(
+        self, folder: Path, left: str, right: str, who: tuple[Who, Who], *, control: str = "testcontrol"
+    ) -> None:
+        self.internet = Internet(folder, left, right, second_hosts=self.second_hosts)
         self.who = who
-        self.a: Player
-        self.b: Player
-        self.control: TestControl
+        self.nodes: dict[str, Player] = {}
+        self.middle: Middle
         self.derpers: list[Derper] = []
+        self._control = control
         self._exit = ExitStack()
+
+    @property
+    def a(self) -> Player:
+        return self.nodes["a"]
+
+    @property
+    def b(self) -> Player:
+        return self.nodes["b"]
+
+    @property
+    def control(self) -> TestControl:
+        """For what only Tailscale's can do."""
+        assert isinstance(self.middle, OfTestControl)
+        return self.middle.control
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.internet)
-            scene = self.internet.scene
             if os.environ.get("TSNET_LAB_CAPTURE"):
                 for side in self.internet.sides:
                     self.internet.capture(side)
-            self.derpers = [
-                Derper(scene, host=NEAR, v6=NEAR_V6, region=1),
-                Derper(scene, host=FAR, v6=FAR_V6, region=2, namespace=self.internet.far),
-            ]
+            self.derpers = self._relays()
             for derper in self.derpers:
                 stack.enter_context(derper)
-            self.control = stack.enter_context(TestControl(scene, *self.derpers, host=NEAR, everywhere=True))
-            self.a, self.b = (self._player(*each) for each in zip(self.who, self.internet.sides, NAMES, strict=True))
-            for player in (self.a, self.b):
+            self.middle = stack.enter_context(MIDDLES[self._control](self.internet.scene, self.derpers))
+            for seat in self.seats():
+                self.nodes[seat.name] = player = self._player(seat)
                 stack.enter_context(player)
-            for joining in [player.start("up") for player in (self.a, self.b)]:
+            for joining in [player.start("up") for player in self.nodes.values()]:
                 joining.result(30)
             self._settle()
             self._exit = stack.pop_all()
@@ -78,24 +108,42 @@ class Homes:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def _player(self, who: Who, side: Side, name: str) -> Player:
-        control: Control = self.control
-        if side.kind.addressing == V6:
-            control = ControlAt(f"http://[{NEAR_V6}]:8081", self.control.environment)
-        make = GoPeer if who == "go" else OurPeer
-        return make(self.internet.scene, control, name, auth_key="any", namespace=side.host)
+    # --- what others may want otherwise -----------------------------------------------------------------------------
+
+    def seats(self) -> list[Seat]:
+        return [Seat(*each) for each in zip(self.who, NAMES, self.internet.sides, strict=True)]
+
+    def _relays(self) -> list[Derper]:
+        scene = self.internet.scene
+        return [
+            Derper(scene, host=NEAR, v6=NEAR_V6, region=1),
+            Derper(scene, host=FAR, v6=FAR_V6, region=2, namespace=self.internet.far),
+        ]
+
+    def _player(self, seat: Seat) -> Player:
+        host = f"[{NEAR_V6}]" if seat.side.kind.addressing == V6 else NEAR
+        url = f"{self.middle.scheme}://{host}:{self.middle.port}"
+        control = ControlAt(url, {**self.middle.environment, **seat.environment})
+        make = GoPeer if seat.who == "go" else OurPeer
+        key = self.middle.auth_key
+        return make(self.internet.scene, control, seat.name, auth_key=key, namespace=seat.side.hosts[seat.host])
+
+    def is_online(self, name: str) -> bool:
+        """Whether control says so."""
+        return self.middle.known(name).online
+
+    # --- joining ----------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Until control knows the home relay of both, and an address of each as its router shows it."""
+        """Until control knows the home relay of all, and an address of each as its router shows it."""
         end = time.monotonic() + SETTLED
-        while not all(map(self._is_settled, self.internet.sides, NAMES)) and time.monotonic() < end:
+        while not all(map(self._is_settled, self.seats())) and time.monotonic() < end:
             time.sleep(LOOKS)
 
-    def _is_settled(self, side: Side, name: str) -> bool:
-        node = self.control.node(name)
-        endpoints = node.get("Endpoints") or []
-        seen = not side.kind.mapping or any(endpoint.startswith(("11.", "[2600:")) for endpoint in endpoints)
-        return bool(node.get("HomeDERP")) and seen
+    def _is_settled(self, seat: Seat) -> bool:
+        known = self.middle.known(seat.name)
+        seen = not seat.side.kind.mapping or any(where.startswith(("11.", "[2600:")) for where in known.endpoints)
+        return bool(known.home) and seen
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@
 
 | namespace  | what it is                                            | address                                  |
 |------------|-------------------------------------------------------|------------------------------------------|
-| inet       | routes, and is a public server; the scene's own       | `NEAR`, `NEAR_V6`                        |
+| inet       | routes, and is a public server; the scene's own       | `NEAR`, `NEAR_V6`, and those `BESIDE`    |
 | far        | a second public server, at another address            | `FAR`, `FAR_V6`                          |
 | r0, r1     | routers of a kind (`tests.lab.routers`)               | 11.1.0.2, 11.2.0.2 towards the internet  |
 | c0, c1     | a provider's router, where the kind has one           | these instead; the leg is 100.66.x.0/24  |
@@ -38,6 +38,8 @@ from tests.lab.routers import KINDS, PRIVATE_V4, V6, Kind
 
 NEAR, FAR = "11.9.8.1", "11.9.9.1"
 NEAR_V6, FAR_V6 = "2600:9:8::1", "2600:9:9::1"
+BESIDE, BESIDE_V6 = "11.9.8.2", "2600:9:8::2"
+"""More addresses of the near server, for who must have two."""
 SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.ipv6.conf.all.forwarding": "1",
@@ -232,7 +234,9 @@ class Internet:
     def _address(self) -> None:
         inet = [
             f"addr add {NEAR}/32 dev lo",
+            f"addr add {BESIDE}/32 dev lo",
             f"addr add {NEAR_V6}/128 dev lo nodad",
+            f"addr add {BESIDE_V6}/128 dev lo nodad",
             *_up("far"),
             f"route add {FAR}/32 dev far src {NEAR}",
             "addr add fe80::1/64 dev far nodad",

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tests.lab.homes import Homes, Player, Who
-from tests.lab.internet import Side
+import attrs
+
+from tests.lab.homes import Homes, Player, Seat, Who
 from tests.lab.miniupnpd import Miniupnpd
 
 
@@ -32,10 +33,12 @@ class MappedHomes(Homes):
         super().__enter__()
         return self
 
-    def _player(self, who: Who, side: Side, name: str) -> Player:
-        if side is self.internet.left:
-            daemon = Miniupnpd(self.internet.scene, side, pmp=not self._upnp, upnp=self._upnp)
-            self.daemon = self._daemons.enter_context(daemon)
+    def seats(self) -> list[Seat]:
         asking = {"TS_DISABLE_PORTMAPPER": "0", "TSNET_UPNP": "1" if self._upnp else "0"}
-        self.control.environment = {**self.control.environment, **asking}
-        return super()._player(who, side, name)
+        return [attrs.evolve(seat, environment=asking) for seat in super().seats()]
+
+    def _player(self, seat: Seat) -> Player:
+        if seat.side is self.internet.left:
+            daemon = Miniupnpd(self.internet.scene, seat.side, pmp=not self._upnp, upnp=self._upnp)
+            self.daemon = self._daemons.enter_context(daemon)
+        return super()._player(seat)

@@ -88,6 +88,7 @@ class Program:
         )
         self._streams: dict[int, socket.socket] = {}
         self._numbers = itertools.count(1)
+        self._told: list[str] = []
 
     def operations(self) -> dict[str, Callable[..., Any]]:
         return {
@@ -98,12 +99,31 @@ class Program:
             "close": self.close,
             "listen": self.listen,
             "routes": self.routes,
+            "home": self.home,
+            "told": self.told,
             "quit": self.quit,
         }
 
     def up(self, timeout: float = 30, **_: object) -> None:
+        threading.Thread(target=self._follow, daemon=True).start()
         self.server.up(timeout=timeout)
         self.server.reachable(timeout=timeout)
+
+    def _follow(self) -> None:
+        from tsnet.events import HomeChanged, Problem
+
+        for event in self.server.events():
+            if isinstance(event, HomeChanged):
+                self._told.append(f"home {event.region}")
+            elif isinstance(event, Problem):
+                self._told.append(f"problem: {event.error}")
+
+    def home(self, **_: object) -> int:
+        return self.server._handle.node.home.region
+
+    def told(self, **_: object) -> list[str]:
+        """What events have told of homes and of problems, in order."""
+        return list(self._told)
 
     def open(self, address: str, timeout: float = 30, **_: object) -> dict[str, int]:
         host, _sep, port = address.rpartition(":")

@@ -19,6 +19,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.request import Request, urlopen
 
 from tests.interop.harness.certificates import PrivateCA
 from tests.interop.harness.process import Process, ProcessError, can_connect
@@ -203,6 +204,12 @@ class Headscale:
     def nodes(self) -> list[dict[str, Any]]:
         """As `nodes list -o json` tells them: id, given_name, name, online, user, ip_addresses, node_key, …"""
         return self._json("nodes", "list") or []
+
+    def known_nodes(self) -> dict[str, dict[str, Any]]:
+        """All that it knows of its nodes, by number, as its debug port tells: GivenName, Endpoints, Hostinfo, …"""
+        url = f"http://{LOOPBACK}:{self._port + 1010}/debug/nodestore"
+        with urlopen(Request(url, headers={"Accept": "application/json"}), timeout=10) as answer:
+            return dict(json.load(answer))
 
     def node(self, name: str) -> dict[str, Any]:
         """The node of that given name."""

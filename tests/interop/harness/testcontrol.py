@@ -36,7 +36,8 @@ class Derper:
 
     tls: nothing is plain HTTP; else how clients are to judge its certificate: by a private CA (`ca`) and its address,
     by the CA and a CertName that is not the host's, by its own hash (a self-signed one that derper makes), not at all.
-    namespace: where it runs; it must be reached at `host` from the thread that starts it.
+    namespace: where it runs; it must be reached at `host` from the thread that starts it. stun: False if somebody else
+    answers STUN there.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Derper:
         region: int = DERP_REGION,
         tls: Tls = "",
         namespace: str = "",
+        stun: bool = True,
     ) -> None:
         self.scene, self.host, self.v6, self.tls, self.namespace = scene, host, v6, tls, namespace
-        self.port, self.stun_port, self.region = port, stun_port, region
+        self.port, self.stun_port, self.region, self.stun = port, stun_port, region, stun
         self.process: Process | None = None
         self.ca: PrivateCA | None = None
         self._folder = scene.folder / f"derper-{region}"
@@ -88,7 +90,7 @@ class Derper:
 
     def start(self) -> None:
         command: list[str | Path] = [BIN / "derper", "-stun-port", str(self.stun_port)]
-        command += ["-c", self._folder / "config", "-a", f":{self.port}"]
+        command += ["-c", self._folder / "config", "-a", f":{self.port}", f"-stun={str(self.stun).lower()}"]
         if self.tls:  # for an address derper takes any server name, and signs itself what the folder lacks
             command += ["-certmode", "manual", "-certdir", self._folder, "-hostname", LOOPBACK, "-http-port", "-1"]
         else:
