@@ -32,6 +32,8 @@ class Relayed(Two):
         **more: Any,
     ) -> None:
         self.servers = servers or (RelayServer("r"),)
+        self.overheard: list[tuple[UdpAddress, bytes]] = []
+        """Disco that the relays have sent, and to where."""
         hard = Nat(by_destination=True), Nat(by_destination=True)
         super().__init__(*(nats or hard), **more)
         delays = delays or (0.02,) * len(self.servers)
@@ -88,6 +90,8 @@ class Relayed(Two):
         super()._arrive(party)
 
     def _forward(self, server: RelayServer, to: UdpAddress, datagram: bytes) -> None:
+        if datagram[2:4] == b"\x7a\x11":
+            self.overheard.append((to, datagram))
         for party in self.parties:
             if party.owns(to) and (party.nat is None or party.nat.admits(to.port, server.address, self.now)):
                 self.udp[party.key].send((server.address, datagram), self.now)

@@ -8,13 +8,22 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.disco.relayed import Relayed
 from tests.disco.two import BUDGET, Party, Two
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
+from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, MAX_SOURCES
-from tsnet.disco.messages import CallMeMaybe, Message, Ping, Pong
+from tsnet.disco.messages import (
+    AllocateUDPRelayEndpointResponse,
+    CallMeMaybe,
+    CallMeMaybeVia,
+    Message,
+    Ping,
+    Pong,
+)
 from tsnet.netmap.model import Node
 
 VICTIMS = [UdpAddress(f"198.51.100.{number}", 9) for number in range(1, 200)]
@@ -25,7 +34,7 @@ class Heard:
     """Two that talk directly, and all that passes between them."""
 
     def __init__(self) -> None:
-        self.two = Two()
+        self.two: Any = Two()
         self.datagrams: list[tuple[UdpAddress, bytes]] = []
         self.two.blocks = self._hear
         self.two.talk(10.0)
@@ -40,7 +49,8 @@ class Heard:
 
     @property
     def a(self) -> Party:
-        return self.two.a
+        found: Party = self.two.a
+        return found
 
     def state(self) -> Any:
         direct = self.a.paths._directs.get(self.two.b.key)
@@ -187,3 +197,104 @@ def test_a_disco_key_of_low_order_leaves_its_peer_to_the_relay(point: bytes, by_
     assert paths.routes(peer) == (DerpAddress(1, peer),)
     assert paths.deadline() > two.now
     assert paths.dropped["key"] > 1
+
+
+# --- by peer relays -----------------------------------------------------------------------------------------------
+
+
+class HeardByRelay(Heard):
+    """Two that talk through a peer relay, and all that it forwards to a."""
+
+    def __init__(self) -> None:
+        self.two = Relayed()
+        self.datagrams = []
+        self.two.overheard = self.datagrams
+        self.two.talk(10.0)
+        self.two.run(0.5)
+        assert self.two.are_relayed
+        self.before = self.state()
+
+    def state(self) -> Any:
+        path = self.a.paths._relays.get(self.two.b.key)
+        assert path is not None
+        return path.best, path.is_trusted, path.latency, len(self.a.paths._relays._bindings), self.two.route(self.a)
+
+    @property
+    def for_a(self) -> list[bytes]:
+        return [datagram for to, datagram in self.datagrams if self.a.owns(to)]
+
+
+def test_forged_datagrams_by_a_session() -> None:
+    heard, chance = HeardByRelay(), random.Random(1)
+    relay = heard.two.servers[0].address
+    thrown: list[tuple[Destination, bytes]] = []
+    for datagram in heard.for_a:
+        for source in (relay, chance.choice(VICTIMS)):
+            forged = bytearray(datagram)
+            forged[chance.randrange(len(forged))] ^= 1 << chance.randrange(8)
+            thrown.append((source, bytes(forged)))
+    assert len(thrown) >= 16
+    asked = sum(len(datagram) for _source, datagram in thrown)
+    assert heard.throw(thrown) <= asked / 4  # a flipped bit of a VNI leaves a true ping of another session
+    assert heard.state() == heard.before
+
+
+def test_what_a_relay_has_forwarded_and_is_sent_again_from_anywhere() -> None:
+    heard = HeardByRelay()
+    again: list[tuple[Destination, bytes]] = [(victim, datagram) for datagram in heard.for_a for victim in VICTIMS]
+    sent = heard.throw(again)
+    assert sent <= sum(len(datagram) for _source, datagram in again) * MAX_SOURCES / len(VICTIMS)
+    assert heard.state() == heard.before
+
+
+def test_a_ping_or_pong_of_a_session_proves_nothing_about_an_address_and_the_other_way_round() -> None:
+    heard = HeardByRelay()
+    relay = heard.two.servers[0].address
+    naked = [datagram[8:] for datagram in heard.for_a]
+    heard.throw([(victim, datagram) for datagram in naked for victim in VICTIMS[:5]])
+    assert heard.state()[:4] == heard.before[:4]
+    ping = heard.sealed(Ping(b"t" * 12, heard.two.b.key))
+    heard.throw([(relay, geneve.header(geneve.DISCO, 9) + ping)])
+    direct = heard.a.paths._directs.get(heard.two.b.key)
+    assert direct is not None
+    assert relay not in direct.candidates
+
+
+@pytest.mark.parametrize("message", [CallMeMaybe((VICTIMS[0],)), Pong(b"x" * 12, VICTIMS[0])])
+def test_nothing_but_pings_and_pongs_comes_by_a_session(message: Message) -> None:
+    heard = HeardByRelay()
+    relay, session = heard.two.servers[0].address, heard.two.sessions["a"]
+    datagram = geneve.header(geneve.DISCO, session.vni) + heard.sealed(message)
+    assert heard.throw([(relay, datagram)]) == 0
+    assert heard.state() == heard.before
+
+
+def test_sessions_and_answers_count_through_derp_alone_and_from_the_right_node() -> None:
+    heard = HeardByRelay()
+    two, a = heard.two, heard.a
+    endpoint = attrs.evolve(two.servers[0].allocate(a.disco_key, two.b.disco_key), lamport_id=99, vni=77)
+    messages: list[Message] = [CallMeMaybeVia(endpoint), AllocateUDPRelayEndpointResponse(1, endpoint)]
+    for message in messages:
+        sealed = heard.sealed(message)
+        assert heard.throw([(VICTIMS[0], sealed), (two.servers[0].address, sealed)]) == 0
+        assert heard.throw([(DerpAddress(1, two.servers[0].key), sealed)]) == 0
+    assert heard.throw([(DerpAddress(1, two.b.key), heard.sealed(messages[1]))]) == 0
+    assert heard.state() == heard.before
+
+
+def test_a_flood_of_sessions_leaves_the_one_in_use_and_another_peers_alone() -> None:
+    heard = HeardByRelay()
+    two, a = heard.two, heard.a
+    endpoint = two.servers[0].allocate(a.disco_key, two.b.disco_key)
+    thrown = received = 0
+    for number in range(500):
+        key = disco_public(DiscoPrivateKey(number.to_bytes(32, "big")))
+        named = attrs.evolve(endpoint, server_key=key, endpoints=tuple(VICTIMS[:32]))
+        sealed = heard.sealed(CallMeMaybeVia(named))
+        received += len(sealed)
+        thrown += heard.throw([(DerpAddress(1, two.b.key), sealed)])
+    assert thrown <= received
+    assert heard.state()[:3] == heard.before[:3]
+    two.talk(60.0)
+    assert two.are_relayed
+    assert a.paths._relays._bindings == {}

@@ -184,6 +184,13 @@ def test_what_the_system_refuses_to_send_puts_the_session_in_doubt() -> None:
     assert scene.are_relayed
 
 
+def test_without_direct_paths_peer_relays_are_used_all_the_same() -> None:
+    scene = Relayed(nats=(Nat(), Nat()))
+    scene.a.paths.set_modes(DiscoModes(direct=False), scene.now)
+    scene.talk(10.0)
+    assert scene.are_relayed
+
+
 def test_idle_nodes_send_nothing_and_are_never_due() -> None:
     scene = relayed()
     scene.run(100.0)

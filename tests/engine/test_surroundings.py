@@ -538,7 +538,9 @@ def test_a_knob_of_the_environment_forbids_direct_paths(knob: str) -> None:
     knobs: dict[str, Any] = {knob: True}
     handle.config = attrs.evolve(handle.config, **knobs)
     house.finish(handle.reachable(10))
-    assert not handle.node.engine.paths.modes.udp
+    modes = handle.node.engine.paths.modes
+    assert not (modes.udp and modes.direct)
+    assert modes.udp is (knob == "never_direct_udp")
     assert handle.node.home.net_info()["WorkingUDP"], "regions are measured as ever"
 
 

@@ -38,6 +38,8 @@ RELAY_PORT = 7777
 EXCHANGES = 0.1
 RELAY = "tailscale.com/cap/relay"
 JOINED = 30.0
+LIMIT = 25.0
+"""Seconds after which a stream is given up."""
 
 ControlName = Literal["testcontrol", "embedded", "headscale"]
 Offered = tuple[Control, dict[str, str]]
@@ -127,7 +129,7 @@ class RelayedHomes:
         """So many bytes go to `b` and back."""
         sent = bytes(number % 251 for number in range(size))
         self.a.write(self.stream, sent)
-        assert self.a.read(self.stream, size) == sent
+        assert self.a.read(self.stream, size, timeout=LIMIT) == sent
 
     def paths(self) -> tuple[str, str]:
         """The sessions of a peer relay that carry everything, of `a` and of `b`; empty where none does."""

@@ -16,9 +16,9 @@ PAIRS: list[tuple[Who, Who]] = [("ours", "ours"), ("ours", "go"), ("go", "ours")
 RELAYED = 8.0
 """Seconds until both are relayed by the peer. Each looks for sessions when it first sends; a lost request is sent again
 after 3 s."""
-CARRIED_ON = 10.0
-"""Seconds of silence when the relay dies. Ours notice within 5; Go trusts a path for 6.5 s after its last pong, and TCP
-then waits for its next retransmission."""
+CARRIED_ON, GO_CARRIED_ON = 10.0, 20.0
+"""Seconds of silence when the relay dies. Ours notice within 5, and send again at once. Go trusts a path for 6.5 s
+after its last pong, and its TCP then waits for the next retransmission, which may be the one after 12.8 s."""
 AGAIN = 45.0
 """Seconds until the relays are asked again, at most, and some for tailscaled to join."""
 
@@ -49,7 +49,7 @@ def test_the_stream_outlives_the_relay_and_is_relayed_again_when_it_is_back(
     with RelayedHomes(tmp_path, who) as homes:
         homes.await_paths(True, RELAYED)
         homes.relay.kill()
-        silence = homes.longest_silence(15.0)
+        silence = homes.longest_silence(20.0)
         assert not any(homes.paths())
         homes.relay.start()
         back = homes.await_paths(True, AGAIN)
@@ -57,4 +57,4 @@ def test_the_stream_outlives_the_relay_and_is_relayed_again_when_it_is_back(
         print(
             f"{'-'.join(who)}: silent for {silence:.1f} s, relayed again after {back:.1f} s\n{homes.relay.sessions()}"
         )
-        assert silence < CARRIED_ON
+        assert silence < (GO_CARRIED_ON if who[0] == "go" else CARRIED_ON)

@@ -107,7 +107,8 @@ class DirectPaths:
             self.changed[key] = None
 
     def _may_have(self, key: bytes, node: Node) -> bool:
-        return self.modes.udp and not node.is_wireguard_only and self._senders.get(key) is not None
+        modes = self.modes
+        return modes.udp and modes.direct and not node.is_wireguard_only and self._senders.get(key) is not None
 
     def _make_room(self, now: float) -> bool:
         """Whether one more peer may have a path: in place of one that is not sent to, if there are many.
@@ -279,4 +280,8 @@ class DirectPaths:
 
     def may_answer(self, source: Destination) -> bool:
         """Whether a pong may go there."""
-        return self.modes.udp and isinstance(source, UdpAddress) and self._may_ask(source)
+        return self.modes.direct and isinstance(source, UdpAddress) and self.may_reach(source)
+
+    def may_reach(self, address: UdpAddress) -> bool:
+        """Whether anything of disco may go there."""
+        return self.modes.udp and self._may_ask(address)

@@ -2,7 +2,8 @@
 
 | field    | when it is not the default                                                                             |
 |----------|--------------------------------------------------------------------------------------------------------|
-| udp      | False: the relays only. Node attribute `only-tcp-443`, TS_DEBUG_ALWAYS_USE_DERP, …_NEVER_DIRECT_UDP    |
+| udp      | False: DERP alone. Node attribute `only-tcp-443`, TS_DEBUG_ALWAYS_USE_DERP                             |
+| direct   | False: relays alone, peer relays among them. TS_DEBUG_NEVER_DIRECT_UDP                                 |
 | silent   | True: paths are found, but not kept warm. Node attribute `silent-disco`, TS_DEBUG_ENABLE_SILENT_DISCO  |
 | relays   | False: no peer relays. Node attribute `disable-relay-client`                                           |
 | loopback | True: this machine has no address but loopback, so that a peer on it may be reached there              |
@@ -20,6 +21,7 @@ from tsnet.base.records import record
 @record
 class DiscoModes:
     udp: bool = True
+    direct: bool = True
     silent: bool = False
     relays: bool = True
     loopback: bool = False

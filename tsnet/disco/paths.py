@@ -445,7 +445,7 @@ class Paths:
             return None if known else "unknown pong"
         if not isinstance(message, Ping):
             return type(message).__name__
-        if not self.modes.relays or not self._directs.may_answer(source.relay):
+        if not self.modes.relays or not self._directs.may_reach(source.relay):
             return "source"
         if size < PONG_SIZE:
             return "small"

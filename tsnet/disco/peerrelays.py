@@ -323,7 +323,7 @@ class PeerRelays:
         return tuple(found)
 
     def _may_ask(self, address: UdpAddress) -> bool:
-        return self._directs.may_answer(address)
+        return self._directs.may_reach(address)
 
     # --- handshakes -------------------------------------------------------------------------------------------------
 

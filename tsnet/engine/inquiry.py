@@ -197,7 +197,7 @@ class Inquiry:
         """Whether the path is not direct, and may still become so."""
         paths, peer = self._node.engine.paths, self.evidence.peer
         is_direct = peer is not None and path_by(paths.routes(peer.key), None).is_direct
-        return not is_direct and paths.modes.udp
+        return not is_direct and paths.modes.udp and paths.modes.direct
 
     def _look_at_path(self, now: float) -> None:
         """What has been found of the way, and of the network around us."""

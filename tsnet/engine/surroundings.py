@@ -138,13 +138,13 @@ class Surroundings:
 
     def _set_modes(self, now: float) -> None:
         config, attributes = self._config, self.attributes
-        udp = not (config.always_use_derp or config.never_direct_udp or attributes.only_tcp_443)
+        udp, direct = not (config.always_use_derp or attributes.only_tcp_443), not config.never_direct_udp
         silent = config.silent_disco or attributes.silent_disco
         loopback = self.network is not None and not self.network.is_connected
         mtu = attributes.peer_mtu_enable if config.path_mtu is None else config.path_mtu
         relays = not attributes.disable_relay_client
         mtu = mtu and not self._fragments_anyway
-        modes = DiscoModes(udp=udp, silent=silent, relays=relays, loopback=loopback, mtu=mtu)
+        modes = DiscoModes(udp=udp, direct=direct, silent=silent, relays=relays, loopback=loopback, mtu=mtu)
         if modes != self._engine.paths.modes:
             self._engine.set_modes(modes, now)
 

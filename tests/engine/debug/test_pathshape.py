@@ -45,7 +45,8 @@ def test_a_peer_that_is_reached_directly(house: House) -> None:
     assert 0 <= best["answered_ago"] <= best["pinged_ago"] + 1
     assert peer["session"]["is_up"]
     assert peer["session"]["sent_bytes"] > 0
-    assert (shape["without_state"], shape["modes"]) == (0, {"udp": True, "silent": False, "loopback": False})
+    modes = {"udp": True, "direct": True, "peer_relays": True, "silent": False, "loopback": False}
+    assert (shape["without_state"], shape["modes"]) == (0, modes)
 
 
 def test_candidates_that_do_not_answer_say_so(house: House) -> None:

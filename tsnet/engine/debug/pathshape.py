@@ -31,7 +31,13 @@ def paths_shape(node: Node, now: float) -> Plain:
     peers = [peer for key in keys if (peer := _peer(node, key, now)) is not None]
     return {
         "endpoints": list(map(address, paths.endpoints)),
-        "modes": {"udp": modes.udp, "silent": modes.silent, "loopback": modes.loopback},
+        "modes": {
+            "udp": modes.udp,
+            "direct": modes.direct,
+            "peer_relays": modes.relays,
+            "silent": modes.silent,
+            "loopback": modes.loopback,
+        },
         "peers": sorted(peers, key=lambda peer: (peer["name"], peer["key"])),
         "without_state": max(0, len(node.netmap.peers) - len(peers)) if node.netmap is not None else 0,
         "dropped": counts(paths.dropped),
