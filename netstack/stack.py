@@ -296,6 +296,10 @@ class Stack:
         self._tcp.forget_link(link)
         self._flows.forget_link(link)
 
+    def has_connections(self, link: Hashable) -> bool:
+        """Whether a TCP connection of this link has not ended."""
+        return self._tcp.has_connections(link)
+
     def refuse(
         self, local: IPAddress, local_port: int, remote: IPAddress, remote_port: int, *, error: str = errors.REFUSED
     ) -> None:

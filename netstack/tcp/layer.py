@@ -186,6 +186,9 @@ class TcpLayer:
         for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
 
+    def has_connections(self, link: Hashable) -> bool:
+        return link in self._links
+
     def path_restored(self, link: Hashable, now: float) -> None:
         """The path is back: undo the connections' backoff, and an MTU that was lowered because of the outage."""
         for tcb in self._links.get(link, ()):

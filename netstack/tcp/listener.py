@@ -22,8 +22,9 @@ from netstack.tcp.connection import TcpConnection
 from netstack.tcp.parking import Parked
 from netstack.tcp.tcb import Tcb
 
-KEEPALIVE = (300.0, 75.0, 9)
-"""Of accepted connections: idle seconds, interval, probes. A vanished peer is noticed after about 16 minutes."""
+KEEPALIVE = (7200.0, 75.0, 9)
+"""Of accepted connections: idle seconds, interval, probes, as gVisor and Linux have them. A vanished peer is noticed
+after a bit more than two hours; a peer whose machine slept for less has its connections still."""
 
 
 class Refusals(NamedTuple):
