@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import assert_never
 
@@ -44,6 +44,7 @@ from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
 from tsnet.engine.peers import KeyChange, Peers
 from tsnet.engine.relaygrants import RelayGrants
+from tsnet.engine.streamlinks import StreamLinks
 from tsnet.netmap.changes import Changes
 from tsnet.netmap.model import Node
 from tsnet.netmap.packed import NO_KEY
@@ -122,6 +123,7 @@ class Engine:
             max_run_bytes=MAX_RUN_PAYLOAD,
             run_overhead=SEALING_OVERHEAD,
         )
+        self.stream_links: StreamLinks = StreamLinks(self.stack)
         self.ingress: Ingress = Ingress(self.peers.routes, self.packet_filter, self.peers.jailed)
         self.egress: Egress = Egress(self.peers.routes, self.packet_filter)
         self.timestamp_mark = timestamp_mark
@@ -145,7 +147,8 @@ class Engine:
         """Bring every room to this netmap: the peers, then paths and routes, then the filter, then our addresses."""
         moved = self.peers.apply(changes)
         for change in moved:
-            self._move(change, now)
+            self._move(change, changes.after.peers, now)
+        self.stream_links.removed(number for number, (_, after) in changes.peers.items() if after is None)
         gained = self.paths.update_peers([(change.key, change.after) for change in moved], now)
         self.packet_filter.apply(changes)
         if self._relay_grants.apply(changes, self.packet_filter):
@@ -172,16 +175,18 @@ class Engine:
             self._to_greet.add(key)
             self.paths.wrote(after.home_region, now)
 
-    def _move(self, change: KeyChange, now: float) -> None:
+    def _move(self, change: KeyChange, peers: Mapping[int, Node], now: float) -> None:
         key, before, after = change
         if after is None:
+            assert before is not None
             self.device.remove_peer(key)
-            self.stack.forget_link(key)
+            self.stream_links.left(key, before, peers.get(before.id))
             self._talking.pop(key, None)
             self._to_greet.discard(key)
             self._advertised.pop(key, None)
         elif before is None:
             self.device.add_peer(key)
+            self.stream_links.came(key, after, now)
         elif _has_restarted(before, after) and self._advertised.get(key) != after.raw_disco_key:
             self.device.reset_peer(key, now)  # its sessions are gone
 
@@ -219,11 +224,11 @@ class Engine:
         """The relay of that region can be used: send what waits for peers behind it now, not when its timer comes."""
         for key in self.paths.connected(region, now):
             self.device.path_gained(key, now)
-            self.stack.path_restored(key, now)
+            self.stream_links.path_restored(key, now)
         for key, routes in self._talking.items():
             if any(path_of(destination) == region for destination in routes):
                 self.device.path_restored(key, now)
-                self.stack.path_restored(key, now)
+                self.stream_links.path_restored(key, now)
 
     # --- room -----------------------------------------------------------------------------------------------
 
@@ -253,7 +258,7 @@ class Engine:
         """Peers that were sent to are reached by other paths now, which may be full, or have room, or carry more."""
         for key, mtu in self.paths.take_mtu_changes().items():
             if self.peers.get(key) is not None:
-                self.stack.set_link_mtu(key, mtu, now)
+                self.stream_links.set_mtu(key, mtu, now)
         for change in self.paths.take_changes():
             key = change.key
             if not change.before:
@@ -264,7 +269,7 @@ class Engine:
             self._path_changes[key] = change
             if self._is_restored(change):
                 self.device.path_restored(key, now)
-                self.stack.path_restored(key, now)
+                self.stream_links.path_restored(key, now)
             if key in self._to_greet:
                 self._to_greet.discard(key)
                 self.device.send_keepalive(key, now)
@@ -283,7 +288,7 @@ class Engine:
     def _note_routes(self, key: bytes, routes: tuple[Destination, ...], why: str) -> None:
         self._talking[key] = routes
         self.paths.tell_routes(key, why)
-        self.stack.set_ways(key, map(path_of, routes))
+        self.stream_links.set_ways(key, map(path_of, routes))
 
     def routes_in_use(self, key: bytes) -> tuple[Destination, ...]:
         """All routes of a peer that was sent to; () of another. Any thread may ask: it is one look-up."""
@@ -385,7 +390,7 @@ class Engine:
                     self.paths.authenticated(key, source, now)
                 case facts.Established(key):
                     self._advertise(key, now)
-                    self.stack.path_restored(key, now)  # until now the peer may have been away, or without a path
+                    self.stream_links.path_restored(key, now)  # until now it may have been away, or without a path
                 case facts.MarkMoved(mark):
                     self.timestamp_mark, self._mark_moved = mark, True
                 case facts.GaveUp():
