@@ -274,3 +274,13 @@ def test_the_servers_context_is_used_as_it_is(streams: Streams, leaf: Issued) ->
     channel = next(iter(links._channels.values()))
     assert channel.session is not None
     assert channel.session._object.version() == "TLSv1.2"
+
+
+def test_a_machine_that_is_gone_without_a_word_is_found_out(streams: Streams, clients: list[socket.socket]) -> None:
+    """By the system, which asks; the server may have nothing to say for hours."""
+    listener = streams.listener()
+    connect(listener, clients)
+    accepted = streams.event(listener, Accepted)
+    sock = listener._channels[accepted.link].socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == listeners.KEEPALIVE["TCP_KEEPIDLE"]

@@ -41,6 +41,19 @@ PAUSE = 0.1
 _numbers = itertools.count(1)
 
 
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 9}
+"""Seconds of silence before the system asks whether the other end is there, seconds between two such questions, and
+after how many without an answer the link has ended. A server that waits for requests hears of it in no other way."""
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the system find out when the other end has gone without a word, as a lost router or machine does."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class LinkListener(Channels):
     """The `ListenPort` of the system. Raises OSError when the address cannot be bound."""
 
@@ -117,6 +130,7 @@ class LinkListener(Channels):
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(sock)
         self._limit(link, OPEN_TIMEOUT)
         start_tls = None if self._context is None else functools.partial(self._start_tls, self._context)
         self._adopt(link, sock, start_tls=start_tls, sniff_tls=self._sniff)
