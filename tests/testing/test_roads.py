@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.testing.punching import new_internet, settle, sleep
 from tsnet.base.links import Accepted, Close, Closed, Data, Link, Open, Opened, Received
 from tsnet.testing.bytestreams import SimulatedListener
@@ -153,9 +157,26 @@ def test_a_host_that_moved_hears_nothing_more_on_its_old_streams() -> None:
     laptop.move(net)
     dialler.send(b"lost")
     settle(net)
-    assert not listener.receive()
+    (ended,) = listener.receive()
+    assert isinstance(ended, Closed)
+    assert ended.reason == "timeout"
     assert dialler.links.receive() == [Closed(LINK, "timeout")]
     assert dialler.dial("server") == [Opened(LINK)]
+
+
+@pytest.mark.parametrize("first", [lambda dialler: dialler.links.apply(Close(LINK)), lambda dialler: None])
+def test_an_end_that_vanishes_without_a_word_is_found_out_by_the_system_of_the_other(first: Any) -> None:
+    """Its router forgets the stream before, or while the word is under way."""
+    net = new_internet()
+    router = net.router("home")
+    listener, dialler = serve(net.host("server")), Dialler(router.host("laptop"))
+    dialler.dial("server")
+    (accepted,) = listener.receive()
+    first(dialler)
+    router.restart()
+    dialler.links.apply(Close(LINK))
+    settle(net)
+    assert listener.receive() == [Closed(accepted.link, "timeout")]
 
 
 def test_latency_and_rate_are_those_of_the_cables() -> None:

@@ -8,7 +8,8 @@ Bytes are lost only by a listener's `cut`, and while a listener `is_silent`.
 TLS and proxies are not simulated: a link with `tls` opens one round trip later, and every certificate is good.
 
 While its road lets nothing pass, what a link has to say waits and is tried again, as TCP retransmits: after RETRY
-seconds, then twice as long each time, up to MAX_RETRY. After GIVEN_UP_AFTER its system gives up.
+seconds, then twice as long each time, up to MAX_RETRY. After GIVEN_UP_AFTER its system gives up. As late as that, the
+system of an end finds out that the other one has gone, too, if no word of it passes: systems ask each other.
 
 Not here: datagrams (`wire`), who is where (`simulated`), roads with routers on them (`roads`).
 """
@@ -228,6 +229,8 @@ class SimulatedPort(EffectPort):
         elif now >= until:
             end.stuck.clear()
             self.end(end, "timeout")
+            if end.other is not None:
+                end.other.port.end(end.other, "timeout")
         elif end.stuck:
             wait = min(2 * waited, MAX_RETRY)
             self._timeline.at(now + wait, lambda: self._try_again(end, road, wait, until))
@@ -299,6 +302,7 @@ class SimulatedPort(EffectPort):
             other = end.other
             if other is not None and not end.is_silenced:
                 self.later(end, lambda: other.port.end(other, "eof"))
+            self._vanish(end)
 
     def end(self, end: End, reason: str) -> None:
         """The network has ended the link."""
@@ -307,6 +311,13 @@ class SimulatedPort(EffectPort):
         elif self.ends.get(end.link) is end:
             del self.ends[end.link]
             self.tell(Closed(end.link, reason), reason)
+            self._vanish(end)
+
+    def _vanish(self, end: End) -> None:
+        """The end is gone. If nothing passes, the other one hears nothing of it."""
+        other, road = end.other, end.road
+        if other is not None and road is not None and not road.passes:
+            self._timeline.at(self._timeline.now + GIVEN_UP_AFTER, lambda: other.port.end(other, "timeout"))
 
     def _compute(self, effect: Compute) -> None:
         try:
