@@ -14,13 +14,14 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
 
 import tsnet
-from tests.growth import growth, measure
+from tests.growth import growth, measure, objects
 from tests.inhabitants import PORT, Inhabitant, exchange
 from tests.virtual import NOTHING, VirtualTailnet
 from tsnet.control.server.tailnet import AuthKey
@@ -53,6 +54,17 @@ class Faults(logging.Handler):
         if record.exc_info or "please report" in record.getMessage():
             self.found.append(self.format(record))
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        log = logging.getLogger("tsnet")
+        log.addHandler(self)
+        log.propagate = False  # whoever keeps records of a test keeps their errors, and all that hangs on them
+        try:
+            yield
+        finally:
+            log.removeHandler(self)
+            log.propagate = True
+
 
 class Day(VirtualTailnet):
     """weather: the troubles that are everybody's, since the world was last in order."""
@@ -73,14 +85,8 @@ class Day(VirtualTailnet):
         self._watch_the_clock()
 
     async def run(self) -> None:
-        log = logging.getLogger("tsnet")
-        log.addHandler(self.faults)
-        log.propagate = False  # whoever keeps records of a test keeps their errors, and all that hangs on them
-        try:
+        with self.faults.listening():
             await self._live()
-        finally:
-            log.removeHandler(self.faults)
-            log.propagate = True
         assert not growth(self.measures), growth(self.measures)
 
     async def _live(self) -> None:
@@ -245,7 +251,7 @@ class Day(VirtualTailnet):
         gc.collect()
         handles = [each.node._handle for each in self.inhabitants if each.node is not None]
         self.check_always()
-        self.measures.append(measure(handles, self.tailnet, self.world, self.tailnet._host) | _objects())
+        self.measures.append(measure(handles, self.tailnet, self.world, self.tailnet._host) | objects())
 
     def _pump(self, who: Inhabitant) -> Any:
         assert who.node is not None
@@ -260,16 +266,6 @@ async def _refusal(node: tsnet.AsyncServer) -> tsnet.Error | None:
     except tsnet.Error as error:
         return error
     return None
-
-
-def _objects() -> dict[str, int]:
-    """All there are, reachable or not."""
-    counts: dict[str, int] = {}
-    for each in gc.get_objects():
-        cls = type(each)
-        if str(cls.__module__).startswith(("tsnet.", "netstack.")):  # some classes have a descriptor there
-            counts[f"{cls.__name__} in memory"] = counts.get(f"{cls.__name__} in memory", 0) + 1
-    return counts
 
 
 # --- what happens to everybody --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@
 | restart_control               | control that was away or asks for patience, and then is as before, is as it was     |
 |                               | long ago, lacks fields, or has forgotten everything                                 |
 | kill_relay, revive_relay      | a relay that resets or says nothing, STUN likewise; the same relay again            |
-| expire, extend, remove        | what an administrator does                                                          |
+| expire, extend, renew, remove | what an administrator does, and a login                                             |
 
 A store's `fails` is a full disk, `set_clock` makes a machine's wall clock wrong.
 """
@@ -185,14 +185,14 @@ class VirtualTailnet:
         assert isinstance(links, SimulatedLinks)
         assert isinstance(udp, SimulatedUdp)
         host.remove(pump)
-        links.is_silent = True
+        links.is_silent, udp.is_open = True, False
         await self.sleep(min(seconds, GIVEN_UP_AFTER))
         _reset_others(links, "timeout" if seconds > GIVEN_UP_AFTER else "reset")
         await self.sleep(max(0.0, seconds - GIVEN_UP_AFTER))
         links.is_silent = False
         for end in tuple(links.ends.values()):
             links.end(end, "reset")
-        udp.receive()
+        udp.is_open = True
         host.add(pump)
         pump.mark()
         host.wake()
@@ -276,6 +276,13 @@ class VirtualTailnet:
         """Its key is good again, without a login: for that long, or for ever."""
         until = None if seconds is None else self.world.wall() + seconds
         self.tailnet._do(lambda: self.tailnet._state.extend(self.tailnet._member(name), until))
+
+    def renew(self, name: str) -> None:
+        """It logs in anew with the auth key, and gets another node key."""
+        pump = self.nodes[name]._handle.pump
+        pump.node._control.wake().login(self.world.clock(), self.tailnet.auth_key)
+        pump.mark()
+        self.tailnet._host.wake()
 
     def remove(self, name: str) -> None:
         self.tailnet.remove(name)
