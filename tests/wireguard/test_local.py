@@ -68,3 +68,15 @@ def test_jitter_is_spread_over_its_range() -> None:
 
 def test_ephemerals_come_from_the_entropy() -> None:
     assert local().ephemeral() == PrivateKey(entropy(1)(32))
+
+
+def test_a_mark_can_be_asked_for_before_it_is_needed() -> None:
+    ours = local()
+    ours.want_mark(1.0)
+    ours.want_mark(1.1)
+    assert ours.timestamp(1.2) is None
+    assert ours.facts == [MarkMoved(1101.0)], "it is asked for once"
+    ours.timestamps.mark_saved(1101.0)
+    ours.want_mark(1.3)
+    assert ours.timestamp(1.3) is not None
+    assert ours.facts == [MarkMoved(1101.0)]

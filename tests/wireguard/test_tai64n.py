@@ -55,6 +55,16 @@ def test_there_is_no_stamp_before_a_mark_above_it_is_saved(mark: float | None) -
     assert timestamps.next(wanted) is None
 
 
+def test_whether_a_mark_is_lacking_is_known_before_a_stamp_is_wanted() -> None:
+    timestamps = Timestamps(NOW - 100)
+    assert timestamps.lacks_mark(NOW)
+    assert timestamps.wanted < NOW, "to ask changes nothing"
+    timestamps.mark_saved(NOW + 10)
+    assert not timestamps.lacks_mark(NOW)
+    assert timestamps.next(NOW) is not None
+    assert timestamps.lacks_mark(NOW + 10)
+
+
 def test_what_is_not_given_out_moves_nothing() -> None:
     """A clock far ahead that was never sent does not bind the stamps after it was set right."""
     timestamps = Timestamps(NOW)

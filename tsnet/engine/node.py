@@ -547,6 +547,7 @@ class Node:
             self.surroundings.apply(netmap.derp_map, now)
         self._show(adopted.view)
         self.remembered.change(stable_id=netmap.self_node.stable_id)
+        self.engine.device.want_mark(now)
         if changes.before is not None and self.admittance.has_run:
             self._facts.change(changes)
         self.admittance.tell_if_running(netmap)

@@ -211,6 +211,10 @@ class Device:
             peer.identity_changed(now)
             self._alarms.arm(peer)
 
+    def want_mark(self, now: float) -> None:
+        """Ask by `MarkMoved` for the mark that the next initiation needs, so that it need not wait for that."""
+        self._local.want_mark(now)
+
     def mark_saved(self, mark: float) -> None:
         """The mark of a `MarkMoved` fact is saved for the next start: initiations that wait for it are due."""
         self._local.timestamps.mark_saved(mark)

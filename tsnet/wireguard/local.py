@@ -74,6 +74,11 @@ class Local(Generic[Owner]):
             self.facts.append(MarkMoved(float(wanted)))
         return stamp
 
+    def want_mark(self, now: float) -> None:
+        """Ask for the mark that the next initiation needs, if it is not saved: somebody may send one soon."""
+        if self.timestamps.lacks_mark(now + self.wall_offset):
+            self.timestamp(now)
+
     def ephemeral(self) -> PrivateKey:
         return PrivateKey(self.entropy(PrivateKey.size))
 

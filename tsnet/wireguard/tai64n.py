@@ -57,6 +57,10 @@ class Timestamps:
             self.wanted = stamp // _SECOND + MARK_AHEAD
         return None
 
+    def lacks_mark(self, unix_time: float) -> bool:
+        """Whether a stamp for this moment would have to wait for a mark."""
+        return max(_floor(int(unix_time * _SECOND)), _following(self._latest)) >= self._saved * _SECOND
+
     def mark_saved(self, mark: float) -> None:
         """Allow stamps below this mark. A mark below an earlier one changes nothing."""
         self._saved = max(self._saved, math.floor(mark))
