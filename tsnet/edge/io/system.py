@@ -41,14 +41,18 @@ class SystemWorld:
     """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT or UDP_GRO."""
 
     is_virtual = False
-    clock = staticmethod(_clock)
-    wall = staticmethod(time.time)
 
     def __init__(self, *, gso: bool = True, gro: bool = True) -> None:
         self.host: object = None
         self.reactor: Reactor = Reactor(self.clock)
         self._gso, self._gro = gso, gro
         self._watch = NetworkWatch(self.reactor)
+
+    def clock(self) -> float:
+        return _clock()
+
+    def wall(self) -> float:
+        return time.time()
 
     def entropy(self, size: int) -> bytes:
         return os.urandom(size)
