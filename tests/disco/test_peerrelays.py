@@ -31,7 +31,9 @@ from tsnet.disco.messages import (
     AllocateUDPRelayEndpointRequest,
     AllocateUDPRelayEndpointResponse,
     CallMeMaybeVia,
+    Ping,
     UDPRelayEndpoint,
+    decode,
 )
 from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.peerrelays import RELAY_CAPABLE, PeerRelays
@@ -350,3 +352,43 @@ def test_another_network_and_a_peer_that_goes_end_all_that_is_under_way() -> Non
     assert (len(kit.relays._bindings), len(kit.relays)) == (0, 1)
     kit.relays.forget(PEER.raw_key)
     assert (len(kit.relays), kit.relays.deadline(), kit.relays.changed) == (0, math.inf, {PEER.raw_key: None})
+
+
+def test_a_session_that_is_doubted_is_bound_anew_without_asking_anybody() -> None:
+    kit = Kit()
+    kit.relays.sent(PEER.raw_key, PEER, 0.0)
+    assert kit.called() is None
+    (theirs,) = kit.exchange(0.1)
+    path = kit.relays.get(PEER.raw_key)
+    assert path is not None
+    path.sent(0.1)
+    ping = decode(Box(disco(2), bytes).open(theirs[8:]))
+    assert isinstance(ping, Ping)
+    session = PeerRelayAddress(*kit.server.address, 1)
+    assert kit.relays.ponged(ping.tx_id, [PEER.raw_key], session, 0.2)
+    assert (path.best, path.is_trusted, kit.sent()) == (session, True, [])
+    now = kit.relays.deadline()
+    while path.is_trusted:
+        now = kit.relays.deadline()
+        kit.relays.run(now)
+    headers = [geneve.decode(datagram) for _to, datagram in kit.sent()]
+    assert any(header is not None and header.is_control for header in headers)
+    assert kit.letters() == []
+    kit.relays.restarted(PEER.raw_key, now)
+    kit.sent()
+    kit.relays.network_changed(now + 1.0)
+    assert kit.sent() == []
+
+
+def test_another_network_binds_the_session_anew_at_once() -> None:
+    kit = Kit()
+    relay = kit.endpoint()
+    assert kit.called() is None
+    path = kit.relays.get(PEER.raw_key)
+    assert path is not None
+    path.sent(0.0)
+    kit.relays._sessions[PEER.raw_key] = relay
+    kit.sent()
+    kit.relays.network_changed(1.0)
+    assert len(kit.exchange(1.1)) == 1
+    assert kit.server.got["bound"] == 1

@@ -10,6 +10,7 @@ import pytest
 from tsnet.base.addresses import PeerRelayAddress
 from tsnet.disco.constants import (
     DATA_PADDING,
+    DATA_PING_INTERVAL,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
     DATAGRAM_SIZE,
@@ -223,7 +224,12 @@ def test_data_that_stays_without_an_answer_ends_it() -> None:
     assert found.check_at == 1.0 + DATA_UNANSWERED
     found.run(4.0)
     assert (ONE, DATA_PADDING) in take(found)
-    found.lapse_at = math.inf
+    assert not found.wants_binding
+    found.run(4.0 + DATA_PING_INTERVAL)
+    assert (found.best, found.is_trusted, found.wants_binding) == (ONE, False, True)
+    found.pinged(b"small", ONE, 0, 5.0)
+    assert found.ponged(b"small", ONE.vni, 5.1)
+    assert not found.is_trusted
     found.run(4.0 + DATA_PING_TIMEOUT)
     assert (found.best, found.why) == (None, "data went out, and nothing came back")
     assert found.only_large

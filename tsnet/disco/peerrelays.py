@@ -91,6 +91,8 @@ class PeerRelays:
         self._bindings: dict[int, Binding] = {}
         """By generation."""
         self._binding_times: Timetable[int] = Timetable()
+        self._sessions: dict[bytes, UDPRelayEndpoint] = {}
+        """Of each peer, the one that was used last."""
         self._called_via: dict[bytes, TokenBucket] = {}
         self._known: OrderedDict[UdpAddress, None] = OrderedDict()
         """Addresses that relays of ours have named."""
@@ -147,6 +149,7 @@ class PeerRelays:
 
     def forget(self, key: bytes) -> None:
         self._called_via.pop(key, None)
+        self._sessions.pop(key, None)
         self._stop(key)
         if self._all.pop(key, None) is not None:
             self._timetable.drop(key)
@@ -161,6 +164,7 @@ class PeerRelays:
     def restarted(self, key: bytes, now: float) -> None:
         """The peer has another disco key: another process runs there, and knows of no session."""
         self._stop(key)
+        self._sessions.pop(key, None)
         path = self._all.get(key)
         if path is not None:
             path.anew("the peer has a new disco key", now)
@@ -173,7 +177,7 @@ class PeerRelays:
         self._allocations.forget()
 
     def network_changed(self, now: float) -> None:
-        """The relays know us by an address that is ours no more."""
+        """The relays know us by an address that is ours no more: what was used is bound anew."""
         for key in list(self._all):
             self._stop(key)
         self._each(lambda path: path.anew("the network changed", now))
@@ -298,6 +302,17 @@ class PeerRelays:
         in_use = (path.server_key, path.best.vni) if path.is_trusted and path.best is not None else None
         if in_use == (relay.server_key, relay.vni):
             return None
+        return self._bind(key, DiscoKey(remote_key), relay, addresses, now)
+
+    def _bind_again(self, key: bytes, now: float) -> None:
+        """The relay of the session that was used last may know us by another address."""
+        relay, remote_key = self._sessions.get(key), self._senders.get(key)
+        if relay is not None and remote_key is not None and (addresses := self._usable(relay)):
+            self._bind(key, DiscoKey(remote_key), relay, addresses, now)
+
+    def _bind(
+        self, key: bytes, remote_key: DiscoKey, relay: UDPRelayEndpoint, addresses: tuple[UdpAddress, ...], now: float
+    ) -> str | None:
         under_way = [each for each in self._bindings.values() if each.peer == key]
         older = next((each for each in under_way if each.relay.server_key == relay.server_key), None)
         if older is not None:
@@ -307,7 +322,7 @@ class PeerRelays:
         elif len(under_way) >= MAX_BINDINGS or len(self._bindings) >= MAX_ALL_BINDINGS:
             return "too many handshakes"
         self._generation = self._generation % 0xFFFFFFFF + 1
-        binding = Binding(key, DiscoKey(remote_key), relay, addresses, self._generation, now)
+        binding = Binding(key, remote_key, relay, addresses, self._generation, now)
         self._bindings[binding.generation] = binding
         self._go_on(binding, now)
         return None
@@ -409,7 +424,8 @@ class PeerRelays:
         path, relay = self._all.get(binding.peer), binding.relay
         if path is not None and binding.address is not None:
             lifetime = relay.steady_state_lifetime_ns / 1e9
-            path.ready(binding.address, relay.server_key, latency, lifetime, now)
+            if path.ready(binding.address, relay.server_key, latency, lifetime, now):
+                self._sessions[binding.peer] = relay
             self._after(binding.peer, path, now)
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -444,6 +460,9 @@ class PeerRelays:
         if path.wants_sessions:
             path.wants_sessions = False
             self._discover(key, now)
+        if path.wants_binding:
+            path.wants_binding = False
+            self._bind_again(key, now)
         self._timetable.set(key, path.deadline())
 
     def _ping(self, key: bytes, path: RelayPath, address: PeerRelayAddress, padding: int, now: float) -> bytes:

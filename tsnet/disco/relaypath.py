@@ -10,10 +10,14 @@
 | `heartbeat_at` | needed                            | the best is pinged; every second while it is not trusted      |
 | `discover_at`  | needed, and there are peer relays | they are asked for sessions; every 60 s while one is trusted  |
 | `expire_at`    | pings are out                     | the best is given up after 11.5 s without a pong              |
-| `check_at`     | data is out on a trusted session  | nothing came back for 3 s: data-sized pings; 2 s later: ended |
+| `check_at`     | data is out on a trusted session  | nothing came back for 3 s: data-sized pings; 0.7 s later it  |
+|                |                                   | is doubted; 2 s later it is given up                          |
 
 Data that comes through DERP, after the peer had sent by the session, says that the peer may have lost it: the session
 is doubted, as after `lapse_at`, and its next pong ends the doubt.
+
+What is lost may be our own address alone, as when a router has forgotten us. So a session that is doubted, or given up,
+is bound anew at once, which takes no DERP.
 
 A session is given up later than a direct path: the next one may be half a minute away, and DERP has its copy.
 
@@ -65,7 +69,8 @@ class RelayPath:
     only_large: data was lost where small pings were answered, so that a data-sized one alone says something.
 
     is_needed: no direct path is trusted. may_discover: there are peer relays to ask. asks: (address, padding) of pings
-    to be sent. wants_sessions: the peer relays are to be asked. Whoever calls a method takes these two afterwards.
+    to be sent. wants_sessions: the peer relays are to be asked. wants_binding: the relay of the last one may know us
+    by an address that is ours no more. Whoever calls a method takes these three afterwards.
     """
 
     __slots__ = (
@@ -92,6 +97,7 @@ class RelayPath:
         "only_large",
         "sent_at",
         "server_key",
+        "wants_binding",
         "wants_sessions",
         "why",
     )
@@ -102,6 +108,7 @@ class RelayPath:
         self.may_discover: bool = may_discover
         self.asks: list[tuple[PeerRelayAddress, int]] = []
         self.wants_sessions: bool = False
+        self.wants_binding: bool = False
         self.only_large: bool = False
         self.sent_at: float = -math.inf
         self._discovered_at = -math.inf
@@ -161,6 +168,7 @@ class RelayPath:
                 self._forget_best("its relay has forgotten it")
             self._wake(now)
             self._ask_best()
+            self.wants_binding = self.best is not None
 
     def set_may_discover(self, may_discover: bool, now: float) -> None:
         """There are peer relays to ask now, or none any more."""
@@ -233,6 +241,8 @@ class RelayPath:
         self._expect()
         if ping.address != self.best:
             return True
+        if self._asked_at != math.inf and ping.padding < DATA_PADDING:
+            return True
         if not self.is_trusted:
             self.why = "a pong came"
         self._trust(max(0.0, now - ping.at), now)
@@ -253,7 +263,8 @@ class RelayPath:
         self._forget_best(why)
         self.asks.clear()
         self._discovered_at = -math.inf
-        if self.is_needed and self.is_active(now):
+        self.wants_binding = self.is_needed and self.is_active(now)
+        if self.wants_binding:
             self._wake(now)
 
     def run(self, now: float) -> None:
@@ -293,6 +304,7 @@ class RelayPath:
     def _lapse(self, why: str, now: float) -> None:
         """The best is trusted no more, and is asked at once."""
         self.is_trusted, self.lapse_at, self.why = False, math.inf, why
+        self.wants_binding = self.is_needed and self.is_active(now)
         self._plan(now)
         if self.heartbeat_at != math.inf:
             self.heartbeat_at = now
@@ -322,19 +334,21 @@ class RelayPath:
 
     def _check(self, now: float) -> None:
         """Data may be lost on the session that is trusted: ask it, and give it up if it does not answer."""
-        if self._unanswered_since == math.inf or not self.is_trusted:
+        if self._unanswered_since == math.inf or self.best is None:
             self._unanswered_since = self._asked_at = self.check_at = math.inf
         elif now < self._unanswered_since + DATA_UNANSWERED:
             self.check_at = self._unanswered_since + DATA_UNANSWERED
         elif now >= self._asked_at + DATA_PING_TIMEOUT:
             self._carries_no_data("data went out, and nothing came back", now)
         else:
+            if self.is_trusted and now > self._asked_at:
+                self._lapse("data went out, and nothing came back", now)
             self._asked_at = min(self._asked_at, now)
             self._ask_best(DATA_PADDING)
             self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
 
     def _carries_no_data(self, why: str, now: float) -> None:
-        self.only_large = True
+        self.only_large = self.wants_binding = True
         self._forget_best(why)
         self._plan(now)
 

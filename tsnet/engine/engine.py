@@ -277,6 +277,8 @@ class Engine:
     def _is_restored(self, change: RoutesChanged) -> bool:
         """Whether the peer can be reached again, after what was sent to it has probably been lost."""
         before, after = change.before, change.after
+        if len(after) == 1 and type(after[0]) is PeerRelayAddress:
+            return True  # what took down the way before may have taken down DERP's connections, too
         if len(before) == 1 and type(before[0]) is not DerpAddress:
             return any(type(one) is DerpAddress for one in after)
         if _are_relays(before) and _are_relays(after):
