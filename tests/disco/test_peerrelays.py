@@ -3,108 +3,30 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from typing import Any
 
-import attrs
 import pytest
 
-from tests.disco.relayserver import RelayServer
+from tests.disco.relaykit import OURS, PEER, SERVER, Kit, disco, node
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import disco_public
-from tsnet.base.keys import DiscoPrivateKey, NodeKey
-from tsnet.disco import geneve, peerrelays
+from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.constants import (
-    MAX_ALL_BINDINGS,
-    MAX_BIND_LIFETIME,
-    MAX_BIND_PINGS,
     MAX_BINDINGS,
     MAX_DIRECT,
     MAX_RELAY_ADDRESSES,
     MAX_RELAYS,
-    PINGS_PER_SECOND,
 )
-from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import (
     AllocateUDPRelayEndpointRequest,
     AllocateUDPRelayEndpointResponse,
     CallMeMaybeVia,
     Ping,
-    UDPRelayEndpoint,
     decode,
 )
-from tsnet.disco.outgoing import Outgoing
-from tsnet.disco.peerrelays import RELAY_CAPABLE, PeerRelays
-from tsnet.disco.senders import Senders
-from tsnet.netmap.model import Node
-
-OURS, OWN = DiscoPrivateKey(b"\1" * 32), NodeKey(b"o" * 32)
-SERVER = b"s" * 32
-
-
-def disco(number: int) -> DiscoPrivateKey:
-    return DiscoPrivateKey(number.to_bytes(32, "big"))
-
-
-def node(number: int, **more: Any) -> Node:
-    more = {"disco_key": disco_public(disco(number)), "capability_version": RELAY_CAPABLE, **more}
-    return Node(number, f"n{number}", "x", NodeKey(number.to_bytes(32, "big")), **more)
-
-
-PEER = node(2)
-
-
-class Kit:
-    """PeerRelays beside everything that it needs; `server` is a relay that is granted to us."""
-
-    def __init__(self, *peers: Node) -> None:
-        self.random_bytes = random.Random(1).randbytes
-        self.dropped: Counter[str] = Counter()
-        self.box = Box(OURS, self.random_bytes)
-        self.senders = Senders(self.box)
-        self.outgoing = Outgoing(self.box, self.dropped)
-        self.directs = DirectPaths(OWN, self.senders, self.outgoing, self.random_bytes, self.dropped)
-        self.relays = PeerRelays(self.directs, self.senders, self.outgoing, self.random_bytes, self.dropped)
-        self.server = RelayServer("r")
-        self.nodes = {each.raw_key: each for each in peers or (PEER,)}
-        for each in self.nodes.values():
-            self.senders.control_says(each.key, each.disco_key)
-
-    def granted(self, *servers: bytes) -> Kit:
-        self.relays.set_servers(servers or (SERVER,), 0.0)
-        return self
-
-    def endpoint(self, peer: Node = PEER, **more: Any) -> UDPRelayEndpoint:
-        assert peer.disco_key is not None
-        return attrs.evolve(self.server.allocate(self.box.public_key, peer.disco_key), **more)
-
-    def called(self, peer: Node = PEER, now: float = 0.0, **more: Any) -> str | None:
-        return self.relays.called_via(peer.raw_key, peer, self.endpoint(peer, **more), now)
-
-    def sent(self) -> list[tuple[UdpAddress, bytes]]:
-        runs = self.outgoing.take(1 << 24)
-        return [(to, datagram) for to, datagrams in runs for datagram in datagrams if isinstance(to, UdpAddress)]
-
-    def letters(self) -> list[tuple[bytes, Any]]:
-        letters, self.relays.letters = self.relays.letters, []
-        return letters
-
-    def exchange(self, now: float) -> list[bytes]:
-        """With the relay, until nothing more comes; what was for the peer is returned."""
-        theirs: list[bytes] = []
-        while found := self.sent():
-            for to, datagram in found:
-                assert to == self.server.address
-                header = geneve.decode(datagram)
-                assert header is not None
-                if not header.is_control:
-                    theirs.append(datagram)
-                for _to, answer in self.server.receive(UdpAddress("192.0.2.1", 1), datagram):
-                    assert self.relays.receive_control(to, answer[8:], header.vni, now) is None
-        return theirs
-
+from tsnet.disco.peerrelays import RELAY_CAPABLE
 
 # --- who is asked -------------------------------------------------------------------------------------------------
 
@@ -200,20 +122,6 @@ def test_a_session_in_use_is_not_bound_again() -> None:
     assert kit.sent() == []
 
 
-def test_of_one_relay_an_older_session_changes_nothing_and_a_newer_one_begins_anew() -> None:
-    kit = Kit()
-    assert kit.called(lamport_id=5) is None
-    assert len(kit.sent()) == 1
-    assert kit.called(lamport_id=5, vni=9) is None
-    assert kit.called(lamport_id=4, vni=9) is None
-    assert kit.sent() == []
-    assert kit.called(lamport_id=6, vni=9) is None
-    ((_to, datagram),) = kit.sent()
-    header = geneve.decode(datagram)
-    assert header is not None
-    assert (header.vni, len(kit.relays._bindings)) == (9, 1)
-
-
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -231,20 +139,6 @@ def test_what_a_peer_names_in_vain(more: dict[str, Any], reason: str) -> None:
     kit = Kit()
     assert kit.called(**more) == reason
     assert (kit.sent(), len(kit.relays._bindings)) == ([], 0)
-
-
-def test_a_handshake_without_an_answer_ends_in_time_and_leaves_nothing() -> None:
-    kit = Kit()
-    kit.called(bind_lifetime_ns=1 << 62)
-    count, now = 0, 0.0
-    while kit.relays._bindings:
-        now = kit.relays.deadline()
-        kit.relays.run(now)
-        count += len(kit.sent())
-    assert now == MAX_BIND_LIFETIME
-    assert count <= 5
-    assert kit.relays.deadline() == math.inf
-    assert kit.endpoint().server_key not in kit.box._shared
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------
@@ -265,16 +159,6 @@ def test_a_peer_that_calls_without_end_has_few_handshakes_and_another_ones_goes_
     assert len(kit.sent()) == 1
 
 
-def test_many_that_name_one_victim_do_not_flood_it() -> None:
-    peers = [node(number) for number in range(2, 60)]
-    kit = Kit(*peers)
-    victim = UdpAddress("203.0.113.9", 9)
-    for peer in peers:
-        assert kit.called(peer, 0.0, endpoints=(victim,)) is None
-    assert 0 < len(kit.sent()) <= PINGS_PER_SECOND
-    assert kit.dropped["pace"] >= len(peers) - PINGS_PER_SECOND
-
-
 def test_relays_that_control_grants_us_are_asked_for_as_many_peers_as_there_are() -> None:
     peers = [node(number) for number in range(2, 60)]
     kit = Kit(*peers).granted()
@@ -285,62 +169,6 @@ def test_relays_that_control_grants_us_are_asked_for_as_many_peers_as_there_are(
         response = AllocateUDPRelayEndpointResponse(request.generation, kit.endpoint(peer))
         assert kit.relays.allocated(SERVER, response, kit.nodes.get, 10.0) is None
     assert len(kit.sent()) == len(peers)
-
-
-def test_all_handshakes_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peerrelays, "MAX_ALL_BINDINGS", 3)
-    peers = [node(number) for number in range(2, 7)]
-    kit = Kit(*peers)
-    found = [kit.called(peer, 0.0) for peer in peers]
-    assert found == [None, None, None, "too many handshakes", "too many handshakes"]
-    assert MAX_ALL_BINDINGS > MAX_BINDINGS
-
-
-def test_pings_in_a_handshake_are_bounded() -> None:
-    kit = Kit()
-    assert kit.called() is None
-    kit.exchange(0.1)
-    session = PeerRelayAddress(*kit.server.address, 1)
-    for _ in range(100):
-        kit.relays.pinged([PEER.raw_key], session, 0.2)
-    assert len(kit.sent()) == MAX_BIND_PINGS - 1
-
-
-# --- who cannot disturb it ----------------------------------------------------------------------------------------
-
-
-def test_a_peer_that_names_the_relay_and_session_of_another_one_does_not_disturb_it() -> None:
-    evil, quiet = node(2), node(3)
-    kit = Kit(evil, quiet)
-    relay = kit.endpoint(quiet)
-    assert kit.called(quiet) is None
-    stolen = attrs.evolve(kit.endpoint(evil), vni=relay.vni, server_key=relay.server_key, lamport_id=(1 << 64) - 1)
-    assert kit.relays.called_via(evil.raw_key, evil, stolen, 0.0) is None
-    assert {binding.peer for binding in kit.relays._bindings.values()} == {evil.raw_key, quiet.raw_key}
-    assert len(kit.exchange(0.1)) == 1
-    (bound,) = [each for each in kit.relays._bindings.values() if each.address is not None]
-    assert bound.peer == quiet.raw_key
-
-
-def test_what_is_no_challenge_of_ours_is_dropped_and_changes_nothing() -> None:
-    kit = Kit()
-    assert kit.called() is None
-    ((to, bind),) = kit.sent()
-    ((_to, challenge),) = kit.server.receive(UdpAddress("192.0.2.1", 1), bind)
-    inner, before = challenge[8:], dict(kit.box._shared)
-    stranger = Box(disco(99), kit.random_bytes).seal(kit.box.public_key, b"\5\0" + bytes(72))
-    assert kit.relays.receive_control(to, b"TS", 1, 0.1) == "short"
-    assert kit.relays.receive_control(to, stranger, 1, 0.1) == "unknown relay"
-    assert kit.relays.receive_control(to, inner[:-1], 1, 0.1) == "relay box"
-    assert kit.relays.receive_control(to, inner, 2, 0.1) == "unknown handshake"
-    assert kit.relays.receive_control(to, bind[8:], 1, 0.1) == "unknown relay"
-    assert kit.relays.receive_control(UdpAddress("224.0.0.1", 1), inner, 1, 0.1) == "unwanted challenge"
-    (binding,) = kit.relays._bindings.values()
-    assert (binding.address, kit.sent(), kit.box._shared) == (None, [], before)
-    assert kit.relays.receive_control(to, inner, 1, 0.1) is None
-    assert len(kit.sent()) == 2
-    assert kit.relays.receive_control(UdpAddress("203.0.113.1", 1), inner, 1, 0.2) == "unwanted challenge"
-    assert kit.sent() == []
 
 
 def test_another_network_and_a_peer_that_goes_end_all_that_is_under_way() -> None:

@@ -31,7 +31,7 @@ from tsnet.disco.messages import (
 class Binding:
     """relay: what was allocated. addresses: those of the relay that may be asked. remote_key: the peer's disco key.
 
-    address: the relay's, once it has challenged us; its VNI is the session.
+    padding: of the pings to the peer. address: the relay's, once it has challenged us; its VNI is the session.
     """
 
     __slots__ = (
@@ -43,6 +43,7 @@ class Binding:
         "ends_at",
         "generation",
         "next_at",
+        "padding",
         "peer",
         "relay",
         "remote_key",
@@ -56,12 +57,14 @@ class Binding:
         addresses: tuple[UdpAddress, ...],
         generation: int,
         now: float,
+        padding: int = 0,
     ) -> None:
         self.peer: bytes = peer
         self.remote_key: DiscoKey = remote_key
         self.relay: UDPRelayEndpoint = relay
         self.addresses: tuple[UdpAddress, ...] = addresses
         self.generation: int = generation
+        self.padding: int = padding
         self.address: PeerRelayAddress | None = None
         self.ends_at: float = now + min(relay.bind_lifetime_ns / 1e9, MAX_BIND_LIFETIME)
         self.next_at: float = now

@@ -4,59 +4,47 @@
 |----------------------------------|----------------|------------------------------------------------------------------|
 | a peer needs a way (`RelayPath`) | ourselves      | every peer relay is asked for a session (`Allocations`)          |
 | AllocateUDPRelayEndpointResponse | a relay        | the peer is told (CallMeMaybeVia), and a handshake begins        |
-| CallMeMaybeVia                   | the peer       | a handshake begins (`Binding`)                                   |
+| CallMeMaybeVia                   | the peer       | a handshake begins (`Bindings`)                                  |
 | a challenge, in a handshake      | its relay      | the answer, and a ping to the peer                               |
 | a pong by the session            | the peer       | the session works, and is taken if it is the better one          |
 
-A session is a relay's address and a VNI. Of one relay and one peer only the newest is looked at, by its Lamport id. A
-handshake is known by the peer it leads to, so that no peer can disturb that of another one by naming its relay.
-
-What a peer names is pinged no more often than `Pace` allows. The relays that control grants us are exempt: a thousand
-peers may be reached by one of them.
+A session is a relay's address and a VNI. The one that was used last is kept, to be bound anew when it is doubted.
 
 Source: Go wgengine/magicsock/relaymanager.go.
-Not here: who is granted to us (`engine.relaygrants`), what is sent through DERP (`paths`).
+Not here: who is granted to us (`engine.relaygrants`), handshakes (`bindings`), what is sent through DERP (`paths`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.bucket import TokenBucket
 from tsnet.base.keys import DiscoKey
-from tsnet.base.malformed import MalformedError
 from tsnet.base.timetable import Timetable
 from tsnet.disco.allocations import Allocations, ClientKeys
-from tsnet.disco.binding import Binding, is_sound
-from tsnet.disco.box import looks_like_disco, sender_of
+from tsnet.disco.binding import Binding
+from tsnet.disco.bindings import Bindings
 from tsnet.disco.constants import (
     CALLED_VIA_INTERVAL,
     DATA_PADDING,
-    MAX_ALL_BINDINGS,
     MAX_BINDINGS,
     MAX_DIRECT,
-    MAX_KNOWN_ADDRESSES,
-    MAX_PORTS,
-    MAX_RELAY_ADDRESSES,
     MAX_RELAYS,
+    ROOM_AGAIN,
 )
 from tsnet.disco.directpaths import DirectPaths
 from tsnet.disco.messages import (
     TX_ID_SIZE,
     AllocateUDPRelayEndpointResponse,
-    BindUDPRelayEndpointAnswer,
-    BindUDPRelayEndpointChallenge,
     CallMeMaybeVia,
     Message,
     Ping,
     UDPRelayEndpoint,
-    decode,
 )
 from tsnet.disco.outgoing import Outgoing
-from tsnet.disco.pace import Pace
 from tsnet.disco.relaypath import RelayPath
 from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
@@ -66,10 +54,8 @@ RELAY_CAPABLE = 121
 
 
 class PeerRelays:
-    """dropped: messages not sent, by "pace".
-
-    changed: the peers whose session may be another one since the last look. letters: (peer, message) to be sent through
-    DERP. Whoever calls a method takes both afterwards.
+    """changed: the peers whose session may be another one since the last look. letters: (peer, message) to be sent
+    through DERP. Whoever calls a method takes both afterwards.
     """
 
     def __init__(
@@ -88,16 +74,11 @@ class PeerRelays:
         self._all: dict[bytes, RelayPath] = {}
         self._timetable: Timetable[bytes] = Timetable()
         self._allocations = Allocations()
-        self._bindings: dict[int, Binding] = {}
-        """By generation."""
-        self._binding_times: Timetable[int] = Timetable()
+        self._bindings = Bindings(directs, senders, outgoing, entropy, dropped)
         self._sessions: dict[bytes, UDPRelayEndpoint] = {}
         """Of each peer, the one that was used last."""
         self._called_via: dict[bytes, TokenBucket] = {}
-        self._known: OrderedDict[UdpAddress, None] = OrderedDict()
-        """Addresses that relays of ours have named."""
-        self._pace = Pace()
-        self._generation = 0
+        self._full_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._all)
@@ -142,10 +123,14 @@ class PeerRelays:
     def _make_room(self, now: float) -> bool:
         if len(self._all) < MAX_DIRECT:
             return True
+        if now < self._full_until:
+            return False
         idle = next((key for key, path in self._all.items() if not path.is_active(now)), None)
-        if idle is not None:
-            self.forget(idle)
-        return idle is not None
+        if idle is None:
+            self._full_until = now + ROOM_AGAIN
+            return False
+        self.forget(idle)
+        return True
 
     def forget(self, key: bytes) -> None:
         self._called_via.pop(key, None)
@@ -158,8 +143,7 @@ class PeerRelays:
     def _stop(self, key: bytes) -> None:
         """Sessions with this peer are not wanted any more."""
         self._allocations.forget(key)
-        for binding in [each for each in self._bindings.values() if each.peer == key]:
-            self._end(binding)
+        self._bindings.forget(key)
 
     def restarted(self, key: bytes, now: float) -> None:
         """The peer has another disco key: another process runs there, and knows of no session."""
@@ -172,7 +156,7 @@ class PeerRelays:
 
     def modes_changed(self) -> None:
         """`DirectPaths.modes` are others."""
-        for key in [*self._all, *{binding.peer for binding in self._bindings.values()}]:
+        for key in [*self._all, *{binding.peer for binding in self._bindings}]:
             self.forget(key)
         self._allocations.forget()
 
@@ -271,11 +255,7 @@ class PeerRelays:
         node = None if key is None else node_of(key)
         if key is None or node is None:
             return "unknown allocation"
-        for address in self._usable(response.relay):
-            self._known.pop(address, None)
-            self._known[address] = None
-        while len(self._known) > MAX_KNOWN_ADDRESSES:
-            self._known.popitem(last=False)
+        self._bindings.trust(response.relay)
         refusal = self._offer(key, node, response.relay, now)
         if refusal is None:
             self.letters.append((key, CallMeMaybeVia(response.relay)))
@@ -293,140 +273,47 @@ class PeerRelays:
         return self._offer(key, node, relay, now)
 
     def _offer(self, key: bytes, node: Node, relay: UDPRelayEndpoint, now: float) -> str | None:
-        """A session with this peer exists: begin its handshake, unless it is in use, or an older one is under way."""
-        path, addresses, remote_key = self._begin(key, node, now), self._usable(relay), self._senders.get(key)
-        if path is None or remote_key is None:
+        """A session with this peer exists: begin its handshake, unless it is in use."""
+        path = self._begin(key, node, now)
+        if path is None:
             return "no relay client"
-        if not addresses or not is_sound(relay) or relay.server_key == self._senders.box.public_key:
-            return "unusable relay"
         in_use = (path.server_key, path.best.vni) if path.is_trusted and path.best is not None else None
         if in_use == (relay.server_key, relay.vni):
             return None
-        return self._bind(key, DiscoKey(remote_key), relay, addresses, now)
+        return self._bind(key, path, relay, now)
 
-    def _bind_again(self, key: bytes, now: float) -> None:
-        """The relay of the session that was used last may know us by another address."""
-        relay, remote_key = self._sessions.get(key), self._senders.get(key)
-        if relay is not None and remote_key is not None and (addresses := self._usable(relay)):
-            self._bind(key, DiscoKey(remote_key), relay, addresses, now)
-
-    def _bind(
-        self, key: bytes, remote_key: DiscoKey, relay: UDPRelayEndpoint, addresses: tuple[UdpAddress, ...], now: float
-    ) -> str | None:
-        under_way = [each for each in self._bindings.values() if each.peer == key]
-        older = next((each for each in under_way if each.relay.server_key == relay.server_key), None)
-        if older is not None:
-            if older.relay.lamport_id >= relay.lamport_id:
-                return None
-            self._end(older)
-        elif len(under_way) >= MAX_BINDINGS or len(self._bindings) >= MAX_ALL_BINDINGS:
-            return "too many handshakes"
-        self._generation = self._generation % 0xFFFFFFFF + 1
-        binding = Binding(key, remote_key, relay, addresses, self._generation, now)
-        self._bindings[binding.generation] = binding
-        self._go_on(binding, now)
-        return None
-
-    def _usable(self, relay: UDPRelayEndpoint) -> tuple[UdpAddress, ...]:
-        """The addresses of a relay that may be asked."""
-        found: list[UdpAddress] = []
-        ports: Counter[str] = Counter()
-        for address in dict.fromkeys(relay.endpoints):
-            if len(found) < MAX_RELAY_ADDRESSES and ports[address.host] < MAX_PORTS and self._may_ask(address):
-                found.append(address)
-                ports[address.host] += 1
-        return tuple(found)
-
-    def _may_ask(self, address: UdpAddress) -> bool:
-        return self._directs.may_reach(address)
-
-    # --- handshakes -------------------------------------------------------------------------------------------------
-
-    def _go_on(self, binding: Binding, now: float) -> None:
-        """Send what the handshake says next, and note when it is due again."""
-        for address, message in binding.messages(now):
-            if address not in self._known and not self._pace.allows(address, binding.peer, now):
-                self._dropped["pace"] += 1
-                continue
-            to = PeerRelayAddress(*address, binding.relay.vni)
-            self._outgoing.send(binding.relay.server_key, to, message)
-            if isinstance(message, BindUDPRelayEndpointAnswer):
-                self._ping_through(binding, now)
-        self._binding_times.set(binding.generation, binding.deadline())
-
-    def _ping_through(self, binding: Binding, now: float) -> None:
-        """Ping the peer by the session of this handshake."""
-        if binding.address is None or not binding.may_ping:
-            return
-        path = self._all.get(binding.peer)
-        tx_id = self._entropy(TX_ID_SIZE)
-        binding.pinged(tx_id, now)
-        padding = DATA_PADDING if path is not None and path.only_large else 0
-        self._outgoing.send(binding.remote_key, binding.address, Ping(tx_id, self._directs.own_key, padding))
-
-    def _end(self, binding: Binding) -> None:
-        del self._bindings[binding.generation]
-        self._binding_times.drop(binding.generation)
-        server_key = binding.relay.server_key
-        if not self._senders.nodes(server_key) and not self._is_asked(server_key):
-            self._senders.box.forget(server_key)
-
-    def _is_asked(self, server_key: bytes) -> bool:
-        return any(binding.relay.server_key == server_key for binding in self._bindings.values())
+    def _bind(self, key: bytes, path: RelayPath, relay: UDPRelayEndpoint, now: float) -> str | None:
+        return self._bindings.begin(key, relay, now, padding=DATA_PADDING if path.only_large else 0)
 
     def receive_control(self, source: UdpAddress, datagram: bytes, vni: int, now: float) -> str | None:
-        """A disco datagram with the control bit. Why it was dropped, if it was."""
-        if not looks_like_disco(datagram):
-            return "short"
-        sender = sender_of(datagram)
-        if not self._is_asked(sender):
-            return "unknown relay"
-        try:
-            message = decode(self._senders.box.open(datagram))
-        except MalformedError:
-            return "relay box"
-        if type(message) is not BindUDPRelayEndpointChallenge:
-            return type(message).__name__
-        binding = self._bindings.get(message.generation)
-        if binding is None or binding.relay.server_key != sender or message.vni != vni:
-            return "unknown handshake"
-        if not self._may_ask(source) or not binding.challenged(source, message, now):
-            return "unwanted challenge"
-        self._go_on(binding, now)
-        return None
+        """A disco datagram of that session, from a relay itself. Why it was dropped, if it was."""
+        return self._bindings.receive(source, datagram, vni, now)
 
     def pinged(self, peers: Iterable[bytes], source: PeerRelayAddress, now: float) -> None:
-        """A ping of one of these peers has come by that session: if its handshake is under way, it is bound, too."""
-        for binding in self._bindings.values():
-            if binding.address == source and binding.peer in peers:
-                self._ping_through(binding, now)
-                return
+        """A ping of one of these peers has come by that session."""
+        self._bindings.pinged(peers, source, now)
 
     def ponged(self, tx_id: bytes, peers: Iterable[bytes], source: PeerRelayAddress, now: float) -> bool:
         """A pong of one of these peers has come by that session. Whether it answers a ping of ours."""
         for key in peers:
             path = self._all.get(key)
-            if path is not None and path.ponged(tx_id, source.vni, now):
+            if path is None:
+                continue
+            if path.ponged(tx_id, source.vni, now):
                 self._after(key, path, now)
                 return True
-            for binding in self._bindings.values():
-                if binding.peer != key or binding.relay.vni != source.vni:
-                    continue
-                latency = binding.ponged(tx_id, now)
-                if latency is not None:
-                    self._bound(binding, latency, now)
-                    return True
+            bound = self._bindings.ponged(tx_id, key, source.vni, now)
+            if bound is not None:
+                self._bound(path, *bound, now)
+                return True
         return False
 
-    def _bound(self, binding: Binding, latency: float, now: float) -> None:
+    def _bound(self, path: RelayPath, binding: Binding, latency: float, now: float) -> None:
         """The session works in both directions."""
-        self._end(binding)
-        path, relay = self._all.get(binding.peer), binding.relay
-        if path is not None and binding.address is not None:
-            lifetime = relay.steady_state_lifetime_ns / 1e9
-            if path.ready(binding.address, relay.server_key, latency, lifetime, now):
-                self._sessions[binding.peer] = relay
-            self._after(binding.peer, path, now)
+        relay, lifetime = binding.relay, binding.relay.steady_state_lifetime_ns / 1e9
+        if binding.address is not None and path.ready(binding.address, relay.server_key, latency, lifetime, now):
+            self._sessions[binding.peer] = relay
+        self._after(binding.peer, path, now)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -434,12 +321,7 @@ class PeerRelays:
         """Do what is due."""
         for allocation in self._allocations.run(now):
             self.letters.append((allocation.server, allocation.request))
-        for generation in self._binding_times.take(now):
-            binding = self._bindings[generation]
-            if now >= binding.ends_at:
-                self._end(binding)
-            else:
-                self._go_on(binding, now)
+        self._bindings.run(now)
         for key in self._timetable.take(now):
             path = self._all[key]
             path.run(now)
@@ -448,7 +330,7 @@ class PeerRelays:
     def deadline(self) -> float:
         if not self._all:
             return math.inf
-        return min(self._timetable.deadline(), self._binding_times.deadline(), self._allocations.deadline())
+        return min(self._timetable.deadline(), self._bindings.deadline(), self._allocations.deadline())
 
     def _after(self, key: bytes, path: RelayPath, now: float) -> None:
         """Take what a path wants done, and note when it is due next."""
@@ -462,7 +344,9 @@ class PeerRelays:
             self._discover(key, now)
         if path.wants_binding:
             path.wants_binding = False
-            self._bind_again(key, now)
+            session = self._sessions.get(key)
+            if session is not None:
+                self._bind(key, path, session, now)
         self._timetable.set(key, path.deadline())
 
     def _ping(self, key: bytes, path: RelayPath, address: PeerRelayAddress, padding: int, now: float) -> bytes:
