@@ -632,3 +632,22 @@ def test_own_addresses_by_their_length() -> None:
     assert pair.b.engine.own_address(4) == B4.packed
     assert pair.b.engine.own_address(16) == B6.packed
     assert pair.b.engine.own_address(3) is None
+
+
+def test_a_call_whose_answer_may_come_by_our_home_alone_is_repeated_when_home_connects() -> None:
+    """After a sleep the direct path is back before our relay, and the peer answers by that relay. Without another call
+    the next one would leave after REKEY_TIMEOUT."""
+    pair = Pair()
+    client, _ = connected(pair)
+    engine, peer = pair.b.engine, pair.nodes[0].key
+    engine.paths.set_home(REGION, pair.now)
+    engine.suspended(pair.now)
+    lose_everything(pair, True)
+    client.write(b"hello again", pair.now)
+    pair.run(seconds=0.2)
+    assert engine.paths.route(peer) == pair.a.address, "it is no relay"
+    lose_everything(pair, False)
+    engine.relay_connected(REGION + 1, pair.now)
+    before = engine.device.deadline()
+    engine.relay_connected(REGION, pair.now)
+    assert engine.device.deadline() < min(before, pair.now + 1.0)

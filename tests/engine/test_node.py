@@ -269,6 +269,18 @@ def test_a_refused_map_is_told_until_another_one_is_taken() -> None:
 # --- what is traced ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("slept", "is_a_sleep"), [(0.0, False), (-3600.0, False), (SUSPENDED_AFTER, False), (SUSPENDED_AFTER + 1, True)]
+)
+def test_a_wall_clock_that_is_ahead_tells_of_a_sleep_where_the_other_stands_still(
+    slept: float, is_a_sleep: bool
+) -> None:
+    some, suspended = running(), list[float]()
+    some.engine.suspended = suspended.append  # type: ignore[method-assign, assignment]
+    some.set_wall_offset(1_700_000_000.0 + slept, NOW, slept=slept)
+    assert suspended == ([NOW] if is_a_sleep else [])
+
+
 def test_a_nodes_own_decisions_are_traced() -> None:
     traced = Traced()
     some = running(tracer=traced)

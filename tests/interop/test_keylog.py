@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
-import struct
-import subprocess
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +18,14 @@ import pytest
 
 import tsnet
 from tests.interop.harness import ours
+from tests.interop.harness.capture import (
+    NO_OFFLOAD,
+    RESPONSE,
+    assert_no_counter_repeats,
+    capturing,
+    datagrams,
+    opened,
+)
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.hub import Hub
 from tests.interop.harness.ours import exchange, until
@@ -29,16 +33,11 @@ from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene, inside
 from tests.interop.harness.testcontrol import Derper, TestControl
-from tsnet.base.addresses import UdpAddress
 from tsnet.wireguard import session
 from tsnet.wireguard.constants import REKEY_AFTER_TIME
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 HOUR = 3600.0
-NO_OFFLOAD = {"TS_DEBUG_DISABLE_UDP_GSO": "1", "TS_DEBUG_DISABLE_UDP_GRO": "1"}
-"""One datagram in the capture for each on the wire."""
-
-INITIATION, RESPONSE, COOKIE, TRANSPORT = 1, 2, 3, 4
 
 
 @attrs.define
@@ -55,6 +54,11 @@ class Lab:
     @property
     def keys(self) -> Path:
         return self.scene.folder / "keys"
+
+    def opened(self) -> dict[str, int]:
+        """What Wireshark makes of the capture, which ends here."""
+        self.capture.stop()
+        return opened(self.pcap, self.keys, self.scene.environment())
 
     def exchange(self, size: int) -> None:
         """That many bytes to Go's echo and back."""
@@ -93,87 +97,6 @@ def lab(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         yield Lab(scene, node, go, capture)
 
 
-def capturing(scene: Scene, namespace: str, name: str) -> Process:
-    """tcpdump of a machine's UDP, into the scene's folder; stop it before the file is read."""
-    shell = f"exec tcpdump --immediate-mode -i eth0 -U -w - udp > {scene.folder / name}"  # it may write nowhere itself
-    capture = scene.run("tcpdump", ["sh", "-c", shell], namespace=namespace)
-    capture.wait_until(lambda: "listening on" in capture.log(), "listening")
-    return capture
-
-
-@attrs.frozen
-class Datagram:
-    """One of WireGuard, as it was on the wire."""
-
-    at: float
-    source: UdpAddress
-    data: bytes
-
-    @property
-    def kind(self) -> int:
-        return self.data[0]
-
-
-def datagrams(pcap: Path) -> list[Datagram]:
-    """Those of WireGuard in a capture of Ethernet with IPv4."""
-    data, found = pcap.read_bytes(), list[Datagram]()
-    assert struct.unpack_from("<I16xI", data) == (0xA1B2C3D4, 1)
-    at = 24
-    while at < len(data):
-        seconds, micros, size, _ = struct.unpack_from("<4I", data, at)
-        frame = data[at + 16 : at + 16 + size]
-        at += 16 + size
-        header = 14 + (frame[14] & 15) * 4
-        source = UdpAddress(socket.inet_ntoa(frame[26:30]), int.from_bytes(frame[header : header + 2]))
-        payload = frame[header + 8 :]
-        if payload[:1] in (b"\1", b"\2", b"\3", b"\4") and payload[1:4] == bytes(3):
-            found.append(Datagram(seconds + micros / 1e6, source, payload))
-    return found
-
-
-def opened(lab: Lab) -> dict[str, int]:
-    """How many datagrams Wireshark has opened with the keys, by kind. It must have opened every one of the capture."""
-    lab.capture.stop()
-    ports = {datagram.source.port for datagram in datagrams(lab.pcap)}
-    fields = ["wg.type", "wg.handshake_ok", "wg.keepalive", "frame.protocols"]
-    command = ["tshark", "-r", lab.pcap, "-o", f"wg.keylog_file:{lab.keys}", "-Y", "wg", "-T", "fields"]
-    for port in ports:
-        command += ["-d", f"udp.port=={port},wg"]
-    for field in fields:
-        command += ["-e", field]
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=True, env=lab.scene.environment()
-    )
-    counts: dict[str, int] = defaultdict(int)
-    for line in done.stdout.splitlines():
-        kind, handshake_ok, keepalive, protocols = line.split("\t")
-        number = int(kind.split(",")[0], 0)
-        if number == INITIATION:
-            counts["initiations"] += 1
-        elif number == RESPONSE:
-            assert handshake_ok in ("1", "True"), line
-            counts["responses"] += 1
-        elif number == TRANSPORT:
-            assert keepalive or "wg:ip" in protocols, f"not opened: {line}"
-            counts["keepalives" if keepalive else "packets"] += 1
-        else:
-            counts["cookies"] += 1
-    assert sum(counts.values()) == len(datagrams(lab.pcap))
-    return counts
-
-
-def assert_no_counter_repeats(found: list[Datagram]) -> None:
-    """Neither ours nor Go's, under any key: a nonce that is used twice gives the traffic away."""
-    seen: dict[tuple[UdpAddress, bytes], set[int]] = defaultdict(set)
-    for datagram in found:
-        if datagram.kind == TRANSPORT:
-            counter = int.from_bytes(datagram.data[8:16], "little")
-            counters = seen[datagram.source, datagram.data[4:8]]
-            assert counter not in counters
-            counters.add(counter)
-    assert seen
-
-
 def test_wireshark_opens_everything_over_a_rekey(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our half asks for new keys after 6 s in place of 120, which Go cannot know."""
     monkeypatch.setattr(session, "REKEY_AFTER_TIME", 6.0)
@@ -184,7 +107,7 @@ def test_wireshark_opens_everything_over_a_rekey(lab: Lab, monkeypatch: pytest.M
         assert time.monotonic() - begun < 12
         lab.exchange(1000)
     lab.exchange(1_000_000)
-    counts = opened(lab)
+    counts = lab.opened()
     found = datagrams(lab.pcap)
     assert_no_counter_repeats(found)
     assert counts["packets"] > 1000
@@ -203,7 +126,7 @@ def test_an_hour_is_opened_and_keys_are_renewed_every_two_minutes(lab: Lab) -> N
     while time.monotonic() < end:
         lab.exchange(20_000)
         time.sleep(1)
-    opened(lab)
+    lab.opened()
     found = datagrams(lab.pcap)
     assert_no_counter_repeats(found)
     began = [datagram.at for datagram in found if datagram.kind == RESPONSE]

@@ -21,7 +21,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,11 +37,20 @@ ROOT = Path(__file__).parent.parent.parent
 class OurPeer(StreamsProgram):
     """Started by entering it. Its operations are those of the Go package `streams` that a test needs."""
 
-    def __init__(self, scene: Scene, control: Control, hostname: str, *, auth_key: str, namespace: str = "") -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        control: Control,
+        hostname: str,
+        *,
+        auth_key: str,
+        namespace: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.scene, self.hostname, self.namespace = scene, hostname, namespace
         self._command: list[str | Path] = [sys.executable, "-m", "tests.lab.ourpeer"]
         self._command += ["--hostname", hostname, "--control", control.url, "--authkey", auth_key]
-        self._environment = {**control.environment, "PYTHONPATH": str(ROOT)}
+        self._environment = {**control.environment, "PYTHONPATH": str(ROOT), **(environment or {})}
 
     def __enter__(self) -> Self:
         name = f"ours-{self.hostname}"

@@ -172,6 +172,11 @@ class Paths:
         """Our own home relay."""
         self._derp_routes.set_home(region, now)
 
+    @property
+    def home(self) -> int:
+        """Where peers that know no better path send to us; 0 for nowhere."""
+        return self._derp_routes.home
+
     def connected(self, region: int, now: float) -> list[bytes]:
         """We are logged in at a relay of that region. Returns the peers that gained their first path."""
         self._derp_routes.connected(region)

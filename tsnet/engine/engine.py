@@ -229,6 +229,8 @@ class Engine:
             if any(path_of(destination) == region for destination in routes):
                 self.device.path_restored(key, now)
                 self.stream_links.path_restored(key, now)
+            elif self.paths.home == region:  # we call by another path, and the answer may come by this one alone
+                self.device.path_restored(key, now)
 
     # --- room -----------------------------------------------------------------------------------------------
 

@@ -222,9 +222,15 @@ class Node:
         self._touch()
         self._control.wake().retry(now)
 
-    def set_wall_offset(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set. Unix time is now + wall_offset, in seconds."""
+    def set_wall_offset(self, wall_offset: float, now: float, *, slept: float = 0.0) -> None:
+        """The wall clock was set. Unix time is now + wall_offset, in seconds.
+
+        slept: by how much it is ahead, where the clock of `now` stands still while the machine sleeps. Nobody can tell
+        that from a clock that was set forward; above SUSPENDED_AFTER it is taken for a sleep, which costs little.
+        """
         self._touch()
+        if slept > SUSPENDED_AFTER:
+            self._slept(slept, now)
         self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
@@ -394,11 +400,14 @@ class Node:
             return now
         if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
             self._touch()
-            self._say("the machine slept", for_about=now - self._now)
-            self.surroundings.suspended(now)
-            self.port_mapping.suspended(now)
+            self._slept(now - self._now, now)
         self._now = max(self._now, now)
         return self._now
+
+    def _slept(self, seconds: float, now: float) -> None:
+        self._say("the machine slept", for_about=seconds)
+        self.surroundings.suspended(now)
+        self.port_mapping.suspended(now)
 
     def _say(self, event: str, **fields: object) -> None:
         if self.trace is not None:

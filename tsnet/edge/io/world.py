@@ -101,6 +101,10 @@ class World(Protocol):
         """Whether `wait` moves a virtual clock forward instead of waiting for the real one."""
 
     @property
+    def counts_sleep(self) -> bool:
+        """Whether `clock` goes on while the machine sleeps. Where it stands still, only the wall clock tells."""
+
+    @property
     def reactor(self) -> Reactor | None:
         """The reactor for descriptors of the application's side; None in a world without descriptors."""
 

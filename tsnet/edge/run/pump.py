@@ -131,11 +131,12 @@ class Pump:
             self.after_turn()
 
     def _compare_clocks(self, now: float) -> None:
-        """Tell the node when somebody has set the wall clock."""
+        """Tell the node when somebody has set the wall clock, or when it alone has gone on while the machine slept."""
         offset = self._world.wall() - now
-        if abs(offset - self._wall_offset) >= WALL_STEP:
+        ahead = offset - self._wall_offset
+        if abs(ahead) >= WALL_STEP:
             self._wall_offset = offset
-            self.node.set_wall_offset(offset, now)
+            self.node.set_wall_offset(offset, now, slept=0.0 if self._world.counts_sleep else ahead)
 
     def _tell_network(self, now: float) -> None:
         """The ports first: the node then knows which of its links have ended."""
