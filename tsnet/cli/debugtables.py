@@ -103,7 +103,7 @@ def paths_table(shown: Shown) -> str:
     modes = shown["modes"]
     facts: list[Row] = [
         ("Own endpoints", _joined(shown["endpoints"])),
-        ("Direct paths", _word(modes["udp"]) + (", silent" if modes["silent"] else "")),
+        ("Direct paths", _word(modes["udp"] and modes["direct"]) + (", silent" if modes["silent"] else "")),
         ("Peers without a path yet", shown["without_state"]),
         *_dropped(shown),
     ]

@@ -50,3 +50,14 @@ def test_only_the_next_of_very_many_are_told(monkeypatch: object) -> None:
         timershape.MAX_LINES = before
     assert len(shape["timers"]) == 2
     assert shape["armed"] > 2
+
+
+def test_no_timer_of_the_paths_is_left_out() -> None:
+    house = House()
+    a, b = house.up("a"), house.up("b")
+    house.connect(b, a)
+    for _ in range(20):
+        house.run(1.3)
+        paths = a.node.engine.paths
+        if not paths._outgoing:
+            assert paths.deadline() == min(at for _peer, _what, at in paths.timers())
