@@ -52,7 +52,7 @@ ADVICE: Mapping[str, str] = {
     "OK-DIRECT": "nothing is to be done",
     "OK-RELAYED": "it works; for a direct path see what stands in the way",
     "OK-SELF": "nothing is to be done: a dial of this node stays in this process",
-    "E-NAME": "look at the names and addresses of the tailnet (tsnet status)",
+    "E-NAME": "look at the names of the tailnet (tsnet status); control hides nodes that the policy keeps from us",
     "E-SELF-EXPIRED": "extend this node's key at control, or start it with a new auth key",
     "E-SELF-LOGIN": "log this node in, or give it an auth key that is valid",
     "E-SELF-REMOVED": "join anew, with another identity",
