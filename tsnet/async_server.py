@@ -111,7 +111,7 @@ class AsyncServer(BaseServer):
     async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.
 
-        Raises NotOnTailnet, DialRefused, DialTimeout, HostUnreachable, and what `up` raises.
+        Raises NotOnTailnet, DialRefused, DeniedByPolicy, DialTimeout, HostUnreachable, and what `up` raises.
         """
         check_port(port)
         return self._stream(await self._wait(self._handle.dial, host, port, timeout))
