@@ -20,7 +20,6 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.pump import Pump
-from tsnet.engine import tsmp
 from tsnet.engine.facts import Answer, PingAnswered
 from tsnet.engine.peerpath import NO_PATH, PeerPath
 from tsnet.errors import DeniedByPolicy, DialRefused, DialTimeout, Error, HostUnreachable, NotUp, StreamReset
@@ -99,6 +98,8 @@ class DialAttempt:
         """It is the connection that tells a dial of its end."""
 
     def _error(self, code: str) -> Error:
+        from tsnet.engine import tsmp  # with the packets' layout: only a dial that fails needs it
+
         match code:
             case errors.REFUSED:
                 return DialRefused(f"{self._target} refused the connection: nothing listens there")
