@@ -19,6 +19,7 @@
 | slowstun       | a STUN server that is far away                                                     |
 | ourpeer        | our node as a process in a namespace, driven as a Go peer is                       |
 | grid           | every pair of homes, as a table: `python -m tests.lab.grid`                        |
+| scenes         | pairs that are no two homes: one LAN, containers, host firewalls, both IP versions |
 | interruptions  | a stream between two homes while something happens to one of them                  |
 | lanes          | streams that go on by themselves, and for how long each was silent                 |
 | relayfaults    | what happens to a home relay, under two of our nodes and two of Go's               |

@@ -89,6 +89,7 @@ class Homes:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.internet)
+            self._built()
             if os.environ.get("TSNET_LAB_CAPTURE"):
                 for side in self.internet.sides:
                     self.internet.capture(side)
@@ -109,6 +110,9 @@ class Homes:
         self._exit.close()
 
     # --- what others may want otherwise -----------------------------------------------------------------------------
+
+    def _built(self) -> None:
+        """The internet stands, and nothing runs yet."""
 
     def seats(self) -> list[Seat]:
         return [Seat(*each) for each in zip(self.who, NAMES, self.internet.sides, strict=True)]

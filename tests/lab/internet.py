@@ -34,7 +34,7 @@ import attrs
 
 from tests.interop.harness.process import Process
 from tests.interop.harness.scene import Scene, inside, ip
-from tests.lab.routers import KINDS, PRIVATE_V4, V6, Kind
+from tests.lab.routers import BOTH, KINDS, V6, Kind
 
 NEAR, FAR = "11.9.8.1", "11.9.9.1"
 NEAR_V6, FAR_V6 = "2600:9:8::1", "2600:9:9::1"
@@ -50,6 +50,16 @@ SYSCTLS = {
 }
 CONGESTION_CONTROLS = "cubic", "reno"
 """The first that this kernel lets a namespace choose; the machine's own may be BBR, which has other figures."""
+HOST_FIREWALL = """
+table inet host {
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ct state established,related accept
+        iifname "lo" accept
+        meta l4proto ipv6-icmp accept
+    }
+}
+"""
 SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
 NFNETLINK, CTNETLINK_DELETE = 12, 0x0102
 REQUEST_WITH_ACK = 0x5
@@ -82,7 +92,12 @@ class Side:
     @property
     def public(self) -> str:
         """The address that the internet knows the host by."""
-        return self.wan() if self.kind.addressing == PRIVATE_V4 else self.address
+        return self.wan() if self.kind.has_private_v4 else self.address
+
+    @property
+    def public_v6(self) -> str:
+        """Where the kind has IPv6."""
+        return f"2600:{self.number + 1}::2"
 
     def _routers(self) -> list[str]:
         return list(dict.fromkeys((self.home, self.router)))
@@ -110,6 +125,12 @@ class Side:
         ip("-n", self.router, "route", "replace", "default", "via", NEAR, "dev", "wan", "onlink")
         with inside(self.router):
             flush_connections()
+
+    def firewall_hosts(self) -> None:
+        """From now on the hosts take in nothing but answers, as a laptop's firewall does."""
+        for host in self.hosts:
+            with inside(host):
+                nft(HOST_FIREWALL)
 
     @contextlib.contextmanager
     def link_down(self) -> Iterator[None]:
@@ -227,7 +248,7 @@ class Internet:
             set_congestion_control(name)
         for side in self.sides:
             hosts = SYSCTLS | {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.forwarding": "0"}
-            only_v4 = {"net.ipv6.conf.all.disable_ipv6": "1"} if side.kind.addressing != V6 else {}
+            only_v4 = {"net.ipv6.conf.all.disable_ipv6": "1"} if not side.kind.has_v6 else {}
             for name in side.hosts:
                 set_sysctls(name, hosts | only_v4)
 
@@ -256,12 +277,12 @@ class Internet:
         for side in self.sides:
             device, number = f"side{side.number}", side.number
             inet += [*_up(device), f"route add {side.wan(0)}/24 dev {device} src {NEAR}"]
-            if side.kind.addressing == V6:
+            if side.kind.has_v6:
                 inet += [
                     f"addr add fe80::1/64 dev {device} nodad",
                     f"route add 2600:{number + 1}::/64 via fe80::2 dev {device} src {NEAR_V6}",
                 ]
-            elif side.kind.addressing != PRIVATE_V4:
+            elif not side.kind.has_private_v4:
                 inet.append(f"route add {_lan(number, side.kind)}0/24 via {side.wan()} dev {device} src {NEAR}")
             _address_side(side)
         batch(inet, self.scene.name)
@@ -282,7 +303,13 @@ def _address_side(side: Side) -> None:
         home += [f"addr add 100.66.{number}.2/24 dev wan", f"route add default via 100.66.{number}.1 dev wan"]
         provider = [f"addr add 100.66.{number}.1/24 dev lan", *_up("lan"), f"addr add {side.wan()}/24 dev wan"]
         batch([*provider, *_up("wan"), f"route add default via {NEAR} dev wan onlink"], side.router)
+    if side.kind.addressing == BOTH:
+        home += [f"addr add 2600:{number + 1}::1/64 dev lan nodad", "addr add fe80::2/64 dev wan nodad"]
+        home += ["route add default via fe80::1 dev wan"]
     batch(home, side.home)
+    for n, host in enumerate(side.hosts if side.kind.addressing == BOTH else ()):
+        lines = [f"addr add 2600:{number + 1}::{2 + n}/64 dev eth0 nodad", *_up("eth0")]
+        batch([*lines, f"route add default via 2600:{number + 1}::1 dev eth0"], host)
     for host, address in zip(side.hosts, side.addresses, strict=True):
         nodad = " nodad" if v6 else ""
         lines = [f"addr add {address}/{wide} dev eth0{nodad}", *_up("eth0"), f"route add default via {net}1 dev eth0"]
@@ -293,7 +320,7 @@ def _lan(number: int, kind: Kind) -> str:
     """A home's prefix, to which a host's number is added."""
     if kind.addressing == V6:
         return f"2600:{number + 1}::"
-    return f"192.168.{number + 1}0." if kind.addressing == PRIVATE_V4 else f"11.{number + 1}.1."
+    return f"192.168.{number + 1}0." if kind.has_private_v4 else f"11.{number + 1}.1."
 
 
 def _veth(a: str, device_a: str, b: str, device_b: str) -> str:

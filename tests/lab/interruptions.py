@@ -15,6 +15,7 @@
 | no udp out    | it drops what goes out                                                          |
 | black hole    | what goes to the other home's public address vanishes                           |
 | no near       | what goes to the near server (control, one relay) vanishes                      |
+| its version   | its router drops UDP of the version of IP that the path goes by, of two         |
 
 Each answer is read before the next question is asked, so an answer tells that both directions work again.
 """
@@ -78,6 +79,11 @@ def link(homes: Homes) -> Iterator[None]:
     yield
 
 
+def its_version(homes: Homes) -> contextlib.AbstractContextManager[None]:
+    version = "ipv6" if homes.a.path_to("b").startswith("[") else "ipv4"
+    return homes.internet.left.dropping(f"meta nfproto {version} meta l4proto udp")
+
+
 Fault = Callable[[Homes], contextlib.AbstractContextManager[None]]
 FAULTS: dict[str, Fault] = {
     "forgets": forgets,
@@ -91,6 +97,10 @@ FAULTS: dict[str, Fault] = {
     "black hole": lambda homes: homes.internet.left.blackhole(homes.internet.right.public),
     "no near": lambda homes: homes.internet.left.blackhole(NEAR),
 }
+"""Between two homes with easy routers."""
+ITS_VERSION = "its version"
+WITHOUT_DIRECT = ("forgets both", "moves", "link")
+"""Those that a relayed stream feels, too."""
 
 
 @attrs.frozen
@@ -134,21 +144,24 @@ class Stream:
         self._player.close_stream(self._number)
 
 
-def ride(homes: Homes, fault: str, *, patience: float = 20.0) -> Ride:
-    """The left node dials, and the path becomes direct before the fault comes; afterwards that is awaited again."""
+def ride(homes: Homes, fault: str, *, patience: float = 20.0, relayed: bool = False) -> Ride:
+    """The left node dials, and the path becomes direct before the fault comes; afterwards that is awaited again.
+
+    relayed: it does not, before or afterwards.
+    """
     homes.b.listen(f":{PORT}", "echo")
     stream = Stream(homes.a, "b")
     begun = time.monotonic()
-    while not (homes.a.path_to("b") and homes.b.path_to("a")):
+    while not relayed and not (homes.a.path_to("b") and homes.b.path_to("a")):
         assert time.monotonic() - begun < patience, "no direct path, so there is nothing to disturb"
         stream.go_on(STEP)
     stream.go_on(WELL)
-    with FAULTS[fault](homes):
+    with (FAULTS | {ITS_VERSION: its_version})[fault](homes):
         at_first = stream.exchange()
         stream.go_on(HOLD)
     ended = time.monotonic()
     over, again = 0.0, None
-    while again is None and time.monotonic() - ended < patience:
+    while again is None and not relayed and time.monotonic() - ended < patience:
         over = max(over, stream.exchange())
         if homes.a.path_to("b") and homes.b.path_to("a"):
             again = time.monotonic() - ended

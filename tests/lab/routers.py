@@ -12,6 +12,7 @@
 | cgnat-hard  | by address and port  | by address and port | no        | no      | easy, behind a provider's hard one  |
 | udp-blocked |                      |                     |           |         | easy for TCP; no UDP passes         |
 | v6          | endpoint-independent | by address and port | yes       | yes     | IPv6 alone, a firewall with states  |
+| dual        | endpoint-independent | by address and port | yes       | no      | easy for IPv4, and IPv6 beside it   |
 
 `stray` differs from `easy` in nothing that RFC 5780 asks. A ping that comes before our own makes an entry in its
 table of connections; our own ping is then sent from another port, and each retry keeps that entry alive.
@@ -32,7 +33,9 @@ Mapping = Literal["", "independent", "by address and port"]
 Filtering = Literal["", "none", "by address", "by address and port"]
 
 PRIVATE_V4, PUBLIC_V4, V6 = "private IPv4", "public IPv4", "IPv6"
-Addressing = Literal["private IPv4", "public IPv4", "IPv6"]
+Addressing = Literal["private IPv4", "public IPv4", "IPv6", "both"]
+BOTH: Addressing = "both"
+"""Private IPv4, and IPv6 beside it."""
 
 STATES = """
 chain input {
@@ -98,7 +101,15 @@ class Kind:
 
     @property
     def family(self) -> str:
-        return "inet" if self.addressing == V6 else "ip"
+        return "inet" if self.has_v6 else "ip"
+
+    @property
+    def has_v6(self) -> bool:
+        return self.addressing in (V6, BOTH)
+
+    @property
+    def has_private_v4(self) -> bool:
+        return self.addressing in (PRIVATE_V4, BOTH)
 
     def __str__(self) -> str:
         return self.name
@@ -109,6 +120,7 @@ def _easy(masquerade: str = "", *, forward: str = "", before: str = STATES, more
 
 
 _HARD = _easy("random,fully-random")
+_DUAL = _easy().replace('"wan" masquerade', '"wan" ip version 4 masquerade')
 APDF: Filtering = "by address and port"
 
 KINDS = {
@@ -123,6 +135,15 @@ KINDS = {
         Kind("cgnat", "independent", APDF, True, False, _easy(), provider=_easy()),
         Kind("cgnat-hard", "by address and port", APDF, False, False, _easy(), provider=_HARD),
         Kind("udp-blocked", "", "", False, False, _easy(forward="meta l4proto udp drop")),
+        Kind(
+            "dual",
+            "independent",
+            APDF,
+            True,
+            False,
+            _easy().replace('"wan" masq', '"wan" ip version 4 masq'),
+            addressing=BOTH,
+        ),
         Kind("v6", "independent", APDF, True, True, STATES + FORWARD % "", addressing="IPv6"),
     )
 }
@@ -152,6 +173,9 @@ IMPOSSIBLE = frozenset(
 
 def can_be_direct(left: str, right: str) -> bool:
     """Whether two hosts behind these routers can reach each other without a relay (`test_punching` asks the kernel)."""
+    if "dual" in (left, right):
+        v4 = ["easy" if kind == "dual" else kind for kind in (left, right)]
+        return {left, right} <= {"dual", "v6"} or can_be_direct(*v4)
     pair = frozenset((left, right))
     if "udp-blocked" in pair or ("v6" in pair and len(pair) > 1):
         return False
