@@ -16,6 +16,7 @@ import pytest
 
 import tsnet
 from tests.homes import Homes
+from tests.relayed_homes import RelayedHomes
 from tsnet.base.keys import NodeKey
 from tsnet.control.messages import MapResponse
 from tsnet.errors import ConfigError
@@ -24,9 +25,9 @@ from tsnet.netmap.model import Node
 Scene = Callable[[Homes], Awaitable[None]]
 
 
-def play(scene: Scene, seed: int = 1, **options: Any) -> None:
+def play(scene: Scene, seed: int = 1, *, place: type[Homes] = Homes, **options: Any) -> None:
     async def main() -> None:
-        async with Homes(seed, **options) as homes:
+        async with place(seed, **options) as homes:
             await scene(homes)
 
     anyio.run(main)
@@ -175,6 +176,19 @@ def test_relayed_because_no_address_answers() -> None:
         assert found.reason == "no-pongs"
 
     play(scene)
+
+
+def test_relayed_by_a_peer() -> None:
+    async def scene(homes: Homes) -> None:
+        assert isinstance(homes, RelayedHomes)
+        await homes.relay()
+        await pair(homes, "hard", "hard")
+        await homes.sleep(5)
+        found = await ask(homes, "right")
+        says(found, "OK-RELAYED", r"through the peer relay [\d.]+:7777: this node is behind a hard NAT")
+        assert (found.reason, found.path.is_peer_relay) == ("hard-nat", True)
+
+    play(scene, place=RelayedHomes)
 
 
 @pytest.mark.parametrize("name", ["TS_DEBUG_ALWAYS_USE_DERP", "TS_DEBUG_NEVER_DIRECT_UDP"])
