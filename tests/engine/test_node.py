@@ -23,7 +23,8 @@ from tsnet.control.messages import PingRequest
 from tsnet.control.server.server import Server
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.engine import facts
-from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.engine.node import Node
+from tsnet.engine.sleep import SUSPENDED_AFTER
 from tsnet.errors import (
     AddressInUse,
     AddressNotAvailable,

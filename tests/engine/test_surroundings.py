@@ -21,7 +21,8 @@ from tsnet.edge.pipes.pipes import Pipe
 from tsnet.edge.run.handle import Handle
 from tsnet.engine import facts
 from tsnet.engine.attributes import NodeAttributes
-from tsnet.engine.node import SUSPENDED_AFTER, Node
+from tsnet.engine.node import Node
+from tsnet.engine.sleep import SUSPENDED_AFTER
 from tsnet.netcheck.endpoints import Kind
 from tsnet.netcheck.stun import decode_request, encode_response
 from tsnet.netmap.model import DerpMap

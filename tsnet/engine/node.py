@@ -53,6 +53,7 @@ from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.remembered import Remembered
+from tsnet.engine.sleep import SUSPENDED_AFTER, Sleep
 from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
@@ -62,9 +63,6 @@ from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 from tsnet.prefs import Prefs
 from tsnet.wireguard.keylog import KeyLog
-
-SUSPENDED_AFTER = 30.0
-"""Seconds. If a turn comes this much later than it was due, the machine slept or was copied."""
 
 
 class Node:
@@ -121,6 +119,7 @@ class Node:
             self.engine, self.relays, self.home, self._control, entropy, config, told=self._facts, trace=self.trace
         )
         self.port_mapping: PortMapping = made.port_mapping()
+        self.sleep: Sleep = Sleep(self.surroundings, self.port_mapping, trace=self.trace)
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
 
     # --- what applications ask for --------------------------------------------------------------------------
@@ -225,12 +224,10 @@ class Node:
     def set_wall_offset(self, wall_offset: float, now: float, *, slept: float = 0.0) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds.
 
-        slept: by how much it is ahead, where the clock of `now` stands still while the machine sleeps. Nobody can tell
-        that from a clock that was set forward; above SUSPENDED_AFTER it is taken for a sleep, which costs little.
+        slept: by how much it is ahead, where the clock of `now` stands still while the machine sleeps.
         """
         self._touch()
-        if slept > SUSPENDED_AFTER:
-            self._slept(slept, now)
+        self.sleep.ahead(slept, now)
         self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
         self._control.wake().set_wall_offset(wall_offset, now)
@@ -395,19 +392,13 @@ class Node:
         return self.engine.stack.take_ready()
 
     def _clamp(self, now: float) -> float:
-        """`now`, but never earlier than before. A gap of SUSPENDED_AFTER is taken for a suspension of the machine."""
+        """`now`, but never earlier than before. A long gap is taken for a sleep of the machine."""
         if now == self._now:
             return now
-        if now - self._now > SUSPENDED_AFTER and self.deadline() < now - SUSPENDED_AFTER:
+        if now - self._now > SUSPENDED_AFTER and self.sleep.late(self.deadline(), self._now, now):
             self._touch()
-            self._slept(now - self._now, now)
         self._now = max(self._now, now)
         return self._now
-
-    def _slept(self, seconds: float, now: float) -> None:
-        self._say("the machine slept", for_about=seconds)
-        self.surroundings.suspended(now)
-        self.port_mapping.suspended(now)
 
     def _say(self, event: str, **fields: object) -> None:
         if self.trace is not None:
