@@ -117,6 +117,9 @@ def _peer(peer: Shown) -> str:
         handshake = _ago(session["handshake_ago"])
         sent, received = session["sent_bytes"], session["received_bytes"]
         lines.append(_line(f"  session: handshake {handshake}, {sent} bytes sent, {received} received"))
+    if (relayed := peer.get("peer_relay")) is not None and relayed["best"]:
+        trusted = "trusted" if relayed["is_trusted"] else "not trusted"
+        lines.append(_line(f"  {relayed['best']}, {trusted}" + (f" ({relayed['why']})" if relayed["why"] else "")))
     if direct is None:
         lines.append("  no direct path is looked for" + ("" if peer["speaks_disco"] else ": the peer has no disco key"))
         return "\n".join(lines)

@@ -58,6 +58,7 @@ from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pathmtu import INNER_BASE
 from tsnet.disco.peerrelays import PeerRelays
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
+from tsnet.disco.relaypath import RelayPath
 from tsnet.disco.seenpings import SeenPings
 from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
@@ -512,6 +513,10 @@ class Paths:
     def direct(self, key: bytes) -> DirectPath | None:
         """What is known of the direct path to that peer. It is this object's: only look."""
         return self._directs.get(key)
+
+    def by_peer_relay(self, key: bytes) -> RelayPath | None:
+        """As `direct`, of the path through a peer that relays."""
+        return self._relays.get(key)
 
     def timers(self) -> Iterator[tuple[bytes, str, float]]:
         """Every timer, with whose it is (b"" of nobody), what it is for, and when; inf if it is not armed."""

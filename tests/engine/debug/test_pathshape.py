@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from tests.homes import Call
 from tests.house import House
+from tests.relayed_homes import RelayedHomes, VirtualRelay
+from tests.test_relay_scenes import play
+from tsnet.cli.debugtables import TABLES
 from tsnet.edge.run.handle import Handle
 from tsnet.engine.debug.pathshape import paths_shape
 
@@ -92,3 +96,19 @@ def test_answers_of_another_network_are_forgotten(house: House) -> None:
     direct.candidates.forget_history()
     (peer,) = shape_of(house, a)["peers"]
     assert {candidate["latency"] for candidate in peer["direct"]["candidates"]} == {None}
+
+
+def test_a_peer_that_is_reached_through_another_one() -> None:
+    async def scene(homes: RelayedHomes, relay: VirtualRelay, call: Call) -> None:
+        shape = await homes.nodes["left"].debug("paths")
+        (peer,) = [each for each in shape["peers"] if each["name"].startswith("right.")]
+        relayed = peer["peer_relay"]
+        assert peer["routes"] == [relayed["best"]]
+        assert relayed["best"] == f"peer relay {relay.address.host}:{relay.address.port}:vni:1"
+        assert (relayed["is_trusted"], relayed["is_active"]) == (True, True)
+        assert relayed["trusted_for"] > 0
+        assert 0 < relayed["latency"] < 1
+        assert "  peer relay " in TABLES["paths"](shape)
+        assert set(relayed) == {"best", "is_trusted", "trusted_for", "latency", "why", "is_active"}
+
+    play(scene)

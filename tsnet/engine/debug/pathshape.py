@@ -20,6 +20,7 @@ from tsnet.engine.peerpath import path_by
 if TYPE_CHECKING:
     from tsnet.base.addresses import UdpAddress
     from tsnet.disco.directpath import DirectPath
+    from tsnet.disco.relaypath import RelayPath
     from tsnet.engine.node import Node
     from tsnet.netmap.model import DerpMap
 
@@ -48,7 +49,8 @@ def _peer(node: Node, key: bytes, now: float) -> Plain | None:
     peer = node.engine.peers.get(key)
     if peer is None:
         return None
-    routes, direct = node.engine.paths.routes(key), node.engine.paths.direct(key)
+    paths = node.engine.paths
+    routes, direct, relayed = paths.routes(key), paths.direct(key), paths.by_peer_relay(key)
     return {
         "name": peer.name,
         "key": str(NodeKey(key)),
@@ -58,6 +60,7 @@ def _peer(node: Node, key: bytes, now: float) -> Plain | None:
         "home_region": peer.home_region,
         "speaks_disco": peer.disco_key is not None,
         "direct": None if direct is None else _direct(direct, now),
+        "peer_relay": None if relayed is None else _relayed(relayed, now),
         "session": _session(node, key, now),
     }
 
@@ -77,6 +80,17 @@ def _direct(direct: DirectPath, now: float) -> Plain:
         "sent_ago": ago(direct.sent_at, now),
         "next_round_in": ahead(direct.discover_at, now),
         "candidates": [_candidate(direct, where, now) for where in direct.candidates],
+    }
+
+
+def _relayed(path: RelayPath, now: float) -> Plain:
+    return {
+        "best": None if path.best is None else destination(path.best),
+        "is_trusted": path.is_trusted,
+        "trusted_for": ahead(path.lapse_at, now) if path.is_trusted else None,
+        "latency": span(path.latency),
+        "why": path.why,
+        "is_active": path.is_active(now),
     }
 
 
