@@ -74,7 +74,9 @@ def test_each_type_has_an_answer_of_its_own() -> None:
 def test_an_echo_of_the_peer_becomes_the_answer() -> None:
     kit = Kit()
     began = kit.pair.now
+    assert not kit.pings.awaits_echo
     assert kit.ask("ICMP") == []
+    assert kit.pings.awaits_echo
     found: list[dict[str, object]] = []
 
     def echoed() -> bool:
@@ -85,6 +87,7 @@ def test_an_echo_of_the_peer_becomes_the_answer() -> None:
     took = kit.pair.now - began
     assert found == [{"Type": "ICMP", "IP": str(B4), "NodeIP": str(B4), "NodeName": "b", "LatencySeconds": took}]
     assert kit.pings.take_echoes(kit.pair.now) == [], "once"
+    assert not kit.pings.awaits_echo
     assert not kit.pair.a.engine.stack._icmp._endpoints
 
 

@@ -73,6 +73,11 @@ class AskedPings:
         sent = self._sent.pop(data, None)
         return [] if sent is None else [_pong(sent, now, path, peer_api_port)]
 
+    @property
+    def awaits_echo(self) -> bool:
+        """Whether an answer to ICMP may come, which nothing but `take_echoes` notices."""
+        return bool(self._sent) and any(sent.endpoint is not None for sent in self._sent.values())
+
     def take_echoes(self, now: float) -> list[Answer]:
         """The answers to ICMP that have come."""
         echoed = [data for data, sent in self._sent.items() if sent.endpoint is not None and _has_echo(sent.endpoint)]

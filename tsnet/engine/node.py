@@ -289,7 +289,7 @@ class Node:
         arrived: list[tuple[Destination, Sequence[bytes]]] = [*runs]
         if events or now >= self._upkeep_at:
             self._hear(events, arrived, now)
-        if arrived and self.engine.receive(arrived, now):
+        if arrived and (self.engine.receive(arrived, now) or self.asked_pings.awaits_echo):
             self._touch()
             self.surroundings.take_answers(now)
             self._take_messages(now)
