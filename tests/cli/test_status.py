@@ -25,7 +25,7 @@ def test_as_json(shop: tsnet.Server, capsys: pytest.CaptureFixture[str]) -> None
     assert status["state"] == "running"
     assert [peer["name"] for peer in status["peers"]] == ["shop"]
     assert status["peers"][0]["addresses"][0] == "100.64.0.1"
-    assert status["peers"][0]["path"] == {"address": "", "region": 0, "region_code": ""}
+    assert status["peers"][0]["path"] == {"address": "", "region": 0, "region_code": "", "vni": 0}
 
 
 def test_tags_stand_for_the_user_and_what_is_unknown_is_a_dash() -> None:

@@ -22,11 +22,14 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsnet.edge.io.log import Seldom, log
 from tsnet.edge.io.private import MODE, open_file, reason_of, remedy_of
 from tsnet.errors import ConfigError
-from tsnet.wireguard.keylog import HandshakeSecrets
+
+if TYPE_CHECKING:
+    from tsnet.wireguard.keylog import HandshakeSecrets
 
 MAX_SIZE = 256 << 20
 """Bytes. Above it nothing is written: peers can cause handshakes, and must not fill the disk with them."""
