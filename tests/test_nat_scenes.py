@@ -14,6 +14,8 @@ All limits are seconds of virtual time. STALL is the longest that something said
 | large datagrams vanish on the direct path | 10    | by a relay; mended: direct in 120  |
 | the system refuses to send: all, large    | 1     | by a relay; at peace: direct in 15 |
 | a path carries less than was measured     | 8     | direct, by smaller datagrams       |
+| pings of every size pass, WireGuard not   | 40    | by a relay; mended: direct in 300  |
+| large datagrams vanish, the peer chats on | 12    | by a relay                         |
 """
 
 from __future__ import annotations
@@ -297,6 +299,62 @@ def test_a_path_that_carries_less_than_before_is_noticed_and_stays_direct(tells:
             homes.net.hosts["left"].path_mtus.clear()
             await call.go_on(70.0)
             assert segment(homes, "left") == 1420 - 52
+
+    play(scene)
+
+
+def is_wireguard(datagram: bytes) -> bool:
+    return datagram[:1] in (b"\1", b"\2", b"\3", b"\4") and datagram[1:4] == bytes(3)
+
+
+@pytest.mark.parametrize(
+    "ways", [(("left", "right"), ("right", "left")), (("left", "right"),)], ids=["both", "one way"]
+)
+def test_pings_of_every_size_pass_and_wireguard_does_not(ways: tuple[tuple[str, str], ...]) -> None:
+    """Somebody on the way knows the protocol. The streams go on by the relay, also at the next handshake."""
+
+    async def scene(homes: Homes) -> None:
+        left, right, _router = easy_pair(homes)
+
+        def block() -> None:
+            for source, target in ways:
+                homes.net.way(homes.net.hosts[source], homes.net.hosts[target]).drops = is_wireguard
+
+        async def then(call: Call) -> None:
+            routes = [homes.routes(source, target) for source, target in ways]
+            assert all(any(isinstance(one, DerpAddress) for one in way) for way in routes)
+            for source, target in ways:
+                homes.net.way(homes.net.hosts[source], homes.net.hosts[target]).drops = None
+            await call.until_direct("left", "right", 300.0)
+
+        await during(homes, left, right, block, stall=40.0, seconds=60.0, then=then)
+
+    play(scene)
+
+
+def test_small_datagrams_do_not_hide_that_large_ones_vanish() -> None:
+    """The peer says something all the time, as it does in a call; our large datagrams are lost, and pings pass."""
+
+    async def scene(homes: Homes) -> None:
+        left, right, router = easy_pair(homes)
+        await homes.settle_pair(left, right)
+        async with homes.call("left", "right") as call, anyio.create_task_group() as tasks:
+            await call.until_direct("left", "right", DIRECT)
+            talk = await homes.nodes["right"].dial_packet("left", 9)
+
+            async def chatter() -> None:
+                while True:
+                    await talk.send(b"still here")
+                    await homes.sleep(0.5)
+
+            tasks.start_soon(chatter)
+            await homes.sleep(5.0)
+            router.cable.mtu, router.cable.tells_too_big = 1300, False
+            assert await call.pour(300_000) <= 12.0
+            assert await call.pour(100_000) <= 2.0
+            assert any(isinstance(route, DerpAddress) for route in homes.routes("left", "right"))
+            tasks.cancel_scope.cancel()
+            await talk.aclose()
 
     play(scene)
 

@@ -19,6 +19,7 @@ from tsnet.disco.constants import (
     DATA_UNANSWERED,
     DATAGRAM_SIZE,
     DISCO_PING_INTERVAL,
+    DOUBT,
     HEARTBEAT_INTERVAL,
     SESSION_ACTIVE_TIMEOUT,
     TRUST_UDP_ADDRESS,
@@ -399,6 +400,67 @@ def test_a_best_that_is_too_small_for_data_is_left_to_large_pings() -> None:
     assert direct.best is None
     pong(direct, ONE, 10.2, padding=DATA_PADDING)
     assert direct.best == ONE
+
+
+def test_small_answers_do_not_hide_that_large_datagrams_are_lost() -> None:
+    direct = trusted()
+    direct.is_large_out = True
+    found = []
+    for tenth in range(100, 180):
+        now = tenth / 10
+        direct.sent(now)
+        direct.arrived(ONE, now)
+        asks = [(at, padding) for at, _to, padding in run(direct, now)]
+        for at, padding in asks:
+            if not padding:
+                pong(direct, ONE, at, latency=0.0)
+        found += [at for at, padding in asks if padding]
+    assert found[:3] == pytest.approx([13.7, 14.4, 15.1])
+    assert (direct.best, direct.why) == (None, "large pings are lost")
+    pong(direct, ONE, 18.0, padding=DATA_PADDING)
+    assert direct.is_trusted
+
+
+def test_large_datagrams_whose_pings_are_answered_stay_direct_and_small_ones_are_not_asked_about() -> None:
+    direct = trusted()
+    large = 0
+    for tenth in range(100, 400):
+        now = tenth / 10
+        direct.sent(now)
+        direct.arrived(ONE, now)
+        direct.is_large_out = direct.is_large_out or 200 <= tenth < 300
+        for at, _to, padding in run(direct, now):
+            pong(direct, ONE, at, latency=0.0, padding=padding)
+            large += bool(padding)
+            assert not padding or 20.0 <= at <= 34.0
+    assert direct.is_trusted
+    assert 3 <= large <= 5
+
+
+def test_where_handshakes_are_not_answered_twice_the_path_is_not_used_alone_for_a_while() -> None:
+    direct = trusted()
+    direct.handshake_unanswered(30.0)
+    pong(direct, ONE, 30.1)
+    direct.handshake_answered()
+    direct.handshake_unanswered(150.0)
+    assert direct.is_trusted, "one may be lost"
+    pong(direct, ONE, 150.1)
+    direct.handshake_unanswered(155.0)
+    assert (direct.best, direct.is_trusted, direct.why) == (ONE, False, "WireGuard is not answered there")
+    direct.handshake_unanswered(160.0)
+    pong(direct, ONE, 155.0 + DOUBT - 0.1)
+    assert (direct.best, direct.is_trusted) == (ONE, False)
+    pong(direct, ONE, 155.0 + DOUBT)
+    assert direct.is_trusted
+    for now in (300.0, 305.0):
+        direct.handshake_unanswered(now)
+    pong(direct, ONE, 305.0 + DOUBT)
+    assert not direct.is_trusted, "twice as long the second time"
+    pong(direct, OTHER, 305.0 + DOUBT)
+    assert (direct.best, direct.is_trusted) == (OTHER, True)
+    direct.anew("the network changed", 400.0, discover=False)
+    pong(direct, ONE, 401.0)
+    assert direct.is_trusted
 
 
 def test_the_path_in_use_alone_is_asked_what_it_carries_and_only_while_it_is_trusted() -> None:

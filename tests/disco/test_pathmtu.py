@@ -8,7 +8,17 @@ import pytest
 
 from tsnet.base.addresses import UdpAddress
 from tsnet.disco.constants import DATAGRAM_SIZE, HEARTBEAT_INTERVAL, PING_SIZE, PINGS_PER_SECOND, UPGRADE_INTERVAL
-from tsnet.disco.pathmtu import ANSWER_WITHIN, BASE, INNER_BASE, INNER_MOST, LARGER, SIZES, PathMtu, payload_of
+from tsnet.disco.pathmtu import (
+    ANSWER_WITHIN,
+    BASE,
+    INNER_BASE,
+    INNER_MOST,
+    LARGER,
+    SIZES,
+    PacketSizes,
+    PathMtu,
+    payload_of,
+)
 
 V4, V6 = UdpAddress("192.0.2.1", 41641), UdpAddress("2001:db8::1", 41641)
 
@@ -137,3 +147,17 @@ def test_without_trust_nothing_is_known_and_another_path_is_asked_anew() -> None
     mtu.lose()
     mtu.heartbeat(22.0)
     assert (mtu.mtu, mtu.deadline(), mtu.run(22.0)) == (BASE, math.inf, [])
+
+
+def test_sizes_that_change_are_told_once() -> None:
+    sizes = PacketSizes()
+    sizes.note(b"a", None)
+    assert sizes.take() == {}
+    sizes.note(b"a", carrying(1500))
+    sizes.note(b"a", carrying(1500))
+    sizes.note(b"b", carrying(9000))
+    assert sizes.take() == {b"a": 1420, b"b": 8920}
+    sizes.note(b"a", None)
+    sizes.forget(b"b")
+    assert sizes.take() == {b"a": 1280}
+    assert not sizes._larger

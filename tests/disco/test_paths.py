@@ -219,6 +219,21 @@ def test_a_new_endpoint_from_control_ends_the_roaming() -> None:
     assert paths.route(A) == third
 
 
+def test_a_wireguard_only_peer_with_several_endpoints_is_where_it_answers_first() -> None:
+    other = UdpAddress("192.0.2.77", 51820)
+    paths = new_paths(wireguard_only(UDP, other))
+    assert paths.routes(A) == (UDP, other)
+    assert not paths.authenticated(A, other, 1.0)
+    assert paths.routes(A) == (other,)
+    paths.take_changes()
+    paths.handshake_unanswered(A, 20.0)
+    assert paths.routes(A) == (UDP, other)
+    (change,) = paths.take_changes()
+    assert change.why == "it does not answer there any more"
+    paths.handshake_unanswered(A, 25.0)
+    assert not paths.is_rerouted
+
+
 def test_a_wireguard_only_peer_without_endpoint_is_where_it_spoke_from() -> None:
     paths = new_paths(wireguard_only())
     assert paths.route(A) is None

@@ -64,9 +64,19 @@ DATA_PING_INTERVAL = 0.7
 DATAGRAM_SIZE = 1312
 """Bytes of the largest datagram of WireGuard, where the path is not known to carry larger ones."""
 
+LARGE = 1000
+"""Bytes from which on a datagram of WireGuard is a large one, which a path may lose that carries small ones."""
+
 PING_SIZE = 124
 DATA_PADDING = DATAGRAM_SIZE - PING_SIZE
 """Bytes that make a ping as large as that."""
+
+UNANSWERED_HANDSHAKES = 2
+"""Messages of WireGuard's handshake in a row that went unanswered on a trusted path. A handshake begins 15 s after data
+that was not answered, by which time even a peer that has nothing to say would have sent a keepalive."""
+
+DOUBT, MAX_DOUBT = 60.0, 3600.0
+"""How long an address is not used alone that pings pass and WireGuard does not. Each time it doubles."""
 
 MAX_LISTED = 24
 MAX_HEARD = 8

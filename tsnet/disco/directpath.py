@@ -12,6 +12,10 @@
 | `again_at`     | the first round was begun        | all are asked once more: by then the peer's router is open      |
 | `check_at`     | data is out on a trusted path    | nothing came back for 3 s: data-sized pings; 2 s later: demoted |
 
+While large datagrams go out, each heartbeat is followed by the same data-sized pings, whatever comes back: small ones
+may hide that large ones are lost. Where WireGuard's handshakes are not answered twice in a row, though pings are, the
+best is doubted: it is not used alone for DOUBT, and twice as long each time that this happens again.
+
 A best that the system cannot send to is trusted no more and asked at once; it is given up if that cannot leave either.
 One that is too small for data is left to data-sized pings, too.
 
@@ -46,6 +50,7 @@ from tsnet.disco.constants import (
     MAX_CANDIDATES,
     SESSION_ACTIVE_TIMEOUT,
     TRUST_UDP_ADDRESS,
+    UNANSWERED_HANDSHAKES,
     UPGRADE_INTERVAL,
 )
 from tsnet.disco.pathmtu import PathMtu
@@ -59,15 +64,18 @@ class DirectPath:
 
     is_silent: no heartbeats; what arrives from the best prolongs the trust instead. asks: (address, padding) of pings
     to be sent. wants_call: the peer is to be told our endpoints. Whoever calls a method takes these two afterwards.
+    is_large_out: large datagrams of WireGuard have left since the last heartbeat.
     mtu: what the path carries; None if that is not wanted.
     """
 
     __slots__ = (
         "_asked_at",
         "_called_at",
+        "_must_answer",
         "_provoked",
         "_round_at",
         "_rounds",
+        "_unanswered_handshakes",
         "_unanswered_since",
         "again_at",
         "asks",
@@ -76,6 +84,7 @@ class DirectPath:
         "check_at",
         "discover_at",
         "heartbeat_at",
+        "is_large_out",
         "is_silent",
         "is_trusted",
         "lapse_at",
@@ -108,7 +117,11 @@ class DirectPath:
         self.discover_at: float = math.inf
         self.again_at: float = math.inf
         self.check_at: float = math.inf
-        self._unanswered_since = self._asked_at = math.inf
+        self._unanswered_handshakes = 0
+        self.is_large_out: bool = False
+        self._unanswered_since: float = math.inf
+        self._asked_at: float = math.inf
+        self._must_answer: bool = False
         if self.mtu is not None:
             self.mtu.lose()
 
@@ -148,7 +161,8 @@ class DirectPath:
 
     def arrived(self, source: UdpAddress, now: float) -> bool:
         """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
-        self._unanswered_since = self._asked_at = math.inf
+        if not self._must_answer:
+            self._is_answered()
         if self.is_silent and self.is_trusted and source == self.best:
             self.lapse_at = now + TRUST_UDP_ADDRESS
             return True
@@ -199,14 +213,34 @@ class DirectPath:
             self._use(ping.address)
         if self.best != ping.address:
             return
-        self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
+        self.latency = latency
+        if now < candidate.doubted_until:
+            self._plan()
+            return
+        self.is_trusted, self.lapse_at = True, now + TRUST_UDP_ADDRESS
         self._rounds = 0
         if self.mtu is not None:
             self.mtu.use(ping.address, now)
             self.mtu.ponged(ping.address, ping.padding, ping.at)
         if ping.padding >= DATA_PADDING:
-            self._unanswered_since = self._asked_at = math.inf
+            self._is_answered()
         self._plan()
+
+    def handshake_unanswered(self, now: float) -> None:
+        """A message of WireGuard's handshake went unanswered."""
+        candidate = None if self.best is None or not self.is_trusted else self.candidates.get(self.best)
+        if candidate is None:
+            return
+        self._unanswered_handshakes += 1
+        if self._unanswered_handshakes >= UNANSWERED_HANDSHAKES:
+            self._unanswered_handshakes = 0
+            candidate.doubt(now)
+            self._distrust("WireGuard is not answered there")
+            self._plan()
+
+    def handshake_answered(self) -> None:
+        """A session was made, by whatever path."""
+        self._unanswered_handshakes = 0
 
     def timed_out(self, ping: SentPing, now: float) -> None:
         """Nobody has answered that ping."""
@@ -274,8 +308,10 @@ class DirectPath:
 
     def _use(self, address: UdpAddress) -> None:
         self.why = "a pong came" if self.best is None or not self.is_trusted else "a pong came, and it is better"
+        if self.best != address:
+            self._unanswered_handshakes = 0
         self.best = address
-        self._unanswered_since = self._asked_at = math.inf
+        self._is_answered()
 
     def _distrust(self, why: str) -> None:
         self.is_trusted, self.lapse_at, self.why = False, math.inf, why
@@ -285,8 +321,13 @@ class DirectPath:
     def _clear(self, why: str) -> None:
         self._distrust(why)
         self.best, self.latency = None, math.inf
-        self._unanswered_since = self._asked_at = math.inf
+        self._is_answered()
         self._plan()
+
+    def _is_answered(self) -> None:
+        """Nothing says now that data is lost."""
+        self._unanswered_since = self._asked_at = math.inf
+        self._must_answer = False
 
     def _carries_no_data(self, why: str) -> None:
         """Give up the best, though it may answer small pings."""
@@ -337,23 +378,29 @@ class DirectPath:
     def _heartbeat(self, now: float) -> None:
         if now >= self.sent_at + SESSION_ACTIVE_TIMEOUT:
             self.heartbeat_at = self.discover_at = self.again_at = self.check_at = math.inf
-            self._unanswered_since = self._asked_at = math.inf
+            self._is_answered()
             return
         self.heartbeat_at = now + HEARTBEAT_INTERVAL
         if self.best is not None and not self.is_silent:
             self._ask(self.best, now)
             if self.mtu is not None:
                 self.mtu.heartbeat(now)
+            if self.is_large_out and self.is_trusted and self._asked_at == math.inf:
+                self.is_large_out, self._must_answer = False, True
+                self._unanswered_since = now - DATA_UNANSWERED
+                self.check_at = self._asked_at = now + DATA_PING_INTERVAL
 
     def _check(self, now: float) -> None:
         """Data may be lost on the path that is trusted: ask it, and give it up if it does not answer."""
         if self._unanswered_since == math.inf or self.best is None or not self.is_trusted:
-            self._unanswered_since = self._asked_at = self.check_at = math.inf
+            self._is_answered()
+            self.check_at = math.inf
         elif now < self._unanswered_since + DATA_UNANSWERED:
             self.check_at = self._unanswered_since + DATA_UNANSWERED
         elif now >= self._asked_at + DATA_PING_TIMEOUT:
             self.check_at = math.inf
-            self._carries_no_data("data went out, and nothing came back")
+            is_hidden = self._must_answer
+            self._carries_no_data("large pings are lost" if is_hidden else "data went out, and nothing came back")
         else:
             self._asked_at = min(self._asked_at, now)
             self.asks.append((self.best, DATA_PADDING))

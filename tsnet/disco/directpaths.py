@@ -142,6 +142,25 @@ class DirectPaths:
         if direct is not None and direct.sent(now):
             self._timetable.set(key, direct.deadline())
 
+    def sent_large(self, key: bytes) -> None:
+        """Some of them were large."""
+        direct = self._all.get(key)
+        if direct is not None:
+            direct.is_large_out = True
+
+    def handshake_unanswered(self, key: bytes, now: float) -> None:
+        """A message of WireGuard's handshake with this peer went unanswered."""
+        direct = self._all.get(key)
+        if direct is not None:
+            direct.handshake_unanswered(now)
+            self._after(key, direct, now)
+
+    def handshake_answered(self, key: bytes) -> None:
+        """There is a new session with this peer."""
+        direct = self._all.get(key)
+        if direct is not None:
+            direct.handshake_answered()
+
     def ask(self, key: bytes, node: Node, now: float) -> list[tuple[bytes, UdpAddress]]:
         """Ping what may reach this peer directly, because somebody wants to know: (TxID, address) of each ping."""
         direct = self.begin(key, node, now)

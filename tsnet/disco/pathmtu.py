@@ -142,3 +142,31 @@ class PathMtu:
     def _padding(self, mtu: int) -> int:
         assert self._address is not None
         return payload_of(mtu, self._address.host) - PING_SIZE
+
+
+class PacketSizes:
+    """How long packets inside the tunnel may be, peer by peer. changes: those that are news."""
+
+    __slots__ = ("_larger", "changes")
+
+    def __init__(self) -> None:
+        self._larger: dict[bytes, int] = {}
+        """Of the peers whose paths carry more than INNER_BASE."""
+        self.changes: dict[bytes, int] = {}
+
+    def note(self, key: bytes, mtu: PathMtu | None) -> None:
+        """What that peer's path carries now. None: nobody asks."""
+        inner = INNER_BASE if mtu is None else mtu.inner
+        if inner != self._larger.get(key, INNER_BASE):
+            self.changes[key] = self._larger[key] = inner
+            if inner == INNER_BASE:
+                del self._larger[key]
+
+    def forget(self, key: bytes) -> None:
+        self._larger.pop(key, None)
+        self.changes.pop(key, None)
+
+    def take(self) -> dict[bytes, int]:
+        """The changes since the last call."""
+        changes, self.changes = self.changes, {}
+        return changes

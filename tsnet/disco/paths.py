@@ -2,7 +2,7 @@
 
 | peer                                | its routes                                                                   |
 |-------------------------------------|------------------------------------------------------------------------------|
-| IsWireGuardOnly                     | a fixed UDP endpoint; it roams to where its last authentic datagram came from |
+| IsWireGuardOnly                     | fixed UDP endpoints, until it speaks from somewhere (`fixedpaths`)            |
 | its direct path is trusted          | that address, alone                                                          |
 | its direct path is not trusted      | that address and its relay: each datagram goes to both                       |
 | a peer relay's session is trusted   | that session, alone; without trust, that session and its relay               |
@@ -45,6 +45,7 @@ from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directpath import DirectPath
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.fixedpaths import FixedPaths
 from tsnet.disco.messages import (
     AllocateUDPRelayEndpointResponse,
     CallMeMaybe,
@@ -55,7 +56,7 @@ from tsnet.disco.messages import (
 )
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.outgoing import Outgoing
-from tsnet.disco.pathmtu import INNER_BASE
+from tsnet.disco.pathmtu import PacketSizes
 from tsnet.disco.peerrelays import PeerRelays
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
 from tsnet.disco.relaypath import RelayPath
@@ -99,16 +100,14 @@ class Paths:
         self._nodes: dict[bytes, Node] = {}
         self._routes: dict[bytes, Routes] = {}
         """Of the peers that were asked for."""
-        self._roaming: dict[bytes, UdpAddress] = {}
+        self._fixed = FixedPaths()
         self._seen: dict[bytes, SeenPings] = {}
         self._sent_at = DUE_NOW
         self._measured_at = DUE_NOW
         self._calls: dict[bytes, None] = {}
         """Peers whose CallMeMaybe waits for endpoints of ours that are fresh."""
         self._changes: dict[bytes, RoutesChanged] = {}
-        self._mtus: dict[bytes, int] = {}
-        """Of the peers whose paths carry more than INNER_BASE."""
-        self._mtu_changes: dict[bytes, int] = {}
+        self._sizes = PacketSizes()
 
     # --- what control and the relays tell -------------------------------------------------------------------------
 
@@ -128,8 +127,7 @@ class Paths:
             self._nodes[key] = node
             if self._senders.control_says(key, node.raw_disco_key or None) and disco_key is not None:
                 self._restarted(key, disco_key, now)
-            if before is None or _fixed(before) != _fixed(node):
-                self._roaming.pop(key, None)
+            self._fixed.update(key, before, node)
             self._directs.update(key, node, now)
             self._relays.update(key, node)
             if self._reroute(key, "control says so"):
@@ -139,11 +137,11 @@ class Paths:
 
     def _remove(self, key: bytes) -> None:
         self._nodes.pop(key, None)
-        self._roaming.pop(key, None)
+        self._fixed.forget(key)
         self._calls.pop(key, None)
         self._derp_routes.forget(key)
         self._directs.forget(key)
-        self._mtus.pop(key, None)
+        self._sizes.forget(key)
         self._relays.forget(key)
         disco_key = self._senders.get(key)
         self._senders.forget(key)
@@ -274,6 +272,22 @@ class Paths:
             self._directs.sent(key, node, now)
             self._relays.sent(key, node, now)
 
+    def sent_large(self, key: bytes) -> None:
+        """Some of them were larger than LARGE."""
+        self._directs.sent_large(key)
+
+    def handshake_unanswered(self, key: bytes, now: float) -> None:
+        """A message of WireGuard's handshake with this peer went unanswered."""
+        node = self._nodes.get(key)
+        if node is not None and node.is_wireguard_only and self._fixed.unanswered(key, node):
+            self._reroute(key, "it does not answer there any more")
+        self._directs.handshake_unanswered(key, now)
+        self._follow_up(now)
+
+    def handshake_answered(self, key: bytes) -> None:
+        """There is a new session with this peer."""
+        self._directs.handshake_answered(key)
+
     def authenticated(self, key: bytes, source: Destination, now: float) -> bool:
         """A datagram of this peer came from there and was proven genuine. True if that is its first path."""
         if type(source) is UdpAddress and self._directs.get(key) is not None:
@@ -289,9 +303,7 @@ class Paths:
             self._relays.arrived_by_derp(key, now)
             is_news = not node.is_wireguard_only and self._derp_routes.learn(key, source.region)
         else:
-            is_news = node.is_wireguard_only and self._roaming.get(key) != source
-            if is_news:
-                self._roaming[key] = source
+            is_news = node.is_wireguard_only and self._fixed.heard(key, source)
         return is_news and self._reroute(key, "the peer spoke from there")
 
     def learn_disco_key(self, key: bytes, disco_key: DiscoKey, now: float) -> None:
@@ -319,12 +331,11 @@ class Paths:
     @property
     def is_rerouted(self) -> bool:
         """Whether `take_changes` or `take_mtu_changes` has something to tell."""
-        return bool(self._changes or self._mtu_changes)
+        return bool(self._changes or self._sizes.changes)
 
     def take_mtu_changes(self) -> dict[bytes, int]:
         """How long packets to these peers may be from now on, where that has changed since the last call."""
-        changes, self._mtu_changes = self._mtu_changes, {}
-        return changes
+        return self._sizes.take()
 
     def take_changes(self) -> list[RoutesChanged]:
         """How the routes of the peers that were asked for have changed since the last call: one change for each."""
@@ -535,8 +546,7 @@ class Paths:
                 direct = directs.get(key)
                 relays.direct_changed(key, now)
                 self._reroute(key, "direct paths are off" if direct is None else direct.why)
-                if self._mtus or self.modes.mtu:
-                    self._note_mtu(key, INNER_BASE if direct is None or direct.mtu is None else direct.mtu.inner)
+                self._sizes.note(key, None if direct is None else direct.mtu)
         if directs.calls:
             calls, directs.calls = directs.calls, {}
             for key in calls:
@@ -558,15 +568,6 @@ class Paths:
         if recipient is not None and relay is not None:
             self._outgoing.send(recipient, relay, message)
 
-    def _note_mtu(self, key: bytes, inner: int) -> None:
-        if inner == self._mtus.get(key, INNER_BASE):
-            return
-        if inner == INNER_BASE:
-            del self._mtus[key]
-        else:
-            self._mtus[key] = inner
-        self._mtu_changes[key] = inner
-
     def _reroute(self, key: bytes, why: str) -> bool:
         """Bring one peer's entry up to date, if it was asked for. Whether it has gained its first path."""
         before = self._routes.get(key)
@@ -585,8 +586,7 @@ class Paths:
         if node is None:
             return ()
         if node.is_wireguard_only:
-            roaming = self._roaming.get(key)
-            return _fixed(node) if roaming is None else (roaming,)
+            return self._fixed.routes(key, node)
         relay, direct = self._derp_routes.address(key, node.home_region), self._directs.get(key)
         session = self._relays.get(key)
         best: Destination | None = None if direct is None else direct.best
@@ -596,8 +596,3 @@ class Paths:
         if best is None:
             return () if relay is None else (relay,)
         return (best,) if is_trusted or relay is None else (best, relay)
-
-
-def _fixed(node: Node) -> tuple[UdpAddress, ...]:
-    """Where control says that a WireGuard-only peer is."""
-    return node.endpoints[:1] if node.is_wireguard_only else ()

@@ -35,6 +35,7 @@ from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.trace import Tracer, trace_of
 from tsnet.disco import geneve
 from tsnet.disco.changes import RoutesChanged
+from tsnet.disco.constants import LARGE
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.pathmtu import INNER_MOST
 from tsnet.disco.paths import Paths
@@ -382,6 +383,8 @@ class Engine:
                 if routes and self.full:
                     routes = self._with_room(routes)
                 paths.sent(target, now)
+            if len(datagrams[0]) > LARGE:
+                paths.sent_large(target)
             if not routes:
                 paths.dropped["no-path"] += len(datagrams)
             down += [_enveloped(destination, datagrams) for destination in routes]
@@ -394,7 +397,10 @@ class Engine:
                     self.paths.authenticated(key, source, now)
                 case facts.Established(key):
                     self._advertise(key, now)
+                    self.paths.handshake_answered(key)
                     self.stream_links.path_restored(key, now)  # until now it may have been away, or without a path
+                case facts.Unanswered(key):
+                    self.paths.handshake_unanswered(key, now)
                 case facts.MarkMoved(mark):
                     self.timestamp_mark, self._mark_moved = mark, True
                 case facts.GaveUp():

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 
 import attrs
@@ -43,15 +43,20 @@ PREFIX = 1 << 64
 
 class Way:
     """What happens to datagrams from one to another, beside what cables do. loss: the probability for each. udp: False
-    loses them all. It may be changed at any time."""
+    loses them all. drops: which of them it loses, looked at one by one. It may be changed at any time."""
 
     def __init__(self) -> None:
         self.loss: float = 0.0
         self.udp: bool = True
+        self.drops: Callable[[bytes], bool] | None = None
 
     @property
     def is_plain(self) -> bool:
-        return self.udp and not self.loss
+        return self.udp and not self.loss and self.drops is None
+
+    def passes(self, datagram: bytes, draw: random.Random) -> bool:
+        """Whether that one arrives."""
+        return self.udp and draw.random() >= self.loss and not (self.drops is not None and self.drops(datagram))
 
 
 class Internet(Site):
@@ -95,7 +100,7 @@ class Internet(Site):
         for name in parcel.origin.chain:
             way = self._ways.get((name, target))
             if way is not None and not way.is_plain:
-                left = [each for each in parcel.datagrams if way.udp and self.random.random() >= way.loss]
+                left = [each for each in parcel.datagrams if way.passes(each, self.random)]
                 self.wire.counts["lost"] += len(parcel.datagrams) - len(left)
                 parcel = attrs.evolve(parcel, datagrams=left)
         return parcel

@@ -27,6 +27,14 @@ class Established:
 
 
 @record
+class Unanswered:
+    """A message of a handshake went unanswered: our initiation, which is sent once more after REKEY_TIMEOUT, or our
+    response, in place of whose confirmation another initiation has come. This peer has answered before."""
+
+    key: NodeKey
+
+
+@record
 class GaveUp:
     """This peer did not answer for REKEY_ATTEMPT_TIME, or its key is unusable. What was staged is dropped; new traffic
     begins a new attempt."""
@@ -44,4 +52,4 @@ class MarkMoved:
     timestamp_mark: float
 
 
-Fact = Heard | Established | GaveUp | MarkMoved
+Fact = Heard | Established | Unanswered | GaveUp | MarkMoved

@@ -35,7 +35,7 @@ from tsnet.wireguard.constants import (
     REKEY_TIMEOUT,
 )
 from tsnet.wireguard.cookie import CookieMaker
-from tsnet.wireguard.facts import Established, GaveUp, Heard
+from tsnet.wireguard.facts import Established, GaveUp, Heard, Unanswered
 from tsnet.wireguard.handshake import IDLE, NO_PSK, Consumed, Handshake, Initiated, Keys, Opened, Remote
 from tsnet.wireguard.keylog import HandshakeSecrets
 from tsnet.wireguard.keypairs import Keypairs
@@ -295,6 +295,8 @@ class Peer:
         self._log_keys(ephemeral)
         self._send_handshake(message.encode(), now)
         self._say("handshake sent", why=f"no answer yet: {self.why}" if self.timers.is_in_series else self.why)
+        if self.timers.is_in_series and self.answered:
+            local.facts.append(Unanswered(self.key))
         self.timers.initiation_sent(now, local.jitter(), early=not self.answered)
 
     def _abandon_initiation(self) -> None:
@@ -321,6 +323,8 @@ class Peer:
 
     def _respond(self, consumed: Consumed, source: Destination, now: float) -> None:
         local = self._local
+        if self.keypairs.next is not None and self.answered:
+            local.facts.append(Unanswered(self.key))
         sender, ephemeral = local.indices.allocate(self), local.ephemeral()
         try:
             responded = handshake.create_response(consumed, self.remote(), sender, ephemeral)
