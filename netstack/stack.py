@@ -246,9 +246,14 @@ class Stack:
         self._tcp.transmit(now, budget - size, runs)
         return self._turn_round(runs) if runs else runs
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `transmit` has something to send that waits for no time."""
+        return bool(self._looped or self._ip.outbox or self._tcp.is_due())
+
     def deadline(self) -> float:
         """When `transmit` must next be called; math.inf if never."""
-        if self._looped or self._ip.outbox or self._tcp.is_due():
+        if self.is_due:
             return self._now
         return min(self._tcp.deadline(), self._fragments.deadline(), self._flows.deadline())
 

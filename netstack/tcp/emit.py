@@ -24,6 +24,12 @@ from netstack.wire import checksum, tcp
 from netstack.wire.tcp import ACK, FIN, PSH, SYN
 
 PINGPONG = 0.04
+SMALL = 4096
+"""Bytes. A connection that has no more than this to send goes before the streams."""
+
+SHARED_FOR, SHARED_PART = 0.02, 4
+"""Seconds after such a one in which a call has that part of its budget: the next word waits for less then."""
+
 _WINDOW_MAX = 65_535
 _FIELDS = Struct("!I8sH")
 _ACK_WINDOW = Struct("!IHH")
@@ -49,6 +55,30 @@ def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     if tcb.acks or tcb.ack_now:
         spent += _send_acks(tcb, now, runs)
     return spent
+
+
+def small_ones_first(turns: dict[Tcb, None]) -> dict[Tcb, None]:
+    """The same connections, those with little to send before the streams; empty unless there are both.
+
+    Whatever one call makes is sealed and sent together: a word would else wait for all that streams may send.
+    """
+    small = [tcb for tcb in turns if 0 < tcb.send_buffer.end - tcb.snd_nxt <= SMALL]
+    return dict.fromkeys((*small, *turns)) if 0 < len(small) < len(turns) else {}
+
+
+def is_idle(tcb: Tcb) -> bool:
+    """Whether `output` would send nothing and change nothing."""
+    return not (
+        tcb.acks
+        or tcb.ack_now
+        or tcb.snd_nxt < tcb.send_buffer.end
+        or tcb.fin_queued
+        or tcb.scoreboard.to_resend
+        or tcb.tail_due
+        or tcb.probe_now
+        or tcb.more
+        or tcb.state <= states.SYN_RECEIVED
+    )
 
 
 def advertise(tcb: Tcb) -> int:

@@ -55,6 +55,7 @@ class TcpLayer:
         "_resets",
         "_secret",
         "_serial",
+        "_shared_until",
         "_ways",
         "connections",
         "forwarder",
@@ -77,6 +78,7 @@ class TcpLayer:
         self._links: dict[Hashable, dict[Tcb, None]] = {}  # the same connections as in `connections`, by their link
         self._heap: list[tuple[float, int, Tcb]] = []
         self._serial = 0
+        self._shared_until = -math.inf
         self.connections: dict[bytes, Tcb] = {}
         self.time_wait = TimeWaitTable()
 
@@ -243,6 +245,9 @@ class TcpLayer:
                 segment[header.size :],
                 now,
             )
+            if emit.is_idle(tcb):  # most often: it waits for the application, and for the timer of its acknowledgement
+                self._dirty.pop(tcb, None)
+                self._arm(tcb)
             return
         after = None
         record = self.time_wait.get(key)
@@ -311,7 +316,10 @@ class TcpLayer:
         self._expire(now)
         if self._passive.roomy:
             self._passive.answer_parked(now)
-        dirty, ways, left, packet = self._dirty, self._ways, budget, self._ip.mtu
+        if len(self._dirty) > 1 and (ordered := emit.small_ones_first(self._dirty)):
+            self._dirty, self._shared_until = ordered, now + emit.SHARED_FOR
+        left = budget if now >= self._shared_until else budget // emit.SHARED_PART
+        dirty, ways, packet = self._dirty, self._ways, self._ip.mtu
         full = ways.full
         while dirty and (left >= packet or not runs):
             tcb = next(iter(dirty))

@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 
 from netstack import AddressNotAvailable
+from netstack.tcp.emit import SHARED_FOR, SHARED_PART, SMALL
 from netstack.wire import tcp
 from tests.netstack.pair import A4, B4, B6, Pair, drain, new_stack, packets_of
 from tests.netstack.peer import Peer
@@ -625,3 +626,48 @@ def test_icmp_about_nobody_is_counted_once(port: int, size: int, reason: str | N
     stack._tcp.icmp_error(A4.packed, B4.packed, quoted[:size], "refused", None, 1000.0)
     assert stack.dropped == ({f"icmp: for no {reason}": 1} if reason else {})
     assert bool(stack.connections) is bool(reason)
+
+
+# --- turns ------------------------------------------------------------------------------------------------------
+
+
+def test_who_has_little_to_say_goes_first_and_a_stream_leaves_room_for_the_next_word() -> None:
+    pair = Pair()
+    (stream, _), (other, _) = pair.connected(), pair.connected(port=81)
+    pair.run(seconds=1)
+    stream._tcb.congestion.cwnd = 1e6
+    budget = 1 << 14
+    assert stream.write(bytes(1 << 16), pair.now) == 1 << 16
+    assert other.write(b"word", pair.now) == 4
+    runs = pair.a.transmit(pair.now, budget)
+    assert len(runs[0][1]) == 1
+    assert runs[0][1][0].endswith(b"word"), "before the stream, which wrote first"
+    assert sum(map(len, packets_of(runs))) <= budget // SHARED_PART + 1280
+    later = pair.now + SHARED_FOR
+    assert sum(map(len, packets_of(pair.a.transmit(later, budget)))) > budget // 2, "nobody else has said anything"
+
+
+def test_small_ones_alone_share_all_of_the_budget() -> None:
+    pair = Pair()
+    connections = [pair.connected(port=port)[0] for port in range(80, 100)]
+    for connection in connections:
+        connection.write(bytes(SMALL), pair.now)
+    assert sum(map(len, packets_of(pair.a.transmit(pair.now, 1 << 18)))) > 20 * SMALL
+
+
+def test_a_connection_that_has_only_to_wait_takes_no_turn() -> None:
+    pair = Pair()
+    client, server = pair.connected()
+    pair.run(seconds=1)
+    for _ in range(30):  # until no segment is acknowledged at once
+        client.write(b"x" * 100, pair.now)
+        (packet,) = packets_of(drain(pair.a, pair.now))
+        pair.b.receive([("a", [packet])], pair.now)
+        server.read()
+        server.write(b"y" * 100, pair.now)
+        (answer,) = packets_of(drain(pair.b, pair.now))
+        pair.a.receive([("b", [answer])], pair.now)
+        assert client.read() == b"y" * 100
+        pair.clock.now += 0.001
+    assert not pair.a.is_due
+    assert pair.now < pair.a.deadline() <= pair.now + 0.04, "its acknowledgement waits for a timer"
