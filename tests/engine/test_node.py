@@ -181,7 +181,7 @@ def test_time_never_goes_back_and_a_gap_is_a_suspension() -> None:
 
 
 LOOKS_ONLY = {
-    *("receive", "transmit", "deadline", "take_facts", "take_ready"),
+    *("receive", "transmit", "deadline", "is_touched", "take_facts", "take_ready"),
     *("relay_trouble", "netcheck_so_far", "peer_name", "path_towards", "path_to"),
     "ping_tsmp",  # the engine alone sends it
 }

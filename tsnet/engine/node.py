@@ -376,6 +376,10 @@ class Node:
             self.remembered.deadline(),
         )
 
+    def is_touched(self, now: float) -> bool:
+        """Whether `transmit` has something to do that `deadline` does not tell of."""
+        return self.udp_room is (UDP in self.engine.full) or self._is_upkeep_due(now)
+
     def deadline(self) -> float:
         if self._facts.has_more:
             return -math.inf

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.house import House
 from tsnet.base.network import Network
 from tsnet.edge.run.alarms import Alarm
-from tsnet.edge.run.pump import Pump
+from tsnet.edge.run.pump import MANY, Pump, pause
 from tsnet.engine.attributes import NodeAttributes
 from tsnet.errors import NotUp
 
@@ -58,6 +59,7 @@ def test_the_port_is_told_when_datagrams_are_to_stay_whole(
     monkeypatch.setattr(pump._udp, "set_dont_fragment", set_dont_fragment)
     for wanted in (True, True, False):
         pump.node.surroundings.set_attributes(NodeAttributes(peer_mtu_enable=wanted), house.now)
+        pump.node._touch()
         pump.mark()
         house.run(1)
     assert asked == ([True, False] if can else [True])
@@ -67,6 +69,7 @@ def test_the_port_is_told_when_datagrams_are_to_stay_whole(
 def ask_for_any_port(house: House, pump: Pump, wanted: bool) -> int:
     """The port afterwards."""
     pump.node.surroundings.set_attributes(NodeAttributes(randomize_client_port=wanted), house.now)
+    pump.node._touch()
     pump.mark()
     house.run(1)
     return int(pump._udp.local_port)
@@ -146,6 +149,57 @@ def test_whatever_was_scheduled_is_serviced_though_it_schedules_itself_again(hou
     assert pump.due == -math.inf
     house.run(0.1)
     assert again.services == 3
+
+
+def test_a_turn_that_has_nothing_to_send_asks_the_node_for_nothing(
+    house: House, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle(house, pump)
+    sent: list[float] = []
+    send = pump._send
+
+    def note(now: float) -> int:
+        sent.append(now)
+        return send(now)
+
+    monkeypatch.setattr(pump, "_send", note)
+    pump.turn()
+    assert not sent
+    pump.node.retry(house.now)
+    pump.turn()
+    assert sent == [house.now]
+
+
+def test_whoever_is_woken_in_a_stream_runs_before_the_stream_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = house.up("a"), house.up("b")
+    dialled, accepted, _ = house.connect(b, a)
+    order: list[str] = []
+    pump = a.pump
+    send = pump._send
+
+    def note(now: float) -> int:
+        order.append("send")
+        return send(now)
+
+    monkeypatch.setattr(pump, "_send", note)
+    pump.pause = lambda: order.append("pause")
+    accepted.give(b"x" * 1000)
+    pump.turn()
+    assert order == ["send"], "the turn before was short"
+    accepted.give(b"x" * 1000)
+    pump._moved = MANY + 1
+    pump.turn()
+    assert order == ["send", "pause", "send"]
+    assert pump._moved == 1
+    dialled.close()
+
+
+def test_a_pause_is_short() -> None:
+    begun = time.perf_counter()
+    pause()
+    assert time.perf_counter() - begun < 0.1
 
 
 def test_a_forked_child_knows_that_all_of_it_is_the_parents(house: House) -> None:

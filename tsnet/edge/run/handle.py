@@ -29,7 +29,7 @@ from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
 from tsnet.edge.run.nodestore import NodeStore, StoreOpening
 from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
-from tsnet.edge.run.pump import Pump
+from tsnet.edge.run.pump import Pump, pause
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.setting import Setting
 from tsnet.edge.run.verbs import Verbs
@@ -163,6 +163,7 @@ class Handle(Visible, Verbs):
             self.setting.begin(self._pump, self)
             self.host.add(self._pump)
             if self.host.own_thread:
+                self._pump.pause = pause
                 process_end.add(self)
         except Exception as error:
             self._gone(as_error(error))
