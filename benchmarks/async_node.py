@@ -1,6 +1,7 @@
 """As `benchmarks.node`, for asyncio: streams of an AsyncServer, with the node in its own thread or in the same loop.
 
-    up · listen(address, mode) · accepted(address) · send(address, size) · rtt(address, size, count) · quit
+    up · listen(address, mode) · accepted(address) · send(address, size) · rtt(address, size, count)
+    path_to(name) · quit
 
 `--same-loop` is own_thread=False.
 """
@@ -63,6 +64,9 @@ class Node:
 
     async def accepted(self, address: str) -> dict[str, Any]:
         return await self._arrivals[address].get()
+
+    async def path_to(self, name: str) -> str:
+        return next((str(peer.path) for peer in self._server.status().peers if peer.name == name), "none")
 
     async def send(self, address: str, size: int) -> dict[str, Any]:
         data = os.urandom(size)

@@ -1,25 +1,35 @@
-"""Small things: round trips of 64 bytes, alone and beside a bulk stream, and new connections; beside Go's tsnet.
+"""Small things by a direct path: round trips of 64 bytes, new connections, and a stream, ours and Go's in every pair.
 
-Two processes over loopback UDP. Then the same of an asyncio application, with the node in its own thread and in the
-application's loop: what the thread costs (`own_thread`).
+Two processes each, which have found their direct path by disco; it is direct before and after. All four pairs in one
+run and in turn, so that what else runs on the machine harms all of them: the ratios are what counts.
+
+    round trip     one after another on one stream
+    connection     dial, a byte there and back, close
+    beside         round trips while a stream of the same two nodes fills the path, and only while it does
+
+Then the same of an asyncio application, with the node in its own thread and in the application's loop: what the thread
+costs (`own_thread`).
 
     python -m benchmarks.exchanges [round trips]
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
+from collections.abc import Iterable
 
-from benchmarks.figures import Figure, Row, Skipped, table
-from benchmarks.pairs import ECHO, SINK, go_pair, our_pair
+from benchmarks.figures import Figure, Row, Skipped, median, table
+from benchmarks.pairs import ECHO, SINK, Ends, all_pairs, our_pair
 from benchmarks.programs import OurNode, Peer, missing_go, stream
 from tsnet.testing.tailnet import Tailnet
 
 SIZE = 64
 MIB = 1 << 20
+OURS, GO = "ours to ours", "Go to Go"
 
 
-def run(*, count: int = 2000, bulk: int = 48 * MIB) -> list[Row]:
+def run(*, count: int = 2000, bulk: int = 48 * MIB, rounds: int = 5) -> list[Row]:
     with Tailnet() as tailnet:
         with our_pair(tailnet, "ours") as (sender, receiver):
             rows = [*round_trips("ours", sender, receiver.hostname, count)]
@@ -27,9 +37,48 @@ def run(*, count: int = 2000, bulk: int = 48 * MIB) -> list[Row]:
             rows += beside_bulk(sender, receiver, bulk)
         rows += threads(tailnet, count, bulk)
     if reason := missing_go("derper", "testcontrol", "tsnetpeer"):
-        return [*rows, Skipped("round trip: Go's tsnet", reason)]
-    with go_pair() as (go, _, address):
-        return [*rows, *round_trips("Go", go, address, count), *connections("Go", go, address, count // 4)]
+        return [*rows, Skipped("direct path: every pair", reason)]
+    with all_pairs() as pairs:
+        return [*rows, *every_pair(pairs, count, bulk, rounds)]
+
+
+def every_pair(pairs: dict[str, Ends], count: int, bulk: int, rounds: int) -> list[Row]:
+    """Round by round, each pair in turn; the first round warms up. Ratios are of the same round."""
+    measured: list[dict[str, tuple[float, float, float]]] = []
+    for number in range(rounds + 1):
+        found = {pair: measure(ends, count // 4, bulk) for pair, ends in pairs.items()}
+        if number:
+            measured.append(found)
+    rows: list[Row] = []
+    for at, (name, unit) in enumerate((("round trip", "us"), ("connections", "1/s"), ("stream", "Gbit/s"))):
+        values = {pair: [found[pair][at] for found in measured] for pair in pairs}
+        rows += [median(f"direct path: {name}, {pair}", values[pair], unit) for pair in pairs]
+        ratios = [ours / go for ours, go in zip(values[OURS], values[GO], strict=True)]
+        rows.append(ratio_row(name, ratios))
+    return rows
+
+
+def ratio_row(name: str, ratios: list[float]) -> Row:
+    """Ours beside Go's. A floor only where the figure is steady: twice what is measured on a quiet machine."""
+    name = f"direct path: {name}, ours / Go"
+    if "round trip" in name:
+        return median(name, ratios, floor=ROUND_TRIP, goal=1.2, at_most=True)
+    if "connections" in name:
+        return median(name, ratios, floor=CONNECTIONS, goal=1.0)
+    return median(name, ratios, goal=1.0)
+
+
+ROUND_TRIP, CONNECTIONS = 4.0, 0.12
+BESIDE = 12_000.0
+"""Microseconds."""
+
+
+def measure(ends: Ends, count: int, bulk: int) -> tuple[float, float, float]:
+    """(round trip in us, connections a second, Gbit/s)."""
+    sender, receiver, host = ends
+    trip = sender.call("rtt", address=f"{host}:{ECHO}", size=SIZE, count=count)["p50_us"]
+    seconds = float(sender.call("connections", address=f"{host}:{ECHO}", count=count // 4)["seconds"])
+    return float(trip), count // 4 / seconds, stream(sender, receiver, host, bulk).rate
 
 
 def round_trips(who: str, sender: Peer, host: str, count: int) -> list[Row]:
@@ -42,12 +91,29 @@ def connections(who: str, sender: Peer, host: str, count: int) -> list[Row]:
     return [Figure(f"connections: {who}", count / seconds, "1/s")]
 
 
-def beside_bulk(sender: OurNode, receiver: OurNode, size: int) -> list[Row]:
+def beside_bulk(sender: OurNode, receiver: OurNode, size: int, rounds: int = 3) -> list[Row]:
     """A stream of the same two nodes fills the path meanwhile."""
+    found = [beside(sender, receiver, size) for _ in range(rounds)]
+
+    def best(name: str) -> float:
+        return min(times[name] for times in found)
+
+    return [
+        Figure("round trip: ours, p50 beside a stream", best("p50_us"), "us", note="best of 3"),
+        Figure("round trip: ours, p99 beside a stream", best("p99_us"), "us", floor=BESIDE, goal=6000.0, at_most=True),
+        Figure("round trip: that stream", statistics.median(rates(found)), "Gbit/s"),
+    ]
+
+
+def rates(found: Iterable[dict[str, float]]) -> list[float]:
+    return [times["gbit"] for times in found]
+
+
+def beside(sender: OurNode, receiver: OurNode, size: int) -> dict[str, float]:
     to = receiver.hostname
     times = sender.call("rtt_beside", address=f"{to}:{ECHO}", size=SIZE, bulk=f"{to}:{SINK}", bulk_size=size)
     receiver.call("accepted", address=f":{SINK}")
-    return [Figure(f"round trip: ours, {name} beside a stream", times[f"{name}_us"], "us") for name in ("p50", "p99")]
+    return dict(times)
 
 
 def threads(tailnet: Tailnet, count: int, size: int) -> list[Row]:

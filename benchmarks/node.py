@@ -1,7 +1,7 @@
 """A node of ours as a process of its own, driven by JSON lines as Go's is (tests/interop/peers/tsnetpeer).
 
     up · listen(address, mode) · accepted(address) · send(address, size) · rtt(address, size, count)
-    rtt_beside(…) · connections(address, count) · first_byte(hostname, address) · quit
+    rtt_beside(…) · connections(address, count) · path_to(name) · first_byte(hostname, address) · quit
 
 One request at a time; listeners work beside it, in threads. Streams are the node's own pipes: what a stream costs
 without a descriptor in between. Payload is random, hashes cover every byte and are taken after the clock has stopped.
@@ -153,21 +153,34 @@ class Node:
         pipe.close()
         return percentiles(times)
 
+    def path_to(self, name: str) -> str:
+        """How the peer of that name is reached, as the status tells it: "direct …", "relay …", "none"."""
+        return next((str(peer.path) for peer in self._server.status().peers if peer.name == name), "none")
+
     def rtt_beside(self, address: str, size: int, bulk: str, bulk_size: int) -> dict[str, float]:
-        """Round trips while another stream of this node is sent."""
-        over = threading.Event()
+        """Round trips while another stream of this node is sent, and only while it is."""
+        over, data = threading.Event(), os.urandom(bulk_size)
+        seconds: list[float] = []
 
         def fill() -> None:
-            self.send(bulk, bulk_size)
+            stream = self._dial(bulk)
+            begun = time.perf_counter()
+            write(stream, data)
+            seconds.append(time.perf_counter() - begun)
             over.set()
+            stream.finish()
+            drain(stream)
+            stream.close()
 
         pipe, out, times = self._dial(address), os.urandom(size), []
         exchange(pipe, out)
-        threading.Thread(target=fill).start()
+        thread = threading.Thread(target=fill)
+        thread.start()
         while not over.is_set():
             times.append(exchange(pipe, out))
+        thread.join()
         pipe.close()
-        return percentiles(times)
+        return {**percentiles(times), "gbit": bulk_size * 8 / seconds[0] / 1e9}
 
     def connections(self, address: str, count: int) -> dict[str, float]:
         begun = time.perf_counter()

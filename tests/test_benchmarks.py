@@ -144,9 +144,25 @@ def test_round_trips_connections_and_both_beside_a_stream(pair: tuple[OurNode, O
     rows = [
         *exchanges.round_trips("ours", sender, receiver.hostname, 10),
         *exchanges.connections("ours", sender, receiver.hostname, 3),
-        *exchanges.beside_bulk(sender, receiver, 1 << 20),
+        *exchanges.beside_bulk(sender, receiver, 1 << 20, rounds=1),
     ]
-    assert len(names(rows)) == 5
+    assert len(names(rows)) == 6
+
+
+def test_two_of_ours_are_measured_on_a_direct_path_or_not_at_all(pair: tuple[OurNode, OurNode]) -> None:
+    sender, receiver = pair
+    assert pairs.path_to(sender, receiver.hostname).startswith("direct ")
+    pairs.still_direct(sender, receiver.hostname)
+    with pytest.raises(SystemExit, match="was direct, and is now: none"):
+        pairs.still_direct(sender, "nobody")
+
+
+def test_every_pair_is_a_row_and_ours_stand_beside_gos(pair: tuple[OurNode, OurNode]) -> None:
+    ends = pairs.Ends(*pair, pair[1].hostname)
+    rows = exchanges.every_pair({exchanges.OURS: ends, exchanges.GO: ends}, 40, 1 << 18, 1)
+    assert [name for name in names(rows) if name.endswith("ours / Go")] == [
+        f"direct path: {what}, ours / Go" for what in ("round trip", "connections", "stream")
+    ]
 
 
 def test_what_an_idle_node_costs_is_read_from_proc(pair: tuple[OurNode, OurNode]) -> None:
