@@ -41,8 +41,10 @@ from tsnet.control.upgrade import Answering, upgrade_request
 from tsnet.derp import frames, login
 from tsnet.derp.facts import Disconnected
 from tsnet.derp.upgrade import encode_request
+from tsnet.disco import geneve
 from tsnet.disco import messages as disco
 from tsnet.disco.paths import Paths
+from tsnet.disco.peerrelays import RELAY_CAPABLE
 from tsnet.edge.io import netlink, proxy
 from tsnet.engine import saved
 from tsnet.engine.identity import new_identity
@@ -142,21 +144,26 @@ def test_disco_paths() -> None:
     ours, theirs = DiscoPrivateKey(b"\5" * 32), DiscoPrivateKey(b"\6" * 32)
     chance = Random(2)
     paths = Paths(ours, entropy=chance.randbytes)
-    peer = Node(2, "n2", "db", PEER_KEY, disco_key=disco_public(theirs), home_region=1)
+    own, other = disco_public(ours), disco_public(theirs)
+    peer = Node(2, "n2", "db", PEER_KEY, disco_key=other, home_region=1, capability_version=RELAY_CAPABLE)
     paths.update_peers([(PEER_KEY, peer)], NOW)
     sender = Paths(theirs, entropy=chance.randbytes).box
     endpoint = UdpAddress("192.0.2.1", 1)
     relay = disco.UDPRelayEndpoint(
-        DiscoKey(b"\7" * 32), (DiscoKey(b"\1" * 32), DiscoKey(b"\2" * 32)), 1, 2, 3, 4, (endpoint,)
+        DiscoKey(b"\7" * 32), (min(own, other), max(own, other)), 1, 2, 3_000_000_000, 4, (endpoint,)
     )
     plain = [
         disco.Ping(b"t" * 12, PEER_KEY).encode(),
         disco.Pong(b"t" * 12, endpoint).encode(),
         disco.CallMeMaybe((endpoint,)).encode(),
         disco.CallMeMaybeVia(relay).encode(),
+        disco.AllocateUDPRelayEndpointResponse(1, relay).encode(),
+        disco.BindUDPRelayEndpointChallenge(2, 1, other).encode(),
     ]
     for number, message in enumerate(fuzzing.bad_bytes(plain, seed=3)):
         sealed = sender.seal(disco_public(ours), message)
+        if number % 5 == 0:
+            sealed = geneve.header(geneve.DISCO, 2, is_control=number % 2 == 0) + sealed
         datagram = sealed if number % 2 else fuzzing.mutated(sealed, chance)
         paths.receive([(DerpAddress(1, PEER_KEY) if number % 3 else endpoint, [datagram])], NOW)
         if number % 200 == 0:
@@ -165,6 +172,8 @@ def test_disco_paths() -> None:
     assert set(paths.dropped) <= {
         "short", "unknown sender", "box", "malformed", "wrong node", "repeated", "answers", "Pong",
             "source", "small", "unknown pong", "pace", "pings",
+        "unknown allocation", "wrong clients", "called too often", "unusable relay", "too many handshakes",
+        "unknown relay", "relay box", "unknown handshake", "unwanted challenge", "key",
         "CallMeMaybe", "CallMeMaybeVia", "BindUDPRelayEndpoint", "BindUDPRelayEndpointChallenge",
         "BindUDPRelayEndpointAnswer", "AllocateUDPRelayEndpointRequest", "AllocateUDPRelayEndpointResponse",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import attrs
 import pytest
 
 from tsnet.base.addresses import UdpAddress
@@ -135,3 +136,5 @@ def test_the_table_of_the_docstring_names_the_classes_and_their_types() -> None:
 def test_a_call_of_any_length_is_read_so_far() -> None:
     endpoints = tuple(UdpAddress("192.0.2.1", port) for port in range(1, 3600))
     assert decode(CallMeMaybe(endpoints).encode()) == CallMeMaybe(endpoints[:MAX_ENDPOINTS])
+    found = decode(CallMeMaybeVia(attrs.evolve(RELAY, endpoints=endpoints)).encode())
+    assert found == CallMeMaybeVia(attrs.evolve(RELAY, endpoints=endpoints[:MAX_ENDPOINTS]))

@@ -91,6 +91,18 @@ def test_a_grant_that_is_taken_back_and_given() -> None:
     assert told((grant("*"),), three)
 
 
+def test_our_own_new_addresses_count() -> None:
+    told, three = Told(), peer(3)
+    told((grant("*", to=[ip_network("100.64.0.9/32")]),), three)
+    assert told.grants.relays == []
+    assert told.netmap is not None
+    moved = attrs.evolve(told.netmap.self_node, addresses=(ip_network("100.64.0.9/32"),))
+    changes = Changes.between(told.netmap, attrs.evolve(told.netmap, self_node=moved))
+    told.filter.apply(changes)
+    assert told.grants.apply(changes, told.filter)
+    assert told.grants.relays == [three.raw_key]
+
+
 def test_shields_up_keep_no_relay_away() -> None:
     told = Told()
     told.filter.set_shields_up(True)

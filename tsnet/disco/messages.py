@@ -170,7 +170,8 @@ class UDPRelayEndpoint:
         if not endpoints or len(endpoints) % ENDPOINT_SIZE:
             raise MalformedError("relay endpoint with a broken list of addresses")
         keys = DiscoKey(client_a), DiscoKey(client_b)
-        return cls(DiscoKey(server), keys, lamport_id, vni, bind, steady, _decode_endpoints(endpoints))
+        found = _decode_endpoints(endpoints[: MAX_ENDPOINTS * ENDPOINT_SIZE])
+        return cls(DiscoKey(server), keys, lamport_id, vni, bind, steady, found)
 
 
 @record

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from tsnet.disco.peerrelays import RELAY_CAPABLE
 from tsnet.netmap.changes import Changes
-from tsnet.netmap.model import Node
+from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.packed import raw_prefixes
 from tsnet.netmap.packetfilter import PacketFilter
 from tsnet.netmap.routes import Routes
 
 RELAY_TARGET = "tailscale.com/cap/relay-target"
 
 Holders = dict[int, list[Routes[bool]]]
-"""By IP version: tables of those who have the capability towards our address of that version."""
+"""By the length of an address, 4 or 16: tables of those who have the capability towards ours of that length."""
 
 
 class RelayGrants:
@@ -38,7 +39,7 @@ class RelayGrants:
     def apply(self, changes: Changes, packet_filter: PacketFilter) -> bool:
         """Bring them to this netmap, whose rules the filter has. Whether they are others than before."""
         before, netmap = self._by_id, changes.after
-        if changes.of("packet_filter") or changes.of("self_node"):
+        if changes.of("packet_filter") or _has_moved(changes.before, netmap):
             self._holders = _holders(packet_filter, netmap.self_node)
             peers = netmap.peers if self._holders else {}
             self._by_id = {number: peer.raw_key for number, peer in peers.items() if _may_relay(peer, self._holders)}
@@ -53,14 +54,22 @@ class RelayGrants:
 def _holders(packet_filter: PacketFilter, self_node: Node) -> Holders:
     found: Holders = {}
     for address in self_node.ips:
-        if address.version not in found and (tables := packet_filter.holders(RELAY_TARGET, address)):
-            found[address.version] = tables
+        size = len(address.packed)
+        if size not in found and (tables := packet_filter.holders(RELAY_TARGET, address)):
+            found[size] = tables
     return found
+
+
+def _has_moved(before: NetMap | None, after: NetMap) -> bool:
+    """Whether our addresses are others."""
+    return before is None or before.self_node.raw_addresses != after.self_node.raw_addresses
 
 
 def _may_relay(peer: Node, holders: Holders) -> bool:
     if peer.capability_version < RELAY_CAPABLE or peer.expired or peer.unsigned_peer_api_only:
         return False
     return any(
-        table.lookup(address.packed) is not None for address in peer.ips for table in holders.get(address.version, ())
+        table.lookup(prefix[:-1]) is not None
+        for prefix in raw_prefixes(peer.raw_addresses)
+        for table in holders.get(len(prefix) - 1, ())
     )
