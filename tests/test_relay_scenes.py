@@ -20,6 +20,7 @@ import pytest
 
 from tests.homes import Call, Homes
 from tests.relayed_homes import EVERYTHING, RelayedHomes, VirtualRelay
+from tsnet.engine.debug.pathshape import paths_shape
 from tsnet.events import PathChanged
 
 Scene = Callable[[RelayedHomes, VirtualRelay, Call], Awaitable[None]]
@@ -77,6 +78,10 @@ def test_what_users_see() -> None:
             assert (peer.path.is_peer_relay, peer.path.is_direct, peer.path.vni) == (True, False, 1)
             assert call._ends[0].path == peer.path
             assert (await left.ping("right")).path == peer.path
+            shape = paths_shape(left._handle.node, homes.world.clock())
+            (shown,) = [each for each in shape["peers"] if each["name"].startswith("right.")]
+            assert shown["peer_relay"]["best"] == "peer relay {}:{}:vni:1".format(*relay.address)
+            assert (shown["peer_relay"]["is_trusted"], shown["path"]) == (True, str(peer.path))
             relay.is_up = False
             await until(homes, call, lambda: not homes.is_relayed("left", "right"), 15.0)
             async for event in events:

@@ -194,6 +194,15 @@ def test_without_direct_paths_peer_relays_are_used_all_the_same() -> None:
     assert scene.are_relayed
 
 
+def test_the_next_timer_is_when_it_is_due() -> None:
+    scene = relayed()
+    for _ in range(40):
+        scene.talk(0.9, every=0.3)
+        for party in scene.parties:
+            if party.paths.deadline() > scene.now:
+                assert min(at for _key, _what, at in party.paths.timers()) == party.paths.deadline()
+
+
 def test_idle_nodes_send_nothing_and_are_never_due() -> None:
     scene = relayed()
     scene.run(100.0)

@@ -59,8 +59,8 @@ from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pathmtu import PacketSizes
 from tsnet.disco.peerrelays import PeerRelays
 from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
+from tsnet.disco.pinganswers import PingAnswers
 from tsnet.disco.relaypath import RelayPath
-from tsnet.disco.seenpings import SeenPings
 from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
@@ -103,7 +103,7 @@ class Paths:
         self._routes: dict[bytes, Routes] = {}
         """Of the peers that were asked for."""
         self._fixed = FixedPaths()
-        self._seen: dict[bytes, SeenPings] = {}
+        self._answers = PingAnswers(self._outgoing)
         self._sent_at = DUE_NOW
         self._measured_at = DUE_NOW
         self._calls: dict[bytes, None] = {}
@@ -148,14 +148,14 @@ class Paths:
         disco_key = self._senders.get(key)
         self._senders.forget(key)
         if disco_key is not None and not self._senders.nodes(disco_key):
-            self._seen.pop(disco_key, None)
+            self._answers.forget(disco_key)
         self._reroute(key, "it is no peer any more")
         self._routes.pop(key, None)
 
     def _restarted(self, key: bytes, before: bytes, now: float) -> None:
         """The peer had that disco key before, and has another one now: another process runs there."""
         if not self._senders.nodes(before):
-            self._seen.pop(before, None)
+            self._answers.forget(before)
         self._directs.restarted(key, now)
         self._relays.restarted(key, now)
 
@@ -432,7 +432,7 @@ class Paths:
         if not isinstance(message, Ping):
             return type(message).__name__
         seen = UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF)
-        return self._answer(message, sender, source, seen)
+        return self._answers.answer(message, sender, source, seen)
 
     def _direct_message(
         self, message: Message, sender: DiscoKey, source: UdpAddress, size: int, now: float
@@ -448,7 +448,8 @@ class Paths:
             return "source"
         if size < PONG_SIZE:
             return "small"
-        is_fresh, refusal = self._seen_of(sender).is_fresh(message.tx_id), self._answer(message, sender, source, source)
+        is_fresh = self._answers.is_fresh(message, sender)
+        refusal = self._answers.answer(message, sender, source, source)
         key = self._senders.resolve(sender, message.node_key)
         if key is not None:
             self._directs.heard(key, self._nodes[key], source, now, is_fresh=is_fresh)
@@ -468,22 +469,10 @@ class Paths:
             return "source"
         if size < PONG_SIZE:
             return "small"
-        refusal = self._answer(message, sender, source, source.relay)
+        refusal = self._answers.answer(message, sender, source, source.relay)
         if refusal is None:
             self._relays.pinged(self._senders.nodes(sender), source, now)
         return refusal
-
-    def _answer(self, ping: Ping, sender: DiscoKey, to: Destination, seen: UdpAddress) -> str | None:
-        """seen: where the ping came from, as the pong says."""
-        if not self._seen_of(sender).add(ping.tx_id, to):
-            return "repeated"
-        return None if self._outgoing.answer(sender, to, Pong(ping.tx_id, seen)) else "answers"
-
-    def _seen_of(self, sender: DiscoKey) -> SeenPings:
-        seen = self._seen.get(sender)
-        if seen is None:
-            seen = self._seen[sender] = SeenPings()
-        return seen
 
     def _call(self, key: bytes, now: float) -> None:
         """Tell this peer our endpoints, or wait until they are fresh."""
@@ -536,6 +525,7 @@ class Paths:
         yield b"", "an idle relay is let go", self._derp_routes.deadline()
         yield b"", "peer relays", self._relays.deadline()
         yield from self._directs.timers()
+        yield from self._relays.timers()
 
     # --- the table ------------------------------------------------------------------------------------------------
 

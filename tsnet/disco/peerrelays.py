@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.bucket import TokenBucket
@@ -45,7 +45,7 @@ from tsnet.disco.messages import (
     UDPRelayEndpoint,
 )
 from tsnet.disco.outgoing import Outgoing
-from tsnet.disco.relaypath import RelayPath
+from tsnet.disco.relaypath import RELAY_TIMERS, RelayPath
 from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
@@ -331,6 +331,14 @@ class PeerRelays:
         if not self._all:
             return math.inf
         return min(self._timetable.deadline(), self._bindings.deadline(), self._allocations.deadline())
+
+    def timers(self) -> Iterator[tuple[bytes, str, float]]:
+        """Every timer of every path, with the name of its slot, and those of what is under way; inf if unarmed."""
+        yield b"", "a request to a peer relay", self._allocations.deadline()
+        yield b"", "a handshake with a peer relay", self._bindings.deadline()
+        for key, path in self._all.items():
+            for slot in RELAY_TIMERS:
+                yield key, f"peer relay {slot}", getattr(path, slot)
 
     def _after(self, key: bytes, path: RelayPath, now: float) -> None:
         """Take what a path wants done, and note when it is due next."""
