@@ -48,6 +48,25 @@ def test_clocks(world: SystemWorld) -> None:
             assert abs(world.clock() - float(file.read().split()[0])) < 5
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="CLOCK_BOOTTIME is Linux's")
+def test_its_clock_goes_on_in_a_sleep(world: SystemWorld) -> None:
+    assert world.counts_sleep
+    assert world.clock() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=1.0)
+
+
+def test_a_port_may_do_without_the_kernels_help(world: SystemWorld) -> None:
+    for gso, gro in ((False, True), (True, False)):
+        port = world.open_udp(0, lambda: None, gso=gso, gro=gro)
+        plain = world.open_udp(0, lambda: None)
+        halves = zip(port._halves, plain._halves, strict=True)
+        assert all(
+            (half.gso, half._ancillary_size > 0) == (gso and other.gso, gro and other._ancillary_size > 0)
+            for half, other in halves
+        )
+        port.close()
+        plain.close()
+
+
 def test_entropy(world: SystemWorld) -> None:
     assert len(world.entropy(32)) == 32
     assert world.entropy(32) != world.entropy(32)
