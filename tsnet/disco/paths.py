@@ -523,7 +523,6 @@ class Paths:
     def timers(self) -> Iterator[tuple[bytes, str, float]]:
         """Every timer, with whose it is (b"" of nobody), what it is for, and when; inf if it is not armed."""
         yield b"", "an idle relay is let go", self._derp_routes.deadline()
-        yield b"", "peer relays", self._relays.deadline()
         yield from self._directs.timers()
         yield from self._relays.timers()
 
