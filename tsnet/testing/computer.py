@@ -56,7 +56,7 @@ class Computer(ABC):
     """A `World`: one simulated computer. v4, v6: its own addresses; "" for a family that it does not have."""
 
     is_virtual = True
-    counts_sleep = True
+    counts_sleep: bool = True
     reactor: Reactor | None = None
 
     def __init__(self, commons: Commons, name: str) -> None:

@@ -108,7 +108,7 @@ class SimulatedUdp:
         self, machine: DatagramMachine, port: int, on_ready: Callable[[], None], wire: Wire, timeline: Timeline
     ) -> None:
         self.machine = machine
-        self.local_port = port
+        self.local_port: int = port
         self.is_open: bool = True
         self._on_ready = on_ready
         self._wire = wire

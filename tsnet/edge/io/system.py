@@ -41,7 +41,7 @@ class SystemWorld:
     """gso, gro: False forces plain UDP calls, as on a system without UDP_SEGMENT or UDP_GRO."""
 
     is_virtual = False
-    counts_sleep = hasattr(time, "CLOCK_BOOTTIME")
+    counts_sleep: bool = hasattr(time, "CLOCK_BOOTTIME")
 
     def __init__(self, *, gso: bool = True, gro: bool = True) -> None:
         self.host: object = None
