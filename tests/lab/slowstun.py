@@ -2,7 +2,8 @@
 
     with SlowStun(namespace, address, port, delay=0.03): …
 
-Latency is all that a node knows of a region before it dials. Relays themselves are as near as they are.
+Latency is all that a node knows of a region before it dials. Relays themselves are as near as they are. Without a
+namespace it is in the thread's own.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from tsnet.netcheck.stun import decode_request, encode_response
 
 class SlowStun:
     def __init__(self, namespace: str, address: str, port: int, *, delay: float) -> None:
-        with inside(namespace):
+        with inside(namespace) if namespace else contextlib.nullcontext():
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, port))
+        self.address: tuple[str, int] = self._socket.getsockname()
         self._delay = delay
         self._waiting: deque[tuple[float, bytes, tuple[str, int]]] = deque()
         self._ended = threading.Event()
