@@ -1,7 +1,7 @@
 """Holes that Tailscale once had, by its bulletins' names (https://tailscale.com/security-bulletins): not here.
 
-What does not apply has no test: this project has no SSH, no web interface, no PeerAPI, no UPnP. TS-2026-008 is with the
-servers it is about, in tests/adapters.
+What does not apply has no test: this project has no SSH, no web interface, no PeerAPI. TS-2026-008 is with the servers
+it is about, in tests/adapters, and TS-2023-006 (UPnP) in tests/portmap.
 """
 
 from __future__ import annotations
