@@ -23,6 +23,7 @@ from benchmarks import (
     floods,
     idle,
     joining,
+    many_peers,
     netstack_costs,
     netstack_gvisor,
     netstack_linux,
@@ -42,6 +43,7 @@ FLOORS: dict[str, Callable[[], list[Row]]] = {
     "netstack_linux": netstack_linux.run,
     "netstack_gvisor": netstack_gvisor.run,
     "big_maps": big_maps.run,
+    "many_peers": many_peers.run,
 }
 ALL: dict[str, Callable[[], list[Row]]] = {
     "netstack_pair": netstack_pair.run,
@@ -57,6 +59,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "idle": idle.run,
     "floods": floods.run,
     "big_maps": big_maps.run,
+    "many_peers": many_peers.run,
 }
 """By their modules."""
 

@@ -21,6 +21,7 @@ from benchmarks import (
     floods,
     idle,
     joining,
+    many_peers,
     netstack_costs,
     netstack_linux,
     netstack_pair,
@@ -102,6 +103,13 @@ def test_netstack_alone() -> None:
 
 def test_what_a_delta_costs() -> None:
     assert len(names(deltas.run(scale=0.005, rounds=1))) == 5
+
+
+def test_many_peers() -> None:
+    memory, turns, packet = many_peers.run(turns=200, talkers=2, count=20)
+    assert len(names([memory, packet])) == 2
+    assert isinstance(turns, Figure)
+    assert turns.value == 0
 
 
 def test_what_must_stay_flat() -> None:

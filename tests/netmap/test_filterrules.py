@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from ipaddress import ip_address, ip_network, summarize_address_range
 
 import pytest
@@ -207,3 +209,15 @@ def test_ranges_that_come_to_too_many_networks_are_skipped(monkeypatch: pytest.M
     assert rules.skipped == 1
     assert rules.allows(TCP, raw("100.64.3.0"), raw(US), 80), "what is no range stands"
     assert not rules.opens_to(ip_network("100.64.2.1"))
+
+
+def test_the_rules_of_an_old_netmap_end_without_a_collector() -> None:
+    rules = FilterRules([rule("*")])
+    assert rules.allows(TCP, raw(US), raw(US), 80)
+    gone = weakref.ref(rules)
+    gc.disable()
+    try:
+        del rules
+        assert gone() is None
+    finally:
+        gc.enable()

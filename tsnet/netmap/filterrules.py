@@ -16,7 +16,7 @@ Not here: the packet, the state of the node that the rules are for (`packetfilte
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -81,19 +81,9 @@ class FilterRules:
         self._grants = compiler.grants
         self._openings = compiler.openings
         # Nothing of this ever changes, so its answers may be remembered.
-        self.allows: Callable[..., bool] = functools.lru_cache(DECISIONS_KEPT)(self._allows)
-
-    def _allows(
-        self,
-        protocol: int,
-        source: bytes,
-        destination: bytes,
-        port: int,
-        capabilities: frozenset[str] = NO_CAPABILITIES,
-    ) -> bool:
-        """Whether some rule lets this protocol from there to this port of ours (TCP, UDP, SCTP)."""
-        number = int.from_bytes(destination, "big")
-        return any(reach.has(number, port) for reach in self._reaches(source, capabilities, protocol))
+        self.allows: Callable[..., bool] = functools.lru_cache(DECISIONS_KEPT)(
+            functools.partial(_allows, self._index)  # no method of its own: an old netmap's rules end at once
+        )
 
     def allows_icmp(self, source: bytes, destination: bytes, capabilities: frozenset[str] = NO_CAPABILITIES) -> bool:
         """Who may reach any port of an address may ping it, whatever the rule's protocols. As in Go, a `cap:` source
@@ -149,6 +139,20 @@ class FilterRules:
                 for grant in grants
             )
         ]
+
+
+def _allows(
+    index: Mapping[int, RuleIndex],
+    protocol: int,
+    source: bytes,
+    destination: bytes,
+    port: int,
+    capabilities: frozenset[str] = NO_CAPABILITIES,
+) -> bool:
+    """Whether some rule lets this protocol from there to this port of ours (TCP, UDP, SCTP)."""
+    number = int.from_bytes(destination, "big")
+    reaches = index[len(source)].reaches(int.from_bytes(source, "big"), capabilities, protocol)
+    return any(reach.has(number, port) for reach in reaches)
 
 
 class _Texts:
