@@ -10,6 +10,7 @@ import pytest
 from tests.clock import Clock
 from tests.fuzzing import mutated
 from tsnet.base.links import Close, Closed, Data, Effect, Link, Open, Opened, Pause, Received, Resume, Tls
+from tsnet.base.work import Work
 from tsnet.http1.answers import Answer, Failed, Reason
 from tsnet.http1.client import MAX_AT_ONCE, MAX_AT_ONE_SERVER, MAX_SENT, TIMEOUT, Http1Client
 
@@ -332,6 +333,28 @@ def test_what_is_left_over_pauses_the_link_and_the_others_go_on() -> None:
     answer = kit.answer()
     assert isinstance(answer, Answer)
     assert len(answer.body) == 4000 * 64
+
+
+def test_what_comes_in_pieces_gets_one_share_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit()
+    kit.ask()
+    link = kit.opened().link
+    shares: list[float] = []
+
+    def noted(units: float) -> Work:
+        shares.append(units)
+        return Work(units)
+
+    monkeypatch.setattr("tsnet.http1.client.Work", noted)
+    kit.http.receive(Received(link, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), kit.clock.now)
+    for _ in range(20):
+        kit.http.receive(Received(link, (b"40\r\n" + b"x" * 64 + b"\r\n") * 400), kit.clock.now)
+    kit.http.transmit(kit.clock.now)
+    assert len(shares) == 1
+    kit.say(link, b"0\r\n\r\n")
+    answer = kit.answer()
+    assert isinstance(answer, Answer)
+    assert len(answer.body) == 20 * 400 * 64
 
 
 def test_a_link_may_end_while_its_input_is_left_over() -> None:

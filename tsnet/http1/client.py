@@ -86,7 +86,7 @@ class _Ticket:
 @attrs.define(eq=False)
 class _Underway:
     """One request on its present link. redirects: how many more are followed.
-    ended: why the link is no more; input of it may be left over."""
+    ended: why the link is no more; input of it may be left over. has_had_its_share: of this turn."""
 
     ticket: _Ticket
     request: Request
@@ -95,6 +95,7 @@ class _Underway:
     asking: Asking
     ended: str = ""
     is_paused: bool = False
+    has_had_its_share: bool = False
 
 
 class Http1Client:
@@ -170,8 +171,9 @@ class Http1Client:
             if now >= underway.ticket.by:
                 self._drop(underway)
                 self._fail(underway.ticket.number, Unusable(Reason.TIMEOUT, "no whole answer in time"))
-            elif underway.asking.has_input:
+            elif underway.asking.has_input and not underway.has_had_its_share:
                 self._read(underway, now)
+            underway.has_had_its_share = False
         effects, self._effects = self._effects, []
         return effects
 
@@ -216,18 +218,27 @@ class Http1Client:
                 self._effects.append(Data(link, underway.asking.sent))
             case Received(data=data):
                 underway.asking.feed(data)
-                self._read(underway, now)
+                self._read_once(underway, now)
             case Closed(reason=reason):
                 underway.ended = reason
                 if reason == "eof":
                     underway.asking.end()
-                self._read(underway, now)
+                read = self._read_once if underway.asking.has_input else self._read
+                read(underway, now)
             case Full() | Room():
                 pass  # a request is handed over in one piece
             case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners and workers
             case _:
                 assert_never(event)
+
+    def _read_once(self, underway: _Underway, now: float) -> None:
+        """If it has not been read in this turn: what comes in several pieces gets no more than one share."""
+        if not underway.has_had_its_share:
+            underway.has_had_its_share = True
+            self._read(underway, now)
+        else:
+            self._pace(underway)
 
     def _read(self, underway: _Underway, now: float) -> None:
         work = Work(share(TURN, len(self._underway), TURN // MAX_AT_ONCE, TURN))
