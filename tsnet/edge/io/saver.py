@@ -68,7 +68,8 @@ class Saver:
     def save(self, key: str, value: bytes, done: Done) -> None:
         """Write the value soon. `done` is called once, with None or an error, if the node's thread still runs.
 
-        If MAX_UNANSWERED are without an answer, `done` gets an error, although the value still waits to be written.
+        If MAX_UNANSWERED are without an answer, the oldest `done` that waits for this key gets an error, or this one if
+        there is none, although the newest value still waits to be written.
         """
         is_full = self._unanswered >= MAX_UNANSWERED
         self._unanswered += 1
@@ -77,9 +78,9 @@ class Saver:
         elif not self._in_thread:
             self._answer([done], self._write(key, value))
         else:
-            self._queue(key, value, [] if is_full else [done])
-            if is_full:
-                self._answer([done], StateError(f"{key} is not saved: its store has not answered for long"))
+            outdated = self._queue(key, value, done, is_full=is_full)
+            if outdated is not None:
+                self._answer([outdated], StateError(f"{key} is not saved: its store has not answered for long"))
 
     def close(self, timeout: float = 0.0) -> bool:
         """Take no more values; from any thread. Those that wait are still written, and then the store is closed.
@@ -93,13 +94,15 @@ class Saver:
 
     # --- in the node's thread -------------------------------------------------------------------------------
 
-    def _queue(self, key: str, value: bytes, told: list[Done]) -> None:
+    def _queue(self, key: str, value: bytes, done: Done, *, is_full: bool) -> Done | None:
+        """Returns who is to be told that it has not been saved, if too many wait."""
         with self._lock:
             write = self._waiting.setdefault(key, _Write(key, value))
             write.value = value
-            write.told += told
+            write.told.append(done)
+            outdated = write.told.pop(0) if is_full else None
             if self._has_worker():
-                return
+                return outdated
             worker = self._worker = threading.Thread(target=self._work, name="tsnet-saver", daemon=True)
         try:
             worker.start()
@@ -107,6 +110,7 @@ class Saver:
             with self._lock:
                 self._worker = threading.current_thread()
             self._work()
+        return outdated
 
     def _deliver(self, done: Done, error: Error | None) -> None:
         self._unanswered -= 1
