@@ -181,7 +181,7 @@ class Room:
 class Closed:
     """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
     ADDRESS_LOST, if this machine has lost the address that the connection has at its own end;
-    "port taken", "too many", "no descriptor", for a UDP link that cannot be opened;
+    "port taken", "not permitted", "cannot bind", "too many", "no descriptor", for a UDP link that cannot be opened;
     "proxy http://host:port: …" with one of these or with the proxy's words, if the proxy has not let the link through.
 
     The reason for a certificate out of its time is "certificate: expired" or "certificate: not yet valid", so that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tsnet.base.network import Network
 from tsnet.edge.io.descriptors import BUDGET, Descriptors
 from tsnet.edge.io.udp import UdpSockets
 from tsnet.edge.io.udp_links import DESCRIPTORS, MAX_LINKS, MAX_SIZE, UdpLinks
+from tsnet.edge.io.world import UdpPort
 from tsnet.testing.simulated import SimulatedWorld
 
 ONE, TWO = Link("dns", "", 1), Link("dns", "", 2)
@@ -222,3 +224,20 @@ def test_a_flood_is_taken_in_bounded_batches_and_does_not_hold_up_a_neighbour(lo
         assert datagrams(loopback, 0, TWO) == [b"alone"]
         assert 0 < len(datagrams(loopback, 0, ONE)) <= 64
         loopback.until(lambda: len(datagrams(loopback, 0, ONE)) == 200)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EADDRINUSE, "port taken"),
+        (errno.EACCES, "not permitted"),
+        (errno.EADDRNOTAVAIL, ADDRESS_LOST),
+        (errno.EIO, "cannot bind"),
+        (None, "cannot bind"),
+    ],
+)
+def test_why_a_port_cannot_be_bound(number: int | None, reason: str) -> None:
+    def fails(_port: int, _on_ready: Callable[[], None], _host: str) -> UdpPort:
+        raise OSError() if number is None else OSError(number, "for a test")
+
+    assert UdpLinks(fails, lambda: None).open(OpenUdp(ONE)) == Closed(ONE, reason)

@@ -15,11 +15,12 @@ Not here: byte streams (`links`), the node's own port (`udp`).
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable
 
 from tsnet.base.addresses import parse_address
-from tsnet.base.links import Closed, Datagrams, Event, Link, Opened, OpenUdp
+from tsnet.base.links import ADDRESS_LOST, Closed, Datagrams, Event, Link, Opened, OpenUdp
 from tsnet.base.network import Network
 from tsnet.edge.io.descriptors import Descriptors, Lease, is_out
 from tsnet.edge.io.world import OnReady, UdpPort
@@ -32,6 +33,10 @@ MAX_SIZE = 65_507
 """Bytes that one datagram carries at most over IPv4."""
 
 OpenPort = Callable[[int, OnReady, str], UdpPort]
+
+
+REASONS = {errno.EADDRINUSE: "port taken", errno.EACCES: "not permitted", errno.EADDRNOTAVAIL: ADDRESS_LOST}
+"""Why a port cannot be bound, by what the system says."""
 
 
 class UdpLinks:
@@ -65,7 +70,7 @@ class UdpLinks:
             port = self._ports[link] = self._open_port(effect.port, self._on_ready, effect.host)
         except OSError as error:
             self._give_back(link)
-            return Closed(link, "no descriptor" if is_out(error) else "port taken")
+            return Closed(link, "no descriptor" if is_out(error) else REASONS.get(error.errno or 0, "cannot bind"))
         self._hosts[link] = effect.host
         return Opened(link, local_port=port.local_port)
 
