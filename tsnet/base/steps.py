@@ -8,7 +8,7 @@ Not here: who runs steps (`edge.io.workers`).
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 
-def finish(steps: Steps[T]) -> T:
+def finish(steps: Steps[T], after_each: Callable[[], object] = bool) -> T:
     """Take all steps that are left, one after the other. Returns the result."""
     while True:
         try:
@@ -24,3 +24,4 @@ def finish(steps: Steps[T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
+        after_each()

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tsnet.base.steps import Steps
+from tsnet.base.steps import Steps, finish
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.world import World
 
@@ -71,15 +71,14 @@ def run_job(world: World, function: Callable[[], T], done: Callable[[T | Excepti
 def _in_steps(steps: Steps[T]) -> T:
     """The result of all steps. Others run for REST after each WORK."""
     until = time.monotonic() + WORK
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+
+    def rest() -> None:
+        nonlocal until
         if time.monotonic() >= until:
             time.sleep(REST)
             until = time.monotonic() + WORK
+
+    return finish(steps, rest)
 
 
 def _start(function: Callable[[], T], report: Callable[[T | Exception], None]) -> None:
