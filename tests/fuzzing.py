@@ -82,6 +82,14 @@ def bad_bytes(samples: Sequence[bytes], seed: int, rounds: int = ROUNDS) -> Iter
             yield chance.randbytes(chance.choice((0, 1, 7, 32, 148, 1500)))
 
 
+def flipped_bits(sample: bytes) -> Iterator[bytes]:
+    """The sample with one bit flipped, each in turn."""
+    for position in range(len(sample) * 8):
+        flipped = bytearray(sample)
+        flipped[position // 8] ^= 1 << position % 8
+        yield bytes(flipped)
+
+
 def bad_documents(sample: dict[str, Any], seed: int, rounds: int = ROUNDS) -> Iterator[bytes]:
     """The sample as JSON, one to four of its values replaced by what nobody expects there."""
     chance = Random(seed)

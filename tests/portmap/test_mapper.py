@@ -15,8 +15,8 @@ from tests.portmap.router import GATEWAY, HTTP_PORT, OUTSIDE, PLACE, Router, dra
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.links import Closed, Datagrams, Link, OpenUdp
 from tsnet.portmap.facts import Fact, Mapped, ServicesSeen, Unmapped
-from tsnet.portmap.lease import Place, Protocol
-from tsnet.portmap.mapper import FIRST_PAUSE, LONGEST_PAUSE, LOOK_AGAIN_AFTER, RELEASE_PATIENCE, Mapper
+from tsnet.portmap.lease import Denial, Place, Protocol
+from tsnet.portmap.mapper import FIRST_PAUSE, LONGEST_PAUSE, LOOK_AGAIN_AFTER, MAX_REASONS, RELEASE_PATIENCE, Mapper
 from tsnet.portmap.probe import GRACE
 
 EXTERNAL = UdpAddress(str(OUTSIDE), 6000)
@@ -379,6 +379,18 @@ def test_an_hour_of_a_flood_of_replies_that_nobody_asked_for_sends_nothing_and_k
         mapper.receive(Datagrams(link, UdpAddress(str(GATEWAY), 5351), [bytes(1100)]), clock.now)
     assert mapper.transmit(clock.now) == []
     assert mapper.dropped == {"late": 10_000}
+
+
+def test_reasons_that_a_router_invents_are_bounded() -> None:
+    mapper = new_mapper()
+    mapper.set_place(PLACE, 0.0)
+    mapper.transmit(0.0)
+    attempt = mapper._attempt
+    assert attempt is not None
+    for number in range(10 * MAX_REASONS):
+        mapper._denied(Denial(f"result {number}"), attempt, float(number))
+    assert len(mapper.dropped) == MAX_REASONS + 1
+    assert mapper.dropped["other reasons"] == 9 * MAX_REASONS
 
 
 def test_the_trace_tells_a_mappings_life() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
 
 from tests.testing.punching import STUN, Socket, new_internet, settle, sleep
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.network import Gateway
 from tsnet.base.unsent import Unsent
+from tsnet.errors import ConfigError
 from tsnet.testing.cable import Cable
 from tsnet.testing.internethost import MAX_PATH_MTUS
 
@@ -46,6 +50,15 @@ def test_a_host_that_moves_has_other_addresses_and_says_so() -> None:
     laptop.move()
     assert laptop.v4 != old
     assert laptop.place is net
+
+
+def test_it_moves_to_places_alone() -> None:
+    laptop = new_internet().host("laptop")
+    place: Any = "the cafe"
+    with pytest.raises(ConfigError, match="not to 'the cafe'"):
+        laptop.move(place)
+    assert laptop.is_plugged
+    assert laptop.v4 in laptop.place.net.routes
 
 
 def test_pulling_the_cable() -> None:

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from tsnet.base.addresses import UdpAddress
+from tsnet.errors import ConfigError
 from tsnet.testing.nat import (
     ADDRESS_RESTRICTED,
     EASY,
@@ -17,6 +18,7 @@ from tsnet.testing.nat import (
     MAX_ANSWERS,
     MAX_STRAYS,
     MAX_TALKED,
+    MOST_MAPPINGS,
     Nat,
     NatTable,
 )
@@ -64,6 +66,13 @@ def test_mappings_are_bounded_and_dead_ones_make_room() -> None:
     assert nats.outbound(INSIDE, REMOTES[0], 1.0) is not None
     assert nats.outbound(INSIDE, REMOTES[3], 120.5) is not None
     assert len(nats) == 2
+
+
+@pytest.mark.parametrize("number", [0, MOST_MAPPINGS + 1])
+def test_there_are_ports_for_all_mappings(number: int) -> None:
+    with pytest.raises(ConfigError, match="takes a port"):
+        Nat(max_mappings=number)
+    assert Nat(max_mappings=MOST_MAPPINGS)
 
 
 def test_what_a_filter_remembers_is_bounded() -> None:

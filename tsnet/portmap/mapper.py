@@ -66,6 +66,9 @@ LOOK_AGAIN_AFTER = 30.0
 RELEASE_PATIENCE = 0.5
 """Seconds that a router has to take a mapping back over HTTP, once the node ends."""
 
+MAX_REASONS = 32
+"""That `dropped` tells apart: a router may invent result codes and words."""
+
 STEPS = 8
 """Of HTTP in one turn: answers that lead to requests."""
 
@@ -301,7 +304,8 @@ class Mapper:
         else:
             if held is not None:
                 self._lose(denial.why)
-            self.dropped[denial.why] += 1
+            is_told_apart = denial.why in self.dropped or len(self.dropped) < MAX_REASONS
+            self.dropped[denial.why if is_told_apart else "other reasons"] += 1
             pause = self._pauses.next(LONGEST_PAUSE)
             self._due = now + max(pause, min(denial.again_after, LONGEST_PAUSE))
             self._say("no port mapping", why=denial.why, again_after=self._due - now)

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.network import Gateway, Network
 from tsnet.base.unsent import SendRefusals
+from tsnet.errors import ConfigError
 from tsnet.testing.bytestreams import Road
 from tsnet.testing.cable import Cable, on_the_wire
 from tsnet.testing.computer import LOOPBACK, LOOPBACK_ADDRESSES, Commons, Computer
@@ -92,6 +93,8 @@ class InternetHost(Computer):
 
     def move(self, place: Around | None = None) -> None:
         """Go there, or get other addresses here. Nobody has those from before for a while."""
+        if place is not None and not hasattr(place, "attach"):
+            raise ConfigError(f"{self.name} moves to a router or to the internet, not to {place!r}")
         self.is_plugged = True
         self.place.detach(self)
         self.place = self.place if place is None else place

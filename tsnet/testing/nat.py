@@ -29,11 +29,14 @@ from collections.abc import Hashable
 import attrs
 
 from tsnet.base.addresses import UdpAddress
+from tsnet.errors import ConfigError
 
 FIRST_PORT, LAST_PORT = 1024, 65_535
 MAX_TALKED = 256
 """How many of those that the inside has sent to a mapping remembers; the oldest is forgotten first."""
 MAX_STRAYS = 4096
+MOST_MAPPINGS = 60_000
+"""A free port is looked for at random, and must be found."""
 MAX_ANSWERS = 4096
 
 
@@ -66,7 +69,12 @@ class Nat:
     lifetime: float = 120.0
     inbound_refreshes: bool = False
     admits_strays: bool = False
-    max_mappings: int = 4096
+    max_mappings: int = attrs.field(default=4096)
+
+    @max_mappings.validator
+    def _check(self, _attribute: object, value: int) -> None:
+        if not 1 <= value <= MOST_MAPPINGS:
+            raise ConfigError(f"a NAT has room for 1 to {MOST_MAPPINGS} mappings, not {value}: each takes a port")
 
 
 FULL_CONE = Nat(filtering=Dependence.ENDPOINT_INDEPENDENT)
