@@ -10,7 +10,7 @@ from tests.house import House
 from tsnet.base.wording import worded
 from tsnet.cli.words import WORDS
 from tsnet.edge.run.handle import Handle
-from tsnet.errors import DeniedByPolicy, DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
+from tsnet.errors import ConfigError, DeniedByPolicy, DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
 
 
 @pytest.fixture
@@ -171,6 +171,17 @@ def test_a_ping_that_was_lost_is_answered_by_the_next(house: House, two: tuple[H
 
 def test_a_ping_of_oneself(house: House, two: tuple[Handle, Handle]) -> None:
     assert house.finish(two[0].ping("a", "icmp", 5)).seconds < 0.1
+
+
+@pytest.mark.parametrize("kind", ["tsmp", "disco"])
+def test_a_ping_of_oneself_that_cannot_be_answered_is_refused_at_once(
+    house: House, two: tuple[Handle, Handle], kind: str
+) -> None:
+    before = house.now
+    error = house.failure(two[0].ping("a", kind, 5))
+    assert isinstance(error, ConfigError)
+    assert "itself" in str(error)
+    assert house.now - before < 0.1
 
 
 def test_a_cancelled_ping_leaves_nothing(house: House, two: tuple[Handle, Handle]) -> None:

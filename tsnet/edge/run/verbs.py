@@ -24,6 +24,7 @@ from tsnet.edge.run.netchecking import NetcheckAttempt
 from tsnet.edge.run.pump import Pump
 from tsnet.edge.run.requesting import ControlAnswer, RequestAttempt
 from tsnet.engine.facts import NetcheckDone
+from tsnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from tsnet.engine.debug.plain import Plain
@@ -141,6 +142,8 @@ class Verbs(ABC):
 
         def begin(operation: Operation[PingResult], left: float) -> None:
             address = self.pump.node.calls.resolve(host)
+            if kind != "icmp" and address in self.pump.node.addresses:
+                raise ConfigError(f"{host} is this node itself, which only a ping of the kind icmp can reach")
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
 
         return self.when_running(timeout, begin)
