@@ -1,6 +1,6 @@
 """A node whose key an administrator lets expire at Headscale, and extends again; its peer is Go's.
 
-A Go peer keeps the streams of a node that has expired, as our own side does. (Ours, as a peer, ends them.)
+A Go peer keeps the streams of a node that has expired, as our own side does, and as ours does as a peer.
 """
 
 from __future__ import annotations
