@@ -70,29 +70,34 @@ def datagrams(pcap: Path) -> list[Datagram]:
 
 
 def opened(pcap: Path, keys: Path, environment: dict[str, str]) -> dict[str, int]:
-    """How many datagrams Wireshark has opened with the keys, by kind. It must have opened every one of the capture."""
-    fields = ["wg.type", "wg.handshake_ok", "wg.keepalive", "frame.protocols"]
+    """How many datagrams Wireshark has opened with the keys, by kind. It must have opened every one of the capture, but
+    those of a session whose handshake went by DERP, inside of TLS ("without handshake")."""
+    found = datagrams(pcap)
+    made = {part for one in found if one.kind == RESPONSE for part in (one.data[4:8], one.data[8:12])}
+    fields = ["wg.type", "wg.handshake_ok", "wg.keepalive", "frame.protocols", "wg.receiver"]
     command = ["tshark", "-r", str(pcap), "-o", f"wg.keylog_file:{keys}", "-Y", "wg", "-T", "fields"]
-    for port in {datagram.source.port for datagram in datagrams(pcap)}:
+    for port in {datagram.source.port for datagram in found}:
         command += ["-d", f"udp.port=={port},wg"]
     for field in fields:
         command += ["-e", field]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     counts: dict[str, int] = defaultdict(int)
     for line in done.stdout.splitlines():
-        kind, handshake_ok, keepalive, protocols = line.split("\t")
+        kind, handshake_ok, keepalive, protocols, receiver = line.split("\t")
         number = int(kind.split(",")[0], 0)
         if number == INITIATION:
             counts["initiations"] += 1
         elif number == RESPONSE:
             assert handshake_ok in ("1", "True"), line
             counts["responses"] += 1
+        elif number == TRANSPORT and int(receiver, 0).to_bytes(4, "little") not in made:
+            counts["without handshake"] += 1
         elif number == TRANSPORT:
             assert keepalive or "wg:ip" in protocols, f"not opened: {line}"
             counts["keepalives" if keepalive else "packets"] += 1
         else:
             counts["cookies"] += 1
-    assert sum(counts.values()) == len(datagrams(pcap))
+    assert sum(counts.values()) == len(found)
     return counts
 
 
