@@ -46,7 +46,8 @@ class Datagram:
 
 def capturing(scene: Scene, namespace: str, name: str) -> Process:
     """tcpdump of a machine's UDP, into the scene's folder; stop it before the file is read."""
-    shell = f"exec tcpdump --immediate-mode -B 16384 -i eth0 -U -w - udp > {scene.folder / name}"  # it may write nowhere itself
+    path = scene.folder / name
+    shell = f"exec tcpdump --immediate-mode -B 16384 -i eth0 -U -w - udp > {path}"  # it may write nowhere itself
     capture = scene.run("tcpdump", ["sh", "-c", shell], namespace=namespace)
     capture.wait_until(lambda: "listening on" in capture.log(), "listening")
     return capture
