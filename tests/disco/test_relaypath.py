@@ -248,6 +248,22 @@ def test_a_relay_that_the_system_cannot_send_to_is_doubted_or_given_up() -> None
     assert (found.best, found.only_large, found.why) == (None, True, "data is too large for it")
 
 
+def test_a_session_whose_pings_are_all_refused_is_asked_once_a_second_and_given_up() -> None:
+    found, now, pings = in_use(), 1.0, list[float]()
+    found.unsent(0, now)
+    while found.best is not None:
+        now = found.deadline()
+        found.run(now)
+        for address, padding in take(found):
+            pings.append(now)
+            found.pinged(b"%f" % now, address, padding, now)
+            found.unsent(0, now)
+        assert found.deadline() > now
+        assert now < TRUST_UDP_ADDRESS + PING_TIMEOUT + 2.0
+    assert pings[:3] == [1.0, 2.0, 3.0]
+    assert found.why == "its pings are not answered"
+
+
 def test_a_data_sized_pong_keeps_it() -> None:
     found = in_use()
     found.sent(1.0)

@@ -252,9 +252,13 @@ class RelayPath:
         return True
 
     def unsent(self, size: int, now: float) -> None:
-        """The system refuses to send so many bytes to the relay, or anything at all if that is 0."""
+        """The system refuses to send so many bytes to the relay, or anything at all if that is 0.
+
+        The ping that a doubt sends at once may be refused as well: that is no reason to send the next one at once.
+        """
         if not size:
-            self._lapse("the system cannot send there", now)
+            if self.is_trusted:
+                self._lapse("the system cannot send there", now)
         elif size <= DATAGRAM_SIZE + HEADER_SIZE:
             self._carries_no_data("data is too large for it", now)
 
