@@ -463,6 +463,20 @@ def test_where_handshakes_are_not_answered_twice_the_path_is_not_used_alone_for_
     assert direct.is_trusted
 
 
+def test_an_address_in_doubt_takes_the_place_of_no_trusted_one_however_fast_it_answers() -> None:
+    direct = trusted()
+    for now in (30.0, 30.1):
+        pong(direct, ONE, now)
+        direct.handshake_unanswered(now)
+    pong(direct, OTHER, 31.0, latency=0.5)
+    assert (direct.best, direct.is_trusted) == (OTHER, True)
+    pong(direct, ONE, 31.1, latency=0.001)
+    assert (direct.best, direct.is_trusted) == (OTHER, True)
+    pong(direct, OTHER, 30.1 + DOUBT - 0.1, latency=0.5)
+    pong(direct, ONE, 30.1 + DOUBT, latency=0.001)
+    assert (direct.best, direct.is_trusted) == (ONE, True)
+
+
 def test_the_path_in_use_alone_is_asked_what_it_carries_and_only_while_it_is_trusted() -> None:
     direct = DirectPath(0.0, is_silent=False, has_mtu=True)
     direct.netmap_names([ONE, OTHER], 0.0)

@@ -209,12 +209,13 @@ class DirectPath:
         if candidate.only_large and ping.padding < DATA_PADDING:
             return
         candidate.only_large = False
-        if not self.is_trusted or is_better(ping.address, latency, self.best, self.latency):
+        is_doubted = now < candidate.doubted_until
+        if not self.is_trusted or (not is_doubted and is_better(ping.address, latency, self.best, self.latency)):
             self._use(ping.address)
         if self.best != ping.address:
             return
         self.latency = latency
-        if now < candidate.doubted_until:
+        if is_doubted:
             self._plan()
             return
         self.is_trusted, self.lapse_at = True, now + TRUST_UDP_ADDRESS
