@@ -45,6 +45,7 @@ def test_a_handshake_without_an_answer_ends_in_time_and_leaves_nothing() -> None
     assert now == MAX_BIND_LIFETIME
     assert count <= 5
     assert kit.relays.deadline() == math.inf
+    assert kit.relays._bindings._asked == {}
     assert kit.endpoint().server_key not in kit.box._shared
 
 
@@ -56,6 +57,36 @@ def test_many_that_name_one_victim_do_not_flood_it() -> None:
         assert kit.called(peer, 0.0, endpoints=(victim,)) is None
     assert 0 < len(kit.sent()) <= PINGS_PER_SECOND
     assert kit.dropped["pace"] >= len(peers) - PINGS_PER_SECOND
+
+
+def test_a_relay_of_ours_that_names_a_victim_has_us_send_one_message_for_each_handshake() -> None:
+    peers = [node(number) for number in range(2, 60)]
+    kit = Kit(*peers).granted()
+    victim = UdpAddress("203.0.113.9", 9)
+    for peer in peers:
+        relay = kit.endpoint(peer, endpoints=(victim,))
+        kit.relays._bindings.trust(relay)
+        assert kit.relays.called_via(peer.raw_key, peer, relay, 0.0) is None
+    assert len(kit.sent()) == len(peers)
+    kit.relays.run(0.5)
+    assert len(kit.sent()) <= PINGS_PER_SECOND
+
+
+def test_a_relay_of_ours_that_has_challenged_us_is_asked_again_for_every_peer() -> None:
+    peers = [node(number) for number in range(2, 60)]
+    kit = Kit(*peers).granted()
+    for peer in peers:
+        relay = kit.endpoint(peer)
+        kit.relays._bindings.trust(relay)
+        assert kit.relays.called_via(peer.raw_key, peer, relay, 0.0) is None
+    (to, bind), *_lost = kit.sent()
+    ((_to, challenge),) = kit.server.receive(UdpAddress("192.0.2.1", 1), bind)
+    header = geneve.decode(challenge)
+    assert header is not None
+    assert kit.relays.receive_control(to, challenge[8:], header.vni, 0.1) is None
+    kit.sent()
+    kit.relays.run(0.5)
+    assert len(kit.sent()) == len(peers) - 1
 
 
 def test_all_handshakes_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,11 @@ class Binding:
         return [(address, BindUDPRelayEndpoint(vni, self.generation, key)) for address in self.addresses]
 
     @property
+    def is_new(self) -> bool:
+        """Whether the relay has been asked once, and no more."""
+        return self.address is None and self._tries == 1
+
+    @property
     def may_ping(self) -> bool:
         return len(self._pings) < MAX_BIND_PINGS
 

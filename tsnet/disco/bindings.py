@@ -6,8 +6,9 @@
 A handshake is known by its generation, and leads to one peer: nobody can disturb that of another peer by naming the
 same relay and session. Of one relay and one peer the newest session counts, by its Lamport id.
 
-What a peer names is asked no more often than `Pace` allows. Addresses that relays of ours have named are exempt: a
-thousand peers may be reached by one of them.
+What a peer names is asked no more often than `Pace` allows. Of an address that a relay of ours has named, the first
+message of each handshake is exempt, and all of them once a challenge has come from there: a thousand peers may be
+reached by one relay, and a relay that names somebody else's address has us send no retries to it.
 
 Source: Go wgengine/magicsock/relaymanager.go (handleNewServerEndpointRunLoop, handleRxDiscoMsgRunLoop).
 Not here: which sessions there are, and what becomes of one that works (`peerrelays`).
@@ -60,7 +61,10 @@ class Bindings:
         self._entropy, self._dropped = entropy, dropped
         self._all: dict[int, Binding] = {}
         self._timetable: Timetable[int] = Timetable()
-        self._known: OrderedDict[UdpAddress, None] = OrderedDict()
+        self._asked: Counter[bytes] = Counter()
+        """How many handshakes are under way with the relay of that disco key."""
+        self._known: OrderedDict[UdpAddress, bool] = OrderedDict()
+        """The addresses that relays of ours have named, and whether a challenge has come from there."""
         self._pace = Pace()
         self._generation = 0
 
@@ -75,8 +79,7 @@ class Bindings:
     def trust(self, relay: UDPRelayEndpoint) -> None:
         """A relay of ours has named these addresses."""
         for address in self._usable(relay):
-            self._known.pop(address, None)
-            self._known[address] = None
+            self._known[address] = self._known.pop(address, False)
         while len(self._known) > MAX_KNOWN_ADDRESSES:
             self._known.popitem(last=False)
 
@@ -99,6 +102,7 @@ class Bindings:
         self._generation = self._generation % 0xFFFFFFFF + 1
         binding = Binding(peer, DiscoKey(remote_key or b""), relay, addresses, self._generation, now, padding)
         self._all[binding.generation] = binding
+        self._asked[relay.server_key] += 1
         self._go_on(binding, now)
         return None
 
@@ -111,11 +115,11 @@ class Bindings:
         del self._all[binding.generation]
         self._timetable.drop(binding.generation)
         server_key = binding.relay.server_key
-        if not self._senders.nodes(server_key) and not self._is_asked(server_key):
-            self._senders.box.forget(server_key)
-
-    def _is_asked(self, server_key: bytes) -> bool:
-        return any(binding.relay.server_key == server_key for binding in self)
+        self._asked[server_key] -= 1
+        if not self._asked[server_key]:
+            del self._asked[server_key]
+            if not self._senders.nodes(server_key):
+                self._senders.box.forget(server_key)
 
     def _usable(self, relay: UDPRelayEndpoint) -> tuple[UdpAddress, ...]:
         """The addresses of a relay that may be asked."""
@@ -133,7 +137,8 @@ class Bindings:
     def _go_on(self, binding: Binding, now: float) -> None:
         """Send what the handshake says next, and note when it is due again."""
         for address, message in binding.messages(now):
-            if address not in self._known and not self._pace.allows(address, binding.peer, now):
+            is_exempt = self._known.get(address, False) or (address in self._known and binding.is_new)
+            if not is_exempt and not self._pace.allows(address, binding.peer, now):
                 self._dropped["pace"] += 1
                 continue
             to = PeerRelayAddress(*address, binding.relay.vni)
@@ -157,7 +162,7 @@ class Bindings:
         if not looks_like_disco(datagram):
             return "short"
         sender = sender_of(datagram)
-        if not self._is_asked(sender):
+        if sender not in self._asked:
             return "unknown relay"
         try:
             message = decode(self._senders.box.open(datagram))
@@ -170,6 +175,8 @@ class Bindings:
             return "unknown handshake"
         if not self._directs.may_reach(source) or not binding.challenged(source, message, now):
             return "unwanted challenge"
+        if source in self._known:
+            self._known[source] = True
         self._go_on(binding, now)
         return None
 
