@@ -225,10 +225,11 @@ def check_look(what: str, check: tuple[str, str] | None) -> None:
         raise ConfigError(f"debug shows {', '.join(LOOKS[:-1])} or {LOOKS[-1]}, not {what!r}")
     if check is None:
         return
+    if what != "filter":
+        raise ConfigError(Wording(api("check="), ' goes with "filter" alone'))
     pair = check if isinstance(check, tuple) else ()
-    if what != "filter" or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
-        what_it_takes = ' takes, for "filter" alone, two texts: ("laptop", "100.64.0.5:80")'
-        raise ConfigError(Wording(api("check="), what_it_takes))
+    if len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+        raise ConfigError(Wording(api("check="), f' takes a pair of texts, such as ("laptop", ":80"), not {check!r}'))
     if not parse_port(split_address(pair[1])[1]):
         raise ConfigError(Wording(api("check="), f' takes "address:port" or ":port" of this node, not {pair[1]!r}'))
 
