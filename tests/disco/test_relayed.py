@@ -13,6 +13,7 @@ from tsnet.disco.constants import (
     DATA_PING_INTERVAL,
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
+    DOUBT,
     RELAY_DISCOVERY_INTERVAL,
     TRUST_UDP_ADDRESS,
 )
@@ -184,6 +185,19 @@ def test_what_the_system_refuses_to_send_puts_the_session_in_doubt() -> None:
     scene.a.paths.unsent([Unsent(scene.servers[0].address, 0)], scene.now)
     assert scene.route(scene.a) == (scene.sessions["b"], DerpAddress(REGION, scene.b.key))
     scene.talk(1.0)
+    assert scene.are_relayed
+
+
+def test_a_relay_that_forwards_pings_and_no_handshakes_is_not_used_alone() -> None:
+    scene = relayed()
+    session = scene.sessions["a"]
+    for _ in range(2):
+        scene.a.paths.handshake_unanswered(scene.b.key, scene.now)
+    for _ in range(10):
+        scene.talk(1.0)
+        assert scene.route(scene.a) == (session, DerpAddress(REGION, scene.b.key))
+    assert "b" in scene.sessions
+    scene.talk(DOUBT + 4.0)
     assert scene.are_relayed
 
 

@@ -14,7 +14,9 @@ from tsnet.disco.constants import (
     DATA_PING_TIMEOUT,
     DATA_UNANSWERED,
     DATAGRAM_SIZE,
+    DOUBT,
     HEARTBEAT_INTERVAL,
+    MAX_RELAYS,
     PING_TIMEOUT,
     RELAY_DISCOVERY_INTERVAL,
     RELAY_UPGRADE_INTERVAL,
@@ -235,6 +237,65 @@ def test_data_that_stays_without_an_answer_ends_it() -> None:
     assert found.only_large
 
 
+def test_where_handshakes_are_not_answered_twice_no_session_of_that_relay_is_used_alone_for_a_while() -> None:
+    found = in_use()
+    found.handshake_unanswered(1.0)
+    found.handshake_answered()
+    found.handshake_unanswered(2.0)
+    assert found.is_trusted, "one may be lost"
+    found.handshake_unanswered(5.0)
+    assert (found.best, found.is_trusted, found.why) == (ONE, False, "WireGuard is not answered there")
+    pong(found, 6.0)
+    assert found.ready(NEXT, SERVER, 0.001, 300.0, 7.0)
+    assert (found.best, found.is_trusted) == (NEXT, False)
+    assert found.ready(OTHER, OTHER_SERVER, 0.5, 300.0, 8.0)
+    assert (found.best, found.is_trusted) == (OTHER, True)
+    assert not found.ready(NEXT, SERVER, 0.001, 300.0, 9.0), "however fast it is"
+    pong(found, 5.0 + DOUBT, latency=0.5)
+    assert found.ready(NEXT, SERVER, 0.001, 300.0, 5.0 + DOUBT)
+    assert found.is_trusted
+    for now in (70.0, 75.0):
+        found.handshake_unanswered(now)
+    pong(found, 75.0 + DOUBT)
+    assert not found.is_trusted, "twice as long the second time"
+    found.anew("the network changed", 140.0)
+    assert found.ready(ONE, SERVER, 0.1, 300.0, 141.0)
+    assert found.is_trusted
+
+
+def test_handshakes_that_go_by_another_way_say_nothing_of_the_session() -> None:
+    found = in_use()
+    found.set_needed(False, 1.0)
+    for now in (1.0, 2.0, 3.0):
+        found.handshake_unanswered(now)
+    assert found.is_trusted
+
+
+def test_a_relay_in_doubt_is_asked_no_more_often_than_one_that_is_trusted() -> None:
+    found, now = in_use(), 1.0
+    for at in (0.5, 1.0):
+        found.handshake_unanswered(at)
+    pings = list[float]()
+    while now < 30.0:
+        found.run(now)
+        for address, _padding in take(found):
+            pings.append(now)
+            found.pinged(b"%f" % now, address, 0, now)
+            assert found.ponged(b"%f" % now, address.vni, now)
+        now = found.deadline()
+    assert (found.best, found.is_trusted) == (ONE, False)
+    assert pings[:3] == [1.0, 1.0 + HEARTBEAT_INTERVAL, 1.0 + 2 * HEARTBEAT_INTERVAL]
+
+
+def test_relays_in_doubt_are_bounded() -> None:
+    found = in_use()
+    for number in range(10 * MAX_RELAYS):
+        assert found.ready(ONE, b"%032d" % number, 0.1, 300.0, 1.0) or found.is_trusted
+        for _ in range(2):
+            found.handshake_unanswered(1.0)
+    assert len(found._doubts) == MAX_RELAYS
+
+
 def test_a_relay_that_the_system_cannot_send_to_is_doubted_or_given_up() -> None:
     found = in_use()
     found.unsent(0, 1.0)
@@ -335,7 +396,7 @@ def test_whatever_happens_nothing_stays_due(seed: int) -> None:
     chance, found, now = random.Random(seed), path(silent=seed % 5 == 0), 0.0
     for step in range(400):
         now += chance.choice([0.0, 0.3, 2.0, 7.0])
-        match chance.randrange(9):
+        match chance.randrange(11):
             case 0 | 1 | 2:
                 found.sent(now)
             case 3:
@@ -348,6 +409,10 @@ def test_whatever_happens_nothing_stays_due(seed: int) -> None:
                 found.arrived(ONE, now)
             case 7:
                 found.called(now)
+            case 8:
+                found.unsent(chance.choice([0, 0, 600, 1320, 9000]), now)
+            case 9:
+                found.handshake_unanswered(now)
             case _:
                 found.asked(now)
         for number, (address, padding) in enumerate(take(found)):

@@ -23,13 +23,12 @@ from collections.abc import Iterable, Iterator
 from tsnet.base.addresses import UdpAddress
 from tsnet.disco.constants import (
     DISCO_PING_INTERVAL,
-    DOUBT,
     HEARD_CANDIDATE,
-    MAX_DOUBT,
     MAX_HEARD,
     MAX_LISTED,
     MAX_PORTS,
 )
+from tsnet.disco.doubt import Doubt
 
 NETMAP, CALLED = 1, 2
 
@@ -39,10 +38,10 @@ class Candidate:
     answered_at, latency: the last pong to one of ours, and how long that took.
 
     only_large: it answers small pings and carries no data, so that a data-sized one alone says something.
-    doubted_until: it answers pings, and WireGuard is not answered there.
+    doubt: whether it answers pings, and WireGuard is not answered there.
     """
 
-    __slots__ = ("_doubt", "answered_at", "doubted_until", "heard_at", "latency", "listed", "only_large", "pinged_at")
+    __slots__ = ("answered_at", "doubt", "heard_at", "latency", "listed", "only_large", "pinged_at")
 
     def __init__(self, listed: int = 0, heard_at: float = -math.inf) -> None:
         self.listed: int = listed
@@ -51,16 +50,7 @@ class Candidate:
         self.answered_at: float = -math.inf
         self.latency: float = math.inf
         self.only_large: bool = False
-        self.forget_doubt()
-
-    def forget_doubt(self) -> None:
-        self.doubted_until: float = -math.inf
-        self._doubt = DOUBT
-
-    def doubt(self, now: float) -> None:
-        """Use it no more alone for a while, which is longer each time."""
-        self.doubted_until = now + self._doubt
-        self._doubt = min(self._doubt * 2, MAX_DOUBT)
+        self.doubt: Doubt = Doubt()
 
 
 class Candidates:
@@ -109,7 +99,7 @@ class Candidates:
         """The network is another one: what was measured is void, and all may be pinged at once."""
         for candidate in self._all.values():
             candidate.pinged_at, candidate.only_large = -math.inf, False
-            candidate.forget_doubt()
+            candidate.doubt.forget()
             candidate.answered_at, candidate.latency = -math.inf, math.inf
 
     def _list(self, endpoints: Iterable[UdpAddress], by: int) -> bool:

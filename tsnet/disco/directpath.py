@@ -209,7 +209,7 @@ class DirectPath:
         if candidate.only_large and ping.padding < DATA_PADDING:
             return
         candidate.only_large = False
-        is_doubted = now < candidate.doubted_until
+        is_doubted = candidate.doubt.holds(now)
         if not self.is_trusted or (not is_doubted and is_better(ping.address, latency, self.best, self.latency)):
             self._use(ping.address)
         if self.best != ping.address:
@@ -235,7 +235,7 @@ class DirectPath:
         self._unanswered_handshakes += 1
         if self._unanswered_handshakes >= UNANSWERED_HANDSHAKES:
             self._unanswered_handshakes = 0
-            candidate.doubt(now)
+            candidate.doubt.begin(now)
             self._distrust("WireGuard is not answered there")
             self._plan()
 

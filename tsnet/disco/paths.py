@@ -284,11 +284,13 @@ class Paths:
         if node is not None and node.is_wireguard_only and self._fixed.unanswered(key, node):
             self._reroute(key, "it does not answer there any more")
         self._directs.handshake_unanswered(key, now)
+        self._relays.handshake_unanswered(key, now)
         self._follow_up(now)
 
     def handshake_answered(self, key: bytes) -> None:
         """There is a new session with this peer."""
         self._directs.handshake_answered(key)
+        self._relays.handshake_answered(key)
 
     def authenticated(self, key: bytes, source: Destination, now: float) -> bool:
         """A datagram of this peer came from there and was proven genuine. True if that is its first path."""

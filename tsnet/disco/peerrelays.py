@@ -220,6 +220,19 @@ class PeerRelays:
         if path is not None and path.arrived_by_derp(now):
             self._after(key, path, now)
 
+    def handshake_unanswered(self, key: bytes, now: float) -> None:
+        """A message of WireGuard's handshake with this peer went unanswered."""
+        path = self._all.get(key)
+        if path is not None:
+            path.handshake_unanswered(now)
+            self._after(key, path, now)
+
+    def handshake_answered(self, key: bytes) -> None:
+        """There is a new session of WireGuard with this peer."""
+        path = self._all.get(key)
+        if path is not None:
+            path.handshake_answered()
+
     def unsent(self, refused: Mapping[UdpAddress, int], now: float) -> None:
         """The system cannot send datagrams of these sizes there, or none if that is 0."""
         for key, path in self._all.items():

@@ -16,6 +16,10 @@
 Data that comes through DERP, after the peer had sent by the session, says that the peer may have lost it: the session
 is doubted, as after `lapse_at`, and its next pong ends the doubt.
 
+A relay may forward pings and not WireGuard. Where WireGuard's handshakes are not answered twice in a row by a trusted
+session, none of that relay is used alone for a while (`doubt`): DERP carries a copy, and the session of another relay
+takes its place.
+
 What is lost may be our own address alone, as when a router has forgotten us. So a session that is doubted, or given up,
 is bound anew at once, which takes no DERP.
 
@@ -43,13 +47,16 @@ from tsnet.disco.constants import (
     DATAGRAM_SIZE,
     DOUBTED_INTERVAL,
     HEARTBEAT_INTERVAL,
+    MAX_RELAYS,
     MAX_STEADY_LIFETIME,
     PING_TIMEOUT,
     RELAY_DISCOVERY_INTERVAL,
     RELAY_UPGRADE_INTERVAL,
     SESSION_ACTIVE_TIMEOUT,
     TRUST_UDP_ADDRESS,
+    UNANSWERED_HANDSHAKES,
 )
+from tsnet.disco.doubt import Doubt
 from tsnet.disco.geneve import HEADER_SIZE
 
 RELAY_TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "expire_at", "check_at")
@@ -78,9 +85,11 @@ class RelayPath:
         "_asked_at",
         "_discovered_at",
         "_doubted_at",
+        "_doubts",
         "_lifetime",
         "_pings",
         "_ponged_at",
+        "_unanswered_handshakes",
         "_unanswered_since",
         "asks",
         "best",
@@ -112,6 +121,9 @@ class RelayPath:
         self.only_large: bool = False
         self.sent_at: float = -math.inf
         self._discovered_at = -math.inf
+        self._unanswered_handshakes = 0
+        self._doubts: dict[bytes, Doubt] = {}
+        """By the disco key of a relay."""
         self.heartbeat_at: float = math.inf
         self.discover_at: float = math.inf
         self._forget_best("")
@@ -212,8 +224,11 @@ class RelayPath:
         Of one relay the newest session is: it knows us by one address alone, the one that we have spoken from last.
         """
         same = self.best is not None and server_key == self.server_key
-        if self.is_trusted and not same and not self._is_better(address, latency):
+        is_better = self._is_better(address, latency) and not self._is_doubted(server_key, now)
+        if self.is_trusted and not same and not is_better:
             return False
+        if not same:
+            self._unanswered_handshakes = 0
         self._forget_best("a peer relay leads there")
         self.best, self.server_key, self._lifetime = address, server_key, min(lifetime, MAX_STEADY_LIFETIME)
         self._trust(latency, now)
@@ -243,13 +258,32 @@ class RelayPath:
             return True
         if self._asked_at != math.inf and ping.padding < DATA_PADDING:
             return True
-        if not self.is_trusted:
-            self.why = "a pong came"
+        was_trusted = self.is_trusted
         self._trust(max(0.0, now - ping.at), now)
+        if self.is_trusted and not was_trusted:
+            self.why = "a pong came"
         if ping.padding >= DATA_PADDING:
             self.only_large = False
             self._unanswered_since = self._asked_at = math.inf
         return True
+
+    def handshake_unanswered(self, now: float) -> None:
+        """A message of WireGuard's handshake went unanswered."""
+        if not (self.is_trusted and self.is_needed):
+            return
+        self._unanswered_handshakes += 1
+        if self._unanswered_handshakes >= UNANSWERED_HANDSHAKES:
+            self._unanswered_handshakes = 0
+            doubt = self._doubts.pop(self.server_key, None) or Doubt()
+            doubt.begin(now)
+            self._doubts[self.server_key] = doubt
+            if len(self._doubts) > MAX_RELAYS:
+                del self._doubts[next(iter(self._doubts))]
+            self._lapse("WireGuard is not answered there", now)
+
+    def handshake_answered(self) -> None:
+        """A session of WireGuard was made, by whatever path."""
+        self._unanswered_handshakes = 0
 
     def unsent(self, size: int, now: float) -> None:
         """The system refuses to send so many bytes to the relay, or anything at all if that is 0.
@@ -267,6 +301,8 @@ class RelayPath:
         self._forget_best(why)
         self.asks.clear()
         self._discovered_at = -math.inf
+        self._unanswered_handshakes = 0
+        self._doubts.clear()
         self.wants_binding = self.is_needed and self.is_active(now)
         if self.wants_binding:
             self._wake(now)
@@ -301,9 +337,15 @@ class RelayPath:
             self.discover_at = max(now, self._discovered_at + pause)
 
     def _trust(self, latency: float, now: float) -> None:
-        self.latency, self.is_trusted, self.lapse_at = latency, True, now + TRUST_UDP_ADDRESS
-        self._ponged_at = now
+        self.latency, self._ponged_at = latency, now
+        self.is_trusted = not self._is_doubted(self.server_key, now)
+        self.lapse_at = now + TRUST_UDP_ADDRESS if self.is_trusted else math.inf
         self._plan(now)
+
+    def _is_doubted(self, server_key: bytes, now: float) -> bool:
+        """Whether WireGuard is not answered by sessions of that relay."""
+        doubt = self._doubts.get(server_key)
+        return doubt is not None and doubt.holds(now)
 
     def _lapse(self, why: str, now: float) -> None:
         """The best is trusted no more, and is asked at once."""
@@ -331,8 +373,8 @@ class RelayPath:
             self.heartbeat_at = self.discover_at = self.check_at = math.inf
             self._unanswered_since = self._asked_at = math.inf
             return
-        is_doubted = self.best is not None and not self.is_trusted
-        self.heartbeat_at = now + (DOUBTED_INTERVAL if is_doubted else HEARTBEAT_INTERVAL)
+        is_urgent = self.best is not None and not self.is_trusted and not self._is_doubted(self.server_key, now)
+        self.heartbeat_at = now + (DOUBTED_INTERVAL if is_urgent else HEARTBEAT_INTERVAL)
         if not self.is_silent:
             self._ask_best()
 
