@@ -448,6 +448,9 @@ class TcpLayer:
         tcb.armed_for = math.inf
         for name in TIMERS:
             setattr(tcb, name, math.inf)
+        heap = self._heap
+        while heap and heap[0][0] != heap[0][2].armed_for:  # a keepalive is due in hours: nobody wakes for the dead
+            heappop(heap)
 
     def _leave_link(self, tcb: Tcb) -> None:
         others = self._links.get(tcb.link)

@@ -26,7 +26,7 @@ def test_each_fault_and_its_end() -> None:
         dialled.give(b"through the other one")
         house.until(lambda accepted=accepted: accepted.has_news)
         assert accepted.take(100) == b"through the other one"
-        assert {home_of(a), home_of(b)} == {other.region}
+        house.until(lambda a=a, b=b, other=other: {home_of(a), home_of(b)} == {other.region})
         home.start()
         home.start()
         house.run(5)

@@ -535,10 +535,10 @@ def test_a_port_in_time_wait_may_be_dialled_from_again_after_a_second_with_times
 
 
 def test_accepted_connections_have_the_keepalive_of_their_listener() -> None:
-    for keepalive in ((300.0, 75.0, 9), (20.0, 5.0, 2), None):
+    for keepalive in ((7200.0, 75.0, 9), (20.0, 5.0, 2), None):
         pair = Pair()
         listener = pair.b.listen(80)
-        assert listener.keepalive == (300.0, 75.0, 9)
+        assert listener.keepalive == (7200.0, 75.0, 9)
         listener.keepalive, listener.nodelay = keepalive, keepalive is None
         client = pair.a.connect(B4, 80, pair.now)
         pair.run(until=lambda at=listener: at.readable)  # type: ignore[misc]
@@ -555,6 +555,17 @@ def test_a_connection_that_was_reset_asks_for_no_turn() -> None:
     peer.connect()
     peer.send("R")
     assert peer.stack.deadline() > peer.now
+
+
+def test_a_keepalive_of_a_connection_that_has_ended_wakes_nobody() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.connection.set_keepalive((7200.0, 75.0, 9), peer.now)
+    peer.take()
+    assert peer.stack.deadline() < math.inf
+    peer.send("R")
+    peer.take()
+    assert peer.stack.deadline() == math.inf
 
 
 def test_a_deadline_that_stays_the_same_stands_in_the_heap_once() -> None:
