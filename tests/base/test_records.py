@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import weakref
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -87,3 +90,62 @@ def test_what_a_class_says_itself_counts() -> None:
     assert repr(Named("x")) == "x"
     assert Named("x", "a") == Named("x", "b")
     assert hash(Named("x", "a")) == hash(Named("x", "b"))
+
+
+def test_it_is_shown_how_a_record_is_made() -> None:
+    assert inspect.signature(Told) == inspect.signature(Compiled)
+
+
+@record
+class Base:
+    kinds: ClassVar[tuple[str, ...]] = ("base",)
+    number: int
+    more: dict[str, int] = attrs.field(factory=dict)
+
+
+@record
+class Derived(Base):
+    kinds: ClassVar[tuple[str, ...]] = ("derived",)
+    text: str = "x"
+
+
+@pytest.mark.parametrize("kind", [Base, Derived])
+def test_a_class_has_its_fields_before_it_has_a_value(kind: type[Base]) -> None:
+    assert [field.name for field in attrs.fields(kind)] == ["number", "more", "text"][: len(kind.__match_args__)]
+    assert attrs.has(kind)
+    assert vars(kind)["kinds"] == (kind.__name__.lower(),)
+
+
+def test_a_record_may_add_to_another() -> None:
+    assert Derived(1, {"a": 1}, "y") == attrs.evolve(Derived(1, text="y"), more={"a": 1})
+    assert Derived(1) != Base(1)
+    assert attrs.asdict(Derived(1)) == {"number": 1, "more": {}, "text": "x"}
+    assert Base(1).more is not Base(1).more
+    assert pickle.loads(pickle.dumps(Derived(1))) == Derived(1)
+
+
+def test_what_is_not_given_is_missed_and_what_is_not_wanted_refused() -> None:
+    for _ in range(2):
+        with pytest.raises(TypeError, match="number"):
+            Told()  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="other"):
+            Told(1, other=2)  # type: ignore[call-arg]
+
+
+def test_nothing_of_it_can_be_deleted_or_added() -> None:
+    told = Told(1)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del told.number
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        told.other = 1  # type: ignore[attr-defined]
+    assert weakref.ref(told)() is told
+
+
+def test_the_first_value_makes_the_method_that_makes_the_others() -> None:
+    @record
+    class Fresh:
+        number: int
+
+    before = Fresh.__init__
+    assert Fresh(1) == Fresh(number=1)
+    assert Fresh.__init__ is not before
