@@ -84,6 +84,17 @@ def test_what_waits_for_a_path_goes_on_under_the_new_key(streams: Streams) -> No
     streams.reach(lambda: streams.client.readable, 1.0)
 
 
+def test_under_a_new_key_packets_are_as_long_as_every_path_carries_until_its_own_is_measured(streams: Streams) -> None:
+    links, old, new = streams.a.engine.stream_links, streams.nodes[1].key, node_public(NEW)
+    links.set_mtu(old, 8920, streams.now)
+    assert streams.server._tcb.mtu == 8920
+    streams.b.engine.set_node_key(NEW, streams.now)
+    streams.tell_a(attrs.evolve(streams.nodes[1], key=new))
+    assert streams.server._tcb.mtu == 1280
+    links.set_mtu(new, 1420, streams.now)
+    assert streams.server._tcb.mtu == 1420
+
+
 def test_a_peer_that_leaves_takes_them_along_whatever_its_key(streams: Streams) -> None:
     streams.tell_a(attrs.evolve(streams.nodes[1], expired=True))
     streams.tell_a()

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from netstack import Stack
+from tsnet.disco.pathmtu import INNER_BASE
 from tsnet.netmap.model import Node
 
 
@@ -49,6 +50,7 @@ class StreamLinks:
         if older := tuple(link for link in links if link != key):
             self._older[key] = older
         for link in links:
+            self._stack.set_link_mtu(link, INNER_BASE, now)  # nothing is measured yet
             self._stack.path_restored(link, now)
 
     def removed(self, numbers: Iterable[int]) -> None:
