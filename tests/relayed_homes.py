@@ -24,7 +24,7 @@ RELAYS = {"src": ["*"], "dst": ["relay:*"], "app": {"tailscale.com/cap/relay": [
 
 
 class VirtualRelay(RelayServer):
-    """A relay server at a host of the simulated internet. `wanted`: requests that came while it was down."""
+    """A relay server at a host of the simulated internet."""
 
     def __init__(self, host: InternetHost) -> None:
         super().__init__(host.name, UdpAddress(host.v4, RELAY_PORT))

@@ -20,6 +20,7 @@ import pytest
 
 from tests.homes import Call, Homes
 from tests.relayed_homes import EVERYTHING, RelayedHomes, VirtualRelay
+from tests.test_debugging import documented
 from tsnet.engine.debug.pathshape import paths_shape
 from tsnet.events import PathChanged
 
@@ -80,6 +81,8 @@ def test_what_users_see() -> None:
             assert (await left.ping("right")).path == peer.path
             shape = paths_shape(left._handle.node, homes.world.clock())
             (shown,) = [each for each in shape["peers"] if each["name"].startswith("right.")]
+            entries = {f"peers[].peer_relay.{entry}" for entry in shown["peer_relay"]}
+            assert entries == {entry for entry in documented("paths") if ".peer_relay." in entry}
             assert shown["peer_relay"]["best"] == "peer relay {}:{}:vni:1".format(*relay.address)
             assert (shown["peer_relay"]["is_trusted"], shown["path"]) == (True, str(peer.path))
             relay.is_up = False

@@ -65,7 +65,11 @@ class Four(Homes):
         self._stun = ExitStack()
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        try:
+            super().__enter__()
+        except BaseException:
+            self._stun.close()  # its thread would keep the process from ending
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

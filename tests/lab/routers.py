@@ -120,7 +120,7 @@ def _easy(masquerade: str = "", *, forward: str = "", before: str = STATES, more
 
 
 _HARD = _easy("random,fully-random")
-_DUAL = _easy().replace('"wan" masquerade', '"wan" ip version 4 masquerade')
+_DUAL = _easy().replace('"wan" masq', '"wan" ip version 4 masq')
 APDF: Filtering = "by address and port"
 
 KINDS = {
@@ -135,15 +135,7 @@ KINDS = {
         Kind("cgnat", "independent", APDF, True, False, _easy(), provider=_easy()),
         Kind("cgnat-hard", "by address and port", APDF, False, False, _easy(), provider=_HARD),
         Kind("udp-blocked", "", "", False, False, _easy(forward="meta l4proto udp drop")),
-        Kind(
-            "dual",
-            "independent",
-            APDF,
-            True,
-            False,
-            _easy().replace('"wan" masq', '"wan" ip version 4 masq'),
-            addressing=BOTH,
-        ),
+        Kind("dual", "independent", APDF, True, False, _DUAL, addressing=BOTH),
         Kind("v6", "independent", APDF, True, True, STATES + FORWARD % "", addressing="IPv6"),
     )
 }

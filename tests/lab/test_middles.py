@@ -9,10 +9,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.interop.harness.requirements import need
+from tests.interop.harness.testcontrol import Derper
 from tests.lab.conftest import BuildHomes
 from tests.lab.homes import PORT, Who, meet
 from tests.lab.interruptions import Stream
@@ -95,4 +98,8 @@ def test_control_restarts_under_a_stream(homes: BuildHomes, control: str) -> Non
 
 
 def test_the_file_of_relays_has_numbers_as_keys() -> None:
-    assert relays_file([]) == "regions:\n"
+    """Headscale takes no others. All else is JSON, with names in small letters."""
+    derper = SimpleNamespace(region=7, region_json={"RegionID": 7, "Nodes": [{"HostName": "Near", "IPv6": None}]})
+    assert relays_file([cast(Derper, derper)]) == (
+        'regions:\n  7: {"regionid": 7, "nodes": [{"hostname": "Near", "ipv6": null}]}\n'
+    )

@@ -197,9 +197,14 @@ def test_whoever_is_woken_in_a_stream_runs_before_the_stream_goes_on(
 
 
 def test_a_pause_is_short() -> None:
-    begun = time.perf_counter()
-    pause()
-    assert time.perf_counter() - begun < 0.1
+    """The shortest of some: what else runs on the machine makes any of them longer."""
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        pause()
+        return time.perf_counter() - begun
+
+    assert min(seconds() for _ in range(10)) < 0.01
 
 
 def test_a_forked_child_knows_that_all_of_it_is_the_parents(house: House) -> None:
