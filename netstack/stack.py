@@ -301,6 +301,10 @@ class Stack:
         self._tcp.forget_link(link)
         self._flows.forget_link(link)
 
+    def forget_remote(self, link: Hashable, remote: IPAddress) -> None:
+        """That address is not behind the link any more: TCP connections with it end with the error `unreachable`."""
+        self._tcp.forget_remote(link, remote.packed)
+
     def has_connections(self, link: Hashable) -> bool:
         """Whether a TCP connection of this link has not ended."""
         return self._tcp.has_connections(link)

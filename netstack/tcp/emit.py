@@ -14,6 +14,7 @@ Not here: when something is lost (`recovery`), when to acknowledge (`arrive`), t
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from struct import Struct
 
 from netstack.seq import MASK
@@ -57,13 +58,17 @@ def output(tcb: Tcb, now: float, budget: int, runs: Runs) -> int:
     return spent
 
 
-def small_ones_first(turns: dict[Tcb, None]) -> dict[Tcb, None]:
+def small_ones_first(turns: dict[Tcb, None], room: int) -> dict[Tcb, None]:
     """The same connections, those with little to send before the streams; empty unless there are both.
 
-    Whatever one call makes is sealed and sent together: a word would else wait for all that streams may send.
+    Whatever one call makes is sealed and sent together: a word would else wait for all that streams may send. The
+    first `room` bytes go before; who is beyond that keeps its place, so that very many words starve no stream.
     """
     small = [tcb for tcb in turns if 0 < tcb.send_buffer.end - tcb.snd_nxt <= SMALL]
-    return dict.fromkeys((*small, *turns)) if 0 < len(small) < len(turns) else {}
+    if not 0 < len(small) < len(turns):
+        return {}
+    ends = accumulate(tcb.send_buffer.end - tcb.snd_nxt for tcb in small)
+    return dict.fromkeys((*(tcb for tcb, end in zip(small, ends, strict=True) if end <= room), *turns))
 
 
 def is_idle(tcb: Tcb) -> bool:

@@ -188,6 +188,11 @@ class TcpLayer:
         for tcb in list(self._links.get(link, ())):
             self.end(tcb, errors.UNREACHABLE)
 
+    def forget_remote(self, link: Hashable, remote: bytes) -> None:
+        """End the link's connections with that address, in the same way."""
+        for tcb in [tcb for tcb in self._links.get(link, ()) if tcb.remote == remote]:
+            self.end(tcb, errors.UNREACHABLE)
+
     def has_connections(self, link: Hashable) -> bool:
         return link in self._links
 
@@ -316,9 +321,10 @@ class TcpLayer:
         self._expire(now)
         if self._passive.roomy:
             self._passive.answer_parked(now)
-        if len(self._dirty) > 1 and (ordered := emit.small_ones_first(self._dirty)):
+        shared = budget // emit.SHARED_PART
+        if len(self._dirty) > 1 and (ordered := emit.small_ones_first(self._dirty, shared // 2)):
             self._dirty, self._shared_until = ordered, now + emit.SHARED_FOR
-        left = budget if now >= self._shared_until else budget // emit.SHARED_PART
+        left = budget if now >= self._shared_until else shared
         dirty, ways, packet = self._dirty, self._ways, self._ip.mtu
         full = ways.full
         while dirty and (left >= packet or not runs):

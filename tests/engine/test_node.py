@@ -180,6 +180,26 @@ def test_time_never_goes_back_and_a_gap_is_a_suspension() -> None:
     assert suspended
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda some, now: some.netcheck(now),
+        lambda some, now: some.calls.connect(ip_address("100.64.0.2"), 80, now),
+        lambda some, now: some.set_wall_offset(0.0, now),
+    ],
+    ids=["netcheck", "dial", "wall clock"],
+)
+def test_who_asks_an_idle_node_for_something_does_not_make_it_a_sleeper(ask: Callable[[Node, float], object]) -> None:
+    some = running()
+    suspended: list[float] = []
+    some.engine.suspended = suspended.append  # type: ignore[method-assign, assignment]
+    some._due = NOW + 3600  # as after a turn, of a node that has no relay and is pinged by nobody
+    later = NOW + SUSPENDED_AFTER + 10
+    ask(some, later)
+    some.receive([], [], later)
+    assert suspended == []
+
+
 LOOKS_ONLY = {
     *("receive", "transmit", "deadline", "is_touched", "take_facts", "take_ready"),
     *("relay_trouble", "netcheck_so_far", "peer_name", "path_towards", "path_to"),

@@ -10,7 +10,7 @@ import pytest
 from netstack import Stack
 from tests.engine.pair import Pair, apply, netmap, node, secret
 from tsnet.base.crypto import node_public
-from tsnet.base.keys import NodePrivateKey
+from tsnet.base.keys import NodeKey, NodePrivateKey
 from tsnet.engine.streamlinks import StreamLinks
 from tsnet.netmap.model import Node
 
@@ -106,8 +106,36 @@ def test_a_peer_that_leaves_takes_them_along_whatever_its_key(streams: Streams) 
     assert len(streams.a.engine.stream_links) == 0
 
 
-def test_a_peer_with_other_addresses_is_another_one(streams: Streams) -> None:
-    streams.tell_a(attrs.evolve(streams.nodes[1], key=node_public(NEW), addresses=node(3, "c").addresses))
+MOVED = node(3, "c").addresses
+
+
+@pytest.mark.parametrize("key", [node(2, "b").key, node_public(NEW)], ids=["the same key", "another key"])
+@pytest.mark.parametrize("expires", ["never", "before", "meanwhile"])
+def test_a_peer_with_other_addresses_is_another_one(streams: Streams, key: NodeKey, expires: str) -> None:
+    """Its old address may be somebody else's, who must not get what its streams still send."""
+    peer = streams.nodes[1]
+    if expires != "never":
+        streams.tell_a(attrs.evolve(peer, expired=True))
+    if expires == "meanwhile":
+        streams.tell_a(attrs.evolve(peer, expired=True, addresses=MOVED))
+        assert streams.server.error == "unreachable"
+    streams.tell_a(attrs.evolve(peer, key=key, addresses=MOVED))
+    assert streams.server.error == "unreachable"
+    assert len(streams.a.engine.stream_links) == 0
+
+
+def test_another_address_that_comes_and_goes_changes_nothing(streams: Streams) -> None:
+    peer = streams.nodes[1]
+    more = attrs.evolve(peer, addresses=(*peer.addresses, *MOVED))
+    streams.tell_a(more)
+    streams.check()
+    streams.tell_a(peer)
+    streams.check()
+
+
+def test_a_key_that_another_node_has_takes_no_streams_along(streams: Streams) -> None:
+    """As the same machine has that control has forgotten meanwhile."""
+    streams.tell_a(attrs.evolve(streams.nodes[1], id=9, addresses=MOVED))
     assert streams.server.error == "unreachable"
 
 

@@ -147,9 +147,9 @@ class Engine:
     def apply(self, changes: Changes, now: float) -> None:
         """Bring every room to this netmap: the peers, then paths and routes, then the filter, then our addresses."""
         moved = self.peers.apply(changes)
+        self.stream_links.changed(changes.peers)
         for change in moved:
             self._move(change, changes.after.peers, now)
-        self.stream_links.removed(number for number, (_, after) in changes.peers.items() if after is None)
         gained = self.paths.update_peers([(change.key, change.after) for change in moved], now)
         self.packet_filter.apply(changes)
         if self._relay_grants.apply(changes, self.packet_filter):
@@ -188,8 +188,10 @@ class Engine:
         elif before is None:
             self.device.add_peer(key)
             self.stream_links.came(key, after, now)
-        elif _has_restarted(before, after) and self._advertised.get(key) != after.raw_disco_key:
-            self.device.reset_peer(key, now)  # its sessions are gone
+        else:
+            self.stream_links.stayed(key, before, after)
+            if _has_restarted(before, after) and self._advertised.get(key) != after.raw_disco_key:
+                self.device.reset_peer(key, now)  # its sessions are gone
 
     def set_modes(self, modes: DiscoModes, now: float) -> None:
         """How paths are selected from now on."""

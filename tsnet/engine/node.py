@@ -93,7 +93,7 @@ class Node:
         self.udp_room: bool = True
         self.udp_port: int = 0
         self._now, self._entropy = now, entropy
-        self._upkeep_at, self._known_port = -math.inf, 0
+        self._upkeep_at, self._known_port, self._due = -math.inf, 0, math.inf
         self._facts: FactQueue = FactQueue()
         self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
@@ -381,9 +381,9 @@ class Node:
         return self.udp_room is (UDP in self.engine.full) or self._is_upkeep_due(now)
 
     def deadline(self) -> float:
-        if self._facts.has_more:
-            return -math.inf
-        return min(self._upkeep_at, self._control.at, self.engine.deadline())
+        ours = -math.inf if self._facts.has_more else min(self._upkeep_at, self._control.at)
+        self._due = min(ours, self.engine.deadline())
+        return self._due
 
     def take_facts(self) -> list[facts.Fact]:
         """The facts since the last call, in order. Of very many, those that one turn has time for."""
@@ -396,10 +396,10 @@ class Node:
         return self.engine.stack.take_ready()
 
     def _clamp(self, now: float) -> float:
-        """`now`, but never earlier than before. A long gap is taken for a sleep of the machine."""
+        """`now`, but never earlier than before. A long gap with the told deadline in it is a sleep."""
         if now == self._now:
             return now
-        if now - self._now > SUSPENDED_AFTER and self.sleep.late(self.deadline(), self._now, now):
+        if now - self._now > SUSPENDED_AFTER and self.sleep.late(self._due, self._now, now):
             self._touch()
         self._now = max(self._now, now)
         return self._now

@@ -4,8 +4,10 @@
 |-------------------------------------------------|----------------------------------------------------------------|
 | the peer has another key, and its old addresses | go on; the stack knows them by the old key                     |
 | its key has expired                             | stay, and send in vain: TCP gives up after about 15 minutes    |
-| it is valid again, with the old key or another  | go on at once                                                  |
-| it is no peer any more, or has other addresses  | end with the error `unreachable`                               |
+| it is valid again, with the old key or another  | go on at once, with packets that every path carries            |
+| it has lost an address                          | those with that address end with the error `unreachable`:      |
+|                                                 | another node may get it, and must not get the streams with it  |
+| it is no peer any more                          | end with that error                                            |
 
 Source: Go wgengine/netstack, whose connections know addresses alone and no keys.
 Not here: sessions (`wireguard.device`), the node's own key, whose end leaves its streams as they are.
@@ -13,7 +15,7 @@ Not here: sessions (`wireguard.device`), the node's own key, whose end leaves it
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 
 from netstack import Stack
 from tsnet.disco.pathmtu import INNER_BASE
@@ -35,14 +37,19 @@ class StreamLinks:
     def __len__(self) -> int:
         return len(self._older) + len(self._away)
 
+    def changed(self, nodes: Mapping[int, tuple[Node | None, Node | None]]) -> None:
+        """Control says something else of these nodes, by number: before, after. This is told before `left` and the
+        others."""
+        for number in [number for number in self._away if number in nodes]:
+            before, after = nodes[number]
+            self._away[number] = kept = self._used(self._away[number], before, after)
+            if not kept:
+                del self._away[number]
+
     def left(self, key: bytes, before: Node, after: Node | None) -> None:
         """Nobody has that key any more. after: what the netmap says now of the node that had it; None if nothing."""
-        links = (key, *self._older.pop(key, ()))
-        stays = after is not None and after.raw_addresses == before.raw_addresses
-        used = tuple(filter(self._stack.has_connections, links)) if stays else ()
-        if used:
+        if used := self._used((key, *self._older.pop(key, ())), before, after):
             self._away[before.id] = used
-        self._forget(link for link in links if link not in used)
 
     def came(self, key: bytes, node: Node, now: float) -> None:
         """A node has that key, which nobody had before."""
@@ -53,10 +60,10 @@ class StreamLinks:
             self._stack.set_link_mtu(link, INNER_BASE, now)  # nothing is measured yet
             self._stack.path_restored(link, now)
 
-    def removed(self, numbers: Iterable[int]) -> None:
-        """Those nodes are no peers any more."""
-        for number in numbers if self._away else ():
-            self._forget(self._away.pop(number, ()))
+    def stayed(self, key: bytes, before: Node, after: Node) -> None:
+        """The key still has an owner: the node of before, of which control says something else, or another one."""
+        for link in self._links(key):
+            self._forget_lost(link, before, after)
 
     def path_restored(self, key: bytes, now: float) -> None:
         """What the peer's streams have lost need not wait any longer."""
@@ -78,6 +85,19 @@ class StreamLinks:
         older = self._older.get(key)
         return (key,) if older is None else (key, *older)
 
-    def _forget(self, links: Iterable[bytes]) -> None:
+    def _used(self, links: tuple[bytes, ...], before: Node | None, after: Node | None) -> tuple[bytes, ...]:
+        """Those under which the node still has streams; the others are forgotten."""
+        if after is not None and before is not None:
+            for link in links:
+                self._forget_lost(link, before, after)
+        used = () if after is None else tuple(filter(self._stack.has_connections, links))
         for link in links:
-            self._stack.forget_link(link)
+            if link not in used:
+                self._stack.forget_link(link)
+        return used
+
+    def _forget_lost(self, link: bytes, before: Node, after: Node) -> None:
+        """End the streams with addresses that the node has lost."""
+        if before.raw_addresses != after.raw_addresses:
+            for address in set(before.ips).difference(after.ips):
+                self._stack.forget_remote(link, address)

@@ -98,6 +98,20 @@ def test_a_forgotten_link_ends_its_connections_without_a_word() -> None:
     assert drain(pair.a, pair.now) == []
 
 
+def test_a_forgotten_remote_ends_the_links_connections_with_it_alone() -> None:
+    pair = Pair()
+    client, _ = pair.connected()
+    drain(pair.a, pair.now)
+    assert pair.a.has_connections("b")
+    pair.a.forget_remote("b", A4)
+    pair.a.forget_remote("nobody", B4)
+    assert client.error is None
+    pair.a.forget_remote("b", B4)
+    assert client.error == "unreachable"
+    assert not pair.a.has_connections("b")
+    assert drain(pair.a, pair.now) == []
+
+
 def test_a_forgotten_link_is_not_held_when_it_comes_back() -> None:
     pair = Pair()
     pair.connected()
@@ -664,6 +678,24 @@ def test_small_ones_alone_share_all_of_the_budget() -> None:
     for connection in connections:
         connection.write(bytes(SMALL), pair.now)
     assert sum(map(len, packets_of(pair.a.transmit(pair.now, 1 << 18)))) > 20 * SMALL
+
+
+def test_very_many_words_starve_no_stream() -> None:
+    """Each of them has another word as soon as it may speak, and all together more than a call carries."""
+    pair = Pair()
+    talkers = [pair.connected(port=port)[0] for port in range(80, 120)]
+    stream, _ = pair.connected(port=200)
+    pair.run(seconds=1)
+    for each in (stream, *talkers):
+        each._tcb.congestion.cwnd, each._tcb.nodelay = 1e6, True
+    assert stream.write(bytes(1 << 16), pair.now) == 1 << 16
+    begun = stream._tcb.snd_nxt
+    for _ in range(20):
+        for talker in talkers:
+            if talker._tcb.snd_nxt == talker._tcb.send_buffer.end:
+                talker.write(b"word" * 100, pair.now)
+        pair.a.transmit(pair.now, 1 << 15)
+    assert stream._tcb.snd_nxt - begun > 1 << 13
 
 
 def test_a_connection_that_has_only_to_wait_takes_no_turn() -> None:
