@@ -11,9 +11,10 @@ import pytest
 from tests.disco.relaykit import OURS, PEER, SERVER, Kit, disco, node
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.crypto import disco_public
-from tsnet.disco import geneve
+from tsnet.disco import allocations, geneve
 from tsnet.disco.box import Box
 from tsnet.disco.constants import (
+    ALLOCATION_TIMEOUT,
     MAX_BINDINGS,
     MAX_DIRECT,
     MAX_RELAY_ADDRESSES,
@@ -99,6 +100,26 @@ def test_an_answer_begins_a_handshake_and_the_peer_is_told() -> None:
     assert len(kit.exchange(10.2)) == 1
     assert kit.server.got == Counter({"challenged": 1, "bound": 1, "not bound": 1})
     assert kit.relays.allocated(SERVER, response, kit.nodes.get, 10.1) == "unknown allocation"
+
+
+def test_a_peer_for_whom_there_is_no_room_is_asked_for_when_the_others_have_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(allocations, "MAX_ALLOCATIONS", 2)
+    peers = [node(number) for number in (2, 3, 4)]
+    kit = Kit(*peers).granted()
+    for peer in peers:
+        kit.relays.sent(peer.raw_key, peer, 10.0)
+    kit.relays.run(10.0)
+    assert len(kit.letters()) == 2
+    assert kit.dropped["requests"] == 1
+    assert kit.relays.deadline() > 10.0
+    asked = []
+    while not asked:
+        now = kit.relays.deadline()
+        kit.relays.run(now)
+        asked = [now for _server, request in kit.letters() if peers[2].disco_key in request.client_keys]
+    assert asked == [10.0 + ALLOCATION_TIMEOUT]
 
 
 def test_an_answer_that_never_comes_is_asked_for_once_more() -> None:

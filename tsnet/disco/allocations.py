@@ -46,10 +46,14 @@ class Allocations:
     def __iter__(self) -> Iterator[Allocation]:
         return iter(self._all.values())
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._all) >= MAX_ALLOCATIONS
+
     def begin(self, server: bytes, peer: bytes, clients: ClientKeys, now: float) -> Allocation | None:
         """None if the same was asked already, or if too many wait."""
         key = server, clients
-        if key in self._all or len(self._all) >= MAX_ALLOCATIONS:
+        if key in self._all or self.is_full:
             return None
         self._generation = self._generation % 0xFFFFFFFF + 1
         request = AllocateUDPRelayEndpointRequest(clients, self._generation)

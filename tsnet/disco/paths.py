@@ -76,9 +76,10 @@ class Paths:
     dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "wrong node" (the relay names another
         node than the one with that disco key), "source" (no address to answer), "small" (a ping shorter than its pong),
         "repeated", "answers" (too many at once), "unknown pong", the name of a message that is not wanted there; of our
-        own "pace" and "pings" (`directpaths`), "key" (`outgoing`). Of peer relays "unknown allocation",
-        "wrong clients", "called too often", "no relay client" (`peerrelays`), "unusable relay", "too many handshakes",
-        "unknown relay", "relay box", "unknown handshake", "unwanted challenge" (`bindings`).
+        own "pace" and "pings" (`directpaths`), "key" (`outgoing`). Of peer relays "requests" (too many of ours are
+        under way), "unknown allocation", "wrong clients", "called too often", "no relay client" (`peerrelays`),
+        "unusable relay", "too many handshakes", "unknown relay", "relay box", "unknown handshake", "unwanted challenge"
+        (`bindings`).
     """
 
     def __init__(

@@ -249,10 +249,16 @@ class PeerRelays:
             return None
         return (min(ours, DiscoKey(theirs)), max(ours, DiscoKey(theirs)))
 
-    def _discover(self, key: bytes, now: float) -> None:
+    def _discover(self, key: bytes, path: RelayPath, now: float) -> None:
         clients = self._clients(key)
-        for server in self._servers if clients is not None else ():
-            begun = self._allocations.begin(server, key, clients, now) if clients is not None else None
+        if clients is None:
+            return
+        if self._allocations.is_full:
+            self._dropped["requests"] += 1
+            path.postponed(now)
+            return
+        for server in self._servers:
+            begun = self._allocations.begin(server, key, clients, now)
             if begun is not None:
                 self.letters.append((server, begun.request))
 
@@ -362,7 +368,7 @@ class PeerRelays:
                 self._ping(key, path, address, padding, now)
         if path.wants_sessions:
             path.wants_sessions = False
-            self._discover(key, now)
+            self._discover(key, path, now)
         if path.wants_binding:
             path.wants_binding = False
             session = self._sessions.get(key)

@@ -40,6 +40,7 @@ from typing import NamedTuple
 from tsnet.base.addresses import PeerRelayAddress
 from tsnet.disco.better import is_better
 from tsnet.disco.constants import (
+    ALLOCATION_TIMEOUT,
     DATA_PADDING,
     DATA_PING_INTERVAL,
     DATA_PING_TIMEOUT,
@@ -295,6 +296,11 @@ class RelayPath:
                 self._lapse("the system cannot send there", now)
         elif size <= DATAGRAM_SIZE + HEADER_SIZE:
             self._carries_no_data("data is too large for it", now)
+
+    def postponed(self, now: float) -> None:
+        """The peer relays were not asked: too many requests are under way. Those are over by then."""
+        self._discovered_at = now + ALLOCATION_TIMEOUT - RELAY_DISCOVERY_INTERVAL
+        self._plan(now)
 
     def anew(self, why: str, now: float) -> None:
         """What was known of the sessions is void. Others are looked for at once, if the peer is sent to."""
