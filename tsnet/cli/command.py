@@ -175,9 +175,11 @@ def _explain(command: argparse.ArgumentParser) -> None:
 def _debug(command: argparse.ArgumentParser) -> None:
     command.add_argument("what", choices=("netmap", "filter", "derp", "paths", "timers"), help="what to look at")
     command.add_argument("--json", action="store_true", help="one JSON object")
-    command.add_argument("--ping", action="append", default=[], metavar="HOST", help="ask how it is reached before")
     command.add_argument(
-        "--check", nargs=2, metavar=("WHO", "[ADDRESS]:PORT"), help="with filter: whether it would be let in"
+        "--ping", action="append", default=[], metavar="HOST", help="first ask how that node is reached; repeatable"
+    )
+    command.add_argument(
+        "--check", nargs=2, metavar=("WHO", "[ADDRESS]:PORT"), help="with filter: whether WHO would be let in there"
     )
     add_node(command)
 
