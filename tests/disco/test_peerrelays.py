@@ -114,7 +114,7 @@ def test_a_peer_for_whom_there_is_no_room_is_asked_for_when_the_others_have_give
     assert len(kit.letters()) == 2
     assert kit.dropped["requests"] == 1
     assert kit.relays.deadline() > 10.0
-    asked = []
+    asked = list[float]()
     while not asked:
         now = kit.relays.deadline()
         kit.relays.run(now)
