@@ -181,7 +181,8 @@ class AsyncServer(BaseServer):
 
         A "host" alone is asked for by its tunnel. It takes ten seconds at the most once the node runs; with less time,
         the verdict is what is known by then. A node that another party keeps from running is explained, too. Raises
-        ConfigError for a target that is none, and what `up` raises of this machine (StateError, NotUp, …).
+        ConfigError for a target that is none, AddressNotAvailable for an address and port if this node has no address
+        of that family, and what `up` raises of this machine (StateError, NotUp, …).
         """
         begun = self._handle.world.clock()
         try:

@@ -99,6 +99,17 @@ def test_an_echo_that_nobody_answers_leaves_nothing() -> None:
     assert not kit.pair.a.engine.stack._icmp._endpoints
 
 
+def test_an_echo_that_nobody_answers_is_not_waited_for_for_ever() -> None:
+    """While it is, each turn that something arrives in looks at every room."""
+    kit = Kit()
+    kit.ask("ICMP")
+    kit.pair.clock.advance(PING_TIMEOUT + 0.1)
+    assert kit.pings.take_echoes(kit.pair.now) == []
+    assert not kit.pings.awaits_echo
+    assert not kit.pair.a.engine.stack._icmp._endpoints
+    assert kit.pings.dropped["unanswered"] == 1
+
+
 def test_echoes_that_come_too_late_leave_nothing_either() -> None:
     kit = Kit()
     for _ in range(3):

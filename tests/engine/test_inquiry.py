@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 
+from tests.engine.alone import NOW, A, B, bare
+from tests.engine.pair import netmap
 from tests.house import House
+from tsnet.control.client import facts as told
 from tsnet.edge.run.handle import Handle
 from tsnet.engine.facts import PingAnswered
 from tsnet.engine.inquiry import DIRECT_PATIENCE, OFFLINE_PATIENCE, PATIENCE, PORT_PATIENCE, Inquiry
+from tsnet.errors import AddressNotAvailable
 
 
 @pytest.fixture
@@ -96,3 +101,12 @@ def test_it_asks_again_each_second(house: House, two: tuple[Handle, Handle]) -> 
     asked.give_up(house.now + 1.0)
     assert asked.verdict is not None
     assert asked.verdict.code == "E-UNREACHABLE"
+
+
+def test_a_port_of_a_family_that_this_node_has_no_address_of_cannot_be_dialled() -> None:
+    some = bare()
+    some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
+    assert some.view is not None
+    with pytest.raises(AddressNotAvailable):
+        Inquiry(some, some.view, str(B.ips[1]), 80, NOW)
+    assert Inquiry(some, some.view, str(B.ips[0]), 80, NOW).verdict is None

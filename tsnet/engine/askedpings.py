@@ -52,7 +52,7 @@ class _Sent:
 
 
 class AskedPings:
-    """dropped: "unsupported" (types and addresses), "too many", "unanswered" (counted when the next ping is asked)."""
+    """dropped: "unsupported" (types and addresses), "too many", "unanswered" (counted when somebody looks next)."""
 
     def __init__(self, engine: Engine, entropy: Callable[[int], bytes]) -> None:
         self.dropped: Counter[str] = Counter()
@@ -79,14 +79,15 @@ class AskedPings:
         return bool(self._sent) and any(sent.endpoint is not None for sent in self._sent.values())
 
     def take_echoes(self, now: float) -> list[Answer]:
-        """The answers to ICMP that have come."""
+        """The answers to ICMP that have come. Without one, `awaits_echo` ends after PING_TIMEOUT."""
+        self._forget(now)
         echoed = [data for data, sent in self._sent.items() if sent.endpoint is not None and _has_echo(sent.endpoint)]
         answers: list[Answer] = []
         for data in echoed:
-            sent = self._sent.get(data)  # the answer before it may have been the moment to forget this one
+            endpoint = self._sent[data].endpoint
             answers += self.answered(data, now)
-            if sent is not None and sent.endpoint is not None:
-                sent.endpoint.close()
+            if endpoint is not None:
+                endpoint.close()
         return answers
 
     def _ask(self, ping: PingRequest, kind: str, now: float) -> list[Answer]:
