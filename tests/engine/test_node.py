@@ -21,6 +21,7 @@ from tsnet.base.links import Event, Link, Opened, Received
 from tsnet.control.client import facts as told
 from tsnet.control.messages import PingRequest
 from tsnet.control.server.server import Server
+from tsnet.derp.facts import Suspected
 from tsnet.derp.outbox import MAX_WAITING
 from tsnet.engine import facts
 from tsnet.engine.node import Node
@@ -198,6 +199,25 @@ def test_who_asks_an_idle_node_for_something_does_not_make_it_a_sleeper(ask: Cal
     ask(some, later)
     some.receive([], [], later)
     assert suspended == []
+
+
+def test_what_a_relay_tells_at_the_end_of_a_turn_is_acted_on_in_the_next_at_once() -> None:
+    """Another region may be wanted, or be home now."""
+    some = running()
+    while some.deadline() <= NOW:
+        some.transmit(NOW, 1 << 20)
+    settled: list[float] = []
+    settle = some.reachability.settle
+    some.reachability.settle = lambda now: (settled.append(now), settle(now))[1]  # type: ignore[method-assign, func-returns-value]
+    some.relays._facts.append(Suspected(7))
+    some._upkeep(NOW, 1 << 20)
+    assert len(settled) == 1
+    assert some.deadline() <= NOW
+    some.transmit(NOW, 1 << 20)
+    assert len(settled) == 2
+    assert some.deadline() > NOW
+    some.transmit(NOW, 1 << 20)
+    assert len(settled) == 2, "nothing is due"
 
 
 LOOKS_ONLY = {

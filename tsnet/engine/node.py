@@ -364,7 +364,7 @@ class Node:
         return requests, effects
 
     def _upkeep_deadline(self) -> float:
-        if self.adoption.is_under_way or self._untold:
+        if self.adoption.is_under_way or self._untold or self.reachability.is_unsettled:
             return -math.inf
         return min(
             self.engine.paths.deadline(),  # when a region's minute is over, it is not wanted any more

@@ -45,6 +45,8 @@ class Reachability:
         self._published_home = -1
         self._known_home = 0  # what control was told last of where peers find us
         self._was_reachable = False
+        self.is_unsettled: bool = False
+        """Whether relays have told of something since the last `settle`."""
 
     # --- what others ask ------------------------------------------------------------------------------------
 
@@ -83,6 +85,7 @@ class Reachability:
 
     def settle(self, now: float) -> None:
         """Connect to the regions that somebody wants, and tell control of a new home at once."""
+        self.is_unsettled = False
         self._relays.want(self._regions_wanted(now), now)
         for region in self._home.unproven():
             self._relays.ping(region, now)  # if we are connected already, no login tells that it answers
@@ -111,6 +114,7 @@ class Reachability:
         has_broken = False
         for fact in found:
             has_broken |= self._relay_told(fact, now)
+        self.is_unsettled = True
         self._tell_troubles(now)
         self._tell_if_reachable()
         return has_broken
