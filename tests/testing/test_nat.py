@@ -141,3 +141,10 @@ def test_ports_are_the_draws_and_differ() -> None:
     ports = [first.outbound(INSIDE, remote, 0.0) for remote in REMOTES[:200]]
     assert ports == [second.outbound(INSIDE, remote, 0.0) for remote in REMOTES[:200]]
     assert len(set(ports)) == 200
+
+
+def test_mappings_whose_time_is_over_are_dropped_when_others_are_made() -> None:
+    table = NatTable(attrs.evolve(HARD, lifetime=30.0), random.Random(1))
+    for number in range(1000):
+        table.outbound(UdpAddress("10.0.0.2", 1000), UdpAddress("192.0.2.1", 1 + number), 10.0 * number)
+        assert len(table) <= 8

@@ -105,13 +105,14 @@ class NatTable:
         self._draw = draw
         self._by_key: dict[Hashable, _Mapping] = {}
         self._by_port: dict[int, _Mapping] = {}
+        self._sweep_at = 0.0
         self._opened: dict[int, tuple[UdpAddress, float]] = {}
         self._answers: dict[tuple[UdpAddress, UdpAddress], tuple[int, float]] = {}
         """Who has come in by an open port, and is answered from it."""
         self._strays: dict[tuple[UdpAddress, int], float] = {}
 
     def __len__(self) -> int:
-        """How many mappings there are, those included whose time is over and that nobody has asked for since."""
+        """How many mappings there are, those included whose time has been over for no longer than a lifetime."""
         return len(self._by_port)
 
     def outbound(self, inside: UdpAddress, remote: UdpAddress, now: float) -> int | None:
@@ -196,15 +197,20 @@ class NatTable:
         return found or self._make(key, inside, inside.port if self.nat.keeps_port else 0, now)
 
     def _make(self, key: Hashable, inside: UdpAddress, wanted: int, now: float) -> _Mapping | None:
-        if len(self._by_port) >= self.nat.max_mappings:
-            for old in [mapping for mapping in self._by_port.values() if mapping.expires_at <= now]:
-                self._drop(old)
+        if now >= self._sweep_at or len(self._by_port) >= self.nat.max_mappings:
+            self._sweep(now)
             if len(self._by_port) >= self.nat.max_mappings:
                 return None
         is_ours = bool(wanted) and self.opened(wanted, now) == inside and wanted not in self._by_port
         port = wanted if is_ours else self.free_port(wanted, now)
         mapping = self._by_key[key] = self._by_port[port] = _Mapping(key, inside, port)
         return mapping
+
+    def _sweep(self, now: float) -> None:
+        """Drop the mappings whose time is over: once a lifetime, and when there is no room."""
+        for old in [mapping for mapping in self._by_port.values() if mapping.expires_at <= now]:
+            self._drop(old)
+        self._sweep_at = now + self.nat.lifetime
 
     def _random_port(self, now: float) -> int:
         while True:
