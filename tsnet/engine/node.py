@@ -53,7 +53,7 @@ from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences
 from tsnet.engine.reachability import Reachability
 from tsnet.engine.remembered import Remembered
-from tsnet.engine.sleep import SUSPENDED_AFTER, Sleep
+from tsnet.engine.sleep import Sleep
 from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
@@ -399,7 +399,7 @@ class Node:
         """`now`, but never earlier than before. A long gap with the told deadline in it is a sleep."""
         if now == self._now:
             return now
-        if now - self._now > SUSPENDED_AFTER and self.sleep.late(self._due, self._now, now):
+        if self.sleep.late(self._due, self._now, now):
             self._touch()
         self._now = max(self._now, now)
         return self._now
