@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tsnet.config import configure
+from tsnet.config import LOOKS, configure
 from tsnet.edge.io.store import MemoryStore, Store
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.subscriptions import Subscription
@@ -123,3 +123,14 @@ class House:
 def events_of(subscription: Subscription) -> list[Any]:
     """The events that wait there, which are taken."""
     return list(iter(subscription.take, None))
+
+
+def looks_of_a_talker() -> dict[str, dict[str, Any]]:
+    """All that `debug` shows of a node that has talked to a peer."""
+    house = House()
+    a, b = house.up("a"), house.up("b")
+    house.run(5)
+    house.connect(b, a)
+    house.run(1)
+    check = {"filter": ("b", ":80")}
+    return {what: house.finish(a.look(what, check.get(what), 10))() for what in LOOKS}

@@ -13,7 +13,7 @@ import pytest
 
 import tsnet
 from tests.documents import ROOT
-from tests.house import House
+from tests.house import House, looks_of_a_talker
 from tests.test_tracing import secrets_of
 from tsnet.config import LOOKS
 from tsnet.edge.io.store import MemoryStore
@@ -45,14 +45,7 @@ def documented(what: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, dict[str, Any]]:
-    """All of it, of a node that has talked to a peer."""
-    house = House()
-    a, b = house.up("a"), house.up("b")
-    house.run(5)
-    house.connect(b, a)
-    house.run(1)
-    check = {"filter": ("b", ":80")}
-    return {what: house.finish(a.look(what, check.get(what), 10))() for what in LOOKS}
+    return looks_of_a_talker()
 
 
 @pytest.mark.parametrize("what", LOOKS)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House
+from tests.house import looks_of_a_talker
 from tsnet.cli.debugtables import TABLES
 from tsnet.config import LOOKS
 
@@ -23,12 +23,7 @@ def hostile(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, dict[str, Any]]:
-    house = House()
-    a, b = house.up("a"), house.up("b")
-    house.run(5)
-    house.connect(b, a)
-    house.run(1)
-    return {what: house.finish(a.look(what, ("b", ":80") if what == "filter" else None, 10))() for what in LOOKS}
+    return looks_of_a_talker()
 
 
 @pytest.mark.parametrize("what", LOOKS)

@@ -72,10 +72,7 @@ def _derp_map(node: Node) -> DerpMap | None:
 def _direct(direct: DirectPath, now: float) -> Plain:
     return {
         "best": None if direct.best is None else address(direct.best),
-        "is_trusted": direct.is_trusted,
-        "trusted_for": ahead(direct.lapse_at, now) if direct.is_trusted else None,
-        "latency": span(direct.latency),
-        "why": direct.why,
+        **_trust(direct, now),
         "is_active": direct.is_active,
         "sent_ago": ago(direct.sent_at, now),
         "next_round_in": ahead(direct.discover_at, now),
@@ -86,11 +83,17 @@ def _direct(direct: DirectPath, now: float) -> Plain:
 def _relayed(path: RelayPath, now: float) -> Plain:
     return {
         "best": None if path.best is None else destination(path.best),
+        **_trust(path, now),
+        "is_active": path.is_active(now),
+    }
+
+
+def _trust(path: DirectPath | RelayPath, now: float) -> Plain:
+    return {
         "is_trusted": path.is_trusted,
         "trusted_for": ahead(path.lapse_at, now) if path.is_trusted else None,
         "latency": span(path.latency),
         "why": path.why,
-        "is_active": path.is_active(now),
     }
 
 
