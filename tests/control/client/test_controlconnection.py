@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.control.scripted import CONTROL, MACHINE
+from tests.growth import measure
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachineKey
 from tsnet.base.links import Close, Closed, Data, Effect, Event, Link, Open, Opened, Received
@@ -115,6 +116,13 @@ def test_an_answer_may_end_with_its_link() -> None:
     feed(one, Opened(KEY_LINK), Received(KEY_LINK, answer), Closed(KEY_LINK, "eof"))
     assert one.control_key == KEY
     assert one.lost is None
+
+
+def test_the_answer_that_names_the_key_is_not_kept() -> None:
+    one = uplink()
+    feed(one, Opened(KEY_LINK), Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    assert one.control_key == KEY
+    assert "Asking ×" not in measure(one)
 
 
 @pytest.mark.parametrize(

@@ -146,10 +146,11 @@ class ControlConnection:
         self._exchanges: dict[int, Exchange] = {}
         self._unwanted: set[int] = set()
         self._channel = Channel(new_link("noise"), address, private, entropy, now)
-        self._asking = Asking("GET", KEY_PATH, address.authority)
+        self._asking: Asking | None = None
+        """Until the server has named its key: the answer is not kept for as long as the connection lives."""
         self._key_link: Link | None = None
         if control_key is None:
-            self._key_link = new_link("key")
+            self._key_link, self._asking = new_link("key"), Asking("GET", KEY_PATH, address.authority)
             self._effects.append(address.open(self._key_link))
         else:
             self._channel.begin(control_key)
@@ -216,7 +217,8 @@ class ControlConnection:
         if self.lost is not None:
             return []
         if event.link == self._key_link:
-            self._key_event(event)
+            if self._asking is not None:
+                self._key_event(self._asking, event)
             return []
         match event:
             case Opened():
@@ -282,18 +284,18 @@ class ControlConnection:
 
     # --- the server's key ---------------------------------------------------------------------------------------
 
-    def _key_event(self, event: Event) -> None:
+    def _key_event(self, asking: Asking, event: Event) -> None:
         match event:
             case Opened(link):
-                self._effects.append(Data(link, self._asking.sent))
+                self._effects.append(Data(link, asking.sent))
             case Received(data=data):
-                self._asking.feed(data)
-                self._key_answer()
+                asking.feed(data)
+                self._key_answer(asking)
             case Closed(reason=reason):
                 self._key_link = None
                 if reason == "eof":
-                    self._asking.end()  # an answer may end with its connection
-                    self._key_answer()
+                    asking.end()  # an answer may end with its connection
+                    self._key_answer(asking)
                 else:
                     self._lose(reason, *controlerrors.link_error(self._address, reason))
             case Full() | Room():
@@ -303,9 +305,9 @@ class ControlConnection:
             case _:
                 assert_never(event)
 
-    def _key_answer(self) -> None:
+    def _key_answer(self, asking: Asking) -> None:
         try:
-            response = self._asking.go_on()
+            response = asking.go_on()
             if response is None:
                 return
             if response.status != 200:
@@ -324,6 +326,7 @@ class ControlConnection:
         self._judge(public)
 
     def _judge(self, public: MachineKey) -> None:
+        self._asking = None
         objection = self._objection(public)
         if objection is not None:
             self._lose(*objection, hopeless=True)
