@@ -10,6 +10,7 @@ without a descriptor in between. Payload is random, hashes cover every byte and 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import os
 import queue
@@ -29,9 +30,9 @@ TIMEOUT = 20.0
 
 
 def wait_for(subscribe: Callable[[Callable[[], None]], bool]) -> None:
-    event = threading.Event()
-    if subscribe(event.set):
-        event.wait()
+    woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+    if subscribe(functools.partial(woken.put, None)):
+        woken.get()
 
 
 def read(pipe: Pipe, limit: int = 1 << 20) -> bytes | None:

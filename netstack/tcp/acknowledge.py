@@ -194,6 +194,20 @@ def _take_duplicate(tcb: Tcb, ack: int, options: Options) -> bool:
     return True
 
 
+def resend_too_long(tcb: Tcb) -> bool:
+    """What is longer than a full segment may be now counts as lost; no window pays for it. Whether there was any."""
+    too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
+    for sent in too_long:
+        tcb.scoreboard.mark_lost(sent)
+    if not tcb.sack_ok:
+        tcb.scoreboard.assume_sacked(tcb.scoreboard.sacked_out)
+    if too_long:
+        tcb.recovery.state = LOSS
+        tcb.recovery.high_seq = tcb.snd_nxt
+        tcb.recovery.undo.forget()
+    return bool(too_long)
+
+
 # samples --------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from netstack.tcp.owner import Owner
 from netstack.tcp.reassembly import OutOfOrder
 from netstack.tcp.tcb import LEAST_LIMIT, MAX_RECEIVE_LIMIT, MIN_MSS, QUICK_ACKS, Tcb
 from netstack.wire import checksum, tcp
-from netstack.wire.tcp import ACK, FIN, RST, SYN, Layout, Options
+from netstack.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Layout, Options
 
 DELAYED_ACK = 0.04
 CHALLENGE_INTERVAL = 0.5
@@ -47,8 +47,8 @@ def take_run(
 ) -> int:
     """Take packets[index], packets[index + 1], … as long as each is the next data expected; how many that were.
 
-    Expected is: same connection, no flag but ACK and PSH, no options but timestamps, the next sequence number,
-    nothing new in acknowledgement or window, and room for it.
+    Expected is: same connection, no flag but ACK and PSH, no options but timestamps, the next sequence number, and room
+    for it. Only the first may acknowledge something new or change the window, as an answer does.
     """
     header_size, key_at, unpack_plain, unpack_stamped, (first_mask, first_is), (word_mask, word_is), excluded = layout
     key, with_stamps = tcb.key, tcb.ts_ok
@@ -73,8 +73,6 @@ def take_run(
         if (
             seq != expected
             or flags & 0xFFF7 != offset_flags
-            or ack != expected_ack
-            or field != window
             or option != tcp.TIMESTAMPS_WORD
             or word & word_mask != word_is
             or first & first_mask != first_is
@@ -84,6 +82,13 @@ def take_run(
             or not (verified or _is_intact(tcb, packet, header_size - tcp.HEADER_SIZE, total))
         ):
             break
+        if ack != expected_ack or field != window:
+            news = (ack - expected_ack) & MASK
+            if chunks or news > tcb.snd_nxt - tcb.snd_una:
+                break
+            options = Options(timestamps=(value, echo)) if with_stamps else NO_OPTIONS
+            _take_acknowledgement(layer, tcb, tcb.rcv_nxt, tcb.snd_una + news, field, options, has_text=True, now=now)
+            expected_ack, window = ack, tcb.wire_window
         if first_value < 0:
             first_value = value
         last_echo = echo

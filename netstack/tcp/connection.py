@@ -115,7 +115,8 @@ class TcpConnection:
     def read(self, limit: int = 1 << 30) -> bytes:
         """At most `limit` bytes that have arrived, joined; b"" if there are none (see `eof` and `error`)."""
         data = self._tcb.receive_buffer.read(limit)
-        self._consumed(len(data))
+        if data:
+            self._consumed(len(data))
         return data
 
     def read_chunks(self) -> list[bytes]:

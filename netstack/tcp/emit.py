@@ -302,8 +302,7 @@ def _worth_sending(tcb: Tcb, size: int, waiting: int) -> int:
 
 def _run_limit(tcb: Tcb, budget: int) -> int:
     """The most payload of one run: whole segments, at least one."""
-    packet = tcb.mss + tcb.header_size
-    return min(tcb.settings.runs.count(packet), max(budget // packet, 1)) * tcb.mss
+    return min(tcb.run_size, max(budget // tcb.packet_size, 1) * tcb.mss)
 
 
 def _emit(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> int:

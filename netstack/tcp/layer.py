@@ -22,13 +22,12 @@ from netstack.ip import IPAddress, IpLayer
 from netstack.limits import Memory, TokenBucket
 from netstack.ports import ANY, Ports
 from netstack.seq import MASK, unwrap
-from netstack.tcp import arrive, emit, states, timers
+from netstack.tcp import acknowledge, arrive, emit, states, timers
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.forward import TcpForwarder
 from netstack.tcp.listener import KEEPALIVE, TcpListener
 from netstack.tcp.parking import Syn
 from netstack.tcp.passive import PassiveOpens
-from netstack.tcp.recovery import LOSS
 from netstack.tcp.settings import Settings
 from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
@@ -227,7 +226,10 @@ class TcpLayer:
             return 0
         if tcb.state not in states.RECEIVING or self.memory.is_full:
             return 0
-        return arrive.take_run(self, tcb, layout, packets, index, now, verified)
+        taken = arrive.take_run(self, tcb, layout, packets, index, now, verified)
+        if taken:
+            self._rest_if_idle(tcb)
+        return taken
 
     def receive(
         self, link: Hashable, source: bytes, destination: bytes, segment: bytes, now: float, verified: bool
@@ -250,9 +252,7 @@ class TcpLayer:
                 segment[header.size :],
                 now,
             )
-            if emit.is_idle(tcb):  # most often: it waits for the application, and for the timer of its acknowledgement
-                self._dirty.pop(tcb, None)
-                self._arm(tcb)
+            self._rest_if_idle(tcb)
             return
         after = None
         record = self.time_wait.get(key)
@@ -268,6 +268,12 @@ class TcpLayer:
             taken = self.forwarder.arrives(link, source, destination, header, segment, now)
         if not taken:
             self._refuse(source, destination, header, len(segment) - header.size, now)
+
+    def _rest_if_idle(self, tcb: Tcb) -> None:
+        """Most often it waits for the application now, and for the timer of its acknowledgement."""
+        if emit.is_idle(tcb):
+            self._dirty.pop(tcb, None)
+            self._arm(tcb)
 
     def icmp_error(
         self, local: bytes, remote: bytes, quoted: bytes, error: str | None, mtu: int | None, now: float
@@ -294,25 +300,14 @@ class TcpLayer:
         tcb.set_mss()
         if not shrinks or tcb.state not in states.SYNCHRONIZED:
             return
-        self._resend_unpunished(tcb)
+        if acknowledge.resend_too_long(tcb):
+            self.touch(tcb)
 
     def set_link_mtu(self, link: Hashable, mtu: int, now: float) -> None:
         """Send packets of at most `mtu` bytes on this link from now on."""
         for tcb in self._links.get(link, ()):
             tcb.interface_mtu = max(mtu, self._ip.receive_mtu)
             self.set_mtu(tcb, min(mtu, self._ip.path_mtu(tcb.remote, now, link)))
-
-    def _resend_unpunished(self, tcb: Tcb) -> None:
-        too_long = [sent for sent in tcb.scoreboard.by_time() if sent.end - sent.start > tcb.mss]
-        for sent in too_long:
-            tcb.scoreboard.mark_lost(sent)
-        if not tcb.sack_ok:
-            tcb.scoreboard.assume_sacked(tcb.scoreboard.sacked_out)
-        if too_long:
-            tcb.recovery.state = LOSS
-            tcb.recovery.high_seq = tcb.snd_nxt
-            tcb.recovery.undo.forget()
-            self.touch(tcb)
 
     # turns ------------------------------------------------------------------------------------------------------
 

@@ -24,19 +24,16 @@ MIN_RTT_WINDOW = 300.0
 class RttEstimator:
     """Samples come from segments sent once (Karn), or from timestamps."""
 
-    __slots__ = ("_base", "_min_time", "backoff", "min_rtt", "rttvar", "srtt")
+    __slots__ = ("_base", "_min_time", "backoff", "min_rtt", "rto", "rttvar", "srtt")
 
     def __init__(self) -> None:
         self.srtt: float = 0.0
         self.rttvar: float = 0.0
         self.min_rtt: float = math.inf
         self.backoff: int = 0
+        self.rto: float = INITIAL_RTO
         self._base = INITIAL_RTO
         self._min_time = 0.0
-
-    @property
-    def rto(self) -> float:
-        return min(MAX_RTO, self._base * (1 << self.backoff)) if self.backoff else self._base
 
     @property
     def fresh_rto(self) -> float:
@@ -49,19 +46,22 @@ class RttEstimator:
             self.srtt += (rtt - self.srtt) / 8
         else:
             self.srtt, self.rttvar = max(rtt, 1e-6), rtt / 2
-        self._base = min(MAX_RTO, self.srtt + max(VARIANCE_FLOOR, 4 * self.rttvar))
+        self._set(min(MAX_RTO, self.srtt + max(VARIANCE_FLOOR, 4 * self.rttvar)), self.backoff)
         if rtt <= self.min_rtt or now - self._min_time > MIN_RTT_WINDOW:
             self.min_rtt, self._min_time = rtt, now
 
     def timed_out(self) -> None:
-        self.backoff = min(self.backoff + 1, 16)
+        self._set(self._base, min(self.backoff + 1, 16))
 
     def progressed(self) -> None:
         """Something new was acknowledged: the path works, the backoff ends."""
-        self.backoff = 0
+        if self.backoff:
+            self._set(self._base, 0)
 
     def lost_syn(self) -> None:
         """The handshake needed a second SYN and gave no sample (RFC 6298 §5.7)."""
-        if not self.srtt:
-            self._base = RTO_AFTER_LOST_SYN
-        self.backoff = 0
+        self._set(self._base if self.srtt else RTO_AFTER_LOST_SYN, 0)
+
+    def _set(self, base: float, backoff: int) -> None:
+        self._base, self.backoff = base, backoff
+        self.rto = min(MAX_RTO, base * (1 << backoff))

@@ -112,6 +112,7 @@ class Tcb:
         "opened_time",
         "orphaned",
         "out_of_order",
+        "packet_size",
         "peer_mss",
         "persist_at",
         "persist_backoff",
@@ -137,6 +138,7 @@ class Tcb:
         "retries",
         "rto_at",
         "rtt",
+        "run_size",
         "sack_ok",
         "scoreboard",
         "segments_in",
@@ -251,6 +253,8 @@ class Tcb:
         self.mtu: int = mtu
         self.peer_mss: int = MIN_MSS
         self.mss: int = 0
+        self.packet_size: int = 0  # of a full segment, with its headers
+        self.run_size: int = 0  # the most payload of one run
         self.scoreboard: Scoreboard = Scoreboard()
         self.recovery: Recovery = Recovery()
         self.rtt: RttEstimator = RttEstimator()
@@ -370,6 +374,8 @@ class Tcb:
         stamps = tcp.TIMESTAMPS_SIZE if self.ts_ok else 0
         size = min(self.mtu - self.header_size, min(self.peer_mss, self.max_segment) - stamps)
         self.mss = max(size & ~1, 2)
+        self.packet_size = self.mss + self.header_size
+        self.run_size = self.settings.runs.count(self.packet_size) * self.mss
         if self.state != states.CLOSED:
             self.congestion.set_mss(self.mss)
 

@@ -77,7 +77,7 @@ def path_restored(tcb: Tcb, now: float) -> bool:
     """
     awaited = not tcb.orphaned and tcb.state != states.SYN_RECEIVED
     if tcb.scoreboard.segments and (tcb.retries or _silent_since(tcb) + tcb.rtt.fresh_rto < tcb.rto_at):
-        tcb.rtt.backoff = 0
+        tcb.rtt.progressed()
         tcb.retries = 0 if awaited else tcb.retries
         tcb.rto_at = min(tcb.rto_at, max(now, _silent_since(tcb) + tcb.rtt.fresh_rto))
         return True
@@ -132,7 +132,7 @@ def _suspect_black_hole(tcb: Tcb) -> None:
     if first is None or first.end - first.start < tcb.mss:
         return
     mtus = BLACK_HOLE_MTUS if len(tcb.local) == 4 else BLACK_HOLE_MTUS[:1]
-    smaller = [mtu for mtu in mtus if mtu < tcb.mss + tcb.header_size]
+    smaller = [mtu for mtu in mtus if mtu < tcb.packet_size]
     if smaller:
         tcb.mtu = smaller[0]
         tcb.set_mss()

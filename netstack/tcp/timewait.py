@@ -101,5 +101,5 @@ class TimeWaitTable:
         return math.inf
 
     def expire(self, now: float) -> None:
-        while self.deadline() <= now:
+        while self._records and self.deadline() <= now:
             self._records.popitem(last=False)

@@ -36,7 +36,7 @@ def classify(runs: Iterable[tuple[Destination, Sequence[bytes]]]) -> tuple[Batch
     disco: Batch = []
     stun: Batch = []
     for source, datagrams in runs:
-        if all(datagram[:1] == TRANSPORT for datagram in datagrams):
+        if not [1 for datagram in datagrams if datagram[:1] != TRANSPORT]:
             wireguard.append((source, datagrams))
             continue
         if type(source) is UdpAddress and all(datagram[:4] == RELAYED for datagram in datagrams):

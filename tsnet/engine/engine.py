@@ -411,7 +411,7 @@ class Engine:
                     assert_never(fact)
 
     def deadline(self) -> float:
-        if self.stack.is_due or self.ingress.replies or self.paths.is_rerouted:
+        if self.ingress.replies or self.paths.is_rerouted:
             return -math.inf
         return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
 

@@ -317,7 +317,6 @@ class Node:
         if now >= self._upkeep_at:
             self._take_control_facts(now)
         self._hold_what_is_full()
-        self._keep_port()
         udp, relayed = udp_runs(self.engine.transmit(now, budget))
         if not relayed and not self._is_upkeep_due(now):
             return udp, []
@@ -347,6 +346,7 @@ class Node:
     def _upkeep(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """Requests by UDP, and effects on links."""
         self._known_port = self.udp_port
+        self._keep_port()
         requests, asked = self.surroundings.transmit(now, self.udp_port)
         self.home.transmit(now)
         self.remembered.tick(now)

@@ -287,22 +287,23 @@ class Device:
             if admitted is None:
                 break
             self._receive_handshake(*admitted, now)
-        self._alarms.run_due(now, lambda peer: peer.run_timers(now))
+        if self._alarms.deadline() <= now:
+            self._alarms.run_due(now, lambda peer: peer.run_timers(now))
         return self._outbox.take(budget)
 
     def is_due(self, now: float) -> bool:
         """Whether `transmit` has anything to do, or `take_facts` to tell."""
-        return bool(self._outbox or self._local.facts) or self.deadline() <= now
+        return bool(self._outbox.waiting or self._local.facts) or self.deadline() <= now
 
     def deadline(self) -> float:
-        if self._outbox:
+        if self._outbox.waiting:
             return self._now
         return min(self._admission.due_at(), self._alarms.deadline())
 
     def why(self) -> str:
         """What `deadline` is for, in words."""
-        if self._outbox:
-            return f"{len(self._outbox)} datagrams to send"
+        if self._outbox.waiting:
+            return f"{self._outbox.waiting} datagrams to send"
         if self._admission:
             return f"{len(self._admission)} handshakes to answer"
         peer = min(self._peers.values(), key=Peer.deadline, default=None)

@@ -19,23 +19,23 @@ Recipient = NodeKey | Destination
 
 
 class Outbox:
-    __slots__ = ("_datagrams", "_dropped", "_runs")
+    __slots__ = ("_dropped", "_runs", "waiting")
 
     def __init__(self, dropped: Counter[str]) -> None:
         self._runs: deque[tuple[Recipient, list[bytes]]] = deque()
-        self._datagrams = 0
+        self.waiting: int = 0
+        """How many datagrams."""
         self._dropped = dropped
 
     def __len__(self) -> int:
-        """How many datagrams wait."""
-        return self._datagrams
+        return self.waiting
 
     def put(self, recipient: Recipient, run: list[bytes]) -> None:
         """Queue a sealed run. It is cut again if sealing made it longer than one send can carry."""
-        if self._datagrams + len(run) > MAX_DATAGRAMS:
+        if self.waiting + len(run) > MAX_DATAGRAMS:
             self._dropped["outbox full"] += len(run)
             return
-        self._datagrams += len(run)
+        self.waiting += len(run)
         if len(run[0]) * len(run) <= MAX_RUN_PAYLOAD:
             self._runs.append((recipient, run))
         else:
@@ -62,11 +62,11 @@ class Outbox:
                 if not runs[0][1]:
                     runs.popleft()
             taken.append((recipient, run))
-            self._datagrams -= len(run)
+            self.waiting -= len(run)
             budget -= size
         return taken
 
     def forget(self, peer: bytes) -> None:
         """Drop what waits for a peer that is gone. peer: its key."""
         self._runs = deque(entry for entry in self._runs if entry[0] != peer)
-        self._datagrams = sum(len(run) for _, run in self._runs)
+        self.waiting = sum(len(run) for _, run in self._runs)

@@ -1,13 +1,15 @@
-"""What the short path of `arrive` may take: exactly the next data of an open connection, and nothing that only looks
-like it. Everything else goes the long way, where it is judged."""
+"""What the short path of `arrive` may take: exactly the next data of an open connection, which may answer what was
+sent, and nothing that only looks like it. Everything else goes the long way, where it is judged."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from netstack.seq import HALF
+from netstack.tcp import arrive
 from netstack.wire import checksum, tcp
 from tests.netstack.peer import Peer
 
@@ -63,7 +65,7 @@ def test_its_flags_are_ack_and_push(flags: str, takes: int) -> None:
         ({"seq": 2}, 0),
         ({"ack": 0}, 0),
         ({"ack": 2}, 0),
-        ({"window": 65_534}, 0),
+        ({"window": 65_534}, 1),
         ({"options": bytes((1,)) * 12}, 0),
         ({"options": b""}, 0),
         ({"options": tcp.timestamp_options(0x7000_0000, 0)[:-4]}, 0),
@@ -254,3 +256,48 @@ def test_a_batch_makes_32_acknowledgements_and_the_last_at_most() -> None:
     assert len(in_batches(peer, 65, 1024)) == 33
     assert len(in_batches(peer, 67, 1024)) == 33
     assert len(in_batches(peer, 63, 1024)) == 32
+
+
+def answered(packets_of: Callable[[Peer], list[bytes]], **options: Any) -> tuple[Any, ...]:
+    """The stack has sent 30 of 100 bytes, for lack of window; 50 ms later these packets come. What follows."""
+    peer = Peer(scale=None, **options)
+    peer.window = 30
+    connection = peer.connect()
+    connection.write(bytes(100), peer.now)
+    assert [seen.size for seen in peer.take()] == [30]
+    peer.clock.advance(0.05)
+    peer.stack.receive([("peer", packets_of(peer))], peer.now, verified=True)
+    sent, deadline = peer.take(), peer.stack.deadline()
+    return connection.info(peer.now), sent, deadline, connection.read()
+
+
+@BOTH
+@pytest.mark.parametrize("stamps", [True, False])
+def test_an_answer_acknowledges_as_by_the_long_way(v6: bool, stamps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def play(way: str, stand_in: Any) -> tuple[Any, ...]:
+        def packets(peer: Peer) -> list[bytes]:
+            patch.setattr(arrive, way, stand_in)
+            numbers = ((11, 1, 40), (11, 10, 40), (31, 19, 40), (31, 28, 50))
+            return [
+                peer.packet("PA", ack=ack, seq=seq, payload=b"x" * 9, window=window) for ack, seq, window in numbers
+            ]
+
+        with monkeypatch.context() as patch:
+            return answered(packets, v6=v6, stamps=stamps)
+
+    by_short = play("segment_arrives", None)  # it would raise if it were called
+    assert by_short == play("take_run", lambda *_: 0)
+    assert by_short[0].bytes_received == 36
+    assert [seen.size for seen in by_short[1]] == [50]
+
+
+@pytest.mark.parametrize(("ack", "takes"), [(0, 0), (1, 1), (31, 1), (32, 0), (HALF, 0)], ids=hex)
+def test_it_acknowledges_nothing_but_what_was_sent(ack: int, takes: int) -> None:
+    count: list[int] = []
+
+    def packets(peer: Peer) -> list[bytes]:
+        count.append(taken(peer, peer.packet("A", ack=ack, payload=b"x", window=31)))
+        return []
+
+    answered(packets)
+    assert count == [takes]

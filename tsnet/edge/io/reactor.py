@@ -114,8 +114,10 @@ class Reactor:
         with self._lock:
             if not self._closed:
                 self._woken = True
-                with contextlib.suppress(BlockingIOError):  # the socket is full of wake-ups already
+                try:  # noqa: SIM105  # each wake goes through here
                     self._wake_end.send(b"\0")
+                except BlockingIOError:
+                    pass  # the socket is full of wake-ups already
 
     def call_at(self, when: float, function: Callable[[], None]) -> Timer:
         timer = Timer(when, function)
@@ -180,8 +182,10 @@ class Reactor:
         self._calls.clear()
 
     def _on_wake(self, mask: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:  # noqa: SIM105
             self._waiting_end.recv(4096)
+        except BlockingIOError:
+            pass
         self._woken = False  # before the calls are taken, so that a later call wakes again, at worst for nothing
 
     def _run_calls(self) -> None:

@@ -74,8 +74,10 @@ class Half:
         "_reactor",
         "_refusals",
         "_socket",
+        "_source",
         "_view",
         "gso",
+        "has_room",
         "is_failing",
         "readable",
     )
@@ -102,14 +104,14 @@ class Half:
         self._view = memoryview(self._buffer[0])
         self._ancillary_size = socket.CMSG_SPACE(4) if gro and try_option(sock, SOL_UDP, UDP_GRO, 1) else 0
         self.gso: bool = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
+        self._source: tuple[tuple[str, int], UdpAddress] = ("", 0), UdpAddress("", 0)
+        """Where the last datagram came from, as the system says it and as we do."""
         self.readable: bool = False
+        self.has_room: bool = True
+        """Whether nothing waits for the socket."""
         self.is_failing: bool = False
         """Whether a send has failed for want of a way or of an address."""
         reactor.add(sock, READ, self._on_event)
-
-    @property
-    def has_room(self) -> bool:
-        return not self._backlog
 
     def close(self) -> None:
         self._reactor.remove(self._socket)
@@ -145,10 +147,10 @@ class Half:
             segment = segment_size(ancillary) if ancillary else size
             if address != source or segment < size:
                 if source is not None:
-                    runs.extend(into_runs(as_address(source), singles))
+                    runs.extend(into_runs(self._as_address(source), singles))
                 source, singles = address, []
             if segment < size:
-                runs.append((as_address(address), [data[at : at + segment] for at in range(0, size, segment)]))
+                runs.append((self._as_address(address), [data[at : at + segment] for at in range(0, size, segment)]))
                 source = None
             else:
                 singles.append(data)
@@ -156,7 +158,12 @@ class Half:
             if taken >= MAX_READ_BYTES:
                 break
         if source is not None:
-            runs.extend(into_runs(as_address(source), singles))
+            runs.extend(into_runs(self._as_address(source), singles))
+
+    def _as_address(self, source: tuple[str, int]) -> UdpAddress:
+        if source != self._source[0]:  # most often it is the last one
+            self._source = source, as_address(source)
+        return self._source[1]
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ class Half:
             if not datagrams:
                 return True
             self._reactor.change(self._socket, READ | WRITE)
+            self.has_room = False
         size = sum(map(len, datagrams))
         if self._backlog and self._backlog_size + size > MAX_BACKLOG_BYTES:
             self._dropped["backlog full"] += len(datagrams)
@@ -236,6 +244,7 @@ class Half:
                 self._backlog[0] = (destination, left)
                 return
             self._backlog.popleft()
+        self.has_room = True
         self._reactor.change(self._socket, READ)
 
 
@@ -311,7 +320,7 @@ class UdpSockets:
 
     @property
     def has_room(self) -> bool:
-        return all(half.has_room for half in self._halves)
+        return (self._v4 is None or self._v4.has_room) and (self._v6 is None or self._v6.has_room)
 
     def receive(self) -> Runs:
         runs: Runs = []

@@ -236,6 +236,8 @@ class Pipe(Waiters):
                 break
             self._inbox.append(data)
             self._produced += len(data)
+            if len(data) < READ_SIZE:
+                break
         if connection.eof:
             self.ended = True
         if self._inbox or self.ended:

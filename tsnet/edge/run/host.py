@@ -315,15 +315,18 @@ class Host:
 
     def _run(self) -> None:
         try:
-            while not self._is_over():
+            thread = threading.current_thread()
+            while not self._is_over(thread):
                 self.step()
         except BaseException as error:
             self.died(error)
 
-    def _is_over(self) -> bool:
+    def _is_over(self, thread: threading.Thread) -> bool:
         """Whether the last tenant has gone, or another thread was started in place of this one."""
+        if self._tenants and self._thread is thread:
+            return False
         with self._lock:
-            if self._thread is not threading.current_thread():
+            if self._thread is not thread:
                 return True
             if self._tenants or not all(operation.done for operation in self._open.copy()):
                 return False  # what was asked a moment ago may want it again

@@ -138,7 +138,7 @@ class Pump:
         node.receive(runs, self._links.receive(), now)
         self._alarms.ring(now)
         found = self._service(now)
-        node.udp_room, node.udp_port = self._udp.has_room, self._udp.local_port
+        self._tell_ports()
         due, moved = node.deadline(), sum([len(datagrams) for _, datagrams in runs])
         if due <= now or node.is_touched(now):
             if found and self._moved > MANY and self.pause is not None:
@@ -171,6 +171,9 @@ class Pump:
             self._udp.rebind()
         self.node.network_changed(network, now)
 
+    def _tell_ports(self) -> None:
+        self.node.udp_room, self.node.udp_port = self._udp.has_room, self._udp.local_port
+
     def _send(self, now: float) -> int:
         """How many datagrams were sent."""
         node = self.node
@@ -178,7 +181,6 @@ class Pump:
             self._set_whole_datagrams(now)
         if node.wants_any_port is not self._has_any_port:
             self._choose_port()
-        node.udp_room, node.udp_port = self._udp.has_room, self._udp.local_port
         runs, effects = node.transmit(now, BUDGET)
         count = 0
         for destination, datagrams in runs:
@@ -196,6 +198,7 @@ class Pump:
         self._has_any_port = self.node.wants_any_port
         if self._chosen_port:
             self._udp.rebind(0 if self._has_any_port else self._chosen_port)
+            self._tell_ports()
 
     def _set_whole_datagrams(self, now: float) -> None:
         self._whole_datagrams = self.node.wants_whole_datagrams
@@ -240,6 +243,7 @@ class Pump:
         """Reset what is still open, and hand that to the ports: nobody is left waiting for a node that is gone."""
         now = self._world.clock()
         self.node.shut(now)
+        self._tell_ports()
         self._send(now)
 
     def crash(self, error: Exception) -> None:
