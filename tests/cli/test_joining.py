@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import authority
 from tsnet.cli.command import main, parse
-from tsnet.cli.joining import auth_key, forward_name, joined, server
+from tsnet.cli.joining import auth_key, forward_name, joined, server, trusting
+from tsnet.edge.io.tls import default_context, has_roots
 from tsnet.errors import AuthKeyRejected, ConfigError, StateLocked
 from tsnet.testing.tailnet import Tailnet
 
@@ -65,6 +67,21 @@ def test_who_serves_raises_no_shields() -> None:
     with pytest.raises(SystemExit):
         parse(["serve", "./public", "--shields-up"])
     assert not server(parse(["serve", "./public", "--control-url", "https://control.test"])).prefs.shields_up
+
+
+def test_authorities_of_a_file(tmp_path: Path) -> None:
+    assert trusting(None) is None
+    file = tmp_path / "ca.pem"
+    file.write_bytes(authority().pem)
+    context = trusting(str(file))
+    assert context is not None
+    assert authority().der in context.get_ca_certs(binary_form=True)
+    assert context.cert_store_stats()["x509_ca"] > 1 or not has_roots(default_context())  # the system's, too
+    file.write_bytes(b"no certificate")
+    with pytest.raises(ConfigError, match=r"--ca-file .*: it holds no PEM certificate"):
+        trusting(str(file))
+    with pytest.raises(ConfigError, match="--ca-file /no/such: No such file"):
+        trusting("/no/such")
 
 
 def test_a_file_that_is_not_there() -> None:

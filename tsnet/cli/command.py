@@ -221,6 +221,7 @@ def add_node(
     node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")
     node.add_argument("--allow-http", action="store_true", help="accept a plain http control URL to a public host")
     node.add_argument("--control-key", metavar="KEY", help="control's public key (mkey:…), to trust no other")
+    node.add_argument("--ca-file", metavar="PATH", help="PEM certificates to trust as well, for control and relays")
     if serves:
         command.set_defaults(shields_up=False)
     else:

@@ -16,12 +16,16 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.cli import console
 from tsnet.cli.signals import undisturbed
 from tsnet.errors import ConfigError
 from tsnet.server import Server
+
+if TYPE_CHECKING:
+    import ssl
 
 CLOSE_TIMEOUT = 5.0
 """Seconds. Headscale answers a registration after one, then the logout; a CI job that is cancelled has about seven."""
@@ -56,7 +60,25 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
         control_key=options.control_key,
         shields_up=options.shields_up or None,
         proxy=options.proxy,
+        ssl_context=trusting(options.ca_file),
     )
+
+
+def trusting(ca_file: str | None) -> ssl.SSLContext | None:
+    """The system's roots and those of the file; None without a file, for what the library does by itself."""
+    if ca_file is None:
+        return None
+    import ssl
+
+    from tsnet.edge.io.tls import default_context
+
+    context = default_context()
+    try:
+        context.load_verify_locations(Path(ca_file).expanduser())
+    except OSError as error:  # ssl.SSLError among them: it holds no certificate
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no PEM certificate"
+        raise ConfigError(f"no certificates can be read from --ca-file {ca_file}: {reason}") from None
+    return context
 
 
 def auth_key(text: str | None) -> str | None:

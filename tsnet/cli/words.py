@@ -28,7 +28,7 @@ WORDS: dict[str, str | None] = {
     "on_auth_url=": None,
     "proxy=": "--proxy",
     "shields_up=": "--shields-up",
-    "ssl_context=": None,
+    "ssl_context=": "--ca-file",
     "state=": "--state-dir",
     "status()": "tsnet status",
     "status().health": None,

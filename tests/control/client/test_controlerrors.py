@@ -33,6 +33,13 @@ HERE = ControlAddress.parse("https://control.example:8443")
         ("certificate: expired", ControlCertificateError, True, "clock"),
         ("certificate: not yet valid", ControlCertificateError, True, "clock"),
         ("certificate: unknown CA", ControlCertificateError, True, "ssl_context="),
+        (
+            "certificate: unknown authority (issued by 'Gateway')",
+            ControlCertificateError,
+            True,
+            "(issued by 'Gateway')",
+        ),
+        ("certificate: wrong name: mismatch (it is for 'a')", ControlCertificateError, True, "a login page"),
         ("certificate", ControlCertificateError, True, "SSL_CERT_FILE"),
         ("tls: WRONG_VERSION_NUMBER", NotAControlServer, True, "http://"),
         ("tls: unexpected eof", ControlUnreachable, False, "unexpected eof"),

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import sys
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.authority import Issued, authority, issue, stranger
 from tsnet.base.links import Tls
-from tsnet.edge.io.tls import MAX_READS, TlsFailed, TlsSession, connect, system_context, unverified_context
+from tsnet.edge.io.tls import (
+    MAX_READS,
+    TlsFailed,
+    TlsSession,
+    connect,
+    has_roots,
+    system_context,
+    unverified_context,
+)
 
 
 def shake(client: TlsSession, server: TlsSession) -> None:
@@ -61,12 +72,37 @@ def test_a_good_certificate_is_taken(leaf: Issued, roots: ssl.SSLContext, name: 
 
 
 def test_ssl_cert_file_is_honoured(leaf: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refusal(Tls("derp.test"), leaf.server_context()) == "certificate: unknown authority"
+    assert refusal(Tls("derp.test"), leaf.server_context()).startswith("certificate: unknown authority (issued by ")
     roots_file = tmp_path / "roots.pem"
     roots_file.write_bytes(authority().pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(roots_file))
     meet(Tls("derp.test"), leaf.server_context())
     meet(Tls("elsewhere.test", cert_name="derp.test"), leaf.server_context())
+
+
+def test_a_system_without_roots_takes_those_of_certifi(
+    leaf: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots_file = tmp_path / "certifi.pem"
+    roots_file.write_bytes(authority().pem)
+    certifi = types.ModuleType("certifi")
+    certifi.where = lambda: str(roots_file)  # type: ignore[attr-defined]
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    system_context.cache_clear()
+    assert "unknown authority" in refusal(Tls("derp.test"), leaf.server_context())
+    system_context.cache_clear()
+    monkeypatch.setitem(sys.modules, "certifi", certifi)
+    meet(Tls("derp.test"), leaf.server_context())
+    system_context.cache_clear()
+
+
+def test_a_system_that_keeps_its_roots_in_a_folder_has_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert not has_roots(ssl.create_default_context())
+    (tmp_path / "0a1b2c3d.0").write_bytes(authority().pem)
+    assert has_roots(ssl.create_default_context())
 
 
 def test_a_private_authority_need_not_be_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +119,10 @@ def test_a_private_authority_need_not_be_strict(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (lambda: issue(["derp.test"], by=authority(), days=(-9, -1)), "certificate: expired"),
-        (lambda: issue(["derp.test"], by=authority(), days=(1, 9)), "certificate: not yet valid"),
-        (lambda: issue(["derp.test"], by=stranger()), "certificate: unknown authority"),
-        (lambda: issue(["derp.test"]), "certificate: self-signed"),
+        (lambda: issue(["derp.test"], by=authority(), days=(-9, -1)), "certificate: expired (valid until "),
+        (lambda: issue(["derp.test"], by=authority(), days=(1, 9)), "certificate: not yet valid (valid from "),
+        (lambda: issue(["derp.test"], by=stranger()), "certificate: unknown authority (issued by 'stranger')"),
+        (lambda: issue(["derp.test"]), "certificate: self-signed (it calls itself 'test')"),
     ],
     ids=["expired", "not yet valid", "unknown authority", "self-signed"],
 )
@@ -96,12 +132,12 @@ def test_a_bad_certificate_is_refused_with_its_reason(
 ) -> None:
     assert callable(bad)
     tls = Tls("sni.test", cert_name) if cert_name else Tls("derp.test")
-    assert refusal(tls, bad().server_context(), roots) == reason
+    assert refusal(tls, bad().server_context(), roots).startswith(reason)
 
 
 def test_a_chain_up_to_an_unknown_root_is_an_unknown_authority(roots: ssl.SSLContext) -> None:
     context = issue(["derp.test"], by=stranger()).server_context(stranger())
-    assert refusal(Tls("derp.test"), context, roots) == "certificate: unknown authority"
+    assert refusal(Tls("derp.test"), context, roots) == "certificate: unknown authority (issued by 'stranger')"
 
 
 @pytest.mark.parametrize("name", ["other.test", "127.0.0.2"])
@@ -125,6 +161,21 @@ def test_the_alert_of_a_refusal_waits_to_be_sent(leaf: Issued, roots: ssl.SSLCon
         shake(client, server)
     with pytest.raises(TlsFailed, match=r"tls: .*alert bad certificate"):
         server.receive(client.take())
+
+
+class KeepsItsAuthorities(ssl.SSLContext):
+    """As `truststore.SSLContext` does."""
+
+    def get_ca_certs(self, binary_form: bool = False) -> Any:
+        raise NotImplementedError
+
+
+def test_a_context_that_does_not_tell_its_authorities(leaf: Issued) -> None:
+    roots = KeepsItsAuthorities(ssl.PROTOCOL_TLS_CLIENT)
+    roots.load_verify_locations(cadata=authority().pem.decode())
+    meet(Tls("derp.test"), leaf.server_context(), roots)
+    with pytest.raises(TlsFailed, match="does not tell its authorities"):
+        connect(Tls("fronted.test", cert_name="derp.test"), roots, time.time)
 
 
 # --- CertName ---------------------------------------------------------------------------------------------------

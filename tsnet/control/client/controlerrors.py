@@ -176,9 +176,20 @@ def _proxy_error(address: ControlAddress, proxy: str, detail: str) -> tuple[Erro
 
 def _certificate(address: ControlAddress, detail: str) -> Error:
     if "not yet valid" in detail or "expired" in detail:
-        remedy = Wording("Check this machine's clock first, then the certificate.")
+        remedy = Wording("If that date is not today's, set the clock of this machine; else let the server renew it.")
+    elif detail.startswith("wrong name"):
+        remedy = Wording(
+            "Something else answers there: a login page of this network (visit any http:// page in a browser first), a "
+            "name server that sends you elsewhere, or the server of another URL (",
+            api("control_url="),
+            ", TS_CONTROL_URL).",
+        )
     else:
-        context = api("ssl_context=", before=", or pass ")
-        remedy = Wording("For a private CA set SSL_CERT_FILE to its certificate", context, ".")
+        remedy = Wording(
+            "If that is your company's proxy, which opens TLS, or a private CA, trust it: set SSL_CERT_FILE to its "
+            "certificate",
+            api("ssl_context=", before=", or pass "),
+            ". If not, somebody else answers: a login page of this network, say. Nothing was sent to it.",
+        )
     what = f"the certificate of control at {address.url} does not verify: {detail}. "
     return ControlCertificateError(Wording(what, remedy))

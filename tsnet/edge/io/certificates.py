@@ -76,6 +76,11 @@ def presented_chain(session: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     return [certificate.public_bytes(_DER) for certificate in chain]
 
 
+def without_meta(chain: Sequence[bytes]) -> list[bytes]:
+    """The chain without a DERP server's meta certificate. The leaf stays, whatever it calls itself."""
+    return [der for number, der in enumerate(chain) if number == 0 or not _META.search(der)]
+
+
 def server_key_of(chain: Sequence[bytes]) -> bytes:
     """The 32 bytes that the chain's meta certificate names as the DERP server's key; empty if there is none.
 
@@ -120,7 +125,7 @@ def check_pin(chain: Sequence[bytes], pin: str, server_name: str, unix_time: flo
 
     from cryptography import x509
 
-    real = [der for number, der in enumerate(chain) if number == 0 or not _META.search(der)]
+    real = without_meta(chain)
     if len(real) != 1:
         raise CertificateRefused(f"wrong pin: {len(real)} certificates presented, the pin is for one")
     der = real[0]

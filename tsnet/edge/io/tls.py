@@ -8,7 +8,8 @@ begin TLS behind a proxy's answer, or after its first byte has been looked at.
 Our own contexts offer no ALPN: every protocol here upgrades from HTTP/1.1.
 
 `connect` picks the context, and the rule by which the certificate is judged (the table of `certificates`). The roots
-are the user's `ssl_context`, or the system's, where OpenSSL honours SSL_CERT_FILE and SSL_CERT_DIR.
+are the user's `ssl_context`, or the system's, where OpenSSL honours SSL_CERT_FILE and SSL_CERT_DIR. A refusal names who
+has issued the certificate, or what else of it tells why (`refusals`).
 
 Not here: sockets (`channel`). This module imports `ssl`, and is itself imported by the first link that needs it.
 """
@@ -17,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import ssl
+import time
 from collections.abc import Callable
 
 from tsnet.base.links import Tls
@@ -29,7 +32,9 @@ from tsnet.edge.io.certificates import (
     presented_chain,
     reason_of,
     server_key_of,
+    without_meta,
 )
+from tsnet.edge.io.refusals import complete
 
 READ_SIZE = 16_384
 """The largest plaintext of a record. OpenSSL returns no more at once."""
@@ -54,7 +59,9 @@ class TlsSession:
         server_side: bool = False,
         server_name: str | None = None,
         check: Check | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._wall = wall
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         if context.check_hostname and not server_side and not server_name:  # wrap_bio would leave the check out
@@ -134,12 +141,16 @@ class TlsSession:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLCertVerificationError as error:
-            raise TlsFailed(f"certificate: {reason_of(error)}") from None
+            raise self._refused(reason_of(error)) from None
         except CertificateRefused as error:
-            raise TlsFailed(f"certificate: {error}") from None
+            raise self._refused(str(error)) from None
         except ssl.SSLError as error:
             raise TlsFailed(f"tls: {name_of(error)}") from None
         self.is_up = True
+
+    def _refused(self, verdict: str) -> TlsFailed:
+        """Before OpenSSL 3.0 the chain of a failed handshake is not to be had, and the verdict stands alone."""
+        return TlsFailed(f"certificate: {complete(verdict, without_meta(presented_chain(self._object)), self._wall())}")
 
 
 def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -> TlsSession:
@@ -150,16 +161,16 @@ def connect(tls: Tls, roots: ssl.SSLContext | None, wall: Callable[[], float]) -
         def judge_pin(session: ssl.SSLObject) -> None:
             check_pin(presented_chain(session), cert_name, name, wall())
 
-        return TlsSession(unverified_context(), server_name=name, check=judge_pin)
+        return TlsSession(unverified_context(), server_name=name, check=judge_pin, wall=wall)
     if cert_name and cert_name != name:
 
         def judge_name(session: ssl.SSLObject) -> None:
             check_name(session.getpeercert(binary_form=True) or b"", cert_name)
 
-        return TlsSession(chain_context(roots), server_name=name, check=judge_name)
+        return TlsSession(chain_context(roots), server_name=name, check=judge_name, wall=wall)
     if tls.insecure and not cert_name:
         return TlsSession(unverified_context(), server_name=name)
-    return TlsSession(roots or system_context(ssl.get_default_verify_paths()), server_name=name)
+    return TlsSession(roots or system_context(ssl.get_default_verify_paths()), server_name=name, wall=wall)
 
 
 @functools.lru_cache(maxsize=4)
@@ -182,13 +193,18 @@ def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
     """A context with the roots' authorities that does not check the name.
 
     A context cannot be copied, and the user's must not change. So its loaded authorities and its verify flags are taken
-    over, and its other settings are not.
+    over, and its other settings are not. Raises TlsFailed if it does not tell them.
     """
     if roots is None:
         context = default_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        authorities = b"".join(roots.get_ca_certs(binary_form=True))
+        try:
+            authorities = b"".join(roots.get_ca_certs(binary_form=True))
+        except NotImplementedError:  # of `truststore`, whose authorities the system keeps to itself
+            raise TlsFailed(
+                "tls: the ssl_context does not tell its authorities, and this certificate has another name"
+            ) from None
         if authorities:
             context.load_verify_locations(cadata=authorities)
         context.verify_flags = roots.verify_flags
@@ -200,11 +216,22 @@ def chain_context(roots: ssl.SSLContext | None) -> ssl.SSLContext:
 def default_context() -> ssl.SSLContext:
     """Python's default context without VERIFY_X509_STRICT, which Python sets from 3.13 on.
 
-    That strict reading of RFC 5280 refuses private authorities that Go's programs accept.
+    That strict reading of RFC 5280 refuses private authorities that Go's programs accept. Where the system has no
+    roots, as in a small container, those of `certifi` are taken.
     """
     context = ssl.create_default_context()
+    if not has_roots(context):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def has_roots(context: ssl.SSLContext) -> bool:
+    """Whether a context with the system's roots has any. Those of a folder are only read when they are needed."""
+    folder = ssl.get_default_verify_paths().capath
+    return bool(context.cert_store_stats()["x509_ca"]) or (folder is not None and bool(os.listdir(folder)))
 
 
 def name_of(error: ssl.SSLError) -> str:
