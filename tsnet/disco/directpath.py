@@ -40,9 +40,6 @@ from tsnet.disco.constants import (
     BURST_PAUSE,
     BURST_ROUNDS,
     DATA_PADDING,
-    DATA_PING_INTERVAL,
-    DATA_PING_TIMEOUT,
-    DATA_UNANSWERED,
     DATAGRAM_SIZE,
     DISCO_PING_INTERVAL,
     GOOD_ENOUGH_LATENCY,
@@ -53,6 +50,7 @@ from tsnet.disco.constants import (
     UNANSWERED_HANDSHAKES,
     UPGRADE_INTERVAL,
 )
+from tsnet.disco.lostdata import LostData
 from tsnet.disco.pathmtu import PathMtu
 from tsnet.disco.pings import SentPing
 
@@ -64,24 +62,20 @@ class DirectPath:
 
     is_silent: no heartbeats; what arrives from the best prolongs the trust instead. asks: (address, padding) of pings
     to be sent. wants_call: the peer is to be told our endpoints. Whoever calls a method takes these two afterwards.
-    is_large_out: large datagrams of WireGuard have left since the last heartbeat.
+    lost_data: whether data is answered. is_large_out: large datagrams of WireGuard have left since the last heartbeat.
     mtu: what the path carries; None if that is not wanted.
     """
 
     __slots__ = (
-        "_asked_at",
         "_called_at",
-        "_must_answer",
         "_provoked",
         "_round_at",
         "_rounds",
         "_unanswered_handshakes",
-        "_unanswered_since",
         "again_at",
         "asks",
         "best",
         "candidates",
-        "check_at",
         "discover_at",
         "heartbeat_at",
         "is_large_out",
@@ -89,6 +83,7 @@ class DirectPath:
         "is_trusted",
         "lapse_at",
         "latency",
+        "lost_data",
         "mtu",
         "sent_at",
         "wants_call",
@@ -98,6 +93,7 @@ class DirectPath:
     def __init__(self, now: float, *, is_silent: bool, has_mtu: bool = False) -> None:
         self.candidates: Candidates = Candidates()
         self.is_silent: bool = is_silent
+        self.lost_data: LostData = LostData()
         self.mtu: PathMtu | None = PathMtu() if has_mtu and not is_silent else None
         self.asks: list[tuple[UdpAddress, int]] = []
         self.wants_call: bool = False
@@ -116,12 +112,9 @@ class DirectPath:
         self.heartbeat_at: float = math.inf
         self.discover_at: float = math.inf
         self.again_at: float = math.inf
-        self.check_at: float = math.inf
+        self.lost_data.stop()
         self._unanswered_handshakes = 0
         self.is_large_out: bool = False
-        self._unanswered_since: float = math.inf
-        self._asked_at: float = math.inf
-        self._must_answer: bool = False
         if self.mtu is not None:
             self.mtu.lose()
 
@@ -130,9 +123,13 @@ class DirectPath:
         """Whether the peer is sent to."""
         return self.heartbeat_at != math.inf
 
+    @property
+    def check_at(self) -> float:
+        return self.lost_data.check_at
+
     def deadline(self) -> float:
         """When `run` must be called next."""
-        due = min(self.lapse_at, self.heartbeat_at, self.discover_at, self.again_at, self.check_at)
+        due = min(self.lapse_at, self.heartbeat_at, self.discover_at, self.again_at, self.lost_data.check_at)
         return due if self.mtu is None else min(due, self.mtu.deadline())
 
     # --- what happens -----------------------------------------------------------------------------------------------
@@ -140,29 +137,29 @@ class DirectPath:
     def sent(self, now: float) -> bool:
         """Datagrams of WireGuard have left for the peer. Whether the deadline has moved: seldom."""
         self.sent_at = now
-        moved = self._wake(now)
-        if not moved and self.is_silent and not self.is_trusted and self.discover_at == math.inf:
+        moved = self.heartbeat_at == math.inf
+        if moved:
+            self._wake(now)
+        elif self.is_silent and not self.is_trusted and self.discover_at == math.inf:
             self._plan()
             moved = True
-        if self.is_trusted and self._unanswered_since == math.inf and not self.is_silent:
-            self._unanswered_since = now
-            if self.check_at == math.inf:
-                self.check_at = now + DATA_UNANSWERED
-                moved = True
+        if self.is_trusted and self.lost_data.since == math.inf and not self.is_silent:
+            moved = self.lost_data.sent(now) or moved
         return moved
 
     def asked(self, now: float) -> None:
         """Somebody wants to know what answers: the best address if it is trusted, or else every candidate. The peer
         counts as sent to."""
         self.sent_at = now
-        self._wake(now)
+        if not self.is_active:
+            self._wake(now)
         for address in (self.best,) if self.best is not None and self.is_trusted else tuple(self.candidates):
             self._ask(address, now)
 
     def arrived(self, source: UdpAddress, now: float) -> bool:
         """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
-        if not self._must_answer:
-            self._is_answered()
+        if not self.lost_data.must_answer:
+            self.lost_data.since = math.inf
         if self.is_silent and self.is_trusted and source == self.best:
             self.lapse_at = now + TRUST_UDP_ADDRESS
             return True
@@ -224,7 +221,7 @@ class DirectPath:
             self.mtu.use(ping.address, now)
             self.mtu.ponged(ping.address, ping.padding, ping.at)
         if ping.padding >= DATA_PADDING:
-            self._is_answered()
+            self.lost_data.answered()
         self._plan()
 
     def handshake_unanswered(self, now: float) -> None:
@@ -283,7 +280,7 @@ class DirectPath:
             self._distrust("no pong for too long")
             if not self.is_silent:
                 self._plan()
-        if now >= self.check_at:
+        if now >= self.lost_data.check_at:
             self._check(now)
         if now >= self.heartbeat_at:
             self._heartbeat(now)
@@ -298,21 +295,18 @@ class DirectPath:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _wake(self, now: float) -> bool:
-        """The peer is sent to. Whether it was not before."""
-        if self.is_active:
-            return False
+    def _wake(self, now: float) -> None:
+        """The peer is sent to, which it was not before."""
         self.heartbeat_at = now + HEARTBEAT_INTERVAL
         self._rounds = 0
         self._plan()
-        return True
 
     def _use(self, address: UdpAddress) -> None:
         self.why = "a pong came" if self.best is None or not self.is_trusted else "a pong came, and it is better"
         if self.best != address:
             self._unanswered_handshakes = 0
         self.best = address
-        self._is_answered()
+        self.lost_data.answered()
 
     def _distrust(self, why: str) -> None:
         self.is_trusted, self.lapse_at, self.why = False, math.inf, why
@@ -322,13 +316,8 @@ class DirectPath:
     def _clear(self, why: str) -> None:
         self._distrust(why)
         self.best, self.latency = None, math.inf
-        self._is_answered()
+        self.lost_data.answered()
         self._plan()
-
-    def _is_answered(self) -> None:
-        """Nothing says now that data is lost."""
-        self._unanswered_since = self._asked_at = math.inf
-        self._must_answer = False
 
     def _carries_no_data(self, why: str) -> None:
         """Give up the best, though it may answer small pings."""
@@ -378,34 +367,29 @@ class DirectPath:
 
     def _heartbeat(self, now: float) -> None:
         if now >= self.sent_at + SESSION_ACTIVE_TIMEOUT:
-            self.heartbeat_at = self.discover_at = self.again_at = self.check_at = math.inf
-            self._is_answered()
+            self.heartbeat_at = self.discover_at = self.again_at = math.inf
+            self.lost_data.stop()
             return
         self.heartbeat_at = now + HEARTBEAT_INTERVAL
         if self.best is not None and not self.is_silent:
             self._ask(self.best, now)
             if self.mtu is not None:
                 self.mtu.heartbeat(now)
-            if self.is_large_out and self.is_trusted and self._asked_at == math.inf:
-                self.is_large_out, self._must_answer = False, True
-                self._unanswered_since = now - DATA_UNANSWERED
-                self.check_at = self._asked_at = now + DATA_PING_INTERVAL
+            if self.is_large_out and self.is_trusted and not self.lost_data.is_asked:
+                self.is_large_out = False
+                self.lost_data.probe(now)
 
     def _check(self, now: float) -> None:
         """Data may be lost on the path that is trusted: ask it, and give it up if it does not answer."""
-        if self._unanswered_since == math.inf or self.best is None or not self.is_trusted:
-            self._is_answered()
-            self.check_at = math.inf
-        elif now < self._unanswered_since + DATA_UNANSWERED:
-            self.check_at = self._unanswered_since + DATA_UNANSWERED
-        elif now >= self._asked_at + DATA_PING_TIMEOUT:
-            self.check_at = math.inf
-            is_hidden = self._must_answer
-            self._carries_no_data("large pings are lost" if is_hidden else "data went out, and nothing came back")
-        else:
-            self._asked_at = min(self._asked_at, now)
-            self.asks.append((self.best, DATA_PADDING))
-            self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
+        if self.best is None or not self.is_trusted:
+            self.lost_data.stop()
+            return
+        is_hidden = self.lost_data.must_answer
+        match self.lost_data.check(now):
+            case "ask" | "ask again":
+                self.asks.append((self.best, DATA_PADDING))
+            case "lost":
+                self._carries_no_data("large pings are lost" if is_hidden else "data went out, and nothing came back")
 
     def _ask(self, address: UdpAddress, now: float) -> None:
         candidate = self.candidates.get(address)

@@ -42,9 +42,6 @@ from tsnet.disco.better import is_better
 from tsnet.disco.constants import (
     ALLOCATION_TIMEOUT,
     DATA_PADDING,
-    DATA_PING_INTERVAL,
-    DATA_PING_TIMEOUT,
-    DATA_UNANSWERED,
     DATAGRAM_SIZE,
     DOUBTED_INTERVAL,
     HEARTBEAT_INTERVAL,
@@ -59,6 +56,7 @@ from tsnet.disco.constants import (
 )
 from tsnet.disco.doubt import Doubt
 from tsnet.disco.geneve import HEADER_SIZE
+from tsnet.disco.lostdata import LostData
 
 RELAY_TIMERS = ("lapse_at", "heartbeat_at", "discover_at", "expire_at", "check_at")
 MAX_RELAY_PINGS = 16
@@ -76,6 +74,8 @@ class RelayPath:
 
     only_large: data was lost where small pings were answered, so that a data-sized one alone says something.
 
+    lost_data: whether what goes out is answered.
+
     is_needed: no direct path is trusted. may_discover: there are peer relays to ask. asks: (address, padding) of pings
     to be sent. wants_sessions: the peer relays are to be asked. wants_binding: the relay of the last one may know us
     by an address that is ours no more. Whoever calls a method takes these three afterwards.
@@ -83,7 +83,6 @@ class RelayPath:
 
     __slots__ = (
         "_arrived_at",
-        "_asked_at",
         "_discovered_at",
         "_doubted_at",
         "_doubts",
@@ -91,10 +90,8 @@ class RelayPath:
         "_pings",
         "_ponged_at",
         "_unanswered_handshakes",
-        "_unanswered_since",
         "asks",
         "best",
-        "check_at",
         "discover_at",
         "expire_at",
         "heartbeat_at",
@@ -103,6 +100,7 @@ class RelayPath:
         "is_trusted",
         "lapse_at",
         "latency",
+        "lost_data",
         "may_discover",
         "only_large",
         "sent_at",
@@ -123,6 +121,7 @@ class RelayPath:
         self.sent_at: float = -math.inf
         self._discovered_at = -math.inf
         self._unanswered_handshakes = 0
+        self.lost_data: LostData = LostData()
         self._doubts: dict[bytes, Doubt] = {}
         """By the disco key of a relay."""
         self.heartbeat_at: float = math.inf
@@ -137,15 +136,18 @@ class RelayPath:
         self.why: str = why
         self.lapse_at: float = math.inf
         self.expire_at: float = math.inf
-        self.check_at: float = math.inf
+        self.lost_data.stop()
         self._pings: dict[bytes, RelayedPing] = {}
         self._lifetime, self._ponged_at = 0.0, -math.inf
         self._arrived_at = self._doubted_at = -math.inf
-        self._unanswered_since = self._asked_at = math.inf
+
+    @property
+    def check_at(self) -> float:
+        return self.lost_data.check_at
 
     def deadline(self) -> float:
         """When `run` must be called next."""
-        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.expire_at, self.check_at)
+        return min(self.lapse_at, self.heartbeat_at, self.discover_at, self.expire_at, self.lost_data.check_at)
 
     def is_active(self, now: float) -> bool:
         """Whether the peer is sent to."""
@@ -161,11 +163,8 @@ class RelayPath:
         moved = self.heartbeat_at == math.inf
         if moved:
             self._wake(now)
-        if self.is_trusted and self._unanswered_since == math.inf and not self.is_silent:
-            self._unanswered_since = now
-            if self.check_at == math.inf:
-                self.check_at = now + DATA_UNANSWERED
-                moved = True
+        if self.is_trusted and self.lost_data.since == math.inf and not self.is_silent:
+            moved = self.lost_data.sent(now) or moved
         return moved
 
     def set_needed(self, is_needed: bool, now: float) -> None:
@@ -174,8 +173,8 @@ class RelayPath:
             return
         self.is_needed = is_needed
         if not is_needed:
-            self.heartbeat_at = self.discover_at = self.check_at = math.inf
-            self._unanswered_since = self._asked_at = math.inf
+            self.heartbeat_at = self.discover_at = math.inf
+            self.lost_data.stop()
         elif self.is_active(now):
             if self.best is not None and now >= self._ponged_at + self._lifetime:
                 self._forget_best("its relay has forgotten it")
@@ -203,7 +202,7 @@ class RelayPath:
 
     def arrived(self, source: PeerRelayAddress, now: float) -> bool:
         """An authentic datagram of WireGuard has come from there. Whether the deadline has moved."""
-        self._unanswered_since = self._asked_at = math.inf
+        self.lost_data.since = math.inf
         self._arrived_at = now
         if self.is_silent and self.is_trusted and source == self.best:
             self.lapse_at = now + TRUST_UDP_ADDRESS
@@ -257,7 +256,7 @@ class RelayPath:
         self._expect()
         if ping.address != self.best:
             return True
-        if self._asked_at != math.inf and ping.padding < DATA_PADDING:
+        if self.lost_data.is_asked and ping.padding < DATA_PADDING:
             return True
         was_trusted = self.is_trusted
         self._trust(max(0.0, now - ping.at), now)
@@ -265,7 +264,7 @@ class RelayPath:
             self.why = "a pong came"
         if ping.padding >= DATA_PADDING:
             self.only_large = False
-            self._unanswered_since = self._asked_at = math.inf
+            self.lost_data.answered()
         return True
 
     def handshake_unanswered(self, now: float) -> None:
@@ -319,7 +318,7 @@ class RelayPath:
             self._lapse("no pong for too long", now)
         if now >= self.expire_at:
             self._expire(now)
-        if now >= self.check_at:
+        if now >= self.lost_data.check_at:
             self._check(now)
         if now >= self.heartbeat_at:
             self._heartbeat(now)
@@ -376,8 +375,8 @@ class RelayPath:
 
     def _heartbeat(self, now: float) -> None:
         if not self.is_active(now):
-            self.heartbeat_at = self.discover_at = self.check_at = math.inf
-            self._unanswered_since = self._asked_at = math.inf
+            self.heartbeat_at = self.discover_at = math.inf
+            self.lost_data.stop()
             return
         is_urgent = self.best is not None and not self.is_trusted and not self._is_doubted(self.server_key, now)
         self.heartbeat_at = now + (DOUBTED_INTERVAL if is_urgent else HEARTBEAT_INTERVAL)
@@ -386,18 +385,16 @@ class RelayPath:
 
     def _check(self, now: float) -> None:
         """Data may be lost on the session that is trusted: ask it, and give it up if it does not answer."""
-        if self._unanswered_since == math.inf or self.best is None:
-            self._unanswered_since = self._asked_at = self.check_at = math.inf
-        elif now < self._unanswered_since + DATA_UNANSWERED:
-            self.check_at = self._unanswered_since + DATA_UNANSWERED
-        elif now >= self._asked_at + DATA_PING_TIMEOUT:
+        if self.best is None:
+            self.lost_data.stop()
+            return
+        found = self.lost_data.check(now)
+        if found == "lost":
             self._carries_no_data("data went out, and nothing came back", now)
-        else:
-            if self.is_trusted and now > self._asked_at:
+        elif found != "wait":
+            if self.is_trusted and found == "ask again":
                 self._lapse("data went out, and nothing came back", now)
-            self._asked_at = min(self._asked_at, now)
             self._ask_best(DATA_PADDING)
-            self.check_at = min(now + DATA_PING_INTERVAL, self._asked_at + DATA_PING_TIMEOUT)
 
     def _carries_no_data(self, why: str, now: float) -> None:
         self.only_large = self.wants_binding = True
