@@ -38,7 +38,7 @@ class VirtualRelay(RelayServer):
 
     def answer_for(self, paths: Any) -> None:
         """Answer the requests that come to this node."""
-        drop = paths._receive
+        drop = paths._incoming.receive
 
         def receive(source: Destination, datagram: bytes, now: float) -> Any:
             opened = paths._senders.open(datagram) if isinstance(source, DerpAddress) else ""
@@ -51,7 +51,7 @@ class VirtualRelay(RelayServer):
                 paths._outgoing.send(sender, source, AllocateUDPRelayEndpointResponse(request.generation, endpoint))
             return None
 
-        paths._receive = receive
+        paths._incoming.receive = receive
 
 
 class RelayedHomes(Homes):

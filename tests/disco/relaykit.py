@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import Any
 
 import attrs
@@ -13,14 +12,12 @@ from tsnet.base.addresses import UdpAddress
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.disco import geneve
-from tsnet.disco.box import Box
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.messages import (
     UDPRelayEndpoint,
 )
-from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.peerrelays import RELAY_CAPABLE, PeerRelays
-from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
 OURS, OWN = DiscoPrivateKey(b"\1" * 32), NodeKey(b"o" * 32)
@@ -44,12 +41,11 @@ class Kit:
 
     def __init__(self, *peers: Node) -> None:
         self.random_bytes = random.Random(1).randbytes
-        self.dropped: Counter[str] = Counter()
-        self.box = Box(OURS, self.random_bytes)
-        self.senders = Senders(self.box)
-        self.outgoing = Outgoing(self.box, self.dropped)
-        self.directs = DirectPaths(OWN, self.senders, self.outgoing, self.random_bytes, self.dropped)
-        self.relays = PeerRelays(self.directs, self.senders, self.outgoing, self.random_bytes, self.dropped)
+        equipment = Equipment.of(OURS, self.random_bytes)
+        self.dropped, self.box = equipment.dropped, equipment.senders.box
+        self.senders, self.outgoing = equipment.senders, equipment.outgoing
+        self.directs = DirectPaths(OWN, equipment)
+        self.relays = PeerRelays(self.directs, equipment)
         self.server = RelayServer("r")
         self.nodes = {each.raw_key: each for each in peers or (PEER,)}
         for each in self.nodes.values():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -18,10 +17,9 @@ from tsnet.disco import directpaths, pings
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_CANDIDATES, PING_TIMEOUT, PINGS_PER_SECOND
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.messages import Ping, decode
 from tsnet.disco.modes import DiscoModes
-from tsnet.disco.outgoing import Outgoing
-from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
 OURS, OWN = DiscoPrivateKey(b"\1" * 32), NodeKey(b"o" * 32)
@@ -39,10 +37,9 @@ def node(number: int, *endpoints: UdpAddress, **more: Any) -> Node:
 
 class Kit:
     def __init__(self) -> None:
-        box = Box(OURS, random.Random(1).randbytes)
-        self.dropped: Counter[str] = Counter()
-        self.senders, self.outgoing = Senders(box), Outgoing(box, self.dropped)
-        self.directs = DirectPaths(OWN, self.senders, self.outgoing, random.Random(2).randbytes, self.dropped)
+        equipment = Equipment.of(OURS, random.Random(1).randbytes)
+        self.dropped, self.senders, self.outgoing = equipment.dropped, equipment.senders, equipment.outgoing
+        self.directs = DirectPaths(OWN, equipment)
 
     def know(self, *nodes: Node) -> Kit:
         for each in nodes:

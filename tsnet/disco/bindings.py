@@ -17,7 +17,7 @@ Not here: which sessions there are, and what becomes of one that works (`peerrel
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
 from tsnet.base.keys import DiscoKey
@@ -33,6 +33,7 @@ from tsnet.disco.constants import (
     MAX_RELAY_ADDRESSES,
 )
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.messages import (
     TX_ID_SIZE,
     BindUDPRelayEndpointAnswer,
@@ -41,24 +42,15 @@ from tsnet.disco.messages import (
     UDPRelayEndpoint,
     decode,
 )
-from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pace import Pace
-from tsnet.disco.senders import Senders
 
 
 class Bindings:
     """dropped: messages not sent, by "pace"."""
 
-    def __init__(
-        self,
-        directs: DirectPaths,
-        senders: Senders,
-        outgoing: Outgoing,
-        entropy: Callable[[int], bytes],
-        dropped: Counter[str],
-    ) -> None:
-        self._directs, self._senders, self._outgoing = directs, senders, outgoing
-        self._entropy, self._dropped = entropy, dropped
+    def __init__(self, directs: DirectPaths, equipment: Equipment) -> None:
+        self._directs, self._senders, self._outgoing = directs, equipment.senders, equipment.outgoing
+        self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._all: dict[int, Binding] = {}
         self._timetable: Timetable[int] = Timetable()
         self._asked: Counter[bytes] = Counter()

@@ -12,7 +12,6 @@ Not here: when a path is asked (`directpath`), routes (`paths`).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
@@ -21,13 +20,12 @@ from tsnet.base.keys import NodeKey
 from tsnet.base.timetable import Timetable
 from tsnet.disco.constants import MAX_CANDIDATES, MAX_DIRECT, ROOM_AGAIN
 from tsnet.disco.directpath import TIMERS, DirectPath
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.messages import TX_ID_SIZE, Ping
 from tsnet.disco.modes import DiscoModes
-from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pace import Pace
 from tsnet.disco.pingable import is_pingable
 from tsnet.disco.pings import PingsInFlight, SentPing
-from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
 MAX_READ = 256
@@ -41,20 +39,14 @@ class DirectPaths:
     endpoints. Whoever calls a method takes both afterwards.
     """
 
-    def __init__(
-        self,
-        own_key: NodeKey | None,
-        senders: Senders,
-        outgoing: Outgoing,
-        entropy: Callable[[int], bytes],
-        dropped: Counter[str],
-    ) -> None:
+    def __init__(self, own_key: NodeKey | None, equipment: Equipment) -> None:
         self.own_key = own_key
         self.modes: DiscoModes = DiscoModes()
         self.endpoints: tuple[UdpAddress, ...] = ()
         self.changed: dict[bytes, None] = {}
         self.calls: dict[bytes, None] = {}
-        self._senders, self._outgoing, self._entropy, self._dropped = senders, outgoing, entropy, dropped
+        self._senders, self._outgoing = equipment.senders, equipment.outgoing
+        self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._all: dict[bytes, DirectPath] = {}
         self._timetable: Timetable[bytes] = Timetable()
         self._pings: PingsInFlight = PingsInFlight()

@@ -11,20 +11,9 @@
 `routes` is one dictionary look-up, and the same tuple until something changes: the table is rewritten by news, not by
 what is sent. A peer is in it once it was asked for, so idle peers of a large tailnet cost an entry in three tables.
 
-| message     | by UDP                                            | by DERP, from the node with that disco key       |
-|-------------|---------------------------------------------------|--------------------------------------------------|
-| Ping        | answered once a source, which becomes a candidate | answered the same way                            |
-| Pong        | promotes the address that its ping went to        | answers a ping of `ask`                          |
-| CallMeMaybe | -                                                 | its addresses are candidates, and pinged at once |
-
-By a peer relay, in Geneve, come pings and pongs of peers, which count for that session alone, and the relay's own
-challenges. Through DERP come what relays answer (AllocateUDPRelayEndpointResponse) and the sessions that peers name
-(CallMeMaybeVia).
-
-Everything else is counted by why it was not believed, or not wanted.
-
-Source: Go wgengine/magicsock/magicsock.go (handleDiscoMessage, enqueueCallMeMaybe), endpoint.go (addrForSendLocked).
-Not here: how a direct path is found and judged (`directpath`), and one through peer relays (`peerrelays`).
+Source: Go wgengine/magicsock/magicsock.go (enqueueCallMeMaybe), endpoint.go (addrForSendLocked).
+Not here: how a direct path is found and judged (`directpath`), and one through peer relays (`peerrelays`); what is
+made of each disco message (`incoming`).
 """
 
 from __future__ import annotations
@@ -37,7 +26,6 @@ from tsnet.base.addresses import DerpAddress, Destination, PeerRelayAddress, Udp
 from tsnet.base.keys import DiscoKey, DiscoPrivateKey, NodeKey
 from tsnet.base.trace import Trace
 from tsnet.base.unsent import Unsent
-from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.changes import RoutesChanged
 from tsnet.disco.constants import ENDPOINTS_FRESH, MAX_CANDIDATES, SESSION_ACTIVE_TIMEOUT
@@ -45,26 +33,17 @@ from tsnet.disco.derproutes import DerpRoutes
 from tsnet.disco.diagnostic import DiagnosticPings, PathAnswered
 from tsnet.disco.directpath import DirectPath
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.fixedpaths import FixedPaths
-from tsnet.disco.messages import (
-    AllocateUDPRelayEndpointResponse,
-    CallMeMaybe,
-    CallMeMaybeVia,
-    Message,
-    Ping,
-    Pong,
-)
+from tsnet.disco.incoming import Incoming
+from tsnet.disco.messages import CallMeMaybe, Message
 from tsnet.disco.modes import DiscoModes
-from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.pathmtu import PacketSizes
 from tsnet.disco.peerrelays import PeerRelays
-from tsnet.disco.pingable import DERP_MAGIC_ADDRESS
 from tsnet.disco.pinganswers import PingAnswers
 from tsnet.disco.relaypath import RelayPath
-from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
-PONG_SIZE = 110
 DUE_NOW = -math.inf
 
 Routes = tuple[Destination, ...]
@@ -73,11 +52,9 @@ Routes = tuple[Destination, ...]
 class Paths:
     """The paths of all peers.
 
-    dropped: disco datagrams, by "short", "unknown sender", "box", "malformed", "wrong node" (the relay names another
-        node than the one with that disco key), "source" (no address to answer), "small" (a ping shorter than its pong),
-        "repeated", "answers" (too many at once), "unknown pong", the name of a message that is not wanted there; of our
-        own "pace" and "pings" (`directpaths`), "key" (`outgoing`). Of peer relays "requests" (too many of ours are
-        under way), "unknown allocation", "wrong clients", "called too often", "no relay client" (`peerrelays`),
+    dropped: disco datagrams, by the reasons of `incoming`, "repeated" and "answers" (too many at once: `pinganswers`);
+        of our own "pace" and "pings" (`directpaths`), "key" (`outgoing`). Of peer relays "requests" (too many of ours
+        are under way), "unknown allocation", "wrong clients", "called too often", "no relay client" (`peerrelays`),
         "unusable relay", "too many handshakes", "unknown relay", "relay box", "unknown handshake", "unwanted challenge"
         (`bindings`).
     """
@@ -92,19 +69,22 @@ class Paths:
     ) -> None:
         """node_key: ours, which pings name."""
         self._trace = trace
-        self.dropped: Counter[str] = Counter()
-        self.box: Box = Box(private_key, entropy)
-        self._senders = Senders(self.box)
+        equipment = Equipment.of(private_key, entropy)
+        self.dropped: Counter[str] = equipment.dropped
+        self.box: Box = equipment.senders.box
+        self._senders, self._outgoing = equipment.senders, equipment.outgoing
         self._derp_routes = DerpRoutes()
-        self._outgoing = Outgoing(self.box, self.dropped)
-        self._directs = DirectPaths(node_key, self._senders, self._outgoing, entropy, self.dropped)
-        self._relays = PeerRelays(self._directs, self._senders, self._outgoing, entropy, self.dropped)
+        self._directs = DirectPaths(node_key, equipment)
+        self._relays = PeerRelays(self._directs, equipment)
         self._diagnostic = DiagnosticPings()
         self._nodes: dict[bytes, Node] = {}
         self._routes: dict[bytes, Routes] = {}
         """Of the peers that were asked for."""
         self._fixed = FixedPaths()
         self._answers = PingAnswers(self._outgoing)
+        self._incoming = Incoming(
+            self._nodes, self._senders, self._directs, self._relays, self._answers, self._diagnostic
+        )
         self._sent_at = DUE_NOW
         self._measured_at = DUE_NOW
         self._calls: dict[bytes, None] = {}
@@ -398,84 +378,13 @@ class Paths:
         """Datagrams that look like disco."""
         self._directs.run(now)
         self._relays.run(now)
+        receive = self._incoming.receive
         for source, datagrams in runs:
             for datagram in datagrams:
-                reason = self._receive(source, datagram, now)
+                reason = receive(source, datagram, now)
                 if reason is not None:
                     self.dropped[reason] += 1
         self._follow_up(now)
-
-    def _receive(self, source: Destination, datagram: bytes, now: float) -> str | None:
-        """Act on one datagram; why it was dropped, if it was."""
-        if type(source) is UdpAddress and (header := geneve.decode(datagram)) is not None:
-            if header.is_control:
-                return self._relays.receive_control(source, datagram[geneve.HEADER_SIZE :], header.vni, now)
-            source, datagram = PeerRelayAddress(*source, header.vni), datagram[geneve.HEADER_SIZE :]
-        opened = self._senders.open(datagram)
-        if isinstance(opened, str):
-            return opened
-        sender, message = opened
-        if isinstance(source, PeerRelayAddress):
-            return self._message_by_peer_relay(message, sender, source, len(datagram), now)
-        if not isinstance(source, DerpAddress):
-            return self._direct_message(message, sender, source, len(datagram), now)
-        node = self._nodes.get(source.key)
-        if node is None or self._senders.get(source.key) != sender:
-            return "wrong node"
-        if isinstance(message, CallMeMaybe):
-            self._directs.called(source.key, node, message.endpoints, now)
-            self._relays.called(source.key, now)
-            return None
-        if isinstance(message, CallMeMaybeVia):
-            return self._relays.called_via(source.key, node, message.relay, now)
-        if isinstance(message, AllocateUDPRelayEndpointResponse):
-            return self._relays.allocated(source.key, message, self._nodes.get, now)
-        if isinstance(message, Pong) and self._diagnostic.ponged(message.tx_id, source.key, source.region):
-            return None
-        if not isinstance(message, Ping):
-            return type(message).__name__
-        seen = UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF)
-        return self._answers.answer(message, sender, source, seen)
-
-    def _direct_message(
-        self, message: Message, sender: DiscoKey, source: UdpAddress, size: int, now: float
-    ) -> str | None:
-        """A message that is proven to come from whoever has that disco key."""
-        if isinstance(message, Pong):
-            known = self._directs.ponged(message.tx_id, self._senders.nodes(sender), now)
-            self._diagnostic.answered(message.tx_id if known else b"")
-            return None if known else "unknown pong"
-        if not isinstance(message, Ping):
-            return type(message).__name__
-        if not self._directs.may_answer(source):
-            return "source"
-        if size < PONG_SIZE:
-            return "small"
-        is_fresh = self._answers.is_fresh(message, sender)
-        refusal = self._answers.answer(message, sender, source, source)
-        key = self._senders.resolve(sender, message.node_key)
-        if key is not None:
-            self._directs.heard(key, self._nodes[key], source, now, is_fresh=is_fresh)
-        return refusal
-
-    def _message_by_peer_relay(
-        self, message: Message, sender: DiscoKey, source: PeerRelayAddress, size: int, now: float
-    ) -> str | None:
-        """The same, by a session of a peer relay."""
-        if isinstance(message, Pong):
-            known = self._relays.ponged(message.tx_id, self._senders.nodes(sender), source, now)
-            self._diagnostic.answered(message.tx_id if known else b"")
-            return None if known else "unknown pong"
-        if not isinstance(message, Ping):
-            return type(message).__name__
-        if not self.modes.relays or not self._directs.may_reach(source.relay):
-            return "source"
-        if size < PONG_SIZE:
-            return "small"
-        refusal = self._answers.answer(message, sender, source, source.relay)
-        if refusal is None:
-            self._relays.pinged(self._senders.nodes(sender), source, now)
-        return refusal
 
     def _call(self, key: bytes, now: float) -> None:
         """Tell this peer our endpoints, or wait until they are fresh."""

@@ -17,7 +17,6 @@ Not here: who is granted to us (`engine.relaygrants`), handshakes (`bindings`), 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tsnet.base.addresses import PeerRelayAddress, UdpAddress
@@ -36,6 +35,7 @@ from tsnet.disco.constants import (
     ROOM_AGAIN,
 )
 from tsnet.disco.directpaths import DirectPaths
+from tsnet.disco.equipment import Equipment
 from tsnet.disco.messages import (
     TX_ID_SIZE,
     AllocateUDPRelayEndpointResponse,
@@ -44,9 +44,7 @@ from tsnet.disco.messages import (
     Ping,
     UDPRelayEndpoint,
 )
-from tsnet.disco.outgoing import Outgoing
 from tsnet.disco.relaypath import RELAY_TIMERS, RelayPath
-from tsnet.disco.senders import Senders
 from tsnet.netmap.model import Node
 
 RELAY_CAPABLE = 121
@@ -58,23 +56,16 @@ class PeerRelays:
     through DERP. Whoever calls a method takes both afterwards.
     """
 
-    def __init__(
-        self,
-        directs: DirectPaths,
-        senders: Senders,
-        outgoing: Outgoing,
-        entropy: Callable[[int], bytes],
-        dropped: Counter[str],
-    ) -> None:
+    def __init__(self, directs: DirectPaths, equipment: Equipment) -> None:
         self.changed: dict[bytes, None] = {}
         self.letters: list[tuple[bytes, Message]] = []
-        self._directs, self._senders, self._outgoing = directs, senders, outgoing
-        self._entropy, self._dropped = entropy, dropped
+        self._directs, self._senders, self._outgoing = directs, equipment.senders, equipment.outgoing
+        self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._servers: tuple[bytes, ...] = ()
         self._all: dict[bytes, RelayPath] = {}
         self._timetable: Timetable[bytes] = Timetable()
         self._allocations = Allocations()
-        self._bindings = Bindings(directs, senders, outgoing, entropy, dropped)
+        self._bindings = Bindings(directs, equipment)
         self._sessions: dict[bytes, UDPRelayEndpoint] = {}
         """Of each peer, the one that was used last."""
         self._called_via: dict[bytes, TokenBucket] = {}
