@@ -338,8 +338,8 @@ class TcpLayer:
         return bool(self._dirty or self._passive.roomy)
 
     def deadline(self) -> float:
-        timer = self._heap[0][0] if self._heap else math.inf
-        return min(timer, self.time_wait.deadline())
+        timer, waiting = self._heap[0][0] if self._heap else math.inf, self.time_wait.deadline()
+        return timer if timer < waiting else waiting
 
     def hold(self, way: Hashable) -> None:
         self._ways.hold(way)

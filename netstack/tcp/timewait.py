@@ -96,9 +96,9 @@ class TimeWaitTable:
         self._records.clear()
 
     def deadline(self) -> float:
-        for record in self._records.values():
-            return record.expires_time
-        return math.inf
+        if not self._records:
+            return math.inf
+        return next(iter(self._records.values())).expires_time
 
     def expire(self, now: float) -> None:
         while self._records and self.deadline() <= now:

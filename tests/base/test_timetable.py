@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tsnet.base.timetable import SPARE, Timetable
+from tsnet.base.timetable import SPARE, Earliest, Timetable
 
 
 def test_each_key_has_its_last_instant() -> None:
@@ -67,3 +67,31 @@ def test_whoever_comes_and_goes_leaves_nothing() -> None:
         table.set(-2, 5.0)
         table.drop(-2)
     assert len(table) <= SPARE + 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_earliest_of_several_is_never_too_late(seed: int) -> None:
+    chance, earliest, now, looks = random.Random(seed), Earliest(), 0.0, 0
+    tables = [Timetable[int](earliest) for _ in range(3)]
+    for _ in range(500):
+        table, key = chance.choice(tables), chance.randrange(20)
+        if chance.random() < 0.7:
+            table.set(key, now + chance.randrange(1, 50))
+        else:
+            table.drop(key)
+        assert earliest.at <= min(each.deadline() for each in tables)
+        now += 0.5
+        if earliest.at <= now:
+            looks += 1
+            for each in tables:
+                each.take(now)
+            earliest.at = min(each.deadline() for each in tables)
+    assert looks < 400
+
+
+def test_a_later_instant_changes_nothing() -> None:
+    earliest = Earliest()
+    assert earliest.at == math.inf
+    for at, expected in ((5.0, 5.0), (6.0, 5.0), (4.0, 4.0)):
+        earliest.by(at)
+        assert earliest.at == expected

@@ -247,6 +247,8 @@ def test_the_home_is_wanted_for_good_and_others_for_a_minute_after_the_last_writ
     paths.wrote(5, 1.0)
     paths.wrote(5, 2.0)
     assert paths.regions_wanted(2.0) == {3, 5}
+    assert paths.deadline() == 1.0 + DERP_IDLE_CLOSE  # early by a second, which a look mends
+    assert paths.transmit(61.0, BUDGET) == []
     assert paths.deadline() == 2.0 + DERP_IDLE_CLOSE
     assert paths.regions_wanted(61.9) == {3, 5}
     assert paths.regions_wanted(62.0) == {3}

@@ -19,12 +19,32 @@ SPARE = 64
 Key = TypeVar("Key", bound=Hashable)
 
 
+class Earliest:
+    """When somebody must look, who has many things to wait for: each of them brings `at` forward when it is set.
+
+    It may be too early, as nobody moves it back when something is dropped, and it is never too late. Who has looked
+    sets it anew. So whoever asks all the time reads one number.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: float = math.inf
+
+    def by(self, at: float) -> None:
+        """There is something to do then."""
+        if at < self.at:
+            self.at = at
+
+
 class Timetable(Generic[Key]):
     """`len` tells how many entries there are, with those that count no more."""
 
-    __slots__ = ("_at", "_heap", "_serial")
+    __slots__ = ("_at", "_earliest", "_heap", "_serial")
 
-    def __init__(self) -> None:
+    def __init__(self, earliest: Earliest | None = None) -> None:
+        """earliest: hears of every instant that is set."""
+        self._earliest = earliest or Earliest()
         self._at: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._serial = 0
@@ -40,6 +60,7 @@ class Timetable(Generic[Key]):
             self._at[key] = at
             self._serial += 1
             heapq.heappush(self._heap, (at, self._serial, key))
+            self._earliest.by(at)
             self._tidy()
 
     def drop(self, key: Key) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from tsnet.base.keys import DiscoKey
 from tsnet.base.records import record
-from tsnet.base.timetable import Timetable
+from tsnet.base.timetable import Earliest, Timetable
 from tsnet.disco.constants import ALLOCATION_TIMEOUT, ASK_RELAY_AGAIN, MAX_ALLOCATIONS
 from tsnet.disco.messages import AllocateUDPRelayEndpointRequest, AllocateUDPRelayEndpointResponse
 
@@ -35,9 +35,9 @@ class Allocation:
 class Allocations:
     __slots__ = ("_all", "_generation", "_timetable")
 
-    def __init__(self) -> None:
+    def __init__(self, earliest: Earliest | None = None) -> None:
         self._all: dict[tuple[bytes, ClientKeys], Allocation] = {}
-        self._timetable: Timetable[tuple[bytes, ClientKeys]] = Timetable()
+        self._timetable: Timetable[tuple[bytes, ClientKeys]] = Timetable(earliest)
         self._generation = 0
 
     def __len__(self) -> int:

@@ -52,7 +52,7 @@ class Bindings:
         self._directs, self._senders, self._outgoing = directs, equipment.senders, equipment.outgoing
         self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._all: dict[int, Binding] = {}
-        self._timetable: Timetable[int] = Timetable()
+        self._timetable: Timetable[int] = Timetable(self._outgoing.earliest)
         self._asked: Counter[bytes] = Counter()
         """How many handshakes are under way with the relay of that disco key."""
         self._known: OrderedDict[UdpAddress, bool] = OrderedDict()

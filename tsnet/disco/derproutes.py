@@ -18,6 +18,7 @@ import math
 
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
+from tsnet.base.timetable import Earliest
 
 DERP_IDLE_CLOSE = 60.0
 
@@ -25,8 +26,9 @@ DERP_IDLE_CLOSE = 60.0
 class DerpRoutes:
     """home: our own. learnt: the region that each peer spoke to us through last."""
 
-    def __init__(self) -> None:
+    def __init__(self, earliest: Earliest | None = None) -> None:
         self.home: int = 0
+        self._earliest = earliest or Earliest()
         self.learnt: dict[bytes, int] = {}
         self._connected: set[int] = set()
         self._doubted: set[int] = set()
@@ -77,12 +79,13 @@ class DerpRoutes:
     def set_home(self, region: int, now: float) -> None:
         """Our own home: held open for good. The old one stays for a minute, peers have yet to learn of the new."""
         if self.home and self.home != region:
-            self._wrote_at[self.home] = now
+            self.wrote(self.home, now)
         self.home = region
 
     def wrote(self, region: int, now: float) -> None:
         """Something is sent through that region: it is wanted for a minute from now."""
         self._wrote_at[region] = now
+        self._earliest.by(now + DERP_IDLE_CLOSE)
 
     def wanted(self, now: float) -> set[int]:
         """The home, and those written to within the last minute."""

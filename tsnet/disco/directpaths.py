@@ -48,8 +48,8 @@ class DirectPaths:
         self._senders, self._outgoing = equipment.senders, equipment.outgoing
         self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._all: dict[bytes, DirectPath] = {}
-        self._timetable: Timetable[bytes] = Timetable()
-        self._pings: PingsInFlight = PingsInFlight()
+        self._timetable: Timetable[bytes] = Timetable(self._outgoing.earliest)
+        self._pings: PingsInFlight = PingsInFlight(self._outgoing.earliest)
         self._pace: Pace = Pace()
         self._full_until = -math.inf
 

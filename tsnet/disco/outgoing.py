@@ -9,11 +9,13 @@ Not here: what is sent (`paths`, `directpaths`, `peerrelays`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from tsnet.base.addresses import Destination, PeerRelayAddress
 from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
+from tsnet.base.timetable import Earliest
 from tsnet.disco import geneve
 from tsnet.disco.box import Box
 from tsnet.disco.constants import MAX_ALL_ANSWERS, MAX_ANSWERS
@@ -29,6 +31,8 @@ class Outgoing:
         self._box, self._dropped = box, dropped
         self._waiting: list[Run] = []
         self._answers: Counter[bytes] = Counter()
+        self.earliest: Earliest = Earliest()
+        """When the owner's next `transmit` must be. All that have something to send one day bring it forward."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -52,6 +56,7 @@ class Outgoing:
             sealed = geneve.header(geneve.DISCO, destination.vni, is_control=is_control) + sealed
             destination = destination.relay
         self._waiting.append((destination, [sealed]))
+        self.earliest.by(-math.inf)
 
     def take(self, budget: int) -> list[Run]:
         """Those that go now: at most `budget` bytes."""

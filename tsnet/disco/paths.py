@@ -73,7 +73,8 @@ class Paths:
         self.dropped: Counter[str] = equipment.dropped
         self.box: Box = equipment.senders.box
         self._senders, self._outgoing = equipment.senders, equipment.outgoing
-        self._derp_routes = DerpRoutes()
+        self._earliest = self._outgoing.earliest
+        self._derp_routes = DerpRoutes(self._earliest)
         self._directs = DirectPaths(node_key, equipment)
         self._relays = PeerRelays(self._directs, equipment)
         self._diagnostic = DiagnosticPings()
@@ -401,22 +402,31 @@ class Paths:
 
     def settle(self, now: float) -> None:
         """Do what is due. Routes are up to date afterwards."""
+        if now < self._earliest.at:
+            return
         if min(self._directs.deadline(), self._relays.deadline()) <= now:
             self._directs.run(now)
             self._relays.run(now)
             self._follow_up(now)
+        if self._derp_routes.deadline() <= now:
+            self._derp_routes.expire(now)
+        self._look_ahead()
 
     def transmit(self, now: float, budget: int) -> list[tuple[Destination, list[bytes]]]:
         """Disco datagrams that must go out, at most `budget` bytes; idle regions are let go."""
         self.settle(now)
-        if self._derp_routes.deadline() <= now:
-            self._derp_routes.expire(now)
-        return self._outgoing.take(budget) if self._outgoing else []
+        if not self._outgoing:
+            return []
+        taken = self._outgoing.take(budget)
+        self._look_ahead()
+        return taken
 
     def deadline(self) -> float:
-        if self._outgoing:
-            return DUE_NOW
-        return min(self._derp_routes.deadline(), self._directs.deadline(), self._relays.deadline())
+        return self._earliest.at
+
+    def _look_ahead(self) -> None:
+        timers = min(self._derp_routes.deadline(), self._directs.deadline(), self._relays.deadline())
+        self._earliest.at = DUE_NOW if self._outgoing else timers
 
     # --- for somebody who looks -----------------------------------------------------------------------------------
 

@@ -63,8 +63,8 @@ class PeerRelays:
         self._entropy, self._dropped = equipment.entropy, equipment.dropped
         self._servers: tuple[bytes, ...] = ()
         self._all: dict[bytes, RelayPath] = {}
-        self._timetable: Timetable[bytes] = Timetable()
-        self._allocations = Allocations()
+        self._timetable: Timetable[bytes] = Timetable(self._outgoing.earliest)
+        self._allocations = Allocations(self._outgoing.earliest)
         self._bindings = Bindings(directs, equipment)
         self._sessions: dict[bytes, UDPRelayEndpoint] = {}
         """Of each peer, the one that was used last."""

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tsnet.base.addresses import UdpAddress
+from tsnet.base.timetable import Earliest
 from tsnet.disco.constants import MAX_ALL_PINGS, MAX_PINGS, OWN_PINGS, PING_SIZE, PING_TIMEOUT, TRUSTED_PINGS
 
 
@@ -35,9 +36,10 @@ class SentPing(NamedTuple):
 
 
 class PingsInFlight:
-    __slots__ = ("_by_peer", "_sent")
+    __slots__ = ("_by_peer", "_earliest", "_sent")
 
-    def __init__(self) -> None:
+    def __init__(self, earliest: Earliest | None = None) -> None:
+        self._earliest = earliest or Earliest()
         self._sent: dict[bytes, SentPing] = {}
         self._by_peer: Counter[bytes] = Counter()
 
@@ -53,6 +55,7 @@ class PingsInFlight:
         """Ask `has_room` before."""
         self._sent[tx_id] = ping
         self._by_peer[ping.peer] += 1
+        self._earliest.by(ping.at + PING_TIMEOUT)
 
     def get(self, tx_id: bytes) -> SentPing | None:
         return self._sent.get(tx_id)

@@ -381,8 +381,12 @@ class Node:
         return self.udp_room is (UDP in self.engine.full) or self._is_upkeep_due(now)
 
     def deadline(self) -> float:
-        ours = -math.inf if self._facts.has_more else min(self._upkeep_at, self._control.at)
-        self._due = min(ours, self.engine.deadline())
+        due = self.engine.deadline()
+        if self._upkeep_at < due:
+            due = self._upkeep_at
+        if self._control.at < due:
+            due = self._control.at
+        self._due = -math.inf if self._facts.has_more else due
         return self._due
 
     def take_facts(self) -> list[facts.Fact]:

@@ -227,9 +227,9 @@ class Pipe(Waiters):
             self.writer.wake()
 
     def _pull(self) -> None:
-        if self._closing or self.ended:
-            return
         connection = self.connection
+        if self._closing or self.ended or not connection.readable:
+            return
         while self._has_inbox_room():
             data = connection.read(READ_SIZE)
             if not data:

@@ -46,7 +46,7 @@ class Alarms:
 
     def ring(self, now: float) -> None:
         """Call every function whose time has come. What one raises, the others wait for the next call with."""
-        while self.due() <= now:
+        while self._heap and self.due() <= now:
             function = heapq.heappop(self._heap)[2].function
             if function is not None:
                 function()

@@ -282,15 +282,16 @@ class Host:
 
     def step(self, until: float = math.inf) -> None:
         """Wait until something is due, at most until then; turn every pump that is."""
+        world = self.world
         self._asleep = True
         due = self.due()  # after the flag: what is scheduled from here on wakes
         try:
-            self.world.wait(min(due, until))
+            world.wait(due if due < until else until)
             self._stumbles = 0
         except Exception:  # of a callback: its port or call is lost, the loop is not
             self._stumble("a call in the node's thread failed; please report it")
         self._asleep = False
-        now = self.world.clock()
+        now = world.clock()
         try:
             self._alarms.ring(now)
         except Exception:
