@@ -96,9 +96,9 @@ class Crowded:
     def tell(self, update: MapUpdate) -> None:
         self.session.apply(update, NOW)
         for fact in self.session.take_facts():
-            self.node._told(fact, NOW)
+            self.node.word.tell(fact, NOW)
             while self.node.adoption.is_under_way:  # a whole map; a flip has been adopted
-                self.node._adopt(NOW)
+                self.node.word.adopt(NOW)
         while self.node.take_facts():
             pass
 

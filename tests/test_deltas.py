@@ -299,7 +299,7 @@ def sequence(seed: int) -> None:
         twin.take(update, now + offset, is_first=is_first)
         for fact in session.take_facts():
             assert isinstance(fact, told.NetMapChanged)
-            node._told(fact, now)
+            node.word.tell(fact, now)
             assert not node.adoption.is_under_way, "a small change takes no turn of its own"
         after = twin.netmap(now + offset)
         check(node, after)

@@ -39,7 +39,6 @@ EACH_TURN = {
 
 RARE = {
     ("tsnet.engine.engine", "Engine._note_routes"): "a peer that is sent to is reached another way than before",
-    ("tsnet.engine.node", "Node._adopt"): "control has sent a netmap",
     ("tsnet.wireguard.peer", "Peer._completed"): "a handshake is complete",
     ("tsnet.wireguard.peer", "Peer._initiate"): "a handshake is sent, at most once in 25 ms",
     ("tsnet.derp.client", "Client._dial"): "an attempt begins",

@@ -43,7 +43,7 @@ def bare(
 
 def running(**options: Any) -> Node:
     some = bare(**options)
-    some._told(told.NetMapChanged(netmap(A, B)), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, B)), NOW)
     some.take_facts()
     return some
 

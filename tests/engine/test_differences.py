@@ -16,7 +16,7 @@ from tsnet.netmap.changes import Changes
 def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> None:
     some = bare()
     some.take_facts()
-    some._told(told.NetMapChanged(netmap(A)), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A)), NOW)
     saved, first = some.take_facts()
     assert saved_identity(saved).stable_id == A.stable_id
     assert isinstance(first, facts.Running)
@@ -27,7 +27,7 @@ def test_the_first_netmap_is_running_and_those_after_it_are_differences() -> Non
         ([changed], []),
         ([], [facts.PeerLeft]),
     ):
-        some._told(told.NetMapChanged(netmap(A, *peers)), NOW)
+        some.word.tell(told.NetMapChanged(netmap(A, *peers)), NOW)
         assert [type(fact) for fact in some.take_facts()] == [*expected, facts.NetMapChanged]
 
 

@@ -105,7 +105,7 @@ def test_it_asks_again_each_second(house: House, two: tuple[Handle, Handle]) -> 
 
 def test_a_port_of_a_family_that_this_node_has_no_address_of_cannot_be_dialled() -> None:
     some = bare()
-    some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
+    some.word.tell(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
     assert some.view is not None
     with pytest.raises(AddressNotAvailable):
         Inquiry(some, some.view, str(B.ips[1]), 80, NOW)

@@ -31,10 +31,10 @@ def large(first: int = 2, count: int = MANY, rules: tuple[FilterRule, ...] = ALL
 
 def take(node: Node, *given: told.Fact) -> int:
     """Let control tell this, and turn until nothing is due. Returns how many turns that took."""
-    node._untold += given
+    node.word._untold += given
     for turn in itertools.count(1):
         node.receive((), (), NOW)
-        if not node.adoption.is_under_way and not node._untold:
+        if not node.adoption.is_under_way and not node.word._untold:
             return turn
         assert node.deadline() <= NOW
     raise AssertionError
@@ -83,7 +83,7 @@ def test_other_threads_see_the_netmap_from_before_until_all_of_it_is_there() -> 
     before, after = large(), large(first=20_000)
     take(node, told.NetMapChanged(before))
     view = node.view
-    node._untold.append(told.NetMapChanged(after))
+    node.word._untold.append(told.NetMapChanged(after))
     while True:
         node.receive((), (), NOW)
         if not node.adoption.is_under_way:
@@ -128,7 +128,7 @@ def test_many_rules_are_compiled_in_steps() -> None:
 
 def test_shields_that_are_raised_meanwhile_stay_up() -> None:
     node = bare()
-    node._untold.append(told.NetMapChanged(large()))
+    node.word._untold.append(told.NetMapChanged(large()))
     node.receive((), (), NOW)
     node.receive((), (), NOW)
     assert node.adoption.is_under_way
@@ -141,7 +141,7 @@ def test_shields_that_are_lowered_meanwhile_show_no_rules_of_a_netmap_that_nobod
     node = bare()
     node.set_prefs(Prefs("a", shields_up=True), NOW)
     take(node, told.NetMapChanged(netmap(A, rules=())))
-    node._untold.append(told.NetMapChanged(large()))
+    node.word._untold.append(told.NetMapChanged(large()))
     while not (node.engine.peers.netmap and node.engine.peers.netmap.packet_filter):
         node.receive((), (), NOW)
     assert node.adoption.is_under_way

@@ -55,14 +55,6 @@ def test_before_the_netmap_it_can_do_nothing_and_says_what_it_waits_for() -> Non
 # --- what control asks for --------------------------------------------------------------------------------------
 
 
-def test_a_page_that_control_wants_opened_is_told_to_people() -> None:
-    some = bare()
-    some._told(told.BrowserRequested("https://control.test/approve/1"), NOW)
-    [notice] = some.take_facts()
-    assert isinstance(notice, facts.Notice)
-    assert "https://control.test/approve/1" in notice.text
-
-
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [("TSMP", {}), ("ICMP", {}), ("disco", {"DERPRegionID": 900, "DERPRegionCode": "embedded"})],
@@ -131,7 +123,7 @@ def test_the_own_address_of_the_same_family() -> None:
     some = running()
     assert some.calls.address_towards(ip_address("100.64.0.2")) == ip_address("100.64.0.1")
     assert some.calls.address_towards(ip_address("fd7a::2")) == ip_address("fd7a:115c:a1e0::1")
-    some._told(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
+    some.word.tell(told.NetMapChanged(netmap(attrs.evolve(A, addresses=A.addresses[:1]), B)), NOW)
     with pytest.raises(AddressNotAvailable):
         some.calls.address_towards(ip_address("fd7a::2"))
 
@@ -141,9 +133,9 @@ def test_the_own_address_of_the_same_family() -> None:
 
 def test_the_words_of_control_reach_the_application() -> None:
     some = running()
-    some._told(told.LoginUrl("https://control.test/a/1"), NOW)
-    some._told(told.DuplicateNode("twice"), NOW)
-    some._told(told.ControlHealth(("slow",)), NOW)
+    some.word.tell(told.LoginUrl("https://control.test/a/1"), NOW)
+    some.word.tell(told.DuplicateNode("twice"), NOW)
+    some.word.tell(told.ControlHealth(("slow",)), NOW)
     assert some.take_facts() == [
         facts.LoginUrl("https://control.test/a/1"),
         facts.DuplicateNode("twice"),
@@ -289,7 +281,7 @@ def test_a_relay_that_was_full_when_it_was_given_up_holds_nobody_back() -> None:
     relay = DerpNode(name="7a", region_id=7, host_name="relay.test")
     region = DerpRegion(region_id=7, code="r", name="R", nodes=(relay,))
     derp_map = DerpMap(regions={7: region}, omit_default_regions=True)
-    some._told(told.NetMapChanged(attrs.evolve(netmap(A, B), derp_map=derp_map)), NOW)
+    some.word.tell(told.NetMapChanged(attrs.evolve(netmap(A, B), derp_map=derp_map)), NOW)
     some.relays.send(DerpAddress(7, B.key), [bytes(100)] * MAX_WAITING, NOW)
     some._hold_what_is_full()
     assert some.engine.full == {7}
@@ -303,7 +295,7 @@ def test_a_refused_map_is_told_until_another_one_is_taken() -> None:
     house = House()
     a = house.up("a")
     for message in ("a map message is refused", ""):
-        a.node._told(told.MapHealth(message), house.now)
+        a.node.word.tell(told.MapHealth(message), house.now)
         a.pump.mark()
         house.run(0.1)
         assert list(a.node.health.messages) == ([message] if message else [])
@@ -327,8 +319,8 @@ def test_a_wall_clock_that_is_ahead_tells_of_a_sleep_where_the_other_stands_stil
 def test_a_nodes_own_decisions_are_traced() -> None:
     traced = Traced()
     some = running(tracer=traced)
-    some._told(told.NetMapChanged(netmap(A, attrs.evolve(B, online=True), node(3, "c"))), NOW)
-    some._told(told.NetMapChanged(netmap(A, node(3, "c"))), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, attrs.evolve(B, online=True), node(3, "c"))), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, node(3, "c"))), NOW)
     some.calls.connect(ip_address("100.64.0.3"), 80, NOW)
     some.set_wall_offset(0.0, NOW)
     some.begin_close(NOW, 1.0)

@@ -61,7 +61,7 @@ def test_shields_that_are_up_from_the_start_stay_up_with_every_netmap() -> None:
     some = bare(prefs=SHUT)
     assert hostinfo(some)["ShieldsUp"] is True
     for _ in range(2):
-        some._told(told.NetMapChanged(netmap(A, B)), NOW)
+        some.word.tell(told.NetMapChanged(netmap(A, B)), NOW)
         assert some.engine.packet_filter.shields_up
     some.set_prefs(attrs.evolve(SHUT, shields_up=False), NOW)
     assert not some.engine.packet_filter.shields_up
@@ -71,7 +71,7 @@ def test_shields_that_are_up_from_the_start_stay_up_with_every_netmap() -> None:
 def test_shields_may_change_before_the_first_netmap() -> None:
     some = bare()
     some.set_prefs(SHUT, NOW)
-    some._told(told.NetMapChanged(netmap(A, B)), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, B)), NOW)
     assert some.engine.packet_filter.shields_up
 
 
@@ -88,7 +88,7 @@ def test_whois_grants_what_the_filter_grants() -> None:
 def test_an_expired_key_names_the_node_as_it_is_called_now() -> None:
     some = running()
     some.set_prefs(SHUT, NOW)
-    some._told(told.KeyExpired(), NOW)
+    some.word.tell(told.KeyExpired(), NOW)
     assert isinstance(some.calls.refusal, KeyExpired)
     assert "the key of shop has expired" in str(some.calls.refusal)
 

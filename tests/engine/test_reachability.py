@@ -126,7 +126,7 @@ def test_it_is_not_reachable_while_control_knows_another_home() -> None:
     house = House(relays_only=True)
     a = house.up("a")
     for home, reachable in ((0, False), (7, False), (900, True)):
-        a.node._told(told.Published(home), house.now)
+        a.node.word.tell(told.Published(home), house.now)
         assert a.node.is_reachable is reachable
     assert [type(fact) for fact in a.node.take_facts()] == [facts.Reachable]
 
@@ -178,13 +178,13 @@ def test_complaints_of_a_relay_and_of_control_stand_beside_each_other() -> None:
         return found
 
     relays.take_facts = take  # type: ignore[method-assign]
-    a.node._told(told.ControlHealth(("clock",)), house.now)
+    a.node.word.tell(told.ControlHealth(("clock",)), house.now)
     say.append(RelayHealth(900, "overloaded"))
     a.node._touch()
     a.pump.mark()
     house.run(0.1)
     assert list(a.node.health.messages) == ["clock", "relay region 900 says: overloaded"]
-    a.node._told(told.ControlHealth(()), house.now)
+    a.node.word.tell(told.ControlHealth(()), house.now)
     a.pump.mark()
     house.run(0.1)
     assert list(a.node.health.messages) == ["relay region 900 says: overloaded"]

@@ -26,7 +26,7 @@ from tsnet.errors import StateError
 def test_a_new_key_of_control_is_told_with_the_reason_why_it_is_taken(pinned: bool, why: str) -> None:
     key, before = MachineKey(bytes([1]) * 32), MachineKey(bytes([2]) * 32)
     some = bare(control_key=str(key)) if pinned else bare()
-    some._told(told.NewControlKey(key, before), NOW)
+    some.word.tell(told.NewControlKey(key, before), NOW)
     [notice] = [fact for fact in some.take_facts() if isinstance(fact, facts.Notice)]
     assert why in notice.text
     assert notice.text.index(str(key)) < notice.text.index(str(before))
@@ -35,7 +35,7 @@ def test_a_new_key_of_control_is_told_with_the_reason_why_it_is_taken(pinned: bo
 def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
     some = running()
     fresh = NodePrivateKey(secret("fresh"))
-    some._told(told.NodeKeyRotated(fresh, some.identity.node_key), NOW)
+    some.word.tell(told.NodeKeyRotated(fresh, some.identity.node_key), NOW)
     (fact,) = some.take_facts()
     identity = saved_identity(fact)
     assert identity.node_key == fresh
@@ -49,7 +49,7 @@ def test_a_rotated_key_is_remembered_before_it_is_used() -> None:
 def test_after_a_logout_another_key_is_remembered_and_none_of_it_is_used() -> None:
     some = running()
     before = some.identity
-    some._told(told.LoggedOut(), NOW)
+    some.word.tell(told.LoggedOut(), NOW)
     (fact,) = some.take_facts()
     identity = saved_identity(fact)
     assert identity.node_key != before.node_key
@@ -69,7 +69,7 @@ def initiations(some: Node) -> list[bytes]:
 
 def test_the_mark_is_saved_with_the_first_netmap_so_that_the_first_dial_need_not_wait() -> None:
     some = bare()
-    some._told(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
     assert initiations(some) == []
     (save,) = [fact for fact in some.take_facts() if isinstance(fact, facts.Save) and b"00600.0" in fact.value]
     some.saved(save.ticket, None, NOW)
@@ -79,7 +79,7 @@ def test_the_mark_is_saved_with_the_first_netmap_so_that_the_first_dial_need_not
 
 def test_no_handshake_leaves_before_the_mark_above_it_was_handed_out_to_be_saved() -> None:
     some = bare()
-    some._told(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, node(2, "b"))), NOW)
     some.take_facts()
     some.calls.connect(ip_address("100.64.0.2"), 80, NOW)
     assert initiations(some) == initiations(some) == []
@@ -94,7 +94,7 @@ def test_no_handshake_leaves_before_the_mark_above_it_was_handed_out_to_be_saved
 
 def test_a_rotated_key_keeps_the_mark_that_is_saved() -> None:
     some = bare(attrs.evolve(new_identity(random.Random(2).randbytes), timestamp_mark=1_700_000_600.0))
-    some._told(told.NodeKeyRotated(NodePrivateKey(secret("fresh")), some.identity.node_key), NOW)
+    some.word.tell(told.NodeKeyRotated(NodePrivateKey(secret("fresh")), some.identity.node_key), NOW)
     assert some.identity.timestamp_mark == 1_700_000_600.0
 
 

@@ -527,7 +527,7 @@ def test_control_grants_attributes_with_the_netmap() -> None:
     assert handle.node.netmap is not None
     own = attrs.evolve(handle.node.netmap.self_node, capabilities={"silent-disco": ()})
     changed = attrs.evolve(handle.node.netmap, self_node=own)
-    handle.node._told(NetMapChanged(changed), house.now)
+    handle.node.word.tell(NetMapChanged(changed), house.now)
     assert handle.node.surroundings.attributes == NodeAttributes(silent_disco=True)
 
 

@@ -43,7 +43,7 @@ def test_who_has_taken_a_view_keeps_it() -> None:
     some = running()
     before = some.view
     assert before is not None
-    some._told(told.NetMapChanged(netmap(A, node(2, "renamed"))), NOW)
+    some.word.tell(told.NetMapChanged(netmap(A, node(2, "renamed"))), NOW)
     assert before.names.resolve("b") == B.ips
     assert some.view is not None
     assert (some.view.names.resolve("b"), some.view.names.resolve("renamed")) == ((), B.ips)
@@ -53,7 +53,7 @@ def test_health_and_home_are_part_of_it() -> None:
     some = running()
     before = some.view
     assert before is not None
-    some._told(told.ControlHealth(("clock",)), NOW)
+    some.word.tell(told.ControlHealth(("clock",)), NOW)
     assert some.take_facts()
     assert some.view == attrs.evolve(before, health=("clock",))
     assert some.view.names is before.names
@@ -114,7 +114,7 @@ def read_while_it_changes(node: RunningNode, changes: int, readers: int) -> tupl
         for reader in threads:
             reader.start()
         for number in range(changes):
-            node._told(told.NetMapChanged(generation(number)), NOW)
+            node.word.tell(told.NetMapChanged(generation(number)), NOW)
             node.take_facts()
     finally:
         over.set()

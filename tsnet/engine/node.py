@@ -7,9 +7,9 @@
 Joining: register ─► first netmap: Running ─► a relay answers: it is home, control is told at once ─► Reachable.
 A dial may begin with the first netmap; it does not wait for Reachable.
 
-Its rooms share that list, so that facts keep their order whoever adds them: `admittance` (whether control lets it run),
-`reachability` (home and relays), `surroundings` (the network around it), `preferences` (what may change), `remembered`
-(what is saved), `leaving` (its end), `healthmessages` (health).
+Its rooms share that list, so that facts keep their order whoever adds them: `controlword` (what control tells),
+`admittance` (whether control lets it run), `reachability` (home and relays), `surroundings` (the network around it),
+`preferences` (what may change), `remembered` (what is saved), `leaving` (its end), `healthmessages` (health).
 
 Source: Go ipn/ipnlocal/local.go, wgengine/userspace.go.
 Not here: the data path (`engine`), sockets and threads (`edge`).
@@ -18,30 +18,27 @@ Not here: the data path (`engine`), sockets and threads (`edge`).
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any, assert_never
+from typing import Any
 
 import attrs
 
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
-from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey, NodePrivateKey
+from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey
 from tsnet.base.links import Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace, Tracer, trace_of
 from tsnet.base.unsent import Unsent
 from tsnet.config import Config
-from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
 from tsnet.engine import facts, tsmp
-from tsnet.engine.admittance import Admittance, key_expired
-from tsnet.engine.askedpings import Answer, AskedPings
+from tsnet.engine.admittance import Admittance
+from tsnet.engine.askedpings import AskedPings
 from tsnet.engine.assembly import Assembly
-from tsnet.engine.attributes import attributes_of
+from tsnet.engine.controlword import ControlWord
 from tsnet.engine.derprelays import Relays
-from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.factqueue import FactQueue
 from tsnet.engine.healthmessages import HealthMessages
@@ -95,7 +92,6 @@ class Node:
         self._now, self._entropy = now, entropy
         self._upkeep_at, self._known_port, self._due = -math.inf, 0, math.inf
         self._facts: FactQueue = FactQueue()
-        self._untold: deque[told.Fact] = deque()
         self.trace: Trace | None = trace_of(tracer, "node")
         self.preferences: Preferences = Preferences(prefs, hostinfo, config.tags, told=self._facts)
         self.health: HealthMessages = HealthMessages(self._facts)
@@ -119,6 +115,7 @@ class Node:
             self.engine, self.relays, self.home, self._control, entropy, config, told=self._facts, trace=self.trace
         )
         self.port_mapping: PortMapping = made.port_mapping()
+        self.word: ControlWord = ControlWord(self, self._control, entropy, queue=self._facts)
         self.sleep: Sleep = Sleep(self.surroundings, self.port_mapping, trace=self.trace)
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
 
@@ -197,7 +194,7 @@ class Node:
             self._say("preferences set", hostname=prefs.hostname, shields_up=prefs.shields_up)
             self.engine.set_shields_up(prefs.shields_up)
             if self.view is not None and not self.adoption.is_under_way:  # what the filter grants, whois tells
-                self._show(self.view.with_rules(self.engine.packet_filter.rules))
+                self.word.show(self.view.with_rules(self.engine.packet_filter.rules))
             self._control.wake().set_hostinfo(self.preferences.hostinfo, now)
         if kept is not None:
             self.remembered.prefs(kept)
@@ -250,16 +247,9 @@ class Node:
             return
         key = self.remembered.key_to_use(identity)
         if key is not None:
-            self._use_key(key, now)
+            self.word.use_key(key, now)
         if identity.timestamp_mark is not None:
             self.engine.mark_saved(identity.timestamp_mark)
-
-    def _use_key(self, private: NodePrivateKey, now: float) -> None:
-        self._say("new node key in use")
-        self.engine.set_node_key(private, now)
-        self.relays.set_private_key(private)
-        self._is_valid_again()
-        self._control.wake().key_saved(now)
 
     def begin_close(self, now: float, patience: float) -> None:
         """Open no new streams. An ephemeral node logs out when its streams have ended, at the latest after `patience`.
@@ -308,14 +298,14 @@ class Node:
             else:
                 self._control.wake().receive(event, now)
         self._take_relay_facts(now)
-        self._adopt(now)
-        self._take_control_facts(now)
+        self.word.adopt(now)
+        self.word.take(now)
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """What must go out now: datagrams by destination, and effects on links."""
         now = self._clamp(now)
         if now >= self._upkeep_at:
-            self._take_control_facts(now)
+            self.word.take(now)
         self._hold_what_is_full()
         udp, relayed = udp_runs(self.engine.transmit(now, budget))
         if not relayed and not self._is_upkeep_due(now):
@@ -364,7 +354,7 @@ class Node:
         return requests, effects
 
     def _upkeep_deadline(self) -> float:
-        if self.adoption.is_under_way or self._untold or self.reachability.is_unsettled:
+        if self.word.has_more or self.reachability.is_unsettled:
             return -math.inf
         return min(
             self.engine.paths.deadline(),  # when a region's minute is over, it is not wanted any more
@@ -444,15 +434,15 @@ class Node:
         for _key, address, message in self.engine.take_messages(now):
             if isinstance(message, tsmp.TsmpPong):
                 answers = self.asked_pings.answered(message.data, now, peer_api_port=message.peer_api_port)
-                self._answer(answers, now)
+                self.word.answer(answers, now)
                 self._facts.append(facts.PingAnswered(message.data, ip_address(address)))
         for answer in self.engine.paths.take_answers():
             peer, netmap = self.engine.peers.get(answer.peer), self.netmap
             if peer is not None and peer.ips and netmap is not None:
                 path = path_by((answer.by,), netmap.derp_map)
-                self._answer(self.asked_pings.answered(answer.data, now, path=path), now)
+                self.word.answer(self.asked_pings.answered(answer.data, now, path=path), now)
                 self._facts.append(facts.PingAnswered(answer.data, peer.ips[0], path))
-        self._answer(self.asked_pings.take_echoes(now), now)
+        self.word.answer(self.asked_pings.take_echoes(now), now)
 
     # --- control --------------------------------------------------------------------------------------------
 
@@ -461,104 +451,9 @@ class Node:
         if not self._control.is_due(now):
             return []
         effects = self.control.transmit(now, budget)
-        self._take_control_facts(now)
+        self.word.take(now)
         self._control.rest()
         return effects
-
-    def _take_control_facts(self, now: float) -> None:
-        """In order. While a netmap is under way, what control says after it waits."""
-        if not self.adoption.is_under_way:
-            self._untold += self.control.take_facts()
-        while self._untold and not self.adoption.is_under_way:
-            self._told(self._untold.popleft(), now)
-
-    def _told(self, fact: told.Fact, now: float) -> None:
-        match fact:
-            case told.NetMapChanged(netmap):
-                self.adoption.begin(netmap, self.view)
-                self._adopt(now)
-            case told.LoginUrl(url):
-                self._facts.append(facts.LoginUrl(url))
-            case told.Connected():
-                self.home.control_listens(True, now)
-            case told.Disconnected():
-                self.home.control_listens(False, now)
-            case told.Published(region):
-                self.reachability.published(region)
-                self.preferences.published(self.control.hostinfo_is_known)
-            case told.DuplicateNode(reason):
-                self._facts.append(facts.DuplicateNode(reason))
-            case told.ControlHealth(messages):
-                self.health.set("control", messages)
-            case told.MapHealth(message):
-                self.health.set("map", (message,) if message else ())
-            case told.Problem(error, fatal):
-                if fatal:
-                    self.leaving.is_over = True
-                    self.admittance.refused()
-                self._facts.append(facts.Problem(error, fatal))
-            case told.PingRequested(ping):
-                self._answer(self.asked_pings.asked(ping, now), now)
-            case told.BrowserRequested(url):
-                self._facts.append(facts.Notice(f"control asks that somebody opens this page in a browser: {url}"))
-            case told.Answered(ticket, status, body, error):
-                self._facts.append(facts.ControlAnswered(ticket, status, body, error))
-            case _:
-                self._told_of_keys(fact, now)
-
-    def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
-        match fact:
-            case told.LoggedIn(user):
-                self.admittance.accepted()
-                self.remembered.change(registered=True, login_name=user.login_name)
-                self._facts.append(facts.LoggedIn(user))
-            case told.LoggedOut():
-                self.leaving.is_over = True
-                self.remembered.forget_login(NodePrivateKey(self._entropy(32)))
-            case told.NodeKeyRotated(private, old):
-                self.remembered.rotate(private, old)  # `saved` puts the key to use
-            case told.KeyExpired():
-                self.calls.refusal = error = key_expired(self.preferences.current.hostname, self.config.control_url)
-                self.admittance.expired(error)
-            case told.KeyExtended():
-                self.engine.sessions_lost(now)
-                self._is_valid_again()
-            case told.ControlKey(key):
-                self.remembered.control_key(key)
-            case told.NewControlKey(key, before):
-                self.remembered.control_key(key, before)
-            case _:
-                assert_never(fact)
-
-    def _answer(self, answers: Iterable[Answer], now: float) -> None:
-        """Tell control of the pings that it asked for."""
-        for ping, response in answers:
-            self._control.wake().answer_ping(ping, response, now)
-
-    def _adopt(self, now: float) -> None:
-        """Go on with the netmap that is under way. Nothing in here raises, so no room is left with another one.
-
-        It costs what changes, in this turn and, if that is much, in those that follow.
-        """
-        adopted = self.adoption.go_on(now)
-        if adopted is None:
-            return
-        changes, netmap = adopted.changes, adopted.changes.after
-        if self.trace is not None:
-            trace_changes(changes, self.trace)
-        if changes.of("self_node"):
-            attributes = attributes_of(netmap.self_node.capabilities)
-            self.surroundings.set_attributes(attributes, now)
-            self.port_mapping.set_modes(now, enabled=not attributes.only_tcp_443, upnp=not attributes.disable_upnp)
-        if changes.of("derp_map"):
-            self.reachability.apply(netmap.derp_map, now)
-            self.surroundings.apply(netmap.derp_map, now)
-        self._show(adopted.view)
-        self.remembered.change(stable_id=netmap.self_node.stable_id)
-        self.engine.device.want_mark(now)
-        if changes.before is not None and self.admittance.has_run:
-            self._facts.change(changes)
-        self.admittance.tell_if_running(netmap)
 
     def peer_name(self, key: NodeKey) -> str:
         """What a person calls that peer: the first label of its name. Empty if there is no such peer."""
@@ -588,17 +483,8 @@ class Node:
         routes, view = self.engine.routes_in_use(key), self.view
         return path_by(routes, None if view is None else view.netmap.derp_map)
 
-    def _show(self, view: NodeView) -> None:
-        self.view = attrs.evolve(view, health=self.health.messages, home_region=self.home.region)
-        self.calls.names = view.names
-
     def _show_health(self) -> None:
         """Facts have told of whatever is new."""
         view, health, home = self.view, self.health.messages, self.home.region
         if view is not None and (view.health, view.home_region) != (health, home):
             self.view = attrs.evolve(view, health=health, home_region=home)
-
-    def _is_valid_again(self) -> None:
-        if not self.leaving.has_begun:
-            self.calls.refusal = None
-        self.admittance.valid_again(self.netmap)

@@ -1,0 +1,211 @@
+"""What control tells, in order, and what each word of it changes in the rooms of the node.
+
+| control's word                                     | who hears of it                                            |
+|----------------------------------------------------|------------------------------------------------------------|
+| a netmap                                           | every room (`netmapadoption`); what follows it waits       |
+| connected, disconnected, published                 | `home`, `reachability`, `preferences`                      |
+| health, a duplicate, a problem, a page, a URL      | the owner, as a fact                                       |
+| a key: ours accepted, rotated, expired, extended   | `admittance`, `remembered`, `calls`                        |
+| a key: control's own                               | `remembered`                                               |
+| a ping, an answer                                  | `askedpings`, whoever asked                                |
+
+A new key of ours is put to use when it is saved (`use_key`).
+
+Not here: what control has to say (`control.client.facts`), when it is asked (`node`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, assert_never
+
+import attrs
+
+from tsnet.base.keys import NodePrivateKey
+from tsnet.base.trace import Trace
+from tsnet.config import Config
+from tsnet.control.client import facts as told
+from tsnet.control.client.client import Client
+from tsnet.engine import facts
+from tsnet.engine.admittance import Admittance, key_expired
+from tsnet.engine.askedpings import Answer, AskedPings
+from tsnet.engine.attributes import attributes_of
+from tsnet.engine.derprelays import Relays
+from tsnet.engine.differences import trace_changes
+from tsnet.engine.engine import Engine
+from tsnet.engine.factqueue import FactQueue
+from tsnet.engine.healthmessages import HealthMessages
+from tsnet.engine.leaving import Leaving
+from tsnet.engine.netmapadoption import Adoption
+from tsnet.engine.portmapping import PortMapping
+from tsnet.engine.preferences import Preferences
+from tsnet.engine.reachability import Reachability
+from tsnet.engine.remembered import Remembered
+from tsnet.engine.socketcalls import SocketCalls
+from tsnet.engine.surroundings import Surroundings
+from tsnet.engine.view import NodeView
+from tsnet.engine.when_due import WhenDue
+from tsnet.netcheck.home import Home
+from tsnet.netmap.model import NetMap
+
+
+class Rooms(Protocol):
+    """The node, as far as control's word goes."""
+
+    config: Config
+    view: NodeView | None
+    trace: Trace | None
+    engine: Engine
+    adoption: Adoption
+    admittance: Admittance
+    asked_pings: AskedPings
+    calls: SocketCalls
+    control: Client
+    health: HealthMessages
+    home: Home
+    leaving: Leaving
+    port_mapping: PortMapping
+    preferences: Preferences
+    reachability: Reachability
+    relays: Relays
+    remembered: Remembered
+    surroundings: Surroundings
+
+    @property
+    def netmap(self) -> NetMap | None: ...
+
+
+class ControlWord:
+    """node: whose rooms are changed. queue: where facts are added."""
+
+    def __init__(
+        self, node: Rooms, control: WhenDue[Client], entropy: Callable[[int], bytes], *, queue: FactQueue
+    ) -> None:
+        self._node, self._control, self._entropy, self._facts = node, control, entropy, queue
+        self._untold: deque[told.Fact] = deque()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something is left for the next turn."""
+        return self._node.adoption.is_under_way or bool(self._untold)
+
+    def take(self, now: float) -> None:
+        """In order. While a netmap is under way, what control says after it waits."""
+        node = self._node
+        if not node.adoption.is_under_way:
+            self._untold += node.control.take_facts()
+        while self._untold and not node.adoption.is_under_way:
+            self.tell(self._untold.popleft(), now)
+
+    def tell(self, fact: told.Fact, now: float) -> None:
+        node = self._node
+        match fact:
+            case told.NetMapChanged(netmap):
+                node.adoption.begin(netmap, node.view)
+                self.adopt(now)
+            case told.LoginUrl(url):
+                self._facts.append(facts.LoginUrl(url))
+            case told.Connected():
+                node.home.control_listens(True, now)
+            case told.Disconnected():
+                node.home.control_listens(False, now)
+            case told.Published(region):
+                node.reachability.published(region)
+                node.preferences.published(node.control.hostinfo_is_known)
+            case told.DuplicateNode(reason):
+                self._facts.append(facts.DuplicateNode(reason))
+            case told.ControlHealth(messages):
+                node.health.set("control", messages)
+            case told.MapHealth(message):
+                node.health.set("map", (message,) if message else ())
+            case told.Problem(error, fatal):
+                if fatal:
+                    node.leaving.is_over = True
+                    node.admittance.refused()
+                self._facts.append(facts.Problem(error, fatal))
+            case told.PingRequested(ping):
+                self.answer(node.asked_pings.asked(ping, now), now)
+            case told.BrowserRequested(url):
+                self._facts.append(facts.Notice(f"control asks that somebody opens this page in a browser: {url}"))
+            case told.Answered(ticket, status, body, error):
+                self._facts.append(facts.ControlAnswered(ticket, status, body, error))
+            case _:
+                self._told_of_keys(fact, now)
+
+    def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
+        node = self._node
+        match fact:
+            case told.LoggedIn(user):
+                node.admittance.accepted()
+                node.remembered.change(registered=True, login_name=user.login_name)
+                self._facts.append(facts.LoggedIn(user))
+            case told.LoggedOut():
+                node.leaving.is_over = True
+                node.remembered.forget_login(NodePrivateKey(self._entropy(32)))
+            case told.NodeKeyRotated(private, old):
+                node.remembered.rotate(private, old)  # `saved` puts the key to use
+            case told.KeyExpired():
+                node.calls.refusal = error = key_expired(node.preferences.current.hostname, node.config.control_url)
+                node.admittance.expired(error)
+            case told.KeyExtended():
+                node.engine.sessions_lost(now)
+                self._is_valid_again()
+            case told.ControlKey(key):
+                node.remembered.control_key(key)
+            case told.NewControlKey(key, before):
+                node.remembered.control_key(key, before)
+            case _:
+                assert_never(fact)
+
+    def answer(self, answers: Iterable[Answer], now: float) -> None:
+        """Tell control of the pings that it asked for."""
+        for ping, response in answers:
+            self._control.wake().answer_ping(ping, response, now)
+
+    def adopt(self, now: float) -> None:
+        """Go on with the netmap that is under way. Nothing in here raises, so no room is left with another one.
+
+        It costs what changes, in this turn and, if that is much, in those that follow.
+        """
+        node = self._node
+        adopted = node.adoption.go_on(now)
+        if adopted is None:
+            return
+        changes, netmap = adopted.changes, adopted.changes.after
+        if node.trace is not None:
+            trace_changes(changes, node.trace)
+        if changes.of("self_node"):
+            attributes = attributes_of(netmap.self_node.capabilities)
+            node.surroundings.set_attributes(attributes, now)
+            node.port_mapping.set_modes(now, enabled=not attributes.only_tcp_443, upnp=not attributes.disable_upnp)
+        if changes.of("derp_map"):
+            node.reachability.apply(netmap.derp_map, now)
+            node.surroundings.apply(netmap.derp_map, now)
+        self.show(adopted.view)
+        node.remembered.change(stable_id=netmap.self_node.stable_id)
+        node.engine.device.want_mark(now)
+        if changes.before is not None and node.admittance.has_run:
+            self._facts.change(changes)
+        node.admittance.tell_if_running(netmap)
+
+    def show(self, view: NodeView) -> None:
+        """From now on other threads see this, with the health and the home of now."""
+        node = self._node
+        node.view = attrs.evolve(view, health=node.health.messages, home_region=node.home.region)
+        node.calls.names = view.names
+
+    def use_key(self, private: NodePrivateKey, now: float) -> None:
+        node = self._node
+        if node.trace is not None:
+            node.trace("new node key in use")
+        node.engine.set_node_key(private, now)
+        node.relays.set_private_key(private)
+        self._is_valid_again()
+        self._control.wake().key_saved(now)
+
+    def _is_valid_again(self) -> None:
+        node = self._node
+        if not node.leaving.has_begun:
+            node.calls.refusal = None
+        node.admittance.valid_again(node.netmap)
