@@ -1,4 +1,4 @@
-"""Damaged disco, STUN, Geneve, NAT-PMP, PCP and SSDP messages thrown at a whole node that talks to a peer directly.
+"""Damaged disco, STUN, Geneve, NAT-PMP, PCP, SSDP and UPnP messages, thrown at a node that talks to a peer directly.
 
 | what is thrown                                             | from                                                   |
 |------------------------------------------------------------|--------------------------------------------------------|
@@ -7,6 +7,7 @@
 | Geneve around both                                         | the peer's address, strangers                          |
 | STUN answers, damaged                                      | the STUN server, strangers                             |
 | NAT-PMP, PCP and SSDP answers, damaged                     | the router, strangers                                  |
+| UPnP's answers over HTTP, their pages or all of them damaged | the router                                           |
 
 Nothing raises, no path changes, every message that is of no use is counted, and the node sends at most as many bytes as
 it was sent. `make test` throws a few thousand, `TSNET_NIGHTLY=1` a million.
@@ -17,25 +18,28 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
 from random import Random
 from typing import Any
 
 import pytest
 
 from tests import fuzzing
+from tests.clock import Clock
 from tests.house import House
-from tests.portmap.router import GATEWAY, PLACE, new_mapper
+from tests.portmap.router import GATEWAY, PLACE, Router, new_mapper, run
 from tsnet.base.addresses import DerpAddress, Destination, UdpAddress
 from tsnet.base.keys import NodeKey
-from tsnet.base.links import Datagrams, Link, Opened, OpenUdp
+from tsnet.base.links import Datagrams, Event, Link, Opened, OpenUdp, Received
 from tsnet.disco import geneve
 from tsnet.disco.box import looks_like_disco
 from tsnet.disco.messages import Ping, Pong
 from tsnet.netcheck import stun
 from tsnet.portmap import natpmp, pcp
+from tsnet.portmap.external import why_unusable
 
 ROUNDS = 100_000 if os.environ.get("TSNET_NIGHTLY") else 700
-"""Of each of the five kinds, for each of two seeds."""
+"""Of each of the six kinds, for each of two seeds; half as many over HTTP."""
 STRANGERS = [UdpAddress(f"198.51.100.{number}", 41_641) for number in range(1, 40)]
 BUDGET = 1 << 20
 
@@ -215,3 +219,47 @@ def test_what_routers_say(seed: int) -> None:
     assert mapper.mapped is None
     assert sent <= received
     assert mapper.dropped.total() >= 0.8 * ROUNDS
+
+
+class DamagedRouter(Router):
+    """thrown: damaged answers so far. Two of three are as they should be, so that later ones are asked for. ended: the
+    links that it has closed itself."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__("upnp")
+        self.random, self.thrown = Random(seed), 0
+        self.ended: set[Link] = set()
+
+    def _page(self, target: str, action: str, body: str) -> tuple[int, bytes]:
+        status, page = super()._page(target, action, body)
+        return status, self._damaged(page)
+
+    def _http(self, link: Link, data: bytes) -> Iterator[Event]:
+        self.ended.add(link)
+        for event in super()._http(link, data):
+            yield Received(link, self._damaged(event.data)) if isinstance(event, Received) else event
+
+    def _damaged(self, data: bytes) -> bytes:
+        if self.random.random() < 0.67:
+            return data
+        self.thrown += 1
+        return fuzzing.mutated(data, self.random)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_routers_say_over_http(seed: int) -> None:
+    """Nobody but the router is called, and a mapping is at an address that others can reach."""
+    router, clock, mapper, failed = DamagedRouter(seed), Clock(), new_mapper(upnp=True), 0
+    while router.thrown < ROUNDS // 2:
+        clock.advance(10_000.0)
+        mapper.set_place(None, clock.now)
+        mapper.set_place(PLACE, clock.now)
+        run(mapper, router, clock)
+        assert {host for host, _port in router.dialled} == {str(GATEWAY)}
+        assert router.open <= router.ended
+        failed += mapper.mapped is None
+        if mapper.mapped is not None:
+            assert not why_unusable(IPv4Address(mapper.mapped.host), mapper.mapped.port)
+        for kept in (router.dialled, router.asked, router.open, router.ended):
+            kept.clear()
+    assert failed > ROUNDS / 20

@@ -204,6 +204,14 @@ def test_stun_waits_in_a_bounded_list_and_none_of_it_comes_through_a_relay() -> 
     assert engine.take_stun() == []
 
 
+def test_what_a_relay_says_comes_from_whoever_is_no_peer_is_dropped_unread() -> None:
+    pair = Pair()
+    peer, stranger = DerpAddress(1, pair.b.engine.device.public_key), DerpAddress(1, NodeKey(b"s" * 32))
+    runs = [(peer, [b"1", b"2"]), (stranger, [b"3", b"4", b"5"]), (peer, [b"6"])]
+    assert pair.a.engine.of_peers(runs) == [(peer, [b"1", b"2"]), (peer, [b"6"])]
+    assert pair.a.engine.dropped == {"stranger": 3}
+
+
 def test_a_flipped_bit_anywhere_leaves_no_trace() -> None:
     pair = Pair()
     client, server = connected(pair)

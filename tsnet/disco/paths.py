@@ -182,6 +182,10 @@ class Paths:
         if self._derp_routes.forget(key, region):
             self._reroute(key, "the relay does not know the peer")
 
+    def is_peer(self, key: bytes) -> bool:
+        """Whether control has named it."""
+        return key in self._nodes
+
     def is_connected(self, region: int) -> bool:
         """Whether we are logged in at a relay of that region."""
         return self._derp_routes.is_connected(region)

@@ -79,8 +79,8 @@ UDP = 0
 
 
 class Engine:
-    """dropped: "stun" (through a relay, or more at once than MAX_STUN), "rejected" (a peer's word about a flow that is
-    not TCP, or that is not final).
+    """dropped: "stun" (through a relay, or more at once than MAX_STUN), "stranger" (a relay says that it comes from
+    whoever is no peer), "rejected" (a peer's word about a flow that is not TCP, or that is not final).
 
     Each room beneath counts its own drops.
     """
@@ -322,6 +322,15 @@ class Engine:
         if wireguard:
             self._receive_wireguard(wireguard, now)
         return bool(disco or stun or self.ingress.messages)
+
+    def of_peers(self, runs: list[tuple[DerpAddress, list[bytes]]]) -> list[tuple[DerpAddress, list[bytes]]]:
+        """Those runs of a relay that it says are of peers. Anybody may send to us through a relay, and whoever is no
+        peer costs no cryptography."""
+        is_peer = self.paths.is_peer
+        for source, packets in runs:
+            if not is_peer(source.key):
+                self.dropped["stranger"] += len(packets)
+        return [run for run in runs if is_peer(run[0].key)]
 
     def _receive_wireguard(self, runs: Batch, now: float) -> None:
         admit, authenticated = self.ingress.admit, self.paths.authenticated

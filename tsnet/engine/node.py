@@ -287,10 +287,10 @@ class Node:
     def _hear(self, events: Sequence[Event], arrived: list[tuple[Destination, Sequence[bytes]]], now: float) -> None:
         """Take what links say; packets that came by a relay are added to those that have arrived."""
         self._touch()
-        arrived += self.relays.read(now)
+        arrived += self.engine.of_peers(self.relays.read(now))
         for event in events:
             if event.link.room == "derp":
-                arrived += self.relays.receive(event, now)
+                arrived += self.engine.of_peers(self.relays.receive(event, now))
             elif event.link.room == "netcheck":
                 self.surroundings.receive(event, now)
             elif event.link.room == PortMapping.ROOM:
