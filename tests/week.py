@@ -380,6 +380,9 @@ class Week(Homes):
     async def _be_quiet(self) -> None:
         await self.sleep(QUIET)
         assert not self.faults.found, self.faults.found[0]
+        for router in self.net.routers.values():
+            if router.table is not None:
+                router.table.expire(self.now)  # or those of the day's last hour are counted or not, by chance
         gc.collect()
         handles = [each.node._handle for each in self.residents]
         sizes = measure(handles, self.tailnet, self.tailnet._host) | objects()

@@ -198,7 +198,7 @@ class NatTable:
 
     def _make(self, key: Hashable, inside: UdpAddress, wanted: int, now: float) -> _Mapping | None:
         if now >= self._sweep_at or len(self._by_port) >= self.nat.max_mappings:
-            self._sweep(now)
+            self.expire(now)
             if len(self._by_port) >= self.nat.max_mappings:
                 return None
         is_ours = bool(wanted) and self.opened(wanted, now) == inside and wanted not in self._by_port
@@ -206,8 +206,8 @@ class NatTable:
         mapping = self._by_key[key] = self._by_port[port] = _Mapping(key, inside, port)
         return mapping
 
-    def _sweep(self, now: float) -> None:
-        """Drop the mappings whose time is over: once a lifetime, and when there is no room."""
+    def expire(self, now: float) -> None:
+        """Drop the mappings whose time is over; it happens by itself once a lifetime, and when there is no room."""
         for old in [mapping for mapping in self._by_port.values() if mapping.expires_at <= now]:
             self._drop(old)
         self._sweep_at = now + self.nat.lifetime
