@@ -265,7 +265,7 @@ class BaseServer:
             tags=node.tags,
             home_region=view.home_region,
             key_expiry=node.key_expiry,
-            health=(*netmap.health, *view.health),
+            health=view.health,
             peers=peers_of(netmap, view.whois, handle.path_to),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import attrs
 import pytest
 
 from tests.engine.alone import NOW, A, B, bare, running
@@ -29,6 +30,19 @@ def test_a_problem_is_told_and_a_fatal_one_leaves_nothing_to_log_out(fatal: bool
     some.word.tell(told.Problem(error, fatal), NOW)
     assert some.take_facts() == [facts.Problem(error, fatal)]
     assert some.leaving.is_over is fatal
+
+
+def test_what_control_displays_is_health_until_control_takes_it_back() -> None:
+    some = running()
+    before = some.netmap
+    assert before is not None
+    for messages in ({"expires": {"Title": "The key expires soon"}}, {}):
+        some.word.tell(told.NetMapChanged(attrs.evolve(before, display_messages=messages)), NOW)
+        sentences = ("The key expires soon",) if messages else ()
+        assert facts.Health(sentences) in some.take_facts()
+        assert some.view is not None
+        assert some.view.health == sentences
+        assert some.control.health == sentences, "what control may ask for"
 
 
 def test_who_is_logged_in_is_remembered() -> None:

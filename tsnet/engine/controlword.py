@@ -35,7 +35,7 @@ from tsnet.engine.derprelays import Relays
 from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import Engine
 from tsnet.engine.factqueue import FactQueue
-from tsnet.engine.healthmessages import HealthMessages
+from tsnet.engine.healthmessages import SAID_BY_CONTROL, HealthMessages, sentences_of
 from tsnet.engine.leaving import Leaving
 from tsnet.engine.netmapadoption import Adoption
 from tsnet.engine.portmapping import PortMapping
@@ -182,6 +182,8 @@ class ControlWord:
         if changes.of("derp_map"):
             node.reachability.apply(netmap.derp_map, now)
             node.surroundings.apply(netmap.derp_map, now)
+        if changes.of("health") or changes.of("display_messages"):
+            node.health.set(SAID_BY_CONTROL, sentences_of(netmap))
         self.show(adopted.view)
         node.remembered.change(stable_id=netmap.self_node.stable_id)
         node.engine.device.want_mark(now)

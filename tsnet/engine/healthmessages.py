@@ -6,14 +6,24 @@
 
 A source that is well again sets no messages; those of the other sources stay.
 
-Not here: what the messages say (`control`, `engine.derprelays`).
+What control itself says comes with the netmap, and changes with it: its display messages, the gravest first; from a
+server that has none of these, the sentences of Health, as in Go.
+
+Source: Go control/controlclient/map.go netmap(), tailcfg.DisplayMessage.
+Not here: what the other messages say (`control`, `engine.derprelays`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from tsnet.control.gojson import MAX_URL, line, mapping
 from tsnet.engine.facts import Fact, Health
+from tsnet.netmap.model import NetMap
+
+SAID_BY_CONTROL = "control says"
+"""The source of what control says of this node; "control" is what is wrong between the two."""
 
 MAX_MESSAGES = 8
 """How many messages of one source are kept. Sources are the relay regions in use, and a few more."""
@@ -46,3 +56,27 @@ class HealthMessages:
     def messages(self) -> tuple[str, ...]:
         """All messages, ordered by the name of their source."""
         return tuple(message for source in sorted(self._by_source) for message in self._by_source[source])
+
+
+def sentences_of(netmap: NetMap) -> list[str]:
+    """What control says is wrong with this node or its tailnet."""
+    if not netmap.display_messages:
+        return list(netmap.health)
+    messages = sorted(netmap.display_messages.items(), key=lambda named: (_gravity(named[1]), named[0]))
+    return [found for name, message in messages if (found := _sentence(message) or line(name))]
+
+
+_SEVERITIES = ("high", "medium", "low")
+
+
+def _gravity(message: Mapping[str, Any]) -> int:
+    severity = line(message.get("Severity"))
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+
+
+def _sentence(message: Mapping[str, Any]) -> str:
+    """Title, text and where to act, whichever of them there are."""
+    title, text, action = line(message.get("Title")), line(message.get("Text")), mapping(message.get("PrimaryAction"))
+    said = ": ".join(filter(None, (title, text)))
+    label, url = line(action.get("Label")), line(action.get("URL"), MAX_URL)
+    return f"{said} ({label}: {url})" if said and url and label else f"{said} ({url})" if said and url else said

@@ -488,3 +488,4 @@ class Node:
         view, health, home = self.view, self.health.messages, self.home.region
         if view is not None and (view.health, view.home_region) != (health, home):
             self.view = attrs.evolve(view, health=health, home_region=home)
+        self.control.health = health

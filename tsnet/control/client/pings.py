@@ -62,6 +62,8 @@ class Pings:
         self._address, self._dropped = address, dropped
         self._http = Http1Client(lambda: new_link("ping"))
         self._last_url = ""
+        self.shown: c2n.Shown = c2n.Shown()
+        """What answers to "c2n" may tell; the owner sets it before `requested`."""
 
     def take_effects(self, now: float) -> list[Effect]:
         """Whatever control answers is not looked at."""
@@ -113,7 +115,7 @@ class Pings:
     def _answer_c2n(self, ping: PingRequest) -> None:
         if self._may_post("POST", path_and_query(ping.url)):
             try:
-                self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload)))
+                self._posts.append(Post("POST", path_and_query(ping.url), c2n.answer(ping.payload, self.shown)))
             except MalformedError:
                 self._dropped["ping-malformed"] += 1
 

@@ -6,6 +6,7 @@ Not here: the rules (`filtershape`), how peers are reached (`pathshape`).
 from __future__ import annotations
 
 from tsnet.engine.debug.plain import Plain, address
+from tsnet.engine.healthmessages import sentences_of
 from tsnet.netmap.model import DerpMap, DnsConfig, NetMap, Node, Resolver
 
 
@@ -22,7 +23,7 @@ def netmap_shape(netmap: NetMap | None) -> Plain:
         "rules": None if netmap.packet_filter is None else len(netmap.packet_filter),
         "dns": _dns(netmap.dns),
         "derp_map": _derp_map(netmap.derp_map),
-        "health": list(netmap.health),
+        "health": sentences_of(netmap),
     }
 
 
