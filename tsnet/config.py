@@ -138,7 +138,7 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "proxy": (TEXT, "a URL"),
     "port": ((int,), "a number from 0 to 65535"),
     **dict.fromkeys(["control_port", "derp_port", "stun_port"], ((int,), "a number from 0 to 65535")),
-    **dict.fromkeys(["ephemeral", "allow_http", "own_thread", "tls"], ((bool,), "True or False")),
+    **dict.fromkeys(["ephemeral", "allow_http", "own_thread", "tls", "wants_approval"], ((bool,), "True or False")),
     "host": ((str,), "an address of this machine"),
     "base_domain": ((str,), "a domain"),
     "user": ((str,), "a login"),

@@ -23,6 +23,7 @@ _WHERE = {
     "Nat": "tsnet.testing.nat",
     "SimulatedWorld": "tsnet.testing.simulated",
     "Tailnet": "tsnet.testing.tailnet",
+    "TailnetNode": "tsnet.testing.tailnetnode",
 }
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Nat",
     "SimulatedWorld",
     "Tailnet",
+    "TailnetNode",
 ]
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from tsnet.testing.nat import Nat as Nat
     from tsnet.testing.simulated import SimulatedWorld as SimulatedWorld
     from tsnet.testing.tailnet import Tailnet as Tailnet
+    from tsnet.testing.tailnetnode import TailnetNode as TailnetNode
 
 
 def __getattr__(name: str) -> Any:

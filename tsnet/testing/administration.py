@@ -1,6 +1,8 @@
-"""What an administrator does with an embedded tailnet that runs: keys, logins, the policy, its nodes.
+"""What an administrator does with an embedded tailnet that runs: keys, logins, the policy, its users and nodes.
 
     tailnet.create_auth_key("bob@example.com", ephemeral=True)
+    tailnet.approve("shop")                        tailnet.rename("shop", "till")
+    tailnet.expire("till")                         tailnet.extend("till")
     tailnet.set_node_attributes("shop", ["only-tcp-443"])
 
 On return, control has made the change and tells the nodes in its next turn; with `state=` it is saved as well.
@@ -17,11 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
-from tsnet.control.server.members import Member
+from tsnet.control.server.members import Member, label_of
 from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.edge.run.host import Host
 from tsnet.errors import ConfigError
+from tsnet.netmap.whois import TAGGED_DEVICES
+from tsnet.testing.tailnetnode import TailnetNode, addresses_of, shown
 
 T = TypeVar("T")
 
@@ -30,6 +34,11 @@ class Administration(ABC):
     """The base of `Tailnet`, which says how a function is run in the loop that owns the servers."""
 
     user: str
+
+    @property
+    @abstractmethod
+    def control_url(self) -> str: ...
+
     _state: TailnetState
     _host: Host
 
@@ -44,20 +53,74 @@ class Administration(ABC):
         ephemeral: bool = False,
         tags: Iterable[str] = (),
         expires_in: float | None = None,
+        preauthorized: bool = False,
     ) -> str:
-        """Another key, for this user, who is made if unknown. expires_in: seconds."""
+        """Another key, for this user, who is made if unknown. It lets one node in, or any number if it is reusable.
+
+        expires_in: seconds. preauthorized: its nodes need no approval where `Tailnet(wants_approval=True)` asks for it.
+        """
 
         def create() -> str:
             expiry = None if expires_in is None else self._host.world.wall() + expires_in
             return self._state.create_auth_key(
-                user or self.user, reusable=reusable, ephemeral=ephemeral, tags=tags, expires_at=expiry
+                user or self.user,
+                reusable=reusable,
+                ephemeral=ephemeral,
+                tags=tags,
+                expires_at=expiry,
+                preauthorized=preauthorized,
             ).text
 
         return self._do(create)
 
+    # --- who wants to get in --------------------------------------------------------------------------------------
+
+    def logins(self) -> dict[str, str]:
+        """The login URLs at which a node waits for a person, and what the node calls itself."""
+        return self._do(
+            lambda: {
+                f"{self.control_url}/a/{login.auth_id}": login.hostname
+                for login in self._state.logins.values()
+                if login.user is None and not login.refused
+            }
+        )
+
     def approve(self, url: str, user: str = "") -> None:
-        """Do what a person does at the login URL. url: the URL, or the id at its end."""
-        self._do(lambda: self._state.approve(url.rpartition("/")[2], user or self.user))
+        """Let a node in: one that waits at a login URL, as this user's; or one that waits for approval.
+
+        url: the login URL, or the id at its end; or the name of the node. Raises KeyError if nobody waits there.
+        """
+        auth_id = url.rpartition("/")[2]
+
+        def approve() -> None:
+            member = None if auth_id in self._state.logins else self._state.named(url)
+            if member is None:
+                self._state.approve(auth_id, user or self.user)
+            else:
+                self._state.authorize(member)
+
+        self._do(approve)
+
+    def reject(self, url: str, reason: str = "the login was rejected") -> None:
+        """Refuse the node that waits at this login URL; it is told the reason. Raises KeyError if none waits there."""
+        self._do(lambda: self._state.reject(url.rpartition("/")[2], reason))
+
+    # --- users and nodes ------------------------------------------------------------------------------------------
+
+    def users(self) -> dict[str, tuple[str, ...]]:
+        """The users by login, and the names of their nodes. Nodes with tags are no user's."""
+
+        def users() -> dict[str, tuple[str, ...]]:
+            owned: dict[int, list[str]] = {user: [] for user in self._state.users if user != TAGGED_DEVICES.id}
+            for member in self._state.members.values():
+                owned.get(member.user, []).append(member.name)
+            return {self._state.users[user].login_name: tuple(names) for user, names in owned.items()}
+
+        return self._do(users)
+
+    def node(self, name: str) -> TailnetNode:
+        """What control knows of a node now."""
+        return self._do(lambda: shown(self._state, self._member(name), self._host.world.wall()))
 
     def set_policy(
         self, policy: Iterable[Mapping[str, Any]] | None, tag_owners: Mapping[str, Iterable[str]] | None = None
@@ -70,7 +133,7 @@ class Administration(ABC):
 
     def nodes(self) -> dict[str, tuple[IPAddress, ...]]:
         """The nodes and their addresses, by name."""
-        return self._do(lambda: {member.name: _ips(member) for member in self._state.members.values()})
+        return self._do(lambda: {member.name: addresses_of(member) for member in self._state.members.values()})
 
     def online(self) -> frozenset[str]:
         """The nodes whose map stream is open."""
@@ -81,8 +144,30 @@ class Administration(ABC):
         self._do(lambda: self._state.delete(self._member(name)))
 
     def expire(self, name: str) -> None:
-        """Let a node's key expire now."""
+        """Let a node's key expire now: the node must log in again, unless somebody `extend`s the key."""
         self._do(lambda: self._state.expire(self._member(name), self._host.world.wall()))
+
+    def extend(self, name: str, expires_in: float | None = None) -> None:
+        """Make a node's key valid (again), without a login. expires_in: for so many seconds; None: for ever."""
+
+        def extend() -> None:
+            expiry = None if expires_in is None else self._host.world.wall() + expires_in
+            self._state.extend(self._member(name), expiry)
+
+        self._do(extend)
+
+    def rename(self, name: str, to: str) -> None:
+        """Give a node a name that stays, whatever it calls itself. to: "" names it after its hostname again."""
+
+        def rename() -> None:
+            member, other = self._member(name), self._state.named(to)
+            if to and label_of(to) != to:
+                raise ConfigError(f"{to!r} is no name of a node: use a-z, 0-9 and -")
+            if other not in (None, member):
+                raise ConfigError(f"another node of this tailnet is called {to!r}")
+            self._state.give_name(member, to)
+
+        self._do(rename)
 
     def set_node_attributes(self, target: str, attributes: Iterable[str] | Mapping[str, Iterable[Any]]) -> None:
         """Give nodes these attributes: nodeAttrs of a policy file, which control sends in CapMap. Those that `target`
@@ -124,7 +209,3 @@ def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
         return tuple(json.loads(json.dumps([*values], allow_nan=False)))
     except (TypeError, ValueError, RecursionError):
         raise ConfigError(f"the values of the attributes of a node are JSON, which those of {name!r} are not") from None
-
-
-def _ips(member: Member) -> tuple[IPAddress, ...]:
-    return tuple(prefix.network_address for prefix in member.addresses)

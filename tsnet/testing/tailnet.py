@@ -65,6 +65,7 @@ class Tailnet(Regions):
     free ones. derp_port and stun_port are those of the first region.
     regions: how many relay regions it begins with; `add_region` adds others. None: as many as were kept, else one.
     tls: False makes the relay speak plain HTTP only (clients then need TS_DEBUG_USE_DERP_HTTP=1).
+    wants_approval: whether a node that joins waits for `approve(name)`, unless its auth key is preauthorized.
     verify_clients: whether the relay serves nodes of this tailnet only, as `derper --verify-clients` does.
     max_connections, max_connections_per_source: how many control and the relay each keep. A node needs one to each, and
     two to control while it joins. A source is a v4 address or a v6 /64, so all nodes of another machine are one source.
@@ -88,11 +89,12 @@ class Tailnet(Regions):
         verify_clients: bool = True,
         max_connections: int = MAX_LINKS,
         max_connections_per_source: int = MAX_LINKS_OF_A_SOURCE,
+        wants_approval: bool = False,
         mangle: Mangle | None = None,
         regions: int | None = None,
         world: World | None = None,
     ) -> None:
-        check_types(base_domain=base_domain, user=user, host=host, tls=tls)
+        check_types(base_domain=base_domain, user=user, host=host, tls=tls, wants_approval=wants_approval)
         check_domain(base_domain)
         check_types(control_port=control_port, derp_port=derp_port, stun_port=stun_port)
         check_limits(max_connections=max_connections, max_connections_per_source=max_connections_per_source)
@@ -103,6 +105,7 @@ class Tailnet(Regions):
         self._port = ServerPort(CONTROL, control_port)
         self._tls = tls
         self._verify_clients = verify_clients
+        self._wants_approval = wants_approval
         self._mangle = mangle
         self._modify_first_map: Modify | None = None
         self._limits = functools.partial(LinkLimits, max_connections, max_connections_per_source)
@@ -129,6 +132,7 @@ class Tailnet(Regions):
         self._told_regions = {}
         self._state = TailnetState(entropy=entropy, base_domain=self.base_domain)
         self._state.policy = self._wanted_policy(ALLOW_ALL)
+        self._state.wants_approval = self._wants_approval
 
     def _wanted_policy(self, otherwise: Policy) -> Policy:
         """The policy of the options. What they leave out is as in `otherwise`."""

@@ -260,3 +260,30 @@ def test_a_person_may_renew_an_old_node(desk: Desk) -> None:
 def test_strangers_cannot_make_the_logins_that_wait_large(desk: Desk) -> None:
     response = desk.ask(hostinfo={"Hostname": "x" * 500_000})
     assert len(desk.net.logins[desk.login_id(response)].hostname) == MAX_HOSTNAME
+
+
+# --- approval -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wanted", "preauthorized"), [(False, False), (False, True), (True, True), (True, False)])
+def test_a_new_node_waits_for_approval_where_it_is_wanted(desk: Desk, wanted: bool, preauthorized: bool) -> None:
+    desk.net.wants_approval = wanted
+    response = desk.ask(auth_key=desk.key(preauthorized=preauthorized))
+    assert response is not None
+    assert response.machine_authorized == desk.net.members[1].is_authorized == (preauthorized or not wanted)
+
+
+def test_a_node_stays_approved_with_its_next_key(desk: Desk) -> None:
+    desk.net.wants_approval = True
+    desk.ask(auth_key=desk.key())
+    desk.net.authorize(desk.net.members[1])
+    assert is_welcome(desk.ask())
+    assert is_welcome(desk.ask(2, old_node_key=key(1), auth_key=desk.key()))
+
+
+def test_a_rotation_does_not_get_round_the_approval(desk: Desk) -> None:
+    desk.net.wants_approval = True
+    desk.ask(auth_key=desk.key())
+    response = desk.ask(2, old_node_key=key(1), auth_key=desk.key())
+    assert response is not None
+    assert not response.machine_authorized

@@ -368,3 +368,26 @@ def test_a_large_tailnet_is_read_again() -> None:
     assert decode(encode(snapshot(state))).contents.users == snapshot(state).contents.users
     with pytest.raises(MalformedError, match="MiB of memory"):
         jsonobject.parse_kept(encode(snapshot(state)), KIND, VERSION, writer="us", budget=MIB)
+
+
+def test_flags_of_a_later_day_come_back_and_are_checked() -> None:
+    state = TailnetState(entropy=random.Random(1).randbytes)
+    state.create_auth_key("ann@example.com", preauthorized=True)
+    member = state.admit(MachineKey(b"\1" * 32), NodeKey(b"\2" * 32), 1, {}, NOW, is_authorized=False)
+    state.give_name(member, "till")
+    document = encode(snapshot(state))
+    new = restored(document)
+    assert [key.is_preauthorized for key in new.auth_keys.values()] == [True]
+    assert [(one.name, one.is_authorized, one.has_given_name) for one in new.members.values()] == [
+        ("till", False, True)
+    ]
+    for list_name, flag in (
+        ("auth_keys", "preauthorized"),
+        ("members", "waits_for_approval"),
+        ("members", "has_given_name"),
+    ):
+        fields = json.loads(document)
+        assert fields[list_name][0][flag] is True
+        fields[list_name][0][flag] = "yes"
+        with pytest.raises(MalformedError, match="is damaged"):
+            decode(json.dumps(fields).encode())

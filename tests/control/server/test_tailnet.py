@@ -373,3 +373,35 @@ def test_what_changes_nothing_does_not() -> None:
     net.set_online(member, False, NOW)
     net.create_auth_key()
     assert net.generation == before
+
+
+# --- approval and given names -------------------------------------------------------------------------------------
+
+
+def test_a_node_that_nobody_approved_of_has_no_peers_and_is_none() -> None:
+    net = tailnet()
+    one, other = admit(net, 1), admit(net, 2, is_authorized=False)
+    assert not net.peers_of(one)
+    assert not net.peers_of(other)
+    assert net.rules_for(other) == ()
+    assert not net.self_node(other).machine_authorized
+    before = net.generation
+    net.authorize(other)
+    assert net.generation > before
+    assert (list(net.peers_of(one)), list(net.peers_of(other))) == ([2], [1])
+    assert net.rules_for(other)
+    before = net.generation
+    net.authorize(other)
+    assert net.generation == before
+
+
+def test_a_given_name_outlasts_hostnames_until_it_is_taken_away() -> None:
+    net = tailnet()
+    member = admit(net, 1)
+    net.give_name(member, "till")
+    net.refresh(member, {"Hostname": "desk"}, 0)
+    assert (member.name, member.hostname) == ("till", "desk")
+    net.give_name(member, "")
+    assert member.name == "desk"
+    net.refresh(member, {"Hostname": "shop"}, 0)
+    assert member.name == "shop"

@@ -59,6 +59,8 @@ class Member:
     is_online: bool = False
     last_seen: float | None = None
     is_wireguard_only: bool = False
+    is_authorized: bool = True  # False: it waits until an administrator approves of it
+    has_given_name: bool = False  # an administrator named it, so that its hostname no longer does
 
     @property
     def stable_id(self) -> str:

@@ -14,6 +14,7 @@
 
 Requested tags that the owner may not give make an Error of any welcome. If the machine has a node of the same owner
 already, a new key is a rotation: the node keeps its id and its addresses. With another owner it becomes another node.
+A new node of a tailnet that wants approval is welcome, but not authorized, unless its auth key is preauthorized.
 
 Source: Go tailcfg.RegisterRequest, control/controlclient/direct.go doLogin; Headscale's order of the checks.
 Not here: the state (`tailnet`), how the request gets here (`server`).
@@ -43,6 +44,7 @@ class _Grant:
     user: int
     tags: tuple[str, ...]
     is_ephemeral: bool
+    is_preauthorized: bool
     by: AuthKey | PendingLogin
 
 
@@ -118,7 +120,7 @@ def _by_key(tailnet: TailnetState, request: RegisterRequest, unix_now: float) ->
     key = tailnet.redeem(request.auth_key, unix_now)
     wanted = _wanted_tags(request)
     _check_tags(tailnet, key.user, key.tags, wanted)
-    return _Grant(key.user, wanted or key.tags, key.is_ephemeral or request.ephemeral, key)
+    return _Grant(key.user, wanted or key.tags, key.is_ephemeral or request.ephemeral, key.is_preauthorized, key)
 
 
 def _by_person(tailnet: TailnetState, login: PendingLogin, request: RegisterRequest) -> _Grant:
@@ -126,7 +128,7 @@ def _by_person(tailnet: TailnetState, login: PendingLogin, request: RegisterRequ
         raise Refusal(login.refused)
     wanted = _wanted_tags(request)
     _check_tags(tailnet, login.user, (), wanted)
-    return _Grant(login.user, wanted, request.ephemeral, login)
+    return _Grant(login.user, wanted, request.ephemeral, False, login)
 
 
 def _login_of(
@@ -162,6 +164,7 @@ def _join(
         tailnet.refresh(previous, request.hostinfo, request.version)
         tailnet.change(previous, **fields)
     else:
+        fields["is_authorized"] = grant.is_preauthorized or not tailnet.wants_approval
         previous = tailnet.admit(machine, request.node_key, owner, request.hostinfo, unix_now, **fields)
     if isinstance(grant.by, AuthKey):
         tailnet.use(grant.by)
@@ -171,7 +174,7 @@ def _join(
 
 
 def _welcome(tailnet: TailnetState, member: Member) -> RegisterResponse:
-    return RegisterResponse(user=tailnet.users[member.user])
+    return RegisterResponse(user=tailnet.users[member.user], machine_authorized=member.is_authorized)
 
 
 def _check_tags(tailnet: TailnetState, user: int, own: tuple[str, ...], wanted: tuple[str, ...]) -> None:

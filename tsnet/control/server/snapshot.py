@@ -7,7 +7,8 @@
      "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
 
 relay_key, certificate and two of the ports are those of the relay of FIRST_REGION; relays are the others. A document
-that an earlier version wrote has no relays, and no node_attributes: {"tag:web": {"only-tcp-443": []}}.
+that an earlier version wrote has no relays, no node_attributes: {"tag:web": {"only-tcp-443": []}}, and none of the
+flags preauthorized (of a key), waits_for_approval and has_given_name (of a member), which are written where true.
 
 There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
 All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
@@ -158,6 +159,7 @@ def _auth_key(key: AuthKey) -> dict[str, Any]:
         "tags": list(key.tags),
         "expires_at": key.expires_at,
         "used": key.is_used,
+        **_those_set(preauthorized=key.is_preauthorized),
     }
 
 
@@ -183,7 +185,13 @@ def _member(member: Member) -> dict[str, Any]:
         "expired": member.was_expired,
         "last_seen": member.last_seen,
         "wireguard_only": member.is_wireguard_only,
+        **_those_set(waits_for_approval=not member.is_authorized, has_given_name=member.has_given_name),
     }
+
+
+def _those_set(**flags: bool) -> dict[str, bool]:
+    """Flags that an earlier version did not know: written only if they are true."""
+    return {name: True for name, value in flags.items() if value}
 
 
 # --- its parts, read --------------------------------------------------------------------------------------------
@@ -257,6 +265,7 @@ def _read_auth_key(fields: _Fields) -> AuthKey:
         tags=fields.texts("tags"),
         expires_at=fields.optional("expires_at", fields.time),
         is_used=fields.flag("used"),
+        is_preauthorized=fields.is_set("preauthorized"),
     )
 
 
@@ -285,6 +294,8 @@ def _read_member(fields: _Fields) -> Member:
         is_online=is_wireguard_only,
         last_seen=fields.optional("last_seen", fields.time),
         is_wireguard_only=is_wireguard_only,
+        is_authorized=not fields.is_set("waits_for_approval"),
+        has_given_name=fields.is_set("has_given_name"),
     )
 
 
@@ -342,6 +353,10 @@ class _Fields(Mapping[str, Any]):
 
     def flag(self, name: str) -> bool:
         return self._of(bool, name)
+
+    def is_set(self, name: str) -> bool:
+        """A flag that is written only if it is true."""
+        return name in self._fields and self.flag(name)
 
     def elements(self, name: str) -> list[Any]:
         return self._of(list, name)

@@ -1,7 +1,8 @@
 """The state of an embedded tailnet: users, auth keys, members, policy, DERP map and DNS, without any protocol.
 
-    create_auth_key ─► redeem ─► admit ─► update … set_online … expire ─► rekey … ─► delete
+    create_auth_key ─► redeem ─► admit ─► update … set_online … expire ─► rekey, extend … ─► delete
     begin_login ─► approve | reject          (interactive: a person looks at an AuthURL)
+    admit, not authorized ─► authorize       (a tailnet that wants approval: until then it has no peers, and is none)
 
 `generation` grows with everything that a node could be told, so that a server knows when to look again; `revision`
 grows with everything that must outlive a restart. A control server adds no state of its own: another one can go on
@@ -50,7 +51,10 @@ class Refusal(Exception):
 
 @attrs.define(eq=False)
 class AuthKey:
-    """An opaque text that lets nodes in without a person: one node, or any number if it is reusable."""
+    """An opaque text that lets nodes in without a person: one node, or any number if it is reusable.
+
+    is_preauthorized: its nodes need no approval where the tailnet wants one.
+    """
 
     text: str = attrs.field(repr=False)
     user: int
@@ -59,6 +63,7 @@ class AuthKey:
     tags: tuple[str, ...] = ()
     expires_at: float | None = None
     is_used: bool = False
+    is_preauthorized: bool = False
 
 
 @attrs.define(eq=False)
@@ -110,6 +115,8 @@ class TailnetState:
         """The last revision that is saved."""
         self.awaited: float = -math.inf
         """The last revision whose save somebody waits for."""
+        self.wants_approval: bool = False
+        """Whether a node that joins waits until an administrator approves of it."""
         self.users: dict[int, UserProfile] = {TAGGED_DEVICES.id: TAGGED_DEVICES}
         self.auth_keys: dict[str, AuthKey] = {}
         self.members: dict[int, Member] = {}
@@ -221,11 +228,12 @@ class TailnetState:
         ephemeral: bool = False,
         tags: Iterable[str] = (),
         expires_at: float | None = None,
+        preauthorized: bool = False,
     ) -> AuthKey:
         """Make an auth key. user: the login of the owner; "" means the tailnet's own "user@<base domain>"."""
         owner = self.add_user(user or f"user@{self.base_domain}")
         text = f"tskey-auth-{self._entropy(KEY_ID_BYTES).hex()}-{self._entropy(KEY_SECRET_BYTES).hex()}"
-        key = AuthKey(text, owner.id, reusable, ephemeral, tuple(tags), expires_at)
+        key = AuthKey(text, owner.id, reusable, ephemeral, tuple(tags), expires_at, is_preauthorized=preauthorized)
         self.auth_keys[text] = key
         self.revision += 1
         return key
@@ -343,10 +351,22 @@ class TailnetState:
         self._changed(member)
 
     def rename(self, member: Member, hostname: str) -> None:
+        """Name the member after this hostname. A name that another one has gets a number."""
         if label_of(hostname) != member.name:
             member.name = free_name(hostname, self._names() - {member.name})
             self._subjects_changed()
             self._changed(member)
+
+    def give_name(self, member: Member, name: str) -> None:
+        """Name the member for good, whatever hostname it tells. "": name it after its hostname again."""
+        member.has_given_name = bool(name)
+        self.rename(member, name or member.hostname)
+        self._changed(member)
+
+    def authorize(self, member: Member) -> None:
+        """An administrator approves of the member."""
+        if not member.is_authorized:
+            self.change(member, is_authorized=True)
 
     def set_online(self, member: Member, online: bool, unix_now: float) -> None:
         if member.is_online != online:
@@ -386,19 +406,23 @@ class TailnetState:
 
     def peers_of(self, member: Member) -> dict[int, Node]:
         """The other nodes that this member may reach or be reached by, by id. Nodes without a disco key are left out,
-        unless they are plain WireGuard."""
+        unless they are plain WireGuard. A node that nobody has approved of has no peers, and is nobody's."""
+        if not member.is_authorized:
+            return {}
         if member.id not in self._peers:
             subjects = self._all_subjects()
             own = subjects[member.id]
             self._peers[member.id] = tuple(
                 other
                 for other, subject in subjects.items()
-                if other != member.id and self._policy.are_peers(own, subject)
+                if other != member.id and self.members[other].is_authorized and self._policy.are_peers(own, subject)
             )
         others = (self.members[other] for other in self._peers[member.id])
         return {other.id: self._both_nodes(other)[1] for other in others if other.disco_key or other.is_wireguard_only}
 
     def rules_for(self, member: Member) -> tuple[FilterRule, ...]:
+        if not member.is_authorized:
+            return ()
         if member.id not in self._rules:
             subjects = self._all_subjects()
             self._rules[member.id] = self._policy.rules_for(subjects[member.id], list(subjects.values()))
@@ -416,7 +440,7 @@ class TailnetState:
         home = mapping(network).get("PreferredDERP")
         if type(home) is int and 0 < home < 1 << 31:  # True is no region, and Go would not read it as one
             member.home_region = home
-        if hostinfo.get("Hostname") != old.get("Hostname"):
+        if hostinfo.get("Hostname") != old.get("Hostname") and not member.has_given_name:
             self.rename(member, member.hostname)
 
     def _compare(self, member: Member, before: Mapping[str, Any]) -> None:
@@ -484,6 +508,7 @@ class TailnetState:
             key_expiry=member.key_expiry,
             last_seen=member.last_seen,
             online=member.is_online,
+            machine_authorized=member.is_authorized,
             capabilities=self._capabilities(member),
             expired=member.was_expired,
             is_wireguard_only=member.is_wireguard_only,
