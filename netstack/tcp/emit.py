@@ -376,7 +376,9 @@ def _packet(tcb: Tcb, seq: int, ack: int, flags: int, window: int, options: byte
     total = tcb.pseudo + segment + seq + ack + offset_flags + window
     total += checksum.partial(options) + checksum.partial(payload)
     head = _FIELDS.pack(seq, _ACK_WINDOW.pack(ack, offset_flags, window), -total % 65535)
-    return b"".join((tcp.ip_header(tcb.local, tcb.remote, segment), tcb.ports, head, b"\0\0", options, payload))
+    if tcb.last_prefix[0] != segment:
+        tcb.last_prefix = (segment, tcp.ip_header(tcb.local, tcb.remote, segment) + tcb.ports)
+    return b"".join((tcb.last_prefix[1], head, b"\0\0", options, payload))
 
 
 def _bare(tcb: Tcb, seq: int, ack: int, sack: bytes, now: float) -> bytes:

@@ -95,6 +95,7 @@ class Tcb:
         "keepalive_at",
         "key",
         "last_ack_sent",
+        "last_prefix",
         "linger",
         "linger_at",
         "link",
@@ -205,6 +206,7 @@ class Tcb:
         self.orphaned: bool = False  # closed by the application: the stack alone owns it
         self.pseudo: int = tcp.pseudo_sum(local, remote) + local_port + remote_port
         self.prefix: tuple[int, bytes] = (0, b"")  # segment size, IP header and ports: of the last full segment
+        self.last_prefix: tuple[int, bytes] = (0, b"")  # the same of the last segment that was made alone
         self.sack_ok: bool = False
         self.ts_ok: bool = False
         self.stamp_offset: int = stamp_offset

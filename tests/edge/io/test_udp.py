@@ -218,6 +218,35 @@ def test_nothing_there_costs_no_call(bench: Bench, faults: Faults) -> None:
     assert faults.calls == []
 
 
+def test_who_comes_alone_again_and_again_costs_one_call(bench: Bench, faults: Faults) -> None:
+    sender, receiver = bench.open(), bench.open(socket_type=FaultySocket)
+    calls: list[int] = []
+    for number in range(3 * (udp.LONELY + udp.TRUSTED)):
+        sender.send(UdpAddress(V4, receiver.local_port), [bytes((number,))])
+        faults.calls.clear()
+        assert datagrams_of(bench.collect(receiver, 1)) == [bytes((number,))]
+        calls.append(len(faults.calls))
+    assert set(calls) == {1, 2}
+    assert calls.count(2) <= 3 * (udp.LONELY + 1)
+
+
+def test_many_that_follow_one_that_came_alone_come_together(bench: Bench) -> None:
+    sender, receiver = bench.open(), bench.open(gro=False)
+    for _ in range(udp.LONELY):
+        sender.send(UdpAddress(V4, receiver.local_port), [b"alone"])
+        bench.collect(receiver, 1)
+    for number in range(60):
+        sender.send(UdpAddress(V4, receiver.local_port), [bytes((number,))])
+    batches: list[int] = []
+    got: list[bytes] = []
+    while len(got) < 60:
+        bench.reactor.wait(math.inf)
+        got += (batch := datagrams_of(receiver.receive()))
+        batches.append(len(batch))
+    assert got == [bytes((number,)) for number in range(60)]
+    assert batches == [1] * (udp.TRUSTED + 1) + [60 - udp.TRUSTED - 1]
+
+
 # --- no room ----------------------------------------------------------------------------------------------------
 
 

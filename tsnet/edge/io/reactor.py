@@ -22,6 +22,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from tsnet.edge.io.bell import Bell
+
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
@@ -66,13 +68,11 @@ class Reactor:
         self._closed = False
         self._woken = False
         try:
-            self._wake_end, self._waiting_end = socket.socketpair()
+            self._bell = Bell()
         except BaseException:  # no descriptor is left
             self._selector.close()
             raise
-        for end in (self._wake_end, self._waiting_end):
-            end.setblocking(False)
-        self._selector.register(self._waiting_end, READ, Watch(self._on_wake))
+        self._selector.register(self._bell.fileno(), READ, Watch(self._on_wake))
 
     # --- sockets ------------------------------------------------------------------------------------------------
 
@@ -115,9 +115,9 @@ class Reactor:
             if not self._closed:
                 self._woken = True
                 try:  # noqa: SIM105  # each wake goes through here
-                    self._wake_end.send(b"\0")
+                    self._bell.ring()
                 except BlockingIOError:
-                    pass  # the socket is full of wake-ups already
+                    pass  # it rings already
 
     def call_at(self, when: float, function: Callable[[], None]) -> Timer:
         timer = Timer(when, function)
@@ -158,9 +158,8 @@ class Reactor:
             if self._closed:
                 return
             self._closed = True
-            self._wake_end.close()
+            self._bell.close()
         self._selector.close()
-        self._waiting_end.close()
         self._resting.clear()
         self._timers.clear()
         self._calls.clear()
@@ -175,7 +174,8 @@ class Reactor:
         self._closed = self._woken = True
         watched = [*self._resting, *(key.fileobj for key in self._selector.get_map().values())]
         self._selector.close()
-        for sock in (*watched, self._wake_end):
+        self._bell.close()
+        for sock in watched:
             if isinstance(sock, socket.socket):
                 socket.socket.close(sock)
         self._timers.clear()
@@ -183,7 +183,7 @@ class Reactor:
 
     def _on_wake(self, mask: int) -> None:
         try:  # noqa: SIM105
-            self._waiting_end.recv(4096)
+            self._bell.silence()
         except BlockingIOError:
             pass
         self._woken = False  # before the calls are taken, so that a later call wakes again, at worst for nothing

@@ -46,6 +46,8 @@ BUFFER_SIZE = 7 << 20
 MAX_DATAGRAM = 65_535
 MAX_READS = 64
 """How many calls one `receive` makes. Each yields a datagram, or those that GRO has joined."""
+LONELY, TRUSTED = 2, 16
+"""After LONELY datagrams that came alone, TRUSTED more are read without a look for another, which costs a call."""
 MAX_READ_BYTES = 1 << 20
 """How much one `receive` takes, up to the call that passes it, so that a flood does not delay replies."""
 MAX_BACKLOG_BYTES = 4 << 20
@@ -69,6 +71,7 @@ class Half:
         "_backlog_size",
         "_buffer",
         "_dropped",
+        "_lone",
         "_on_ready",
         "_plain_hosts",
         "_reactor",
@@ -106,6 +109,8 @@ class Half:
         self.gso: bool = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
         self._source: tuple[tuple[str, int], UdpAddress] = ("", 0), UdpAddress("", 0)
         """Where the last datagram came from, as the system says it and as we do."""
+        self._lone = 0
+        """How many datagrams have come alone, one after the other."""
         self.readable: bool = False
         self.has_room: bool = True
         """Whether nothing waits for the socket."""
@@ -134,11 +139,12 @@ class Half:
         source: tuple[str, int] | None = None
         singles: list[bytes] = []
         taken = 0
-        for _ in range(MAX_READS):
+        for number in range(MAX_READS):
             try:
                 size, ancillary, _, address = read(buffer, ancillary_size)
             except BlockingIOError:
                 self.readable = False
+                self._lone = self._lone + 1 if number == 1 else 0
                 break
             except OSError as error:
                 self._dropped[f"receive: {error_name(error)}"] += 1
@@ -156,6 +162,10 @@ class Half:
                 singles.append(data)
             taken += size
             if taken >= MAX_READ_BYTES:
+                break
+            if self._lone >= LONELY and not number and segment == size:  # the selector tells if there are more
+                self._lone = self._lone + 1 if self._lone < LONELY + TRUSTED else 0
+                self.readable = False
                 break
         if source is not None:
             runs.extend(into_runs(self._as_address(source), singles))

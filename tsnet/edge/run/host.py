@@ -316,7 +316,8 @@ class Host:
 
     def _run(self) -> None:
         try:
-            thread = threading.current_thread()
+            with self._lock:  # not before `acquire` has ended: it may be interrupted, and take this thread back
+                thread = threading.current_thread()
             while not self._is_over(thread):
                 self.step()
         except BaseException as error:
