@@ -32,7 +32,11 @@ _WHERE = {
     "Prefs": "tsnet.prefs",
     "RegionLatency": "tsnet.netreport",
     "Status": "tsnet.status",
+    "DirectoryStore": "tsnet.edge.io.directory",
+    "EncryptedStore": "tsnet.edge.io.encrypted",
+    "MemoryStore": "tsnet.edge.io.store",
     "Store": "tsnet.edge.io.store",
+    "copy_state": "tsnet.edge.io.copying",
     "current_peer": "tsnet.adapters.identity",
     **dict.fromkeys(
         [
@@ -66,6 +70,7 @@ _WHERE = {
             "StreamReset",
             "TooManyRequests",
             "UpTimeout",
+            "WrongStateKey",
         ],
         "tsnet.errors",
     ),
@@ -76,6 +81,10 @@ __all__ = [*_WHERE, "__version__"]
 if TYPE_CHECKING:
     from tsnet.adapters.identity import current_peer as current_peer
     from tsnet.async_server import AsyncServer as AsyncServer
+    from tsnet.edge.io.copying import copy_state as copy_state
+    from tsnet.edge.io.directory import DirectoryStore as DirectoryStore
+    from tsnet.edge.io.encrypted import EncryptedStore as EncryptedStore
+    from tsnet.edge.io.store import MemoryStore as MemoryStore
     from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult
     from tsnet.engine.explanation import Explanation as Explanation
@@ -111,6 +120,7 @@ if TYPE_CHECKING:
     from tsnet.errors import StreamReset as StreamReset
     from tsnet.errors import TooManyRequests as TooManyRequests
     from tsnet.errors import UpTimeout as UpTimeout
+    from tsnet.errors import WrongStateKey as WrongStateKey
     from tsnet.netmap.whois import Peer as Peer
     from tsnet.netreport import NetcheckReport as NetcheckReport
     from tsnet.netreport import RegionLatency as RegionLatency

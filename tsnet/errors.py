@@ -104,6 +104,12 @@ class StateLocked(StateError, BlockingIOError):
         self.pid = pid
 
 
+class WrongStateKey(StateError):
+    """An encrypted state was sealed with another key than those that were passed."""
+
+    code = "wrong-state-key"
+
+
 class AddressInUse(LocalError, OSError):
     """This node already listens on that port."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -26,8 +27,33 @@ from tsnet.engine.saved import (
     encode_prefs,
 )
 
+GOLDEN = Path(__file__).parent.parent / "edge/io/golden"
 KEPT = {"hostname": "shop", "shields_up": True}
 CONTROL = KnownControl("https://control.test", MachineKey(b"\x5a" * 32))
+
+
+# --- of every version -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "decode", "value", "encode"),
+    [
+        ("tsnet.state", decode_identity, identity(), encode_identity),
+        ("tsnet.control-key", decode_control, CONTROL, encode_control),
+        ("tsnet.prefs", decode_prefs, KEPT, encode_prefs),
+        ("tsnet.udp-port", decode_port, 41641, encode_port),
+    ],
+)
+def test_a_file_of_version_1_is_read_for_ever(
+    name: str, decode: Callable[[bytes], Any], value: Any, encode: Callable[[Any], bytes]
+) -> None:
+    """The golden files never change. Of a later version, which only a later library knows, nothing is guessed."""
+    text = (GOLDEN / name).read_bytes()
+    assert decode(text) == value
+    assert encode(value) == text
+    later = text.replace(b'"version": 1', b'"version": 2')
+    with pytest.raises(MalformedError, match="has version 2, and this library knows version 1"):
+        decode(later)
 
 
 # --- there and back ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import tsnet
 from tests.edge.io.identitystore import KeptIdentity
 from tests.engine.identities import identity
 from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.encrypted import EncryptedStore
 from tsnet.edge.io.loadsave import WrappedStore
 from tsnet.edge.io.store import MemoryStore, Store, check_key
 from tsnet.engine.saved import CONTROL_KEY, IDENTITY, encode_identity
@@ -21,6 +22,7 @@ FIRST, SECOND = encode_identity(identity()), encode_identity(identity(stable_id=
 KINDS: dict[str, Callable[[Path], Store]] = {
     "directory": DirectoryStore,
     "memory": lambda path: MemoryStore(),
+    "encrypted": lambda path: EncryptedStore(DirectoryStore(path), key=bytes(32)),
     "load and save": lambda path: WrappedStore(KeptIdentity()),
 }
 

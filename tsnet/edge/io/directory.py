@@ -31,12 +31,12 @@ LOCK_FILE = "tsnet.lock"
 class DirectoryStore:
     """A store in a directory. `open` makes the directory and locks it. Writing needs the lock, reading does not.
 
-    use_flock: as of `Lock`.
+    use_flock: as of `Lock`; None where it is for the system to say.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, use_flock: bool = fcntl is not None) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, use_flock: bool | None = None) -> None:
         self.path: Path = Path(path)
-        self._lock = Lock(self.path / LOCK_FILE, use_flock=use_flock)
+        self._lock = Lock(self.path / LOCK_FILE, use_flock=fcntl is not None if use_flock is None else use_flock)
 
     def file(self, key: str) -> Path:
         """The file of that key. Raises ConfigError if it is no key, or if its file has another meaning here."""

@@ -122,5 +122,6 @@ def load(
 def _name_of(store: Store, key: str) -> str:
     if isinstance(store, DirectoryStore):
         return f"the state file {store.file(key)}"
-    kept_by = store.wrapped if isinstance(store, WrappedStore) else store
+    if isinstance(kept_by := getattr(store, "wrapped", store), DirectoryStore):
+        return _name_of(kept_by, key)
     return f"the value of {key!r} in the {type(kept_by).__name__}"
