@@ -41,5 +41,5 @@ WORDS: dict[str, str | None] = {
 }
 NEVER_SAID = frozenset(
     "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
-    "key= old_keys=".split()
+    "key= old_keys= wants_approval=".split()
 )
