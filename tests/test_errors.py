@@ -53,6 +53,7 @@ def test_codes_are_stable_and_unique() -> None:
         "ControlKeyChanged": "control-key-changed",
         "ControlCertificateError": "control-certificate",
         "ControlTimeout": "control-timeout",
+        "IdTokenRefused": "id-token-refused",
         "UpTimeout": "up-timeout",
         "SetTimeout": "set-timeout",
         "DialTimeout": "dial-timeout",

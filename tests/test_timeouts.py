@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "explain": ("peer:80",),
     "debug": ("paths",),
     "set": (),
+    "issue_id_token": ("https://third.example",),
 }
 
 

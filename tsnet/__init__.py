@@ -53,6 +53,7 @@ _WHERE = {
             "DialTimeout",
             "Error",
             "HostUnreachable",
+            "IdTokenRefused",
             "KeyExpired",
             "LocalError",
             "MessageTooLong",
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from tsnet.errors import DialTimeout as DialTimeout
     from tsnet.errors import Error as Error
     from tsnet.errors import HostUnreachable as HostUnreachable
+    from tsnet.errors import IdTokenRefused as IdTokenRefused
     from tsnet.errors import KeyExpired as KeyExpired
     from tsnet.errors import LocalError as LocalError
     from tsnet.errors import MessageTooLong as MessageTooLong

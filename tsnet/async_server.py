@@ -30,6 +30,7 @@ from tsnet.base_server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
     EXPLAIN_TIMEOUT,
+    ID_TOKEN_TIMEOUT,
     LONGEST_CLOSE,
     SET_TIMEOUT,
     UP_TIMEOUT,
@@ -175,6 +176,16 @@ class AsyncServer(BaseServer):
 
         report: NetcheckReport = await self._wait(self._handle.netcheck, timeout, public_report)
         return report
+
+    async def issue_id_token(self, audience: str, *, timeout: float | None = ID_TOKEN_TIMEOUT) -> str:
+        """A JWT, signed by control, by which this node proves to `audience` (a URL, as a rule) who it is.
+
+        It lives for minutes: ask for each use. It is a secret: whoever has it is this node, to that audience. Raises
+        IdTokenRefused (a Headscale has none), ControlTimeout, ControlUnreachable, TooManyRequests, what `up` raises,
+        and ConfigError for an audience that is empty or no text.
+        """
+        token: str = await self._wait(self._handle.issue_id_token, audience, timeout)
+        return token
 
     async def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
         """What a dial of "host:port" would meet, step by step, with one verdict and its code: docs/explain.md.

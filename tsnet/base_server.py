@@ -55,6 +55,7 @@ CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
 SET_TIMEOUT = 10.0
 EXPLAIN_TIMEOUT = 30.0
+ID_TOKEN_TIMEOUT = 10.0
 LONGEST_CLOSE = 86_400.0
 """Seconds that a close without a time limit may take: a wait for a thread must have a limit."""
 

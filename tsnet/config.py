@@ -194,6 +194,17 @@ def check_host(host: str) -> None:
         raise ConfigError(f"a host is a name or an address as text, not {type(host).__name__} {host!r}")
 
 
+MAX_AUDIENCE = 1024
+
+
+def check_audience(audience: str) -> None:
+    """Raise ConfigError for what names nobody an ID token could be for."""
+    check_type("audience", audience, (str,), "text")
+    if not 0 < len(audience) <= MAX_AUDIENCE or not audience.isprintable():
+        limit = f" takes a name or URL of 1 to {MAX_AUDIENCE} printable characters"
+        raise ConfigError(Wording(api("audience="), limit))
+
+
 def check_objects(ssl_context: object, on_auth_url: object, world: object) -> None:
     """Raise ConfigError for a value that cannot be used as that option."""
     for name, value, verb, what in (

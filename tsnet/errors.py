@@ -243,6 +243,12 @@ class ControlTimeout(RemoteError, TimeoutError):
     code = "control-timeout"
 
 
+class IdTokenRefused(RemoteError, PermissionError):
+    """Control gives no ID token for that audience, or has none at all."""
+
+    code = "id-token-refused"
+
+
 class UpTimeout(RemoteError, TimeoutError):
     """The node did not come up in time. The message says what it was waiting for."""
 

@@ -28,6 +28,7 @@ from tsnet.base_server import (
     CLOSE_TIMEOUT,
     DIAL_TIMEOUT,
     EXPLAIN_TIMEOUT,
+    ID_TOKEN_TIMEOUT,
     LONGEST_CLOSE,
     SET_TIMEOUT,
     UP_TIMEOUT,
@@ -137,6 +138,10 @@ class Server(BaseServer):
         from tsnet.netreport import public_report
 
         return self._handle.netcheck(timeout, public_report).result()
+
+    def issue_id_token(self, audience: str, *, timeout: float | None = ID_TOKEN_TIMEOUT) -> str:
+        """A JWT by which control tells `audience` who this node is. As AsyncServer.issue_id_token."""
+        return self._handle.issue_id_token(audience, timeout).result()
 
     def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
         """What a dial of "host:port" would meet. As AsyncServer.explain."""

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from typing import Any
+
 import pytest
 
 from tests.house import House
 from tsnet.control.client.requests import MAX_UNANSWERED
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.requesting import ControlAnswer
-from tsnet.errors import ControlTimeout, ControlUnreachable, MessageTooLong, NotUp, TooManyRequests
+from tsnet.errors import (
+    ConfigError,
+    ControlTimeout,
+    ControlUnreachable,
+    IdTokenRefused,
+    MessageTooLong,
+    NotUp,
+    TooManyRequests,
+)
 
 PATH = "/machine/whoami"
 """What the embedded control server answers with 501."""
@@ -92,3 +104,26 @@ def test_a_node_that_closes_answers_those_who_wait(house: House, node: Handle) -
     house.run(0.1)
     house.finish(node.close(0.1))
     assert isinstance(house.failure(operation), NotUp)
+
+
+def test_an_id_token_is_for_one_audience_and_names_this_node(house: House, node: Handle) -> None:
+    token = house.finish(node.issue_id_token("https://third.example", 5))
+    body = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert (claims["aud"], claims["key"]) == ("https://third.example", node.node.identity.public.text())
+
+
+def test_an_id_token_that_control_refuses_is_a_typed_error(
+    house: House, node: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsnet.control.tokenrequest.ID_TOKEN_PATH", PATH)
+    error = house.failure(node.issue_id_token("https://third.example", 5))
+    assert isinstance(error, IdTokenRefused)
+    assert "has no ID tokens (HTTP 501)" in str(error)
+    assert len(node.attempts) == 0
+
+
+@pytest.mark.parametrize("audience", ["", "a\nb", "x" * 1025, None, b"third"])
+def test_an_audience_is_checked_at_once(node: Handle, audience: Any) -> None:
+    with pytest.raises(ConfigError, match="audience="):
+        node.issue_id_token(audience, 5)

@@ -21,6 +21,7 @@ more has to be kept.
 
 Source: Go tailcfg.TokenRequest, tailcfg.TokenResponse, ipn/localapi serveIDToken; RFC 7515, RFC 7519, RFC 8037;
 OpenID Connect Discovery 1.0.
+Not here: how a node asks (`tsnet.control.tokenrequest`).
 """
 
 from __future__ import annotations
@@ -29,19 +30,16 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
 from tsnet.base import jsonobject
 from tsnet.base.crypto import blake2s, token_private_of, token_public, token_signature
-from tsnet.base.keys import MachinePrivateKey, NodeKey
+from tsnet.base.keys import MachinePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.gojson import text
-from tsnet.control.messages import CAPABILITY_VERSION, REQUEST_BUDGET
+from tsnet.control.messages import REQUEST_BUDGET
 from tsnet.control.server.answers import ControlRequest, Reply, caller
 from tsnet.control.server.members import Member
 from tsnet.control.server.tailnet import TailnetState
 
-ID_TOKEN_PATH = "/machine/id-token"
 DISCOVERY_PATH, KEYS_PATH = "/.well-known/openid-configuration", "/.well-known/jwks.json"
 
 LIFETIME = 300.0
@@ -49,24 +47,6 @@ LIFETIME = 300.0
 
 MAX_AUDIENCE = 1024
 ALGORITHM = "EdDSA"
-
-
-@attrs.frozen
-class TokenRequest:
-    node_key: NodeKey
-    audience: str
-
-    def encode(self) -> bytes:
-        fields = {"CapVersion": CAPABILITY_VERSION, "NodeKey": self.node_key.text(), "Audience": self.audience}
-        return jsonobject.encode(fields)
-
-
-def decode_token(document: bytes) -> str:
-    """The token in control's answer to a TokenRequest. Raises MalformedError if there is none."""
-    token = text(jsonobject.parse(document, "the answer").get("id_token"))
-    if not token:
-        raise MalformedError("an answer without id_token")
-    return token
 
 
 class IdTokens:

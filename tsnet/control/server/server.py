@@ -71,12 +71,13 @@ from tsnet.control.messages import (
 )
 from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
-from tsnet.control.server.idtokens import ID_TOKEN_PATH, IdTokens
+from tsnet.control.server.idtokens import IdTokens
 from tsnet.control.server.members import Member
 from tsnet.control.server.registration import register
 from tsnet.control.server.streams import DUE_NOW, MapStreams, Modify
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.control.server.view import first, view
+from tsnet.control.tokenrequest import ID_TOKEN_PATH
 
 PAGE_TIMEOUT = 10.0
 """Seconds that a link may stay open without an upgrade."""

@@ -6,6 +6,7 @@ Not here: what bounds requests, and when they are sent (`control.client.requests
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 
@@ -14,6 +15,8 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Answer, ControlAnswered
 from tsnet.errors import Error
+
+T = TypeVar("T")
 
 
 @record
@@ -25,11 +28,14 @@ class ControlAnswer:
 
 
 class RequestAttempt:
-    """If nobody waits any more, control's answer is not waited for either; it may have done what it was asked for."""
+    """If nobody waits any more, control's answer is not waited for either; it may have done what it was asked for.
+
+    made: what the application gets of the answer; may raise one of our errors instead.
+    """
 
     def __init__(
         self,
-        operation: Operation[ControlAnswer],
+        operation: Operation[T],
         pump: Pump,
         path: str,
         body: bytes,
@@ -37,8 +43,10 @@ class RequestAttempt:
         *,
         method: str,
         repeatable: bool,
+        made: Callable[[ControlAnswer], T],
     ) -> None:
         self.when_over: Callable[[], object] = bool
+        self._finish: Callable[[ControlAnswer], object] = lambda answer: operation.resolve(made(answer))
         self._operation = operation
         self._pump = pump
         self._path, self._body, self._timeout = path, body, timeout
@@ -64,10 +72,12 @@ class RequestAttempt:
             return
         self._ticket = None
         self.when_over()
-        if fact.error is None:
-            self._operation.resolve(ControlAnswer(fact.status, fact.body))
-        else:
-            self._operation.fail(fact.error)
+        try:
+            if fact.error is not None:
+                raise fact.error
+            self._finish(ControlAnswer(fact.status, fact.body))
+        except Error as error:
+            self._operation.fail(error)
 
     def fail(self, error: Error) -> None:
         self.give_up()

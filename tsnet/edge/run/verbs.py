@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
-from tsnet.config import check_host, parse_target
+from tsnet.config import check_audience, check_host, parse_target
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.packets import PacketPipe
@@ -191,11 +191,29 @@ class Verbs(ABC):
         """
 
         def begin(operation: Operation[ControlAnswer], left: float) -> None:
-            self.attempts.begin(
-                RequestAttempt(operation, self.pump, path, body, left, method=method, repeatable=repeatable)
-            )
+            self._ask(operation, path, body, left, method=method, repeatable=repeatable, made=lambda answer: answer)
 
         return self.when_running(timeout, begin)
+
+    def issue_id_token(self, audience: str, timeout: float | None) -> Operation[str]:
+        """A JWT of control's for that audience, about this node."""
+        check_audience(audience)
+
+        def begin(operation: Operation[str], left: float) -> None:
+            from tsnet.control.tokenrequest import ID_TOKEN_PATH, TokenRequest, token_of
+
+            node = self.pump.node
+            request, url = TokenRequest(node.identity.public, audience), node.config.control_url
+
+            def made(answer: ControlAnswer) -> str:
+                return token_of(answer.status, answer.body, url)
+
+            self._ask(operation, ID_TOKEN_PATH, request.encode(), left, method="POST", repeatable=True, made=made)
+
+        return self.when_running(timeout, begin)
+
+    def _ask(self, operation: Operation[T], path: str, body: bytes, left: float, **how: Any) -> None:
+        self.attempts.begin(RequestAttempt(operation, self.pump, path, body, left, **how))
 
 
 def open_packets(
