@@ -83,10 +83,29 @@ def echo(pipe: Pipe) -> dict[str, Any]:
     return {}
 
 
+class Workers:
+    """Threads that outlive their work, as servers have them: to start one costs as much as a small connection."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
+    def do(self, work: Callable[[], None]) -> None:
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._run, daemon=True).start()
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+            self._idle.release()
+
+
 class Node:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._server = self._make(options.hostname, options.port)
+        self._workers = Workers()
         self._arrivals: dict[str, queue.SimpleQueue[dict[str, Any]]] = {}
 
     def _make(self, hostname: str, port: int = 0) -> tsnet.Server:
@@ -129,7 +148,7 @@ class Node:
             if pipe is None:
                 wait_for(listener.when_acceptable)
             else:
-                threading.Thread(target=lambda pipe=pipe: arrivals.put(work(pipe)), daemon=True).start()
+                self._workers.do(lambda pipe=pipe: arrivals.put(work(pipe)))
 
     def accepted(self, address: str) -> dict[str, Any]:
         return self._arrivals[address].get(timeout=TIMEOUT)

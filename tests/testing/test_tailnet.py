@@ -99,6 +99,7 @@ def test_a_relay_with_a_bad_certificate_is_named_by_the_dial_and_by_reachable(mo
         )
         with server(tailnet, "a") as a, server(tailnet, "b"):
             text = f"relay region {REGION} (127.0.0.1) cannot be reached: certificate: self-signed"
+            text += " (it calls itself 'tsnet embedded relay')"
             with pytest.raises(UpTimeout, match=re.escape(text)):
                 a.reachable(timeout=0.2)
             with pytest.raises(DialTimeout, match=re.escape(text)):
