@@ -49,6 +49,7 @@ def test_codes_are_stable_and_unique() -> None:
         "NodeRemoved": "node-removed",
         "ControlUnreachable": "control-unreachable",
         "ProxyRefused": "proxy-refused",
+        "CaptivePortal": "captive-portal",
         "NotAControlServer": "not-a-control-server",
         "ControlKeyChanged": "control-key-changed",
         "ControlCertificateError": "control-certificate",

@@ -43,6 +43,7 @@ _WHERE = {
             "AddressInUse",
             "AddressNotAvailable",
             "AuthKeyRejected",
+            "CaptivePortal",
             "ConfigError",
             "ControlCertificateError",
             "ControlKeyChanged",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from tsnet.errors import AddressInUse as AddressInUse
     from tsnet.errors import AddressNotAvailable as AddressNotAvailable
     from tsnet.errors import AuthKeyRejected as AuthKeyRejected
+    from tsnet.errors import CaptivePortal as CaptivePortal
     from tsnet.errors import ConfigError as ConfigError
     from tsnet.errors import ControlCertificateError as ControlCertificateError
     from tsnet.errors import ControlKeyChanged as ControlKeyChanged

@@ -225,6 +225,12 @@ class NotAControlServer(RemoteError, ConnectionError):
     code = "not-a-control-server"
 
 
+class CaptivePortal(NotAControlServer):
+    """A web page answers in control's place: a network's login page, a block page, or the page of another server."""
+
+    code = "captive-portal"
+
+
 class ControlKeyChanged(RemoteError, ConnectionError):
     """Control answers with another key than the one remembered, over a connection that does not prove who it is."""
 

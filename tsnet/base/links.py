@@ -179,7 +179,7 @@ class Room:
 
 @record
 class Closed:
-    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "tls: …", "certificate: …";
+    """reason: "eof", "reset", "refused", "unreachable", "timeout", "dns", "dns: …", "tls: …", "certificate: …";
     ADDRESS_LOST, if this machine has lost the address that the connection has at its own end;
     "port taken", "not permitted", "cannot bind", "too many", "no descriptor", for a UDP link that cannot be opened;
     "proxy http://host:port: …" with one of these or with the proxy's words, if the proxy has not let the link through.

@@ -43,7 +43,7 @@ def is_hopeless(reason: str) -> bool:
     proxy, reason = split_proxy_reason(reason)
     if proxy and not is_final_answer(reason) and reason != FORM:
         return False
-    return reason not in _PASSING and not reason.startswith(TIMEOUT)
+    return reason not in _PASSING and not reason.startswith((TIMEOUT, "dns: "))
 
 
 @record

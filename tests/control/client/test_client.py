@@ -287,6 +287,22 @@ def test_a_server_that_is_unwell_is_tried_again(status: int) -> None:
     assert control.waits("register")
 
 
+def test_a_server_that_says_nothing_is_told_of_after_4_seconds_and_waited_for() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key")
+    client.transmit(control.now)
+    assert client.why() == "slow_at"
+    control.now += 4
+    client.transmit(control.now)
+    assert client.deadline() > control.now
+    (told,) = client.take_facts()
+    assert isinstance(told, facts.Problem)
+    assert not told.fatal
+    assert isinstance(told.error, ControlUnreachable)
+    assert "no answer so far" in str(told.error)
+    assert client.why() == "ready_by"
+
+
 def test_a_server_that_says_nothing_is_left_after_15_seconds() -> None:
     control = Scripted()
     client = control.client(auth_key="key")

@@ -28,7 +28,7 @@ from tsnet.control.http import HttpServer, Request
 from tsnet.control.messages import ControlKeys
 from tsnet.control.transport import Responder
 from tsnet.control.upgrade import Answering, initiation_of
-from tsnet.errors import ControlKeyChanged, ControlUnreachable, NotAControlServer
+from tsnet.errors import CaptivePortal, ControlKeyChanged, ControlUnreachable, NotAControlServer
 
 KEY = machine_public(CONTROL)
 KEY_LINK, NOISE_LINK = Link("control", "key", 2), Link("control", "noise", 1)
@@ -129,13 +129,13 @@ def test_the_answer_that_names_the_key_is_not_kept() -> None:
     ("event", "kind", "hopeless"),
     [
         (Received(KEY_LINK, page(404, b"")), NotAControlServer, True),
-        (Received(KEY_LINK, page(200, b"<html>")), NotAControlServer, True),
+        (Received(KEY_LINK, page(200, b"<html>")), CaptivePortal, True),
         (Received(KEY_LINK, page(502, b"")), ControlUnreachable, False),
         (Received(KEY_LINK, b"SSH-2.0-x\r\n\r\n"), NotAControlServer, True),
         (Closed(KEY_LINK, "eof"), ControlUnreachable, False),
         (Closed(KEY_LINK, "refused"), ControlUnreachable, False),
         (Closed(NOISE_LINK, "reset"), ControlUnreachable, False),
-        (Received(NOISE_LINK, b"early"), ControlUnreachable, False),
+        (Received(NOISE_LINK, b"SSH-2.0-x\r\n"), NotAControlServer, True),
     ],
 )
 def test_what_breaks_before_a_request_can_be_made(event: Event, kind: type, hopeless: bool) -> None:

@@ -7,6 +7,7 @@ from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.errors import (
     AuthKeyRejected,
+    CaptivePortal,
     ControlCertificateError,
     ControlKeyChanged,
     ControlUnreachable,
@@ -26,9 +27,10 @@ HERE = ControlAddress.parse("https://control.example:8443")
     [
         ("refused", ControlUnreachable, False, "nothing listens there"),
         ("dns", ControlUnreachable, False, "does not resolve"),
+        ("dns: its name leads to this machine itself", ControlUnreachable, False, "reached: its name leads to this"),
         ("timeout", ControlUnreachable, False, "no answer in time"),
         ("unreachable", ControlUnreachable, False, "cannot be reached"),
-        ("eof", ControlUnreachable, False, "was closed"),
+        ("eof", ControlUnreachable, False, "closes the connection"),
         ("something new", ControlUnreachable, False, "something new"),
         ("certificate: expired", ControlCertificateError, True, "clock"),
         ("certificate: not yet valid", ControlCertificateError, True, "clock"),
@@ -77,7 +79,7 @@ def test_an_answer_that_no_control_server_gives(status: int, kind: type[Error], 
         ("403 Forbidden", ProxyRefused, True, "allow that host and port 8443 there"),
         ("502 Bad Gateway", ControlUnreachable, False, "502 Bad Gateway"),
         ("429 Too Many", ControlUnreachable, False, "429 Too Many"),
-        ("eof", ControlUnreachable, False, "the connection was closed"),
+        ("eof", ControlUnreachable, False, "closes the connection"),
         ("timeout", ControlUnreachable, False, "no answer in time"),
         ("not an HTTP answer", ControlUnreachable, False, "not an HTTP answer"),
     ],
@@ -87,6 +89,49 @@ def test_a_proxy_in_the_way_is_named(detail: str, kind: type[Error], hopeless: b
     assert (type(error), is_hopeless) == (kind, hopeless)
     for text in (says, "the proxy http://proxy:3128", "proxy=", "HTTPS_PROXY", "https://control.example:8443"):
         assert text in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "says"),
+    [
+        (511, {}, b"", "status 511"),
+        (302, {"location": "http://portal.test/login"}, b"", "http://portal.test/login"),
+        (307, {"location": "http://portal.test/login"}, b"", "http://portal.test/login"),
+        (200, {"content-type": "text/html; charset=utf-8"}, b"hello", "a web page. "),
+        (200, {}, b"\n<!DOCTYPE html><title>Hotel\n Wi-Fi</title>", "a web page, 'Hotel Wi-Fi'"),
+        (200, {}, b"<HTML><TITLE lang=en>" + b"x" * 5000, "a web page"),
+        (200, {}, b"<html><title>\xff\x1b[2J</title>", "a web page"),
+    ],
+)
+def test_a_page_in_the_place_of_control(status: int, headers: dict[str, str], body: bytes, says: str) -> None:
+    error, hopeless = controlerrors.answer_error(HERE, "GET /key", Response(status, headers, body))
+    assert (type(error), hopeless) == (CaptivePortal, True)
+    assert isinstance(error, NotAControlServer)
+    assert says in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "where"),
+    [
+        (301, "https://new.test/key"),
+        (308, "https://new.test/key"),
+        (302, "/login"),
+        (302, "https://control.example/key"),
+        (302, "http://[bad"),
+        (302, ""),
+    ],
+)
+def test_a_server_that_moves_is_no_portal(status: int, where: str) -> None:
+    error, hopeless = controlerrors.answer_error(HERE, "GET /key", Response(status, {"location": where}, b""))
+    assert (type(error), hopeless) == (NotAControlServer, True)
+
+
+def test_an_answer_without_a_key() -> None:
+    assert type(controlerrors.no_key(HERE, Response(200, {}, b"<html>"), "no JSON")) is CaptivePortal
+    other = controlerrors.no_key(HERE, Response(200, {}, b"[]"), "no object")
+    assert type(other) is NotAControlServer
+    assert "no server key (no object)" in str(other)
 
 
 def test_a_redirect_says_where_to() -> None:

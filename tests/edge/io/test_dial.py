@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tsnet.edge.io.dial import ATTEMPT_DELAY, Dial, in_turn, look_up
+from tsnet.edge.io.dial import ATTEMPT_DELAY, NO_NAME_SERVER, TO_ITSELF, Dial, in_turn, look_up
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.workers import Workers
 
@@ -118,6 +118,47 @@ def test_refused(scene: Scene) -> None:
 def test_an_unknown_name(scene: Scene) -> None:
     scene.dial("nobody.test", port=9)
     assert scene.run() == "dns"
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(socket.EAI_NONAME, "dns"), (socket.EAI_AGAIN, NO_NAME_SERVER), (socket.EAI_FAIL, "dns")]
+)
+def test_why_a_name_has_no_address(scene: Scene, number: int, reason: str) -> None:
+    def look_up(host: str) -> list[str]:
+        raise socket.gaierror(number, "unknown")
+
+    Dial(scene.reactor, scene.workers, ["control.test"], 1, scene.results.append, lookup=look_up)
+    assert scene.run() == reason
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses", "reason"),
+    [
+        ("control.test", ["127.0.0.1"], TO_ITSELF),
+        ("control.test", ["0.0.0.0", "::1"], TO_ITSELF),
+        ("localhost", ["127.0.0.1"], "refused"),
+        ("control.localhost.", ["127.0.0.1"], "refused"),
+    ],
+)
+def test_a_name_that_leads_to_this_machine(scene: Scene, host: str, addresses: list[str], reason: str) -> None:
+    scene.names[host] = addresses
+    scene.dial(host, port=1)
+    assert scene.run() == reason
+
+
+def test_an_address_of_this_machine_is_no_lie(scene: Scene) -> None:
+    scene.names["control.test"] = ["127.0.0.1"]
+    scene.dial("control.test", "127.0.0.1", port=1)
+    assert scene.run() == "refused"
+
+
+def test_whether_it_waits_for_names_alone(scene: Scene) -> None:
+    scene.held["slow.test"] = threading.Event()
+    dial = scene.dial("slow.test", port=1)
+    assert dial.awaits_names
+    scene.held["slow.test"].set()
+    assert scene.run() == "dns"
+    assert not dial.awaits_names
 
 
 def test_no_hosts_at_all(scene: Scene) -> None:

@@ -36,6 +36,7 @@ from tsnet.base.network import Network
 from tsnet.base.proxies import asked_for, of_environment
 from tsnet.base.steps import Steps
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT
+from tsnet.edge.io.dial import NO_NAME_SERVER
 from tsnet.edge.io.links import LINGER, TURN_SIZE, own_address
 from tsnet.edge.io.tls import MAX_READS
 
@@ -274,7 +275,7 @@ def test_the_timeout_covers_dial_and_handshake(streams: Streams, server: PlainSe
     streams.turn()
     assert streams.events[links] == []
     streams.skew += 3.5
-    assert streams.event(links, Closed) == Closed(LINK, "timeout")
+    assert streams.event(links, Closed) == Closed(LINK, "timeout" if tls else NO_NAME_SERVER)
     release.set()
     assert not links._limits
     assert not links._dials

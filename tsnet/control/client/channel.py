@@ -5,8 +5,8 @@
 `feed` keeps what has come, and `receive` takes apart as much of it as the turn's work allows. A channel whose link is
 full is not read: what a server makes us answer is bounded by what it takes.
 
-`receive` raises Refused for an HTTP answer that is no upgrade, MalformedError for bytes that cannot be ts2021; the
-channel is dead then and its owner closes the link.
+`receive` raises Refused for an HTTP answer that is no upgrade, SpokeFirst and any other MalformedError for
+bytes that cannot be ts2021; the channel is dead then and its owner closes the link.
 
 Source: Go control/controlhttp/client.go, control/ts2021/client.go.
 Not here: when to connect, and what to ask (`client`).
@@ -20,6 +20,7 @@ from tsnet.base.allowance import Allowance
 from tsnet.base.keys import MachineKey, MachinePrivateKey
 from tsnet.base.links import Data, Link, Open
 from tsnet.base.malformed import MalformedError
+from tsnet.base.printable import printable
 from tsnet.base.work import UNLIMITED, Work
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.http import Body, End, Head, HttpClient, Reset
@@ -37,6 +38,10 @@ class Refused(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP status {response.status}")
         self.response = response
+
+
+class SpokeFirst(MalformedError):
+    """What no HTTP server does: those of SSH, mail and others greet whoever connects."""
 
 
 class Channel:
@@ -127,7 +132,7 @@ class Channel:
         self.feed(data)
         work = work or Work(UNLIMITED)
         if self._noise is None:
-            raise MalformedError("control spoke before it was asked")
+            raise SpokeFirst(f"it speaks before it is asked: {printable(self._take_in()[:40].decode('latin-1'))!r}")
         if self._asking is not None and not self._switch(self._asking):
             return []
         plaintext = b"" if self._http is not None and self._http.has_input else self._decrypt(self._noise, now, work)

@@ -293,6 +293,7 @@ class Client:
             yield self._connect_at, "connect"
             return
         yield self._uplink.ready_by, "ready_by"
+        yield self._uplink.slow_at, "slow_at"
         yield self._uplink.taken_by, "taken_by"
         yield self._uplink.room_by, "room_by"
         yield self._uplink.heard_by, "heard_by"
@@ -312,6 +313,9 @@ class Client:
         if self._uplink is None:
             return
         self._uplink.tick(now)
+        if self._uplink.is_slow:
+            self._uplink.is_slow = False
+            self._membership.waits()
         if now >= self._map.watchdog_at:
             self._lose("no word from control for two minutes", now)
         elif now >= self._auth.by:

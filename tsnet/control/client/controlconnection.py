@@ -50,13 +50,16 @@ from tsnet.base.trace import Trace
 from tsnet.base.work import Work
 from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
-from tsnet.control.client.channel import Channel, HttpEvent, Refused
+from tsnet.control.client.channel import Channel, HttpEvent, Refused, SpokeFirst
 from tsnet.control.http import Body, Head, Reset
 from tsnet.control.messages import KEY_PATH, ControlKeys
 from tsnet.errors import Error
 from tsnet.http1.asking import Asking, Response
 
 READY_TIMEOUT = 15.0
+SLOW = 4.0
+"""Seconds after which whoever waits is told that control has not answered yet. It is still waited for."""
+
 DOUBT_AT_LEAST, DOUBT_AT_MOST = 0.5, 3.0
 WRITE_TIMEOUT = 30.0
 """Seconds that the link may stay full."""
@@ -110,9 +113,9 @@ class Piece:
 
 class ControlConnection:
     """lost: set once, when the connection is of no more use. control_key: the server's key, once known.
-    flood: what the server sent too much of, if that is why. ready_by, taken_by, room_by, heard_by: when it must have
-    proved its key, must take a request again, must have read again, must have said anything (`doubt`); inf while that
-    is so, or nobody asks.
+    flood: what the server sent too much of, if that is why. slow_at: when it is slow to prove its key,
+    which is_slow tells then. ready_by, taken_by, room_by, heard_by: when it must have proved its key, must take a
+    request again, must have read again, must have said anything (`doubt`); inf while that is so, or nobody asks.
 
     If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
     (`ServerKey.objection`).
@@ -132,9 +135,11 @@ class ControlConnection:
     ) -> None:
         self._trace = trace
         self.lost: Lost | None = None
+        self.is_slow: bool = False
         self.control_key = control_key
         self.flood: str = ""
         self.ready_by: float = now + READY_TIMEOUT
+        self.slow_at: float = now + SLOW
         self.taken_by: float = math.inf
         self.room_by: float = math.inf
         self.heard_by: float = math.inf
@@ -244,6 +249,8 @@ class ControlConnection:
     def tick(self, now: float) -> None:
         if now >= self.ready_by:
             self._lose("timeout", *controlerrors.link_error(self._address, "timeout"))
+        elif now >= self.slow_at:
+            self.slow_at, self.is_slow = math.inf, True
         elif now >= self.room_by:
             self._give_up("control does not read what it makes us answer")
         elif now >= self.heard_by:
@@ -314,16 +321,25 @@ class ControlConnection:
                 error, hopeless = controlerrors.answer_error(self._address, "GET /key", response)
                 self._lose(f"/key: HTTP status {response.status}", error, hopeless, response)
                 return
-            public = ControlKeys.decode(response.body).public
         except MalformedError as malformed:
             if self._key_link is None:
                 self._lose("eof", *controlerrors.link_error(self._address, "eof"))
+            else:
+                self._lose_a_stranger(f"its answer to GET /key is none ({malformed})")
+            return
+        try:
+            public = ControlKeys.decode(response.body).public
+        except MalformedError as malformed:
+            if self._key_link is None and not controlerrors.is_page(response):  # it may have been cut off
+                self._lose("eof", *controlerrors.link_error(self._address, "eof"))
                 return
-            detail = f"its answer to GET /key is no server key ({malformed})"
-            self._lose("/key: not a control server", controlerrors.not_control(self._address, detail), hopeless=True)
+            self._lose("/key: no key", controlerrors.no_key(self._address, response, str(malformed)), hopeless=True)
             return
         self._close_key_link()
         self._judge(public)
+
+    def _lose_a_stranger(self, detail: str) -> None:
+        self._lose("not a control server", controlerrors.not_control(self._address, detail), hopeless=True)
 
     def _judge(self, public: MachineKey) -> None:
         self._asking = None
@@ -357,11 +373,15 @@ class ControlConnection:
             self.flood = str(flood)
             self._lose(self.flood, controlerrors.unreachable(self._address, f"it sends a {flood}"))
             return []
+        except SpokeFirst as greeting:
+            self._lose_a_stranger(str(greeting))
+            return []
         except MalformedError as malformed:
             self._give_up(str(malformed))
             return []
         if self._channel.ready and self.ready_by < math.inf:
-            self.ready_by, self._took = math.inf, now - self._begun
+            self.ready_by, self.slow_at, self._took = math.inf, math.inf, now - self._begun
+            self.is_slow = False
             if self._trace is not None:
                 self._trace("channel ready", after=self._took)
         if self._channel.fault:

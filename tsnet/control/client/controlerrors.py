@@ -8,6 +8,9 @@ Not here: when a hopeless error is fatal (`client`: only while the server has ne
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 from tsnet.base.keys import MachineKey
 from tsnet.base.links import ADDRESS_LOST
 from tsnet.base.proxies import is_final_answer, split_proxy_reason
@@ -15,6 +18,7 @@ from tsnet.base.wording import Wording, api
 from tsnet.control.client.address import ControlAddress
 from tsnet.errors import (
     AuthKeyRejected,
+    CaptivePortal,
     ControlCertificateError,
     ControlKeyChanged,
     ControlTimeout,
@@ -31,14 +35,20 @@ from tsnet.http1.asking import Response
 
 _REASONS = {
     "refused": "the connection is refused: nothing listens there",
-    "dns": "the host name does not resolve",
+    "dns": "the host name does not resolve: it may be misspelt, or this network's name servers do not know it",
     "timeout": "no answer in time",
     "unreachable": "the host cannot be reached",
-    "reset": "the connection was reset",
-    "eof": "the connection was closed",
+    "reset": "whatever answers there closes the connection",  # it may do so one way or the other: told once
+    "eof": "whatever answers there closes the connection",
     ADDRESS_LOST: "this machine has lost the address that the connection came from",
 }
 
+WANTS_A_LOGIN = 511
+"""Network Authentication Required (RFC 6585 §6): what a captive portal is to say."""
+
+_FOR_NOW = (302, 303, 307)
+MAX_PAGE = 4096
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
 _NO_TLS = ("wrong version", "wrong_version", "unknown protocol", "record layer", "http request")
 
 
@@ -50,20 +60,64 @@ def link_error(address: ControlAddress, reason: str) -> tuple[Error, bool]:
     if reason.startswith("certificate"):
         return _certificate(address, reason.partition(":")[2].strip() or "it does not verify"), True
     if reason.startswith("tls") and any(word in reason.lower() for word in _NO_TLS):
-        detail = f"it does not speak TLS on port {address.port}. Is the URL http:// instead?"
+        detail = f"it does not speak TLS on port {address.port}, as if the URL were http:// instead"
         return not_control(address, detail), True
-    return unreachable(address, _REASONS.get(reason, reason)), False
+    return unreachable(address, _REASONS.get(reason, reason.removeprefix("dns: "))), False
 
 
 def answer_error(address: ControlAddress, what: str, response: Response) -> tuple[Error, bool]:
     """The error for an answer to `what` that is not the expected one, and whether it is hopeless."""
     status = response.status
+    where = response.headers.get("location", "")
+    if status == WANTS_A_LOGIN or (status in _FOR_NOW and _leads_elsewhere(address, where)):
+        return captive(address, f"it answers {what} with HTTP status {status}{' and ' if where else ''}{where}"), True
+    if status == 200 and is_page(response):
+        title = _TITLE.search(response.body[:MAX_PAGE])
+        said = "" if title is None else f", {' '.join(title[1].decode('utf-8', 'replace').split())!r}"
+        return captive(address, f"it answers {what} with a web page{said}"), True
     if status >= 500 or status in (408, 429):
         return unreachable(address, f"it answers {what} with HTTP status {status}"), False
-    where = response.headers.get("location", "")
     if 300 <= status < 400 and where:
         return not_control(address, f"it redirects {what} to {where!r}. Use the URL that it redirects to"), True
     return not_control(address, f"it answers {what} with HTTP status {status}"), True
+
+
+def _leads_elsewhere(address: ControlAddress, where: str) -> bool:
+    """Whether a redirect goes to another host. Within the same, it is how a server moves to TLS."""
+    try:
+        host = urlsplit(where).hostname
+    except ValueError:
+        return False
+    return host is not None and host != address.host
+
+
+def is_page(response: Response) -> bool:
+    """Whether the answer is a web page, for people."""
+    start = response.body[:MAX_PAGE].lstrip().lower()
+    return "text/html" in response.headers.get("content-type", "").lower() or start.startswith((b"<!doctype", b"<html"))
+
+
+def captive(address: ControlAddress, detail: str) -> Error:
+    return CaptivePortal(
+        Wording(
+            f"something answers in the place of control at {address.url}: {detail}. If this network wants a login "
+            "first (a hotel, a train, a guest Wi-Fi), visit any http:// page in a browser. If a proxy or a filter "
+            "blocks that host, let it through. Else the URL is that of a web site: check ",
+            api("control_url="),
+            " (TS_CONTROL_URL).",
+        )
+    )
+
+
+def no_key(address: ControlAddress, response: Response, why: str) -> Error:
+    """The error for a 200 to GET /key that names no key of a control server."""
+    if is_page(response):
+        return answer_error(address, "GET /key", response)[0]
+    return not_control(address, f"its answer to GET /key is no server key ({why})")
+
+
+def slow(address: ControlAddress) -> Error:
+    return unreachable(address, "no answer so far, and it is waited for")
 
 
 def unreachable(address: ControlAddress, detail: str) -> Error:

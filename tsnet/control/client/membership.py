@@ -123,6 +123,11 @@ class Membership:
             self._told.append(facts.Problem(lost.error, fatal=False))
         self.check_left()
 
+    def waits(self) -> None:
+        """The server lets us wait: whoever wants the node up hears of it before a connection is given up."""
+        if not self.has_met:
+            self._told.append(facts.Problem(controlerrors.slow(self._address), fatal=False))
+
     def reached(self) -> None:
         """A stream's first message with state has come: the server serves us."""
         self.has_met, self._unserved_until = True, -math.inf

@@ -34,6 +34,10 @@ _REASONS = {
 _TELLING = ("refused", "reset", "timeout", "unreachable", "dns")
 """Reasons, the most telling first. A failed dial reports the first of these that one of its attempts failed with."""
 
+NO_NAME_SERVER = "dns: no name server of this machine answers"
+TO_ITSELF = "dns: its name leads to this machine itself"
+"""Of a name other than localhost whose addresses are all of loopback or none: what filters answer in a name's place."""
+
 Lookup = Callable[[str], list[str]]
 
 
@@ -59,14 +63,21 @@ class Dial:
         self._timer: Timer | None = None
         self._lookups = 0
         self._reason = "dns"
+        self._no_name_server = self._is_misled = self._leads_elsewhere = False
         for rank, host in enumerate(hosts):
             address = parse_address(host)
             if address is not None:
+                self._leads_elsewhere = True
                 self._add(rank, [str(address)])
             else:
                 self._lookups += 1
-                workers.run(functools.partial(lookup or look_up, host), functools.partial(self._looked_up, rank))
+                workers.run(functools.partial(lookup or look_up, host), functools.partial(self._looked_up, rank, host))
         reactor.call_soon(self._next)
+
+    @property
+    def awaits_names(self) -> bool:
+        """Whether nothing else has been done so far."""
+        return self._lookups > 0 and not (self._targets or self._attempts)
 
     def cancel(self) -> None:
         self._done = None
@@ -81,10 +92,15 @@ class Dial:
         for address in addresses:
             heapq.heappush(self._targets, (rank, next(self._numbers), address))
 
-    def _looked_up(self, rank: int, result: Any) -> None:
+    def _looked_up(self, rank: int, host: str, result: Any) -> None:
         self._lookups -= 1
         if not isinstance(result, Exception):
+            is_here = bool(result) and all(map(_is_here, result)) and not _is_localhost(host)
+            self._is_misled |= is_here
+            self._leads_elsewhere |= not is_here
             self._add(rank, result)
+        elif isinstance(result, socket.gaierror) and result.errno == socket.EAI_AGAIN:
+            self._no_name_server = True
         if self._timer is None:
             self._next()
 
@@ -100,7 +116,7 @@ class Dial:
                 self._timer = self._reactor.call_at(self._reactor.clock() + ATTEMPT_DELAY, self._next_if_any)
                 return
         if not self._attempts and not self._lookups:
-            self._finish(self._reason)
+            self._finish(self._what_failed())
 
     def _next_if_any(self) -> None:
         self._timer = None
@@ -142,11 +158,27 @@ class Dial:
         reason = _REASONS.get(number or 0, "unreachable")
         self._reason = min(self._reason, reason, key=_TELLING.index)
 
+    def _what_failed(self) -> str:
+        if self._reason == "dns":
+            return NO_NAME_SERVER if self._no_name_server else "dns"
+        return TO_ITSELF if self._is_misled and not self._leads_elsewhere else self._reason
+
     def _finish(self, result: socket.socket | str) -> None:
         done = self._done
         self.cancel()
         if done is not None:
             done(result)
+
+
+def _is_here(text: str) -> bool:
+    """Whether an address leads no farther than this machine: a loopback address, or 0.0.0.0 and ::."""
+    address = parse_address(text)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _is_localhost(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def look_up(host: str) -> list[str]:

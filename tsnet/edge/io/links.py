@@ -54,7 +54,7 @@ from tsnet.base.network import Network
 from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, Proxy, proxy_reason
 from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
 from tsnet.edge.io.descriptors import BUDGET
-from tsnet.edge.io.dial import Dial, Lookup, look_up
+from tsnet.edge.io.dial import NO_NAME_SERVER, Dial, Lookup, look_up
 from tsnet.edge.io.effects import EffectPort
 from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
@@ -408,6 +408,8 @@ class Links(Channels):
         self._tell(Opened(channel.link, b"" if channel.session is None else channel.session.server_key))
 
     def _end(self, link: Link, reason: str) -> None:
+        if reason == "timeout" and link in self._dials and self._dials[link].awaits_names:
+            reason = NO_NAME_SERVER
         self._cancel_dial(link)
         proxy, channel = self._proxy_of.pop(link, None), self._channels.get(link)
         if proxy is not None and (channel is None or channel.awaits_proxy):
