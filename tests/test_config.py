@@ -277,3 +277,11 @@ def test_a_target(target: str, expected: tuple[str, int | None]) -> None:
 def test_no_target(target: object) -> None:
     with pytest.raises(ConfigError):
         parse_target(target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", ["tskey-1", " tskey-1\n", "\ttskey-1\r\n", "\ntskey-1 "])
+def test_white_space_around_an_auth_key_is_no_part_of_it(kept: str) -> None:
+    assert configure(environ={}, auth_key=kept).auth_key == "tskey-1"
+    assert configure(environ={"TS_AUTHKEY": kept}).auth_key == "tskey-1"
+    assert configure(environ={"TS_AUTHKEY": "\n", "TS_AUTH_KEY": kept}).auth_key == "tskey-1"
+    assert configure(environ={"TS_AUTHKEY": " "}).auth_key is None

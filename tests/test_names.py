@@ -34,6 +34,8 @@ SHARED = {
     "MessageTooLong": STACK,
     "DuplicateNode": TOLD,
     "LoggedIn": TOLD,
+    "LoggedOut": TOLD,
+    "LoginEnded": TOLD,
     "LoginUrl": TOLD,
     "NetMapChanged": TOLD,
     "Problem": TOLD,

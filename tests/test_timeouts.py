@@ -18,6 +18,8 @@ from tsnet.testing.tailnet import Tailnet
 KINDS: tuple[type[Any], ...] = (tsnet.Server, tsnet.AsyncServer)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "up": (),
+    "login": (),
+    "logout": (),
     "reachable": (),
     "close": (),
     "dial": ("peer", 80),

@@ -31,6 +31,8 @@ from tsnet.base_server import (
     DIAL_TIMEOUT,
     EXPLAIN_TIMEOUT,
     ID_TOKEN_TIMEOUT,
+    LOGIN_TIMEOUT,
+    LOGOUT_TIMEOUT,
     LONGEST_CLOSE,
     SET_TIMEOUT,
     UP_TIMEOUT,
@@ -70,6 +72,40 @@ class AsyncServer(BaseServer):
         StateError, StateLocked, ConfigError, UpTimeout.
         """
         await self._wait(self._handle.up, timeout)
+
+    def start(self) -> None:
+        """Begin to join, and wait for nothing: `state` of `status()`, `events()` and a later `up` tell how it goes.
+
+        To be called in the loop. An error is logged. Raises NotUp for a node that is closed.
+        """
+        self._call_soon = scheduler()
+        self._handle.start()
+        self._drive()
+
+    async def login(
+        self, *, auth_key: str | None = None, force: bool = False, timeout: float | None = LOGIN_TIMEOUT
+    ) -> None:
+        """Log in again while the process runs, as the same user or another one. Returns once the node is served.
+
+        auth_key: to log in with; without it, the one of the constructor, or else a person at the login URL.
+        force: also a node that is logged in gets a new node key. Without `force` and `auth_key` this is `up` for it.
+        The present key stays in use until control has accepted the new one, so streams go on, unless the node becomes
+        another user's: it has other addresses then, and its streams end. A call that is cancelled or late leaves the
+        login under way.
+
+        Raises AuthKeyRejected, after which a node whose key is good goes on with that, and what `up` raises.
+        """
+        await self._wait(self._handle.login, *self._login_options(auth_key, force), timeout)
+
+    async def logout(self, *, timeout: float | None = LOGOUT_TIMEOUT) -> None:
+        """Have control forget this node's key: every node, not only an ephemeral one. `state` is "logged-out" then.
+
+        Streams are reset. The state that is kept holds a new identity, which nobody knows: the next start needs a
+        login, and so does this process (`login`; until then `up` raises NeedsLogin). A node that is not up is logged
+        out, too, without joining first. Raises ControlTimeout or ControlUnreachable if control does not confirm it in
+        time; it is asked again for as long as the node is open, or until `login`.
+        """
+        await self._wait(self._handle.logout, timeout)
 
     async def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Wait until peers can reach this node, too: its relay is up, and control knows of it.
@@ -342,18 +378,22 @@ class AsyncServer(BaseServer):
     async def _wait(self, begin: Callable[..., Any], *arguments: Any) -> Any:
         """Begin an operation in this loop and await it."""
         self._call_soon = scheduler()
-        host = self._handle.host
         operation = begin(*arguments)
         try:
             operation.begin()
-            if not host.own_thread and host.users:
-                from tsnet.edge.run.caller_loop import start_driver
-
-                start_driver(host)
+            self._drive()
             return await wait(operation)
         except BaseException:
             operation.cancel()
             raise
+
+    def _drive(self) -> None:
+        """Run the node in this loop, if it has no thread of its own."""
+        host = self._handle.host
+        if not host.own_thread and host.users:
+            from tsnet.edge.run.caller_loop import start_driver
+
+            start_driver(host)
 
     def _stream(self, pipe: Any) -> Stream:
         from tsnet.streams import Stream

@@ -19,7 +19,7 @@ import attrs
 from tsnet.adapters.services import Services
 from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_host, check_objects, check_types, configure, split_address
+from tsnet.config import Config, check_host, check_objects, check_types, clean_key, configure, split_address
 from tsnet.edge.io.hostinfo import hostinfo
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
@@ -54,6 +54,8 @@ UP_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 DIAL_TIMEOUT = 30.0
 SET_TIMEOUT = 10.0
+LOGIN_TIMEOUT = 60.0
+LOGOUT_TIMEOUT = 5.0
 EXPLAIN_TIMEOUT = 30.0
 ID_TOKEN_TIMEOUT = 10.0
 LONGEST_CLOSE = 86_400.0
@@ -150,6 +152,11 @@ class BaseServer:
             print(f"To log {self.prefs.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
             return True
         return False
+
+    def _login_options(self, auth_key: str | None, force: bool) -> tuple[str, bool]:
+        """Those of a call of `login`. Raises ConfigError."""
+        check_types(auth_key=auth_key, force=force)
+        return "" if auth_key is None else clean_key(auth_key), force
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         raise NotUp("a BaseServer does not run")

@@ -109,7 +109,7 @@ def configure(
         )
     return Config(
         control_url=url,
-        auth_key=auth_key if auth_key is not None else environ.get("TS_AUTHKEY") or environ.get("TS_AUTH_KEY"),
+        auth_key=clean_key(auth_key) if auth_key is not None else _key_of(environ),
         ephemeral=ephemeral,
         tags=_tags(tags),
         port=port,
@@ -361,6 +361,17 @@ def is_private_host(host: str) -> bool:
     if address is None:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_private or address.is_loopback or (address.version == 4 and address in CGNAT)
+
+
+def clean_key(auth_key: str) -> str:
+    """The key without what surrounds it where it was kept: a mounted secret ends with a newline. Raises ConfigError."""
+    check_types(auth_key=auth_key)
+    return auth_key.strip()
+
+
+def _key_of(environ: Mapping[str, str]) -> str | None:
+    kept = (environ.get(name, "").strip() for name in ("TS_AUTHKEY", "TS_AUTH_KEY"))
+    return next((key for key in kept if key), None)
 
 
 def _control_key(key: str | MachineKey | None) -> MachineKey | None:

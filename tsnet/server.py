@@ -29,6 +29,8 @@ from tsnet.base_server import (
     DIAL_TIMEOUT,
     EXPLAIN_TIMEOUT,
     ID_TOKEN_TIMEOUT,
+    LOGIN_TIMEOUT,
+    LOGOUT_TIMEOUT,
     LONGEST_CLOSE,
     SET_TIMEOUT,
     UP_TIMEOUT,
@@ -61,6 +63,18 @@ class Server(BaseServer):
     def up(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Join the tailnet. As AsyncServer.up."""
         self._handle.up(timeout).result()
+
+    def start(self) -> None:
+        """Begin to join, and wait for nothing. As AsyncServer.start."""
+        self._handle.start()
+
+    def login(self, *, auth_key: str | None = None, force: bool = False, timeout: float | None = LOGIN_TIMEOUT) -> None:
+        """Log in again while the process runs, as the same user or another one. As AsyncServer.login."""
+        self._handle.login(*self._login_options(auth_key, force), timeout).result()
+
+    def logout(self, *, timeout: float | None = LOGOUT_TIMEOUT) -> None:
+        """Have control forget this node's key. As AsyncServer.logout."""
+        self._handle.logout(timeout).result()
 
     def reachable(self, *, timeout: float | None = UP_TIMEOUT) -> None:
         """Wait until peers can reach this node, too. As AsyncServer.reachable."""

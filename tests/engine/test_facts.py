@@ -34,6 +34,7 @@ def test_what_an_application_never_sees() -> None:
     assert set(CLASSES) - set(PUBLIC) == {
         facts.Save,
         facts.Expired,
+        facts.LoginEnded,
         facts.Notice,
         facts.PingAnswered,
         facts.ControlAnswered,

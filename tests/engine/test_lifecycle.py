@@ -18,21 +18,24 @@ WAYS: dict[State, tuple[News, ...]] = {
     State.NEEDS_LOGIN: (News.STARTED, News.LOGIN_WANTED),
     State.RUNNING: (News.STARTED, News.RUNNING),
     State.EXPIRED: (News.STARTED, News.RUNNING, News.EXPIRED),
+    State.LOGGED_OUT: (News.STARTED, News.LOGGED_OUT),
     State.FAILED: (News.STARTED, News.REFUSED),
     State.CLOSING: (News.STARTED, News.CLOSING),
     State.CLOSED: (News.STARTED, News.CLOSING, News.CLOSED),
 }
 
-# Columns as in News: STARTED LOGIN_WANTED RUNNING EXPIRED REFUSED LOST CLOSING CLOSED; "." is no change.
+# Columns as in News: STARTED LOGIN_BEGUN LOGGED_OUT LOGIN_WANTED RUNNING EXPIRED REFUSED LOST CLOSING CLOSED;
+# "." is no change.
 EXPECTED = {
-    State.STOPPED: "starting . . . . . closing closed",
-    State.STARTING: ". needs-login running expired failed failed closing closed",
-    State.NEEDS_LOGIN: ". needs-login running . failed failed closing closed",
-    State.RUNNING: ". needs-login running expired failed failed closing closed",
-    State.EXPIRED: ". needs-login running expired failed failed closing closed",
-    State.FAILED: "starting needs-login running expired failed failed closing closed",
-    State.CLOSING: ". . . . . closed . closed",
-    State.CLOSED: ". . . . . . . .",
+    State.STOPPED: "starting . . . . . . . closing closed",
+    State.STARTING: ". . logged-out needs-login running expired failed failed closing closed",
+    State.NEEDS_LOGIN: ". starting logged-out needs-login running . failed failed closing closed",
+    State.RUNNING: ". . logged-out . running expired failed failed closing closed",
+    State.EXPIRED: ". starting logged-out needs-login running expired failed failed closing closed",
+    State.LOGGED_OUT: ". starting . . . . . failed closing closed",
+    State.FAILED: "starting starting logged-out needs-login running expired failed failed closing closed",
+    State.CLOSING: ". . . . . . . closed . closed",
+    State.CLOSED: ". . . . . . . . . .",
 }
 
 
@@ -75,6 +78,7 @@ REFUSALS: dict[State, type[Error] | None] = {
     State.NEEDS_LOGIN: NeedsLogin,
     State.RUNNING: None,
     State.EXPIRED: KeyExpired,
+    State.LOGGED_OUT: NeedsLogin,
     State.FAILED: AuthKeyRejected,
     State.CLOSING: NotUp,
     State.CLOSED: NotUp,

@@ -58,7 +58,7 @@ def test_after_a_logout_another_key_is_remembered_and_none_of_it_is_used() -> No
     assert isinstance(fact, facts.Save)
     some.saved(fact.ticket, None, NOW)
     assert some.engine.device.public_key == before.public
-    assert some.take_facts() == []
+    assert some.take_facts() == [facts.LoggedOut(before.login_name)]
 
 
 def initiations(some: Node) -> list[bytes]:

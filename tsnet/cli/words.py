@@ -24,6 +24,7 @@ WORDS: dict[str, str | None] = {
     "host=": "--host",
     "explain()": "tsnet explain",
     "hostname=": "--hostname",
+    "login()": None,
     "max_connections=": None,
     "on_auth_url=": None,
     "proxy=": "--proxy",

@@ -6,6 +6,7 @@
 | the key has expired    | opens nothing more                                    |
 | the key is good again  | runs again                                            |
 | no                     | is refused, until it is accepted or its key is new    |
+| it has logged out      | is refused in the same way, and has no netmap         |
 
 Source: Go ipn/ipnlocal/local.go (nextStateLocked).
 Not here: what an application sees of it (`lifecycle`), what control has said (`control.client.facts`).
@@ -16,7 +17,7 @@ from __future__ import annotations
 from tsnet.base.trace import Trace
 from tsnet.base.wording import Wording, api
 from tsnet.engine import facts
-from tsnet.errors import KeyExpired
+from tsnet.errors import KeyExpired, NeedsLogin
 from tsnet.netmap.model import NetMap
 
 
@@ -35,6 +36,11 @@ class Admittance:
     def refused(self) -> None:
         self._runs, self._is_refused = False, True
         self._say("refused by control")
+
+    def logged_out(self) -> None:
+        """It begins anew, should it log in again."""
+        self.refused()
+        self.has_run = False
 
     def expired(self, error: KeyExpired) -> None:
         self._is_expired, self._runs = True, False
@@ -56,6 +62,13 @@ class Admittance:
     def _say(self, event: str) -> None:
         if self._trace is not None:
             self._trace(event)
+
+
+def logged_out(hostname: str, control_url: str) -> NeedsLogin:
+    return NeedsLogin(
+        Wording(f"{hostname} was logged out of {control_url}: log it in again", api("login()", before=" with ")),
+        "",
+    )
 
 
 def key_expired(hostname: str, control_url: str) -> KeyExpired:

@@ -7,6 +7,7 @@
 | health, a duplicate, a problem, a page, a URL      | the owner, as a fact                                       |
 | a key: ours accepted, rotated, expired, extended   | `admittance`, `remembered`, `calls`                        |
 | a key: control's own                               | `remembered`                                               |
+| a logout is done                                   | `admittance`, `calls`; every peer leaves, no view is left  |
 | a ping, an answer                                  | `askedpings`, whoever asked                                |
 
 A new key of ours is put to use when it is saved (`use_key`).
@@ -28,7 +29,7 @@ from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
 from tsnet.engine import facts
-from tsnet.engine.admittance import Admittance, key_expired
+from tsnet.engine.admittance import Admittance, key_expired, logged_out
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
 from tsnet.engine.derprelays import Relays
@@ -36,6 +37,7 @@ from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import Engine
 from tsnet.engine.factqueue import FactQueue
 from tsnet.engine.healthmessages import SAID_BY_CONTROL, HealthMessages, sentences_of
+from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
 from tsnet.engine.netmapadoption import Adoption
 from tsnet.engine.portmapping import PortMapping
@@ -84,6 +86,8 @@ class ControlWord:
     ) -> None:
         self._node, self._control, self._entropy, self._facts = node, control, entropy, queue
         self._untold: deque[told.Fact] = deque()
+        self._is_emptying = False
+        self._forgets: str | None = None  # the user whose login is to be forgotten
 
     @property
     def has_more(self) -> bool:
@@ -142,7 +146,12 @@ class ControlWord:
                 self._facts.append(facts.LoggedIn(user))
             case told.LoggedOut():
                 node.leaving.is_over = True
+                login_name = node.remembered.identity.login_name
                 node.remembered.forget_login(NodePrivateKey(self._entropy(32)))
+                if not node.leaving.has_begun:
+                    self._log_out(login_name, now)
+            case told.LoginEnded(error):
+                self._facts.append(facts.LoginEnded(error))
             case told.NodeKeyRotated(private, old):
                 node.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
@@ -157,6 +166,27 @@ class ControlWord:
                 node.remembered.control_key(key, before)
             case _:
                 assert_never(fact)
+
+    def _log_out(self, login_name: str, now: float) -> None:
+        """Control has forgotten us: nobody is a peer any more. It is told once the new identity is saved (`saved`)."""
+        node = self._node
+        node.calls.refusal = logged_out(node.preferences.current.hostname, node.config.control_url)
+        node.admittance.logged_out()
+        self._forgets = login_name
+        if node.netmap is not None:
+            node.adoption.begin(attrs.evolve(node.netmap, peers={}), node.view)
+            self._is_emptying = True
+            self.adopt(now)
+
+    def saved(self, identity: Identity) -> None:
+        """The identity is saved as this."""
+        if self._forgets is not None and not identity.registered:
+            login_name, self._forgets = self._forgets, None
+            self._facts.append(facts.LoggedOut(login_name))
+
+    def login_begun(self) -> None:
+        """A logout that is not told yet is none any more."""
+        self._forgets = None
 
     def answer(self, answers: Iterable[Answer], now: float) -> None:
         """Tell control of the pings that it asked for."""
@@ -185,6 +215,9 @@ class ControlWord:
         if changes.of("health") or changes.of("display_messages"):
             node.health.set(SAID_BY_CONTROL, sentences_of(netmap))
         self.show(adopted.view)
+        if self._is_emptying:
+            self._is_emptying, node.view = False, None
+            return
         node.remembered.change(stable_id=netmap.self_node.stable_id)
         node.engine.device.want_mark(now)
         if changes.before is not None and node.admittance.has_run:

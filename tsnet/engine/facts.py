@@ -36,6 +36,16 @@ class LoggedIn:
 
 
 @record
+class LoggedOut:
+    """(event) Control has forgotten the node's key, and so has the node. Only a new login brings it back.
+
+    login_name: of the user whose node it was, "" if nobody's.
+    """
+
+    login_name: str
+
+
+@record
 class Running:
     """(event) A netmap is there and the key is valid: names, addresses and peers are known.
 
@@ -177,6 +187,13 @@ class NetcheckDone:
 
 
 @record
+class LoginEnded:
+    """A login that was asked for is over. error: why control refused it; None if the node is served by its new key."""
+
+    error: Error | None
+
+
+@record
 class EndpointMapped:
     """A relay region sees datagrams of this node's UDP port come from that address."""
 
@@ -219,6 +236,7 @@ class PrefsTaken:
 Event = (
     LoginUrl
     | LoggedIn
+    | LoggedOut
     | Running
     | NetMapChanged
     | PeerAppeared
@@ -236,4 +254,4 @@ Event = (
 Answer = PingAnswered | ControlAnswered | NetcheckDone
 """What somebody waits for. Whose it is, its data or its ticket tells."""
 
-Fact = Event | Save | Expired | Notice | PrefsSaved | PrefsTaken | EndpointMapped | Answer
+Fact = Event | Save | Expired | LoginEnded | Notice | PrefsSaved | PrefsTaken | EndpointMapped | Answer

@@ -8,6 +8,7 @@
 |             |                                                  | was shown the URL              |                 |
 | running     | names, addresses and peers are known             | go on                          | returns at once |
 | expired     | control says that the key has expired            | KeyExpired                     | the same        |
+| logged-out  | the application has logged it out                | NeedsLogin                     | the same        |
 | failed      | control has refused it, or it broke              | the error that says why        | tries again     |
 | closing     | streams end, an ephemeral node logs out          | NotUp                          | NotUp           |
 | closed      | it is over                                       | NotUp                          | NotUp           |
@@ -23,6 +24,7 @@ from __future__ import annotations
 from enum import Enum, StrEnum
 
 from tsnet.base.wording import Wording, api
+from tsnet.engine.admittance import logged_out
 from tsnet.errors import Error, KeyExpired, NeedsLogin, NotUp, UpTimeout
 
 
@@ -32,6 +34,7 @@ class State(StrEnum):
     NEEDS_LOGIN = "needs-login"
     RUNNING = "running"
     EXPIRED = "expired"
+    LOGGED_OUT = "logged-out"
     FAILED = "failed"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -41,6 +44,8 @@ class News(Enum):
     """What can happen to a node."""
 
     STARTED = "somebody wants it up"
+    LOGIN_BEGUN = "its application logs it in anew"
+    LOGGED_OUT = "its application has logged it out"
     LOGIN_WANTED = "control wants a person to log it in"
     RUNNING = "it has a netmap and a valid key"
     EXPIRED = "its key has expired"
@@ -57,6 +62,8 @@ _ALIVE = {
     News.EXPIRED: State.EXPIRED,
     News.REFUSED: State.FAILED,
     News.LOST: State.FAILED,
+    News.LOGIN_BEGUN: State.STARTING,
+    News.LOGGED_OUT: State.LOGGED_OUT,
     **_ANYWHERE,
 }
 
@@ -64,8 +71,9 @@ TABLE: dict[State, dict[News, State]] = {
     State.STOPPED: {News.STARTED: State.STARTING, **_ANYWHERE},
     State.STARTING: _ALIVE,
     State.NEEDS_LOGIN: {**_ALIVE, News.EXPIRED: State.NEEDS_LOGIN},  # a login is the way out of an expiry
-    State.RUNNING: _ALIVE,
+    State.RUNNING: {**_ALIVE, News.LOGIN_WANTED: State.RUNNING, News.LOGIN_BEGUN: State.RUNNING},  # by its present key
     State.EXPIRED: _ALIVE,
+    State.LOGGED_OUT: {News.LOGIN_BEGUN: State.STARTING, News.LOST: State.FAILED, **_ANYWHERE},
     State.FAILED: {**_ALIVE, News.STARTED: State.STARTING},
     State.CLOSING: {News.CLOSED: State.CLOSED, News.LOST: State.CLOSED},
     State.CLOSED: {},
@@ -99,13 +107,20 @@ class Lifecycle:
         self.state = TABLE[before].get(news, before)
         if error is not None:
             self._failure = error
-        if self.state is State.RUNNING or (self.state is State.STARTING and before is not State.STARTING):
+        if news is News.LOGIN_BEGUN:
+            self.login_url = ""
+        has_begun = self.state is State.STARTING and before is not State.STARTING
+        if has_begun or (self.state is State.RUNNING and news is News.RUNNING):
             self.login_url, self._failure, self.trouble = "", None, None
 
     def login_wanted(self, url: str, somebody_is_there: bool) -> None:
         """A person must visit `url`. somebody_is_there: a callback or a terminal was shown it, so waiting may help."""
         self.told(News.LOGIN_WANTED)
         self.login_url, self._somebody_is_there, self.trouble = url, somebody_is_there, None  # control answers
+
+    def logged_in(self) -> None:
+        """A login that was asked for has ended well, of a node that may have run meanwhile."""
+        self.login_url = ""
 
     def troubled(self, error: Error) -> bool:
         """Note a trouble that may pass. Returns whether it differs from the last one."""
@@ -150,6 +165,8 @@ class Lifecycle:
                 return self._needs_login()
             case State.EXPIRED:
                 return self._failure or KeyExpired(f"the node key of {self.hostname} has expired")
+            case State.LOGGED_OUT:
+                return logged_out(self.hostname, self._control_url)
             case State.FAILED:
                 return self._failure or NotUp("the node has failed")
             case State.CLOSING:
@@ -157,6 +174,12 @@ class Lifecycle:
             case State.CLOSED:
                 return NotUp("the node was closed: create a new Server to join again")
         return None
+
+    def login_refusal(self) -> Error | None:
+        """The error that those who wait for a login get at once: the node may run by its old key meanwhile."""
+        if self.login_url and not self._somebody_is_there:
+            return self._needs_login()
+        return self.refusal()
 
     def too_late(self, timeout: float, waiting_for: str) -> Error:
         """The error for somebody whose `timeout` (seconds) has passed. waiting_for: `Node.waiting_for`."""

@@ -218,6 +218,20 @@ class Node:
         self._touch()
         self._control.wake().retry(now)
 
+    def login(self, auth_key: str, now: float) -> None:
+        """Log in anew, as the same user or another one; "" takes the configured auth key. LoginEnded follows.
+
+        Until control has accepted the new key, the present one stays in use.
+        """
+        self._touch()
+        self.word.login_begun()
+        self._control.wake().login(now, auth_key)
+
+    def logout(self, now: float, by: float) -> None:
+        """Have control forget this node; LoggedOut follows. by: how long to wait for a registration under way."""
+        self._touch()
+        self._control.wake().logout(now, by=by)
+
     def set_wall_offset(self, wall_offset: float, now: float, *, slept: float = 0.0) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds.
 
@@ -245,6 +259,7 @@ class Node:
         identity = self.remembered.saved(ticket, error, now)
         if identity is None:
             return
+        self.word.saved(identity)
         key = self.remembered.key_to_use(identity)
         if key is not None:
             self.word.use_key(key, now)

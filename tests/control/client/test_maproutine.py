@@ -540,7 +540,9 @@ def test_a_login_of_a_running_node_that_is_refused_leaves_it_running() -> None:
     client.login(control.now, "bad")
     control.run()
     control.answer("register", RegisterResponse(error="no").encode())
-    assert problem(control).fatal
+    assert not problem(control).fatal
+    [ended] = control.told(facts.LoginEnded)
+    assert ended.error == problem(control).error
     assert control.waits("poll")
     control.send_map(MapResponse(MapUpdate(domain="d")))
     assert control.netmap.domain == "d"

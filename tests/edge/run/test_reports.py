@@ -7,6 +7,7 @@ import pytest
 
 from tests.engine.pair import netmap, node
 from tsnet.edge.run.dialing import Attempts
+from tsnet.edge.run.logins import Logins
 from tsnet.edge.run.reports import Reports
 from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News, State
@@ -44,7 +45,8 @@ class FakePump:
 class Scene:
     def __init__(self, tell: Any = None) -> None:
         self.life = Lifecycle("shop", "http://control.test")
-        self.reports = Reports(self.life, Attempts(), tell)
+        loop: Any = None  # nobody waits
+        self.reports = Reports(self.life, Attempts(), Logins(loop, self.life), tell)
         self.pump: Any = FakePump()
         self.saver: Any = FakeSaver()
         self.life.told(News.STARTED)

@@ -3,7 +3,8 @@
 | answer to a registration     | what follows                                                                        |
 |------------------------------|-------------------------------------------------------------------------------------|
 | one that `login` understands | Accepted, Again, Waiting; `Refused` for Denied. A URL to wait at is told, once      |
-| HTTP 4xx but 408 and 429     | `Refused`, if this server has never served us; else Problem, again after a backoff  |
+| HTTP 4xx but 408 and 429     | `Refused`, if this server has never served us, or an application asked for the      |
+|                              | login (`renew`); else Problem, again after a backoff                                |
 | HTTP 429, 503                | Problem, again when it says (`backoff`)                                             |
 | anything else, and no answer | Problem, again after a backoff                                                      |
 
@@ -100,6 +101,7 @@ class AuthRoutine:
         self.key_is_saved = True
         self.halted: bool = False
         self.leaving: bool = False
+        self._is_asked_for = False
         self._address, self._told = address, told
         self._backoff, self._logout_backoff = Backoff(entropy), Backoff(entropy)
         self._uplink: ControlConnection | None = None
@@ -185,8 +187,10 @@ class AuthRoutine:
     # --- what the owner decides ---------------------------------------------------------------------------------
 
     def renew(self, now: float, auth_key: str) -> None:
-        """Log in anew: with a new node key, if control knows the present one."""
+        """Log in anew: with a new node key, if control knows the present one. It ends a logout that is not over."""
+        self._stop_leaving()
         self.login.renew(auth_key)
+        self._is_asked_for = True
         self._begin(now)
 
     def restart(self, now: float) -> None:
@@ -206,7 +210,7 @@ class AuthRoutine:
         self.login.resume()
 
     def halt(self) -> None:
-        self.halted = True
+        self.halted, self._is_asked_for = True, False
         self.abandon()
         self.login.give_up()
 
@@ -254,6 +258,12 @@ class AuthRoutine:
         self._sent = None
         self.login.start_over()
 
+    def _stop_leaving(self) -> None:
+        if self._logout is not None and self._uplink is not None:
+            self._uplink.cancel(self._logout[0])
+        self.leaving, self._logout, self._await_until = False, None, -math.inf
+        self._logouts.clear()
+
     def _begin(self, now: float) -> None:
         self.abandon()
         self.halted = False
@@ -271,7 +281,9 @@ class AuthRoutine:
         """Take the answer to a registration; None if there is nothing to do but wait. met: the server has served us."""
         sent, self._sent, self._by = self._sent, None, math.inf
         is_first = sent is None or not sent.waits_for_a_person
-        outcome = self._outcome(exchange, met, is_first, now)
+        outcome = self._outcome(exchange, met and not self._is_asked_for, is_first, now)
+        if isinstance(outcome, Accepted | Refused):
+            self._is_asked_for = False
         if self.leaving:
             if exchange.status == 0 or (exchange.status >= 500 and not is_limited(exchange)):
                 self._sent = sent

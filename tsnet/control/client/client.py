@@ -166,8 +166,10 @@ class Client:
         self._advance(now)
 
     def login(self, now: float, auth_key: str = "") -> None:
-        """Log in anew: the key has expired, or the cause of a fatal Problem is mended. A key that control knows is
-        replaced by a new one."""
+        """Log in anew: the key has expired, the cause of a fatal Problem is mended, or somebody else is to own the
+        node. A key that control knows is replaced by a new one, and stays in use until that is accepted. LoginEnded
+        follows.
+        """
         self._membership.login(now, auth_key)
         self._advance(now)
 
@@ -342,7 +344,11 @@ class Client:
             self._uplink.look(now)
             self._effects += self._uplink.transmit(busy=bool(self._found) or self._map.has_more)
         self._effects += [*self._map.take_effects(), *self._pings.take_effects(now)]
-        self._facts += [*self._map.session.take_facts(), *self._pings.take_facts(), *self._requests.take_facts()]
+        found = self._map.session.take_facts()
+        if self._auth.leaving:  # it is what we ask for
+            found = [fact for fact in found if not isinstance(fact, facts.KeyExpired)]
+        self._facts += [*found, *self._membership.take_login_end()]
+        self._facts += [*self._pings.take_facts(), *self._requests.take_facts()]
 
     def _ask(self, uplink: ControlConnection, now: float) -> None:
         """Make the requests that are due, in this order, as long as the server takes another one."""

@@ -6,6 +6,7 @@
 | NodeKeyRotated   | the node has another key from now on                    | save it (`Client.key_saved`), use it |
 | LoggedIn         | control has accepted the node key                       |                                      |
 | LoggedOut        | control has confirmed the logout                        | forget the node key                  |
+| LoginEnded       | what `Client.login` began is over                       | tell whoever asked for it            |
 | Connected        | a map stream runs                                       |                                      |
 | Disconnected     | it has ended; the client tries again by itself          | go on with the last netmap           |
 | NetMapChanged    | control sent something new                              | apply it                             |
@@ -49,6 +50,13 @@ class LoggedIn:
 @record
 class LoggedOut:
     pass
+
+
+@record
+class LoginEnded:
+    """error: why control has refused it; None if it serves the node. A node whose key was good goes on with that."""
+
+    error: Error | None
 
 
 @record
@@ -158,7 +166,7 @@ class NodeRemoved(Problem):
     pass
 
 
-KeyFact = LoggedIn | LoggedOut | NodeKeyRotated | ControlKey | NewControlKey | KeyExpired | KeyExtended
+KeyFact = LoggedIn | LoggedOut | LoginEnded | NodeKeyRotated | ControlKey | NewControlKey | KeyExpired | KeyExtended
 Fact = (
     KeyFact
     | LoginUrl

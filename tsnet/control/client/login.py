@@ -84,11 +84,12 @@ class Login:
         self.attempt: NodePrivateKey = private
         self._lock_key, self._entropy = lock_key, entropy
         self._old: NodePrivateKey | None = None
+        self._accepted_auth_key = auth_key  # or the first; one that control refuses is forgotten
         self._shows_auth_key = bool(auth_key) and not enrolled
 
     def renew(self, auth_key: str = "") -> None:
         """Log in anew. A key that control knows is to be replaced; it stays in use until the new one is accepted."""
-        self.auth_key = auth_key or self.auth_key
+        self.auth_key = auth_key or self._accepted_auth_key
         self._shows_auth_key = bool(self.auth_key)
         if self.known:
             self._begin(NodePrivateKey(self._entropy(32)), self.private)
@@ -103,7 +104,7 @@ class Login:
     def give_up(self) -> None:
         """End the attempt. The node's key stays what it was."""
         self.wanted, self.followup = False, ""
-        self.attempt, self._old = self.private, None
+        self.attempt, self._old, self.auth_key = self.private, None, self._accepted_auth_key
 
     def resume(self) -> None:
         """End the attempt: control accepts the expired key again."""
@@ -162,7 +163,7 @@ class Login:
 
     def _commit(self, user: UserProfile) -> Accepted:
         accepted = Accepted(user, self.attempt != self.private, self._old)
-        self.private, self._old = self.attempt, None
+        self.private, self._old, self._accepted_auth_key = self.attempt, None, self.auth_key
         self.wanted, self.known, self.expired, self.followup = False, True, False, ""
         return accepted
 

@@ -80,6 +80,7 @@ class MapSession:
         self.begin()
         self.netmap, self.expiry_at, self._expired = None, math.inf, False
         self._expiries, self._scale = Expiries(), Scale()
+        self._facts.clear()
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set: judge anew what has expired."""

@@ -26,6 +26,7 @@ from tsnet.control.client.login import Accepted, Again, Login
 from tsnet.control.client.maproutine import Ended, MapRoutine
 from tsnet.control.client.publisher import Publisher
 from tsnet.control.client.serverkey import ServerKey
+from tsnet.errors import Error
 from tsnet.netmap.model import UserProfile
 
 ACCEPTED_FOR = 3.0
@@ -61,6 +62,8 @@ class Membership:
         self._login, self._auth, self._map, self._publisher = login, auth, routine, publisher
         self._unserved_until = -math.inf
         """Until then "no such node" is not believed: ACCEPTED_FOR after an acceptance, or less if control serves it."""
+        self._awaited_login = ""
+        """How far a login is that an application asked for: "asked", "accepted", "served"; "" if there is none."""
         self._lapsed = False
         """Control says that the key has expired. We still follow its map, in case somebody extends the key."""
 
@@ -77,8 +80,20 @@ class Membership:
 
     def login(self, now: float, auth_key: str) -> None:
         self._login.expired = self._login.expired or self._map.session.expired
-        self.has_logged_out = False
+        self.has_logged_out, self._awaited_login = False, "asked"
         self._auth.renew(now, auth_key)
+
+    def take_login_end(self) -> list[Fact]:
+        """That the login which was asked for is over: to be told behind the netmap that it brought."""
+        if self._awaited_login != "served":
+            return []
+        self._awaited_login = ""
+        return [facts.LoginEnded(None)]
+
+    def _login_failed(self, error: Error) -> None:
+        if self._awaited_login:
+            self._awaited_login = ""
+            self._told.append(facts.LoginEnded(error))
 
     def retry(self, now: float) -> None:
         if self.has_logged_out or self._auth.leaving:
@@ -131,6 +146,8 @@ class Membership:
     def reached(self) -> None:
         """A stream's first message with state has come: the server serves us."""
         self.has_met, self._unserved_until = True, -math.inf
+        if self._awaited_login == "accepted":
+            self._awaited_login = "served"
         self._taken_in()
         if not self.is_connected:
             self.is_connected = True
@@ -157,6 +174,8 @@ class Membership:
 
     def _accepted(self, outcome: Accepted, now: float) -> None:
         self._taken_in()
+        if self._awaited_login == "asked":
+            self._awaited_login = "accepted"
         if outcome.rotated:
             self._auth.key_is_saved = False
             self._told.append(facts.NodeKeyRotated(self._login.private, outcome.old))
@@ -176,11 +195,15 @@ class Membership:
         """The attempt is over. We still follow the map of a key that we followed. While leaving it does not matter."""
         if self._auth.leaving:
             return
-        if self.follows or (self._login.expired and self._login.known):
+        if self.is_registered and not self._login.expired:
+            self._auth.halt()
+            self._told.append(facts.Problem(outcome.error, fatal=False))
+        elif self.follows or (self._login.expired and self._login.known):
             self._auth.halt()
             self._told.append(facts.Problem(outcome.error, fatal=True))
         else:
             self._stop(facts.Problem(outcome.error, fatal=True))
+        self._login_failed(outcome.error)
 
     # --- an expired key -------------------------------------------------------------------------------------------
 
@@ -194,6 +217,8 @@ class Membership:
 
     def _resume(self, user: UserProfile | None, now: float) -> None:
         self._auth.resume()
+        if self._awaited_login:
+            self._awaited_login = "served"
         if self._lapsed:
             self._taken_in()
             self._go_on(user or self._map.session.own_user, now)

@@ -13,11 +13,13 @@ Not here: bytes (`pipes`), the loop (`host`), what is asked of a running node (`
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from tsnet.config import Config, seconds
+from tsnet.edge.io.log import log
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation, failed, resolved
@@ -27,6 +29,7 @@ from tsnet.edge.run.alarms import Alarm
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
+from tsnet.edge.run.logins import AT_CONTROL, Logins
 from tsnet.edge.run.nodestore import NodeStore, StoreOpening
 from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
 from tsnet.edge.run.pump import Pump, pause
@@ -69,7 +72,8 @@ class Handle(Visible, Verbs):
         self._life = Lifecycle(choices.prefs.hostname, config.control_url)
         self.setting: Setting = Setting(host, self._life, choices)
         self._pump: Pump | None = None
-        self.reports: Reports = Reports(self._life, self.attempts, options.on_login_url)
+        self._logins = Logins(host, self._life)
+        self.reports: Reports = Reports(self._life, self.attempts, self._logins, options.on_login_url)
         self._joining, self._reaching = Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
@@ -104,6 +108,57 @@ class Handle(Visible, Verbs):
         if self._life.is_over:
             return failed(self._life.refusal())
         return self.host.operation(lambda operation: self._await_running(operation, limit, begin), self, acquire=True)
+
+    def start(self) -> None:
+        """Begin to join, and wait for nothing. How it goes `state` and events tell. Raises as `when_running` does."""
+        operation: Operation[None] = self.when_running(None, lambda operation, left: operation.resolve(None))
+        operation.add_done_callback(lambda: self._tell_log(operation))
+        operation.begin()
+
+    def _tell_log(self, operation: Operation[None]) -> None:
+        """Nobody waits for it, so an error that the log does not have yet is logged."""
+        try:
+            operation.outcome()
+        except Error as error:
+            if str(error) != str(self._life.trouble) and not self._life.is_over:
+                log.say(logging.ERROR, "%s: %s", self._life.hostname, error)
+
+    def login(self, auth_key: str, force: bool, timeout: float | None) -> Operation[None]:
+        """Log in, if the node is not logged in, or with this key, or all the same; and wait until it runs."""
+        limit = seconds(timeout)
+
+        def begin(operation: Operation[None], until: float) -> None:
+            if force or auth_key or self._life.state in AT_CONTROL:
+                self._logins.log_in(operation, self.pump, auth_key, until, limit)
+            else:
+                self._await_running(operation, until - self.world.clock(), lambda *_: operation.resolve(None))
+
+        return self._when_there(limit, begin)
+
+    def logout(self, timeout: float | None) -> Operation[None]:
+        """Have control forget the node, whatever its state is. It logs in again when it is asked to (`login`)."""
+        limit = seconds(timeout)
+        return self._when_there(
+            limit, lambda operation, until: self._logins.log_out(operation, self.pump, until, limit)
+        )
+
+    def _when_there(self, limit: float, begin: Callable[[Operation[None], float], object]) -> Operation[None]:
+        """Call `begin` in the node's thread once there is a node, with the instant at which the time is up."""
+        self.host.check_caller()
+        if self._life.is_over:
+            return failed(self._life.refusal())
+
+        def wait(operation: Operation[None]) -> None:
+            if not self._life.is_over:
+                self.host.acquire(self)
+            if self._pump is None and self._life.can_start:
+                self._start()
+            until = self.world.clock() + limit
+            late = functools.partial(self._life.too_late, limit, self._waiting_for)
+            self._logins.when_there(operation, until, lambda: begin(operation, until), late)
+            self._settle()
+
+        return self.host.operation(wait, self, acquire=True)
 
     def when_begun(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
         """As `when_running`; a node that has begun is asked at once, wherever it is on its way."""
@@ -162,6 +217,7 @@ class Handle(Visible, Verbs):
             self._pump = open_pump(self.config, prefs, kept, self.world, self._options, self)
             self.setting.begin(self._pump, self)
             self.host.add(self._pump)
+            self._settle()
             if self.host.own_thread:
                 self._pump.pause = pause
                 process_end.add(self)
@@ -189,6 +245,7 @@ class Handle(Visible, Verbs):
     def _settle(self) -> None:
         """Whoever waits is told what the node's state means for them."""
         self.setting.settle()
+        self._logins.settle(is_there=self._pump is not None)
         refusal = self._life.refusal()
         if refusal is not None:
             self._joining.fail(refusal)

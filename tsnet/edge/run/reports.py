@@ -15,6 +15,7 @@ from tsnet.edge.io.log import log
 from tsnet.edge.io.saver import Saver
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run.dialing import Attempts
+from tsnet.edge.run.logins import Logins
 from tsnet.edge.run.pump import Pump
 from tsnet.engine import facts
 from tsnet.engine.lifecycle import Lifecycle, News
@@ -24,10 +25,13 @@ from tsnet.errors import Error
 class Reports:
     """health: as last reported. on_login_url: see `Options`."""
 
-    def __init__(self, life: Lifecycle, attempts: Attempts, on_login_url: Callable[[str], bool] | None) -> None:
+    def __init__(
+        self, life: Lifecycle, attempts: Attempts, logins: Logins, on_login_url: Callable[[str], bool] | None
+    ) -> None:
         self.health: tuple[str, ...] = ()
         self._life, self._attempts = life, attempts
         self._on_login_url = on_login_url
+        self.logins = logins
         self._subscriptions: list[weakref.ref[Subscription]] = []
 
     # --- readers of events ----------------------------------------------------------------------------------
@@ -67,6 +71,8 @@ class Reports:
                     self._attempts.answered(fact)
                 case facts.Notice(text):
                     log.warning("%s: %s", self._life.hostname, text)
+                case facts.LoginEnded(error):
+                    self.logins.ended(error)
                 case facts.Expired(error):
                     self._life.told(News.EXPIRED, error)
                 case facts.PrefsSaved() | facts.PrefsTaken():
@@ -80,6 +86,8 @@ class Reports:
         match fact:
             case facts.Running():
                 self._life.told(News.RUNNING)
+            case facts.LoggedOut():
+                self._life.told(News.LOGGED_OUT)
             case facts.LoginUrl(url):
                 self._life.login_wanted(url, self._is_somebody_there(url))
             case facts.Problem(error, fatal):
