@@ -41,6 +41,6 @@ WORDS: dict[str, str | None] = {
     "user=": "--user",
 }
 NEVER_SAID = frozenset(
-    "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
+    "audience= own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
     "key= old_keys= wants_approval=".split()
 )
