@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "ADDRESS_RESTRICTED": "tsnet.testing.nat",
     "Cable": "tsnet.testing.cable",
+    "ControlFault": "tsnet.testing.planned",
     "Dependence": "tsnet.testing.nat",
     "EASY": "tsnet.testing.nat",
     "EASY_WITH_STRAYS": "tsnet.testing.nat",
@@ -33,6 +34,7 @@ __all__ = [
     "FULL_CONE",
     "HARD",
     "Cable",
+    "ControlFault",
     "Dependence",
     "Nat",
     "SimulatedWorld",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from tsnet.testing.nat import HARD as HARD
     from tsnet.testing.nat import Dependence as Dependence
     from tsnet.testing.nat import Nat as Nat
+    from tsnet.testing.planned import ControlFault as ControlFault
     from tsnet.testing.simulated import SimulatedWorld as SimulatedWorld
     from tsnet.testing.tailnet import Tailnet as Tailnet
     from tsnet.testing.tailnetnode import TailnetNode as TailnetNode

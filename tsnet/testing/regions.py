@@ -31,7 +31,7 @@ from tsnet.edge.io.world import World
 from tsnet.errors import ConfigError, StateError
 from tsnet.netmap.merge import DerpMapUpdate
 from tsnet.netmap.model import DerpMap, DerpRegion
-from tsnet.testing.administration import Administration
+from tsnet.testing.planned import PlannedFaults
 from tsnet.testing.relays import EmbeddedRelay
 from tsnet.testing.relayservers import Mangle, RelayServers
 
@@ -40,7 +40,7 @@ PORTS = "the ports of an embedded tailnet"
 MAX_REGIONS = 64
 
 
-class Regions(Administration):
+class Regions(PlannedFaults):
     """A base of `Tailnet`."""
 
     address: str

@@ -26,6 +26,7 @@ from tsnet.base.addresses import join_host_port
 from tsnet.base.keys import MachinePrivateKey
 from tsnet.base.wording import Wording, api
 from tsnet.config import check_domain, check_limits, check_types
+from tsnet.control.server.faults import Faults
 from tsnet.control.server.policy import ALLOW_ALL, Policy
 from tsnet.control.server.server import Server as ControlServer
 from tsnet.control.server.snapshot import FIRST_REGION as REGION
@@ -108,6 +109,7 @@ class Tailnet(Regions):
         self._wants_approval = wants_approval
         self._mangle = mangle
         self._modify_first_map: Modify | None = None
+        self._faults = Faults()
         self._limits = functools.partial(LinkLimits, max_connections, max_connections_per_source)
         self._link_limits = self._limits()
         self._host: Host = default_host() if world is None else host_for(world)
@@ -338,10 +340,15 @@ class Tailnet(Regions):
                 wall_offset=world.wall() - now,
                 now=now,
                 modify_first_map=self._modify_first_map,
+                faults=self._faults,
             ),
             limits=self._link_limits,
         )
         self._host.add(self._control)
+
+    def _control_has_work(self) -> None:
+        if self._control is not None:
+            self._control.mark()
 
     # --- what a test or a demo does with it -----------------------------------------------------------------
 

@@ -127,7 +127,9 @@ def test_a_node_fetches_its_token_over_the_connection_that_it_has() -> None:
     server = control.machine
     assert isinstance(server, Server)
     links = len(server._connections)
-    claims = verified(house.finish(node.issue_id_token(AUDIENCE, 5)), server.base_url, server._pages.__getitem__)
+    pages = server._pages
+    token = house.finish(node.issue_id_token(AUDIENCE, 5))
+    claims = verified(token, server.base_url, lambda path: pages.show("GET", path)[1])
     assert claims["sub"] == f"shop.{house.tailnet.base_domain}"
     assert claims["addresses"] == [str(address) for address in node.node.addresses]
     assert claims["exp"] > house.world.wall() > claims["iat"] - 2

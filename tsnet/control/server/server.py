@@ -1,14 +1,16 @@
 """A control server as a byte machine over accepted links. It serves what real clients need.
 
-| outside           | answer                      | inside ts2021           | answer                          |
-|-------------------|-----------------------------|-------------------------|---------------------------------|
-| GET /key?v=N      | our Noise key               | POST /machine/register  | `registration`; held for a login |
-| POST /ts2021      | 101, then Noise and HTTP/2  | POST /machine/map       | stream: `streams`               |
-| GET /generate_204 | 204                         |   lite update           | 200, empty; its state is stored |
-| GET /health       | 200                         |   one-shot              | one whole map                   |
-| GET /a/<id>       | a page: how to approve      | POST /c2n/<token>       | 200; the answer to a `c2n`      |
-| GET /.well-known… | the key of id tokens        | POST /machine/id-token  | `idtokens`, one of the `answers` |
-| other             | 404                         | other /machine/…        | one of `answers`, 204, 501, 404  |
+| outside           | answer                      | inside ts2021           | answer                           |
+|-------------------|-----------------------------|-------------------------|----------------------------------|
+| POST /ts2021      | 101, then Noise and HTTP/2  | POST /machine/register  | `registration`; held for a login |
+| other             | one of `pages`              | POST /machine/map       | stream: `streams`                |
+|                   |                             |   lite update           | 200, empty; its state is stored  |
+|                   |                             |   one-shot              | one whole map                    |
+|                   |                             | POST /c2n/<token>       | 200; the answer to a `c2n`       |
+|                   |                             | POST /machine/id-token  | `idtokens`, one of the `answers` |
+|                   |                             | other /machine/…        | one of `answers`, 204, 501, 404  |
+
+A test can plan `faults`: requests that are answered late, wrongly or not at all.
 
 The Noise handshake proves the caller's machine key; a node key of another machine is refused. A connection has no
 state but the requests that are open on it, since Go opens a second one with the same machine key.
@@ -21,7 +23,7 @@ A tailnet that is saved survives a crash with every node that was told it is acc
 they spent. What else a node tells or is told may be lost in a crash; the node says it again when it reconnects.
 
 Source: Go tstest/integration/testcontrol; Headscale hscontrol/noise.go for what may stay unanswered.
-Not here: state (`tailnet`), TLS and listeners (the edge).
+Not here: state (`tailnet`), what faults there are (`faults`), TLS and listeners (the edge).
 """
 
 from __future__ import annotations
@@ -63,7 +65,6 @@ from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import (
     MAP_PATH,
     REGISTER_PATH,
-    ControlKeys,
     MapRequest,
     MapResponse,
     PingRequest,
@@ -71,8 +72,11 @@ from tsnet.control.messages import (
 )
 from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
+from tsnet.control.server.faults import Asks, Fault, Faults, WaitingRequests, garbage_for, kind_of, names_of, without
+from tsnet.control.server.faults import Effect as FaultEffect
 from tsnet.control.server.idtokens import IdTokens
 from tsnet.control.server.members import Member
+from tsnet.control.server.pages import AUTH_PATH, JSON, PLAIN, Pages
 from tsnet.control.server.registration import register
 from tsnet.control.server.streams import DUE_NOW, MapStreams, Modify
 from tsnet.control.server.tailnet import TailnetState
@@ -101,13 +105,11 @@ LAST_WORDS = 1 << 16
 OUT_OF_STEP = "HTTP/2 out of step"
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
 TOO_MUCH = "keeps too much"
+FAULT = "planned fault"
 
 REPLIES_KEPT = 64
 
 C2N_PATH = "/c2n/"
-AUTH_PATH = "/a/"
-PLAIN = [("content-type", "text/plain; charset=utf-8")]
-JSON = [("content-type", "application/json")]
 
 UNANSWERED = {"/machine/update-health": 204, "/machine/audit-log": 200}
 NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/feature/query", "/machine/whoami"})
@@ -115,12 +117,16 @@ NOT_IMPLEMENTED = frozenset({"/machine/set-dns", "/machine/feature/query", "/mac
 
 @attrs.frozen
 class _Held:
-    """A register request that waits for a person. size: bytes of its encoding."""
+    """A register request that waits for a person. size: bytes of its encoding.
+
+    lacks: the fields that a planned fault takes out of the answer.
+    """
 
     connection: Connection
     stream: int
     request: RegisterRequest
     size: int
+    lacks: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -135,7 +141,7 @@ class _Promise:
 
 class Server:
     """base_url: where nodes reach us, for AuthURLs. wall_offset: Unix time = now + wall_offset.
-    modify_first_map: for tests of clients; see `streams`.
+    modify_first_map: for tests of clients; see `streams`. faults: those that a test plans.
 
     What clients send is read in `transmit`, round robin, and no more in one turn than its share of work; the links of
     those with input left over are paused meanwhile.
@@ -154,6 +160,7 @@ class Server:
         wall_offset: float = 0.0,
         now: float = 0.0,
         modify_first_map: Modify | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.tailnet = tailnet
         self.public_key: MachineKey = machine_public(private_key)
@@ -162,9 +169,12 @@ class Server:
         self.dropped: Counter[str] = Counter()
         self.floods: Counter[str] = Counter()
         self.replies: dict[str, bytes] = {}
+        self.faults: Faults = Faults() if faults is None else faults
+        self._delayed = WaitingRequests()
+        self._doomed: set[Connection] = set()  # those that a fault drops once they are read
         id_tokens = IdTokens(tailnet, private_key, issuer=self.base_url, entropy=entropy)
         self.answers: dict[str, Respond] = {ID_TOKEN_PATH: id_tokens.answer}
-        self._pages = id_tokens.pages
+        self._pages = Pages(tailnet, self.public_key, id_tokens.pages)
         self._private_key = private_key
         self._entropy = entropy
         self._wall_offset = wall_offset
@@ -261,6 +271,7 @@ class Server:
             if isinstance(error, Flood):
                 self.floods[reason] += 1
             self._close_for(connection, reason, now)
+        self._doom(connection, now)
         self._weigh(connection)
 
     def _weigh(self, connection: Connection) -> None:
@@ -281,40 +292,91 @@ class Server:
         self._effects.append(Close(connection.link))
 
     def _answer(self, connection: Connection, asked: Asked, now: float, work: Work) -> None:
-        if isinstance(asked, upgrade.Request):
-            self._page(connection, asked, work)
-        elif isinstance(asked, http.Cancelled):
+        if isinstance(asked, http.Cancelled):
+            self._delayed.forget(connection, asked.stream)
             self._streams.closed(connection, asked.stream, now)
             gone = (connection, asked.stream)
             self._held = [one for one in self._held if (one.connection, one.stream) != gone]
             self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
+        elif isinstance(asked, upgrade.Request):
+            fault = self._fault_of(connection, asked)
+            self._page(connection, asked, work) if fault is None else self._suffer(connection, asked, fault, now, work)
         else:
             try:
-                self._call(connection, asked, now, work)
+                fault = self._fault_of(connection, asked)
+                if fault is None:
+                    self._call(connection, asked, now, work)
+                else:
+                    self._suffer(connection, asked, fault, now, work)
             except MalformedError as error:
                 connection.calls.respond(asked.stream, 400, str(error).encode(), PLAIN)
 
+    # --- faults that a test plans -----------------------------------------------------------------------------------
+
+    def _fault_of(self, connection: Connection, request: Asks) -> Fault | None:
+        if not self.faults or not (kind := kind_of(request)):
+            return None
+        return self.faults.meet(kind, lambda: names_of(self.tailnet, connection, request))
+
+    def _suffer(self, connection: Connection, request: Asks, fault: Fault, now: float, work: Work) -> None:
+        match fault.effect:
+            case FaultEffect.HOLD | FaultEffect.DELAY:
+                if not self._delayed.add(connection, request, fault, now):
+                    self._say(connection, request, 429, b"too many wait\n", PLAIN)
+            case FaultEffect.DROP:
+                self._doomed.add(connection)
+            case FaultEffect.REFUSE:
+                self._say(connection, request, fault.status, b"refused by a planned fault\n", fault.headers)
+            case FaultEffect.GARBLE:
+                self._say(connection, request, 200, garbage_for(kind_of(request), request), JSON)
+            case FaultEffect.OMIT:
+                self._serve(connection, request, now, work, fault.fields)
+            case _:
+                assert_never(fault.effect)
+
+    def _say(self, connection: Connection, request: Asks, status: int, body: bytes, headers: http.Headers) -> None:
+        if isinstance(request, upgrade.Request):
+            connection.respond(status, body, headers)
+        else:
+            connection.calls.respond(request.stream, status, body, headers)
+
+    def _serve(
+        self, connection: Connection, request: Asks, now: float, work: Work, lacks: tuple[str, ...] = ()
+    ) -> None:
+        if isinstance(request, upgrade.Request):
+            self._page(connection, request, work, lacks)
+        else:
+            self._call(connection, request, now, work, lacks)
+
+    def _doom(self, connection: Connection, now: float) -> None:
+        if connection in self._doomed:
+            self._doomed.discard(connection)
+            if self._connections.get(connection.link) is connection:
+                self._close_for(connection, FAULT, now)
+
+    def _serve_delayed(self, now: float) -> None:
+        """Serve the requests that a fault has held or delayed long enough."""
+        for connection, request in self._delayed.take(now):
+            self._pending[connection] = None
+            try:
+                self._serve(connection, request, now, Work(MOST_SHARE))
+            except MalformedError as error:
+                if isinstance(request, upgrade.Request):
+                    self._close_for(connection, str(error).partition(":")[0], now)
+                else:
+                    connection.calls.respond(request.stream, 400, str(error).encode(), PLAIN)
+            self._line_up(connection)
+
     # --- pages ----------------------------------------------------------------------------------------------------
 
-    def _page(self, connection: Connection, request: upgrade.Request, work: Work) -> None:
+    def _page(self, connection: Connection, request: upgrade.Request, work: Work, lacks: tuple[str, ...] = ()) -> None:
         path = request.path.partition("?")[0]
         if path == "/ts2021":
             work.spend(UPGRADE_COST)
             self._upgrade(connection, request)
-        elif request.method not in ("GET", "HEAD"):
-            connection.respond(404, b"not found\n", PLAIN)
-        elif path == "/key":
-            connection.respond(200, ControlKeys(self.public_key).encode(), JSON)
-        elif path == "/generate_204":
-            connection.respond(204)
-        elif path == "/health":
-            connection.respond(200, b'{"status":"pass"}', JSON)
-        elif path in self._pages:
-            connection.respond(200, self._pages[path], JSON)
-        elif path.startswith(AUTH_PATH):
-            connection.respond(*self._auth_page(path.removeprefix(AUTH_PATH)), PLAIN)
         else:
-            connection.respond(404, b"not found\n", PLAIN)
+            status, body, headers = self._pages.show(request.method, path)
+            connection.respond(status, without(body, lacks), headers)
         if connection.stage is not Stage.PAGES:
             self._page_limits.drop(connection.link)
 
@@ -327,35 +389,24 @@ class Server:
             self.dropped["bad upgrade"] += 1
             connection.respond(400, f"{error}\n".encode(), PLAIN)
 
-    def _auth_page(self, auth_id: str) -> tuple[int, bytes]:
-        """The page behind an AuthURL. It says how to approve; visiting it approves nothing, since the node itself can
-        visit it."""
-        login = self.tailnet.logins.get(auth_id)
-        if login is None:
-            return 404, b"This login is over, or never was.\n"
-        text = (
-            f"A node that calls itself {login.hostname!r} asks to join {self.tailnet.base_domain}.\n"
-            f"Its key is {login.key}.\n"
-            f"Whoever runs the tailnet lets it in with approve({auth_id!r}, login).\n"
-        )
-        return 200, text.encode()
-
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _call(self, connection: Connection, request: http.Request, now: float, work: Work) -> None:
+    def _call(
+        self, connection: Connection, request: http.Request, now: float, work: Work, lacks: tuple[str, ...] = ()
+    ) -> None:
         path = request.path.partition("?")[0]
         if path == REGISTER_PATH and request.method == "POST":
-            held = _Held(connection, request.stream, RegisterRequest.decode(request.body), len(request.body))
+            held = _Held(connection, request.stream, RegisterRequest.decode(request.body), len(request.body), lacks)
             if not self._register(held, now):
                 self._hold(held)
         elif path == MAP_PATH and request.method == "POST":
-            self._map(connection, request.stream, MapRequest.decode(request.body), now)
+            self._map(connection, request.stream, MapRequest.decode(request.body), now, lacks)
         elif path.startswith(C2N_PATH) and request.method == "POST":
             self._reply(path.removeprefix(C2N_PATH), request.body)
             connection.calls.respond(request.stream, 200)
         elif path in self.answers and request.method == "POST":
             work.spend(ANSWER_COST)
-            self._answer_by(self.answers[path], connection, request, now)
+            self._answer_by(self.answers[path], connection, request, now, lacks)
         elif path in UNANSWERED:
             connection.calls.respond(request.stream, UNANSWERED[path])
         elif path in NOT_IMPLEMENTED:
@@ -363,10 +414,15 @@ class Server:
         else:
             connection.calls.respond(request.stream, 404, b"not found\n", PLAIN)
 
-    def _answer_by(self, respond: Respond, connection: Connection, request: http.Request, now: float) -> None:
+    def _answer_by(
+        self, respond: Respond, connection: Connection, request: http.Request, now: float, lacks: tuple[str, ...]
+    ) -> None:
         assert connection.machine is not None, "calls come after the handshake"
         reply = respond(ControlRequest(connection.machine, request.body, now + self._wall_offset))
-        connection.calls.respond(request.stream, reply.status, reply.body, JSON if reply.status == 200 else PLAIN)
+        if reply.status == 200:
+            connection.calls.respond(request.stream, 200, without(reply.body, lacks), JSON)
+        else:
+            connection.calls.respond(request.stream, reply.status, reply.body, PLAIN)
 
     def _register(self, held: _Held, now: float) -> bool:
         """Decide a register request; False if it waits for a person. The answer may still wait for the save."""
@@ -375,7 +431,8 @@ class Server:
         response = register(self.tailnet, connection.machine, held.request, self._auth_url, now + self._wall_offset)
         if response is None:
             return False
-        promise = _Promise(connection, held.stream, self.tailnet.revision, response.encode())
+        body = without(response.encode(), held.lacks)
+        promise = _Promise(connection, held.stream, self.tailnet.revision, body)
         if self.tailnet.is_kept or response.error or response.auth_url:
             self._keep(promise)
         else:
@@ -408,23 +465,25 @@ class Server:
         else:
             self._held.append(held)
 
-    def _map(self, connection: Connection, stream: int, request: MapRequest, now: float) -> None:
+    def _map(
+        self, connection: Connection, stream: int, request: MapRequest, now: float, lacks: tuple[str, ...]
+    ) -> None:
         member = self.tailnet.find(request.node_key)
         if member is None:
             connection.calls.respond(stream, 404, b"node not found\n", PLAIN)
         elif member.machine != connection.machine:
             connection.calls.respond(stream, 400, b"this node key belongs to another machine\n", PLAIN)
         elif request.stream:
-            self._streams.open(connection, stream, member, request, now)
+            self._streams.open(connection, stream, member, request, now, lacks)
         else:
             if not request.read_only:
                 self.tailnet.update(member, request)
-            body = b"" if request.omit_peers else self._whole_map(member, request, now)
+            body = b"" if request.omit_peers else self._whole_map(member, request, now, lacks)
             connection.calls.respond(stream, 200, body, JSON)
 
-    def _whole_map(self, member: Member, request: MapRequest, now: float) -> bytes:
+    def _whole_map(self, member: Member, request: MapRequest, now: float, lacks: tuple[str, ...]) -> bytes:
         update = first(view(self.tailnet, member), now + self._wall_offset)
-        return encode_frame(MapResponse(update).encode(), compress=request.compress)
+        return encode_frame(without(MapResponse(update).encode(), lacks), compress=request.compress)
 
     def _auth_url(self, auth_id: str) -> str:
         return f"{self.base_url}{AUTH_PATH}{auth_id}"
@@ -456,6 +515,7 @@ class Server:
         self._expire(now)
         self._read(now)
         self._shed(now)
+        self._serve_delayed(now)
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
         self._held_at = self.tailnet.generation
@@ -489,7 +549,12 @@ class Server:
             return DUE_NOW
         if self._held and self._held_at != self.tailnet.generation:
             return DUE_NOW
-        return min(self._streams.deadline(), self._page_limits.deadline(), self._write_limits.deadline())
+        return min(
+            self._delayed.deadline(),
+            self._streams.deadline(),
+            self._page_limits.deadline(),
+            self._write_limits.deadline(),
+        )
 
     def close(self) -> None:
         """End every connection. The tailnet stays, so that another server can go on with it."""
@@ -503,6 +568,7 @@ class Server:
         self._pending.clear()
         self._held.clear()
         self._promised.clear()
+        self._delayed = WaitingRequests()
 
     def _expire(self, now: float) -> None:
         for limits, reason in ((self._page_limits, PAGES_TOO_LONG), (self._write_limits, FULL_TOO_LONG)):
@@ -519,6 +585,7 @@ class Server:
         self._write_limits.drop(connection.link)
         self._pending.pop(connection, None)
         self._unread.pop(connection, None)
+        self._delayed.forget(connection)
         self._held = [held for held in self._held if held.connection is not connection]
         self._promised = [promise for promise in self._promised if promise.connection is not connection]
         self._streams.closed(connection, None, now)

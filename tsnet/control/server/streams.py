@@ -21,6 +21,7 @@ from tsnet.base.timetable import Timetable
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import MapRequest, MapResponse, PingRequest
 from tsnet.control.server.connection import Connection
+from tsnet.control.server.faults import without
 from tsnet.control.server.members import Member
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.control.server.view import View, difference, first, view
@@ -41,19 +42,23 @@ Modify = Callable[[MapResponse], MapResponse]
 
 @attrs.define(eq=False)
 class MapStream:
+    """lacks: the fields that a planned fault takes out of each of its messages."""
+
     connection: Connection
     number: int
     member: Member
     compress: bool
     told: View
     keep_alive_at: float
+    lacks: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
         return not self.connection.full and self.connection.calls.queued(self.number) < BACKLOG
 
     def write(self, message: MapResponse, now: float) -> None:
-        self.connection.calls.write(self.number, encode_frame(message.encode(), compress=self.compress))
+        body = without(message.encode(), self.lacks)
+        self.connection.calls.write(self.number, encode_frame(body, compress=self.compress))
         self.keep_alive_at = now + KEEP_ALIVE
 
 
@@ -85,14 +90,22 @@ class MapStreams:
         """The ids of the nodes that have a stream."""
         return frozenset(self._streams)
 
-    def open(self, connection: Connection, number: int, member: Member, request: MapRequest, now: float) -> None:
+    def open(
+        self,
+        connection: Connection,
+        number: int,
+        member: Member,
+        request: MapRequest,
+        now: float,
+        lacks: tuple[str, ...] = (),
+    ) -> None:
         """Answer a streaming map request: with the whole map now, and with changes later."""
         self._end(self._streams.get(member.id))
         self._offlines.drop(member.id)
         self._deletions.drop(member.id)
         self._tailnet.set_online(member, True, now + self._wall_offset)
         told = view(self._tailnet, member)
-        stream = MapStream(connection, number, member, request.compress, told, now)
+        stream = MapStream(connection, number, member, request.compress, told, now, lacks)
         self._streams[member.id] = stream
         connection.calls.respond(number, 200, end=False)
         message = MapResponse(first(told, now + self._wall_offset), disable_log_tail=True)
