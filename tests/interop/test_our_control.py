@@ -16,6 +16,7 @@ from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 from tsnet.base.keys import MachinePrivateKey, NodePrivateKey
+from tsnet.control.server.faults import Effect, Fault
 from tsnet.control.server.members import Member
 from tsnet.control.server.policy import Policy
 from tsnet.control.server.server import Server
@@ -200,6 +201,70 @@ def test_a_deleted_node_is_gone_and_an_expired_one_logs_in_anew(world: World) ->
         assert again.key != other.key
         world.host.do(lambda: world.tailnet.delete(world.tailnet.members[2]))
         world.until(lambda: a.peer("b") is None)
+
+
+def test_an_extended_key_is_good_again_without_a_restart(world: World) -> None:
+    with world.peer("a") as a:
+        granted = a.up()
+        member = world.member("a")
+        world.host.do(lambda: world.tailnet.expire(member, time.time()))
+        world.until(lambda: a.status()["BackendState"] == "NeedsLogin")
+        world.host.do(lambda: world.tailnet.extend(member, time.time() + 3600))
+        world.until(lambda: a.status()["BackendState"] == "Running")
+        assert a.up().key == granted.key
+
+
+def test_a_node_waits_for_approval_and_is_let_in(world: World) -> None:
+    with world.peer("a") as a:
+        a.up()
+        world.tailnet.wants_approval = True
+        with world.peer("b") as b:
+            rising = b.start("up")
+            world.until(lambda: b.status()["BackendState"] == "NeedsMachineAuth")
+            assert a.peer("b") is None
+            member = world.member("b")
+            world.host.do(lambda: world.tailnet.authorize(member))
+            rising.result(20)
+            world.until(lambda: is_online(a, "b"))
+            world.until(lambda: is_online(b, "a"))
+
+
+def test_a_new_name_is_seen_by_the_node_and_its_peers(world: World) -> None:
+    with world.peer("a") as a, world.peer("b") as b:
+        a.up()
+        b.up()
+        member = world.member("b")
+        world.host.do(lambda: world.tailnet.give_name(member, "till"))
+        world.until(lambda: is_online(a, "till"))
+        world.until(lambda: b.status()["Self"]["DNSName"] == "till.tail.example.")
+        assert a.peer("b") is None
+
+
+def test_a_one_off_key_lets_one_node_in(world: World) -> None:
+    key = world.key()
+    with (
+        GoPeer(world.scene, world.control, "a", auth_key=key) as a,
+        GoPeer(world.scene, world.control, "b", auth_key=key) as b,
+    ):
+        a.up()
+        b.start("up")
+        world.until(lambda: b.status()["BackendState"] == "NeedsLogin")
+        assert world.host.do(lambda: world.tailnet.named("b")) is None
+
+
+def test_a_node_gets_over_faults_of_control(world: World) -> None:
+    planned = world.server.faults
+    once = [
+        Fault(Effect.REFUSE, "register", status=503, retry_after=1.0, times=1),
+        Fault(Effect.DROP, "register", times=1),
+        Fault(Effect.GARBLE, "map", times=1),
+        Fault(Effect.OMIT, "map", fields=("Health",), times=1),
+    ]
+    for fault in once:
+        world.host.do(lambda fault=fault: planned.plan(fault))  # type: ignore[misc]
+    with world.peer("a") as a:
+        a.up(timeout=60)
+        assert [fault.met for fault in once] == [1, 1, 1, 1]
 
 
 def test_control_asks_a_node(world: World) -> None:
