@@ -27,7 +27,7 @@ class Met:
             side.doors[udp] = other.node.endpoints[0]
             peer = other.node if knows_disco else attrs.evolve(other.node, disco_key=None)
             apply(side.engine, netmap(side.node, peer), pair.now)
-            side.engine.relay_connected(REGION, pair.now)
+            side.engine.relay_connected(REGION, 0.0, pair.now)
             side.engine.paths.set_endpoints([udp], pair.now)
 
     @property

@@ -465,7 +465,7 @@ def in_an_outage(seconds: float) -> tuple[Pair, Any, bytearray]:
     """b sends a 100,000 bytes to a by their relay, which has lost everything for so long and does so no more."""
     pair = Pair(relayed=True)
     for side in pair.sides:
-        side.engine.relay_connected(REGION, pair.now)
+        side.engine.relay_connected(REGION, 0.0, pair.now)
     client, server = connected(pair)
     received = bytearray()
     client.write(bytes(100_000), pair.now)
@@ -493,7 +493,7 @@ def until_all_is_received(pair: Pair, server: Any, received: bytearray) -> float
 def test_what_waits_behind_a_relay_is_sent_again_when_it_connects(seconds: float) -> None:
     pair, server, received = in_an_outage(seconds)
     for side in pair.sides:
-        side.engine.relay_connected(REGION, pair.now)
+        side.engine.relay_connected(REGION, 0.0, pair.now)
     assert until_all_is_received(pair, server, received) < 1.0
 
 
@@ -501,7 +501,7 @@ def test_what_waits_behind_a_relay_is_sent_again_when_it_connects(seconds: float
 def test_who_is_told_nothing_goes_on_with_the_new_session(seconds: float) -> None:
     """Only the receiver's relay was gone. The sender makes handshakes meanwhile, every five seconds."""
     pair, server, received = in_an_outage(seconds)
-    pair.a.engine.relay_connected(REGION, pair.now)
+    pair.a.engine.relay_connected(REGION, 0.0, pair.now)
     assert until_all_is_received(pair, server, received) < 6.0
 
 
@@ -509,7 +509,7 @@ def moved_home(session: bool) -> tuple[Pair, To]:
     """a learns that b's home is another region now. Nobody has anything to say."""
     pair = Pair(relayed=True)
     for side in pair.sides:
-        side.engine.relay_connected(REGION, pair.now)
+        side.engine.relay_connected(REGION, 0.0, pair.now)
     if session:
         connected(pair)
     pair.run(seconds=2.0)
@@ -527,15 +527,24 @@ def test_a_peer_that_has_moved_is_spoken_to_at_its_new_home() -> None:
     assert engine.paths.regions_wanted(pair.now) == {REGION + 1}
     assert engine.paths.route(pair.nodes[1].key) == DerpAddress(REGION, pair.nodes[1].key)
     assert not pair.a.sent
-    engine.relay_connected(REGION + 1, pair.now)
+    engine.relay_connected(REGION + 1, 0.0, pair.now)
     pair.run(seconds=1.0)
     assert [to for to, _ in pair.a.sent] == [new_home]
+
+
+def test_a_home_relay_that_is_far_away_leaves_a_handshake_the_time_for_its_answer() -> None:
+    engine = Pair().a.engine
+    engine.paths.set_home(REGION, 0.0)
+    engine.relay_connected(REGION + 1, 3.0, 0.0)
+    assert engine.device._local.round_trip == 0.0
+    engine.relay_connected(REGION, 0.6, 0.0)
+    assert engine.device._local.round_trip == 1.2
 
 
 def test_a_peer_that_we_do_not_talk_to_may_move_as_it_likes() -> None:
     pair, _ = moved_home(session=False)
     assert pair.a.engine.paths.regions_wanted(pair.now) == set()
-    pair.a.engine.relay_connected(REGION + 1, pair.now)
+    pair.a.engine.relay_connected(REGION + 1, 0.0, pair.now)
     pair.run(seconds=1.0)
     assert not pair.a.sent
 
@@ -544,7 +553,7 @@ def test_a_relay_of_another_region_restores_nothing() -> None:
     pair, _, _ = in_an_outage(118)
     before = [len(side.sent) for side in pair.sides]
     for side in pair.sides:
-        side.engine.relay_connected(REGION + 1, pair.now)
+        side.engine.relay_connected(REGION + 1, 0.0, pair.now)
         side.engine.transmit(pair.now, BUDGET)
     assert [len(side.sent) for side in pair.sides] == before
 
@@ -552,13 +561,13 @@ def test_a_relay_of_another_region_restores_nothing() -> None:
 @pytest.mark.parametrize("away", [0.1, 3.0, 20.0, 60.0])
 def test_a_dial_goes_on_when_the_relay_connects(away: float) -> None:
     pair = Pair(relayed=True)
-    pair.a.engine.relay_connected(REGION, pair.now)
+    pair.a.engine.relay_connected(REGION, 0.0, pair.now)
     listener = pair.a.engine.stack.listen(80)
     lose_everything(pair, True)
     pair.b.engine.stack.connect(A4, 80, pair.now, link=pair.nodes[0].key)
     pair.run(seconds=away)
     lose_everything(pair, False)
-    pair.b.engine.relay_connected(REGION, pair.now)
+    pair.b.engine.relay_connected(REGION, 0.0, pair.now)
     began = pair.now
     pair.reach(lambda: listener.readable)
     assert pair.now - began < 0.2
@@ -655,7 +664,7 @@ def test_a_call_whose_answer_may_come_by_our_home_alone_is_repeated_when_home_co
     pair.run(seconds=0.2)
     assert engine.paths.route(peer) == pair.a.address, "it is no relay"
     lose_everything(pair, False)
-    engine.relay_connected(REGION + 1, pair.now)
+    engine.relay_connected(REGION + 1, 0.0, pair.now)
     before = engine.device.deadline()
-    engine.relay_connected(REGION, pair.now)
+    engine.relay_connected(REGION, 0.0, pair.now)
     assert engine.device.deadline() < min(before, pair.now + 1.0)

@@ -67,6 +67,18 @@ def test_early_retries_count_from_the_first() -> None:
     assert times[5:] == [9.6, 14.7, 19.8, 24.9]  # from the last, every REKEY_TIMEOUT and jitter
 
 
+@pytest.mark.parametrize(
+    ("round_trip", "retries"),
+    [(0.2, EARLY_RETRIES), (0.7, (0.9, 1.8, 3.0)), (1.2, (1.8, 3.0, 4.5)), (2.4, (3.0, 8.1, 13.2)), (5.0, (5.1, 10.2))],
+)
+def test_no_early_retry_comes_before_an_answer_can(round_trip: float, retries: tuple[float, ...]) -> None:
+    timers, at = Timers(), NOW
+    for after in retries:
+        timers.initiation_sent(at, 0.1, early=True, round_trip=round_trip)
+        at = timers.retransmit_at
+        assert at - NOW == pytest.approx(after)
+
+
 def test_an_initiation_held_for_the_mark_asks_again_after_rekey_timeout_and_is_due_when_released() -> None:
     timers = Timers()
     timers.initiation_held(NOW)

@@ -223,8 +223,13 @@ class Engine:
         """The wall clock was set. Unix time is now + wall_offset, in seconds."""
         self.device.set_wall_offset(wall_offset, now)
 
-    def relay_connected(self, region: int, now: float) -> None:
-        """The relay of that region can be used: send what waits for peers behind it now, not when its timer comes."""
+    def relay_connected(self, region: int, latency: float, now: float) -> None:
+        """The relay of that region can be used: send what waits for peers behind it now, not when its timer comes.
+
+        latency: of its login. A peer is hardly nearer to our home relay than we are.
+        """
+        if region == self.paths.home:
+            self.device.set_round_trip(2 * latency)
         for key in self.paths.connected(region, now):
             self.device.path_gained(key, now)
             self.stream_links.path_restored(key, now)

@@ -126,7 +126,7 @@ class Reachability:
                 self._relays.troubles.mended(region)
                 self._home.answered(region, latency, now)
                 self.settle(now)
-                self._engine.relay_connected(region, now)
+                self._engine.relay_connected(region, latency, now)
                 self._told.append(facts.RelayChanged(region, True))
             case relay.Disconnected(region, reason):
                 is_news = self._relays.troubles.failed(fact, now)

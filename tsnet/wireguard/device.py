@@ -183,6 +183,11 @@ class Device:
         """The peer has a path now, or another one: send a waiting handshake as soon as the responder takes it."""
         self._call(key, Peer.path_gained, now)
 
+    def set_round_trip(self, seconds: float) -> None:
+        """How long an answer takes on the way that handshakes with new peers take: none is sent again any sooner. The
+        next one would make the answer to the one before useless."""
+        self._local.round_trip = seconds
+
     def path_restored(self, key: bytes, now: float) -> None:
         """The peer's path is back after an outage: as `path_gained`, but after the initiations that may wait below."""
         self._call(key, Peer.path_restored, now)

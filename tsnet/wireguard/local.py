@@ -21,7 +21,7 @@ Owner = TypeVar("Owner")
 
 
 class Local(Generic[Owner]):
-    """wall_offset: unix time = now + wall_offset."""
+    """wall_offset: unix time = now + wall_offset. round_trip: an answer is not expected any sooner, in seconds."""
 
     __slots__ = (
         "_asked",
@@ -34,6 +34,7 @@ class Local(Generic[Owner]):
         "key_log",
         "mtu",
         "outbox",
+        "round_trip",
         "timestamps",
         "trace",
         "wall_offset",
@@ -56,6 +57,7 @@ class Local(Generic[Owner]):
         self.entropy: Callable[[int], bytes] = entropy
         self.mtu: int = mtu
         self.wall_offset: float = wall_offset
+        self.round_trip: float = 0.0
         self.timestamps: Timestamps = Timestamps(timestamp_mark)
         self._asked = 0  # the last mark that `MarkMoved` asked for; `_asked_at` says when
         self._asked_at = -math.inf

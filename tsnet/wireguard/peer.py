@@ -225,7 +225,7 @@ class Peer:
 
         What went out since the last such event is given LONG_ROUND_TRIP: a path that comes and goes faster would let no
         handshake complete."""
-        timers, answered_by = self.timers, self.handshake_sent_at + LONG_ROUND_TRIP
+        timers, answered_by = self.timers, self.handshake_sent_at + max(LONG_ROUND_TRIP, self._local.round_trip)
         if not timers.is_initiating:
             return
         if timers.restarted_time <= self.handshake_sent_at and now < answered_by:
@@ -297,7 +297,7 @@ class Peer:
         self._say("handshake sent", why=f"no answer yet: {self.why}" if self.timers.is_in_series else self.why)
         if self.timers.is_in_series and self.answered:
             local.facts.append(Unanswered(self.key))
-        self.timers.initiation_sent(now, local.jitter(), early=not self.answered)
+        self.timers.initiation_sent(now, local.jitter(), early=not self.answered, round_trip=local.round_trip)
 
     def _abandon_initiation(self) -> None:
         if isinstance(self.handshake, Initiated):

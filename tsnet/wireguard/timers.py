@@ -77,13 +77,14 @@ class Timers:
         """There is traffic for the peer, or a reason for a new session: REKEY_ATTEMPT_TIME starts anew."""
         self.give_up_at = now + REKEY_ATTEMPT_TIME
 
-    def initiation_sent(self, now: float, jitter: float, *, early: bool) -> None:
-        """Plan the next retry. early: the peer has never answered, so the first retries come soon."""
+    def initiation_sent(self, now: float, jitter: float, *, early: bool, round_trip: float = 0.0) -> None:
+        """Plan the next retry. early: the peer has never answered, so the first retries come soon, but those that would
+        come before an answer can."""
         self._is_held = False
         if not self.is_in_series:
             self._series_from = now
         for after in EARLY_RETRIES if early else ():
-            if self._series_from + after >= now + RETRY_GAP:
+            if self._series_from + after >= now + max(RETRY_GAP, round_trip):
                 self.retransmit_at = self._series_from + after
                 return
         self.retransmit_at = now + REKEY_TIMEOUT + jitter

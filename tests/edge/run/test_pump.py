@@ -66,6 +66,23 @@ def test_the_port_is_told_when_datagrams_are_to_stay_whole(
     assert not pump.node.wants_whole_datagrams
 
 
+def test_a_port_that_is_bound_anew_may_not_keep_datagrams_whole(
+    house: House, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can = [True, False]
+    monkeypatch.setattr(pump._udp, "set_dont_fragment", lambda *, wanted: can.pop(0))
+    pump.node.surroundings.set_attributes(NodeAttributes(peer_mtu_enable=True), house.now)
+    pump.node._touch()
+    pump.mark()
+    house.run(1)
+    assert pump.node.wants_whole_datagrams
+    monkeypatch.setattr(pump._udp, "suits", lambda network: False)
+    pump._on_network()
+    house.run(1)
+    assert not can
+    assert not pump.node.wants_whole_datagrams
+
+
 def ask_for_any_port(house: House, pump: Pump, wanted: bool) -> int:
     """The port afterwards."""
     pump.node.surroundings.set_attributes(NodeAttributes(randomize_client_port=wanted), house.now)
@@ -253,7 +270,7 @@ def test_after_a_change_of_the_network_a_port_that_cannot_send_is_bound_anew(sui
         return suits
 
     port: Any = handle.pump._udp
-    port.suits, port.rebind = asked, lambda: told.append("bound anew")
+    port.suits, port.rebind = asked, lambda _number: told.append("bound anew")
     house.world.machine("a").move()
     house.run(5)
     assert told == (["asked"] if suits else ["asked", "bound anew"])

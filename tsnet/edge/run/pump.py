@@ -168,7 +168,7 @@ class Pump:
         self._links.network_changed(network)
         self.node.receive((), self._links.receive(), now)
         if not self._udp.suits(network):
-            self._udp.rebind()
+            self._rebind(None)
         self.node.network_changed(network, now)
 
     def _tell_ports(self) -> None:
@@ -197,8 +197,12 @@ class Pump:
         """Control wants another UDP port than the one that was chosen, or that one again."""
         self._has_any_port = self.node.wants_any_port
         if self._chosen_port:
-            self._udp.rebind(0 if self._has_any_port else self._chosen_port)
+            self._rebind(0 if self._has_any_port else self._chosen_port)
             self._tell_ports()
+
+    def _rebind(self, port: int | None) -> None:
+        self._udp.rebind(port)
+        self._whole_datagrams = False  # if they are wanted whole, the new sockets are asked: they may be of other kinds
 
     def _set_whole_datagrams(self, now: float) -> None:
         self._whole_datagrams = self.node.wants_whole_datagrams
