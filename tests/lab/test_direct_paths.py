@@ -7,7 +7,7 @@ Pairs with a `stray` router that count as impossible may be direct: it depends o
 | ours dials Go | all 25 of the square, and those beside it                                       |
 | Go dials ours | some, so that each kind is on each side; all 25 under TSNET_NIGHTLY=1           |
 
-The pairs that everybody joins are measured with Go in place of ours, too: by median ours is direct no later.
+The pairs that everybody joins are measured with Go in place of ours, too: by median ours is not later by more than `COLD`.
 
 That a path is direct is what both say: ours by its routes, Go by CurAddr.
 """
@@ -47,7 +47,7 @@ DIRECT = 11.0
 SOON = 2.0
 """Seconds, as nobody waits for the next round of pings; on an idle machine it is a fiftieth of that."""
 COLD = 0.15
-"""Seconds by which ours may be later than Go between the same two homes; on an idle machine it is about 0.01."""
+"""Seconds by which ours may be later than Go by median; on an idle machine it is about 0.01."""
 NEVER = 6.0
 """Seconds after which a pair that needs its relay is left on it."""
 
@@ -86,7 +86,7 @@ def test_how_soon_beside_go() -> None:
     ours, gos = how_soon(("ours", "go"), ("go", "go"))
     assert all(seconds < SOON for found in ours.values() for seconds in found)
     medians = [statistics.median(chain.from_iterable(each.values())) for each in (ours, gos)]
-    assert medians[0] <= medians[1]
+    assert medians[0] < medians[1] + COLD
     assert all(statistics.median(ours[pair]) < statistics.median(gos[pair]) + COLD for pair in ours)
 
 
