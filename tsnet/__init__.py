@@ -37,6 +37,7 @@ _WHERE = {
     "MemoryStore": "tsnet.edge.io.store",
     "Store": "tsnet.edge.io.store",
     "copy_state": "tsnet.edge.io.copying",
+    "import_go_state": "tsnet.edge.io.goimport",
     "current_peer": "tsnet.adapters.identity",
     **dict.fromkeys(
         [
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from tsnet.edge.io.copying import copy_state as copy_state
     from tsnet.edge.io.directory import DirectoryStore as DirectoryStore
     from tsnet.edge.io.encrypted import EncryptedStore as EncryptedStore
+    from tsnet.edge.io.goimport import import_go_state as import_go_state
     from tsnet.edge.io.store import MemoryStore as MemoryStore
     from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult

@@ -184,6 +184,14 @@ def _debug(command: argparse.ArgumentParser) -> None:
     add_node(command)
 
 
+def _state(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", choices=("import", "show"), help="take over a Go node's state; or show ours")
+    command.add_argument("file", metavar="FILE", nargs="?", help="with import: a tailscaled.state, or its folder")
+    command.add_argument("--profile", metavar="WHO", help="with import: a login or profile id, if not the current one")
+    command.add_argument("--state-dir", metavar="DIR", help="our state; default where a node of that name has it")
+    command.add_argument("--hostname", metavar="NAME", help="the node's name (TS_HOSTNAME; with import, Go's)")
+
+
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
     command.add_argument(
@@ -240,6 +248,7 @@ COMMANDS: dict[str, tuple[Adder, str]] = {
     "netcheck": (_netcheck, "look at the network around this machine: UDP, NAT, the nearest relay"),
     "explain": (_explain, "tell what a connection to a node would meet, and why it fails or is relayed"),
     "debug": (_debug, "look into a node: its netmap, filter, relays, paths and timers"),
+    "state": (_state, "import the state of Tailscale's own client, or show a node's"),
     "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
     "demo": (_demo, "show two nodes talk on a tailnet in this process"),
 }
