@@ -7,7 +7,7 @@ Pairs with a `stray` router that count as impossible may be direct: it depends o
 | ours dials Go | all 25 of the square, and those beside it                                       |
 | Go dials ours | some, so that each kind is on each side; all 25 under TSNET_NIGHTLY=1           |
 
-The pairs that everybody joins are measured with Go in place of ours, too: by median ours is not later by more than `COLD`.
+The pairs that everybody joins are measured with Go in place of ours, too, which may be earlier by `COLD` at most.
 
 That a path is direct is what both say: ours by its routes, Go by CurAddr.
 """
