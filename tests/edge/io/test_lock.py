@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -234,3 +235,19 @@ def test_a_fork_in_the_middle_of_taking_it_waits(path: Path, monkeypatch: pytest
         monkeypatch.undo()
         again.take()
         again.release()
+
+
+def test_a_disk_that_fails_at_the_close_fails_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, close = Lock(path), os.close
+    lock.take()
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", fail)
+        lock.release()
+    assert not lock.is_held
+    lock.take()
+    lock.release()

@@ -85,9 +85,11 @@ class Lock:
         self._close()
 
     def _close(self) -> None:
+        """A failing disk may fail here, too. The descriptor is gone all the same, and with it the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def locked(path: Path, holder: int | None, remedy: str = "") -> StateLocked:
