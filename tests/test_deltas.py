@@ -211,6 +211,8 @@ def routed(peer: Node, address: Any) -> bool:
 
 
 def key_of(netmap: NetMap, address: Any) -> NodeKey | None:
+    if address in netmap.self_node.ips:
+        return None
     return next((peer.key for peer in by_id(netmap) if routed(peer, address)), None)
 
 

@@ -32,6 +32,18 @@ def test_a_peer_is_found_by_its_key_and_by_its_addresses(peers: Peers) -> None:
     assert [peers.routes.lookup(address.packed) for address in (A4, A6, B4)] == [A.key, A.key, B.key]
 
 
+def test_our_own_address_is_no_peers_whenever_it_becomes_ours(peers: Peers) -> None:
+    """tests/test_hostile_control.py: a control server may give it to a peer."""
+    for ours in (attrs.evolve(SELF, addresses=A.addresses), SELF):
+        peers.apply(Changes.between(peers.netmap, netmap(ours, A, B)))
+        owner = A.key if ours is SELF else None
+        assert [peers.routes.lookup(address.packed) for address in (A4, A6)] == [owner, owner]
+        assert peers.routes.lookup(B4.packed) == B.key
+    claims_ours = attrs.evolve(B, addresses=SELF.addresses, allowed_ips=SELF.addresses)
+    apply(peers, A, claims_ours)
+    assert [peers.routes.lookup(own.packed) for own in SELF.ips] == [None] * len(SELF.ips)
+
+
 def test_who_has_left_is_told_first(peers: Peers) -> None:
     changed = attrs.evolve(A, online=True)
     assert apply(peers, changed) == [KeyChange(B.key, B, None), KeyChange(A.key, A, changed)]

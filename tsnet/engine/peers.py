@@ -5,7 +5,8 @@
             ─► routes    prefix ─► key of the peer that owns it
 
 Keys are bytes without their type (`tsnet.netmap.packed`). A peer whose key has expired is none. Of several peers with
-the same key or prefix the one with the lowest id has it.
+the same key or prefix the one with the lowest id has it. An address of this node is never a peer's, whatever the
+netmap says: nobody may speak in our name, or have what we send to ourselves.
 
 Not here: sessions (`tsnet.wireguard`), paths (`tsnet.disco`).
 """
@@ -19,6 +20,7 @@ from tsnet.netmap.changes import Changes
 from tsnet.netmap.filterrules import NO_CAPABILITIES
 from tsnet.netmap.index import Index
 from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.packed import raw_prefixes
 from tsnet.netmap.routes import Routes, own_prefixes
 
 K = TypeVar("K")
@@ -57,7 +59,7 @@ class Peers:
         """Returns what changed by key: first the keys that nobody has any more."""
         before, self.netmap = self.netmap, changes.after
         moved = self._move_keys(changes, {} if before is None else before.peers)
-        self._move_prefixes(changes)
+        self._move_prefixes(changes, None if before is None else before.self_node)
         return sorted(moved, key=_is_left)
 
     def _move_keys(self, changes: Changes, nodes_before: Mapping[int, Node]) -> Iterable[KeyChange]:
@@ -73,16 +75,20 @@ class Peers:
                 self.jailed.discard(key)
             yield KeyChange(key, old, new)
 
-    def _move_prefixes(self, changes: Changes) -> None:
-        """Of nodes that have changed in what routes are made of."""
+    def _move_prefixes(self, changes: Changes, self_before: Node | None) -> None:
+        """Of nodes that have changed in what routes are made of, and of ourselves."""
         moved: list[tuple[int, tuple[bytes, ...], tuple[bytes, ...]]] = []
         for number, (before, after) in changes.peers.items():
             if before is None or after is None or _routed(before) != _routed(after):
                 moved.append((number, _prefixes_of(before), _prefixes_of(after)))
         self._prefixes = self._prefixes.moved(moved)
+        was_ours = () if self_before is None else raw_prefixes(self_before.raw_addresses)
+        ours = raw_prefixes(changes.after.self_node.raw_addresses)
+        if was_ours != ours:
+            moved.append((0, tuple(was_ours), tuple(ours)))
         for _number, had, has in moved:
             for prefix in (*had, *has):
-                owner = _owner(self._prefixes, changes.after.peers, prefix)
+                owner = None if prefix in ours else _owner(self._prefixes, changes.after.peers, prefix)
                 if owner is None:
                     self.routes.delete_raw(prefix)
                 else:
