@@ -22,6 +22,7 @@ import attrs
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine.facts import (
+    ControlChanged,
     DuplicateNode,
     Fact,
     Health,
@@ -43,6 +44,7 @@ from tsnet.engine.facts import (
 
 __all__ = [
     "AsyncEvents",
+    "ControlChanged",
     "DuplicateNode",
     "Event",
     "Events",

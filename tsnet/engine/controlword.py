@@ -48,6 +48,7 @@ from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
 from tsnet.engine.when_due import WhenDue
+from tsnet.errors import ControlUnreachable, Error
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 
@@ -86,7 +87,7 @@ class ControlWord:
     ) -> None:
         self._node, self._control, self._entropy, self._facts = node, control, entropy, queue
         self._untold: deque[told.Fact] = deque()
-        self._is_emptying = False
+        self._is_emptying = self._is_away = False
         self._forgets: str | None = None  # the user whose login is to be forgotten
 
     @property
@@ -110,10 +111,8 @@ class ControlWord:
                 self.adopt(now)
             case told.LoginUrl(url):
                 self._facts.append(facts.LoginUrl(url))
-            case told.Connected():
-                node.home.control_listens(True, now)
-            case told.Disconnected():
-                node.home.control_listens(False, now)
+            case told.Connected() | told.Disconnected():
+                self._changed(fact, now)
             case told.Published(region):
                 node.reachability.published(region)
                 node.preferences.published(node.control.hostinfo_is_known)
@@ -124,10 +123,7 @@ class ControlWord:
             case told.MapHealth(message):
                 node.health.set("map", (message,) if message else ())
             case told.Problem(error, fatal):
-                if fatal:
-                    node.leaving.is_over = True
-                    node.admittance.refused()
-                self._facts.append(facts.Problem(error, fatal))
+                self._trouble(error, fatal)
             case told.PingRequested(ping):
                 self.answer(node.asked_pings.asked(ping, now), now)
             case told.BrowserRequested(url):
@@ -136,6 +132,26 @@ class ControlWord:
                 self._facts.append(facts.ControlAnswered(ticket, status, body, error))
             case _:
                 self._told_of_keys(fact, now)
+
+    def _changed(self, fact: told.Connected | told.Disconnected, now: float) -> None:
+        connected = isinstance(fact, told.Connected)
+        self._node.home.control_listens(connected, now)
+        self._is_away = self._is_away and not connected
+        self._facts.append(facts.ControlChanged(connected, fact.reason if isinstance(fact, told.Disconnected) else ""))
+
+    def _trouble(self, error: Error, fatal: bool) -> None:
+        if fatal:
+            self._node.leaving.is_over = True
+            self._node.admittance.refused()
+        if fatal or self._is_news(error):
+            self._facts.append(facts.Problem(error, fatal))
+
+    def _is_news(self, error: Error) -> bool:
+        """Each attempt to reach control fails while it is away. Of a node that has run, the first one is told."""
+        if not isinstance(error, ControlUnreachable) or not self._node.admittance.has_run:
+            return True
+        was_away, self._is_away = self._is_away, True
+        return not was_away
 
     def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
         node = self._node

@@ -114,6 +114,14 @@ class RelayChanged:
 
 
 @record
+class ControlChanged:
+    """(event) The connection to control stands, or has ended; then the node goes on with the last netmap, and tries."""
+
+    connected: bool
+    reason: str = ""
+
+
+@record
 class Health:
     """(event) All that is wrong now, as control says and as this node finds, each a sentence. Empty if all is well."""
 
@@ -245,6 +253,7 @@ Event = (
     | PathChanged
     | HomeChanged
     | RelayChanged
+    | ControlChanged
     | Health
     | DuplicateNode
     | Problem

@@ -303,6 +303,20 @@ def test_trouble_is_said_once_not_with_every_attempt(house: House, caplog: pytes
     assert len(caplog.records) == 1
 
 
+def test_an_outage_of_control_is_told_once_and_so_is_its_end(house: House) -> None:
+    a = house.up("a")
+    heard = a.subscribe()
+    for _ in range(2):
+        house.tailnet._stop(house.tailnet._control)
+        house.run(40)
+        found = [event for event in events_of(heard) if isinstance(event, facts.ControlChanged | facts.Problem)]
+        assert [type(event).__name__ for event in found] == ["ControlChanged", "Problem"]
+        assert isinstance(found[0], facts.ControlChanged)
+        assert not found[0].connected
+        house.tailnet._start_control()
+        house.until(lambda: any(event == facts.ControlChanged(True) for event in events_of(heard)), 60)
+
+
 # --- close ------------------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,7 @@ class Reports:
                 | facts.HomeChanged()
                 | facts.LoggedIn()
                 | facts.RelayChanged()
+                | facts.ControlChanged()
                 | facts.DuplicateNode()
                 | facts.Reachable()
             ):
