@@ -34,6 +34,7 @@ _WHERE = {
     "Status": "tsnet.status",
     "DirectoryStore": "tsnet.edge.io.directory",
     "EncryptedStore": "tsnet.edge.io.encrypted",
+    "KeyringStore": "tsnet.edge.io.keyringstore",
     "MemoryStore": "tsnet.edge.io.store",
     "Store": "tsnet.edge.io.store",
     "copy_state": "tsnet.edge.io.copying",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from tsnet.edge.io.directory import DirectoryStore as DirectoryStore
     from tsnet.edge.io.encrypted import EncryptedStore as EncryptedStore
     from tsnet.edge.io.goimport import import_go_state as import_go_state
+    from tsnet.edge.io.keyringstore import KeyringStore as KeyringStore
     from tsnet.edge.io.store import MemoryStore as MemoryStore
     from tsnet.edge.io.store import Store as Store
     from tsnet.edge.run.dialing import PingResult as PingResult

@@ -1,0 +1,111 @@
+"""A keyring as a store: what it keeps, who is locked out, and how it fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tsnet.edge.io.keyringstore import KeyringStore
+from tsnet.errors import ConfigError, StateError, StateLocked
+
+
+class Ring:
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+        self.failure: Exception | None = None
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.failure:
+            raise self.failure
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        if self.failure:
+            raise self.failure
+        self.kept[service, username] = password
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def ring() -> Ring:
+    return Ring()
+
+
+def test_its_entries(ring: Ring) -> None:
+    store = KeyringStore("shop", ring)
+    store.open()
+    assert store.read("identity") is None
+    assert store.keys() == ()
+    store.write("identity", b"\0one")
+    store.write("prefs", b"two")
+    store.write("identity", b"\xffthree")
+    store.close()
+    again = KeyringStore("shop", ring)
+    assert again.read("identity") == b"\xffthree"
+    assert again.keys() == ("identity", "prefs")
+    assert KeyringStore("other", ring).keys() == ()
+    assert ring.kept["tsnet/shop", ".keys"] == "identity prefs"
+
+
+def test_one_node_at_a_time(ring: Ring) -> None:
+    first, second, other = KeyringStore("shop", ring), KeyringStore("shop", ring), KeyringStore("other", ring)
+    first.open()
+    other.open()
+    with pytest.raises(StateLocked):
+        second.open()
+    with pytest.raises(StateError, match="not open"):
+        second.write("identity", b"")
+    first.close()
+    second.open()
+    for store in (first, second, other):
+        store.close()
+
+
+def test_a_keyring_that_fails_is_named_without_its_words(ring: Ring) -> None:
+    store = KeyringStore("shop", ring)
+    store.open()
+    ring.failure = RuntimeError("privkey:secret")
+    for call in (lambda: store.read("identity"), lambda: store.write("identity", b""), store.keys):
+        with pytest.raises(
+            StateError, match=r"the keyring of this system failed \(RuntimeError\)\. Unlock it"
+        ) as raised:
+            call()
+        assert "secret" not in str(raised.value)
+    store.close()
+    with pytest.raises(StateError, match="failed"):
+        store.open()
+    ring.failure = None
+    store.open()
+    store.close()
+
+
+def test_the_package_is_imported_when_it_is_needed(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    store = KeyringStore("shop")
+    with pytest.raises(StateError, match="pip install keyring"):
+        store.open()
+    package = SimpleNamespace(get_password=ring.get_password, set_password=ring.set_password)
+    monkeypatch.setitem(sys.modules, "keyring", package)
+    store.open()
+    store.write("identity", b"one")
+    store.close()
+    assert KeyringStore("shop", ring).read("identity") == b"one"
+
+
+def test_an_entry_that_is_none_of_ours(ring: Ring) -> None:
+    ring.kept["tsnet/shop", "identity"] = "not base64!"
+    with pytest.raises(StateError, match="'identity' of tsnet/shop in the keyring is damaged"):
+        KeyringStore("shop", ring).read("identity")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "Shop", "..", "a b"])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="such as a hostname"):
+        KeyringStore(name)
