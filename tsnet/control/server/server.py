@@ -322,19 +322,19 @@ class Server:
         match fault.effect:
             case FaultEffect.HOLD | FaultEffect.DELAY:
                 if not self._delayed.add(connection, request, fault, now):
-                    self._say(connection, request, 429, b"too many wait\n", PLAIN)
+                    self._respond(connection, request, 429, b"too many wait\n", PLAIN)
             case FaultEffect.DROP:
                 self._doomed.add(connection)
             case FaultEffect.REFUSE:
-                self._say(connection, request, fault.status, b"refused by a planned fault\n", fault.headers)
+                self._respond(connection, request, fault.status, b"refused by a planned fault\n", fault.headers)
             case FaultEffect.GARBLE:
-                self._say(connection, request, 200, garbage_for(kind_of(request), request), JSON)
+                self._respond(connection, request, 200, garbage_for(kind_of(request), request), JSON)
             case FaultEffect.OMIT:
                 self._serve(connection, request, now, work, fault.fields)
             case _:
                 assert_never(fault.effect)
 
-    def _say(self, connection: Connection, request: Asks, status: int, body: bytes, headers: http.Headers) -> None:
+    def _respond(self, connection: Connection, request: Asks, status: int, body: bytes, headers: http.Headers) -> None:
         if isinstance(request, upgrade.Request):
             connection.respond(status, body, headers)
         else:
