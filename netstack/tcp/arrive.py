@@ -386,7 +386,7 @@ def _take_text(layer: Owner, tcb: Tcb, seq: int, flags: int, payload: bytes, opt
             _measure_receive_rtt(tcb, options.timestamps[1], now)
         _take_payload(layer, tcb, seq, payload, now)
     if tcb.rcv_fin is not None:
-        tcb.ack_now = True
+        _schedule_ack_of_fin(tcb, now)
         if tcb.rcv_nxt == tcb.rcv_fin:
             tcb.rcv_nxt += 1
             tcb.fin_received = True
@@ -470,6 +470,14 @@ def _schedule_ack(tcb: Tcb, size: int, segment: int, now: float) -> None:
         tcb.quick_acks = QUICK_ACKS  # after a pause, as at the beginning
     tcb.ack_pending += size
     if tcb.ack_pending >= 2 * tcb.rcv_mss or tcb.quick_acks or tcb.out_of_order is not None:
+        tcb.ack_now = True
+    elif tcb.delack_at == math.inf:
+        tcb.delack_at = now + DELAYED_ACK
+
+
+def _schedule_ack_of_fin(tcb: Tcb, now: float) -> None:
+    """Leave it to our own FIN for 40 ms where our application has answered so far, as Linux does: it ends as well."""
+    if tcb.rcv_nxt != tcb.rcv_fin or tcb.fin_queued or tcb.quick_acks:
         tcb.ack_now = True
     elif tcb.delack_at == math.inf:
         tcb.delack_at = now + DELAYED_ACK

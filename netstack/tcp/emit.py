@@ -256,8 +256,8 @@ def _send_stretch(tcb: Tcb, start: int, stop: int, now: float, runs: Runs) -> in
         tcb.stalled_time = now
     if tcb.activity.kind != BUSY:
         tcb.activity.change(BUSY, now)
-    if now - tcb.data_received_time < PINGPONG and tcb.bytes_received:
-        tcb.quick_acks = 0  # the application answers: its data carries the acknowledgement
+    if now - tcb.data_received_time < PINGPONG:
+        tcb.quick_acks = 0  # the application answers, or asks at once: its data carries acknowledgements
     board.send(start, stop, now)
     tcb.recovery.prr.out += stop - start
     tcb.snd_nxt = stop

@@ -33,6 +33,54 @@ def under_way(**options: Any) -> Peer:
 # delayed acknowledgements -----------------------------------------------------------------------------------------
 
 
+def answered() -> Peer:
+    """A connection whose application has answered so far."""
+    peer = Peer()
+    peer.connect()
+    peer.send("PA", payload=b"question")
+    peer.connection.read()
+    peer.connection.write(b"answer", peer.now)
+    peer.take()
+    return peer
+
+
+def test_the_end_of_a_stream_is_acknowledged_by_the_end_of_the_other() -> None:
+    peer = answered()
+    peer.send("FA")
+    assert peer.connection.eof
+    assert peer.take() == []
+    peer.connection.close(peer.now)
+    (seen,) = peer.take()
+    assert (seen.flags, seen.ack) == ("FA", peer.seq)
+    peer.send("A")
+    assert peer.connection.state == "CLOSED"
+
+
+def test_the_end_of_a_stream_is_acknowledged_after_40_ms() -> None:
+    peer = answered()
+    peer.send("FA")
+    assert peer.wait(0.039) == []
+    assert [(seen.flags, seen.ack) for seen in peer.wait(0.002)] == [("A", peer.seq)]
+    assert peer.connection.state == "CLOSE_WAIT"
+
+
+def test_the_end_of_a_stream_that_comes_again_is_acknowledged_at_once() -> None:
+    peer = answered()
+    peer.send("FA")
+    assert peer.take() == []
+    peer.send("FA", seq=peer.seq - 1)
+    assert [(seen.flags, seen.ack) for seen in peer.take()] == [("A", peer.seq)]
+
+
+def test_the_end_of_a_stream_with_nothing_answered_is_acknowledged_at_once() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.send("PA", payload=b"news")
+    peer.take()
+    peer.send("FA")
+    assert [(seen.flags, seen.ack) for seen in peer.take()] == [("A", peer.seq)]
+
+
 def test_the_first_sixteen_are_acknowledged_at_once() -> None:
     peer = Peer()
     peer.connect()

@@ -115,6 +115,7 @@ def test_an_acknowledgement_stays_inside_a_window_that_was_taken_back() -> None:
     """Beyond it the peer drops it, and waits for ever for what it acknowledges."""
     peer = Peer(scale=0)
     peer.connect()
+    peer.clock.advance(0.05)  # so that it is no answer to the handshake, and quick acknowledgements are left
     peer.connection.write(bytes(10 * MSS), peer.now)
     assert sum(sizes(peer)) == 10 * MSS
     peer.send("A", ack=1 + MSS, window=2 * MSS)
@@ -405,13 +406,16 @@ def test_who_answers_soon_needs_no_quick_acknowledgements(pause: float, acknowle
     assert len(peer.take()) == acknowledged
 
 
-def test_who_has_received_nothing_does_not_answer() -> None:
+@pytest.mark.parametrize(("pause", "acknowledged"), [(0.039, []), (0.041, [2])])
+def test_who_asks_as_soon_as_it_is_connected_goes_on_soon(pause: float, acknowledged: list[int]) -> None:
+    """Linux's pingpong mode begins with the handshake, too."""
     peer = Peer()
     peer.connect()
+    peer.clock.advance(pause)
     peer.connection.write(b"hello", peer.now)
     peer.take()
     peer.send("PA", payload=b"x")
-    assert [seen.ack for seen in peer.take()] == [2]
+    assert [seen.ack for seen in peer.take()] == acknowledged
 
 
 @pytest.mark.parametrize(("scale", "beyond", "seq"), [(0, 0, 10), (0, 1, 9), (3, 7, 10), (3, 8, 2)])
