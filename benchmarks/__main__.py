@@ -44,6 +44,7 @@ FLOORS: dict[str, Callable[[], list[Row]]] = {
     "netstack_gvisor": netstack_gvisor.run,
     "big_maps": big_maps.run,
     "many_peers": many_peers.run,
+    "exchanges": exchanges.floors,
 }
 ALL: dict[str, Callable[[], list[Row]]] = {
     "netstack_pair": netstack_pair.run,

@@ -28,18 +28,31 @@ SIZE = 64
 MIB = 1 << 20
 OURS, GO = "ours to ours", "Go to Go"
 
+RATIOS = {"round trip": (2.6, 1.2), "connections": (0.25, 1.0), "stream": (0.6, 1.0)}
+"""Floor and goal. The floors leave a third of room: beside other programs the ratios move."""
+
 
 def run(*, count: int = 2000, bulk: int = 48 * MIB, rounds: int = 5) -> list[Row]:
+    rows = alone(count, bulk)
+    return [*rows, *floors(count=count, bulk=bulk, rounds=rounds)]
+
+
+def floors(*, count: int = 2000, bulk: int = 48 * MIB, rounds: int = 3) -> list[Row]:
+    """What gates: ours beside Go's."""
+    if reason := missing_go("derper", "testcontrol", "tsnetpeer"):
+        return [Skipped("direct path: every pair", reason)]
+    with all_pairs() as pairs:
+        return every_pair(pairs, count, bulk, rounds)
+
+
+def alone(count: int, bulk: int) -> list[Row]:
+    """Ours to ours, on an embedded tailnet."""
     with Tailnet() as tailnet:
         with our_pair(tailnet, "ours") as (sender, receiver):
             rows = [*round_trips("ours", sender, receiver.hostname, count)]
             rows += connections("ours", sender, receiver.hostname, count // 4)
             rows += beside_bulk(sender, receiver, bulk)
-        rows += threads(tailnet, count, bulk)
-    if reason := missing_go("derper", "testcontrol", "tsnetpeer"):
-        return [*rows, Skipped("direct path: every pair", reason)]
-    with all_pairs() as pairs:
-        return [*rows, *every_pair(pairs, count, bulk, rounds)]
+        return [*rows, *threads(tailnet, count, bulk)]
 
 
 def every_pair(pairs: dict[str, Ends], count: int, bulk: int, rounds: int) -> list[Row]:
@@ -59,9 +72,10 @@ def every_pair(pairs: dict[str, Ends], count: int, bulk: int, rounds: int) -> li
 
 
 def ratio_row(name: str, ratios: list[float]) -> Row:
-    """Ours beside Go's. Nothing gates here: beside other programs the ratios moved threefold from run to run."""
+    """Ours beside Go's."""
     is_time = name == "round trip"
-    return median(f"direct path: {name}, ours / Go", ratios, goal=1.2 if is_time else 1.0, at_most=is_time)
+    floor, goal = RATIOS[name]
+    return median(f"direct path: {name}, ours / Go", ratios, floor=floor, goal=goal, at_most=is_time)
 
 
 def measure(ends: Ends, count: int, bulk: int) -> tuple[float, float, float]:
