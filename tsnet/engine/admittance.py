@@ -17,7 +17,7 @@ from __future__ import annotations
 from tsnet.base.trace import Trace
 from tsnet.base.wording import Wording, api
 from tsnet.engine import facts
-from tsnet.errors import KeyExpired, NeedsLogin
+from tsnet.errors import KeyExpired
 from tsnet.netmap.model import NetMap
 
 
@@ -62,13 +62,6 @@ class Admittance:
     def _say(self, event: str) -> None:
         if self._trace is not None:
             self._trace(event)
-
-
-def logged_out(hostname: str, control_url: str) -> NeedsLogin:
-    return NeedsLogin(
-        Wording(f"{hostname} was logged out of {control_url}: log it in again", api("login()", before=" with ")),
-        "",
-    )
 
 
 def key_expired(hostname: str, control_url: str) -> KeyExpired:

@@ -29,7 +29,7 @@ from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
 from tsnet.engine import facts
-from tsnet.engine.admittance import Admittance, key_expired, logged_out
+from tsnet.engine.admittance import Admittance, key_expired
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
 from tsnet.engine.derprelays import Relays
@@ -39,6 +39,7 @@ from tsnet.engine.factqueue import FactQueue
 from tsnet.engine.healthmessages import SAID_BY_CONTROL, HealthMessages, sentences_of
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
+from tsnet.engine.lifecycle import logged_out
 from tsnet.engine.netmapadoption import Adoption
 from tsnet.engine.portmapping import PortMapping
 from tsnet.engine.preferences import Preferences

@@ -24,7 +24,6 @@ from __future__ import annotations
 from enum import Enum, StrEnum
 
 from tsnet.base.wording import Wording, api
-from tsnet.engine.admittance import logged_out
 from tsnet.errors import Error, KeyExpired, NeedsLogin, NotUp, UpTimeout
 
 
@@ -226,3 +225,10 @@ class Lifecycle:
             ),
             self.login_url,
         )
+
+
+def logged_out(hostname: str, control_url: str) -> NeedsLogin:
+    return NeedsLogin(
+        Wording(f"{hostname} was logged out of {control_url}: log it in again", api("login()", before=" with ")),
+        "",
+    )
