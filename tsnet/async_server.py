@@ -87,7 +87,8 @@ class AsyncServer(BaseServer):
     ) -> None:
         """Log in again while the process runs, as the same user or another one. Returns once the node is served.
 
-        auth_key: to log in with; without it, the one of the constructor, or else a person at the login URL.
+        auth_key: to log in with; without it, the one that control accepted last, or that of the constructor, or else a
+        person at the login URL.
         force: also a node that is logged in gets a new node key. Without `force` and `auth_key` this is `up` for it.
         The present key stays in use until control has accepted the new one, so streams go on, unless the node becomes
         another user's: it has other addresses then, and its streams end. A call that is cancelled or late leaves the
@@ -103,7 +104,7 @@ class AsyncServer(BaseServer):
         Streams are reset. The state that is kept holds a new identity, which nobody knows: the next start needs a
         login, and so does this process (`login`; until then `up` raises NeedsLogin). A node that is not up is logged
         out, too, without joining first. Raises ControlTimeout or ControlUnreachable if control does not confirm it in
-        time; it is asked again for as long as the node is open, or until `login`.
+        time; it is asked again for as long as the node is open, or until `login`, which ends a call that still waits.
         """
         await self._wait(self._handle.logout, timeout)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.house import House, events_of
@@ -178,7 +180,7 @@ def test_a_node_that_nobody_knows_is_logged_out_at_once(house: House) -> None:
     assert a.state == "logged-out"
 
 
-def test_control_does_not_answer_a_logout_and_then_it_does(house: House) -> None:
+def test_control_is_away_when_a_node_logs_out(house: House) -> None:
     a = house.up("a", ephemeral=False)
     house.finish(house.tailnet._end() or Operation[None]())
     error = house.failure(logout(a))
@@ -186,11 +188,19 @@ def test_control_does_not_answer_a_logout_and_then_it_does(house: House) -> None
     assert a.state != "logged-out"
 
 
+def test_a_logout_that_was_not_confirmed_in_time_is_asked_for_again(house: House) -> None:
+    a = house.up("a", ephemeral=False)
+    with house.tailnet.refuse("register", 503):
+        assert isinstance(house.failure(logout(a)), ControlTimeout | ControlUnreachable)
+        assert a.state == "running"
+    house.until(lambda: a.state == "logged-out", 60)
+
+
 def test_a_login_ends_a_logout_that_is_not_over(house: House) -> None:
     a = house.up("a", ephemeral=False)
-    going = logout(a)
+    going = logout(a, timeout=math.inf)
     house.finish(login(a, force=True))
-    going.cancel()
+    assert isinstance(house.failure(going), ControlTimeout)
     assert a.state == "running"
     house.run(30)
     assert a.state == "running"
@@ -205,10 +215,24 @@ def test_a_closed_node_neither_logs_in_nor_out(house: House) -> None:
 
 def test_close_ends_who_waits(house: House) -> None:
     a = house.up("a", ephemeral=False)
-    waits = logout(a), login(a, force=True)
+    waits = login(a, force=True), logout(a)
     house.finish(a.close(0.1))
     for each in waits:
         assert isinstance(house.failure(each), NotUp)
+
+
+@pytest.mark.parametrize("again", ["login", "logout"])
+def test_who_asks_while_the_node_closes_does_not_keep_it_from_logging_out(house: House, again: str) -> None:
+    a = house.up("a")
+    late = a.login("", True, 30) if again == "login" else a.logout(30)
+    closing = a.close(10)
+    house.until(lambda: a.node.leaving._asked)
+    began = house.now
+    late.begin()
+    assert isinstance(house.failure(late), NotUp)
+    house.finish(closing)
+    assert house.now - began < 5, "nothing was left to wait for"
+    assert "a" not in house.tailnet.nodes()
 
 
 # --- start ------------------------------------------------------------------------------------------------------
@@ -222,6 +246,13 @@ def test_start_does_not_wait(house: House, caplog: pytest.LogCaptureFixture) -> 
     refused.start()
     house.until(lambda: refused.state == "failed", 10)
     assert [record.levelname for record in caplog.records if "rejected" in record.getMessage()] == ["ERROR"]
+
+
+def test_a_closed_node_does_not_start(house: House) -> None:
+    a = house.up("a")
+    house.finish(a.close(2))
+    with pytest.raises(NotUp):
+        a.start()
 
 
 def test_start_without_a_way_to_log_in_is_told_by_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:

@@ -112,6 +112,8 @@ class Handle(Visible, Verbs):
     def start(self) -> None:
         """Begin to join, and wait for nothing. How it goes `state` and events tell. Raises as `when_running` does."""
         operation: Operation[None] = self.when_running(None, lambda operation, left: operation.resolve(None))
+        if operation.done:
+            operation.outcome()  # raises: nothing has begun, and nothing will
         operation.add_done_callback(lambda: self._tell_log(operation))
         operation.begin()
 

@@ -4,6 +4,7 @@
     log_out ─► node.logout ─► LoggedOut, once the forgotten identity is saved ─► done
 
 A call that is cancelled or late leaves the node at it: a login goes on, a logout is tried until control has answered.
+A login ends the logout before it, and whoever waits for that.
 
 Not here: what a login asks of control (`control.client.login`), the states (`engine.lifecycle`).
 """
@@ -42,6 +43,7 @@ class Logins:
 
     def log_in(self, operation: Operation[None], pump: Pump, auth_key: str, until: float, limit: float) -> None:
         self._life.told(News.LOGIN_BEGUN)
+        self._out.fail(ControlTimeout(f"{self._life.hostname} logs in again, before control confirmed its logout"))
         pump.node.login(auth_key, pump.now())
         pump.mark()
         late = functools.partial(self._life.too_late, limit, "waiting for control to accept the login")
@@ -52,7 +54,7 @@ class Logins:
             operation.resolve(None)
             return
         now = pump.now()
-        pump.node.logout(now, now + limit / 2)
+        pump.node.logout(now, now + max(until - now, 0.0) / 2)
         pump.mark()
         self._out.add(operation, until, lambda: operation.resolve(None), lambda: self._not_confirmed(limit))
 
@@ -67,16 +69,15 @@ class Logins:
     def settle(self, *, is_there: bool) -> None:
         """Whoever waits is told what the node's state means for them."""
         life, refusal = self._life, self._life.refusal()
-        if is_there:
+        if refusal is not None and (life.is_over or not is_there):
+            self._coming.fail(refusal)  # also where it is still there: a login would undo how it ends
+            self._out.fail(refusal)
+        elif is_there:
             self._coming.release()
-        elif refusal is not None:
-            self._coming.fail(refusal)
         if (needs := life.login_refusal()) is not None:
             self._in.fail(needs)
         if life.state is State.LOGGED_OUT:
             self._out.release()
-        elif refusal is not None and (life.is_over or not is_there):
-            self._out.fail(refusal)
 
     def _not_confirmed(self, limit: float) -> Error:
         return self._life.trouble or ControlTimeout(
