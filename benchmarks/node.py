@@ -3,8 +3,9 @@
     up · listen(address, mode) · accepted(address) · send(address, size) · rtt(address, size, count)
     rtt_beside(…) · connections(address, count) · path_to(name) · first_byte(hostname, address) · quit
 
-One request at a time; listeners work beside it, in threads. Streams are the node's own pipes: what a stream costs
-without a descriptor in between. Payload is random, hashes cover every byte and are taken after the clock has stopped.
+One request at a time; listeners work beside it, in WORKERS threads each. Streams are the node's own pipes: what a
+stream costs without a descriptor in between. Payload is random, hashes cover every byte and are taken after the clock
+has stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tsnet.edge.pipes.pipes import Pipe
 
 CHUNK = 256 * 1024
 TIMEOUT = 20.0
+WORKERS = 4
+"""Threads that accept and serve, each one stream at a time: to start one costs as much as a small connection."""
 
 
 def wait_for(subscribe: Callable[[Callable[[], None]], bool]) -> None:
@@ -83,29 +86,10 @@ def echo(pipe: Pipe) -> dict[str, Any]:
     return {}
 
 
-class Workers:
-    """Threads that outlive their work, as servers have them: to start one costs as much as a small connection."""
-
-    def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-
-    def do(self, work: Callable[[], None]) -> None:
-        if not self._idle.acquire(blocking=False):
-            threading.Thread(target=self._run, daemon=True).start()
-        self._work.put(work)
-
-    def _run(self) -> None:
-        while True:
-            self._work.get()()
-            self._idle.release()
-
-
 class Node:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._server = self._make(options.hostname, options.port)
-        self._workers = Workers()
         self._arrivals: dict[str, queue.SimpleQueue[dict[str, Any]]] = {}
 
     def _make(self, hostname: str, port: int = 0) -> tsnet.Server:
@@ -135,7 +119,8 @@ class Node:
         port = int(address.rpartition(":")[2])
         listener = self._server._handle.listen(port, None, TIMEOUT).result()
         arrivals = self._arrivals[address] = queue.SimpleQueue()
-        threading.Thread(target=self._accept, args=(listener, work, arrivals), daemon=True).start()
+        for _ in range(WORKERS):
+            threading.Thread(target=self._accept, args=(listener, work, arrivals), daemon=True).start()
 
     def _accept(
         self,
@@ -148,7 +133,7 @@ class Node:
             if pipe is None:
                 wait_for(listener.when_acceptable)
             else:
-                self._workers.do(lambda pipe=pipe: arrivals.put(work(pipe)))
+                arrivals.put(work(pipe))
 
     def accepted(self, address: str) -> dict[str, Any]:
         return self._arrivals[address].get(timeout=TIMEOUT)

@@ -11,8 +11,8 @@ import pytest
 from tests.engine.pair import apply, netmap, node, secret
 from tsnet.base.keys import DiscoPrivateKey, NodePrivateKey
 from tsnet.engine.engine import Engine
-from tsnet.engine.socketcalls import SocketCalls
-from tsnet.errors import AddressNotAvailable, KeyExpired, NotUp
+from tsnet.engine.socketcalls import MAX_FOUND, SocketCalls
+from tsnet.errors import AddressNotAvailable, KeyExpired, NotOnTailnet, NotUp
 from tsnet.netmap.names import Names
 
 ONE, OTHER = ip_address("100.64.0.1"), ip_address("100.64.0.2")
@@ -69,3 +69,19 @@ def test_an_address_of_another_family_cannot_be_reached(calls: SocketCalls) -> N
 def test_each_ping_has_data_of_its_own(calls: SocketCalls) -> None:
     assert len({calls.ping_data() for _ in range(9)}) == 9
     assert len(calls.ping_data()) == 8
+
+
+def test_a_name_is_looked_up_anew_in_each_netmap(calls: SocketCalls) -> None:
+    calls.names = Names(netmap(node(1, "a"), node(2, "b"), node(3, "c")))
+    assert [str(calls.resolve("b")), str(calls.resolve("b"))] == ["100.64.0.2"] * 2
+    calls.names = Names(netmap(node(1, "a"), node(2, "c"), node(3, "b")))
+    assert str(calls.resolve("b")) == "100.64.0.3"
+
+
+def test_names_that_nobody_has_do_not_pile_up(calls: SocketCalls) -> None:
+    calls.names = Names(netmap(node(1, "a"), node(2, "b")))
+    for number in range(10 * MAX_FOUND):
+        with pytest.raises(NotOnTailnet):
+            calls.resolve(f"nobody-{number}")
+    assert len(calls._found) <= MAX_FOUND
+    assert str(calls.resolve("b")) == "100.64.0.2"

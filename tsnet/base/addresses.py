@@ -114,6 +114,8 @@ def parse_port(text: str) -> int | None:
 
 def parse_address(text: str) -> IPAddress | None:
     """An IP literal (a v6 one with or without brackets), or None for a name."""
+    if ":" not in text and not text[:1].isdigit():
+        return None  # most names, and at once: `ip_address` builds two exceptions first
     try:
         address = ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
     except ValueError:

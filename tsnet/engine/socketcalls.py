@@ -19,6 +19,9 @@ from tsnet.engine.engine import Engine
 from tsnet.errors import AddressInUse, AddressNotAvailable, Error, NotOnTailnet, NotUp
 from tsnet.netmap.names import Names
 
+MAX_FOUND = 64
+"""Names whose addresses are remembered, until the netmap changes."""
+
 
 class SocketCalls:
     """names: the tailnet's names, None before the first netmap. refusal: why nothing may be opened now, or None."""
@@ -27,6 +30,8 @@ class SocketCalls:
         self.names: Names | None = None
         self.refusal: Error | None = None
         self._engine, self._entropy, self._trace = engine, entropy, trace
+        self._found: dict[str, tuple[IPAddress, ...]] = {}
+        self._found_in: Names | None = None
 
     def resolve(self, host: str) -> IPAddress:
         """The address that a tailnet name or an address stands for. A name's v4 address is preferred.
@@ -41,8 +46,7 @@ class SocketCalls:
             raise NotOnTailnet(
                 Wording(f"no node of this tailnet owns {host}: see ", api("status()"), " for the peers of this node")
             )
-        found = names.resolve(host)
-        for address in sorted(found, key=lambda address: address.version):
+        for address in self._look_up(names, host):
             if self._engine.own_address(len(address.packed)) is not None:
                 return address
         raise NotOnTailnet(
@@ -52,6 +56,15 @@ class SocketCalls:
                 " for the peers of this node; names are MagicDNS names, short or full",
             )
         )
+
+    def _look_up(self, names: Names, host: str) -> tuple[IPAddress, ...]:
+        """The addresses of that name, v4 first. Whoever dials often dials few, and a netmap keeps them packed."""
+        if names is not self._found_in or len(self._found) >= MAX_FOUND:
+            self._found, self._found_in = {}, names
+        found = self._found.get(host)
+        if found is None:
+            found = self._found[host] = tuple(sorted(names.resolve(host), key=lambda address: address.version))
+        return found
 
     def address_towards(self, remote: IPAddress) -> IPAddress:
         """Our own address of the same family as `remote`. Raises AddressNotAvailable if there is none."""

@@ -139,7 +139,7 @@ class Pump:
         self._alarms.ring(now)
         found = self._service(now)
         self._tell_ports()
-        due, moved = node.deadline(), sum([len(datagrams) for _, datagrams in runs])
+        due, moved = node.deadline(), sum([len(datagrams) for _, datagrams in runs]) if runs else 0
         if due <= now or node.is_touched(now):
             if found and self._moved > MANY and self.pause is not None:
                 self.pause()
