@@ -5,8 +5,8 @@
             ─► routes    prefix ─► key of the peer that owns it
 
 Keys are bytes without their type (`tsnet.netmap.packed`). A peer whose key has expired is none. Of several peers with
-the same key or prefix the one with the lowest id has it. An address of this node is never a peer's, whatever the
-netmap says: nobody may speak in our name, or have what we send to ourselves.
+the same key or prefix the one with the lowest id has it. If the netmap gives a peer the very address that it gives this
+node, the peer does not have it: it cannot speak in our name, or have what we send to ourselves.
 
 Not here: sessions (`tsnet.wireguard`), paths (`tsnet.disco`).
 """

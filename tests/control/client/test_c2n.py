@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from tsnet.base.keys import NodeKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control.client.c2n import MAX_ANSWER, MAX_SHOWN_PEERS, Shown, answer
 from tsnet.netmap.merge import MapUpdate, begin
-from tsnet.netmap.model import NetMap, Node
+from tsnet.netmap.model import NetMap, Node, UserProfile
 
 ECHO = b"POST /echo HTTP/1.1\r\nHost: c2n\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -104,6 +105,10 @@ def test_the_netmap_is_what_control_sent_and_holds_no_private_key() -> None:
 def test_a_long_netmap_is_not_shown() -> None:
     many = begun(peers=tuple(peer(number) for number in range(2, MAX_SHOWN_PEERS + 4)))
     assert ask("GET", "/debug/netmap", Shown(many)) == (501, b"too long to be shown\n")
+    users = {number: UserProfile(number, f"{number}@example.com") for number in range(MAX_SHOWN_PEERS + 1)}
+    assert ask("GET", "/debug/netmap", Shown(attrs.evolve(begun((peer(2),)), users=users)))[0] == 501
+    heavy = tuple(attrs.evolve(peer(number), hostinfo={"a": ["x" * 100] * 1000}) for number in range(2, 50))
+    assert ask("GET", "/debug/netmap", Shown(begun(heavy)))[0] == 501
     wordy = Shown(None, ("x" * MAX_ANSWER,))
     assert ask("GET", "/debug/health", wordy)[0] == 501
 

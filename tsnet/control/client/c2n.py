@@ -33,13 +33,17 @@ import h11
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 from tsnet.control import tailcfg
+from tsnet.netmap.limits import weigh
 from tsnet.netmap.model import NetMap
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes of a request. Its answer may be as long, and several may wait to be sent."""
 
 MAX_SHOWN_PEERS = 256
-"""Peers of a netmap that is shown. It is encoded within one turn of the node."""
+"""Peers, and users, and DNS records, of a netmap that is shown. It is encoded within one turn of the node."""
+
+MAX_WEIGHT = 2 << 20
+"""Bytes of memory of the peers of a netmap that is shown: what a peer says of itself is unpacked only for this."""
 
 MAX_ANSWER = 512 * 1024
 """Bytes of an answer. What would be longer is not given."""
@@ -104,7 +108,7 @@ def _request(payload: bytes) -> tuple[str, str, bytes]:
 def _response(status: int, said: bytes | Mapping[str, Any]) -> bytes:
     """said: a text, or what is written as JSON."""
     kind = "text/plain" if isinstance(said, bytes) else "application/json"
-    body = said if isinstance(said, bytes) else json.dumps(said, separators=(",", ":")).encode() + b"\n"
+    body = said if isinstance(said, bytes) else _encoded(said)
     if len(body) > MAX_ANSWER:
         return _response(501, b"too long to be shown\n")
     connection = h11.Connection(h11.SERVER)
@@ -115,6 +119,17 @@ def _response(status: int, said: bytes | Mapping[str, Any]) -> bytes:
         h11.EndOfMessage(),
     )
     return b"".join(connection.send(event) or b"" for event in events)
+
+
+def _encoded(said: Mapping[str, Any]) -> bytes:
+    """A line of JSON; the beginning of one that is too long for an answer, which is not written to its end."""
+    size, pieces = 0, []
+    for piece in json.JSONEncoder(separators=(",", ":")).iterencode(said):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER:
+            break
+    return "".join((*pieces, "\n")).encode()
 
 
 # --- what is answered -------------------------------------------------------------------------------------------
@@ -142,7 +157,8 @@ def _netmap(question: _Question) -> _Answer:
     netmap = question.shown.netmap
     if netmap is None:
         return 200, {"Current": None}
-    if len(netmap.peers) > MAX_SHOWN_PEERS:
+    many = max(len(netmap.peers), len(netmap.users), len(netmap.dns.extra_records)) > MAX_SHOWN_PEERS
+    if many or sum(map(weigh, netmap.peers.values())) > MAX_WEIGHT:
         return 501, b"too long to be shown\n"
     current = {
         "SelfNode": tailcfg.encode_node(netmap.self_node),
