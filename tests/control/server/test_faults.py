@@ -160,6 +160,7 @@ def test_a_refused_request(path: str) -> None:
 def test_a_refusal_tells_when_to_come_back_if_it_says_so() -> None:
     assert ("retry-after", "30") in Fault(Effect.REFUSE, "map", retry_after=30.0).headers
     assert ("retry-after", "0.5") in Fault(Effect.REFUSE, "map", retry_after=0.5).headers
+    assert ("retry-after", "1234567") in Fault(Effect.REFUSE, "map", retry_after=1234567.0).headers
     assert [name for name, _value in Fault(Effect.REFUSE, "map").headers] == ["content-type"]
 
 
@@ -210,6 +211,14 @@ def test_faults_of_pages() -> None:
     plan(wire, Effect.DROP, "key")
     wire.send(b"GET /key?v=131 HTTP/1.1\r\nHost: control\r\n\r\n")
     assert not wire.is_open
+
+
+def test_what_is_no_json_lacks_nothing() -> None:
+    wire = Wire()
+    fault = plan(wire, Effect.OMIT, "key", fields=("publicKey",))
+    wire.send(b"POST /key HTTP/1.1\r\nHost: control\r\nContent-Length: 0\r\n\r\n")
+    assert fault.met == 1
+    assert wire.get("/health").status == 200, "the server goes on"
 
 
 def test_a_delayed_page_and_a_delayed_handshake() -> None:

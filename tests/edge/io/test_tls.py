@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 import sys
 import time
@@ -103,6 +104,19 @@ def test_a_system_that_keeps_its_roots_in_a_folder_has_roots(tmp_path: Path, mon
     assert not has_roots(ssl.create_default_context())
     (tmp_path / "0a1b2c3d.0").write_bytes(authority().pem)
     assert has_roots(ssl.create_default_context())
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join([str(tmp_path / "none"), str(tmp_path)]))
+    assert has_roots(ssl.create_default_context()), "it may be several folders"
+
+
+def test_a_folder_that_may_not_be_listed_can_hold_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(folder: str) -> list[str]:
+        raise PermissionError(folder)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    context = ssl.create_default_context()
+    monkeypatch.setattr(os, "listdir", forbidden)
+    assert has_roots(context)
 
 
 def test_a_private_authority_need_not_be_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,11 @@ class Fault:
     @property
     def headers(self) -> list[tuple[str, str]]:
         plain = [("content-type", "text/plain; charset=utf-8")]
-        return plain if self.retry_after is None else [*plain, ("retry-after", f"{self.retry_after:g}")]
+        return (
+            plain
+            if self.retry_after is None
+            else [*plain, ("retry-after", f"{self.retry_after:.3f}".rstrip("0").rstrip("."))]
+        )
 
 
 class Faults:

@@ -376,7 +376,7 @@ class Server:
             self._upgrade(connection, request)
         else:
             status, body, headers = self._pages.show(request.method, path)
-            connection.respond(status, without(body, lacks), headers)
+            connection.respond(status, without(body, lacks) if headers is JSON else body, headers)
         if connection.stage is not Stage.PAGES:
             self._page_limits.drop(connection.link)
 

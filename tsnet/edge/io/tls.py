@@ -230,8 +230,21 @@ def default_context() -> ssl.SSLContext:
 
 def has_roots(context: ssl.SSLContext) -> bool:
     """Whether a context with the system's roots has any. Those of a folder are only read when they are needed."""
-    folder = ssl.get_default_verify_paths().capath
-    return bool(context.cert_store_stats()["x509_ca"]) or (folder is not None and bool(os.listdir(folder)))
+    if context.cert_store_stats()["x509_ca"]:
+        return True
+    paths = ssl.get_default_verify_paths()
+    folders = os.environ.get(paths.openssl_capath_env, paths.openssl_capath)
+    return any(map(_holds_files, folders.split(os.pathsep)))
+
+
+def _holds_files(folder: str) -> bool:
+    """OpenSSL opens files of a folder by their names, so one that may not be listed can hold some all the same."""
+    try:
+        return bool(os.listdir(folder))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def name_of(error: ssl.SSLError) -> str:
