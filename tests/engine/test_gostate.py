@@ -87,6 +87,7 @@ def test_a_lock_key_where_there_was_none(key: str | None) -> None:
         (go_state(_machinekey=ZERO), "has no machine key"),
         (go_state(_machinekey="privkey:zz"), "is damaged: its machine key is no key"),
         (go_state(profile__ab12=None), "has no profile under 'profile-ab12'"),
+        (go_state(**{"_current__profile": NODE}), "has no profile: its node never finished its login"),
         (go_state(profile__ab12=b"\xff{"), "is damaged: its profile is not JSON"),
         (go_state(profile__ab12=profile(persist_PrivateNodeKey=ZERO)), "its node has logged out"),
         (go_state(profile__ab12=profile(persist_PrivateNodeKey=["x"])), "its node key is no key"),

@@ -18,6 +18,7 @@ Not here: the file (`edge.io.goimport`), our own format (`saved`).
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from tsnet.prefs import TRAITS
 K = TypeVar("K", bound=PrivateKey)
 MACHINE_KEY, CURRENT, PROFILES, LEGACY = "_machinekey", "_current-profile", "_profiles", "_daemon"
 SYNONYM = "https://login.tailscale.com"
+_A_NAME = re.compile(r"profile-\w{1,32}")
 
 
 @attrs.frozen
@@ -53,7 +55,8 @@ def decode_go_state(text: bytes, profile: str | None, entropy: Callable[[int], b
         raise MalformedError("has no machine key")
     key, name = _chosen(values, profile)
     if key not in values:
-        raise MalformedError(f"has no profile under {key!r}: its node never finished its login, or has logged out")
+        where = f" under {key!r}" if _A_NAME.fullmatch(key) else ""  # of a damaged file it might be anything
+        raise MalformedError(f"has no profile{where}: its node never finished its login, or has logged out")
     prefs = _object(values[key], "its profile")
     persist = prefs.get("Config")
     persist = persist if isinstance(persist, dict) else {}
