@@ -140,7 +140,8 @@ def test_control_and_the_state_forget_a_node_that_logs_out(house: House) -> None
     house.finish(logout(a))
     assert a.state == "logged-out"
     assert a.view is None, a.view
-    assert any(isinstance(event, facts.LoggedOut) for event in events_of(heard))
+    told = [event for event in events_of(heard) if isinstance(event, facts.LoggedOut | facts.ControlChanged)]
+    assert told == [facts.ControlChanged(False, "control is left alone"), facts.LoggedOut("you@tailnet.test")]
     kept = decode_identity(store.read(IDENTITY) or b"")
     assert (kept.registered, kept.stable_id, kept.node_key != before) == (False, "", True)
     assert isinstance(house.failure(a.up(5)), NeedsLogin)

@@ -115,6 +115,8 @@ class Membership:
 
     def _stop(self, fact: Fact) -> None:
         """Leave control alone until `retry` or `login`."""
+        if self.is_connected:
+            self._told.append(facts.Disconnected("control is left alone"))
         self.is_registered = self._lapsed = self.is_connected = False
         if not self._auth.halted:
             self._auth.halt()
