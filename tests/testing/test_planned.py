@@ -85,6 +85,7 @@ def test_faults_outlast_a_restart_until_all_are_removed() -> None:
         ("hold", ("nonsense",), {}),
         ("hold", ("map",), {"node": 5}),
         ("hold", ("map",), {"times": -1}),
+        ("hold", ("map",), {"times": 1.5}),
         ("delay", ("map", -1.0), {}),
         ("delay", ("map", True), {}),
         ("refuse", ("map", 200), {}),

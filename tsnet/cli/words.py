@@ -42,5 +42,5 @@ WORDS: dict[str, str | None] = {
 }
 NEVER_SAID = frozenset(
     "audience= own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
-    "key= node= old_keys= status= wants_approval=".split()
+    "key= node= old_keys= status= times= wants_approval=".split()
 )

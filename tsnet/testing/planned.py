@@ -71,7 +71,7 @@ class PlannedFaults(Administration):
 
     def delay(self, kind: str, seconds: float, *, node: str = "", times: int | None = None) -> ControlFault:
         """Serve requests so many seconds later."""
-        return self._plan(Effect.DELAY, kind, node, times, seconds=_positive("seconds", seconds))
+        return self._plan(Effect.DELAY, kind, node, times, seconds=_checked("seconds", seconds))
 
     def drop(self, kind: str, *, node: str = "", times: int | None = None) -> ControlFault:
         """End the connections of requests, without an answer."""
@@ -89,7 +89,7 @@ class PlannedFaults(Administration):
         """Answer requests with an HTTP status such as 429 or 503. retry_after: seconds, for the Retry-After header."""
         if isinstance(status, bool) or not isinstance(status, int) or not 400 <= status <= 599:
             raise ConfigError(Wording(api("status="), f" takes a number from 400 to 599, not {status!r}"))
-        wait = None if retry_after is None else _positive("retry_after", retry_after)
+        wait = None if retry_after is None else _checked("retry_after", retry_after)
         return self._plan(Effect.REFUSE, kind, node, times, status=status, retry_after=wait)
 
     def garble(self, kind: str, *, node: str = "", times: int | None = None) -> ControlFault:
@@ -121,7 +121,9 @@ class PlannedFaults(Administration):
             raise ConfigError(f"control is not asked for {kind!r}: use {', '.join(sorted(KINDS))}")
         if not isinstance(node, str):
             raise ConfigError(Wording(api("node="), f" takes a name, not {type(node).__name__}"))
-        limit = math.inf if times is None else _positive("times", times)
+        if isinstance(times, float):
+            raise ConfigError(Wording(api("times="), f" takes a whole number, not {times!r}"))
+        limit = math.inf if times is None else _checked("times", times)
         fault = Fault(effect, kind, node, limit, **more)  # type: ignore[arg-type]
         return ControlFault(self._do(lambda: self._faults.plan(fault)), self._end_fault)
 
@@ -133,7 +135,8 @@ class PlannedFaults(Administration):
         self._do(remove)
 
 
-def _positive(option: str, value: object) -> float:
+def _checked(option: str, value: object) -> float:
+    """A number that is not negative. Raises ConfigError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ConfigError(Wording(api(f"{option}="), f" takes a number, 0 or more, not {value!r}"))
     return value

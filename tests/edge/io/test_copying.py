@@ -40,12 +40,19 @@ def test_nothing_to_copy() -> None:
     assert target.values == {}
 
 
+def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=f"the state directory {tmp_path / 'typo'} is not there"):
+        copy_state(tmp_path / "typo", MemoryStore())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_neither_may_be_in_use(tmp_path: Path, which: int) -> None:
     places = [tmp_path / "source", tmp_path / "target"]
     user = DirectoryStore(places[which])
     user.open()
     user.write(IDENTITY, VALUES[IDENTITY])
+    places[0].mkdir(exist_ok=True)
     with pytest.raises(StateLocked):
         copy_state(*places)
     user.close()

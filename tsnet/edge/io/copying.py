@@ -28,6 +28,8 @@ def copy_state(source: Place, target: Place) -> tuple[str, ...]:
     Raises StateError if the source has no identity or the target has one, StateLocked if a node uses either. Afterwards
     remove the source: two nodes with one identity would take each other's traffic.
     """
+    if isinstance(source, (str, os.PathLike)) and not os.path.isdir(os.path.expanduser(source)):
+        raise StateError(f"the state directory {source} is not there, or may not be looked at: nothing is copied")
     with opened(source) as old, opened(target) as new:
         refuse_identity(new)
         if old.read(IDENTITY) is None:
