@@ -9,7 +9,7 @@ import pytest
 from tests.edge.io.test_directory import GOLDEN
 from tests.engine.gostates import NODE, go_state
 from tsnet.edge.io.directory import DirectoryStore
-from tsnet.edge.io.goimport import MAX_SIZE, import_go_state
+from tsnet.edge.io.goimport import MAX_SIZE, import_go_state, read_go_state
 from tsnet.edge.io.place import load
 from tsnet.edge.io.store import MemoryStore
 from tsnet.engine.saved import IDENTITY, PREFS, decode_identity, decode_prefs
@@ -73,3 +73,13 @@ def test_a_refusal_names_the_file_and_makes_nothing(file: Path, tmp_path: Path, 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="none cannot be read: No such file"):
         import_go_state(tmp_path / "none", tmp_path / "ours")
+
+
+def test_a_folder_of_root_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(StateError, match=r"tailscaled\.state cannot be read: "):
+        read_go_state(tmp_path / "tailscaled.state")

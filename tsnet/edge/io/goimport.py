@@ -25,7 +25,7 @@ MAX_SIZE = 4 << 20
 def read_go_state(file: str | os.PathLike[str], profile: str | None = None) -> GoNode:
     """Raises StateError, which names the file and says what to do."""
     path = Path(file).expanduser()
-    path = path / NAME if path.is_dir() else path
+    path = path / NAME if os.path.isdir(path) else path  # Path.is_dir raises where it may not look
     try:
         with path.open("rb") as opened_file:
             text = opened_file.read(MAX_SIZE + 1)
