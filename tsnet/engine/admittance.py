@@ -67,8 +67,7 @@ class Admittance:
 def key_expired(hostname: str, control_url: str) -> KeyExpired:
     return KeyExpired(
         Wording(
-            f"the key of {hostname} has expired at {control_url}: start it again with a new ",
-            api("auth_key="),
-            ", or extend the key at control",
+            f"the key of {hostname} has expired at {control_url}: extend it at control, or log the node in again",
+            api("login()", before=" with "),
         )
     )

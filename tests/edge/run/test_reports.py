@@ -120,3 +120,13 @@ def test_nobody_is_there_when_telling_them_fails(caplog: pytest.LogCaptureFixtur
     scene.take(facts.LoginUrl("http://x/1"))
     assert scene.life.refusal() is not None
     assert "terminal is closed" in caplog.text
+
+
+def test_a_duplicate_is_logged_once_and_told_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    events = scene.reports.subscribe()
+    for _ in range(3):
+        scene.take(facts.DuplicateNode("two poll with one key"))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "another process uses the key of this node" in caplog.text
+    assert [events.take() for _ in range(4)] == [facts.DuplicateNode("two poll with one key")] * 3 + [None]

@@ -32,6 +32,7 @@ class Reports:
         self._life, self._attempts = life, attempts
         self._on_login_url = on_login_url
         self.logins = logins
+        self._has_duplicate = False
         self._subscriptions: list[weakref.ref[Subscription]] = []
 
     # --- readers of events ----------------------------------------------------------------------------------
@@ -96,6 +97,8 @@ class Reports:
                 self._life.is_well()
             case facts.Health(messages):
                 self._set_health(messages)
+            case facts.DuplicateNode(reason):
+                self._tell_of_duplicate(reason)
             case facts.PeerAppeared() | facts.PeerChanged() | facts.PeerLeft() | facts.PrefsChanged():
                 pass  # for readers of events alone, as those below are
             case (
@@ -104,7 +107,6 @@ class Reports:
                 | facts.LoggedIn()
                 | facts.RelayChanged()
                 | facts.ControlChanged()
-                | facts.DuplicateNode()
                 | facts.Reachable()
             ):
                 pass
@@ -120,6 +122,13 @@ class Reports:
             log.say(logging.ERROR if fatal else logging.WARNING, "%s: %s", self._life.hostname, error)
         if fatal:
             self._life.told(News.REFUSED, error)
+
+    def _tell_of_duplicate(self, reason: str) -> None:
+        """Once: it stays so until somebody stops the other one."""
+        if not self._has_duplicate:
+            self._has_duplicate = True
+            text = "another process uses the key of this node, and takes its traffic: give each its own state; %s"
+            log.warning(f"%s: {text}", self._life.hostname, reason)
 
     def _set_health(self, messages: tuple[str, ...]) -> None:
         """Each complaint is logged when it appears, not as often as it is repeated."""
