@@ -366,7 +366,7 @@ def cycles(tailnet: Tailnet, count: int) -> list[int]:
 def test_start_and_stop_leave_nothing_behind(tailnet: Tailnet, count: int) -> None:
     threads, open_files = threading.active_count(), descriptors()
     memory = cycles(tailnet, count)
-    assert settled(threading.active_count, threads) == threads
+    assert settled(threading.active_count, threads) <= threads  # one of before may have ended meanwhile
     assert settled(descriptors, open_files) <= open_files
     assert memory[-1] - memory[0] < 5 * 1024 * 1024
     assert "cycle" not in tailnet.nodes()
