@@ -175,6 +175,9 @@ class Handle(Visible, Verbs):
     ) -> None:
         if not self._life.is_over:
             self.host.acquire(self)  # a failure may have let the loop go since this was asked
+        if self._life.is_running:
+            begin(operation, limit)  # most often: nobody waits, and no alarm is set
+            return
         if self._life.can_start:
             self._start()
         elif self._life.may_be_outdated:

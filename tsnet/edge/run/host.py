@@ -134,6 +134,8 @@ class Host:
 
     def acquire(self, tenant: Tenant) -> None:
         """Run for this tenant until its `release`; twice is as good as once. Raises NotUp if no thread can start."""
+        if tenant in self._tenants and self._runs:
+            return
         self._open_world()  # whoever asks for a thread is told that there is none, and not the thread
         with self._lock:
             is_new = tenant not in self._tenants
