@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from tests.issuer import ec_key, rsa_key
 from tsnet.base import crypto
 from tsnet.base.keys import (
     ChallengePrivateKey,
@@ -238,3 +239,21 @@ def test_the_token_key_of_a_control_server_grows_from_its_machine_key() -> None:
     one, other = (MachinePrivateKey(bytes([number]) * 32) for number in (1, 2))
     assert crypto.token_private_of(one) == crypto.token_private_of(one) != crypto.token_private_of(other)
     assert crypto.token_private_of(one).reveal() != one.reveal()
+
+
+# --- signatures of others (their vectors are in test_jsonwebtoken) ----------------------------------------------
+
+
+@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65), bytes(256)])
+def test_signatures_that_are_none(signature: bytes) -> None:
+    rsa, curve = rsa_key().public_key().public_numbers(), ec_key().public_key().public_numbers()
+    assert not crypto.rs256_verifies(rsa.n, rsa.e, signature, b"message")
+    assert not crypto.es256_verifies(curve.x, curve.y, signature, b"message")
+
+
+@pytest.mark.parametrize(("one", "two"), [(0, 0), (1, 1), (5, 2), (1 << 300, 1)])
+def test_numbers_that_are_no_key(one: int, two: int) -> None:
+    with pytest.raises(MalformedError):
+        crypto.rs256_verifies(one, two, b"", b"")
+    with pytest.raises(MalformedError):
+        crypto.es256_verifies(one, two, b"", b"")

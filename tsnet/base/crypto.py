@@ -1,11 +1,12 @@
 """The only file that imports a cryptography library.
 
-X25519, ChaCha20-Poly1305, BLAKE2s (hash, HMAC, keyed MAC), HKDF, XChaCha20-Poly1305, NaCl box, Ed25519.
+X25519, ChaCha20-Poly1305, BLAKE2s (hash, HMAC, keyed MAC), HKDF, XChaCha20-Poly1305, NaCl box, Ed25519; and RS256 and
+ES256, of others' tokens.
 `cryptography` carries the data (its AEAD costs 1.3 us per 1280 bytes when the object is kept). libsodium does the rest:
 it has NaCl boxes and XChaCha20, and takes half as long for a key agreement. It is imported at first use, and with it
 nothing else, whereas the first key of `cryptography` imports all kinds of keys that it knows.
 
-Source: RFC 7748, RFC 8439, RFC 7693, RFC 5869; NaCl crypto_box.
+Source: RFC 7748, RFC 8439, RFC 7693, RFC 5869, RFC 7518 §3.3, §3.4; NaCl crypto_box.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
 
@@ -219,6 +221,43 @@ def box_seal(private: PrivateKey, public: bytes, nonce: bytes, plaintext: bytes)
 
 def box_open(private: PrivateKey, public: bytes, nonce: bytes, sealed: bytes) -> bytes:
     return shared_box_open(box_shared(private, public), nonce, sealed)
+
+
+def rs256_verifies(n: int, e: int, signature: bytes, message: bytes) -> bool:
+    """PKCS #1 v1.5 over SHA-256. Raises MalformedError for numbers that are no RSA key."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+    try:
+        public = rsa.RSAPublicNumbers(e, n).public_key()
+    except ValueError:
+        raise MalformedError("no RSA key") from None
+    return _verifies(public.verify, signature, message, padding.PKCS1v15(), hashes.SHA256())
+
+
+def es256_verifies(x: int, y: int, signature: bytes, message: bytes) -> bool:
+    """ECDSA on P-256 over SHA-256; r and s in 32 bytes each. Raises MalformedError for no point of the curve."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    try:
+        public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    except ValueError:
+        raise MalformedError("no point of P-256") from None
+    if len(signature) != 64:
+        return False
+    pair = utils.encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
+    return _verifies(public.verify, pair, message, ec.ECDSA(hashes.SHA256()))
+
+
+def _verifies(verify: Callable[..., None], *arguments: object) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        verify(*arguments)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @functools.cache

@@ -22,9 +22,11 @@ _WHERE = {
     "FULL_CONE": "tsnet.testing.nat",
     "HARD": "tsnet.testing.nat",
     "Nat": "tsnet.testing.nat",
+    "OAuthClient": "tsnet.control.server.credentials",
     "SimulatedWorld": "tsnet.testing.simulated",
     "Tailnet": "tsnet.testing.tailnet",
     "TailnetNode": "tsnet.testing.tailnetnode",
+    "TrustedIssuer": "tsnet.control.server.credentials",
 }
 
 __all__ = [
@@ -37,12 +39,16 @@ __all__ = [
     "ControlFault",
     "Dependence",
     "Nat",
+    "OAuthClient",
     "SimulatedWorld",
     "Tailnet",
     "TailnetNode",
+    "TrustedIssuer",
 ]
 
 if TYPE_CHECKING:
+    from tsnet.control.server.credentials import OAuthClient as OAuthClient
+    from tsnet.control.server.credentials import TrustedIssuer as TrustedIssuer
     from tsnet.testing.cable import Cable as Cable
     from tsnet.testing.nat import ADDRESS_RESTRICTED as ADDRESS_RESTRICTED
     from tsnet.testing.nat import EASY as EASY

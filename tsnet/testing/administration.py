@@ -17,8 +17,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
+
+import attrs
 
 from tsnet.base.addresses import IPAddress
+from tsnet.base.malformed import MalformedError
+from tsnet.control.server.credentials import OAuthClient, TrustedIssuer
 from tsnet.control.server.members import Member, label_of
 from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector
 from tsnet.control.server.tailnet import TailnetState
@@ -72,6 +77,46 @@ class Administration(ABC):
             ).text
 
         return self._do(create)
+
+    def oauth_client(self, *, tags: Iterable[str], scopes: Iterable[str] = ("auth_keys",)) -> OAuthClient:
+        """Another OAuth client, which may make auth keys for nodes with these tags.
+
+        Its `secret` is what a server takes as `client_secret=`, or any client of Tailscale's as an auth key: it names
+        this tailnet's control. Add "&ephemeral=false" for nodes that stay. Clients and issuers are not saved.
+        """
+        wanted = _some("tags", tags), _some("scopes", scopes)
+        client = self._do(lambda: self._state.credentials.oauth_client(wanted[1], wanted[0]))
+        return attrs.evolve(client, secret=f"{client.secret}?baseURL={quote(self.control_url, safe='')}")
+
+    def trust_issuer(
+        self,
+        issuer: str,
+        *,
+        audience: str,
+        jwks: Mapping[str, Any],
+        tags: Iterable[str],
+        subject: str = "*",
+        scopes: Iterable[str] = ("auth_keys",),
+    ) -> TrustedIssuer:
+        """Let workloads join by ID tokens of this issuer. The `id` is what a server takes as `client_id=`.
+
+        issuer, audience: must be those of the token. subject: what the token's must fit, with "*" for any characters.
+        jwks: the issuer's keys, {"keys": […]}, RSA or EC with the curve P-256. tags: that its nodes may have.
+        """
+        wanted = _some("tags", tags), _some("scopes", scopes)
+        keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
+        if not isinstance(keys, (list, tuple)) or not all(isinstance(key, Mapping) for key in keys):
+            raise ConfigError('jwks is a JSON Web Key Set, {"keys": […]}')
+
+        def trust() -> TrustedIssuer:
+            return self._state.credentials.trust(
+                issuer, audience=audience, subject=subject, keys=keys, scopes=wanted[1], tags=wanted[0]
+            )
+
+        try:
+            return self._do(trust)
+        except MalformedError as error:
+            raise ConfigError(f"jwks cannot be used: {error}") from None
 
     # --- who wants to get in --------------------------------------------------------------------------------------
 
@@ -184,6 +229,12 @@ class Administration(ABC):
         if member is None:
             raise ConfigError(f"no node of this tailnet is called {name!r}")
         return member
+
+
+def _some(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str) or not (found := tuple(values)) or not all(isinstance(one, str) for one in found):
+        raise ConfigError(f"{name} is a list of texts, with one at least, and not {values!r}")
+    return found
 
 
 def _target(target: object) -> str:

@@ -3,8 +3,8 @@
 | outside           | answer                      | inside ts2021           | answer                           |
 |-------------------|-----------------------------|-------------------------|----------------------------------|
 | POST /ts2021      | 101, then Noise and HTTP/2  | POST /machine/register  | `registration`; held for a login |
-| other             | one of `pages`              | POST /machine/map       | stream: `streams`                |
-|                   |                             |   lite update           | 200, empty; its state is stored  |
+| /api/v2/…         | `api`                       | POST /machine/map       | stream: `streams`                |
+| other             | one of `pages`              |   lite update           | 200, empty; its state is stored  |
 |                   |                             |   one-shot              | one whole map                    |
 |                   |                             | POST /c2n/<token>       | 200; the answer to a `c2n`       |
 |                   |                             | POST /machine/id-token  | `idtokens`, one of the `answers` |
@@ -28,6 +28,7 @@ Not here: state (`tailnet`), what faults there are (`faults`), TLS and listeners
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -71,6 +72,7 @@ from tsnet.control.messages import (
     RegisterRequest,
 )
 from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
+from tsnet.control.server.api import API_PATH, KeyApi
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
 from tsnet.control.server.faults import Asks, Fault, Faults, WaitingRequests, garbage_for, kind_of, names_of, without
 from tsnet.control.server.faults import Effect as FaultEffect
@@ -174,6 +176,7 @@ class Server:
         self._doomed: set[Connection] = set()  # those that a fault drops once they are read
         id_tokens = IdTokens(tailnet, private_key, issuer=self.base_url, entropy=entropy)
         self.answers: dict[str, Respond] = {ID_TOKEN_PATH: id_tokens.answer}
+        self._api = KeyApi(tailnet)
         self._pages = Pages(tailnet, self.public_key, id_tokens.pages)
         self._private_key = private_key
         self._entropy = entropy
@@ -300,7 +303,8 @@ class Server:
             self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
         elif isinstance(asked, upgrade.Request):
             fault = self._fault_of(connection, asked)
-            self._page(connection, asked, work) if fault is None else self._suffer(connection, asked, fault, now, work)
+            serve = self._serve if fault is None else functools.partial(self._suffer, fault=fault)
+            serve(connection, asked, now=now, work=work)
         else:
             try:
                 fault = self._fault_of(connection, asked)
@@ -344,7 +348,7 @@ class Server:
         self, connection: Connection, request: Asks, now: float, work: Work, lacks: tuple[str, ...] = ()
     ) -> None:
         if isinstance(request, upgrade.Request):
-            self._page(connection, request, work, lacks)
+            self._page(connection, request, now, work, lacks)
         else:
             self._call(connection, request, now, work, lacks)
 
@@ -369,11 +373,15 @@ class Server:
 
     # --- pages ----------------------------------------------------------------------------------------------------
 
-    def _page(self, connection: Connection, request: upgrade.Request, work: Work, lacks: tuple[str, ...] = ()) -> None:
+    def _page(
+        self, connection: Connection, request: upgrade.Request, now: float, work: Work, lacks: tuple[str, ...] = ()
+    ) -> None:
         path = request.path.partition("?")[0]
         if path == "/ts2021":
             work.spend(UPGRADE_COST)
             self._upgrade(connection, request)
+        elif path.startswith(API_PATH):
+            connection.respond(*self._api.answer(request, now + self._wall_offset))
         else:
             status, body, headers = self._pages.show(request.method, path)
             connection.respond(status, without(body, lacks) if headers is JSON else body, headers)

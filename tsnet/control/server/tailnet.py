@@ -30,6 +30,7 @@ from tsnet.base.keys import MachineKey, NodeKey
 from tsnet.control.gojson import format_time, mapping
 from tsnet.control.hostinfo import for_peers
 from tsnet.control.messages import MapRequest
+from tsnet.control.server.credentials import Credentials
 from tsnet.control.server.members import MAX_HOST, Member, addresses_of, free_name, label_of, usable_endpoints
 from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector, Subject
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
@@ -119,6 +120,7 @@ class TailnetState:
         """Whether a node that joins waits until an administrator approves of it."""
         self.users: dict[int, UserProfile] = {TAGGED_DEVICES.id: TAGGED_DEVICES}
         self.auth_keys: dict[str, AuthKey] = {}
+        self.credentials: Credentials = Credentials(entropy)
         self.members: dict[int, Member] = {}
         self.logins: dict[str, PendingLogin] = {}
         self._entropy = entropy
