@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,16 @@ def test_what_control_granted(backend: str) -> None:
             assert "a" in [one.name for one in status.peers]
 
     anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("url", ["https://control.test", "http://127.0.0.1:1"])
+def test_no_secret_goes_to_a_server_that_is_not_verified(url: str) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    options: dict[str, Any] = {"control_url": url, "client_secret": "tskey-client-a-b", "tags": ["tag:ci"]}
+    if url.startswith("https:"):
+        with pytest.raises(ConfigError, match="verifies no certificate"):
+            tsnet.Server("shop", ssl_context=context, **options)
+    else:
+        tsnet.Server("shop", ssl_context=context, **options)
+    tsnet.Server("shop", ssl_context=ssl.create_default_context(), **options)

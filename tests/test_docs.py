@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ import httpx
 import pytest
 
 import tsnet
-from tests import documents
+from tests import documents, issuer
 from tests.documents import ALL, PAGES, ROOT, Block
 from tests.guests import guest_of
 from tests.test_architecture import FLOORS, SOURCES, module_of
@@ -88,6 +89,29 @@ def close(node: Any) -> None:
         anyio.run(node.close)
     else:
         node.close()
+
+
+@pytest.fixture
+def _workload(block: Block, world: Tailnet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A job's environment in an auth key's place: a runner that gives ID tokens, a file with one, a client's secret."""
+    audience = "api.tailscale.com/YOUR-CLIENT-ID"
+    trusted = world.trust_issuer(issuer.ISSUER, audience=audience, jwks=issuer.jwks(), tags=["tag:ci"])
+    token = issuer.signed(issuer.claims(time.time(), aud=audience))
+    file = tmp_path / "token"
+    file.write_text(token)
+    monkeypatch.delenv("TS_AUTHKEY")
+    monkeypatch.setenv("TAILNET_TOKEN_FILE", str(file))
+    by_secret = re.search("client_secret=|oauth_client", block.text) is not None
+    if by_secret:
+        monkeypatch.setenv("CLIENT_SECRET", world.oauth_client(tags=["tag:ci"]).secret)
+    else:
+        monkeypatch.setenv("TS_CLIENT_ID", trusted.id)
+    if not by_secret and not re.search("audience=|id_token=", block.text):
+        monkeypatch.setenv("TS_ID_TOKEN", token)
+    with issuer.runner() as url:
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", url)
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "the runner's")
+        yield
 
 
 class Visitor(io.StringIO):
@@ -223,6 +247,8 @@ def test_python_runs(
     printed = Visitor(world) if block.logs_in else io.StringIO()
     if block.logs_in:
         monkeypatch.delenv("TS_AUTHKEY")
+    if block.page.name == "ci.md":
+        request.getfixturevalue("_workload")
     with neighbours(block, world), contextlib.redirect_stdout(printed):
         if block.visits is not None:
             serve_and_visit(block, world, made, request)

@@ -22,6 +22,7 @@ EXPECTED = {
     "flask_app.py": r"serving on http://flask-app/\nHello you@tailnet\.test, you are on visitor\.\n",
     "fastapi_app.py": r"serving on http://fastapi-app/\n\{'hello': 'you@tailnet\.test', 'from': 'visitor'\}\n",
     "ci_job.py": r"passed\n",
+    "ci_without_a_key.py": r"joined as ci-job with tag:ci\n",
     "own_tailnet.py": r"(?s)one\.tailnet\.test .*two of ann@example\.com says hello\nthe packet filter holds: \w+\n",
     "bot.py": r"seen so far: \['all is well'\]\n",
     "somewhere.py": r"",

@@ -51,17 +51,20 @@ _WHERE = {
             "ControlKeyChanged",
             "ControlTimeout",
             "ControlUnreachable",
+            "CredentialRejected",
             "DeniedByPolicy",
             "DialRefused",
             "DialTimeout",
             "Error",
             "HostUnreachable",
             "IdTokenRefused",
+            "IdTokenRejected",
             "KeyExpired",
             "LocalError",
             "MessageTooLong",
             "OutOfDescriptors",
             "NeedsLogin",
+            "NoIdToken",
             "NodeRemoved",
             "NotAControlServer",
             "NotOnTailnet",
@@ -105,17 +108,20 @@ if TYPE_CHECKING:
     from tsnet.errors import ControlKeyChanged as ControlKeyChanged
     from tsnet.errors import ControlTimeout as ControlTimeout
     from tsnet.errors import ControlUnreachable as ControlUnreachable
+    from tsnet.errors import CredentialRejected as CredentialRejected
     from tsnet.errors import DeniedByPolicy as DeniedByPolicy
     from tsnet.errors import DialRefused as DialRefused
     from tsnet.errors import DialTimeout as DialTimeout
     from tsnet.errors import Error as Error
     from tsnet.errors import HostUnreachable as HostUnreachable
     from tsnet.errors import IdTokenRefused as IdTokenRefused
+    from tsnet.errors import IdTokenRejected as IdTokenRejected
     from tsnet.errors import KeyExpired as KeyExpired
     from tsnet.errors import LocalError as LocalError
     from tsnet.errors import MessageTooLong as MessageTooLong
     from tsnet.errors import NeedsLogin as NeedsLogin
     from tsnet.errors import NodeRemoved as NodeRemoved
+    from tsnet.errors import NoIdToken as NoIdToken
     from tsnet.errors import NotAControlServer as NotAControlServer
     from tsnet.errors import NotOnTailnet as NotOnTailnet
     from tsnet.errors import NotUp as NotUp

@@ -69,7 +69,8 @@ class AsyncServer(BaseServer):
         """Join the tailnet. Returns once names, addresses and peers are known.
 
         Raises AuthKeyRejected, NeedsLogin, ControlUnreachable, ControlCertificateError, NotAControlServer, NodeRemoved,
-        StateError, StateLocked, ConfigError, UpTimeout.
+        StateError, StateLocked, ConfigError, UpTimeout; and CredentialRejected, IdTokenRejected, NoIdToken of a node
+        that joins by a client secret or a client ID.
         """
         await self._wait(self._handle.up, timeout)
 

@@ -9,6 +9,7 @@ Not here: what an option means and where it may come from (`config`, `prefs`), w
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -19,14 +20,14 @@ import attrs
 from tsnet.adapters.services import Services
 from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, check_host, check_objects, check_types, clean_key, configure, split_address
+from tsnet.config import Config, Instead, check_host, check_objects, check_types, clean_key, configure, split_address
 from tsnet.edge.io.hostinfo import hostinfo
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
 from tsnet.edge.io.world import World
 from tsnet.edge.run.handle import Handle
 from tsnet.edge.run.host import Host, default_host, host_for, private_host
-from tsnet.edge.run.opening import Options
+from tsnet.edge.run.opening import Options, verifies
 from tsnet.edge.run.ownership import Ownership, weakly
 from tsnet.errors import ConfigError, NotUp
 from tsnet.prefs import Choices, checked, choose
@@ -90,6 +91,10 @@ class BaseServer:
         shields_up: bool | None = None,
         own_thread: bool = True,
         world: World | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        audience: str | None = None,
+        id_token: str | os.PathLike[str] | Callable[[], str] | None = None,
     ) -> None:
         """Checks every option. Makes no file, no socket and no thread.
 
@@ -111,27 +116,28 @@ class BaseServer:
         shields_up: nobody can open a connection to this node, or ping it; default: what `set` has saved, then False.
         own_thread: False runs the node in the caller's loop, which must then never block.
         world: where sockets, clock and randomness come from; for tests.
+        client_secret, or client_id with audience or id_token: gets an auth key when one is needed, with `tags`; default
+            TS_CLIENT_SECRET, TS_CLIENT_ID, TS_AUDIENCE, TS_ID_TOKEN. id_token: text, path or function that may block.
         """
         check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         choices = chosen(hostname=hostname, shields_up=shields_up)
-        self._config: Config = configure(
-            environ=os.environ,
-            auth_key=auth_key,
-            control_url=control_url,
-            ephemeral=ephemeral,
-            tags=tags,
-            port=port,
-            allow_http=allow_http,
-            control_key=control_key,
-            proxy=proxy,
-        )
+        instead = Instead(client_id, client_secret, audience, id_token, _token_source)
+        resolve = functools.partial(configure, environ=os.environ, tags=tags, port=port, proxy=proxy, instead=instead)
+        trusting = functools.partial(resolve, allow_http=allow_http, control_key=control_key)
+        self._config: Config = trusting(auth_key=auth_key, control_url=control_url, ephemeral=ephemeral)
         self._on_auth_url = on_auth_url
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
-        options = Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
-        self._handle = Handle(self._config, choices, host, store, options, world)
+        self._handle = Handle(self._config, choices, host, store, self._options(ssl_context), world)
         self._hold = Ownership(self._handle, type(self).__name__)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
+
+    def _options(self, ssl_context: ssl.SSLContext | None) -> Options:
+        credential = self._config.credential
+        if credential is not None and credential.base_url.startswith("https:") and not verifies(ssl_context):
+            what = " verifies no certificate, so that a client secret or an ID token could go to anybody: pass "
+            raise ConfigError(Wording(api("ssl_context="), what, api("auth_key="), ", or a context that verifies"))
+        return Options(ssl_context=ssl_context, on_login_url=weakly(self._on_login_url), hostinfo=hostinfo())
 
     def _choose_host(self, own_thread: bool, world: World | None) -> Host:
         check_types(own_thread=own_thread)
@@ -156,6 +162,9 @@ class BaseServer:
     def _login_options(self, auth_key: str | None, force: bool) -> tuple[str, bool]:
         """Those of a call of `login`. Raises ConfigError."""
         check_types(auth_key=auth_key, force=force)
+        if auth_key is not None and auth_key.strip().startswith("tskey-client-"):
+            what = " of a login takes an auth key: a client secret goes to the constructor, as "
+            raise ConfigError(Wording(api("auth_key="), what, api("client_secret=")))
         return "" if auth_key is None else clean_key(auth_key), force
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
@@ -298,3 +307,9 @@ def tell_new_name(asked: str, label: str) -> None:
     """Somebody will look for the node by the name that was chosen, if there is one."""
     if asked and asked.lower() != label:
         log.warning("the hostname %r is no DNS label: this node asks control for %r", asked, label)
+
+
+def _token_source(id_token: str | os.PathLike[str] | Callable[[], str] | None, audience: str) -> Callable[[], str]:
+    from tsnet.edge.io.idtokensource import token_source  # few nodes join by an ID token
+
+    return token_source(id_token, audience, os.environ)

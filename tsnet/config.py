@@ -5,6 +5,10 @@
 | `auth_key`     | `TS_AUTHKEY`, then `TS_AUTH_KEY`         | none: the stored identity, or login |
 | `control_url`  | `TS_CONTROL_URL`                         | Tailscale's                         |
 | `proxy`        | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`  | none                                |
+| `client_secret`| `TS_CLIENT_SECRET`, if no auth key       | none                                |
+| `client_id`    | `TS_CLIENT_ID`, if neither               | none                                |
+| `id_token`     | `TS_ID_TOKEN`, with `client_id`          | none, and then an audience          |
+| `audience`     | `TS_AUDIENCE`, with `client_id`          | none, and then an ID token          |
 | (force login)  | `TSNET_FORCE_LOGIN`                      | off: a stored identity is used      |
 | (DERP by http) | `TS_DEBUG_USE_DERP_HTTP`                 | off                                 |
 | (relays only)  | `TS_DEBUG_ALWAYS_USE_DERP`               | off: direct paths are used          |
@@ -21,22 +25,32 @@
 
 `server` passes the environment in. A `Config` never changes.
 
-Source: Go tsnet/tsnet.go (Server fields, getAuthKey), ipn/prefs.go DefaultControlURL.
+Source: Go tsnet/tsnet.go (Server fields, getAuthKey, resolveAuthKey), ipn/prefs.go DefaultControlURL.
 Not here: what may change while a node runs, its hostname among it (`prefs`), where the state is kept, and
 XDG_STATE_HOME (`edge.io.place`), TLS objects (`base_server`), what the proxy variables mean (`base.proxies`).
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import attrs
 
 from tsnet.base.addresses import CGNAT, IPAddress, UdpAddress, parse_address, parse_port
+from tsnet.base.credentials import (
+    SECRET_PREFIX,
+    Credential,
+    client_secret_of,
+    federated_identity,
+    is_loopback,
+    may_see_secrets,
+)
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.keys import MachineKey
 from tsnet.base.malformed import MalformedError
@@ -44,6 +58,9 @@ from tsnet.base.proxies import FORM, NO_PROXIES, Proxies, asked_for, of_environm
 from tsnet.base.records import record
 from tsnet.base.wording import Api, Wording, api
 from tsnet.errors import ConfigError
+
+IdTokenOption = str | PathLike[str] | Callable[[], str]
+TokenSource = Callable[[IdTokenOption | None, str], Callable[[], str]]
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
 MAX_PRETENDED = 3
@@ -56,6 +73,7 @@ class Config:
 
     control_url: str
     auth_key: str | None = attrs.field(default=None, repr=False)
+    credential: Credential | None = None
     ephemeral: bool = False
     tags: tuple[str, ...] = ()
     port: int = 0
@@ -79,6 +97,18 @@ class Config:
         raise TypeError("a Config may hold an auth key, which is not to rest in a pickle")
 
 
+@record
+class Instead:
+    """What a server is given in an auth key's place. token_source: makes of `id_token` and `audience` what obtains ID
+    tokens."""
+
+    client_id: str | None = None
+    client_secret: str | None = attrs.field(default=None, repr=False)
+    audience: str | None = None
+    id_token: IdTokenOption | None = attrs.field(default=None, repr=False)
+    token_source: TokenSource | None = None
+
+
 def configure(
     *,
     environ: Mapping[str, str],
@@ -90,10 +120,11 @@ def configure(
     allow_http: bool = False,
     control_key: str | MachineKey | None = None,
     proxy: str | None = None,
+    instead: Instead | None = None,
 ) -> Config:
     """Resolve and check these options. Raises ConfigError, which says what to write instead.
 
-    environ: the process's environment.
+    environ: the process's environment. instead: what is given in an auth key's place.
     """
     check_types(auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
     check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http)
@@ -107,11 +138,15 @@ def configure(
                 "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set ", api("control_url=")
             )
         )
+    key = clean_key(auth_key) if auth_key is not None else _key_of(environ)
+    wanted_tags = _tags(tags)
+    credential = _credential(key, instead or Instead(), environ, url, wanted_tags)
     return Config(
         control_url=url,
-        auth_key=clean_key(auth_key) if auth_key is not None else _key_of(environ),
+        auth_key=key if credential is None else None,
+        credential=credential,
         ephemeral=ephemeral,
-        tags=_tags(tags),
+        tags=wanted_tags,
         port=port,
         control_key=pinned,
         force_login=_truthy(environ.get("TSNET_FORCE_LOGIN")),
@@ -124,7 +159,7 @@ def configure(
         pretended_endpoints=_pretended(environ.get("TS_DEBUG_PRETENDPOINT") or ""),
         udp_gso=not _truthy(environ.get("TS_DEBUG_DISABLE_UDP_GSO")),
         udp_gro=not _truthy(environ.get("TS_DEBUG_DISABLE_UDP_GRO")),
-        port_mapping=not (_truthy(environ.get("TS_DISABLE_PORTMAPPER")) or _is_loopback(urlsplit(url).hostname or "")),
+        port_mapping=not (_truthy(environ.get("TS_DISABLE_PORTMAPPER")) or is_loopback(urlsplit(url).hostname or "")),
         upnp=_truthy(environ.get("TSNET_UPNP")) and not _truthy(environ.get("TS_DISABLE_UPNP")),
         key_log_file=environ.get("WG_KEYLOGFILE") or None,
         proxies=_proxies(proxy, environ, url),
@@ -134,6 +169,9 @@ def configure(
 TEXT = (str, type(None))
 TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "auth_key": (TEXT, "the text of an auth key"),
+    "client_id": (TEXT, "the text of a client ID"),
+    "client_secret": (TEXT, "the text of an OAuth client's secret"),
+    "audience": (TEXT, "the text of an audience"),
     "control_url": (TEXT, "a URL"),
     "proxy": (TEXT, "a URL"),
     "port": ((int,), "a number from 0 to 65535"),
@@ -374,6 +412,80 @@ def _key_of(environ: Mapping[str, str]) -> str | None:
     return next((key for key in kept if key), None)
 
 
+def _given(option: str | None, environ: Mapping[str, str], name: str) -> str:
+    return (option or "").strip() or environ.get(name, "").strip()
+
+
+def _check_id_token(id_token: object) -> None:
+    if id_token is None or isinstance(id_token, (str, PathLike)) or callable(id_token):
+        if not inspect.iscoroutinefunction(id_token):
+            return
+        raise ConfigError(Wording(api("id_token="), " takes a plain function, which may block, and no async one"))
+    what = f" takes the text of a token, a path or a function, not {type(id_token).__name__}"
+    raise ConfigError(Wording(api("id_token="), what))
+
+
+def _of_secret(secret: str, control_url: str, tags: tuple[str, ...]) -> Credential:
+    try:
+        credential = client_secret_of(secret, control_url, tags)
+    except MalformedError as error:
+        raise ConfigError(Wording(api("client_secret="), f" (TS_CLIENT_SECRET) {error}")) from None
+    if not may_see_secrets(credential.base_url):
+        what = "the URL that a client secret would be sent to is neither https:// nor of this machine: name another "
+        raise ConfigError(Wording(what, "with ?baseURL=https://… behind the secret"))
+    return _with_tags(credential)
+
+
+def _credential(
+    key: str | None, given: Instead, environ: Mapping[str, str], control_url: str, tags: tuple[str, ...]
+) -> Credential | None:
+    """What takes an auth key's place; None if there is a key, or nothing. A client secret may be given as the key."""
+    check_types(client_id=given.client_id, client_secret=given.client_secret, audience=given.audience)
+    _check_id_token(given.id_token)
+    if key and not key.startswith(SECRET_PREFIX):
+        return None
+    secret = key or _given(given.client_secret, environ, "TS_CLIENT_SECRET")
+    return _of_secret(secret, control_url, tags) if secret else _federated(given, environ, control_url, tags)
+
+
+def _federated(
+    given: Instead, environ: Mapping[str, str], control_url: str, tags: tuple[str, ...]
+) -> Credential | None:
+    """As Go decides, which takes an ID token and an audience together for a mistake."""
+    client = _given(given.client_id, environ, "TS_CLIENT_ID")
+    token = given.id_token or environ.get("TS_ID_TOKEN", "").strip() or None
+    wanted = _given(given.audience, environ, "TS_AUDIENCE")
+    named = (api("id_token="), " (TS_ID_TOKEN)"), (api("audience="), " (TS_AUDIENCE)")
+    if token and wanted:
+        raise ConfigError(Wording(*named[0], " and ", *named[1], " exclude each other: keep one of them"))
+    if not client and (token or wanted):
+        goes_with = (" goes with ", api("client_id="), " (TS_CLIENT_ID), which is missing")
+        raise ConfigError(Wording(*named[0 if token else 1], *goes_with))
+    if not client:
+        return None
+    if not (token or wanted):
+        alone = (api("client_id="), " (TS_CLIENT_ID) goes with ")
+        raise ConfigError(Wording(*alone, *named[0], " or ", *named[1], ", and both are missing"))
+    if wanted:
+        check_audience(wanted)
+    assert given.token_source is not None, "who takes these options says how tokens are obtained"
+    try:
+        credential = federated_identity(client, control_url, tags, given.token_source(token, wanted))
+    except MalformedError as error:
+        raise ConfigError(Wording(api("client_id="), f" (TS_CLIENT_ID) {error}")) from None
+    if not may_see_secrets(credential.base_url):
+        what = "an ID token is sent to the control URL over https, or within this machine: "
+        raise ConfigError(Wording(what, api("control_url="), " is neither"))
+    return _with_tags(credential)
+
+
+def _with_tags(credential: Credential) -> Credential:
+    if not credential.tags:
+        what = "a node that joins by a client secret or a client ID belongs to tags, not to a person: pass "
+        raise ConfigError(Wording(what, api("tags="), ' such as ["tag:ci"], which the client must own'))
+    return credential
+
+
 def _control_key(key: str | MachineKey | None) -> MachineKey | None:
     if key is None or isinstance(key, MachineKey):
         return key
@@ -382,12 +494,6 @@ def _control_key(key: str | MachineKey | None) -> MachineKey | None:
     except MalformedError:
         what = " must be the text of control's public key: 'mkey:' and 64 hex digits"
         raise ConfigError(Wording(api("control_key="), what)) from None
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether this is a tailnet of this machine alone, for all that the URL tells: no router matters to it."""
-    address = parse_address(host)
-    return host == "localhost" if address is None else address.is_loopback
 
 
 def _truthy(value: str | None) -> bool:

@@ -152,6 +152,12 @@ class TooManyRequests(LocalError, BlockingIOError):
     code = "too-many-requests"
 
 
+class NoIdToken(LocalError, RuntimeError):
+    """No ID token could be obtained to join with: its file, function or provider gave none."""
+
+    code = "no-id-token"
+
+
 class MessageTooLong(LocalError, OSError):
     """The datagram is larger than UDP allows, or the request to control larger than control takes."""
 
@@ -193,6 +199,22 @@ class AuthKeyRejected(RemoteError, PermissionError):
         )
         self.control_url: str = control_url
         self.reason: str = reason
+
+
+class CredentialRejected(RemoteError, PermissionError):
+    """The server makes no auth key for this client secret or client ID, or not with these tags. `reason`: its words."""
+
+    code = "credential-rejected"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason: str = reason
+
+
+class IdTokenRejected(CredentialRejected):
+    """The server does not accept the ID token: it has expired, or is another audience's, issuer's or subject's."""
+
+    code = "id-token-rejected"
 
 
 class KeyExpired(RemoteError, PermissionError):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import authority
+from tsnet.base.credentials import ClientSecret, FederatedIdentity
 from tsnet.cli.command import main, parse
 from tsnet.cli.joining import auth_key, forward_name, joined, server, trusting
 from tsnet.edge.io.tls import default_context, has_roots
@@ -55,6 +56,29 @@ def test_a_file_without_a_key(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="key"):
         auth_key(f"file:{path}")
+
+
+def test_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A secret and an ID token come from a file; the token's is read anew each time."""
+    monkeypatch.delenv("TS_AUTHKEY", raising=False)
+    secret, token = tmp_path / "secret", tmp_path / "token"
+    secret.write_text("tskey-client-a-b\n")
+    token.write_text("one\n")
+    node = server(options("--client-secret", f"file:{secret}", "--tag", "tag:ci"))
+    assert isinstance(node._config.credential, ClientSecret)
+    node = server(options("--client-id", "T1", "--id-token", f"file:{token}", "--tag", "tag:ci"))
+    assert isinstance(found := node._config.credential, FederatedIdentity)
+    assert found.obtain() == "one"
+    token.write_text("two")
+    assert found.obtain() == "two"
+    assert capsys.readouterr().err == ""
+    server(options("--client-id", "T1", "--id-token", "a.b.c", "--tag", "tag:ci"))
+    said = capsys.readouterr().err
+    assert "can see an ID token on the command line; use --id-token file:PATH" in said
+    assert "a.b.c" not in said
+    with pytest.raises(ConfigError, match="client secret"):
+        server(options("--client-secret", f"file:{tmp_path}/none"))
+    server(options("--client-id", "T1", "--audience", "us", "--tag", "tag:ci"))
 
 
 @pytest.mark.parametrize(("arguments", "up"), [(("--shields-up",), True), ((), False)])

@@ -17,6 +17,7 @@ from tsnet.engine.peerpath import PeerPath
 from tsnet.errors import (
     AuthKeyRejected,
     ControlUnreachable,
+    CredentialRejected,
     KeyExpired,
     NeedsLogin,
     NodeRemoved,
@@ -111,6 +112,7 @@ def test_why_a_relay_is_in_the_way(found: dict[str, Any], word: str) -> None:
         (KeyExpired("it has expired"), "E-SELF-EXPIRED"),
         (NeedsLogin("visit it", "https://login.test"), "E-SELF-LOGIN"),
         (AuthKeyRejected("https://control.test", "it is spent"), "E-SELF-LOGIN"),
+        (CredentialRejected("no"), "E-SELF-LOGIN"),
         (NodeRemoved("it is gone"), "E-SELF-REMOVED"),
         (ControlUnreachable("refused"), "E-CONTROL"),
         (UpTimeout("too late"), "E-CONTROL"),

@@ -224,6 +224,12 @@ def add_node(
     node.add_argument(
         "--auth-key", metavar="KEY", help="file:PATH, or - for a line of stdin; better TS_AUTHKEY than the key itself"
     )
+    node.add_argument(
+        "--client-secret", metavar="KEY", help="an OAuth client's, as --auth-key takes a key (TS_CLIENT_SECRET)"
+    )
+    node.add_argument("--client-id", metavar="ID", help="a workload identity's (TS_CLIENT_ID)")
+    node.add_argument("--id-token", metavar="TOKEN", help="for it: file:PATH, read anew each time, or - (TS_ID_TOKEN)")
+    node.add_argument("--audience", metavar="NAME", help="for it: what this machine's ID token is for (TS_AUDIENCE)")
     node.add_argument("--state-dir", metavar="DIR", help="where it keeps its identity; made with mode 0700")
     node.add_argument("--ephemeral", action="store_true", help="it leaves the tailnet when it ends")
     node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")

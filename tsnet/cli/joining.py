@@ -53,6 +53,10 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
         options.hostname or os.environ.get("TS_HOSTNAME") or sanitize_hostname(name) or None,
         control_url=options.control_url,
         auth_key=auth_key(options.auth_key),
+        client_id=options.client_id,
+        client_secret=auth_key(options.client_secret, "--client-secret", "TS_CLIENT_SECRET", "client secret"),
+        audience=options.audience,
+        id_token=id_token(options.id_token),
         state=options.state_dir or None,
         ephemeral=ephemeral,
         tags=options.tag,
@@ -81,30 +85,40 @@ def trusting(ca_file: str | None) -> ssl.SSLContext | None:
     return context
 
 
-def auth_key(text: str | None) -> str | None:
+def auth_key(
+    text: str | None, option: str = "--auth-key", variable: str = "TS_AUTHKEY", what: str = "auth key"
+) -> str | None:
     """The key that the option gives: in a file (file:PATH), in a line of stdin (-), or itself, with a warning."""
     if text is None:
         return None
     if text == "-":
-        return _checked(_line_of_stdin(), "stdin")
+        return _checked(_line_of_stdin(), "stdin", what)
     if text.startswith("file:"):
         path = Path(text.removeprefix("file:")).expanduser()
         try:
-            return _checked(path.read_text(encoding="utf-8"), str(path))
+            return _checked(path.read_text(encoding="utf-8"), str(path), what)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"no auth key can be read from {path}: {reason}") from None
+            raise ConfigError(f"no {what} can be read from {path}: {reason}") from None
     console.say(
-        "warning: every user of this machine can see an auth key on the command line; "
-        "use --auth-key file:PATH, --auth-key - or TS_AUTHKEY"
+        f"warning: every user of this machine can see {'an' if what[0] in 'aeiouI' else 'a'} {what} on the command "
+        f"line; use {option} file:PATH, {option} - or {variable}"
     )
-    return _checked(text, "--auth-key")
+    return _checked(text, option, what)
 
 
-def _checked(text: str, source: str) -> str:
+def id_token(text: str | None) -> str | Path | None:
+    """The same for an ID token; but a file is named, since its content changes while the node runs."""
+    if text is not None and text.startswith("file:"):
+        return Path(text.removeprefix("file:")).expanduser()
+    return auth_key(text, "--id-token", "TS_ID_TOKEN", "ID token")
+
+
+def _checked(text: str, source: str, what: str) -> str:
     key = text.strip()
     if not key or len(key.split()) != 1:
-        raise ConfigError(f"{source} holds no auth key: it must be one word, such as tskey-auth-…")
+        example = ", such as tskey-auth-…" if what == "auth key" else ""
+        raise ConfigError(f"{source} holds no {what}: it must be one word{example}")
     return key
 
 

@@ -12,8 +12,11 @@ WORDS: dict[str, str | None] = {
     "allow_http=": "--allow-http",
     "allow_http=True": "--allow-http",
     "auth_key=": "--auth-key",
+    "audience=": "--audience",
     "base_domain=": "--domain",
     "check=": "--check",
+    "client_id=": "--client-id",
+    "client_secret=": "--client-secret",
     "control_port=": "--port",
     "control_key=": "--control-key",
     "control_url=": "--control-url",
@@ -24,6 +27,7 @@ WORDS: dict[str, str | None] = {
     "host=": "--host",
     "explain()": "tsnet explain",
     "hostname=": "--hostname",
+    "id_token=": "--id-token",
     "login()": None,
     "max_connections=": None,
     "on_auth_url=": None,
@@ -41,6 +45,6 @@ WORDS: dict[str, str | None] = {
     "user=": "--user",
 }
 NEVER_SAID = frozenset(
-    "audience= own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
+    "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
     "key= node= old_keys= status= times= wants_approval=".split()
 )

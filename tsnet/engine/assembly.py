@@ -78,6 +78,7 @@ class Assembly:
             wall_offset=self._wall_offset,
             hostinfo=hostinfo,
             auth_key=config.auth_key or "",
+            credential=config.credential,
             enrolled=identity.registered and not config.force_login,
             ephemeral=config.ephemeral,
             lock_key=lock_public(identity.lock_key),

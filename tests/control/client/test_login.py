@@ -164,3 +164,70 @@ def test_a_restart_asks_as_a_new_process_would(enrolled: bool) -> None:
     assert node.wanted
     assert (request.node_key, request.old_node_key) == (NODE_KEY, None)
     assert request.auth_key == ("" if enrolled else "k")
+
+
+# --- a login that can have an auth key made ---------------------------------------------------------------------
+
+
+def test_a_minted_key_is_shown_once() -> None:
+    node = login(mints=True)
+    assert node.needs_key
+    node.take_key("m1")
+    assert not node.needs_key
+    assert node.request({}).auth_key == "m1"
+    assert node.needs_key, "the server may have taken the first one"
+
+
+def test_a_known_node_needs_no_key_until_control_asks_for_one() -> None:
+    node = login(mints=True, enrolled=True)
+    assert not node.needs_key
+    assert node.request({}).auth_key == ""
+    assert node.accept(RegisterResponse(auth_url=URL)) == Again()
+    assert node.needs_key
+    node.take_key("m1")
+    assert (node.request({}).auth_key, node.request({}).followup) == ("m1", "")
+
+
+def test_an_expired_node_needs_a_key() -> None:
+    node = login(mints=True, enrolled=True)
+    assert node.accept(RegisterResponse(node_key_expired=True)) == Again()
+    assert node.needs_key
+    node.take_key("m1")
+    assert isinstance(node.accept(WELCOME), Accepted)
+    assert not node.needs_key
+
+
+def test_a_login_that_is_asked_for_needs_another_key() -> None:
+    node = login(mints=True)
+    node.take_key("m1")
+    node.request({})
+    node.accept(WELCOME)
+    node.renew()
+    assert node.needs_key
+    node.take_key("m2")
+    assert node.request({}).auth_key == "m2"
+
+
+def test_a_key_of_the_application_goes_before() -> None:
+    assert not login(auth_key="k", mints=True).needs_key
+    node = login(mints=True)
+    node.renew("k")
+    assert not node.needs_key
+    assert node.request({}).auth_key == node.request({}).auth_key == "k"
+
+
+def test_who_waits_for_a_person_needs_no_key() -> None:
+    node = login(mints=True)
+    node.take_key("m1")
+    node.request({})
+    assert node.accept(RegisterResponse(auth_url=URL)) == Waiting(URL, False)
+    assert not node.needs_key
+    assert node.request({}).auth_key == ""
+
+
+def test_an_attempt_that_begins_again_shows_no_key_of_the_one_before() -> None:
+    node = login(mints=True)
+    node.take_key("m1")
+    node.restart()
+    assert node.needs_key
+    assert node.request({}).auth_key == ""

@@ -168,7 +168,16 @@ class AuthRoutine:
         return self._sent.stream if self._sent is not None else None
 
     @property
+    def needs_key(self) -> bool:
+        """Whether a registration waits for nothing but an auth key (`Login.take_key`)."""
+        return self._is_due and self.login.needs_key and not self.leaving
+
+    @property
     def _may_register(self) -> bool:
+        return self._is_due and not self.login.needs_key
+
+    @property
+    def _is_due(self) -> bool:
         return self.login.wanted and self.key_is_saved and not self.halted and self._stream is None
 
     def _register(self, uplink: ControlConnection, hostinfo: Mapping[str, Any], now: float) -> None:

@@ -22,6 +22,9 @@
 `transmit` returns everything that leaves, as effects on links of the room "control". Both it and `receive` work off a
 bounded part of what control has sent; while more is left, the deadline is due and the link paused.
 
+A node that has a `credential` in an auth key's place asks for a key while the channel is made (`keyexchange`), and
+registers once it has both.
+
 Every request is made only while the server takes one more stream; the others stay due, and pings wait in a short queue.
 
 dropped: "late" (an event of a link long gone), "map-refused" (a message that is malformed or too large), "ping-…",
@@ -38,7 +41,7 @@ import functools
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from tsnet.base.crypto import node_public
 from tsnet.base.keys import DiscoKey, LockKey, MachineKey, MachinePrivateKey, NodePrivateKey
@@ -61,12 +64,17 @@ from tsnet.control.client.requests import REQUEST_TIMEOUT, OtherRequests
 from tsnet.control.client.serverkey import ServerKey
 from tsnet.control.messages import PingRequest
 
+if TYPE_CHECKING:
+    from tsnet.base.credentials import Credential
+    from tsnet.control.client.keyexchange import KeyExchange
+
 
 class Client:
     """One node at one control server. It connects with the first `transmit`.
 
     wall_offset: Unix time = now + wall_offset. enrolled: the node key has been accepted before, so the auth key is
-    shown only if control asks for it. hostinfo: tailcfg.Hostinfo by JSON names; RequestTags are the tags to ask for.
+    shown only if control asks for it. credential: gets an auth key each time that one is needed.
+    hostinfo: tailcfg.Hostinfo by JSON names; RequestTags are the tags to ask for.
 
     control_key: the only server key to trust. known_control_key: the key that was told last as ControlKey or
     NewControlKey for this URL, here or in an earlier process. tls_verified: whether certificates of links are checked.
@@ -83,6 +91,7 @@ class Client:
         wall_offset: float,
         hostinfo: Mapping[str, Any],
         auth_key: str = "",
+        credential: Credential | None = None,
         enrolled: bool = False,
         ephemeral: bool = False,
         lock_key: LockKey | None = None,
@@ -92,6 +101,7 @@ class Client:
         trace: Trace | None = None,
     ) -> None:
         self._trace = trace
+        self._generation = 0
         self.dropped: Counter[str] = Counter()
         self.health: tuple[str, ...] = ()
         """What the node finds wrong, if control asks; the owner keeps it current."""
@@ -109,7 +119,10 @@ class Client:
             ephemeral=ephemeral,
             lock_key=lock_key,
             entropy=entropy,
+            mints=credential is not None,
+            rejoins=credential is not None and credential.is_ephemeral,
         )
+        self._keys = None if credential is None else self._exchange(credential, wall_offset)
         self._auth = AuthRoutine(self._address, self._login, entropy=entropy, told=told, trace=trace)
         self._map = MapRoutine(
             self._address, disco_key, wall_offset, entropy=entropy, told=told, dropped=self.dropped, trace=trace
@@ -120,7 +133,6 @@ class Client:
         self._pings = Pings(self._address, self._new_link, self.dropped)
         self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
-        self._generation = 0
         self._uplink: ControlConnection | None = None
         self._found: deque[Exchange | Piece] = deque()
         """What the connection brought and what is not worked off yet."""
@@ -158,6 +170,8 @@ class Client:
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set: judge anew what has expired."""
         self._map.session.set_wall_offset(wall_offset, now)
+        if self._keys is not None:
+            self._keys.wall_offset = wall_offset
         self._advance(now)
 
     def key_saved(self, now: float) -> None:
@@ -188,6 +202,8 @@ class Client:
         anew: the internet is reached by another way. A connection that is not ready yet begins anew then. A wait that
         control asked for goes on.
         """
+        if self._keys is not None:
+            self._keys.hurry(now)
         if self._uplink is None:
             self._connect_at = self._connect_backoff.begin_anew(now)
         elif self._uplink.ready:
@@ -239,7 +255,9 @@ class Client:
 
     def receive(self, event: Event, now: float) -> None:
         uplink = self._uplink
-        if isinstance(event, Computed):
+        if self._keys is not None and self._keys.owns(event.link):
+            self._keys.receive(event, now)
+        elif isinstance(event, Computed):
             self._hear(self._map.computed(event, now), now)
         elif uplink is not None and uplink.owns(event.link):
             self._found += uplink.receive(event, now)
@@ -286,6 +304,10 @@ class Client:
         yield math.inf, "nothing"
         yield self._pings.deadline(), "ping"
         yield self._requests.deadline(), "request"
+        if self._keys is not None:
+            yield self._keys.deadline(), "key exchange"
+            if self._auth.needs_key and not self._keys.is_asking:
+                yield self._keys.ask_at, "ask for a key"
         yield from self._map.timers()
         if not self._membership.wants_connection:
             return
@@ -329,6 +351,8 @@ class Client:
         """Do everything that can be done now, and collect the effects and facts of the parts."""
         if self._uplink is not None and self._uplink.lost is not None:
             self._lost(self._uplink.lost, now)
+        if self._keys is not None:
+            self._get_key(self._keys, now)
         if not self._membership.wants_connection:
             self._drop_uplink()
             self._connect_at = -math.inf
@@ -349,6 +373,27 @@ class Client:
             found = [fact for fact in found if not isinstance(fact, facts.KeyExpired)]
         self._facts += [*found, *self._membership.take_login_end()]
         self._facts += [*self._pings.take_facts(), *self._requests.take_facts()]
+
+    def _exchange(self, credential: Credential, wall_offset: float) -> KeyExchange:
+        from tsnet.control.client.keyexchange import KeyExchange  # most nodes join by a key that they were given
+
+        return KeyExchange(
+            credential, new_link=self._new_link, entropy=self._entropy, wall_offset=wall_offset, trace=self._trace
+        )
+
+    def _get_key(self, keys: KeyExchange, now: float) -> None:
+        """Ask for the auth key that a registration waits for, and hand it over once it is there."""
+        self._effects += keys.transmit(now)
+        outcome = keys.take_outcome()
+        if isinstance(outcome, str):
+            self._login.take_key(outcome)
+        elif outcome is not None:
+            self._membership.no_key(outcome.error, is_final=outcome.is_final)
+        if self._auth.needs_key:
+            keys.ask(now)
+        elif keys.is_asking:
+            keys.cancel()
+        self._effects += keys.transmit(now)
 
     def _ask(self, uplink: ControlConnection, now: float) -> None:
         """Make the requests that are due, in this order, as long as the server takes another one."""

@@ -11,6 +11,9 @@ leaves before that key is saved anywhere. A crash between control's acceptance a
 auth key that is good for one use), but leaves no second node behind: by the machine key, which is saved, control knows
 that the next login is the same node's.
 
+A login that `mints` has no auth key of its own: while `needs_key`, nothing is asked until it is given one (`take_key`).
+That key is shown once. Each attempt after that needs another.
+
 Source: Go control/controlclient/direct.go doLogin; tsnet/tsnet.go (an enrolled node does not use its auth key).
 Not here: timing, HTTP statuses, connections (`client`).
 """
@@ -73,7 +76,10 @@ class Login:
         ephemeral: bool,
         lock_key: LockKey | None,
         entropy: Callable[[int], bytes],
+        mints: bool = False,
+        rejoins: bool = False,
     ) -> None:
+        """mints: whether an auth key can be had when one is needed. rejoins: whether those make ephemeral nodes."""
         self.private: NodePrivateKey = private
         self.auth_key: str = auth_key
         self.ephemeral: bool = ephemeral
@@ -85,12 +91,34 @@ class Login:
         self._lock_key, self._entropy = lock_key, entropy
         self._old: NodePrivateKey | None = None
         self._accepted_auth_key = auth_key  # or the first; one that control refuses is forgotten
-        self._shows_auth_key = bool(auth_key) and not enrolled
+        self._mints, self._minted = mints and not auth_key, ""
+        self._rejoins = rejoins
+        self._shows_auth_key = self.has_key and not enrolled
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is an auth key, or one can be had."""
+        return bool(self.auth_key) or self._mints
+
+    @property
+    def may_start_over(self) -> bool:
+        """Whether a node that control has deleted becomes another one by itself: an ephemeral one that has a key."""
+        return self.has_key and (self.ephemeral or self._rejoins)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the next request is to show an auth key that must be had first."""
+        shows = self._shows_auth_key and not self.followup
+        return self.wanted and shows and self._mints and not (self.auth_key or self._minted)
+
+    def take_key(self, auth_key: str) -> None:
+        """The key that was needed, for one request."""
+        self._minted = auth_key
 
     def renew(self, auth_key: str = "") -> None:
         """Log in anew. A key that control knows is to be replaced; it stays in use until the new one is accepted."""
         self.auth_key = auth_key or self._accepted_auth_key
-        self._shows_auth_key = bool(self.auth_key)
+        self._shows_auth_key = self.has_key
         if self.known:
             self._begin(NodePrivateKey(self._entropy(32)), self.private)
         else:
@@ -98,7 +126,7 @@ class Login:
 
     def restart(self) -> None:
         """Begin as a new process with this key would: a node that control knows holds its auth key back."""
-        self._shows_auth_key = bool(self.auth_key) and not self.known
+        self._shows_auth_key = self.has_key and not self.known
         self._begin(self.private, None)
 
     def give_up(self) -> None:
@@ -114,15 +142,16 @@ class Login:
     def start_over(self) -> None:
         """Begin as another node, with a new key that names no old one: control has forgotten this one."""
         self.known = self.expired = False
-        self._shows_auth_key = bool(self.auth_key)
+        self._shows_auth_key = self.has_key
         self._begin(NodePrivateKey(self._entropy(32)), None)
 
     def request(self, hostinfo: Mapping[str, Any]) -> RegisterRequest:
+        minted, self._minted = self._minted, ""
         return RegisterRequest(
             node_key=node_public(self.attempt),
             old_node_key=node_public(self._old) if self._old is not None else None,
             lock_key=self._lock_key,
-            auth_key=self.auth_key if self._shows_auth_key else "",
+            auth_key=(self.auth_key or minted) if self._shows_auth_key else "",
             followup=self.followup,
             hostinfo=hostinfo,
             ephemeral=self.ephemeral,
@@ -143,7 +172,7 @@ class Login:
             return Denied(response.error)
         if response.node_key_signature:
             return Denied("this tailnet uses Tailnet Lock and wants the node key signed anew")
-        if (response.auth_url or response.node_key_expired) and self.auth_key and not self._shows_auth_key:
+        if (response.auth_url or response.node_key_expired) and self.has_key and not self._shows_auth_key:
             self._shows_auth_key = True
             if not response.node_key_expired:
                 return Again()
@@ -168,5 +197,5 @@ class Login:
         return accepted
 
     def _begin(self, attempt: NodePrivateKey, old: NodePrivateKey | None) -> None:
-        self.attempt, self._old = attempt, old
+        self.attempt, self._old, self._minted = attempt, old, ""
         self.wanted, self.followup = True, ""

@@ -207,6 +207,13 @@ class Membership:
             self._stop(facts.Problem(outcome.error, fatal=True))
         self._login_failed(outcome.error)
 
+    def no_key(self, error: Error, *, is_final: bool) -> None:
+        """There is no auth key to register with. is_final: asking for one again cannot help."""
+        if is_final:
+            self._refused(Refused(error))
+        else:
+            self._told.append(facts.Problem(error, fatal=False))
+
     # --- an expired key -------------------------------------------------------------------------------------------
 
     def look_for_an_extension(self, now: float) -> None:
@@ -261,7 +268,7 @@ class Membership:
         self._say("control does not know this node any more")
         self._map.end()
         self._publisher.end(now)
-        if self._login.ephemeral and self._login.auth_key:
+        if self._login.may_start_over:
             self._map.session.forget()
             self._auth.start_over(now + self._map.delay(now))  # a backoff, in case control forgets each new node
             return

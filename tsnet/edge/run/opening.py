@@ -149,7 +149,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 hostinfo=options.hostinfo,
                 control_key=kept.control_key,
                 last_port=kept.udp_port,
-                verifies_tls=_verifies(options.ssl_context),
+                verifies_tls=verifies(options.ssl_context),
                 tracer=traces,
                 key_log=key_log,
             )
@@ -180,7 +180,7 @@ def _open_udp(world: World, config: Config, last: int, mark: Callable[[], None])
         raise AddressInUse(Wording(what, api("port="), " or 0")) from None
 
 
-def _verifies(context: ssl.SSLContext | None) -> bool:
+def verifies(context: ssl.SSLContext | None) -> bool:
     """Whether a certificate that a context accepts says who the server is."""
     if context is None:
         return True
