@@ -71,7 +71,9 @@ class GoPeer(StreamsProgram):
         derp_only: bool = False,
         environment: Mapping[str, str] | None = None,
         namespace: str = "",
+        credential: Mapping[str, str] | None = None,
     ) -> None:
+        """credential: options in an auth key's place, such as {"client-secret": "tskey-client-…"}."""
         self.scene, self.hostname, self.namespace = scene, hostname, namespace
         self.granted: Granted | None = None
         folder = scene.folder / f"go-{hostname}"
@@ -87,6 +89,8 @@ class GoPeer(StreamsProgram):
         ]
         self._command += ["--authkey", auth_key, "--tags", ",".join(tags), "--verbose"]
         self._command += ["--ephemeral"] if ephemeral else []
+        for option, value in (credential or {}).items():
+            self._command += [f"--{option}", value]
         only = DERP_ONLY if derp_only else {}
         self._environment = {**control.environment, "HOME": str(folder), **only, **(environment or {})}
 

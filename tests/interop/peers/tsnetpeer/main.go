@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"tailscale.com/client/local"
+	_ "tailscale.com/feature/identityfederation"
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
 	"tailscale.com/tsnet"
@@ -40,6 +41,10 @@ func main() {
 	hostname := flag.String("hostname", "gopeer", "host name to ask for")
 	control := flag.String("control", "", "control URL (needed)")
 	authKey := flag.String("authkey", "", "auth key; without one an auth URL appears in status")
+	clientSecret := flag.String("client-secret", "", "OAuth client secret, in the place of an auth key")
+	clientID := flag.String("client-id", "", "client ID of a workload identity; with --id-token or --audience")
+	idToken := flag.String("id-token", "", "ID token for --client-id")
+	audience := flag.String("audience", "", "audience of the ID token that the machine's provider is asked for")
 	ephemeral := flag.Bool("ephemeral", false, "register as an ephemeral node")
 	tags := flag.String("tags", "", "comma separated tags to ask for")
 	port := flag.Int("port", 0, "UDP port; 0 lets the system choose")
@@ -51,6 +56,7 @@ func main() {
 
 	server := &tsnet.Server{
 		Dir: *dir, Hostname: *hostname, ControlURL: *control, AuthKey: *authKey,
+		ClientSecret: *clientSecret, ClientID: *clientID, IDToken: *idToken, Audience: *audience,
 		Ephemeral: *ephemeral, Port: uint16(*port), UserLogf: func(string, ...any) {},
 	}
 	if *tags != "" {
