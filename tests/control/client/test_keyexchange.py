@@ -331,6 +331,17 @@ def test_any_answer_ends_in_a_key_or_an_error(seed: int) -> None:
         assert not bench.exchange.is_asking
 
 
+async def _asynchronous() -> str:
+    return "a token"
+
+
+def test_a_function_that_answers_with_a_coroutine_gives_no_token() -> None:
+    """It is closed: else Python warns that nobody has awaited it."""
+    function: Any = lambda: _asynchronous()  # noqa: E731
+    bench = federated(function)
+    assert "coroutine" in bench.failure(NoIdToken)
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------
 
 
@@ -338,15 +349,17 @@ def test_a_server_that_repeats_secrets() -> None:
     """In its words, and in both steps; nothing of that is in an error, a trace or a text of the machine."""
     token = signed(claims(WALL + 1000))
     for bench in (Bench(), federated(lambda: token)):
-        for step in (1, 2):
+        for step, is_json in ((1, False), (2, False), (1, True), (2, True)):
             bench.asked.clear()
 
-            def answer(request: Request, step: int = step, bench: Bench = bench) -> Reply:
+            def answer(request: Request, step: int = step, bench: Bench = bench, is_json: bool = is_json) -> Reply:
                 if len(bench.asked) < step:
                     return 200, b'{"access_token": "hidden-access"}', ()
                 form = parse_qs(request.body.decode())
                 shown = [*form.get("client_secret", []), *form.get("jwt", []), request.headers.get("authorization", "")]
-                return 403, " ".join(shown).encode(), ()
+                said = " ".join(shown)
+                escaped = "".join(f"\\u{ord(letter):04x}" for letter in said)
+                return 403, f'{{"message": "{escaped}"}}'.encode() if is_json else said.encode(), ()
 
             bench.answer = answer
             outcome = bench.run()

@@ -21,6 +21,8 @@ Not here: when a key is needed (`authroutine`), where ID tokens come from (`edge
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import math
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -173,6 +175,8 @@ class KeyExchange:
         if isinstance(value, Exception):
             self._fail(rejections.reader_failed(value), is_final=True)
         elif not isinstance(value, str):
+            if inspect.iscoroutine(value):
+                value.close()  # nobody awaits it
             self._fail(rejections.no_id_token(f"a {type(value).__name__}, and not text"), is_final=True)
         elif not _is_token(token):
             what = "an empty text" if not token else "a text that is none"
@@ -255,6 +259,8 @@ class KeyExchange:
             self._succeed(found, now)
 
     def _without_secrets(self, body: bytes) -> bytes:
+        with contextlib.suppress(MalformedError):  # JSON may spell any letter as an escape: it is spelled anew
+            body = jsonobject.encode(jsonobject.parse(body, "it"))
         for secret in self._shown:
             body = body.replace(secret, b"***")
         return body
