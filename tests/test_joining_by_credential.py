@@ -15,7 +15,15 @@ import pytest
 
 import tsnet
 from tests.issuer import AUDIENCE, ISSUER, claims, jwks, signed
-from tsnet.errors import ConfigError, ControlUnreachable, CredentialRejected, IdTokenRejected, NeedsLogin, NoIdToken
+from tsnet.errors import (
+    ConfigError,
+    ControlUnreachable,
+    CredentialRejected,
+    IdTokenRejected,
+    NeedsLogin,
+    NoIdToken,
+    UpTimeout,
+)
 from tsnet.testing import OAuthClient, Tailnet, TrustedIssuer
 
 TAGS = ["tag:ci"]
@@ -139,6 +147,21 @@ def test_refusals_come_at_once(
     for secret in (client.secret.partition("?")[0], shown.get("id_token"), shown.get("client_secret")):
         assert not isinstance(secret, str) or secret not in said
     assert "refused" not in tailnet.nodes()
+
+
+def test_a_function_that_does_not_return_is_named(tailnet: Tailnet, issuer: TrustedIssuer) -> None:
+    """And nobody waits for it: not `up`, and not `close`."""
+    returns = threading.Event()
+
+    def obtain() -> str:
+        returns.wait(30)
+        return ""
+
+    node = server(tailnet, "waits", client_id=issuer.id, id_token=obtain)
+    with pytest.raises(UpTimeout, match="waiting for its ID token"):
+        node.up(timeout=0.2)
+    node.close()
+    returns.set()
 
 
 def test_a_function_may_mend_what_was_wrong(tailnet: Tailnet, issuer: TrustedIssuer) -> None:

@@ -148,7 +148,9 @@ class Node:
         """What a node that is not up yet waits for, as words for an error."""
         if self.netmap is not None:
             return "waiting for its peers"
-        return "waiting for control's first netmap" if self.identity.registered else "waiting for control to accept it"
+        if self.identity.registered:
+            return "waiting for control's first netmap"
+        return self.control.waiting_for_key or "waiting for control to accept it"
 
     @property
     def is_reachable(self) -> bool:

@@ -271,6 +271,7 @@ def test_a_server_that_is_silent() -> None:
     bench.answer = lambda _request: None
     assert bench.run() is None
     assert bench.exchange.deadline() == bench.now + REQUEST_TIMEOUT
+    assert bench.exchange.waiting_for == "waiting for an auth key"
     bench.now += REQUEST_TIMEOUT
     bench.failure(ControlUnreachable, final=False)
 
@@ -306,6 +307,7 @@ def test_a_reader_that_never_returns() -> None:
     bench = federated(lambda: "never")
     bench.computes = False
     assert bench.run() is None
+    assert bench.exchange.waiting_for == "waiting for its ID token"
     assert bench.exchange.deadline() == bench.now + TOKEN_TIMEOUT
     bench.now += TOKEN_TIMEOUT
     assert "within 30 s" in bench.failure(NoIdToken)
@@ -367,3 +369,19 @@ def test_a_server_that_repeats_secrets() -> None:
             said = f"{outcome} {outcome.error} {outcome.error!r} {bench.told} {bench.exchange!r}"
             for secret in (bench.client.secret, token, "hidden-access"):
                 assert secret not in said
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda text: (302, b"", (("Location", f"https://portal.example/{text}"),)),
+        lambda text: (200, b"<html><title>" + text.encode() + b"</title>", (("Content-Type", "text/html"),)),
+    ],
+    ids=["redirect", "title"],
+)
+def test_a_redirect_or_a_page_that_repeats_a_secret(reply: Callable[[str], Reply]) -> None:
+    bench = Bench()
+    bench.answer = lambda _request: reply(bench.client.secret)
+    outcome = bench.run()
+    assert isinstance(outcome, Failure)
+    assert bench.client.secret not in f"{outcome} {outcome.error} {outcome.error!r} {bench.told}"

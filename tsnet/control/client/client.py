@@ -158,6 +158,11 @@ class Client:
         """Whether a map stream runs, so that control's word is of now."""
         return self._membership.is_connected
 
+    @property
+    def waiting_for_key(self) -> str:
+        """What keeps it from registering, as words for an error; "" if that is not an auth key of its own."""
+        return self._keys.waiting_for if self._keys is not None and self._auth.needs_key else ""
+
     def set_net_info(self, net_info: Mapping[str, Any], now: float) -> None:
         """Publish tailcfg.NetInfo by JSON names, as soon as control may be told. PreferredDERP is our home."""
         self._publisher.set_net_info(net_info, now)

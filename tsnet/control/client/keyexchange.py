@@ -137,6 +137,11 @@ class KeyExchange:
         outcome, self._outcome = self._outcome, None
         return outcome
 
+    @property
+    def waiting_for(self) -> str:
+        """What an exchange that goes on waits for, as words for an error."""
+        return "waiting for its ID token" if self._reading is not None else "waiting for an auth key"
+
     def owns(self, link: Link) -> bool:
         return link == self._reading or self._http.owns(link)
 
@@ -240,7 +245,7 @@ class KeyExchange:
 
     def _answered(self, answer: Answer, now: float) -> None:
         if answer.status != 200:
-            response = Response(answer.status, dict(answer.headers), self._without_secrets(answer.body))
+            response = self._showable(answer)
             unix_now = now + self.wall_offset
             error, is_final = rejections.of(self._address, self._step, response, self._id_token, unix_now)
             self._fail(error, is_final, now=now, response=response)
@@ -251,19 +256,27 @@ class KeyExchange:
         except MalformedError:
             found = ""
         if not _is_token(found):
-            response = Response(answer.status, dict(answer.headers), self._without_secrets(answer.body))
-            self._fail(rejections.no_answer(self._address, self._step, response, name), is_final=True)
+            error = rejections.no_answer(self._address, self._step, self._showable(answer), name)
+            self._fail(error, is_final=True)
         elif self._step != KEYS_PATH:
             self._ask_key(found, now)
         else:
             self._succeed(found, now)
 
+    def _showable(self, answer: Answer) -> Response:
+        """The answer without the secrets that it repeats: an error shows its words, and where it redirects to."""
+        headers = {name: self._without(value.encode()).decode() for name, value in answer.headers.items()}
+        return Response(answer.status, headers, self._without_secrets(answer.body))
+
     def _without_secrets(self, body: bytes) -> bytes:
         with contextlib.suppress(MalformedError):  # JSON may spell any letter as an escape: it is spelled anew
             body = jsonobject.encode(jsonobject.parse(body, "it"))
+        return self._without(body)
+
+    def _without(self, said: bytes) -> bytes:
         for secret in self._shown:
-            body = body.replace(secret, b"***")
-        return body
+            said = said.replace(secret, b"***")
+        return said
 
     # --- the end ------------------------------------------------------------------------------------------------
 
