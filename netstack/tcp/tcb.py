@@ -374,9 +374,10 @@ class Tcb:
     def set_mss(self) -> None:
         """Work out the payload of a full segment; even, so that checksums of its pieces add up."""
         stamps = tcp.TIMESTAMPS_SIZE if self.ts_ok else 0
-        size = min(self.mtu - self.header_size, min(self.peer_mss, self.max_segment) - stamps)
+        headers = self.header_size
+        size = min(self.mtu - headers, min(self.peer_mss, self.max_segment) - stamps)
         self.mss = max(size & ~1, 2)
-        self.packet_size = self.mss + self.header_size
+        self.packet_size = self.mss + headers
         self.run_size = self.settings.runs.count(self.packet_size) * self.mss
         if self.state != states.CLOSED:
             self.congestion.set_mss(self.mss)

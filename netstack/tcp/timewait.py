@@ -101,5 +101,5 @@ class TimeWaitTable:
         return next(iter(self._records.values())).expires_time
 
     def expire(self, now: float) -> None:
-        while self._records and self.deadline() <= now:
+        while self.deadline() <= now:
             self._records.popitem(last=False)

@@ -71,7 +71,7 @@ def client_secret_of(text: str, control_url: str, tags: tuple[str, ...]) -> Clie
     """Raises MalformedError, which quotes nothing of the secret."""
     secret, _, query = text.partition("?")
     attributes = _attributes(query, "ephemeral", "preauthorized", "baseURL")
-    if not secret.removeprefix(SECRET_PREFIX) or not secret.startswith(SECRET_PREFIX) or not _is_word(secret):
+    if not secret.removeprefix(SECRET_PREFIX) or not secret.startswith(SECRET_PREFIX) or not is_word(secret):
         raise MalformedError(f"is no client secret, which begins with {SECRET_PREFIX}")
     base_url = attributes.get("baseURL") or _api_of(control_url)
     ephemeral, preauthorized = attributes.get("ephemeral", ""), attributes.get("preauthorized", "")
@@ -89,7 +89,7 @@ def federated_identity(
 ) -> FederatedIdentity:
     """Raises MalformedError."""
     client_id, mark, query = text.partition("?")
-    if not client_id or not _is_word(client_id):
+    if not is_word(client_id):
         raise MalformedError("is no client ID: it is one word")
     attributes = _attributes(query, "ephemeral", "preauthorized")
     return FederatedIdentity(
@@ -145,5 +145,6 @@ def _boolean(name: str, value: str) -> bool:
     return value in _TRUE
 
 
-def _is_word(text: str) -> bool:
-    return len(text) <= MAX_CREDENTIAL and text.isascii() and text.isprintable() and " " not in text
+def is_word(text: str) -> bool:
+    """Whether this may be a secret or a name of one: printable ASCII without a space, not longer than any is."""
+    return 0 < len(text) <= MAX_CREDENTIAL and text.isascii() and text.isprintable() and " " not in text

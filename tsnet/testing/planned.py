@@ -12,6 +12,7 @@ Not here: what each does to a request (`tsnet.control.server.faults`), faults of
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 
 from tsnet.base.wording import Wording, api
@@ -61,9 +62,9 @@ class PlannedFaults(Administration):
 
     _faults: Faults
 
+    @abstractmethod
     def _control_has_work(self) -> None:
         """Tell the control server that there is something to do."""
-        raise NotImplementedError
 
     def hold(self, kind: str, *, node: str = "", times: int | None = None) -> ControlFault:
         """Leave requests unanswered until the fault is removed, and serve them then."""

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 from tsnet.base import jsonobject
-from tsnet.base.credentials import ClientSecret, Credential, FederatedIdentity
+from tsnet.base.credentials import ClientSecret, Credential, FederatedIdentity, is_word
 from tsnet.base.links import Compute, Computed, Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
@@ -51,9 +51,6 @@ TOKEN_TIMEOUT = 30.0
 
 REQUEST_TIMEOUT = 10.0
 MAX_ANSWER = 64 * 1024
-MAX_TOKEN = 16 * 1024
-"""Characters of an ID token, an access token and a key."""
-
 ANY_CLIENT = "some-client-id"
 """The server knows the client by its secret; OAuth wants an ID all the same, and Go sends this one."""
 
@@ -183,7 +180,7 @@ class KeyExchange:
             if inspect.iscoroutine(value):
                 value.close()  # nobody awaits it
             self._fail(rejections.no_id_token(f"a {type(value).__name__}, and not text"), is_final=True)
-        elif not _is_token(token):
+        elif not is_word(token):
             what = "an empty text" if not token else "a text that is none"
             self._fail(rejections.no_id_token(what), is_final=True)
         else:
@@ -255,7 +252,7 @@ class KeyExchange:
             found = text(jsonobject.parse(answer.body, "it").get(name))
         except MalformedError:
             found = ""
-        if not _is_token(found):
+        if not is_word(found):
             error = rejections.no_answer(self._address, self._step, self._showable(answer), name)
             self._fail(error, is_final=True)
         elif self._step != KEYS_PATH:
@@ -304,7 +301,3 @@ class KeyExchange:
 def _obtained(obtain: Callable[[], str]) -> Steps[str]:
     yield
     return obtain()
-
-
-def _is_token(found: str) -> bool:
-    return 0 < len(found) <= MAX_TOKEN and found.isascii() and found.isprintable() and " " not in found

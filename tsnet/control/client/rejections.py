@@ -15,9 +15,8 @@ Not here: the requests (`keyexchange`), errors that control has as well (`contro
 
 from __future__ import annotations
 
-import base64
-
 from tsnet.base import jsonobject
+from tsnet.base.jsonwebtoken import decode_base64url
 from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
 from tsnet.control.client import controlerrors
@@ -101,8 +100,8 @@ def _claims(token: str) -> dict[str, object]:
     """Of a JWT, unverified; none if it is not one."""
     part = token.split(".")[1] if token.count(".") == 2 else ""
     try:
-        return jsonobject.parse(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), "the token")
-    except (MalformedError, ValueError):
+        return jsonobject.parse(decode_base64url(part), "the token")
+    except MalformedError:
         return {}
 
 

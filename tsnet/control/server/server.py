@@ -28,7 +28,6 @@ Not here: state (`tailnet`), what faults there are (`faults`), TLS and listeners
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -302,20 +301,21 @@ class Server:
             self._held = [one for one in self._held if (one.connection, one.stream) != gone]
             self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
         elif isinstance(asked, upgrade.Request):
-            fault = self._fault_of(connection, asked)
-            serve = self._serve if fault is None else functools.partial(self._suffer, fault=fault)
-            serve(connection, asked, now=now, work=work)
+            self._meet(connection, asked, now, work)
         else:
             try:
-                fault = self._fault_of(connection, asked)
-                if fault is None:
-                    self._call(connection, asked, now, work)
-                else:
-                    self._suffer(connection, asked, fault, now, work)
+                self._meet(connection, asked, now, work)
             except MalformedError as error:
                 connection.calls.respond(asked.stream, 400, str(error).encode(), PLAIN)
 
     # --- faults that a test plans -----------------------------------------------------------------------------------
+
+    def _meet(self, connection: Connection, request: Asks, now: float, work: Work) -> None:
+        fault = self._fault_of(connection, request)
+        if fault is None:
+            self._serve(connection, request, now, work)
+        else:
+            self._suffer(connection, request, fault, now, work)
 
     def _fault_of(self, connection: Connection, request: Asks) -> Fault | None:
         if not self.faults or not (kind := kind_of(request)):
