@@ -67,7 +67,6 @@ class Half:
 
     __slots__ = (
         "_ancillary_size",
-        "_backlog",
         "_backlog_size",
         "_buffer",
         "_dropped",
@@ -79,8 +78,8 @@ class Half:
         "_socket",
         "_source",
         "_view",
+        "backlog",
         "gso",
-        "has_room",
         "is_failing",
         "readable",
     )
@@ -100,7 +99,8 @@ class Half:
         self._reactor = reactor
         self._on_ready = on_ready
         self._dropped, self._refusals = dropped, refusals
-        self._backlog: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
+        self.backlog: deque[tuple[UdpAddress, Sequence[bytes]]] = deque()
+        """What waits for the socket."""
         self._backlog_size = 0
         self._plain_hosts: set[str] = set()
         self._buffer = [bytearray(MAX_DATAGRAM)]
@@ -112,8 +112,6 @@ class Half:
         self._lone = 0
         """How many datagrams have come alone, one after the other."""
         self.readable: bool = False
-        self.has_room: bool = True
-        """Whether nothing waits for the socket."""
         self.is_failing: bool = False
         """Whether a send has failed for want of a way or of an address."""
         reactor.add(sock, READ, self._on_event)
@@ -121,9 +119,9 @@ class Half:
     def close(self) -> None:
         self._reactor.remove(self._socket)
         self._socket.close()
-        for _, datagrams in self._backlog:
+        for _, datagrams in self.backlog:
             self._dropped["closed"] += len(datagrams)
-        self._backlog.clear()
+        self.backlog.clear()
 
     def set_dont_fragment(self, *, wanted: bool) -> bool:
         """Whether that could be done."""
@@ -178,17 +176,16 @@ class Half:
     # --- out ----------------------------------------------------------------------------------------------------
 
     def send(self, destination: UdpAddress, datagrams: Sequence[bytes]) -> bool:
-        if not self._backlog:
+        if not self.backlog:
             datagrams = self._write(destination, datagrams)
             if not datagrams:
                 return True
             self._reactor.change(self._socket, READ | WRITE)
-            self.has_room = False
         size = sum(map(len, datagrams))
-        if self._backlog and self._backlog_size + size > MAX_BACKLOG_BYTES:
+        if self.backlog and self._backlog_size + size > MAX_BACKLOG_BYTES:
             self._dropped["backlog full"] += len(datagrams)
         else:
-            self._backlog.append((destination, datagrams))
+            self.backlog.append((destination, datagrams))
             self._backlog_size += size
         return False
 
@@ -242,19 +239,18 @@ class Half:
             self.readable = True
         if mask & WRITE:
             self._drain_backlog()
-        if self.readable or not self._backlog:
+        if self.readable or not self.backlog:
             self._on_ready()
 
     def _drain_backlog(self) -> None:
-        while self._backlog:
-            destination, datagrams = self._backlog[0]
+        while self.backlog:
+            destination, datagrams = self.backlog[0]
             left = self._write(destination, datagrams)
             self._backlog_size -= sum(map(len, datagrams)) - sum(map(len, left))
             if left:
-                self._backlog[0] = (destination, left)
+                self.backlog[0] = (destination, left)
                 return
-            self._backlog.popleft()
-        self.has_room = True
+            self.backlog.popleft()
         self._reactor.change(self._socket, READ)
 
 
@@ -330,7 +326,7 @@ class UdpSockets:
 
     @property
     def has_room(self) -> bool:
-        return (self._v4 is None or self._v4.has_room) and (self._v6 is None or self._v6.has_room)
+        return (self._v4 is None or not self._v4.backlog) and (self._v6 is None or not self._v6.backlog)
 
     def receive(self) -> Runs:
         runs: Runs = []
