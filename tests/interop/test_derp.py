@@ -138,6 +138,8 @@ def test_derper_answers_our_ping(connected: Connect) -> None:
 def test_the_last_writer_of_one_key_is_active_at_derper_too(connected: Connect) -> None:
     private = NodePrivateKey(os.urandom(32))
     old, new, other = peers = connected(private, private, None)
+    new.client.ping(time.monotonic())
+    run(peers, lambda: new.knows(Measured))  # derper has all that a login says
     old.send(other.key, b"I write")
     run(peers, lambda: other.inbox)
     other.send(old.key, b"to the writer")

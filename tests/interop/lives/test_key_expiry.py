@@ -58,7 +58,7 @@ def test_a_key_that_expires_while_the_node_runs(lab: Lab) -> None:
 
         lab.headscale.expire_node("a")
         until(lambda: a.status().state == "expired", 10)
-        with pytest.raises(tsnet.KeyExpired, match="extend the key"):
+        with pytest.raises(tsnet.KeyExpired, match="extend it at control"):
             a.dial("b", 7, timeout=5)
         with pytest.raises(tsnet.KeyExpired):
             a.up(timeout=5)
