@@ -9,9 +9,14 @@
 | `randomize-client-port` | any UDP port, whatever was configured or saved    | `node`, `edge.run.pump`                |
 | `disable-relay-client`  | no peer relays                                    | `disco`                                |
 | `peer-mtu-enable`       | larger datagrams where the path carries them      | `disco` (`pathmtu`)                    |
+| `debug-conn-reject`     | what is rejected is kept, for control to ask for  | `rejectedflows`                        |
+| `disable-udp-gso`,      | no batches by the kernel's segmentation           | `edge.run.pump`                        |
+| `never-gso-equal-tail`  |                                                   |                                        |
+| `disable-udp-gro`       | datagrams are not joined by the kernel            | `edge.run.pump`                        |
 | `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |
 
-An attribute is set by its presence; its values do not matter.
+An attribute is set by its presence; its values do not matter. `never-gso-equal-tail` asks for batches that do not all
+have the same length, which a batch of one stream has: such a node sends none.
 
 Source: Go tailcfg/tailcfg.go (NodeCapability), tailcfg/nodecap.
 Not here: attributes of peers, and of the whole tailnet.
@@ -36,6 +41,10 @@ class NodeAttributes:
     disable_relay_client: bool = False
     peer_mtu_enable: bool = False
     probe_udp_lifetime: bool = False
+    conn_reject: bool = False
+    disable_udp_gso: bool = False
+    disable_udp_gro: bool = False
+    never_gso_equal_tail: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +61,10 @@ NAMES = {
     "disable_relay_client": "disable-relay-client",
     "peer_mtu_enable": "peer-mtu-enable",
     "probe_udp_lifetime": "probe-udp-lifetime",
+    "conn_reject": "debug-conn-reject",
+    "disable_udp_gso": "disable-udp-gso",
+    "disable_udp_gro": "disable-udp-gro",
+    "never_gso_equal_tail": "never-gso-equal-tail",
 }
 
 

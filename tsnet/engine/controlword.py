@@ -225,6 +225,7 @@ class ControlWord:
         if changes.of("self_node"):
             attributes = attributes_of(netmap.self_node.capabilities)
             node.surroundings.set_attributes(attributes, now)
+            node.engine.rejected_flows.want(wanted=attributes.conn_reject)
             node.port_mapping.set_modes(now, enabled=not attributes.only_tcp_443, upnp=not attributes.disable_upnp)
         if changes.of("derp_map"):
             node.reachability.apply(netmap.derp_map, now)

@@ -27,6 +27,7 @@ from tsnet.base.addresses import (
     MAX_RUN_PAYLOAD,
     DerpAddress,
     Destination,
+    IPAddress,
     PeerRelayAddress,
     UdpAddress,
 )
@@ -39,11 +40,12 @@ from tsnet.disco.constants import LARGE
 from tsnet.disco.modes import DiscoModes
 from tsnet.disco.pathmtu import INNER_MOST
 from tsnet.disco.paths import Paths
-from tsnet.engine import tsmp
+from tsnet.engine import rejectedflows, tsmp
 from tsnet.engine.classify import Batch, classify
 from tsnet.engine.egress import Egress
 from tsnet.engine.ingress import Ingress
 from tsnet.engine.peers import KeyChange, Peers
+from tsnet.engine.rejectedflows import RejectedFlows
 from tsnet.engine.relaygrants import RelayGrants
 from tsnet.engine.streamlinks import StreamLinks
 from tsnet.netmap.changes import Changes
@@ -131,6 +133,7 @@ class Engine:
         """The mark to be saved. `take_mark` gives it out when it must be; `mark_saved` tells that it was."""
         self._mark_moved = False
         self._relay_grants = RelayGrants()
+        self.rejected_flows: RejectedFlows = RejectedFlows(self._why_silent, wall_offset)
         self._now = now
         self.dropped: Counter[str] = Counter()
         self._stun: list[tuple[UdpAddress, bytes]] = []
@@ -222,6 +225,7 @@ class Engine:
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds."""
         self.device.set_wall_offset(wall_offset, now)
+        self.rejected_flows.wall_offset = wall_offset
 
     def relay_connected(self, region: int, latency: float, now: float) -> None:
         """The relay of that region can be used: send what waits for peers behind it now, not when its timer comes.
@@ -345,6 +349,10 @@ class Engine:
                 self.device.path_gained(key, now)
             if packets and (admitted := admit(key, packets)):
                 entering.append((key, admitted))
+        if self.ingress.rejected:
+            for syn, reason in self.ingress.rejected:
+                self.rejected_flows.sent(syn, reason, now)
+            self.ingress.rejected.clear()
         if entering:
             self.stack.receive(entering, now, verified=True)
 
@@ -482,7 +490,7 @@ class Engine:
                     self.paths.learn_disco_key(key, disco_key, now)
                     continue
                 case tsmp.Rejected():
-                    self._rejected(address, message)
+                    self._rejected(address, message, now)
                 case tsmp.TsmpPong() | tsmp.TsmpPing():
                     pass  # a pong is for whoever asked, and pings are answered on their way in
                 case _:
@@ -490,14 +498,25 @@ class Engine:
             messages.append((key, address, message))
         return messages
 
-    def _rejected(self, address: bytes, message: tsmp.Rejected) -> None:
+    def _rejected(self, address: bytes, message: tsmp.Rejected, now: float) -> None:
         own = self.own_address(len(address))
+        if own is not None:
+            self.rejected_flows.told(ip_address(own), ip_address(address), message, now)
         if message.protocol != 6 or own is None or message.maybe_broken:
             self.dropped["rejected"] += 1
             return
         source, target = ip_address(own), ip_address(address)
         error = tsmp.DENIED + message.reason
         self.stack.refuse(source, message.source_port, target, message.destination_port, error=error)
+
+    def _why_silent(self, address: IPAddress) -> str:
+        """Why nobody may answer at that address, as control knows it."""
+        key = self.egress.routes.lookup(address.packed)
+        peer = None if key is None else self.peers.get(key)
+        if peer is None:
+            return rejectedflows.NO_PEER
+        has_way = peer.is_wireguard_only or (peer.raw_disco_key and peer.home_region)
+        return rejectedflows.TIMED_OUT if has_way else rejectedflows.UNREACHABLE
 
 
 def _has_restarted(before: Node, after: Node) -> bool:

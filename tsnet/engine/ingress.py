@@ -25,10 +25,11 @@ from tsnet.netmap.routes import Routes
 class Ingress:
     """dropped: by reason (empty, version, length, source, tsmp). The packet filter counts its own drops.
 
-    jailed: the keys of peers that may open nothing.
+    jailed: the keys of peers that may open nothing. rejected: each SYN that is answered with a rejection, and TSMP's
+    reason, until somebody takes them.
     """
 
-    __slots__ = ("dropped", "jailed", "messages", "packet_filter", "replies", "routes")
+    __slots__ = ("dropped", "jailed", "messages", "packet_filter", "rejected", "replies", "routes")
 
     def __init__(self, routes: Routes[bytes], packet_filter: PacketFilter, jailed: Set[bytes] = frozenset()) -> None:
         self.routes: Routes[bytes] = routes
@@ -36,6 +37,7 @@ class Ingress:
         self.jailed: Set[bytes] = jailed
         self.dropped: Counter[str] = Counter()
         self.replies: list[tuple[NodeKey, list[bytes]]] = []
+        self.rejected: list[tuple[bytes, str]] = []
         self.messages: list[tuple[NodeKey, bytes, tsmp.Message]] = []
 
     def admit(self, key: NodeKey, packets: Sequence[bytes]) -> list[bytes]:
@@ -46,9 +48,11 @@ class Ingress:
         jailed = key in self.jailed
         admitted, rejected = self.packet_filter.admit(owned, jailed=jailed)
         for syn in rejected:
-            answer = tsmp.reject_of(syn, "S" if jailed or self.packet_filter.shields_up else "A")
+            reason = tsmp.SHIELDS_UP if jailed or self.packet_filter.shields_up else tsmp.POLICY
+            answer = tsmp.reject_of(syn, reason)
             if answer is not None:
                 self.replies.append((key, [answer]))
+                self.rejected.append((syn, reason))
         return admitted
 
     def _owned(self, key: NodeKey, packets: Sequence[bytes]) -> list[bytes]:

@@ -37,6 +37,7 @@ from tsnet.engine import facts, tsmp
 from tsnet.engine.admittance import Admittance
 from tsnet.engine.askedpings import AskedPings
 from tsnet.engine.assembly import Assembly
+from tsnet.engine.attributes import NodeAttributes
 from tsnet.engine.controlword import ControlWord
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import UDP, Engine, udp_runs
@@ -139,9 +140,20 @@ class Node:
         return self.engine.paths.modes.mtu
 
     @property
+    def attributes(self) -> NodeAttributes:
+        """What control asks of this node."""
+        return self.surroundings.attributes
+
+    @property
     def wants_any_port(self) -> bool:
         """Whether control wants the UDP port to be any that is free, whatever was configured or saved."""
         return self.surroundings.attributes.randomize_client_port
+
+    @property
+    def wants_offload(self) -> tuple[bool, bool]:
+        """Whether control lets the kernel cut up what is sent (GSO), and join what arrives (GRO)."""
+        attributes = self.attributes
+        return not (attributes.disable_udp_gso or attributes.never_gso_equal_tail), not attributes.disable_udp_gro
 
     @property
     def waiting_for(self) -> str:
@@ -313,6 +325,7 @@ class Node:
             elif event.link.room == PortMapping.ROOM:
                 self.port_mapping.receive(event, now)
             else:
+                self.control.rejected = self.engine.rejected_flows.shown
                 self._control.wake().receive(event, now)
         self._take_relay_facts(now)
         self.word.adopt(now)
@@ -357,6 +370,7 @@ class Node:
         requests, asked = self.surroundings.transmit(now, self.udp_port)
         self.home.transmit(now)
         self.remembered.tick(now)
+        self.engine.rejected_flows.tick(now)
         self.reachability.settle(now)
         if (by := self.leaving.logout_by(now)) is not None:
             self._control.wake().logout(now, by=by)
@@ -381,6 +395,7 @@ class Node:
             self.port_mapping.deadline(),
             self.leaving.deadline(),
             self.remembered.deadline(),
+            self.engine.rejected_flows.deadline(),
         )
 
     def is_touched(self, now: float) -> bool:

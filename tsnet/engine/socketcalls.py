@@ -79,9 +79,11 @@ class SocketCalls:
         if self._trace is not None:
             self._trace("connecting", to=address, port=port, peer="nobody" if link is None else NodeKey(link))
         try:
-            return self._engine.stack.connect(address, port, now, link=link)
+            connection = self._engine.stack.connect(address, port, now, link=link)
         except netstack_errors.NetstackError as error:
             raise AddressNotAvailable(f"cannot connect to {address}: {error}") from None
+        self._engine.rejected_flows.opens(connection, now)
+        return connection
 
     def listen(
         self, port: int, address: IPAddress | None, *, backlog: int = 128, max_connections: int | None = None

@@ -146,6 +146,9 @@ class SimulatedUdp:
         """Nothing is ever cut up here."""
         return True
 
+    def set_offload(self, *, gso: bool, gro: bool) -> None:
+        """There is no kernel here that would."""
+
     def suits(self, network: Network) -> bool:
         return True
 

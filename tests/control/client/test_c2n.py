@@ -39,7 +39,7 @@ def test_echo_takes_any_method(request_line: bytes) -> None:
     assert answer(request_line + b"\r\nHost: c2n\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/echo/", "/wol", "/ssh/usernames", "/debug", "/remoteapi/localapi/v0/status"])
+@pytest.mark.parametrize("path", ["/", "/echo/", "/wol", "/ssh/usernames", "/debug", "/remoteapi/v0/status"])
 def test_other_paths_are_unknown(path: str) -> None:
     assert ask("GET", path) == (400, b"unknown c2n path\n")
 
@@ -51,6 +51,9 @@ ANSWERS: list[tuple[str, str, int, object]] = [
     ("GET", "/posture/identity?hwaddrs=true", 200, {"PostureDisabled": True}),
     ("GET", "/tls-cert-status?domain=a.example", 200, {"Error": "no certificate", "Missing": True}),
     ("GET", "/tls-cert-status", 400, b"no 'domain'\n"),
+    ("GET", "/debug/rejects", 200, {"Enabled": False, "Outgoing": [], "Incoming": []}),
+    ("GET", "/debug/tka/log?limit=60", 400, b"tailnet lock not active\n"),
+    ("PATCH", "/remoteapi/localapi/v0/prefs", 403, b"remote config not enabled by local machine\n"),
     ("GET", "/vip-services", 200, {"ServicesHash": ""}),
     ("GET", "/appconnector/routes", 200, {"Domains": None}),
     ("POST", "/logtail/flush", 500, b"no log flusher wired up\n"),
@@ -69,6 +72,7 @@ ANSWERS: list[tuple[str, str, int, object]] = [
             ("GET", "/logtail/flush"),
             ("GET", "/netfilter-kind"),
             ("PUT", "/debug/netmap"),
+            ("POST", "/debug/rejects"),
         ]
     ),
 ]

@@ -147,6 +147,26 @@ def test_with_both_offloads_a_run_keeps_its_shape(bench: Bench) -> None:
     assert bench.collect(receiver, 49) == [(UdpAddress(V4, sender.local_port), run)]
 
 
+@pytest.mark.parametrize(("gso", "gro"), OFFLOADS)
+def test_offloads_may_be_turned_off_and_on_and_stay_so_when_bound_anew(bench: Bench, gso: bool, gro: bool) -> None:
+    sender, receiver = bench.open(), bench.open()
+    run = numbered(20, last=100)
+    for wanted in ((gso, gro), (True, True)):
+        sender.set_offload(gso=wanted[0], gro=wanted[1])
+        receiver.set_offload(gso=wanted[0], gro=wanted[1])
+        receiver.rebind()
+        assert all(half.gso is (wanted[0] and has_gso) for half in (*sender._halves, *receiver._halves))
+        assert all(bool(half._ancillary_size) is (wanted[1] and has_gso) for half in receiver._halves)
+        sender.send(UdpAddress(V4, receiver.local_port), run)
+        assert datagrams_of(bench.collect(receiver, 20)) == run
+
+
+def test_an_offload_that_the_node_is_to_do_without_stays_off(bench: Bench) -> None:
+    port = bench.open(gso=False, gro=False)
+    port.set_offload(gso=True, gro=True)
+    assert not any(half.gso or half._ancillary_size for half in port._halves)
+
+
 @pytest.mark.parametrize("gro", [True, False])
 def test_single_datagrams_of_one_source_become_runs(bench: Bench, gro: bool) -> None:
     sender, receiver = bench.open(), bench.open(gro=gro)

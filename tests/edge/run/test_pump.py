@@ -283,3 +283,24 @@ def test_a_node_that_is_closed_watches_the_network_no_more() -> None:
     assert len(machine._watchers) == 1
     house.finish(handle.close(1))
     assert machine._watchers == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "offload"),
+    [
+        (NodeAttributes(disable_udp_gso=True), (False, True)),
+        (NodeAttributes(never_gso_equal_tail=True), (False, True)),
+        (NodeAttributes(disable_udp_gro=True), (True, False)),
+    ],
+)
+def test_control_may_have_the_kernel_cut_up_and_join_nothing(
+    house: House, pump: Pump, attributes: NodeAttributes, offload: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(pump._udp, "set_offload", lambda *, gso, gro: told.append((gso, gro)))
+    for wanted in (attributes, attributes, NodeAttributes()):
+        pump.node.surroundings.set_attributes(wanted, house.now)
+        pump.node._touch()
+        pump.mark()
+        house.run(1)
+    assert told == [offload, (True, True)]

@@ -5,6 +5,9 @@
 | /echo                       | any       | 200, the body: control asks this to see whether we live                    |
 | /debug/health               | any       | 200, Warnings: what this node finds wrong                                  |
 | /debug/netmap               | GET, POST | 200, Current: the netmap that control sent; 501 if that is long            |
+| /debug/rejects              | GET       | 200: the flows that were rejected lately, while control wants them kept    |
+| /debug/tka/log              | any       | 400: Tailnet Lock is not active here                                       |
+| /remoteapi/localapi/…       | any       | 403: nobody on this machine has let control configure it                   |
 | /update                     | GET, POST | 200, not Supported; a POST is told that nothing was begun                  |
 | /posture/identity           | GET       | 200, PostureDisabled: no serial number leaves this machine                 |
 | /tls-cert-status?domain=    | GET       | 200, no certificate                                                        |
@@ -51,12 +54,20 @@ MAX_ANSWER = 512 * 1024
 _REASONS = {200: "OK", 400: "Bad Request", 405: "Method Not Allowed", 500: "Internal Server Error"}
 
 
+NO_REJECTS: Mapping[str, Any] = {"Enabled": False, "Outgoing": [], "Incoming": []}
+"""What is shown of rejected flows while control does not want them kept."""
+
+
 @record
 class Shown:
-    """What an answer may tell. health: sentences. netmap: None before control has sent one."""
+    """What an answer may tell. health: sentences. netmap: None before control has sent one.
+
+    rejected: Go's DebugRejectsResponse.
+    """
 
     netmap: NetMap | None = None
     health: tuple[str, ...] = ()
+    rejected: Mapping[str, Any] = NO_REJECTS
 
 
 @attrs.frozen
@@ -76,7 +87,7 @@ def answer(payload: bytes, shown: Shown | None = None) -> bytes:
         raise MalformedError(f"c2n request of {len(payload)} bytes")
     method, target, body = _request(payload)
     path, _, query = target.partition("?")
-    methods = _PATHS.get(path)
+    methods = _REMOTE if path.startswith(REMOTE_CONFIG) else _PATHS.get(path)
     if methods is None:
         return _response(400, b"unknown c2n path\n")
     give = methods.get(method) or methods.get("")
@@ -170,6 +181,10 @@ def _netmap(question: _Question) -> _Answer:
     return 200, {"Current": current}
 
 
+def _rejects(question: _Question) -> _Answer:
+    return 200, question.shown.rejected
+
+
 def _certificate(question: _Question) -> _Answer:
     if not parse_qs(question.query).get("domain"):
         return 400, b"no 'domain'\n"
@@ -180,12 +195,17 @@ _NO_UPDATE = {"Enabled": False, "Supported": False, "Started": False}
 _NOT_SHOWN = _always(501, b"not available in this node\n")
 _HIDDEN = (
     *("goroutines", "prefs", "metrics", "component-logging", "logheap"),
-    *("pprof/heap", "pprof/allocs", "tka/log"),
+    *("pprof/heap", "pprof/allocs"),
 )
+
+REMOTE_CONFIG = "/remoteapi/localapi/"
+_REMOTE = {"": _always(403, b"remote config not enabled by local machine\n")}
 
 _PATHS: Mapping[str, Mapping[str, Callable[[_Question], _Answer]]] = {
     "/echo": {"": _echo},
     "/debug/health": {"": _health},
+    "/debug/rejects": {"GET": _rejects},
+    "/debug/tka/log": {"": _always(400, b"tailnet lock not active\n")},
     "/debug/netmap": {"GET": _netmap, "POST": _netmap},
     "/update": {
         "GET": _always(200, _NO_UPDATE),

@@ -51,7 +51,7 @@ from tsnet.control.client import controlerrors, facts
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.authroutine import AuthRoutine
 from tsnet.control.client.backoff import Backoff
-from tsnet.control.client.c2n import Shown
+from tsnet.control.client.c2n import NO_REJECTS, Shown
 from tsnet.control.client.controlconnection import ControlConnection, Exchange, Lost, Piece
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.login import Login
@@ -105,6 +105,8 @@ class Client:
         self.dropped: Counter[str] = Counter()
         self.health: tuple[str, ...] = ()
         """What the node finds wrong, if control asks; the owner keeps it current."""
+        self.rejected: Mapping[str, Any] = NO_REJECTS
+        """The flows that were rejected, as Go's DebugRejectsResponse; likewise."""
         self._address = ControlAddress.parse(control_url)
         self._machine_private, self._entropy = machine_private, entropy
         self._server_key = ServerKey(
@@ -529,7 +531,7 @@ class Client:
         for one in heard:
             response = one.response
             if response.ping is not None:
-                self._pings.shown = Shown(self._map.session.netmap, self.health)
+                self._pings.shown = Shown(self._map.session.netmap, self.health, self.rejected)
                 self._pings.requested(response.ping, now)
             if response.pop_browser_url not in ("", self._told_page):
                 self._page = self._told_page = response.pop_browser_url

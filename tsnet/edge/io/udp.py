@@ -105,8 +105,9 @@ class Half:
         self._plain_hosts: set[str] = set()
         self._buffer = [bytearray(MAX_DATAGRAM)]
         self._view = memoryview(self._buffer[0])
-        self._ancillary_size = socket.CMSG_SPACE(4) if gro and try_option(sock, SOL_UDP, UDP_GRO, 1) else 0
-        self.gso: bool = gso and try_option(sock, SOL_UDP, UDP_SEGMENT, 0)
+        self._ancillary_size = 0
+        self.gso: bool = False
+        self.set_offload(gso=gso, gro=gro)
         self._source: tuple[tuple[str, int], UdpAddress] = ("", 0), UdpAddress("", 0)
         """Where the last datagram came from, as the system says it and as we do."""
         self._lone = 0
@@ -122,6 +123,14 @@ class Half:
         for _, datagrams in self.backlog:
             self._dropped["closed"] += len(datagrams)
         self.backlog.clear()
+
+    def set_offload(self, *, gso: bool, gro: bool) -> None:
+        """What has arrived already may still be joined."""
+        if gro:
+            self._ancillary_size = socket.CMSG_SPACE(4) if try_option(self._socket, SOL_UDP, UDP_GRO, 1) else 0
+        elif self._ancillary_size:
+            try_option(self._socket, SOL_UDP, UDP_GRO, 0)
+        self.gso = gso and try_option(self._socket, SOL_UDP, UDP_SEGMENT, 0)
 
     def set_dont_fragment(self, *, wanted: bool) -> bool:
         """Whether that could be done."""
@@ -282,6 +291,7 @@ class UdpSockets:
         self._make_half = functools.partial(
             Half, reactor=reactor, on_ready=on_ready, dropped=self.dropped, refusals=self._refusals
         )
+        self._can_gso, self._can_gro = gso, gro
         self._gso, self._gro = gso, gro
         self._open(port)
 
@@ -294,6 +304,11 @@ class UdpSockets:
         if self._dont_fragment:
             self.set_dont_fragment(wanted=True)
         self._v4, self._v6 = halves.get(socket.AF_INET), halves.get(socket.AF_INET6)
+
+    def set_offload(self, *, gso: bool, gro: bool) -> None:
+        self._gso, self._gro = gso and self._can_gso, gro and self._can_gro
+        for half in self._halves:
+            half.set_offload(gso=self._gso, gro=self._gro)
 
     def set_dont_fragment(self, *, wanted: bool) -> bool:
         done = [half.set_dont_fragment(wanted=wanted) for half in self._halves]

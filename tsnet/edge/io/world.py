@@ -56,6 +56,10 @@ class UdpPort(Protocol):
         """Whether datagrams that are too large for their way are refused or lost, instead of cut up. False: this system
         cannot do so, and nothing has changed. It holds for sockets that are bound anew, too."""
 
+    def set_offload(self, *, gso: bool, gro: bool) -> None:
+        """Whether the kernel may cut up what is sent and join what arrives, where it can and the node is to use it. It
+        holds for sockets that are bound anew, too."""
+
     def suits(self, network: Network) -> bool:
         """Whether it can send, as far as one can see: not if its sends fail, or its own address is gone."""
 

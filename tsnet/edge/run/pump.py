@@ -82,6 +82,7 @@ class Pump:
         self._due = -math.inf
         self._network_changed, self._whole_datagrams = True, False
         self._chosen_port, self._has_any_port = chosen_port, False
+        self._attributes, self._offload = node.attributes, (True, True)
         self._stop_watching = world.watch_network(self._on_network)
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -179,8 +180,8 @@ class Pump:
         node = self.node
         if node.wants_whole_datagrams is not self._whole_datagrams:
             self._set_whole_datagrams(now)
-        if node.wants_any_port is not self._has_any_port:
-            self._choose_port()
+        if node.attributes is not self._attributes:
+            self._obey_attributes()
         runs, effects = node.transmit(now, BUDGET)
         count = 0
         for destination, datagrams in runs:
@@ -192,6 +193,15 @@ class Pump:
             self._links.apply(effect)
         self._links.flush()
         return count
+
+    def _obey_attributes(self) -> None:
+        """Control may want something else of the UDP port than before."""
+        self._attributes = self.node.attributes
+        if self.node.wants_any_port is not self._has_any_port:
+            self._choose_port()
+        if self.node.wants_offload != self._offload:
+            self._offload = gso, gro = self.node.wants_offload
+            self._udp.set_offload(gso=gso, gro=gro)
 
     def _choose_port(self) -> None:
         """Control wants another UDP port than the one that was chosen, or that one again."""
