@@ -1,4 +1,4 @@
-"""Headscale 0.29.2 on loopback, with its own DERP and STUN, and its command line.
+"""Headscale 0.29.3 on loopback, with its own DERP and STUN, and its command line.
 
     with Headscale(scene, tls=True) as headscale:
         key = headscale.auth_key(user="u1", ephemeral=True)
@@ -6,7 +6,7 @@
 Plain HTTP by default: then Go clients need TS_DEBUG_USE_DERP_HTTP=1 (it is in `environment`). With `tls=True` control
 and DERP speak TLS on the same port, under a CA of the scene (`ca`), named in SSL_CERT_FILE.
 
-Source: Headscale 0.29.2 config-example.yaml.
+Source: Headscale 0.29.3 config-example.yaml.
 """
 
 from __future__ import annotations

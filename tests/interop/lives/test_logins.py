@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import tsnet
 from tests.interop.harness import ours
 from tests.interop.harness.headscale import Headscale
-from tests.interop.harness.requirements import need
-from tests.interop.harness.scene import Scene
 from tsnet.edge.io.store import MemoryStore
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def headscale(tmp_path_factory: pytest.TempPathFactory, _swept: None) -> Iterator[Headscale]:
-    need("root", "headscale")
-    with Scene(tmp_path_factory.mktemp("logins")) as scene, Headscale(scene, tls=True) as headscale:
-        yield headscale
 
 
 def test_a_forced_login_keeps_the_node_and_its_streams(headscale: Headscale) -> None:
