@@ -30,8 +30,10 @@ PATIENCE = 120.0
 class Eager(Handle):
     """A handle whose operations begin at once, as if somebody waited for each."""
 
-    def when_running(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
-        return super().when_running(timeout, begin).begin()
+    def when_running(
+        self, timeout: float | None, begin: Callable[[Operation[T], float], object], *, patient: bool = True
+    ) -> Operation[T]:
+        return super().when_running(timeout, begin, patient=patient).begin()
 
     def close(self, timeout: float | None) -> Operation[None]:
         return super().close(timeout).begin()

@@ -49,6 +49,7 @@ def test_codes_are_stable_and_unique() -> None:
         "CredentialRejected": "credential-rejected",
         "IdTokenRejected": "id-token-rejected",
         "KeyExpired": "key-expired",
+        "NeedsApproval": "needs-approval",
         "NodeRemoved": "node-removed",
         "ControlUnreachable": "control-unreachable",
         "ProxyRefused": "proxy-refused",

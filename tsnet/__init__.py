@@ -63,6 +63,7 @@ _WHERE = {
             "LocalError",
             "MessageTooLong",
             "OutOfDescriptors",
+            "NeedsApproval",
             "NeedsLogin",
             "NoIdToken",
             "NodeRemoved",
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from tsnet.errors import KeyExpired as KeyExpired
     from tsnet.errors import LocalError as LocalError
     from tsnet.errors import MessageTooLong as MessageTooLong
+    from tsnet.errors import NeedsApproval as NeedsApproval
     from tsnet.errors import NeedsLogin as NeedsLogin
     from tsnet.errors import NodeRemoved as NodeRemoved
     from tsnet.errors import NoIdToken as NoIdToken

@@ -180,6 +180,12 @@ class NeedsLogin(RemoteError, PermissionError):
         self.url = url
 
 
+class NeedsApproval(RemoteError, PermissionError):
+    """The node is logged in, but an administrator of the tailnet has to approve of it first."""
+
+    code = "needs-approval"
+
+
 class AuthKeyRejected(RemoteError, PermissionError):
     """Control does not accept this auth key, or the tags asked for. Retrying with the same does not help."""
 

@@ -22,6 +22,7 @@ import attrs
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine.facts import (
+    ApprovalPending,
     ControlChanged,
     DuplicateNode,
     Fact,
@@ -43,6 +44,7 @@ from tsnet.engine.facts import (
 )
 
 __all__ = [
+    "ApprovalPending",
     "AsyncEvents",
     "ControlChanged",
     "DuplicateNode",

@@ -41,7 +41,8 @@ class PeerStatus:
 
 @attrs.frozen
 class Status:
-    """state: "stopped", "starting", "needs-login", "running", "expired", "failed", "closing", "closed"."""
+    """state: "stopped", "starting", "needs-login", "needs-approval", "running", "expired", "failed", "logged-out",
+    "closing", "closed"."""
 
     state: str
     hostname: str

@@ -7,15 +7,27 @@ import itertools
 import pytest
 
 from tsnet.engine.lifecycle import TABLE, Lifecycle, News, State
-from tsnet.errors import AuthKeyRejected, ControlUnreachable, Error, KeyExpired, NeedsLogin, NotUp, UpTimeout
+from tsnet.errors import (
+    AuthKeyRejected,
+    ControlUnreachable,
+    Error,
+    KeyExpired,
+    NeedsApproval,
+    NeedsLogin,
+    NotUp,
+    UpTimeout,
+)
 
 URL = "http://control.test/login/7"
 WHY = AuthKeyRejected("http://control.test", "it is spent")
+
+UNAPPROVED = NeedsApproval("an administrator must approve of shop")
 
 WAYS: dict[State, tuple[News, ...]] = {
     State.STOPPED: (),
     State.STARTING: (News.STARTED,),
     State.NEEDS_LOGIN: (News.STARTED, News.LOGIN_WANTED),
+    State.NEEDS_APPROVAL: (News.STARTED, News.APPROVAL_WANTED),
     State.RUNNING: (News.STARTED, News.RUNNING),
     State.EXPIRED: (News.STARTED, News.RUNNING, News.EXPIRED),
     State.LOGGED_OUT: (News.STARTED, News.LOGGED_OUT),
@@ -24,18 +36,21 @@ WAYS: dict[State, tuple[News, ...]] = {
     State.CLOSED: (News.STARTED, News.CLOSING, News.CLOSED),
 }
 
-# Columns as in News: STARTED LOGIN_BEGUN LOGGED_OUT LOGIN_WANTED RUNNING EXPIRED REFUSED LOST CLOSING CLOSED;
-# "." is no change.
+# Columns as in News: STARTED LOGIN_BEGUN LOGGED_OUT LOGIN_WANTED APPROVAL_WANTED RUNNING EXPIRED REFUSED LOST CLOSING
+# CLOSED; "." is no change.
 EXPECTED = {
-    State.STOPPED: "starting . . . . . . . closing closed",
-    State.STARTING: ". . logged-out needs-login running expired failed failed closing closed",
-    State.NEEDS_LOGIN: ". starting logged-out needs-login running . failed failed closing closed",
-    State.RUNNING: ". . logged-out . running expired failed failed closing closed",
-    State.EXPIRED: ". starting logged-out needs-login running expired failed failed closing closed",
-    State.LOGGED_OUT: ". starting . . . . . failed closing closed",
-    State.FAILED: "starting starting logged-out needs-login running expired failed failed closing closed",
-    State.CLOSING: ". . . . . . . closed . closed",
-    State.CLOSED: ". . . . . . . . . .",
+    State.STOPPED: "starting . . . . . . . . closing closed",
+    State.STARTING: ". . logged-out needs-login needs-approval running expired failed failed closing closed",
+    State.NEEDS_LOGIN: ". starting logged-out needs-login needs-approval running . failed failed closing closed",
+    State.NEEDS_APPROVAL: ". . logged-out . needs-approval running expired failed failed closing closed",
+    State.RUNNING: ". . logged-out . needs-approval running expired failed failed closing closed",
+    State.EXPIRED: ". starting logged-out needs-login needs-approval running expired failed failed closing closed",
+    State.LOGGED_OUT: ". starting . . . . . . failed closing closed",
+    State.FAILED: (
+        "starting starting logged-out needs-login needs-approval running expired failed failed closing closed"
+    ),
+    State.CLOSING: ". . . . . . . . closed . closed",
+    State.CLOSED: ". . . . . . . . . . .",
 }
 
 
@@ -51,7 +66,7 @@ def tell(made: Lifecycle, news: News) -> None:
     if news is News.LOGIN_WANTED:
         made.login_wanted(URL, False)
     else:
-        made.told(news, WHY if news in (News.REFUSED, News.LOST) else None)
+        made.told(news, {News.REFUSED: WHY, News.LOST: WHY, News.APPROVAL_WANTED: UNAPPROVED}.get(news))
 
 
 @pytest.mark.parametrize(("state", "news"), list(itertools.product(State, News)))
@@ -76,6 +91,7 @@ REFUSALS: dict[State, type[Error] | None] = {
     State.STOPPED: None,
     State.STARTING: None,
     State.NEEDS_LOGIN: NeedsLogin,
+    State.NEEDS_APPROVAL: None,
     State.RUNNING: None,
     State.EXPIRED: KeyExpired,
     State.LOGGED_OUT: NeedsLogin,
@@ -102,6 +118,18 @@ def test_a_person_who_may_come_is_waited_for() -> None:
     assert isinstance(late, NeedsLogin)
     assert late.url == URL
     assert "within 5 s" in str(late)
+
+
+def test_an_approval_is_waited_for_but_not_by_a_dial() -> None:
+    made = life(State.NEEDS_APPROVAL)
+    assert made.refusal() is None
+    assert made.dial_refusal() is UNAPPROVED
+    made.troubled(ControlUnreachable("nothing answers"))
+    assert made.too_late(5, "") is UNAPPROVED
+    made.told(News.RUNNING)
+    assert made.dial_refusal() is None
+    assert isinstance(made.too_late(5, ""), UpTimeout)
+    assert isinstance(life(State.EXPIRED).dial_refusal(), KeyExpired)
 
 
 def test_an_old_error_does_not_outlive_its_state() -> None:

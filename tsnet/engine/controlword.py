@@ -6,6 +6,7 @@
 | connected, disconnected, published                 | `home`, `reachability`, `preferences`                      |
 | health, a duplicate, a problem, a page, a URL      | the owner, as a fact                                       |
 | a key: ours accepted, rotated, expired, extended   | `admittance`, `remembered`, `calls`                        |
+| that nobody has approved of us                     | `admittance`, `calls`                                      |
 | a key: control's own                               | `remembered`                                               |
 | a logout is done                                   | `admittance`, `calls`; every peer leaves, no view is left  |
 | a ping, an answer                                  | `askedpings`, whoever asked                                |
@@ -29,7 +30,7 @@ from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
 from tsnet.engine import facts
-from tsnet.engine.admittance import Admittance, key_expired
+from tsnet.engine.admittance import Admittance, key_expired, needs_approval
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
 from tsnet.engine.derprelays import Relays
@@ -49,7 +50,7 @@ from tsnet.engine.socketcalls import SocketCalls
 from tsnet.engine.surroundings import Surroundings
 from tsnet.engine.view import NodeView
 from tsnet.engine.when_due import WhenDue
-from tsnet.errors import ControlUnreachable, Error
+from tsnet.errors import ControlUnreachable, Error, NeedsApproval
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 
@@ -157,23 +158,26 @@ class ControlWord:
     def _told_of_keys(self, fact: told.KeyFact, now: float) -> None:
         node = self._node
         match fact:
-            case told.LoggedIn(user):
+            case told.LoggedIn(user, is_approved):
                 node.admittance.accepted()
                 node.remembered.change(registered=True, login_name=user.login_name)
                 self._facts.append(facts.LoggedIn(user))
+                if not is_approved and node.netmap is None:
+                    node.admittance.unapproved(self._needs_approval())
+                    self._update_refusal()
             case told.LoggedOut():
                 node.leaving.is_over = True
                 login_name = node.remembered.identity.login_name
                 node.remembered.forget_login(NodePrivateKey(self._entropy(32)))
                 if not node.leaving.has_begun:
                     self._log_out(login_name, now)
-            case told.LoginEnded(error):
-                self._facts.append(facts.LoginEnded(error))
+            case told.LoginEnded(number, error):
+                self._facts.append(facts.LoginEnded(number, error))
             case told.NodeKeyRotated(private, old):
                 node.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
-                node.calls.refusal = error = key_expired(node.preferences.current.hostname, node.config.control_url)
-                node.admittance.expired(error)
+                node.admittance.expired(key_expired(node.preferences.current.hostname, node.config.control_url))
+                self._update_refusal()
             case told.KeyExtended():
                 node.engine.sessions_lost(now)
                 self._is_valid_again()
@@ -240,7 +244,8 @@ class ControlWord:
         node.engine.device.want_mark(now)
         if changes.before is not None and node.admittance.has_run:
             self._facts.change(changes)
-        node.admittance.tell_if_running(netmap)
+        node.admittance.judge(netmap, self._needs_approval())
+        self._update_refusal()
 
     def show(self, view: NodeView) -> None:
         """From now on other threads see this, with the health and the home of now."""
@@ -258,7 +263,13 @@ class ControlWord:
         self._control.wake().key_saved(now)
 
     def _is_valid_again(self) -> None:
-        node = self._node
-        if not node.leaving.has_begun:
-            node.calls.refusal = None
-        node.admittance.valid_again(node.netmap)
+        self._node.admittance.valid_again(self._node.netmap)
+        self._update_refusal()
+
+    def _update_refusal(self) -> None:
+        """Whether anything may be opened follows from an expiry and an approval, unless the node leaves."""
+        if not self._node.leaving.has_begun:
+            self._node.calls.refusal = self._node.admittance.refusal
+
+    def _needs_approval(self) -> NeedsApproval:
+        return needs_approval(self._node.preferences.current.hostname, self._node.config.control_url)

@@ -7,6 +7,7 @@
 | OK-SELF         | the target is this node itself                                                                   |
 | E-NAME          | no node has that name or address                                                                 |
 | E-SELF-EXPIRED  | this node's own key has expired                                                                  |
+| E-SELF-APPROVAL | an administrator has to approve of this node                                                     |
 | E-SELF-LOGIN    | control wants a login, or does not take the auth key                                             |
 | E-SELF-REMOVED  | control has deleted this node                                                                    |
 | E-CONTROL       | control does not answer, so that this node cannot begin                                          |
@@ -54,6 +55,7 @@ ADVICE: Mapping[str, str] = {
     "OK-SELF": "nothing is to be done: a dial of this node stays in this process",
     "E-NAME": "look at the names of the tailnet (tsnet status); control hides nodes that the policy keeps from us",
     "E-SELF-EXPIRED": "extend this node's key at control, or start it with a new auth key",
+    "E-SELF-APPROVAL": "have an administrator of the tailnet approve of this node",
     "E-SELF-LOGIN": "log this node in, or give it an auth key that is valid",
     "E-SELF-REMOVED": "join anew, with another identity",
     "E-CONTROL": "check the control URL, and the network between this machine and control",

@@ -13,7 +13,7 @@ import attrs
 from tsnet.base.addresses import IPAddress, UdpAddress
 from tsnet.base.records import record
 from tsnet.engine.peerpath import NO_PATH, PeerPath
-from tsnet.errors import Error
+from tsnet.errors import Error, NeedsApproval
 
 if TYPE_CHECKING:
     from tsnet.netcheck.report import Report
@@ -53,6 +53,17 @@ class Running:
     """
 
     netmap: NetMap
+
+
+@record
+class ApprovalPending:
+    """(event) The node is logged in, but an administrator of the tailnet must approve of it: until then it has no
+    peers. Running follows by itself. It is told again when an approval is taken back.
+
+    error: says what the administrator does, and is what `up` raises at its timeout.
+    """
+
+    error: NeedsApproval
 
 
 @record
@@ -196,8 +207,10 @@ class NetcheckDone:
 
 @record
 class LoginEnded:
-    """A login that was asked for is over. error: why control refused it; None if the node is served by its new key."""
+    """A login that was asked for is over. number: as `Node.login` returned it. error: why control refused it; None if
+    the node is served by its new key."""
 
+    number: int
     error: Error | None
 
 
@@ -246,6 +259,7 @@ Event = (
     | LoggedIn
     | LoggedOut
     | Running
+    | ApprovalPending
     | NetMapChanged
     | PeerAppeared
     | PeerChanged

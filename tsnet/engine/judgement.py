@@ -26,7 +26,15 @@ from tsnet.base.wording import Wording
 from tsnet.engine import tsmp
 from tsnet.engine.evidence import Evidence
 from tsnet.engine.explanation import ADVICE, REASONS, Explanation, ExplanationStep
-from tsnet.errors import AuthKeyRejected, CredentialRejected, KeyExpired, NeedsLogin, NodeRemoved, RemoteError
+from tsnet.errors import (
+    AuthKeyRejected,
+    CredentialRejected,
+    KeyExpired,
+    NeedsApproval,
+    NeedsLogin,
+    NodeRemoved,
+    RemoteError,
+)
 
 REFUSED = "refused"
 
@@ -63,6 +71,8 @@ def judge_error(target: str, error: RemoteError, seconds: float) -> Explanation:
     match error:
         case KeyExpired():
             code = "E-SELF-EXPIRED"
+        case NeedsApproval():
+            code = "E-SELF-APPROVAL"
         case NeedsLogin() | AuthKeyRejected() | CredentialRejected():
             code = "E-SELF-LOGIN"
         case NodeRemoved():

@@ -6,6 +6,8 @@
 | starting    | on the way to its first netmap                   | wait on                        | waits           |
 | needs-login | a person must visit `login_url`                  | NeedsLogin, unless somebody    | the same        |
 |             |                                                  | was shown the URL              |                 |
+| needs-      | an administrator of the tailnet must approve of  | wait on; NeedsApproval in the  | waits           |
+|   approval  | the node                                         | end, for a dial at once        |                 |
 | running     | names, addresses and peers are known             | go on                          | returns at once |
 | expired     | control says that the key has expired            | KeyExpired                     | the same        |
 | logged-out  | the application has logged it out                | NeedsLogin                     | the same        |
@@ -31,6 +33,7 @@ class State(StrEnum):
     STOPPED = "stopped"
     STARTING = "starting"
     NEEDS_LOGIN = "needs-login"
+    NEEDS_APPROVAL = "needs-approval"
     RUNNING = "running"
     EXPIRED = "expired"
     LOGGED_OUT = "logged-out"
@@ -46,6 +49,7 @@ class News(Enum):
     LOGIN_BEGUN = "its application logs it in anew"
     LOGGED_OUT = "its application has logged it out"
     LOGIN_WANTED = "control wants a person to log it in"
+    APPROVAL_WANTED = "control wants an administrator to approve of it"
     RUNNING = "it has a netmap and a valid key"
     EXPIRED = "its key has expired"
     REFUSED = "control said no, and waiting cannot help"
@@ -57,6 +61,7 @@ class News(Enum):
 _ANYWHERE = {News.CLOSING: State.CLOSING, News.CLOSED: State.CLOSED}
 _ALIVE = {
     News.LOGIN_WANTED: State.NEEDS_LOGIN,
+    News.APPROVAL_WANTED: State.NEEDS_APPROVAL,
     News.RUNNING: State.RUNNING,
     News.EXPIRED: State.EXPIRED,
     News.REFUSED: State.FAILED,
@@ -70,6 +75,11 @@ TABLE: dict[State, dict[News, State]] = {
     State.STOPPED: {News.STARTED: State.STARTING, **_ANYWHERE},
     State.STARTING: _ALIVE,
     State.NEEDS_LOGIN: {**_ALIVE, News.EXPIRED: State.NEEDS_LOGIN},  # a login is the way out of an expiry
+    State.NEEDS_APPROVAL: {
+        **_ALIVE,
+        News.LOGIN_WANTED: State.NEEDS_APPROVAL,  # it is logged in by its present key
+        News.LOGIN_BEGUN: State.NEEDS_APPROVAL,
+    },
     State.RUNNING: {**_ALIVE, News.LOGIN_WANTED: State.RUNNING, News.LOGIN_BEGUN: State.RUNNING},  # by its present key
     State.EXPIRED: _ALIVE,
     State.LOGGED_OUT: {News.LOGIN_BEGUN: State.STARTING, News.LOST: State.FAILED, **_ANYWHERE},
@@ -101,7 +111,7 @@ class Lifecycle:
     # --- what happens ---------------------------------------------------------------------------------------
 
     def told(self, news: News, error: Error | None = None) -> None:
-        """Move to the state that this news leads to. error: the reason, with REFUSED, EXPIRED and LOST."""
+        """Move to the state that this news leads to. error: why, with APPROVAL_WANTED, REFUSED, EXPIRED and LOST."""
         before = self.state
         self.state = TABLE[before].get(news, before)
         if error is not None:
@@ -174,6 +184,10 @@ class Lifecycle:
                 return NotUp("the node was closed: create a new Server to join again")
         return None
 
+    def dial_refusal(self) -> Error | None:
+        """As `refusal`, for those who want to reach a peer: an approval may take days."""
+        return self._failure if self.state is State.NEEDS_APPROVAL else self.refusal()
+
     def login_refusal(self) -> Error | None:
         """The error that those who wait for a login get at once: the node may run by its old key meanwhile."""
         if self.login_url and not self._somebody_is_there:
@@ -182,6 +196,8 @@ class Lifecycle:
 
     def too_late(self, timeout: float, waiting_for: str) -> Error:
         """The error for somebody whose `timeout` (seconds) has passed. waiting_for: `Node.waiting_for`."""
+        if self.state is State.NEEDS_APPROVAL and self._failure is not None and not self.login_url:
+            return self._failure
         if self.trouble is not None:
             return self.trouble
         if self.login_url:

@@ -232,14 +232,15 @@ class Node:
         self._touch()
         self._control.wake().retry(now)
 
-    def login(self, auth_key: str, now: float) -> None:
-        """Log in anew, as the same user or another one; "" takes the configured auth key. LoginEnded follows.
+    def login(self, auth_key: str, now: float) -> int:
+        """Log in anew, as the same user or another one; "" takes the configured auth key. LoginEnded follows with the
+        returned number, unless another login begins before that.
 
         Until control has accepted the new key, the present one stays in use.
         """
         self._touch()
         self.word.login_begun()
-        self._control.wake().login(now, auth_key)
+        return self._control.wake().login(now, auth_key)
 
     def logout(self, now: float, by: float) -> None:
         """Have control forget this node; LoggedOut follows. by: how long to wait for a registration under way."""

@@ -147,8 +147,18 @@ class Administration(ABC):
         self._do(approve)
 
     def reject(self, url: str, reason: str = "the login was rejected") -> None:
-        """Refuse the node that waits at this login URL; it is told the reason. Raises KeyError if none waits there."""
-        self._do(lambda: self._state.reject(url.rpartition("/")[2], reason))
+        """Refuse the node that waits at this login URL, which is told the reason; or, by the name of a node, take the
+        approval of `approve` back. Raises KeyError if no node waits there or has that name."""
+
+        def reject() -> None:
+            auth_id = url.rpartition("/")[2]
+            member = None if auth_id in self._state.logins else self._state.named(url)
+            if member is None:
+                self._state.reject(auth_id, reason)
+            else:
+                self._state.disapprove(member)
+
+        self._do(reject)
 
     # --- users and nodes ------------------------------------------------------------------------------------------
 

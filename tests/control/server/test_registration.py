@@ -281,6 +281,15 @@ def test_a_node_stays_approved_with_its_next_key(desk: Desk) -> None:
     assert is_welcome(desk.ask(2, old_node_key=key(1), auth_key=desk.key()))
 
 
+def test_a_preauthorized_key_gives_a_waiting_node_its_approval(desk: Desk) -> None:
+    desk.net.wants_approval = True
+    desk.ask(auth_key=desk.key())
+    response = desk.ask(2, old_node_key=key(1), auth_key=desk.key(preauthorized=True))
+    assert response is not None
+    assert response.machine_authorized
+    assert desk.net.members[1].is_authorized
+
+
 def test_a_rotation_does_not_get_round_the_approval(desk: Desk) -> None:
     desk.net.wants_approval = True
     desk.ask(auth_key=desk.key())

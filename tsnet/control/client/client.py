@@ -186,13 +186,14 @@ class Client:
         self._auth.key_is_saved = True
         self._advance(now)
 
-    def login(self, now: float, auth_key: str = "") -> None:
+    def login(self, now: float, auth_key: str = "") -> int:
         """Log in anew: the key has expired, the cause of a fatal Problem is mended, or somebody else is to own the
         node. A key that control knows is replaced by a new one, and stays in use until that is accepted. LoginEnded
-        follows.
+        follows with the returned number, unless another login begins before that.
         """
-        self._membership.login(now, auth_key)
+        number = self._membership.login(now, auth_key)
         self._advance(now)
+        return number
 
     def retry(self, now: float) -> None:
         """Somebody wants this node up: after a fatal Problem begin from the beginning, as a new process would.

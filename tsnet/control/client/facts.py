@@ -44,7 +44,10 @@ class LoginUrl:
 
 @record
 class LoggedIn:
+    """is_approved: False if control says that the node waits for an administrator. The netmap's own node decides."""
+
     user: UserProfile
+    is_approved: bool = True
 
 
 @record
@@ -54,8 +57,12 @@ class LoggedOut:
 
 @record
 class LoginEnded:
-    """error: why control has refused it; None if it serves the node. A node whose key was good goes on with that."""
+    """number: as `Client.login` returned it. error: why control has refused it; None if it serves the node.
 
+    A node whose key was good goes on with that.
+    """
+
+    number: int
     error: Error | None
 
 

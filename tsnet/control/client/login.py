@@ -32,11 +32,13 @@ from tsnet.netmap.model import UserProfile
 
 @record
 class Accepted:
-    """rotated: whether the node has a new key. old: the key that the request named as the old one."""
+    """rotated: whether the node has a new key. old: the key that the request named as the old one. is_approved: whether
+    the node may take part, or waits for an administrator of the tailnet."""
 
     user: UserProfile
     rotated: bool
     old: NodePrivateKey | None
+    is_approved: bool = True
 
 
 @record
@@ -181,7 +183,7 @@ class Login:
         if response.auth_url:
             repeated, self.followup = response.auth_url == self.followup, response.auth_url
             return Waiting(response.auth_url, repeated)
-        return self._commit(response.user)
+        return self._commit(response)
 
     def _expired(self) -> Outcome:
         if self.attempt != self.private:
@@ -190,8 +192,9 @@ class Login:
         self._begin(NodePrivateKey(self._entropy(32)), self.private)
         return Again()
 
-    def _commit(self, user: UserProfile) -> Accepted:
-        accepted = Accepted(user, self.attempt != self.private, self._old)
+    def _commit(self, response: RegisterResponse) -> Accepted:
+        rotated = self.attempt != self.private
+        accepted = Accepted(response.user, rotated, self._old, response.machine_authorized)
         self.private, self._old, self._accepted_auth_key = self.attempt, None, self.auth_key
         self.wanted, self.known, self.expired, self.followup = False, True, False, ""
         return accepted

@@ -64,6 +64,7 @@ class Membership:
         """Until then "no such node" is not believed: ACCEPTED_FOR after an acceptance, or less if control serves it."""
         self._awaited_login = ""
         """How far a login is that an application asked for: "asked", "accepted", "served"; "" if there is none."""
+        self._logins = 0  # how many were asked for
         self._lapsed = False
         """Control says that the key has expired. We still follow its map, in case somebody extends the key."""
 
@@ -78,22 +79,24 @@ class Membership:
 
     # --- what the application wants -------------------------------------------------------------------------------
 
-    def login(self, now: float, auth_key: str) -> None:
+    def login(self, now: float, auth_key: str) -> int:
         self._login.expired = self._login.expired or self._map.session.expired
         self.has_logged_out, self._awaited_login = False, "asked"
         self._auth.renew(now, auth_key)
+        self._logins += 1
+        return self._logins
 
     def take_login_end(self) -> list[Fact]:
         """That the login which was asked for is over: to be told behind the netmap that it brought."""
         if self._awaited_login != "served":
             return []
         self._awaited_login = ""
-        return [facts.LoginEnded(None)]
+        return [facts.LoginEnded(self._logins, None)]
 
     def _login_failed(self, error: Error) -> None:
         if self._awaited_login:
             self._awaited_login = ""
-            self._told.append(facts.LoginEnded(error))
+            self._told.append(facts.LoginEnded(self._logins, error))
 
     def retry(self, now: float) -> None:
         if self.has_logged_out or self._auth.leaving:
@@ -183,12 +186,12 @@ class Membership:
             self._told.append(facts.NodeKeyRotated(self._login.private, outcome.old))
             self._map.end()
             self._publisher.end(now)
-        self._go_on(outcome.user, now)
+        self._go_on(outcome.user, now, is_approved=outcome.is_approved)
 
-    def _go_on(self, user: UserProfile, now: float) -> None:
+    def _go_on(self, user: UserProfile, now: float, *, is_approved: bool = True) -> None:
         """Control accepts our key: poll and publish."""
         self._say("registered", user=user.login_name)
-        self._told.append(facts.LoggedIn(user))
+        self._told.append(facts.LoggedIn(user, is_approved))
         self.is_registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
         self._map.go(now)
         self._publisher.change(now)

@@ -14,7 +14,8 @@
 
 Requested tags that the owner may not give make an Error of any welcome. If the machine has a node of the same owner
 already, a new key is a rotation: the node keeps its id and its addresses. With another owner it becomes another node.
-A new node of a tailnet that wants approval is welcome, but not authorized, unless its auth key is preauthorized.
+A new node of a tailnet that wants approval is welcome, but not authorized, unless its auth key is preauthorized; with
+such a key a node that waits gets its approval, too.
 
 Source: Go tailcfg.RegisterRequest, control/controlclient/direct.go doLogin; Headscale's order of the checks.
 Not here: the state (`tailnet`), how the request gets here (`server`).
@@ -163,6 +164,8 @@ def _join(
         tailnet.rekey(previous, request.node_key)
         tailnet.refresh(previous, request.hostinfo, request.version)
         tailnet.change(previous, **fields)
+        if grant.is_preauthorized:
+            tailnet.authorize(previous)
     else:
         fields["is_authorized"] = grant.is_preauthorized or not tailnet.wants_approval
         previous = tailnet.admit(machine, request.node_key, owner, request.hostinfo, unix_now, **fields)

@@ -2,7 +2,7 @@
 
     create_auth_key ─► redeem ─► admit ─► update … set_online … expire ─► rekey, extend … ─► delete
     begin_login ─► approve | reject          (interactive: a person looks at an AuthURL)
-    admit, not authorized ─► authorize       (a tailnet that wants approval: until then it has no peers, and is none)
+    admit, not authorized ─► authorize | disapprove    (a tailnet that wants approval: until then it has no peers)
 
 `generation` grows with everything that a node could be told, so that a server knows when to look again; `revision`
 grows with everything that must outlive a restart. A control server adds no state of its own: another one can go on
@@ -369,6 +369,11 @@ class TailnetState:
         """An administrator approves of the member."""
         if not member.is_authorized:
             self.change(member, is_authorized=True)
+
+    def disapprove(self, member: Member) -> None:
+        """An administrator approves of the member no longer."""
+        if member.is_authorized:
+            self.change(member, is_authorized=False)
 
     def set_online(self, member: Member, online: bool, unix_now: float) -> None:
         if member.is_online != online:

@@ -74,7 +74,7 @@ class Handle(Visible, Verbs):
         self._pump: Pump | None = None
         self._logins = Logins(host, self._life)
         self.reports: Reports = Reports(self._life, self.attempts, self._logins, options.on_login_url)
-        self._joining, self._reaching = Waiting(host), Waiting(host)
+        self._joining, self._dialling, self._reaching = Waiting(host), Waiting(host), Waiting(host)
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
         self.was_up: bool = False
@@ -98,16 +98,22 @@ class Handle(Visible, Verbs):
 
         return self.when_running(timeout, wait)
 
-    def when_running(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
+    def when_running(
+        self, timeout: float | None, begin: Callable[[Operation[T], float], object], *, patient: bool = True
+    ) -> Operation[T]:
         """Start the node if need be; call `begin` in its thread once it runs, with the seconds that are left.
 
-        Raises ConfigError for a timeout that is none, NotUp where nobody could answer.
+        patient: whether to wait for the approval of an administrator, too. Raises ConfigError for a timeout that is
+        none, NotUp where nobody could answer.
         """
         limit = seconds(timeout)
         self.host.check_caller()
         if self._life.is_over:
             return failed(self._life.refusal())
-        return self.host.operation(lambda operation: self._await_running(operation, limit, begin), self, acquire=True)
+        waiting = self._joining if patient else self._dialling
+        return self.host.operation(
+            lambda operation: self._await_running(operation, limit, begin, waiting), self, acquire=True
+        )
 
     def start(self) -> None:
         """Begin to join, and wait for nothing. How it goes `state` and events tell. Raises as `when_running` does."""
@@ -133,7 +139,8 @@ class Handle(Visible, Verbs):
             if force or auth_key or self._life.state in AT_CONTROL:
                 self._logins.log_in(operation, self.pump, auth_key, until, limit)
             else:
-                self._await_running(operation, until - self.world.clock(), lambda *_: operation.resolve(None))
+                left = until - self.world.clock()
+                self._await_running(operation, left, lambda *_: operation.resolve(None), self._joining)
 
         return self._when_there(limit, begin)
 
@@ -171,7 +178,11 @@ class Handle(Visible, Verbs):
         return self.host.operation(lambda operation: begin(operation, limit), self)
 
     def _await_running(
-        self, operation: Operation[T], limit: float, begin: Callable[[Operation[T], float], object]
+        self,
+        operation: Operation[T],
+        limit: float,
+        begin: Callable[[Operation[T], float], object],
+        waiting: Waiting,
     ) -> None:
         if not self._life.is_over:
             self.host.acquire(self)  # a failure may have let the loop go since this was asked
@@ -184,7 +195,7 @@ class Handle(Visible, Verbs):
             self._retry()
         world = self.world
         until = world.clock() + limit
-        self._joining.add(
+        waiting.add(
             operation,
             until,
             lambda: begin(operation, max(until - world.clock(), 0.0)),
@@ -251,6 +262,8 @@ class Handle(Visible, Verbs):
         """Whoever waits is told what the node's state means for them."""
         self.setting.settle()
         self._logins.settle(is_there=self._pump is not None)
+        if (no_dial := self._life.dial_refusal()) is not None:
+            self._dialling.fail(no_dial)
         refusal = self._life.refusal()
         if refusal is not None:
             self._joining.fail(refusal)
@@ -258,6 +271,7 @@ class Handle(Visible, Verbs):
         elif self._life.is_running:
             self.was_up = self.was_up or len(self._joining) > 0
             self._joining.release()
+            self._dialling.release()
             if self._pump is not None and self._pump.node.is_reachable:
                 self._reaching.release()
 

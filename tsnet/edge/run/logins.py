@@ -1,10 +1,12 @@
 """Who waits for a login or a logout, which begin as soon as the node is there, wherever it is on its way.
 
     log_in  ─► node.login  ─► LoginEnded ─► done, or control's error      LoginUrl, and nobody is there ─► NeedsLogin
+                                         └► needs-approval ─► done once it is approved of, NeedsApproval if that is late
     log_out ─► node.logout ─► LoggedOut, once the forgotten identity is saved ─► done
 
 A call that is cancelled or late leaves the node at it: a login goes on, a logout is tried until control has answered.
-A login ends the logout before it, and whoever waits for that.
+A login ends the logout before it, and whoever waits for that. Of several logins the last one counts: it has taken the
+others' place, and whoever asked for one of them waits for its end.
 
 Not here: what a login asks of control (`control.client.login`), the states (`engine.lifecycle`).
 """
@@ -30,6 +32,8 @@ class Logins:
     def __init__(self, loop: Loop, life: Lifecycle) -> None:
         self._life = life
         self._coming, self._in, self._out = Waiting(loop), Waiting(loop), Waiting(loop)
+        self._latest = 0
+        self._awaits_approval = False
 
     def when_there(
         self,
@@ -44,7 +48,7 @@ class Logins:
     def log_in(self, operation: Operation[None], pump: Pump, auth_key: str, until: float, limit: float) -> None:
         self._life.told(News.LOGIN_BEGUN)
         self._out.fail(ControlTimeout(f"{self._life.hostname} logs in again, before control confirmed its logout"))
-        pump.node.login(auth_key, pump.now())
+        self._latest, self._awaits_approval = pump.node.login(auth_key, pump.now()), False
         pump.mark()
         late = functools.partial(self._life.too_late, limit, "waiting for control to accept the login")
         self._in.add(operation, until, lambda: operation.resolve(None), late)
@@ -58,13 +62,17 @@ class Logins:
         pump.mark()
         self._out.add(operation, until, lambda: operation.resolve(None), lambda: self._not_confirmed(limit))
 
-    def ended(self, error: Error | None) -> None:
-        """The login that was asked for last has ended."""
+    def ended(self, number: int, error: Error | None) -> None:
+        """The login of that number has ended. Nobody waits for one that is not the last any more."""
+        if number != self._latest:
+            return
         if error is not None:
             self._in.fail(error)
             return
         self._life.logged_in()
-        self._in.release()
+        self._awaits_approval = self._life.state is State.NEEDS_APPROVAL
+        if not self._awaits_approval:
+            self._in.release()
 
     def settle(self, *, is_there: bool) -> None:
         """Whoever waits is told what the node's state means for them."""
@@ -74,6 +82,9 @@ class Logins:
             self._out.fail(refusal)
         elif is_there:
             self._coming.release()
+        if self._awaits_approval and life.is_running:
+            self._awaits_approval = False
+            self._in.release()
         if (needs := life.login_refusal()) is not None:
             self._in.fail(needs)
         if life.state is State.LOGGED_OUT:

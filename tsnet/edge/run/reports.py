@@ -72,8 +72,8 @@ class Reports:
                     self._attempts.answered(fact)
                 case facts.Notice(text):
                     log.warning("%s: %s", self._life.hostname, text)
-                case facts.LoginEnded(error):
-                    self.logins.ended(error)
+                case facts.LoginEnded(number, error):
+                    self.logins.ended(number, error)
                 case facts.Expired(error):
                     self._life.told(News.EXPIRED, error)
                 case facts.PrefsSaved() | facts.PrefsTaken():
@@ -87,6 +87,8 @@ class Reports:
         match fact:
             case facts.Running():
                 self._life.told(News.RUNNING)
+            case facts.ApprovalPending(error):
+                self._needs_approval(error)
             case facts.LoggedOut():
                 self._life.told(News.LOGGED_OUT)
             case facts.LoginUrl(url):
@@ -122,6 +124,11 @@ class Reports:
             log.say(logging.ERROR if fatal else logging.WARNING, "%s: %s", self._life.hostname, error)
         if fatal:
             self._life.told(News.REFUSED, error)
+
+    def _needs_approval(self, error: Error) -> None:
+        if not self._life.is_over:
+            log.warning("%s: %s", self._life.hostname, error)
+        self._life.told(News.APPROVAL_WANTED, error)
 
     def _tell_of_duplicate(self, reason: str) -> None:
         """Once: it stays so until somebody stops the other one."""

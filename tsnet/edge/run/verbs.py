@@ -55,8 +55,13 @@ class Verbs(ABC):
         """The running node's."""
 
     @abstractmethod
-    def when_running(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
-        """Call `begin` in the node's thread once the node runs, with the seconds that are left."""
+    def when_running(
+        self, timeout: float | None, begin: Callable[[Operation[T], float], object], *, patient: bool = True
+    ) -> Operation[T]:
+        """Call `begin` in the node's thread once the node runs, with the seconds that are left.
+
+        patient: whether to wait for the approval of an administrator, too.
+        """
 
     def dial(self, host: str, port: int, timeout: float | None, wrap: Callable[[Pipe], Any] = itself) -> Operation[Any]:
         check_host(host)
@@ -79,7 +84,7 @@ class Verbs(ABC):
                 connection.abort(pump.now())
                 raise
 
-        return self.when_running(timeout, begin)
+        return self.when_running(timeout, begin, patient=False)
 
     def listen(
         self,
@@ -126,7 +131,7 @@ class Verbs(ABC):
             own = self.pump.node.calls.address_towards(remote)
             open_packets(operation, self.pump, 0, own, (str(remote), port), wrap)
 
-        return self.when_running(timeout, begin)
+        return self.when_running(timeout, begin, patient=False)
 
     def find(self, host: str, timeout: float | None) -> Operation[IPAddress]:
         """The address that a dial of this host would be to."""
@@ -135,7 +140,7 @@ class Verbs(ABC):
         def begin(operation: Operation[IPAddress], left: float) -> None:
             operation.resolve(self.pump.node.calls.resolve(host))
 
-        return self.when_running(timeout, begin)
+        return self.when_running(timeout, begin, patient=False)
 
     def ping(self, host: str, kind: str, timeout: float | None) -> Operation[PingResult]:
         check_host(host)
@@ -146,7 +151,7 @@ class Verbs(ABC):
                 raise ConfigError(f"{host} is this node itself, which only a ping of the kind icmp can reach")
             self.attempts.begin(PingAttempt(operation, self.pump, address, host, kind, left))
 
-        return self.when_running(timeout, begin)
+        return self.when_running(timeout, begin, patient=False)
 
     @abstractmethod
     def when_begun(self, timeout: float | None, begin: Callable[[Operation[T], float], object]) -> Operation[T]:
@@ -179,7 +184,7 @@ class Verbs(ABC):
 
             self.attempts.begin(ExplainAttempt(operation, self.pump, host, port, left))
 
-        return self.when_running(timeout, begin)
+        return self.when_running(timeout, begin, patient=False)
 
     def ask_control(
         self, path: str, body: bytes, timeout: float | None, *, method: str = "POST", repeatable: bool = False

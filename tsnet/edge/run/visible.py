@@ -37,7 +37,7 @@ class Visible:
 
     @property
     def state(self) -> str:
-        """As `Lifecycle.state`: "stopped", "starting", "needs-login", "running", "expired", "failed", …"""
+        """As `Lifecycle.state`: "stopped", "starting", "needs-login", "needs-approval", "running", …"""
         return self._life.state.value
 
     @property
