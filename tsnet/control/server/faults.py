@@ -10,10 +10,9 @@
 | OMIT   | is served, and its answer lacks some fields; of a map stream, every message lacks them   |
 
 The first fault that fits a request is the one that it meets, and it meets one at most. Nothing is left to chance.
-A held page (`key`, `ts2021`) waits no longer than the server keeps a link without an upgrade.
 
 Source: none; these are what the clients' own tables of errors name.
-Not here: who sends the answers (`server`), how a test plans a fault (`tsnet.testing.planned`).
+Not here: what becomes of a request that meets one (`suffering`), how a test plans a fault (`tsnet.testing.planned`).
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ OMITS_FROM = frozenset(("key", "register", "map", "id-token"))
 """The kinds whose answers have fields."""
 
 GARBAGE = b'{"Node": {"ID": '
-MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 << 20
 
 Asks = http.Request | upgrade.Request
 
@@ -114,57 +112,6 @@ class Faults:
                 fault.met += 1
                 return fault
         return None
-
-
-@attrs.frozen(eq=False)
-class _Waiting:
-    connection: Connection
-    request: Asks
-    fault: Fault
-    until: float
-
-    @property
-    def stream(self) -> int | None:
-        return self.request.stream if isinstance(self.request, http.Request) else None
-
-    def is_over(self, now: float) -> bool:
-        return self.until <= now or self.fault.is_removed
-
-
-class WaitingRequests:
-    """The requests that a fault holds or delays, of one server."""
-
-    def __init__(self) -> None:
-        self._waiting: list[_Waiting] = []
-
-    def add(self, connection: Connection, request: Asks, fault: Fault, now: float) -> bool:
-        """Let a request wait; False if there are too many."""
-        size = len(request.body) + sum(len(one.request.body) for one in self._waiting)
-        if len(self._waiting) >= MAX_WAITING or size > MAX_WAITING_BYTES:
-            return False
-        until = now + fault.seconds if fault.effect is Effect.DELAY else math.inf
-        self._waiting.append(_Waiting(connection, request, fault, until))
-        return True
-
-    def take(self, now: float) -> list[tuple[Connection, Asks]]:
-        """The requests whose wait is over, in the order in which they came."""
-        over = [one for one in self._waiting if one.is_over(now)]
-        if over:
-            self._waiting = [one for one in self._waiting if not one.is_over(now)]
-        return [(one.connection, one.request) for one in over]
-
-    def forget(self, connection: Connection, stream: int | None = None) -> None:
-        """Nobody waits for the answer on this stream any more; None means on all of this connection."""
-        if self._waiting:
-            self._waiting = [
-                one
-                for one in self._waiting
-                if one.connection is not connection or (stream is not None and one.stream != stream)
-            ]
-
-    def deadline(self) -> float:
-        """When `take` has something to give; -inf if it has now."""
-        return min((-math.inf if one.fault.is_removed else one.until for one in self._waiting), default=math.inf)
 
 
 def kind_of(request: Asks) -> str:

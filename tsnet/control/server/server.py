@@ -10,7 +10,7 @@
 |                   |                             | POST /machine/id-token  | `idtokens`, one of the `answers` |
 |                   |                             | other /machine/…        | one of `answers`, 204, 501, 404  |
 
-A test can plan `faults`: requests that are answered late, wrongly or not at all.
+A test can plan `faults`: requests that are answered late, wrongly or not at all (`suffering`).
 
 The Noise handshake proves the caller's machine key; a node key of another machine is refused. A connection has no
 state but the requests that are open on it, since Go opens a second one with the same machine key.
@@ -23,7 +23,7 @@ A tailnet that is saved survives a crash with every node that was told it is acc
 they spent. What else a node tells or is told may be lost in a crash; the node says it again when it reconnects.
 
 Source: Go tstest/integration/testcontrol; Headscale hscontrol/noise.go for what may stay unanswered.
-Not here: state (`tailnet`), what faults there are (`faults`), TLS and listeners (the edge).
+Not here: state (`tailnet`), TLS and listeners (the edge).
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ from tsnet.control.messages import (
 from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
 from tsnet.control.server.api import API_PATH, KeyApi
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
-from tsnet.control.server.faults import Asks, Fault, Faults, WaitingRequests, garbage_for, kind_of, names_of, without
-from tsnet.control.server.faults import Effect as FaultEffect
+from tsnet.control.server.faults import Asks, Faults, without
 from tsnet.control.server.idtokens import IdTokens
 from tsnet.control.server.members import Member
 from tsnet.control.server.pages import AUTH_PATH, JSON, PLAIN, Pages
 from tsnet.control.server.registration import register
 from tsnet.control.server.streams import DUE_NOW, MapStreams, Modify
+from tsnet.control.server.suffering import Suffering
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.control.server.view import first, view
 from tsnet.control.tokenrequest import ID_TOKEN_PATH
@@ -106,7 +106,6 @@ LAST_WORDS = 1 << 16
 OUT_OF_STEP = "HTTP/2 out of step"
 PAGES_TOO_LONG, FULL_TOO_LONG = "page timeout", "write timeout"
 TOO_MUCH = "keeps too much"
-FAULT = "planned fault"
 
 REPLIES_KEPT = 64
 
@@ -171,8 +170,7 @@ class Server:
         self.floods: Counter[str] = Counter()
         self.replies: dict[str, bytes] = {}
         self.faults: Faults = Faults() if faults is None else faults
-        self._delayed = WaitingRequests()
-        self._doomed: set[Connection] = set()  # those that a fault drops once they are read
+        self._suffering = Suffering(self, self.faults)
         id_tokens = IdTokens(tailnet, private_key, issuer=self.base_url, entropy=entropy)
         self.answers: dict[str, Respond] = {ID_TOKEN_PATH: id_tokens.answer}
         self._api = KeyApi(tailnet)
@@ -273,7 +271,7 @@ class Server:
             if isinstance(error, Flood):
                 self.floods[reason] += 1
             self._close_for(connection, reason, now)
-        self._doom(connection, now)
+        self._suffering.doom(connection, now)
         self._weigh(connection)
 
     def _weigh(self, connection: Connection) -> None:
@@ -295,81 +293,33 @@ class Server:
 
     def _answer(self, connection: Connection, asked: Asked, now: float, work: Work) -> None:
         if isinstance(asked, http.Cancelled):
-            self._delayed.forget(connection, asked.stream)
+            self._suffering.forget(connection, asked.stream)
             self._streams.closed(connection, asked.stream, now)
             gone = (connection, asked.stream)
             self._held = [one for one in self._held if (one.connection, one.stream) != gone]
             self._promised = [one for one in self._promised if (one.connection, one.stream) != gone]
         elif isinstance(asked, upgrade.Request):
-            self._meet(connection, asked, now, work)
+            self._suffering.meet(connection, asked, now, work)
         else:
             try:
-                self._meet(connection, asked, now, work)
+                self._suffering.meet(connection, asked, now, work)
             except MalformedError as error:
                 connection.calls.respond(asked.stream, 400, str(error).encode(), PLAIN)
 
-    # --- faults that a test plans -----------------------------------------------------------------------------------
-
-    def _meet(self, connection: Connection, request: Asks, now: float, work: Work) -> None:
-        fault = self._fault_of(connection, request)
-        if fault is None:
-            self._serve(connection, request, now, work)
-        else:
-            self._suffer(connection, request, fault, now, work)
-
-    def _fault_of(self, connection: Connection, request: Asks) -> Fault | None:
-        if not self.faults or not (kind := kind_of(request)):
-            return None
-        return self.faults.meet(kind, lambda: names_of(self.tailnet, connection, request))
-
-    def _suffer(self, connection: Connection, request: Asks, fault: Fault, now: float, work: Work) -> None:
-        match fault.effect:
-            case FaultEffect.HOLD | FaultEffect.DELAY:
-                if not self._delayed.add(connection, request, fault, now):
-                    self._respond(connection, request, 429, b"too many wait\n", PLAIN)
-            case FaultEffect.DROP:
-                self._doomed.add(connection)
-            case FaultEffect.REFUSE:
-                self._respond(connection, request, fault.status, b"refused by a planned fault\n", fault.headers)
-            case FaultEffect.GARBLE:
-                self._respond(connection, request, 200, garbage_for(kind_of(request), request), JSON)
-            case FaultEffect.OMIT:
-                self._serve(connection, request, now, work, fault.fields)
-            case _:
-                assert_never(fault.effect)
-
-    def _respond(self, connection: Connection, request: Asks, status: int, body: bytes, headers: http.Headers) -> None:
-        if isinstance(request, upgrade.Request):
-            connection.respond(status, body, headers)
-        else:
-            connection.calls.respond(request.stream, status, body, headers)
-
-    def _serve(
-        self, connection: Connection, request: Asks, now: float, work: Work, lacks: tuple[str, ...] = ()
+    def serve(
+        self, connection: Connection, request: Asks, now: float, work: Work | None = None, lacks: tuple[str, ...] = ()
     ) -> None:
+        """Answer a request, now or when a person has decided. lacks: fields that a planned fault takes out."""
+        work = Work(MOST_SHARE) if work is None else work
         if isinstance(request, upgrade.Request):
             self._page(connection, request, now, work, lacks)
         else:
             self._call(connection, request, now, work, lacks)
 
-    def _doom(self, connection: Connection, now: float) -> None:
-        if connection in self._doomed:
-            self._doomed.discard(connection)
-            if self._connections.get(connection.link) is connection:
-                self._close_for(connection, FAULT, now)
-
-    def _serve_delayed(self, now: float) -> None:
-        """Serve the requests that a fault has held or delayed long enough."""
-        for connection, request in self._delayed.take(now):
-            self._pending[connection] = None
-            try:
-                self._serve(connection, request, now, Work(MOST_SHARE))
-            except MalformedError as error:
-                if isinstance(request, upgrade.Request):
-                    self._close_for(connection, str(error).partition(":")[0], now)
-                else:
-                    connection.calls.respond(request.stream, 400, str(error).encode(), PLAIN)
-            self._line_up(connection)
+    def drop(self, connection: Connection, reason: str, now: float) -> None:
+        """Close a connection for that reason, unless it has ended."""
+        if self._connections.get(connection.link) is connection:
+            self._close_for(connection, reason, now)
 
     # --- pages ----------------------------------------------------------------------------------------------------
 
@@ -523,7 +473,9 @@ class Server:
         self._expire(now)
         self._read(now)
         self._shed(now)
-        self._serve_delayed(now)
+        for connection in self._suffering.serve_due(now):
+            self._pending[connection] = None
+            self._line_up(connection)
         if self._held and self._held_at != self.tailnet.generation:
             self._held = [held for held in self._held if not self._register(held, now)]
         self._held_at = self.tailnet.generation
@@ -558,7 +510,7 @@ class Server:
         if self._held and self._held_at != self.tailnet.generation:
             return DUE_NOW
         return min(
-            self._delayed.deadline(),
+            self._suffering.deadline(),
             self._streams.deadline(),
             self._page_limits.deadline(),
             self._write_limits.deadline(),
@@ -576,7 +528,7 @@ class Server:
         self._pending.clear()
         self._held.clear()
         self._promised.clear()
-        self._delayed = WaitingRequests()
+        self._suffering = Suffering(self, self.faults)
 
     def _expire(self, now: float) -> None:
         for limits, reason in ((self._page_limits, PAGES_TOO_LONG), (self._write_limits, FULL_TOO_LONG)):
@@ -593,7 +545,7 @@ class Server:
         self._write_limits.drop(connection.link)
         self._pending.pop(connection, None)
         self._unread.pop(connection, None)
-        self._delayed.forget(connection)
+        self._suffering.forget(connection)
         self._held = [held for held in self._held if held.connection is not connection]
         self._promised = [promise for promise in self._promised if promise.connection is not connection]
         self._streams.closed(connection, None, now)
