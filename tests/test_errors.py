@@ -36,6 +36,7 @@ def test_codes_are_stable_and_unique() -> None:
         "NotUp": "not-up",
         "StateError": "state",
         "StateLocked": "state-locked",
+        "StateInUse": "state-in-use",
         "WrongStateKey": "wrong-state-key",
         "AddressInUse": "address-in-use",
         "AddressNotAvailable": "address-not-available",

@@ -74,6 +74,7 @@ _WHERE = {
             "RemoteError",
             "SetTimeout",
             "StateError",
+            "StateInUse",
             "StateLocked",
             "StreamReset",
             "TooManyRequests",
@@ -132,6 +133,7 @@ if TYPE_CHECKING:
     from tsnet.errors import RemoteError as RemoteError
     from tsnet.errors import SetTimeout as SetTimeout
     from tsnet.errors import StateError as StateError
+    from tsnet.errors import StateInUse as StateInUse
     from tsnet.errors import StateLocked as StateLocked
     from tsnet.errors import StreamReset as StreamReset
     from tsnet.errors import TooManyRequests as TooManyRequests

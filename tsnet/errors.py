@@ -104,6 +104,12 @@ class StateLocked(StateError, BlockingIOError):
         self.pid = pid
 
 
+class StateInUse(StateLocked):
+    """A node of this machine, of this or another process (`pid`), runs with a copy of this state."""
+
+    code = "state-in-use"
+
+
 class WrongStateKey(StateError):
     """An encrypted state was sealed with another key than those that were passed."""
 

@@ -3,7 +3,7 @@
     with node.events() as events:           async with node.events() as events:
         for event in events: …                  async for event in events: …
 
-Most are facts of the node. `ServiceEnded` tells of what the node serves.
+Most are facts of the node. `ServiceEnded` tells of what the node serves, `StateMoved` of what it was started from.
 
 Events are kept from the call of `events()` on, not from the first read. They end when the node has failed or is closed.
 At most 1,024 wait; the oldest is dropped for one more, and `missed` counts it. An object that is dropped without
@@ -19,6 +19,7 @@ from queue import SimpleQueue
 
 import attrs
 
+from tsnet.edge.io.whereabouts import StateMoved
 from tsnet.edge.pipes.operations import async_event
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.engine.facts import (
@@ -67,6 +68,7 @@ __all__ = [
     "RelayChanged",
     "Running",
     "ServiceEnded",
+    "StateMoved",
 ]
 
 
@@ -84,7 +86,7 @@ class ServiceEnded:
     error: Exception | None
 
 
-Event = Fact | ServiceEnded
+Event = Fact | ServiceEnded | StateMoved
 
 
 class AsyncEvents:

@@ -17,18 +17,22 @@ from tsnet.base.malformed import MalformedError
 from tsnet.engine.identity import new_identity
 from tsnet.engine.saved import (
     KnownControl,
+    Whereabouts,
     decode_control,
     decode_identity,
     decode_port,
     decode_prefs,
+    decode_whereabouts,
     encode_control,
     encode_identity,
     encode_port,
     encode_prefs,
+    encode_whereabouts,
 )
 
 GOLDEN = Path(__file__).parent.parent / "edge/io/golden"
 KEPT = {"hostname": "shop", "shields_up": True}
+WHERE = Whereabouts("9f" * 8, 1234567)
 CONTROL = KnownControl("https://control.test", MachineKey(b"\x5a" * 32))
 
 
@@ -42,6 +46,7 @@ CONTROL = KnownControl("https://control.test", MachineKey(b"\x5a" * 32))
         ("tsnet.control-key", decode_control, CONTROL, encode_control),
         ("tsnet.prefs", decode_prefs, KEPT, encode_prefs),
         ("tsnet.udp-port", decode_port, 41641, encode_port),
+        ("tsnet.whereabouts", decode_whereabouts, WHERE, encode_whereabouts),
     ],
 )
 def test_a_file_of_version_1_is_read_for_ever(
@@ -100,6 +105,18 @@ def test_controls_key_of_a_version_is_fixed() -> None:
         "control_url": "https://control.test",
         "control_key": "mkey:" + "5a" * 32,
     }
+
+
+def test_a_place_that_is_none() -> None:
+    for wrong in (None, True, "1", 1.0):
+        with pytest.raises(MalformedError, match="directory is no number"):
+            decode_whereabouts(damaged_json(machine="", directory=wrong))
+    with pytest.raises(MalformedError, match="machine is missing"):
+        decode_whereabouts(damaged_json(machine=1, directory=1))
+
+
+def damaged_json(**fields: Any) -> bytes:
+    return json.dumps({"version": 1, "kind": "tsnet-py", **fields}).encode()
 
 
 def test_the_port_of_a_version_is_fixed_and_comes_back() -> None:
@@ -238,6 +255,7 @@ def test_damage_of_controls_key_is_named(key: Any) -> None:
         (decode_control, encode_control(CONTROL)),
         (decode_prefs, encode_prefs(KEPT)),
         (decode_port, encode_port(41641)),
+        (decode_whereabouts, encode_whereabouts(WHERE)),
     ],
 )
 def test_truncated_at_every_length(decode: Callable[[bytes], object], whole: bytes) -> None:

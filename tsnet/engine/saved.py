@@ -10,6 +10,8 @@
 | `prefs`       | {"version": 1, "kind": "tsnet-py", "prefs": {"hostname": "shop", "shields_up": true}}              |
 |               | those alone that `set` has changed; missing altogether until then                                  |
 | `udp-port`    | {"version": 1, "kind": "tsnet-py", "port": 41641}: the last one, 0 for any                         |
+| `whereabouts` | {"version": 1, "kind": "tsnet-py", "machine": "9f…", "directory": 123}: of the last run; see       |
+|               | `tsnet.edge.io.whereabouts`                                                                        |
 
 These values are on users' disks. A field that is added later is optional, and a reader ignores the fields that it does
 not know, so that older and newer versions of this library read each other's state. A preference that is not known here
@@ -37,6 +39,7 @@ IDENTITY = "identity"
 CONTROL_KEY = "control-key"
 PREFS = "prefs"
 UDP_PORT = "udp-port"
+WHEREABOUTS = "whereabouts"
 
 VERSION = 1
 KIND = "tsnet-py"
@@ -52,6 +55,14 @@ class KnownControl:
 
     control_url: str
     key: MachineKey
+
+
+@record
+class Whereabouts:
+    """machine: what tells this machine from others, without naming it; "" if not known. directory: its inode."""
+
+    machine: str
+    directory: int
 
 
 # --- the identity -----------------------------------------------------------------------------------------------
@@ -146,6 +157,22 @@ def decode_port(text: bytes) -> int:
     if type(port) is not int or not 0 <= port < 65_536:
         raise MalformedError("is damaged: port is no port")
     return port
+
+
+# --- where the state was used last ------------------------------------------------------------------------------
+
+
+def encode_whereabouts(where: Whereabouts) -> bytes:
+    return _encode({"machine": where.machine, "directory": where.directory})
+
+
+def decode_whereabouts(text: bytes) -> Whereabouts:
+    """Raises MalformedError."""
+    fields = _decode(text)
+    directory = fields.get("directory")
+    if type(directory) is not int:
+        raise MalformedError("is damaged: directory is no number")
+    return Whereabouts(_text(fields, "machine"), directory)
 
 
 # --- their common shape -----------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.engine.identities import identity
-from tsnet.edge.io.copying import copy_state
+from tsnet.edge.io.copying import copy_state, described
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.encrypted import EncryptedStore
 from tsnet.edge.io.store import MemoryStore
-from tsnet.engine.saved import IDENTITY, encode_identity
+from tsnet.engine.saved import IDENTITY, WHEREABOUTS, Whereabouts, encode_identity, encode_whereabouts
 from tsnet.errors import StateError, StateLocked
 
 VALUES = {"a": b"1", IDENTITY: encode_identity(identity()), "prefs": b"2"}
@@ -74,3 +74,15 @@ def test_a_copy_that_was_interrupted_is_made_again() -> None:
     target.room = 9
     copy_state(MemoryStore(VALUES), target)
     assert target.values == VALUES
+
+
+def test_where_it_was_used_stays_behind() -> None:
+    source, target = MemoryStore({**VALUES, WHEREABOUTS: encode_whereabouts(Whereabouts("", 1))}), MemoryStore()
+    assert copy_state(source, target) == ("a", "prefs", IDENTITY)
+    assert target.values == VALUES
+
+
+def test_a_store_is_called_by_its_directory(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    assert described(store) == described(EncryptedStore(store, key=bytes(32))) == f"the state directory {tmp_path}"
+    assert described(EncryptedStore(MemoryStore(), key=bytes(32))) == "the MemoryStore"

@@ -14,23 +14,26 @@ from tests.house import House
 from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachinePrivateKey
 from tsnet.config import Config, configure
+from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.run.opening import Options, as_error, open_pump, open_store
 from tsnet.engine.facts import Fact
-from tsnet.engine.identity import new_identity
+from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
     PREFS,
     UDP_PORT,
+    WHEREABOUTS,
     KnownControl,
     decode_identity,
     encode_control,
     encode_identity,
     encode_port,
     encode_prefs,
+    encode_whereabouts,
 )
-from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError
+from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError, StateInUse
 from tsnet.prefs import Prefs
 from tsnet.testing.simulated import SimulatedWorld
 
@@ -117,6 +120,40 @@ def test_a_lasting_node_is_not_made_ephemeral() -> None:
     with pytest.raises(ConfigError, match="ephemeral"):
         open_store(store, config(ephemeral=True), os.urandom)
     assert store.opened == 0
+
+
+def test_the_identity_is_claimed_before_anything_is_written() -> None:
+    """One that is taken is left as it is, and so is the store."""
+    known = attrs.evolve(new_identity(os.urandom), control_url="https://other.test")
+    store, claimed = Counting({IDENTITY: encode_identity(known)}), list[str]()
+
+    def refuse(identity: Identity, place: str) -> None:
+        assert (identity.machine_key, store.written) == (known.machine_key, 0)
+        claimed.append(place)
+        raise StateInUse("taken", 7)
+
+    with pytest.raises(StateInUse, match="taken"):
+        open_store(store, config(), os.urandom, refuse)
+    assert (claimed, store.opened, store.written) == (["the Counting"], 0, 0)
+
+
+def test_where_a_directory_was_used_last_is_compared(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    first = open_store(store, config(), os.urandom)
+    assert (first.moved, first.note is not None) == ("", True)
+    assert first.note is not None
+    store.write(WHEREABOUTS, encode_whereabouts(first.note))
+    store.close()
+    again = open_store(store, config(), os.urandom)
+    assert (again.moved, again.note) == ("", None)
+    store.write(WHEREABOUTS, encode_whereabouts(attrs.evolve(first.note, directory=1)))
+    store.close()
+    moved = open_store(store, config(), os.urandom)
+    assert ("in another directory" in moved.moved, moved.note) == (True, first.note)
+    store.close()
+    (tmp_path / "tsnet.state").unlink()
+    assert open_store(store, config(), os.urandom).moved == ""  # a new machine
+    store.close()
 
 
 class Remote(Counting):

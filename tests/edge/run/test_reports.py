@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.engine.pair import netmap, node
+from tsnet.edge.io.whereabouts import StateMoved
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.logins import Logins
 from tsnet.edge.run.reports import Reports
@@ -130,3 +131,11 @@ def test_a_duplicate_is_logged_once_and_told_each_time(caplog: pytest.LogCapture
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "another process uses the key of this node" in caplog.text
     assert [events.take() for _ in range(4)] == [facts.DuplicateNode("two poll with one key")] * 3 + [None]
+
+
+def test_a_state_that_was_used_elsewhere_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    events = scene.reports.subscribe()
+    scene.reports.moved("its state was used last elsewhere")
+    assert caplog.messages == ["shop: its state was used last elsewhere"]
+    assert [events.take(), events.take()] == [StateMoved("its state was used last elsewhere"), None]

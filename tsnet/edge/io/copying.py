@@ -2,7 +2,8 @@
 
     source: open, read ─► target: open, empty?, write … write `identity` ─► both closed
 
-The identity is written last. A copy that was interrupted has none, so that it can be made again.
+The identity is written last. A copy that was interrupted has none, so that it can be made again. Where the state was
+used last is not copied: it is meant to be used elsewhere now.
 
 Not here: which store `state=` means (`place`), states of other programs (`goimport`).
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import Store
-from tsnet.engine.saved import IDENTITY
+from tsnet.engine.saved import IDENTITY, WHEREABOUTS
 from tsnet.errors import StateError
 
 Place = str | os.PathLike[str] | Store
@@ -34,7 +35,7 @@ def copy_state(source: Place, target: Place) -> tuple[str, ...]:
         refuse_identity(new)
         if old.read(IDENTITY) is None:
             raise StateError(f"{described(old)} has no identity to copy")
-        keys = sorted(old.keys(), key=lambda key: (key == IDENTITY, key))
+        keys = sorted(set(old.keys()) - {WHEREABOUTS}, key=lambda key: (key == IDENTITY, key))
         for key in keys:
             value = old.read(key)
             if value is not None:
@@ -62,4 +63,10 @@ def opened(place: Place) -> Iterator[Store]:
 
 
 def described(store: Store) -> str:
-    return f"the state directory {store.path}" if isinstance(store, DirectoryStore) else f"the {type(store).__name__}"
+    """By its directory, also of an encrypted one, or else by its class."""
+    kept_by = getattr(store, "wrapped", store)
+    return (
+        f"the state directory {kept_by.path}"
+        if isinstance(kept_by, DirectoryStore)
+        else f"the {type(kept_by).__name__}"
+    )

@@ -8,7 +8,7 @@ unlock the file: that would take the lock from the parent.
 
 Where there is no flock, the directory counts as locked while the process whose pid is in the file lives.
 
-Not here: what the lock is for (`directory`).
+Not here: what the lock is for (`directory`), how a child is told that it is one (`forked`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-import weakref
 from pathlib import Path
 from types import ModuleType
 
 from tsnet.base.wording import Wording, api
+from tsnet.edge.io.forked import OPENING, watch
 from tsnet.edge.io.private import open_file
 from tsnet.errors import StateLocked
 
@@ -51,8 +50,8 @@ class Lock:
         """Raises StateLocked, which names the holder, or OSError. directory: a descriptor of the lock's directory."""
         if self.is_held:
             raise locked(self.path, os.getpid())
-        with _opening:
-            _open.add(self)
+        with OPENING:
+            watch(self)
             self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, directory)
         try:
             self._claim(self._descriptor)
@@ -122,20 +121,3 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-# --- fork -------------------------------------------------------------------------------------------------------
-
-_open: weakref.WeakSet[Lock] = weakref.WeakSet()
-_opening = threading.RLock()
-"""Held while a descriptor is opened: a fork before the Lock knows the descriptor would leave the child's copy open."""
-
-
-def _after_fork() -> None:
-    _opening.release()
-    for lock in tuple(_open):
-        lock.orphan()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_after_fork)

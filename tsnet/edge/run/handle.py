@@ -226,7 +226,9 @@ class Handle(Visible, Verbs):
                 return
             if isinstance(kept, Exception):
                 raise kept
-            self._kept.opened(self._call, in_thread=not self.world.is_virtual)
+            self._kept.opened(kept, self._call, in_thread=not self.world.is_virtual)
+            if kept.moved:
+                self.reports.moved(kept.moved)
             if self._life.is_over or not self.host.holds(self):
                 raise NotUp("the node was closed")
             prefs = self.setting.read(kept.prefs)

@@ -1,10 +1,11 @@
 """The store of a node while the node is there: opened and read by a worker, written by another, closed once.
 
-    stopped ─► StoreOpening: open, read ─► Saver: write, write, … ─► closed, as soon as nobody is at it
+    stopped ─► StoreOpening: open, read, claim ─► Saver: write, write, … ─► closed, as soon as nobody is at it
 
-A node that begins anew waits for the one before to let go of the store: both have the same.
+A node that begins anew waits for the one before to let go of the store: both have the same. The claim, by which a copy
+of the store is noticed, ends when the node does: before its store is closed, so that who gets the store finds it free.
 
-Not here: what is read (`opening.open_store`), one write after another (`io.saver`).
+Not here: what is read (`opening.open_store`), one write after another (`io.saver`), what is claimed (`io.claim`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import threading
 from collections.abc import Callable
 
 from tsnet.config import Config
+from tsnet.edge.io.claim import Claim
+from tsnet.edge.io.reactor import READ, Reactor
 from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.workers import run_job
 from tsnet.edge.io.world import World
 from tsnet.edge.run.opening import Kept, open_store
+from tsnet.engine.saved import WHEREABOUTS, encode_whereabouts
 from tsnet.errors import NotUp
 
 STORE_TIMEOUT = 10.0
@@ -28,13 +32,20 @@ STORE_TIMEOUT = 10.0
 class StoreOpening:
     """A store on its way to be open. After `close` it is closed as soon as it is.
 
-    last: what had the same store before, and may still be at it.
+    last: what had the same store before, and may still be at it. claim: None in a virtual world, whose machines are
+    all this one.
     """
 
     def __init__(
-        self, store: Store, config: Config, entropy: Callable[[int], bytes], last: Saver | StoreOpening | None
+        self,
+        store: Store,
+        config: Config,
+        entropy: Callable[[int], bytes],
+        last: Saver | StoreOpening | None,
+        claim: Claim | None = None,
     ) -> None:
         self._store, self._config, self._entropy, self._last = store, config, entropy, last
+        self._claim = claim
         self._lock = threading.Lock()
         self._is_wanted = True
         self._is_open = False
@@ -51,7 +62,7 @@ class StoreOpening:
             if self._last is not None:
                 self._last.close(STORE_TIMEOUT)
                 self._last = None
-            kept = open_store(self._store, self._config, self._entropy)
+            kept = self._opened()
             with self._lock:
                 self._is_open = True
                 is_wanted = self._is_wanted
@@ -61,12 +72,23 @@ class StoreOpening:
         finally:
             self._ended.set()
 
+    def _opened(self) -> Kept:
+        if self._claim is None:
+            return open_store(self._store, self._config, self._entropy)
+        try:
+            return open_store(self._store, self._config, self._entropy, self._claim.take)
+        except BaseException:
+            self._claim.release()
+            raise
+
     def close(self, timeout: float = 0.0) -> bool:
         """It is not wanted any more; from any thread. Waits at most that long; returns whether nobody is at it."""
         with self._lock:
             self._is_wanted = False
             was_open, self._is_open = self._is_open, False
         if was_open:
+            if self._claim is not None:
+                self._claim.release()
             self._store.close()
         return self._ended.wait(timeout)
 
@@ -79,21 +101,31 @@ class NodeStore:
         self._store, self._config = store, config
         self._beginning: StoreOpening | None = None
         self._last: Saver | StoreOpening | None = None
+        self._claim: Claim | None = None
+        self._reactor: Reactor | None = None
 
     def begin(self, world: World, done: Callable[[StoreOpening, Kept | Exception], None]) -> None:
         """Open the store and read it, unless that is under way. Raises RuntimeError where no thread can start."""
         if self._beginning is None:
-            beginning = self._beginning = StoreOpening(self._store, self._config, world.entropy, self._last)
+            self._claim = None if world.is_virtual else Claim()
+            self._reactor = world.reactor
+            beginning = self._beginning = StoreOpening(
+                self._store, self._config, world.entropy, self._last, self._claim
+            )
             run_job(world, beginning.open, functools.partial(done, beginning))
 
     def is_beginning(self, beginning: StoreOpening) -> bool:
         """Whether this is the one under way; another one was dropped, and sees to the store itself."""
         return self._beginning is beginning
 
-    def opened(self, call: Callable[[Callable[[], None]], None], *, in_thread: bool) -> None:
+    def opened(self, kept: Kept, call: Callable[[Callable[[], None]], None], *, in_thread: bool) -> None:
         """The store is open and read: from here on the saver closes it. call: runs a function in the node's thread."""
         self.saver = Saver(self._store, call, in_thread=in_thread)
         self._beginning = None
+        if self._claim is not None and self._claim.socket is not None and self._reactor is not None:
+            self._reactor.add(self._claim.socket, READ, self._claim.greet)
+        if kept.note is not None:
+            self.saver.save(WHEREABOUTS, encode_whereabouts(kept.note), lambda error: None)  # else the next time
 
     @property
     def is_idle(self) -> bool:
@@ -103,7 +135,16 @@ class NodeStore:
     def drop(self) -> None:
         """The store is closed as soon as nobody opens or writes it."""
         held = self.saver or self._beginning
+        if self.saver is not None:
+            self._unclaim()
         self.saver = self._beginning = None
         if held is not None:
             self._last = held
             held.close()
+
+    def _unclaim(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None and claim.socket is not None:
+            if self._reactor is not None:
+                self._reactor.remove(claim.socket)
+            claim.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ import attrs
 from tsnet.base.records import record
 from tsnet.base.wording import Wording, api
 from tsnet.config import Config
+from tsnet.edge.io.copying import described
 from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.keylogfile import KeyLogFile
 from tsnet.edge.io.log import log
@@ -23,6 +25,7 @@ from tsnet.edge.io.place import load
 from tsnet.edge.io.private import kind_of, reason_of
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.tracing import Traces
+from tsnet.edge.io.whereabouts import how_moved, last_whereabouts, machine_mark, whereabouts_of
 from tsnet.edge.io.world import UdpPort, World
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
@@ -31,6 +34,7 @@ from tsnet.engine.saved import (
     IDENTITY,
     PREFS,
     UDP_PORT,
+    Whereabouts,
     decode_control,
     decode_identity,
     decode_port,
@@ -64,13 +68,16 @@ class Kept:
     """What the store holds of a node.
 
     control_key: of the control server that is configured, if it is known. prefs: for `Choices.saved`.
-    udp_port: the last one; 0 if it is not known.
+    udp_port: the last one; 0 if it is not known. moved: how, if the state was used elsewhere last. note: what is to be
+    written of where it is now, if that is not there yet.
     """
 
     identity: Identity
     control_key: MachineKey | None = None
     prefs: Mapping[str, Any] = attrs.field(factory=dict)
     udp_port: int = 0
+    moved: str = ""
+    note: Whereabouts | None = None
 
 
 class PumpOwner(Protocol):
@@ -83,25 +90,34 @@ class PumpOwner(Protocol):
     def wake(self) -> None: ...
 
 
-def open_store(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
+def open_store(
+    store: Store,
+    config: Config,
+    entropy: Callable[[int], bytes],
+    claim: Callable[[Identity, str], object] = lambda identity, place: None,
+) -> Kept:
     """Open the store and read it; a new identity is written before anybody hears of it. It is closed again on error.
 
+    claim: is asked before anything is written, and raises if another node has the identity that was kept at a place.
     Blocks as long as the store does. Raises StateError, StateLocked, ConfigError. Whatever else an application's store
     raises becomes a StateError without its text, which may hold a secret.
     """
     try:
-        return _open_kept(store, config, entropy)
+        return _open_kept(store, config, entropy, claim)
     except Error:
         raise
     except Exception as error:
         raise StateError(f"the {type(store).__name__} that keeps this node's state failed: {kind_of(error)}") from None
 
 
-def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) -> Kept:
+def _open_kept(
+    store: Store, config: Config, entropy: Callable[[int], bytes], claim: Callable[[Identity, str], object]
+) -> Kept:
     store.open()
     try:
         kept = load(store, IDENTITY, decode_identity)
         identity = for_control(kept or new_identity(entropy), config.control_url)
+        claim(identity, described(store))
         identity = attrs.evolve(identity, ephemeral=check_ephemeral(identity, config.ephemeral))
         if identity != kept:
             store.write(IDENTITY, encode_identity(identity))
@@ -109,7 +125,9 @@ def _open_kept(store: Store, config: Config, entropy: Callable[[int], bytes]) ->
         is_the_same = known is not None and known.control_url == config.control_url
         prefs = load(store, PREFS, decode_prefs, without="to go on with the default preferences")
         control_key = known.key if known is not None and is_the_same else None
-        return Kept(identity, control_key, prefs or {}, _last_port(store))
+        before, here = last_whereabouts(store), whereabouts_of(store, machine_mark(os.environ))
+        moved = how_moved(before, here) if kept is not None else ""
+        return Kept(identity, control_key, prefs or {}, _last_port(store), moved, here if here != before else None)
     except BaseException:
         with contextlib.suppress(Exception):
             store.close()

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from tsnet.edge.io.log import log
 from tsnet.edge.io.saver import Saver
+from tsnet.edge.io.whereabouts import StateMoved
 from tsnet.edge.pipes.subscriptions import Subscription
 from tsnet.edge.run.dialing import Attempts
 from tsnet.edge.run.logins import Logins
@@ -136,6 +137,11 @@ class Reports:
             self._has_duplicate = True
             text = "another process uses the key of this node, and takes its traffic: give each its own state; %s"
             log.warning(f"%s: {text}", self._life.hostname, reason)
+
+    def moved(self, how: str) -> None:
+        """The state was used elsewhere last."""
+        log.warning("%s: %s", self._life.hostname, how)
+        self.publish(StateMoved(how))
 
     def _set_health(self, messages: tuple[str, ...]) -> None:
         """Each complaint is logged when it appears, not as often as it is repeated."""
