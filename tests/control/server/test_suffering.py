@@ -205,7 +205,7 @@ def test_one_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- an end in between --------------------------------------------------------------------------------------------
 
 
-class Serving:
+class FakeServing:
     """Serving the first request ends the connection of the second, or fails."""
 
     def __init__(self, fails: str = "") -> None:
@@ -232,7 +232,7 @@ class Serving:
 
 def test_a_delayed_page_of_a_connection_that_has_ended_meanwhile_is_not_served() -> None:
     first, second = (Connection(Link("accepted", "", number)) for number in (1, 2))
-    faults, service = Faults(), Serving()
+    faults, service = Faults(), FakeServing()
     fault = faults.plan(Fault(Effect.DELAY, "key", seconds=2.0))
     service.suffering = Suffering(service, faults)
     for connection in (first, second):
@@ -247,7 +247,7 @@ def test_a_delayed_page_of_a_connection_that_has_ended_meanwhile_is_not_served()
 
 def test_a_delayed_page_that_cannot_be_served_ends_its_connection_which_is_answered_no_more() -> None:
     connection = Connection(Link("accepted", "", 1))
-    faults, service = Faults(), Serving("spoke too early: 9")
+    faults, service = Faults(), FakeServing("spoke too early: 9")
     faults.plan(Fault(Effect.DELAY, "ts2021", seconds=2.0))
     service.suffering = Suffering(service, faults)
     service.suffering.meet(connection, upgrade.Request("POST", "/ts2021", {}, b""), 0.0, Work(100))

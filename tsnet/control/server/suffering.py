@@ -30,7 +30,7 @@ MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 << 20
 FAULT = "planned fault"
 
 
-class Service(Protocol):
+class RequestService(Protocol):
     """The server, to which a request goes on."""
 
     tailnet: TailnetState
@@ -45,7 +45,7 @@ class Service(Protocol):
 
 
 class Suffering:
-    def __init__(self, service: Service, faults: Faults) -> None:
+    def __init__(self, service: RequestService, faults: Faults) -> None:
         self._service, self._faults = service, faults
         self._waiting = WaitingRequests()
         self._doomed: set[Connection] = set()  # those that a fault drops once they are read
