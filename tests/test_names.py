@@ -39,6 +39,7 @@ SHARED = {
     "LoginUrl": TOLD,
     "NetMapChanged": TOLD,
     "Problem": TOLD,
+    "KeyExpiring": TOLD,
     "KeyExpired": CAUGHT,
     "NodeRemoved": CAUGHT,
     "Connected": "of control and of a relay: the same news of two connections",

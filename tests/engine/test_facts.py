@@ -33,7 +33,6 @@ def test_every_fact_class_is_in_the_union() -> None:
 def test_what_an_application_never_sees() -> None:
     assert set(CLASSES) - set(PUBLIC) == {
         facts.Save,
-        facts.Expired,
         facts.LoginEnded,
         facts.Notice,
         facts.PingAnswered,

@@ -124,6 +124,9 @@ class ControlWord:
                 node.health.set("control", messages)
             case told.MapHealth(message):
                 node.health.set("map", (message,) if message else ())
+            case told.NodeRemoved(error):
+                self._facts.append(facts.Removed(error))
+                self._trouble(error, fatal=True)
             case told.Problem(error, fatal):
                 self._trouble(error, fatal)
             case told.PingRequested(ping):
@@ -178,6 +181,8 @@ class ControlWord:
             case told.KeyExpired():
                 node.admittance.expired(key_expired(node.preferences.current.hostname, node.config.control_url))
                 self._update_refusal()
+            case told.KeyExpiring(expires_at):
+                self._facts.append(facts.KeyExpiring(expires_at))
             case told.KeyExtended():
                 node.engine.sessions_lost(now)
                 self._is_valid_again()

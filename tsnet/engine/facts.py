@@ -67,6 +67,29 @@ class ApprovalPending:
 
 
 @record
+class KeyExpiring:
+    """(event) The node key will expire at `expires_at` (Unix seconds): within a day, or a tenth of its life if that is
+    shorter. It is told once, and again if control moves the expiry and that comes near."""
+
+    expires_at: float
+
+
+@record
+class Expired:
+    """(event) The node key has expired. `error` says what to do; Running follows when somebody has extended the key, or
+    logged the node in again."""
+
+    error: Error
+
+
+@record
+class Removed:
+    """(event) Control has deleted this node, which stops. `error` says what to do."""
+
+    error: Error
+
+
+@record
 class NetMapChanged:
     """(event) Control sent something new. `netmap` is the whole netmap, not the difference."""
 
@@ -164,13 +187,6 @@ class Save:
 
 
 @record
-class Expired:
-    """The node key has expired. `error` says what to do; Running follows when somebody has extended the key."""
-
-    error: Error
-
-
-@record
 class Notice:
     """A sentence for the log."""
 
@@ -260,6 +276,9 @@ Event = (
     | LoggedOut
     | Running
     | ApprovalPending
+    | KeyExpiring
+    | Expired
+    | Removed
     | NetMapChanged
     | PeerAppeared
     | PeerChanged
@@ -277,4 +296,4 @@ Event = (
 Answer = PingAnswered | ControlAnswered | NetcheckDone
 """What somebody waits for. Whose it is, its data or its ticket tells."""
 
-Fact = Event | Save | Expired | LoginEnded | Notice | PrefsSaved | PrefsTaken | EndpointMapped | Answer
+Fact = Event | Save | LoginEnded | Notice | PrefsSaved | PrefsTaken | EndpointMapped | Answer

@@ -12,7 +12,15 @@ from tests.attacks.maps import GROWING
 from tests.control.scripted import DISCO_KEY, SELF, WALL
 from tsnet.base.keys import DiscoKey, NodeKey
 from tsnet.base.malformed import MalformedError
-from tsnet.control.client.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
+from tsnet.control.client.facts import (
+    ControlHealth,
+    DuplicateNode,
+    Fact,
+    KeyExpired,
+    KeyExpiring,
+    KeyExtended,
+    NetMapChanged,
+)
 from tsnet.control.client.mapsession import EXPIRY_SLACK, MAX_FACTS, MapSession
 from tsnet.control.messages import decode_map
 from tsnet.netmap import limits
@@ -105,6 +113,11 @@ def test_our_expiry_is_told_once_before_the_netmap() -> None:
     one = session()
     one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50)), NOW)
     one.take_facts()
+    assert one.expiry_at == NOW + 45
+    one.tick(NOW + 44)
+    assert one.take_facts() == []
+    one.tick(NOW + 45)
+    assert one.take_facts()[0] == KeyExpiring(WALL + 50)
     assert one.expiry_at == NOW + 50
     one.tick(NOW + 49)
     assert one.take_facts() == []
@@ -126,9 +139,12 @@ def test_our_expiry_goes_by_controls_clock(wrong: float) -> None:
     one = MapSession(DISCO_KEY, WALL - NOW + wrong)
     one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50), control_time=WALL), NOW)
     assert KeyExpired not in kinds(one.take_facts())
-    assert one.expiry_at == NOW + 50
+    assert one.expiry_at == NOW + 45
     one.set_wall_offset(WALL - NOW, NOW + 10)
     assert kinds(one.take_facts()) == [ControlHealth, NetMapChanged]
+    assert one.expiry_at == NOW + 45
+    one.tick(NOW + 45)
+    assert kinds(one.take_facts()) == [KeyExpiring, NetMapChanged]
     assert one.expiry_at == NOW + 50
     one.tick(NOW + 50)
     assert kinds(one.take_facts()) == [KeyExpired, NetMapChanged]
@@ -163,7 +179,7 @@ def test_an_expiry_between_two_streams_is_told() -> None:
     one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 50)), NOW)
     one.begin()
     one.take_facts()
-    one.tick(one.expiry_at)
+    one.tick(NOW + 50)
     assert KeyExpired() in one.take_facts()
     assert one.expiry_at > NOW + 50
 

@@ -14,6 +14,7 @@
 | ControlKey       | the server has accepted us; no key of it was known      | keep it, with control's URL          |
 | NewControlKey    | the same with another key, by verified https or pinned  | the same, and tell the user          |
 | KeyExpired       | the node key has expired; told before the netmap        | stop the data plane; log in again    |
+| KeyExpiring      | the node key will expire soon (`expirywarning`)         | tell the user                        |
 | KeyExtended      | control gave the expired key more time                  | start it again                       |
 | DuplicateNode    | another process uses this node's key                    | tell the user                        |
 | ControlHealth    | what is wrong between this node and control             | show it                              |
@@ -119,6 +120,13 @@ class KeyExpired:
 
 
 @record
+class KeyExpiring:
+    """expires_at: Unix seconds, by control's clock."""
+
+    expires_at: float
+
+
+@record
 class KeyExtended:
     pass
 
@@ -173,7 +181,17 @@ class NodeRemoved(Problem):
     pass
 
 
-KeyFact = LoggedIn | LoggedOut | LoginEnded | NodeKeyRotated | ControlKey | NewControlKey | KeyExpired | KeyExtended
+KeyFact = (
+    LoggedIn
+    | LoggedOut
+    | LoginEnded
+    | NodeKeyRotated
+    | ControlKey
+    | NewControlKey
+    | KeyExpired
+    | KeyExpiring
+    | KeyExtended
+)
 Fact = (
     KeyFact
     | LoginUrl

@@ -5,6 +5,7 @@
 | a message with state                 | NetMapChanged (expired peers marked)                              |
 | our KeyExpiry passes, by control's   | KeyExpired, once, before the netmap that shows it; KeyExtended if |
 | clock                                | control moves it, or the wall clock is set and it is not past     |
+| it will pass soon (`expirywarning`)  | KeyExpiring, once                                                 |
 | a peer's KeyExpiry passes            | NetMapChanged                                                     |
 | our Node comes back with a disco key | DuplicateNode: this process has one disco key, and control had    |
 | that is not ours, after ours         | stored it                                                         |
@@ -23,7 +24,16 @@ import math
 
 from tsnet.base.keys import DiscoKey
 from tsnet.base.malformed import MalformedError
-from tsnet.control.client.facts import ControlHealth, DuplicateNode, Fact, KeyExpired, KeyExtended, NetMapChanged
+from tsnet.control.client.expirywarning import ExpiryWarning
+from tsnet.control.client.facts import (
+    ControlHealth,
+    DuplicateNode,
+    Fact,
+    KeyExpired,
+    KeyExpiring,
+    KeyExtended,
+    NetMapChanged,
+)
 from tsnet.netmap.expiry import MIN_DIFFERENCE, Expiries, control_clock_offset, has_expired
 from tsnet.netmap.limits import Scale, has_too_many_users
 from tsnet.netmap.merge import MapUpdate, begin, merge, without_unnamed_users
@@ -47,6 +57,7 @@ class MapSession:
         self.netmap: NetMap | None = None
         """As control describes it."""
         self._expiries = Expiries()
+        self._warning = ExpiryWarning()
         self._scale = Scale()
         self._is_first = True
         self._control_time: float | None = None
@@ -79,7 +90,7 @@ class MapSession:
         """Forget the netmap: the next stream is another node's."""
         self.begin()
         self.netmap, self.expiry_at, self._expired = None, math.inf, False
-        self._expiries, self._scale = Expiries(), Scale()
+        self._expiries, self._warning, self._scale = Expiries(), ExpiryWarning(), Scale()
         self._facts.clear()
 
     def set_wall_offset(self, wall_offset: float, now: float) -> None:
@@ -133,12 +144,14 @@ class MapSession:
         self._facts.append(NetMapChanged(marked))
 
     def _own_expiry(self, node: Node, control_now: float) -> float:
-        """Tell if our key has expired or been extended. Returns when it will expire, by control's clock, or inf."""
+        """Tell if our key has expired, will soon, or was extended. Returns when to look again, by control's clock."""
         expired = has_expired(node, control_now)
         if expired != self._expired:
             self._expired = expired
             self._facts.append(KeyExpired() if expired else KeyExtended())
-        return math.inf if expired or node.key_expiry is None else node.key_expiry
+        if self._warning.look(node, control_now, is_expired=expired) and node.key_expiry is not None:
+            self._facts.append(KeyExpiring(node.key_expiry))
+        return math.inf if expired or node.key_expiry is None else min(node.key_expiry, self._warning.at)
 
     def _look_for_a_duplicate(self, node: Node | None) -> None:
         if node is None or node.disco_key is None:

@@ -9,8 +9,10 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import assert_never
 
+from tsnet.base.wording import Wording, api
 from tsnet.edge.io.log import log
 from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.whereabouts import StateMoved
@@ -75,8 +77,6 @@ class Reports:
                     log.warning("%s: %s", self._life.hostname, text)
                 case facts.LoginEnded(number, error):
                     self.logins.ended(number, error)
-                case facts.Expired(error):
-                    self._life.told(News.EXPIRED, error)
                 case facts.PrefsSaved() | facts.PrefsTaken():
                     pass  # those who wait for it look at the node itself (`Setting`)
                 case facts.EndpointMapped():
@@ -90,6 +90,10 @@ class Reports:
                 self._life.told(News.RUNNING)
             case facts.ApprovalPending(error):
                 self._needs_approval(error)
+            case facts.Expired(error):
+                self._life.told(News.EXPIRED, error)
+            case facts.KeyExpiring(expires_at):
+                self._tell_of_expiry(expires_at)
             case facts.LoggedOut():
                 self._life.told(News.LOGGED_OUT)
             case facts.LoginUrl(url):
@@ -108,6 +112,7 @@ class Reports:
                 facts.PathChanged()
                 | facts.HomeChanged()
                 | facts.LoggedIn()
+                | facts.Removed()
                 | facts.RelayChanged()
                 | facts.ControlChanged()
                 | facts.Reachable()
@@ -130,6 +135,11 @@ class Reports:
         if not self._life.is_over:
             log.warning("%s: %s", self._life.hostname, error)
         self._life.told(News.APPROVAL_WANTED, error)
+
+    def _tell_of_expiry(self, expires_at: float) -> None:
+        when = f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+        text = f"its key expires at {when}: extend it at control, or log the node in again"
+        log.warning("%s: %s", self._life.hostname, Wording(text, api("login()", before=" with ")))
 
     def _tell_of_duplicate(self, reason: str) -> None:
         """Once: it stays so until somebody stops the other one."""
