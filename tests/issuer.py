@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from tests.webdouble import WebAnswer, WebRequest, web_double
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "tailnet.example/ci"
@@ -66,23 +66,9 @@ def claims(now: float, **others: Any) -> dict[str, Any]:
 def runner(path: str = "/token") -> Iterator[str]:
     """A GitHub runner on loopback, which gives a token for any audience. Yields its URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            audience = parse_qs(urlsplit(self.path).query)["audience"][0]
-            body = json.dumps({"value": signed(claims(time.time(), aud=audience))}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: WebRequest) -> WebAnswer:
+        audience = parse_qs(urlsplit(request.path).query)["audience"][0]
+        return WebAnswer(json.dumps({"value": signed(claims(time.time(), aud=audience))}).encode())
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}{path}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_double(answer) as double:
+        yield double.url + path

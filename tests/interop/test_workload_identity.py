@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import BIN, need
 from tests.interop.harness.scene import Scene
 from tests.issuer import AUDIENCE, ISSUER, claims, jwks, signed
+from tests.webdouble import WebAnswer, WebDouble, WebRequest, web_double
 from tsnet.testing.tailnet import Tailnet
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -108,33 +107,23 @@ Asked = list[tuple[str, str, dict[str, str]]]
 
 
 @pytest.fixture
-def double(scene: Scene) -> Iterator[tuple[str, Asked]]:
-    """The URL of a runner and metadata server, and what it was asked: method, URL, the headers that tell something."""
-    asked: Asked = []
+def double(scene: Scene) -> Iterator[WebDouble]:
+    """A runner and metadata server."""
+    with web_double(provider) as found:
+        yield found
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            told = {name: self.headers[name] for name in TELLING if name in self.headers}
-            asked.append((self.command, self.path, told))
-            is_ec2 = "169.254.169.254" in self.path
-            body = b'{"value": "git.hub.token"}' if self.path.startswith("/runner") else b"goo.gle.token\n"
-            self.send_response(404 if is_ec2 else 200)
-            self.send_header("Metadata-Flavor", "Google")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        do_PUT = do_GET
+def provider(request: WebRequest) -> WebAnswer:
+    body = b'{"value": "git.hub.token"}' if request.path.startswith("/runner") else b"goo.gle.token\n"
+    return WebAnswer(body, 404 if "169.254.169.254" in request.path else 200, {"Metadata-Flavor": "Google"})
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
+def told(double: WebDouble) -> Asked:
+    """What it was asked: method, URL, the headers that tell something."""
+    return [
+        (one.method, one.path, {name: one.headers[name] for name in TELLING if name in one.headers})
+        for one in double.asked
+    ]
 
 
 def ended(process: Process) -> bool:
@@ -142,19 +131,19 @@ def ended(process: Process) -> bool:
 
 
 @pytest.mark.parametrize("where", ["github", "google"])
-def test_the_same_requests_of_a_provider(scene: Scene, double: tuple[str, Asked], where: str) -> None:
+def test_the_same_requests_of_a_provider(scene: Scene, double: WebDouble, where: str) -> None:
     need("wifpeer")
-    url, asked = double
+    url = double.url
     environment = {"HTTP_PROXY": url, "NO_PROXY": "", "PYTHONPATH": str(ROOT)}
     if where == "github":
         environment["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{url}/runner?b=2&a=1%2F2#top"
         environment["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "runner-token"
     found: list[tuple[str, Asked]] = []
     for name, command in (("go-wif", [BIN / "wifpeer"]), ("our-wif", [sys.executable, "-c", PROGRAM])):
-        asked.clear()
+        double.asked.clear()
         process = scene.run(name, [*command, " https://us & co/ü "], environment={**os.environ, **environment})
         until(functools.partial(ended, process), 30)
-        found.append(((scene.folder / f"{name}.log").read_text().strip(), asked.copy()))
+        found.append(((scene.folder / f"{name}.log").read_text().strip(), told(double)))
     assert found[0] == found[1]
     assert found[1][0] == ("git.hub.token" if where == "github" else "goo.gle.token")
     assert len(found[1][1]) == (1 if where == "github" else 3)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import tsnet
+from tests.engine.identities import identity
 from tsnet.edge.io.keyringstore import KeyringStore
+from tsnet.engine.saved import encode_identity
 from tsnet.errors import ConfigError, StateError, StateLocked
+from tsnet.testing import Tailnet
 
 
 class Ring:
@@ -89,7 +97,7 @@ def test_a_keyring_that_fails_is_named_without_its_words(ring: Ring) -> None:
 def test_the_package_is_imported_when_it_is_needed(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     store = KeyringStore("shop")
-    with pytest.raises(StateError, match="pip install keyring"):
+    with pytest.raises(StateError, match=r"pip install 'tsnet-py\[keyring\]'"):
         store.open()
     package = SimpleNamespace(get_password=ring.get_password, set_password=ring.set_password)
     monkeypatch.setitem(sys.modules, "keyring", package)
@@ -109,3 +117,57 @@ def test_an_entry_that_is_none_of_ours(ring: Ring) -> None:
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(ConfigError, match="such as a hostname"):
         KeyringStore(name)
+
+
+# --- by the real package, and backends that others wrote --------------------------------------------------------
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Any]:
+    """The package, with a file for a keyring, as on a machine without a desktop."""
+    keyring = pytest.importorskip("keyring", reason="keyring is not installed")
+    before = keyring.get_keyring()
+    plain = pytest.importorskip("keyrings.alt.file", reason="keyrings.alt is not installed").PlaintextKeyring()
+    plain.file_path = str(tmp_path / "ring.cfg")
+    keyring.set_keyring(plain)
+    yield keyring
+    keyring.set_keyring(before)
+
+
+def test_the_real_package_keeps_every_byte_of_a_value(backend: Any) -> None:
+    values = {"identity": encode_identity(identity()), "prefs": bytes(range(256)) * 8}
+    store = KeyringStore("shop")
+    store.open()
+    for key, value in values.items():
+        store.write(key, value)
+    store.close()
+    assert {key: KeyringStore("shop").read(key) for key in KeyringStore("shop").keys()} == values  # noqa: SIM118
+    assert backend.get_password("tsnet/shop", ".keys") == "identity prefs"
+
+
+def test_a_node_comes_back_from_it(backend: Any) -> None:
+    with Tailnet() as tailnet:
+        options: dict[str, Any] = {"control_url": tailnet.control_url}
+        with tsnet.Server("shop", auth_key=tailnet.auth_key, state=KeyringStore("shop"), **options) as node:
+            addresses = node.addresses
+        with tsnet.Server("shop", state=KeyringStore("shop"), **options) as node:
+            assert node.addresses == addresses
+
+
+@pytest.mark.parametrize(("module", "words"), [("fail", "NoKeyringError"), ("null", "keeps nothing")])
+def test_one_that_is_missing_or_switched_off_is_told(backend: Any, module: str, words: str) -> None:
+    backend.set_keyring(importlib.import_module(f"keyring.backends.{module}").Keyring())
+    store = KeyringStore("shop")
+
+    def use() -> None:
+        store.open()
+        store.write("identity", b"one")
+
+    with pytest.raises(StateError, match=words):
+        use()
+    store.close()
+
+
+def test_an_identity_fits_into_an_entry_of_windows() -> None:
+    long = identity(control_url="https://" + "c" * 60, login_name="l" * 60, stable_id="n" * 20)
+    assert len(base64.b64encode(encode_identity(long))) <= 1280

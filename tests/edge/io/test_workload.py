@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import hmac
 import json
+import os
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
+from tests.webdouble import WebAnswer, WebDouble, WebRequest, web_double
+from tsnet.edge.io import workload as module
 from tsnet.edge.io.workload import EC2_URL, GOOGLE_URL, MAX_ANSWER, Told, Workload, asked
 from tsnet.errors import NoIdToken
 
@@ -106,7 +115,7 @@ def test_aws_without_botocore_and_one_that_fails(monkeypatch: pytest.MonkeyPatch
     provider = Provider()
     provider.answers[EC2_URL] = told(200)
     monkeypatch.setitem(sys.modules, "botocore.session", None)
-    with pytest.raises(NoIdToken, match="pip install botocore"):
+    with pytest.raises(NoIdToken, match=r"pip install 'tsnet-py\[aws\]'"):
         Workload({}, provider).id_token("aud")
 
     def fail() -> None:
@@ -134,55 +143,117 @@ def test_an_answer_that_is_too_long() -> None:
 # --- one request ------------------------------------------------------------------------------------------------
 
 
+def answer(request: WebRequest) -> WebAnswer:
+    if request.path == "/garbage":
+        return WebAnswer(raw=b"\x00\x01\x02\r\n\r\n")
+    status = {"/away": 302, "/none": 404}.get(request.path, 200)
+    return WebAnswer(b"hello", status, {"Location": "/other", "X-One": "1"})
+
+
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Any]]]:
-    """Its URL, and the requests that it got."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebDouble]:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    seen: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append((self.command, self.path, dict(self.headers)))
-            if self.path == "/garbage":
-                self.wfile.write(b"\x00\x01\x02\r\n\r\n")
-                self.close_connection = True
-                return
-            self.send_response(302 if self.path == "/away" else 404 if self.path == "/none" else 200)
-            self.send_header("Location", "/other")
-            self.send_header("X-One", "1")
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        do_PUT = do_GET
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", seen
-        http.shutdown()
-        thread.join()
+    with web_double(answer) as double:
+        yield double
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 200), ("/none", 404), ("/away", 302)])
-def test_a_request(server: tuple[str, list[Any]], path: str, status: int) -> None:
-    url, seen = server
-    found = asked("PUT", url + path, {"Metadata-Flavor": "Google"})
+def test_a_request(server: WebDouble, path: str, status: int) -> None:
+    found = asked("PUT", server.url + path, {"Metadata-Flavor": "Google"})
     assert (found.status, found.body, found.headers["x-one"]) == (status, b"hello", "1")
-    (request,) = seen
-    assert request[:2] == ("PUT", path)
-    assert {name.lower(): value for name, value in request[2].items()}["metadata-flavor"] == "Google"
+    (request,) = server.asked
+    assert (request.method, request.path, request.headers["metadata-flavor"]) == ("PUT", path, "Google")
 
 
-def test_what_is_no_http(server: tuple[str, list[Any]]) -> None:
+def test_what_is_no_http(server: WebDouble) -> None:
     with pytest.raises(OSError, match="BadStatusLine"):
-        asked("GET", server[0] + "/garbage", {})
+        asked("GET", server.url + "/garbage", {})
 
 
 def test_nobody_listens() -> None:
     with pytest.raises(OSError, match="Error"):
         asked("GET", "http://127.0.0.1:1/", {})
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
+def test_one_that_drips_has_as_long_as_one_that_is_silent(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then begins no new time limit: the whole request has one."""
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    with dripping(sent) as url:
+        begun = time.monotonic()
+        with pytest.raises(OSError, match="TimeoutError"):
+            asked("GET", url, {})
+        assert time.monotonic() - begun < 5
+
+
+@contextlib.contextmanager
+def dripping(first: bytes) -> Iterator[str]:
+    """A server that sends that, and then a space every 20 ms."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            sock = listener.accept()[0]
+            with sock:
+                sock.sendall(first)
+                while not ended.wait(0.02):
+                    sock.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        ended.set()
+    thread.join()
+
+
+# --- AWS, by the real botocore ----------------------------------------------------------------------------------
+
+
+def sts(request: WebRequest) -> WebAnswer:
+    said = (
+        "<GetWebIdentityTokenResponse xmlns='https://sts.amazonaws.com/doc/2011-06-15/'><GetWebIdentityTokenResult>"
+        "<WebIdentityToken>a.b.c</WebIdentityToken><Expiration>2030-01-01T00:00:00Z</Expiration>"
+        "</GetWebIdentityTokenResult></GetWebIdentityTokenResponse>"
+    )
+    return WebAnswer(said.encode(), 200, {"Content-Type": "text/xml"})
+
+
+def test_botocore_signs_the_request_and_reads_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("botocore.session", reason="botocore is not installed")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with web_double(sts) as double:
+        told_in = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-north-1"}
+        told_in |= {"AWS_DEFAULT_REGION": "eu-north-1", "AWS_ENDPOINT_URL_STS": double.url}
+        files = {name: str(tmp_path / name) for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}
+        for name, value in {**told_in, **files, "NO_PROXY": "127.0.0.1"}.items():
+            monkeypatch.setenv(name, value)
+        provider = Provider()
+        provider.answers[EC2_URL] = told(200)
+        assert Workload({}, provider).id_token("api.tailscale.com/1") == "a.b.c"
+    (request,) = double.asked
+    form = dict(parse_qsl(request.body.decode()))
+    assert form["Action"] == "GetWebIdentityToken"
+    assert (form["Audience.member.1"], form["SigningAlgorithm"], form["DurationSeconds"]) == (
+        "api.tailscale.com/1",
+        "ES384",
+        "300",
+    )
+    assert request.headers["Authorization"] == signature(request, "AKID", "secret", "eu-north-1")
+
+
+def signature(request: WebRequest, key_id: str, secret: str, region: str) -> str:
+    """What the Authorization must be, written from AWS's description of Signature Version 4."""
+    names = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    stamp = request.headers["X-Amz-Date"]
+    scope = [stamp[:8], region, "sts", "aws4_request"]
+    signed = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names.split(";"))
+    parts = [request.method, request.path, "", signed, names, hashlib.sha256(request.body).hexdigest()]
+    whole = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    key = f"AWS4{secret}".encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    mark = hmac.digest(key, "\n".join(["AWS4-HMAC-SHA256", stamp, "/".join(scope), whole]).encode(), "sha256").hex()
+    return f"AWS4-HMAC-SHA256 Credential={key_id}/{'/'.join(scope)}, SignedHeaders={names}, Signature={mark}"

@@ -5,6 +5,9 @@
 
 A keyring has no lock. The one of a directory of that name, beside those of the nodes, stands in for it.
 
+Windows keeps at most 1,280 characters in an entry, which is 960 bytes of a value. An identity has some 700, and fits;
+preferences with many routes may not, and then writing them fails.
+
 Source: the package keyring, https://pypi.org/project/keyring (`get_password`, `set_password`), which is no dependency.
 Not here: files (`directory`), encryption with a key of the application (`encrypted`).
 """
@@ -75,7 +78,13 @@ class KeyringStore:
             raise StateError(f"{key!r} cannot be written to the keyring: the store is not open")
         listed = (self._read(LISTED) or "").split()
         if key not in listed:  # listed first: a key without a value is no harm
-            self._write(LISTED, " ".join([*listed, key]))
+            text = " ".join([*listed, key])
+            self._write(LISTED, text)
+            if self._read(LISTED) != text:
+                raise StateError(
+                    "the keyring of this system keeps nothing: it is switched off (`python -m keyring diagnose`). "
+                    "Use a directory or tsnet.EncryptedStore"
+                )
         self._write(key, base64.b64encode(value).decode())
 
     def keys(self) -> tuple[str, ...]:
@@ -112,6 +121,6 @@ class KeyringStore:
             except ImportError:
                 raise StateError(
                     "the package keyring, by which the keyring of this system is reached, is not installed: "
-                    "pip install keyring"
+                    "pip install 'tsnet-py[keyring]'"
                 ) from None
         return self._keyring

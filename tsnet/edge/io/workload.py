@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import http.client
 import importlib
+import io
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tsnet.base.credentials import is_loopback, may_see_secrets
@@ -30,8 +32,11 @@ from tsnet.base.records import record
 from tsnet.base.wording import Wording, api
 from tsnet.errors import NoIdToken
 
+if TYPE_CHECKING:
+    import ssl
+
 TIMEOUT = 5.0
-"""Seconds for each step of a request."""
+"""Seconds for a connection, and as long again for the whole answer, however it drips."""
 
 MAX_ANSWER = 1 << 20
 
@@ -118,7 +123,7 @@ def _of_amazon(audience: str) -> str:
     try:
         session: Any = importlib.import_module("botocore.session")
     except ImportError:
-        raise NoIdToken("an ID token of AWS needs botocore: pip install botocore") from None
+        raise NoIdToken("an ID token of AWS needs botocore: pip install 'tsnet-py[aws]'") from None
     try:
         client = session.Session().create_client("sts")
         answer = client.get_web_identity_token(Audience=[audience], SigningAlgorithm="ES384", DurationSeconds=300)
@@ -126,6 +131,57 @@ def _of_amazon(audience: str) -> str:
     except Exception as error:  # botocore has many
         raise NoIdToken(f"AWS gives no ID token: sts:GetWebIdentityToken failed ({type(error).__name__})") from None
     return token
+
+
+class _Reader(io.RawIOBase):
+    """A socket's bytes until a moment, and then TimeoutError. A socket's own limit begins anew with each."""
+
+    def __init__(self, sock: Any, until: float) -> None:
+        self._sock, self._file, self._until = sock, sock.makefile("rb", buffering=0), until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        count: int | None = self._file.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Reader(sock, time.monotonic() + TIMEOUT))
+
+
+class _Http(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _Https(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Http, request)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._trust = context
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Https, request, context=self._trust)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -137,10 +193,10 @@ def asked(method: str, url: str, headers: Mapping[str, str]) -> Told:
     """One request, by way of the proxies of the environment, but never for this machine itself, as Go's does."""
     from tsnet.edge.io.tls import default_context
 
-    https = urllib.request.HTTPSHandler(context=default_context())
+    https = _HttpsHandler(default_context())
     is_here = is_loopback(urlsplit(url).hostname or "")
     proxies = urllib.request.ProxyHandler({}) if is_here else urllib.request.ProxyHandler()
-    opener = urllib.request.build_opener(https, proxies, _NoRedirects())
+    opener = urllib.request.build_opener(_HttpHandler(), https, proxies, _NoRedirects())
     request = urllib.request.Request(url, method=method, headers=dict(headers))
     try:
         with opener.open(request, timeout=TIMEOUT) as response:
