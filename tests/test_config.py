@@ -400,3 +400,18 @@ def test_no_secret_is_shown_or_kept_elsewhere() -> None:
     assert "hidden" not in repr(found)
     with pytest.raises(TypeError):
         pickle.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("environ", "asked", "found"),
+    [
+        ({}, None, None),
+        ({}, True, True),
+        ({"TS_USE_CACHED_NETMAP": "1"}, None, None),
+        ({"TS_USE_CACHED_NETMAP": ""}, True, True),
+        ({"TS_USE_CACHED_NETMAP": "0"}, True, False),
+        ({"TS_USE_CACHED_NETMAP": "false"}, None, False),
+    ],
+)
+def test_whether_a_netmap_is_kept(environ: dict[str, str], asked: bool | None, found: bool | None) -> None:
+    assert config(environ=environ, control_url="http://127.0.0.1:1", cache_netmap=asked).cache_netmap is found

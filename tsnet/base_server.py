@@ -95,11 +95,11 @@ class BaseServer:
         client_secret: str | None = None,
         audience: str | None = None,
         id_token: str | os.PathLike[str] | Callable[[], str] | None = None,
+        cache_netmap: bool | None = None,
     ) -> None:
         """Checks every option. Makes no file, no socket and no thread.
 
         Raises ConfigError, and StateError if there is no `state` and no writable place for one.
-
         hostname: to ask control for, made a DNS label; default TS_HOSTNAME, what `set` has saved, the script's name.
         auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
@@ -118,13 +118,14 @@ class BaseServer:
         world: where sockets, clock and randomness come from; for tests.
         client_secret, or client_id with audience or id_token: gets an auth key when one is needed, with `tags`; default
             TS_CLIENT_SECRET, TS_CLIENT_ID, TS_AUDIENCE, TS_ID_TOKEN. id_token: text, path or function that may block.
+        cache_netmap: keep the netmap in `state`, for starts while control is away; default: if control asks for it.
         """
         check_objects(ssl_context, on_auth_url, world)
         host = self._choose_host(own_thread, world)
         choices = chosen(hostname=hostname, shields_up=shields_up)
         instead = Instead(client_id, client_secret, audience, id_token, _token_source)
         resolve = functools.partial(configure, environ=os.environ, tags=tags, port=port, proxy=proxy, instead=instead)
-        trusting = functools.partial(resolve, allow_http=allow_http, control_key=control_key)
+        trusting = functools.partial(resolve, allow_http=allow_http, control_key=control_key, cache_netmap=cache_netmap)
         self._config: Config = trusting(auth_key=auth_key, control_url=control_url, ephemeral=ephemeral)
         self._on_auth_url = on_auth_url
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
@@ -283,6 +284,7 @@ class BaseServer:
             home_region=view.home_region,
             key_expiry=node.key_expiry,
             health=view.health,
+            is_stale=view.is_stale,
             peers=peers_of(netmap, view.whois, handle.path_to),
         )
 

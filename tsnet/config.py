@@ -21,6 +21,7 @@
 | (port mapping) | `TS_DISABLE_PORTMAPPER`                  | on, unless control is on loopback   |
 | (UPnP)         | `TSNET_UPNP`, `TS_DISABLE_UPNP`          | off: NAT-PMP and PCP alone          |
 | (key log)      | `WG_KEYLOGFILE`                          | none: no secret of a session is written |
+| `cache_netmap` | `TS_USE_CACHED_NETMAP=0` is False        | as control's attribute says         |
 | (tests)        | `TS_PANIC_IF_HIT_MAIN_CONTROL`           | off: refuse Tailscale's own control |
 
 `server` passes the environment in. A `Config` never changes.
@@ -91,6 +92,7 @@ class Config:
     port_mapping: bool = True
     upnp: bool = False
     key_log_file: str | None = None
+    cache_netmap: bool | None = None
     proxies: Proxies = NO_PROXIES
 
     def __reduce__(self) -> NoReturn:
@@ -121,13 +123,14 @@ def configure(
     control_key: str | MachineKey | None = None,
     proxy: str | None = None,
     instead: Instead | None = None,
+    cache_netmap: bool | None = None,
 ) -> Config:
     """Resolve and check these options. Raises ConfigError, which says what to write instead.
 
     environ: the process's environment. instead: what is given in an auth key's place.
     """
     check_types(auth_key=auth_key, control_url=control_url, port=port, control_key=control_key)
-    check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http)
+    check_types(proxy=proxy, ephemeral=ephemeral, allow_http=allow_http, cache_netmap=cache_netmap)
     source = api("control_url=") if control_url else "TS_CONTROL_URL"
     url = _control_url(control_url or environ.get("TS_CONTROL_URL") or DEFAULT_CONTROL_URL, source)
     pinned = _control_key(control_key)
@@ -162,6 +165,7 @@ def configure(
         port_mapping=not (_truthy(environ.get("TS_DISABLE_PORTMAPPER")) or is_loopback(urlsplit(url).hostname or "")),
         upnp=_truthy(environ.get("TSNET_UPNP")) and not _truthy(environ.get("TS_DISABLE_UPNP")),
         key_log_file=environ.get("WG_KEYLOGFILE") or None,
+        cache_netmap=_cache_netmap(cache_netmap, environ),
         proxies=_proxies(proxy, environ, url),
     )
 
@@ -177,6 +181,7 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "port": ((int,), "a number from 0 to 65535"),
     **dict.fromkeys(["control_port", "derp_port", "stun_port"], ((int,), "a number from 0 to 65535")),
     **dict.fromkeys(["ephemeral", "allow_http", "own_thread", "tls", "wants_approval"], ((bool,), "True or False")),
+    "cache_netmap": ((bool, type(None)), "True, False or None"),
     "host": ((str,), "an address of this machine"),
     "base_domain": ((str,), "a domain"),
     "user": ((str,), "a login"),
@@ -316,6 +321,12 @@ def split_address(text: str) -> tuple[str, str]:
     """("100.64.0.5", "80") of "100.64.0.5:80". Brackets around a v6 address are removed."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), port
+
+
+def _cache_netmap(asked: bool | None, environ: Mapping[str, str]) -> bool | None:
+    """As Go reads its variable: what is set and not true forbids it."""
+    said = environ.get("TS_USE_CACHED_NETMAP")
+    return False if said and not _truthy(said) else asked
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:

@@ -42,7 +42,10 @@ class PeerStatus:
 @attrs.frozen
 class Status:
     """state: "stopped", "starting", "needs-login", "needs-approval", "running", "expired", "failed", "logged-out",
-    "closing", "closed"."""
+    "closing", "closed".
+
+    is_stale: whether all of this is as an earlier process has kept it: control has not answered since the start.
+    """
 
     state: str
     hostname: str
@@ -57,6 +60,7 @@ class Status:
     key_expiry: float | None = None
     health: tuple[str, ...] = ()
     peers: tuple[PeerStatus, ...] = ()
+    is_stale: bool = False
 
 
 def peer_status(node: Node, whois: Whois, path: PeerPath = NO_PATH) -> PeerStatus:

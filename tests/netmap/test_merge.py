@@ -52,6 +52,7 @@ LAST = NetMap(
     health=("bad",),
     display_messages={"a": {"Title": "a"}},
     control_time=NOW,
+    is_locked=True,
 )
 
 
@@ -67,6 +68,7 @@ LAST = NetMap(
         ("named_filters", False),
         ("health", False),
         ("display_messages", False),
+        ("is_locked", False),
     ],
 )
 def test_what_a_first_message_leaves_out(field: str, stays: bool) -> None:
@@ -76,7 +78,7 @@ def test_what_a_first_message_leaves_out(field: str, stays: bool) -> None:
 
 def test_every_field_of_a_netmap_has_its_rule_for_a_first_message() -> None:
     ruled = {"self_node", "users", "derp_map", "dns", "domain", "control_time", "peers", "packet_filter"}
-    ruled |= {"named_filters", "health", "display_messages"}
+    ruled |= {"named_filters", "health", "display_messages", "is_locked"}
     assert {field.name for field in attrs.fields(NetMap)} == ruled
 
 

@@ -387,7 +387,13 @@ def _decode_update(fields: JsonObject) -> MapUpdate:
             for name, item in mapping(fields.get("DisplayMessages")).items()
         },
         control_time=gojson.unix_time(fields.get("ControlTime")),
+        is_locked=_is_locked(fields.get("TKAInfo")),
     )
+
+
+def _is_locked(info: Any) -> bool | None:
+    """TKAInfo; null is unchanged."""
+    return None if info is None else isinstance(info, dict) and info.get("Disabled") is not True
 
 
 def _encode_update(update: MapUpdate) -> JsonObject:
@@ -415,6 +421,8 @@ def _encode_update(update: MapUpdate) -> JsonObject:
         fields["PacketFilter"] = tailcfg.encode_filter(update.packet_filter)
     if update.health is not None:
         fields["Health"] = list(update.health)
+    if update.is_locked is not None:
+        fields["TKAInfo"] = {"Disabled": not update.is_locked}
     if update.control_time is not None:
         fields["ControlTime"] = gojson.format_time(update.control_time)
     return fields

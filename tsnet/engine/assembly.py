@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tsnet.base.crypto import disco_public, lock_public
+from tsnet.base.crypto import disco_public, lock_public, node_public
 from tsnet.base.keys import DiscoPrivateKey, MachineKey
 from tsnet.base.trace import Tracer, trace_of
 from tsnet.config import Config
 from tsnet.control.client.client import Client
+from tsnet.engine.cachednetmap import CachedNetmap
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
 from tsnet.engine.identity import Identity
@@ -47,6 +48,19 @@ class Assembly:
             timestamp_mark=self._identity.timestamp_mark,
             tracer=self._tracer,
             key_log=key_log,
+        )
+
+    def cached(self, kept: bytes) -> CachedNetmap:
+        config, identity = self._config, self._identity
+        return CachedNetmap(
+            kept,
+            config,
+            node_public(identity.node_key),
+            now=self._now,
+            wall_offset=self._wall_offset,
+            is_enrolled=identity.registered,
+            may_be_kept=not config.ephemeral and identity.ephemeral is False,
+            trace=trace_of(self._tracer, "control"),
         )
 
     def relays(self) -> Relays:

@@ -13,6 +13,8 @@
 | `disable-udp-gso`,      | no batches by the kernel's segmentation           | `edge.run.pump`                        |
 | `never-gso-equal-tail`  |                                                   |                                        |
 | `disable-udp-gro`       | datagrams are not joined by the kernel            | `edge.run.pump`                        |
+| `cache-network-maps`,   | the netmap is kept for a start without control    | `cachednetmap`                         |
+| `disable-cache-…`       |                                                   |                                        |
 | `probe-udp-lifetime`    | how long a silent path lasts is measured          | not yet                                |
 
 An attribute is set by its presence; its values do not matter. `never-gso-equal-tail` asks for batches that do not all
@@ -45,6 +47,8 @@ class NodeAttributes:
     disable_udp_gso: bool = False
     disable_udp_gro: bool = False
     never_gso_equal_tail: bool = False
+    cache_network_maps: bool = False
+    disable_cache_network_maps: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +69,8 @@ NAMES = {
     "disable_udp_gso": "disable-udp-gso",
     "disable_udp_gro": "disable-udp-gro",
     "never_gso_equal_tail": "never-gso-equal-tail",
+    "cache_network_maps": "cache-network-maps",
+    "disable_cache_network_maps": "disable-cache-network-maps",
 }
 
 

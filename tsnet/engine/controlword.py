@@ -24,15 +24,19 @@ from typing import Protocol, assert_never
 
 import attrs
 
+from tsnet.base.crypto import node_public
 from tsnet.base.keys import NodePrivateKey
 from tsnet.base.trace import Trace
 from tsnet.config import Config
 from tsnet.control.client import facts as told
 from tsnet.control.client.client import Client
+from tsnet.control.client.keptmap import KeptMap
+from tsnet.control.gojson import format_time
 from tsnet.engine import facts
 from tsnet.engine.admittance import Admittance, key_expired, needs_approval
 from tsnet.engine.askedpings import Answer, AskedPings
 from tsnet.engine.attributes import attributes_of
+from tsnet.engine.cachednetmap import CachedNetmap
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.differences import trace_changes
 from tsnet.engine.engine import Engine
@@ -54,6 +58,9 @@ from tsnet.errors import ControlUnreachable, Error, NeedsApproval
 from tsnet.netcheck.home import Home
 from tsnet.netmap.model import NetMap
 
+STALE = "stale"
+"""The source of the complaint that the netmap is not of now."""
+
 
 class Rooms(Protocol):
     """The node, as far as control's word goes."""
@@ -64,6 +71,7 @@ class Rooms(Protocol):
     engine: Engine
     adoption: Adoption
     admittance: Admittance
+    cached: CachedNetmap
     asked_pings: AskedPings
     calls: SocketCalls
     control: Client
@@ -90,6 +98,7 @@ class ControlWord:
         self._node, self._control, self._entropy, self._facts = node, control, entropy, queue
         self._untold: deque[told.Fact] = deque()
         self._is_emptying = self._is_away = False
+        self._kept: KeptMap | None = None  # that which is being adopted
         self._forgets: str | None = None  # the user whose login is to be forgotten
 
     @property
@@ -112,6 +121,7 @@ class ControlWord:
                 node.adoption.begin(netmap, node.view)
                 self.adopt(now)
             case told.LoginUrl(url):
+                node.cached.answered()
                 self._facts.append(facts.LoginUrl(url))
             case told.Connected() | told.Disconnected():
                 self._changed(fact, now)
@@ -128,6 +138,8 @@ class ControlWord:
                 self._facts.append(facts.Removed(error))
                 self._trouble(error, fatal=True)
             case told.Problem(error, fatal):
+                if isinstance(fact, told.NodeRemoved):
+                    node.cached.forget()
                 self._trouble(error, fatal)
             case told.PingRequested(ping):
                 self.answer(node.asked_pings.asked(ping, now), now)
@@ -146,6 +158,7 @@ class ControlWord:
 
     def _trouble(self, error: Error, fatal: bool) -> None:
         if fatal:
+            self._node.cached.answered()
             self._node.leaving.is_over = True
             self._node.admittance.refused()
         if fatal or self._is_news(error):
@@ -171,7 +184,9 @@ class ControlWord:
             case told.LoggedOut():
                 node.leaving.is_over = True
                 login_name = node.remembered.identity.login_name
-                node.remembered.forget_login(NodePrivateKey(self._entropy(32)))
+                fresh = NodePrivateKey(self._entropy(32))
+                node.remembered.forget_login(fresh)
+                node.cached.new_key(node_public(fresh))
                 if not node.leaving.has_begun:
                     self._log_out(login_name, now)
             case told.LoginEnded(number, error):
@@ -179,6 +194,7 @@ class ControlWord:
             case told.NodeKeyRotated(private, old):
                 node.remembered.rotate(private, old)  # `saved` puts the key to use
             case told.KeyExpired():
+                node.cached.forget()
                 node.admittance.expired(key_expired(node.preferences.current.hostname, node.config.control_url))
                 self._update_refusal()
             case told.KeyExpiring(expires_at):
@@ -241,6 +257,9 @@ class ControlWord:
             node.surroundings.apply(netmap.derp_map, now)
         if changes.of("health") or changes.of("display_messages"):
             node.health.set(SAID_BY_CONTROL, sentences_of(netmap))
+        if self._kept is None and not self._is_emptying:
+            node.cached.adopted(netmap, now)
+            node.health.set(STALE, ())
         self.show(adopted.view)
         if self._is_emptying:
             self._is_emptying, node.view = False, None
@@ -251,11 +270,26 @@ class ControlWord:
             self._facts.change(changes)
         node.admittance.judge(netmap, self._needs_approval())
         self._update_refusal()
+        if self._kept is not None:
+            self._facts.append(facts.NetMapStale(self._kept.saved_at))
+            self._kept = None
+
+    def go_by(self, kept: KeptMap, now: float) -> None:
+        """Control is away: a netmap from before it was is better than none."""
+        node = self._node
+        self._kept = kept
+        text = f"control does not answer: this node goes by the netmap of {format_time(round(kept.saved_at))}"
+        node.health.set(STALE, (text,))
+        node.reachability.published(kept.netmap.self_node.home_region)  # peers have our home from then
+        node.adoption.begin(kept.netmap, node.view)
+        self.adopt(now)
 
     def show(self, view: NodeView) -> None:
         """From now on other threads see this, with the health and the home of now."""
         node = self._node
-        node.view = attrs.evolve(view, health=node.health.messages, home_region=node.home.region)
+        node.view = attrs.evolve(
+            view, health=node.health.messages, home_region=node.home.region, is_stale=node.cached.is_stale
+        )
         node.calls.names = view.names
 
     def use_key(self, private: NodePrivateKey, now: float) -> None:
@@ -264,6 +298,7 @@ class ControlWord:
             node.trace("new node key in use")
         node.engine.set_node_key(private, now)
         node.relays.set_private_key(private)
+        node.cached.new_key(node_public(private))
         self._is_valid_again()
         self._control.wake().key_saved(now)
 

@@ -187,6 +187,14 @@ class Save:
 
 
 @record
+class NetMapStale:
+    """(event) Control has not answered since the start: the node goes by the netmap that it kept at `saved_at`, in Unix
+    seconds. Running precedes it. The first netmap from control ends that, with NetMapChanged."""
+
+    saved_at: float
+
+
+@record
 class Notice:
     """A sentence for the log."""
 
@@ -280,6 +288,7 @@ Event = (
     | Expired
     | Removed
     | NetMapChanged
+    | NetMapStale
     | PeerAppeared
     | PeerChanged
     | PeerLeft

@@ -27,7 +27,7 @@ import attrs
 from netstack.stack import Endpoint
 from tsnet.base.addresses import Destination, IPAddress, UdpAddress
 from tsnet.base.keys import DiscoPrivateKey, MachineKey, NodeKey
-from tsnet.base.links import Effect, Event
+from tsnet.base.links import Computed, Effect, Event
 from tsnet.base.network import Network
 from tsnet.base.trace import Trace, Tracer, trace_of
 from tsnet.base.unsent import Unsent
@@ -38,6 +38,7 @@ from tsnet.engine.admittance import Admittance
 from tsnet.engine.askedpings import AskedPings
 from tsnet.engine.assembly import Assembly
 from tsnet.engine.attributes import NodeAttributes
+from tsnet.engine.cachednetmap import CachedNetmap
 from tsnet.engine.controlword import ControlWord
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import UDP, Engine, udp_runs
@@ -76,6 +77,7 @@ class Node:
         hostinfo: Mapping[str, Any],
         control_key: MachineKey | None = None,
         last_port: int = 0,
+        kept_netmap: bytes = b"",
         verifies_tls: bool = True,
         tracer: Tracer | None = None,
         key_log: KeyLog | None = None,
@@ -83,8 +85,9 @@ class Node:
         """prefs: in force until `set_prefs`. identity: the store has it already.
 
         hostinfo: what this machine is. control_key: the key that was remembered of this control server. last_port: the
-        UDP port that is saved, or 0. verifies_tls: whether a certificate that the edge accepts proves who the server
-        is. tracer: gives each room its trace. key_log: is given the secrets of handshakes.
+        UDP port that is saved, or 0. kept_netmap: what is saved of a netmap (`cachednetmap`). verifies_tls: whether a
+        certificate that the edge accepts proves who the server is. tracer: gives each room its trace. key_log: is given
+        the secrets of handshakes.
         """
         self.config = config
         self.view: NodeView | None = None
@@ -99,6 +102,7 @@ class Node:
         self.remembered: Remembered = Remembered(identity, config, last_port, health=self.health, told=self._facts)
         self.admittance: Admittance = Admittance(self._facts, trace=self.trace)
         made = Assembly(config, identity, DiscoPrivateKey(entropy(32)), entropy, now=now, wall=wall, tracer=tracer)
+        self.cached: CachedNetmap = made.cached(kept_netmap)
         self.engine: Engine = made.engine(key_log)
         self.engine.set_shields_up(prefs.shields_up)
         self.adoption: Adoption = Adoption(self.engine)
@@ -256,6 +260,7 @@ class Node:
         self.sleep.ahead(slept, now)
         self._say("wall clock set")
         self.engine.set_wall_offset(wall_offset, now)
+        self.cached.wall_offset = wall_offset
         self._control.wake().set_wall_offset(wall_offset, now)
 
     def unsent(self, refused: Sequence[Unsent], now: float) -> None:
@@ -325,12 +330,19 @@ class Node:
                 self.surroundings.receive(event, now)
             elif event.link.room == PortMapping.ROOM:
                 self.port_mapping.receive(event, now)
+            elif isinstance(event, Computed) and event.link.room == CachedNetmap.ROOM:
+                self._read_cache(event, now)
             else:
                 self.control.rejected = self.engine.rejected_flows.shown
                 self._control.wake().receive(event, now)
         self._take_relay_facts(now)
         self.word.adopt(now)
         self.word.take(now)
+
+    def _read_cache(self, event: Computed, now: float) -> None:
+        kept = self.cached.receive(event, now)
+        if kept is not None and self.view is None and not self.adoption.is_under_way:
+            self.word.go_by(kept, now)
 
     def transmit(self, now: float, budget: int) -> tuple[list[tuple[UdpAddress, list[bytes]]], list[Effect]]:
         """What must go out now: datagrams by destination, and effects on links."""
@@ -378,6 +390,9 @@ class Node:
         effects = asked + self._from_control(now, budget)
         effects += self.relays.transmit(now, budget)
         effects += self._map_port(now)
+        effects += self.cached.transmit(now, self.home.region)
+        if (value := self.cached.take_value()) is not None:
+            self.remembered.netmap(value)
         self._take_relay_facts(now)
         if (mark := self.engine.take_mark()) is not None:
             self.remembered.change(timestamp_mark=mark)
@@ -396,6 +411,7 @@ class Node:
             self.port_mapping.deadline(),
             self.leaving.deadline(),
             self.remembered.deadline(),
+            self.cached.deadline(),
             self.engine.rejected_flows.deadline(),
         )
 

@@ -24,6 +24,7 @@ from tsnet.engine.identity import Identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
+    NETMAP,
     PREFS,
     UDP_PORT,
     KnownControl,
@@ -67,6 +68,10 @@ class Remembered:
         if port != self.udp_port:
             self.udp_port = port
             self._told.append(self._saves.want(UDP_PORT, encode_port(port), None))
+
+    def netmap(self, value: bytes) -> None:
+        """What the next start may go by while control is away; empty for nothing."""
+        self._told.append(self._saves.want(NETMAP, value, None))
 
     def rotate(self, private: NodePrivateKey, old: NodePrivateKey | None) -> None:
         """Control is asked to put this key in the old one's place. `key_to_use` tells when it is to be used."""

@@ -9,6 +9,7 @@
 | `control-key` | {"version": 1, "kind": "tsnet-py", "control_url": "https://…", "control_key": "mkey:…"}            |
 | `prefs`       | {"version": 1, "kind": "tsnet-py", "prefs": {"hostname": "shop", "shields_up": true}}              |
 |               | those alone that `set` has changed; missing altogether until then                                  |
+| `netmap`      | what `control.client.keptmap` makes of a netmap; empty for none                                    |
 | `udp-port`    | {"version": 1, "kind": "tsnet-py", "port": 41641}: the last one, 0 for any                         |
 | `whereabouts` | {"version": 1, "kind": "tsnet-py", "machine": "9f…", "directory": 123}: of the last run; see       |
 |               | `tsnet.edge.io.whereabouts`                                                                        |
@@ -40,6 +41,7 @@ CONTROL_KEY = "control-key"
 PREFS = "prefs"
 UDP_PORT = "udp-port"
 WHEREABOUTS = "whereabouts"
+NETMAP = "netmap"
 
 VERSION = 1
 KIND = "tsnet-py"

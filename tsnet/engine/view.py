@@ -20,13 +20,15 @@ from tsnet.netmap.whois import Whois
 
 @record
 class NodeView:
-    """health: what this node finds wrong (`HealthMessages`). home_region: 0 if there is none."""
+    """health: what this node finds wrong (`HealthMessages`). home_region: 0 if there is none. is_stale: whether the
+    netmap is one that the last process has kept, since control does not answer."""
 
     netmap: NetMap
     names: Names
     whois: Whois
     health: tuple[str, ...] = ()
     home_region: int = 0
+    is_stale: bool = False
 
     @classmethod
     def first(cls, netmap: NetMap, rules: FilterRules) -> NodeView:

@@ -21,6 +21,7 @@ that has just restarted does not take away what a node needs in order to be reac
 | node                              | the message is refused                                                          |
 | peers, packet_filter(s)           | none, as in Go: nobody may reach anybody unless control still says so           |
 | health, display_messages          | none, as in Go: they describe the present state                                 |
+| is_locked                         | False, as in Go: Tailnet Lock is off                                            |
 | derp_map, or one without regions  | the last one: without a relay the node is gone                                  |
 | dns, domain, users                | the last ones, if this is still the same node; of users those that a node names |
 | control_time                      | the last one                                                                    |
@@ -95,6 +96,7 @@ class MapUpdate:
     health: tuple[str, ...] | None = None
     display_messages: Mapping[str, Mapping[str, Any] | None] = attrs.field(factory=dict)
     control_time: float | None = None
+    is_locked: bool | None = None
     is_recognised: bool = attrs.field(default=False, eq=False, repr=False)
     """Whether `recognise` has been here."""
     peers_by_id: PersistentMap[int, Node] | None = attrs.field(default=None, eq=False, repr=False)
@@ -143,6 +145,7 @@ def merge(old: NetMap, update: MapUpdate, unix_now: float) -> NetMap:
         health=old.health if update.health is None else update.health,
         display_messages=_upserted(old.display_messages, update.display_messages),
         control_time=old.control_time if update.control_time is None else update.control_time,
+        is_locked=old.is_locked if update.is_locked is None else update.is_locked,
     )
 
 

@@ -264,3 +264,4 @@ class NetMap:
     health: tuple[str, ...] = ()
     display_messages: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     control_time: float | None = None
+    is_locked: bool = False  # whether Tailnet Lock is on (TKAInfo); nothing here verifies its signatures

@@ -2,8 +2,8 @@
 
     open ─► read, read, … ─► write, write, … ─► close
 
-A key is 1 to 64 of a-z, 0-9 and the hyphen. The node has two, `identity` and `control-key`; later versions may add
-more. A value is at most a few thousand bytes, and holds private keys.
+A key is 1 to 64 of a-z, 0-9 and the hyphen. The node has `identity`, `control-key` and some more; later versions may
+add others. A value is at most a few thousand bytes, and holds private keys; that of `netmap` has up to 8 MiB, and none.
 
 Not here: files (`directory`), what `state=` means (`place`), the thread that writes (`saver`), what the values mean
 (`tsnet.engine.saved`).

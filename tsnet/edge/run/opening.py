@@ -32,6 +32,7 @@ from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_id
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
+    NETMAP,
     PREFS,
     UDP_PORT,
     Whereabouts,
@@ -68,14 +69,16 @@ class Kept:
     """What the store holds of a node.
 
     control_key: of the control server that is configured, if it is known. prefs: for `Choices.saved`.
-    udp_port: the last one; 0 if it is not known. moved: how, if the state was used elsewhere last. note: what is to be
-    written of where it is now, if that is not there yet.
+    udp_port: the last one; 0 if it is not known. netmap: as it was kept, for a start without control; or empty.
+    moved: how, if the state was used elsewhere last. note: what is to be written of where it is now, if that is not
+    there yet.
     """
 
     identity: Identity
     control_key: MachineKey | None = None
     prefs: Mapping[str, Any] = attrs.field(factory=dict)
     udp_port: int = 0
+    netmap: bytes = attrs.field(default=b"", repr=False)
     moved: str = ""
     note: Whereabouts | None = None
 
@@ -126,8 +129,8 @@ def _open_kept(
         prefs = load(store, PREFS, decode_prefs, without="to go on with the default preferences")
         control_key = known.key if known is not None and is_the_same else None
         before, here = last_whereabouts(store), whereabouts_of(store, machine_mark(os.environ))
-        moved = how_moved(before, here) if kept is not None else ""
-        return Kept(identity, control_key, prefs or {}, _last_port(store), moved, here if here != before else None)
+        moved, note = how_moved(before, here) if kept is not None else "", here if here != before else None
+        return Kept(identity, control_key, prefs or {}, _last_port(store), _kept_netmap(store), moved, note)
     except BaseException:
         with contextlib.suppress(Exception):
             store.close()
@@ -139,6 +142,15 @@ def _last_port(store: Store) -> int:
     with contextlib.suppress(StateError):
         return load(store, UDP_PORT, decode_port) or 0
     return 0
+
+
+def _kept_netmap(store: Store) -> bytes:
+    """One that cannot be read keeps no node from beginning: control has another."""
+    try:
+        value = store.read(NETMAP)
+    except Exception:  # whatever an application's store raises
+        return b""
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
 def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
@@ -167,6 +179,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 hostinfo=options.hostinfo,
                 control_key=kept.control_key,
                 last_port=kept.udp_port,
+                kept_netmap=kept.netmap,
                 verifies_tls=verifies(options.ssl_context),
                 tracer=traces,
                 key_log=key_log,

@@ -113,6 +113,7 @@ class Reports:
                 | facts.HomeChanged()
                 | facts.LoggedIn()
                 | facts.Removed()
+                | facts.NetMapStale()
                 | facts.RelayChanged()
                 | facts.ControlChanged()
                 | facts.Reachable()
