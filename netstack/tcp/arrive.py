@@ -39,6 +39,10 @@ PAWS_EXPIRES = 24 * 86400.0
 SLOW_START_BYTES = 256 * 1024
 """In the first bytes of a connection every second segment is acknowledged, for peers whose window grows per ACK."""
 
+SHORT = 536
+"""Bytes. Less than this, in a connection whose application has not answered yet, is a request, and no stream's segment.
+"""
+
 MAX_QUEUED_ACKS = 32
 
 
@@ -464,23 +468,31 @@ def _fill_gap(tcb: Tcb) -> None:
 
 
 def _schedule_ack(tcb: Tcb, size: int, segment: int, now: float) -> None:
-    """Acknowledge at once from two segments on, else within 40 ms."""
+    """Acknowledge at once from two segments on, else within 40 ms; at first sooner, as Linux does."""
     tcb.rcv_mss = max(tcb.rcv_mss, segment)
     if now - tcb.data_received_time > tcb.rtt.rto:
         tcb.quick_acks = QUICK_ACKS  # after a pause, as at the beginning
     tcb.ack_pending += size
-    if tcb.ack_pending >= 2 * tcb.rcv_mss or tcb.quick_acks or tcb.out_of_order is not None:
+    if tcb.ack_pending >= 2 * tcb.rcv_mss or tcb.out_of_order is not None:
         tcb.ack_now = True
-    elif tcb.delack_at == math.inf:
-        tcb.delack_at = now + DELAYED_ACK
+    elif not tcb.quick_acks:
+        _acknowledge_within(tcb, DELAYED_ACK, now)
+    else:
+        _acknowledge_within(tcb, tcb.settings.answer_wait if tcb.ack_pending < SHORT else 0.0, now)
+
+
+def _acknowledge_within(tcb: Tcb, wait: float, now: float) -> None:
+    """Leave the acknowledgement to the data that we send by then, if any."""
+    if not wait:
+        tcb.ack_now = True
+    elif now + wait < tcb.delack_at:
+        tcb.delack_at = now + wait
 
 
 def _schedule_ack_of_fin(tcb: Tcb, now: float) -> None:
     """Leave it to our own FIN for 40 ms where our application has answered so far, as Linux does: it ends as well."""
-    if tcb.rcv_nxt != tcb.rcv_fin or tcb.fin_queued or tcb.quick_acks:
-        tcb.ack_now = True
-    elif tcb.delack_at == math.inf:
-        tcb.delack_at = now + DELAYED_ACK
+    at_once = tcb.rcv_nxt != tcb.rcv_fin or tcb.fin_queued or tcb.quick_acks
+    _acknowledge_within(tcb, 0.0 if at_once else DELAYED_ACK, now)
 
 
 def _measure_receive_rtt(tcb: Tcb, echo: int, now: float) -> None:
@@ -534,7 +546,7 @@ def _arrives_in_syn_sent(
         tcb.ack_now = True
         return
     tcb.snd_wl2 = ack
-    tcb.ack_now = True
+    _acknowledge_within(tcb, tcb.settings.answer_wait, now)
     layer.establish(tcb, now)
     acknowledge.acknowledge(tcb, ack, options, is_duplicate=False, now=now)
 

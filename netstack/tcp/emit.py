@@ -31,6 +31,9 @@ SMALL = 4096
 SHARED_FOR, SHARED_PART = 0.02, 4
 """Seconds after such a one in which a call has that part of its budget: the next word waits for less then."""
 
+ROOMY = 16
+"""Segments. While the peer may send so many, it does not wait to hear of a larger window."""
+
 _WINDOW_MAX = 65_535
 _FIELDS = Struct("!I8sH")
 _ACK_WINDOW = Struct("!IHH")
@@ -100,8 +103,11 @@ def advertise(tcb: Tcb) -> int:
 def wants_window_update(tcb: Tcb) -> bool:
     """Whether the application has read so much that the peer should be told of the larger window."""
     opened = tcb.rcv_nxt + _free(tcb) - tcb.rcv_adv
-    if tcb.rcv_adv - tcb.rcv_nxt < tcb.rcv_mss:
+    left = tcb.rcv_adv - tcb.rcv_nxt
+    if left < tcb.rcv_mss:
         return opened >= min(tcb.receive_limit // 2, tcb.rcv_mss)
+    if tcb.delack_at < math.inf and left >= ROOMY * tcb.rcv_mss:
+        return False  # an acknowledgement follows soon, or at the second segment that comes, and says it as well
     return opened >= max(2 * tcb.rcv_mss, tcb.receive_limit // 4)
 
 

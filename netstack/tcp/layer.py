@@ -351,8 +351,12 @@ class TcpLayer:
         self._dirty.update(dict.fromkeys(self._ways.set_ways(link, ways)))
 
     def _arm(self, tcb: Tcb) -> None:
-        """Put the connection on the heap if its deadline is earlier than its entry. A later one waits until then."""
-        deadline = tcb.deadline()
+        """Put the connection on the heap if its deadline is earlier than its entry. If it is later, the entry stays,
+        unless it is the first: that one would wake the stack for nothing."""
+        deadline, heap = tcb.deadline(), self._heap
+        if deadline > tcb.armed_for and heap[0][2] is tcb:
+            heappop(heap)
+            tcb.armed_for = math.inf
         if deadline < tcb.armed_for and tcb.state not in (states.CLOSED, states.TIME_WAIT):
             self._serial += 1
             heappush(self._heap, (deadline, self._serial, tcb))

@@ -12,6 +12,7 @@ class Settings:
     """One stack's settings. Times are seconds."""
 
     __slots__ = (
+        "answer_wait",
         "congestion",
         "dsack",
         "fin_timeout",
@@ -48,6 +49,9 @@ class Settings:
         """How long a connection that the application has closed waits for the peer's FIN."""
         self.reordering: int = 3
         """How many duplicate acknowledgements, or segments sacked beyond it, make a segment count as lost."""
+        self.answer_wait: float = 0.0
+        """How long two acknowledgements wait for data that can carry them: that of a handshake which this side began,
+        and that of a first short request. 0: they do not wait, as in Linux."""
         self.frto: bool = True
         self.tail_loss_probe: bool = True
         self.slow_start_after_idle: bool = True

@@ -13,7 +13,7 @@ from tsnet.base.addresses import Destination as To
 from tsnet.base.crypto import disco_public
 from tsnet.base.keys import DiscoPrivateKey, NodeKey
 from tsnet.engine import tsmp
-from tsnet.engine.engine import MAX_STUN, MTU, UDP, path_of, udp_runs
+from tsnet.engine.engine import ANSWER_WAIT, MAX_STUN, MTU, UDP, path_of, udp_runs
 from tsnet.netcheck.stun import encode_request
 from tsnet.netmap.model import Destination, FilterRule, PortRange
 from tsnet.netmap.packed import raw_prefix
@@ -58,6 +58,25 @@ def test_a_stream_arrives_whole(v6: bool, loss: float, reorder: float, duplicate
     payload = random.Random(1).randbytes(100_000)
     assert send_all(pair, client, server, payload) == payload
     assert send_all(pair, server, client, payload) == payload
+
+
+def test_a_question_and_its_answer_take_four_datagrams_with_the_handshake() -> None:
+    """What acknowledges the SYN-ACK and the question travels with data."""
+    pair = Pair()
+    connected(pair)  # so that there is a session
+    listener = pair.a.engine.stack.listen(81)
+    client = pair.b.engine.stack.connect(pair.nodes[0].ips[0], 81, pair.now, link=pair.nodes[0].key)
+    pair.reach(lambda: client.connected)
+    client.write(b"question", pair.now)
+    pair.reach(lambda: listener.readable)
+    server = listener.accept()
+    assert server is not None
+    assert server.read() == b"question"
+    server.write(b"answer", pair.now)
+    pair.reach(lambda: client.readable)
+    sent = [end.info(pair.now).segments_sent for end in (client, server)]
+    assert (client.read(), sent) == (b"answer", [2, 2])
+    assert pair.a.engine.stack.options.answer_wait == ANSWER_WAIT
 
 
 def test_datagrams_of_one_run_have_one_length_but_the_last() -> None:

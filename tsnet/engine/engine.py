@@ -73,6 +73,10 @@ ENDED = frozenset(
 )
 """What a closing node does not wait for: connections whose peer has acknowledged everything, UDP, ICMP, fragments."""
 
+ANSWER_WAIT = 0.003
+"""Seconds that the acknowledgements of a handshake and of a first request wait for what carries them. An application of
+this machine answers sooner, or else later by much. A peer that neither speaks nor is spoken to waits as long."""
+
 MAX_STUN = 256
 """How many STUN datagrams may wait to be taken."""
 
@@ -126,6 +130,7 @@ class Engine:
             max_run_bytes=MAX_RUN_PAYLOAD,
             run_overhead=SEALING_OVERHEAD,
         )
+        self.stack.options.answer_wait = ANSWER_WAIT
         self.stream_links: StreamLinks = StreamLinks(self.stack)
         self.ingress: Ingress = Ingress(self.peers.routes, self.packet_filter, self.peers.jailed)
         self.egress: Egress = Egress(self.peers.routes, self.packet_filter)

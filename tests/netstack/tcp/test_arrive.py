@@ -609,3 +609,53 @@ def test_segments_out_of_order_tell_how_long_the_peers_are() -> None:
     peer.connect()
     peer.send("AP", seq=2001, payload=bytes(1000))
     assert peer.connection.info().receive_mss == 1000
+
+
+# what waits for data that carries it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("speaks", [False, True])
+def test_the_first_data_carries_the_handshakes_last_acknowledgement(speaks: bool) -> None:
+    peer = Peer()
+    peer.stack.options.answer_wait = 0.003
+    peer.dial()
+    peer.answer()
+    assert peer.connection.connected
+    assert peer.take() == []
+    if speaks:
+        peer.connection.write(b"hello", peer.now)
+        (seen,) = peer.take()
+        assert (seen.flags, seen.ack, seen.payload) == ("PA", 1, b"hello")
+        assert peer.stack.deadline() > peer.now + 0.1
+    else:
+        assert peer.stack.deadline() == pytest.approx(peer.now + 0.003)
+        (seen,) = peer.wait(0.003)
+        assert (seen.flags, seen.ack, seen.payload) == ("A", 1, b"")
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_an_answer_carries_the_acknowledgement_of_a_first_short_request(answers: bool) -> None:
+    """Nor is there a word of the window, which has become larger than that of the SYN: the peer has room enough."""
+    peer = Peer()
+    peer.stack.options.answer_wait = 0.003
+    connection = peer.listen()
+    peer.send("PA", payload=b"question")
+    assert connection.read() == b"question"
+    assert peer.take() == []
+    if answers:
+        connection.write(b"answer", peer.now)
+        (seen,) = peer.take()
+        assert (seen.flags, seen.ack, seen.payload) == ("PA", peer.seq, b"answer")
+    else:
+        (seen,) = peer.wait(0.003)
+        assert (seen.flags, seen.ack, seen.payload) == ("A", peer.seq, b"")
+
+
+@pytest.mark.parametrize(("sizes", "acknowledged"), [([535], 0), ([536], 1), ([300, 235], 0), ([300, 236], 1)])
+def test_what_is_no_short_request_is_acknowledged_at_once(sizes: list[int], acknowledged: int) -> None:
+    peer = Peer()
+    peer.stack.options.answer_wait = 0.003
+    peer.listen()
+    for size in sizes:
+        peer.send("A", payload=bytes(size))
+    assert len(peer.take()) == acknowledged

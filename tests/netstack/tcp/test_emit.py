@@ -351,6 +351,15 @@ def test_when_reading_is_worth_a_window_update(limit: int, unread: int, offered:
     assert emit.wants_window_update(receiving(limit, unread, offered)) is wanted
 
 
+@pytest.mark.parametrize(("soon", "segments", "wanted"), [(False, 16, True), (True, 15, True), (True, 16, False)])
+def test_an_acknowledgement_that_follows_soon_tells_of_the_window(soon: bool, segments: int, wanted: bool) -> None:
+    """Unless the peer may have to wait for it."""
+    tcb = receiving(60_000, 0, segments * 1000)
+    if soon:
+        tcb.delack_at = 1000.04
+    assert emit.wants_window_update(tcb) is wanted
+
+
 def test_what_is_out_of_order_takes_room_too() -> None:
     tcb = receiving(20_000, 8000)
     tcb.out_of_order = OutOfOrder()

@@ -714,3 +714,36 @@ def test_a_connection_that_has_only_to_wait_takes_no_turn() -> None:
         pair.clock.now += 0.001
     assert not pair.a.is_due
     assert pair.now < pair.a.deadline() <= pair.now + 0.04, "its acknowledgement waits for a timer"
+
+
+def test_an_acknowledgement_that_data_has_carried_wakes_nobody() -> None:
+    """Its timer was the first of all: it leaves the heap, and what is due next is first."""
+    peer = Peer()
+    connection = peer.connect()
+    connection._tcb.quick_acks = 0
+    peer.send("PA", payload=b"question")
+    assert peer.stack.deadline() == pytest.approx(peer.now + 0.04)
+    connection.write(b"answer", peer.now)
+    peer.take()
+    assert peer.stack.deadline() == connection._tcb.deadline() > peer.now + 0.1
+
+
+def test_a_timer_behind_another_connections_stays_where_it_is() -> None:
+    """An entry may be early: it is looked at when it is due."""
+    stack = new_stack(A4)
+    first, second = [stack.connect(B4, port, 1000.0)._tcb for port in (80, 81)]
+    drain(stack, 1000.0)
+    first.linger_at, second.linger_at = 1000.1, 1000.2
+    for tcb in (first, second):
+        stack._tcp.touch(tcb)
+    drain(stack, 1000.0)
+    second.linger_at = 1000.9
+    stack._tcp.touch(second)
+    drain(stack, 1000.0)
+    assert (stack.deadline(), second.armed_for) == (1000.1, 1000.2)
+    first.linger_at = math.inf
+    stack._tcp.touch(first)
+    drain(stack, 1000.0)
+    assert (stack.deadline(), first.armed_for) == (1000.2, first.deadline())
+    assert drain(stack, 1000.2) == []
+    assert second.armed_for == second.deadline() == 1000.9

@@ -14,6 +14,7 @@ def test_defaults_are_linuxs() -> None:
     settings = Settings()
     assert (settings.syn_retries, settings.synack_retries, settings.retries) == (6, 5, 15)
     assert (settings.nodelay, settings.congestion, settings.fin_timeout) == (False, "cubic", 60.0)
+    assert settings.answer_wait == 0.0
 
 
 @pytest.mark.parametrize("name", ["timestamps", "sack", "window_scaling"])
