@@ -238,3 +238,14 @@ def test_clients_that_make_no_sense(tailnet: Tailnet, options: dict[str, Any]) -
 def test_keys_that_make_no_sense(tailnet: Tailnet, keys: Any) -> None:
     with pytest.raises(ConfigError, match="jwks"):
         tailnet.trust_issuer(ISSUER, audience=AUDIENCE, jwks=keys, tags=TAGS)
+
+
+def test_a_client_and_an_issuer_outlive_a_restart_of_the_tailnet(tmp_path: Path) -> None:
+    with Tailnet(state=tmp_path / "tailnet") as tailnet:
+        client = tailnet.oauth_client(tags=TAGS)
+        issuer = tailnet.trust_issuer(ISSUER, audience=AUDIENCE, jwks=jwks(), tags=TAGS)
+    with Tailnet(state=tmp_path / "tailnet") as tailnet:
+        with server(tailnet, "by-secret", client_secret=client.secret):
+            assert tailnet.node("by-secret").tags == ("tag:ci",)
+        with server(tailnet, "by-token", client_id=issuer.id, id_token=token()):
+            assert tailnet.node("by-token").tags == ("tag:ci",)

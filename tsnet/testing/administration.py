@@ -82,10 +82,10 @@ class Administration(ABC):
         """Another OAuth client, which may make auth keys for nodes with these tags.
 
         Its `secret` is what a server takes as `client_secret=`, or any client of Tailscale's as an auth key: it names
-        this tailnet's control. Add "&ephemeral=false" for nodes that stay. Clients and issuers are not saved.
+        this tailnet's control. Add "&ephemeral=false" for nodes that stay.
         """
         wanted = _some("tags", tags), _some("scopes", scopes)
-        client = self._do(lambda: self._state.credentials.oauth_client(wanted[1], wanted[0]))
+        client = self._do(lambda: self._state.add_oauth_client(wanted[1], wanted[0]))
         return attrs.evolve(client, secret=f"{client.secret}?baseURL={quote(self.control_url, safe='')}")
 
     def trust_issuer(
@@ -109,7 +109,7 @@ class Administration(ABC):
             raise ConfigError('jwks is a JSON Web Key Set, {"keys": […]}')
 
         def trust() -> TrustedIssuer:
-            return self._state.credentials.trust(
+            return self._state.trust_issuer(
                 issuer, audience=audience, subject=subject, keys=keys, scopes=wanted[1], tags=wanted[0]
             )
 

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.issuer import AUDIENCE, ISSUER, claims, jwks, signed
 from tsnet.base import jsonobject
 from tsnet.base.addresses import UdpAddress
 from tsnet.base.jsonobject import MIB
@@ -108,6 +109,33 @@ def test_node_attributes_come_back() -> None:
         fields["node_attributes"] = bad
         with pytest.raises(MalformedError, match="is damaged"):
             decode(json.dumps(fields).encode())
+
+
+def test_oauth_clients_and_trusted_issuers_come_back() -> None:
+    state = tailnet()
+    before = state.revision
+    client = state.add_oauth_client(["auth_keys"], ["tag:web"])
+    keys = [{**key, "x5c": [b"no JSON"]} for key in jwks()["keys"]]
+    asked: dict[str, Any] = {"audience": AUDIENCE, "subject": "repo:us/*", "scopes": ["all"], "tags": ["tag:web"]}
+    trusted = state.trust_issuer(ISSUER, keys=keys, **asked)
+    assert state.revision == before + 2
+    document = encode(snapshot(state))
+    new = restored(document)
+    assert new.credentials.kept == ((client,), (trusted,))
+    assert encode(snapshot(new)) == document
+    token = new.credentials.token_for_secret(client.secret, NOW)
+    assert new.credentials.client_of(token, NOW) == client
+    token = new.credentials.token_for_jwt(trusted.id, signed(claims(NOW)), NOW)
+    assert new.credentials.client_of(token, NOW) == trusted
+    fields = json.loads(document)
+    for name, several in (("clients", fields["clients"]), ("issuers", fields["issuers"])):
+        damage: tuple[Any, ...] = ({}, [1], [{}], several * 2, [{**several[0], "tags": "x"}])
+        for bad in damage:
+            with pytest.raises(MalformedError, match="is damaged"):
+                decode(json.dumps({**fields, name: bad}).encode())
+    unusable = [{**fields["issuers"][0], "keys": [{"kty": "oct"}]}]
+    with pytest.raises(MalformedError, match="keys is missing or not"):
+        decode(json.dumps({**fields, "issuers": unusable}).encode())
 
 
 def test_a_restored_tailnet_is_the_one_that_it_was() -> None:

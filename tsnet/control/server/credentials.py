@@ -54,7 +54,8 @@ class OAuthClient:
 
 @attrs.frozen
 class TrustedIssuer:
-    """id: what a server takes as `client_id=`. keys: the issuer's JSON Web Keys. subject: may have "*" in it."""
+    """id: what a server takes as `client_id=`. keys: the issuer's JSON Web Keys, the texts in them. subject: may have
+    "*" in it."""
 
     id: str
     issuer: str
@@ -83,6 +84,16 @@ class Credentials:
         self._issuers: dict[str, TrustedIssuer] = {}
         self._tokens: dict[bytes, _Access] = {}
 
+    @property
+    def kept(self) -> tuple[tuple[OAuthClient, ...], tuple[TrustedIssuer, ...]]:
+        """What outlives a restart. Access tokens do not: whoever has one asks for another."""
+        return tuple(self._clients.values()), tuple(self._issuers.values())
+
+    def restore(self, clients: Iterable[OAuthClient], issuers: Iterable[TrustedIssuer]) -> None:
+        self._clients = {blake2s(client.secret.encode()): client for client in clients}
+        self._issuers = {trusted.id: trusted for trusted in issuers}
+        self._tokens.clear()
+
     def oauth_client(self, scopes: Iterable[str], tags: Iterable[str]) -> OAuthClient:
         client_id = f"k{self._entropy(6).hex()}CNTRL"
         secret = f"{SECRET_PREFIX}{client_id}-{self._entropy(24).hex()}"
@@ -107,7 +118,7 @@ class Credentials:
             issuer,
             audience,
             subject,
-            tuple(dict(key) for key in keys),
+            tuple({name: value for name, value in key.items() if isinstance(value, str)} for key in keys),
             tuple(scopes),
             tuple(tags),
         )

@@ -4,11 +4,13 @@
      "certificate": "-----BEGIN …", "ports": {"control": 41000, "relay": 41001, "stun": 41002},
      "relays": [{"region": 901, "code": …, "name": …, "key": "privkey:…", "certificate": …, "ports": {…}, …}],
      "auth_key": "tskey-auth-…", "last_id": 2, "last_host": 2,
-     "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]}}
+     "users": […], "auth_keys": […], "members": […], "rules": […], "tag_owners": {"tag:web": ["ann@example.com"]},
+     "clients": [{"id": …, "secret": "tskey-client-…", "scopes": […], "tags": […]}],
+     "issuers": [{"id": …, "issuer": …, "audience": …, "subject": "*", "keys": [{"kty": …}], "scopes": …, "tags": …}]}
 
 relay_key, certificate and two of the ports are those of the relay of FIRST_REGION; relays are the others. A document
-that an earlier version wrote has no relays, no node_attributes: {"tag:web": {"only-tcp-443": []}}, and none of the
-flags preauthorized (of a key), waits_for_approval and has_given_name (of a member), which are written where true.
+that an earlier version wrote has no relays, clients and issuers, no node_attributes: {"tag:web": {"x": []}}, and none of
+the flags preauthorized (of a key), waits_for_approval and has_given_name (of a member), which are written where true.
 
 There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
 All of it is secret. A field that is missing or of another kind is damage, which raises: a tailnet that came back
@@ -25,10 +27,11 @@ from typing import Any, TypeVar
 
 import attrs
 
-from tsnet.base import jsonobject
+from tsnet.base import jsonobject, jsonwebtoken
 from tsnet.base.keys import DiscoKey, MachineKey, MachinePrivateKey, NodeKey, NodePrivateKey
 from tsnet.base.malformed import MalformedError
 from tsnet.control import gojson
+from tsnet.control.server.credentials import OAuthClient, TrustedIssuer
 from tsnet.control.server.members import MAX_HOST, Member, host_of
 from tsnet.control.server.policy import Policy, Selector
 from tsnet.control.server.tailnet import AuthKey, Contents
@@ -105,6 +108,10 @@ def encode(snapshot: Snapshot) -> bytes:
             target: {name: list(values) for name, values in given.items()}
             for target, given in contents.node_attributes.items()
         }
+    if contents.clients:
+        fields["clients"] = [_client(client) for client in contents.clients]
+    if contents.issuers:
+        fields["issuers"] = [_issuer(trusted) for trusted in contents.issuers]
     return jsonobject.encode(fields) + b"\n"
 
 
@@ -163,6 +170,27 @@ def _auth_key(key: AuthKey) -> dict[str, Any]:
     }
 
 
+def _client(client: OAuthClient) -> dict[str, Any]:
+    return {
+        "id": client.id,
+        "secret": client.secret,
+        "scopes": list(client.scopes),
+        "tags": list(client.tags),
+    }
+
+
+def _issuer(trusted: TrustedIssuer) -> dict[str, Any]:
+    return {
+        "id": trusted.id,
+        "issuer": trusted.issuer,
+        "audience": trusted.audience,
+        "subject": trusted.subject,
+        "keys": [dict(key) for key in trusted.keys],
+        "scopes": list(trusted.scopes),
+        "tags": list(trusted.tags),
+    }
+
+
 def _member(member: Member) -> dict[str, Any]:
     return {
         "id": member.id,
@@ -207,6 +235,10 @@ def _contents(fields: _Fields) -> Contents:
     for aspect in ("id", "key", "name"):
         _check_unique("members", (getattr(member, aspect) for member in members))
     _check_unique("members", (address for member in members for address in member.addresses))
+    clients = tuple(_read_client(one) for one in fields.later("clients"))
+    issuers = tuple(_read_issuer(one) for one in fields.later("issuers"))
+    _check_unique("clients", (client.secret for client in clients))
+    _check_unique("issuers", (trusted.id for trusted in issuers))
     known = {TAGGED_DEVICES.id, *(user.id for user in users)}
     if not known.issuperset([key.user for key in auth_keys] + [member.user for member in members]):
         raise MalformedError("is damaged: something belongs to a user who is missing")
@@ -219,12 +251,14 @@ def _contents(fields: _Fields) -> Contents:
         node_attributes=_read_attributes(fields),
         last_id=max([fields.integer("last_id", MAX_ID), *(member.id for member in members)]),
         last_host=max([fields.integer("last_host", MAX_HOST), *hosts]),
+        clients=clients,
+        issuers=issuers,
     )
 
 
 def _read_relays(fields: _Fields, ports: _Fields) -> tuple[KeptRelay, ...]:
     """The first region's, if it has one, and the others."""
-    relays = [_read_relay(one) for one in fields.objects("relays")] if "relays" in fields else []
+    relays = [_read_relay(one) for one in fields.later("relays")]
     if fields["relay_key"] is not None:
         key = fields.key(NodePrivateKey.parse, "relay_key")
         derp, stun = _read_port(ports, "relay"), _read_port(ports, "stun")
@@ -266,6 +300,27 @@ def _read_auth_key(fields: _Fields) -> AuthKey:
         expires_at=fields.optional("expires_at", fields.time),
         is_used=fields.flag("used"),
         is_preauthorized=fields.is_set("preauthorized"),
+    )
+
+
+def _read_client(fields: _Fields) -> OAuthClient:
+    return OAuthClient(fields.text("id"), fields.text("secret"), fields.texts("scopes"), fields.texts("tags"))
+
+
+def _read_issuer(fields: _Fields) -> TrustedIssuer:
+    keys = tuple(dict(key.items()) for key in fields.objects("keys"))
+    try:
+        jsonwebtoken.check_keys(keys)
+    except MalformedError:
+        raise _damage("keys") from None
+    return TrustedIssuer(
+        id=fields.text("id"),
+        issuer=fields.text("issuer"),
+        audience=fields.text("audience"),
+        subject=fields.text("subject"),
+        keys=keys,
+        scopes=fields.texts("scopes"),
+        tags=fields.texts("tags"),
     )
 
 
@@ -382,6 +437,10 @@ class _Fields(Mapping[str, Any]):
 
     def objects(self, name: str) -> Iterable[_Fields]:
         return self.each(name, lambda item: _Fields(item) if isinstance(item, dict) else None)
+
+    def later(self, name: str) -> Iterable[_Fields]:
+        """Objects that an earlier version did not write: none are missing."""
+        return self.objects(name) if name in self._fields else ()
 
     def each(self, name: str, read: Callable[[Any], T | None]) -> list[T]:
         """The elements as `read` returns them; None from it means damage."""

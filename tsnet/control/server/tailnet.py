@@ -30,7 +30,7 @@ from tsnet.base.keys import MachineKey, NodeKey
 from tsnet.control.gojson import format_time, mapping
 from tsnet.control.hostinfo import for_peers
 from tsnet.control.messages import MapRequest
-from tsnet.control.server.credentials import Credentials
+from tsnet.control.server.credentials import Credentials, OAuthClient, TrustedIssuer
 from tsnet.control.server.members import MAX_HOST, Member, addresses_of, free_name, label_of, usable_endpoints
 from tsnet.control.server.policy import ALLOW_ALL, Policy, Selector, Subject
 from tsnet.netmap.model import DerpMap, DnsConfig, FilterRule, Node, UserProfile
@@ -95,6 +95,8 @@ class Contents:
     node_attributes: Mapping[str, Mapping[str, tuple[Any, ...]]] = attrs.field(factory=dict)
     last_id: int = 0
     last_host: int = 0
+    clients: tuple[OAuthClient, ...] = ()
+    issuers: tuple[TrustedIssuer, ...] = ()
 
 
 class TailnetState:
@@ -199,6 +201,7 @@ class TailnetState:
 
     def contents(self, unix_now: float) -> Contents:
         """What is to be saved. A node that is online counts as offline in it, last seen now: no stream outlives us."""
+        clients, issuers = self.credentials.kept
         return Contents(
             users=tuple(user for user in self.users.values() if user.id != TAGGED_DEVICES.id),
             auth_keys=tuple(attrs.evolve(key) for key in self.auth_keys.values()),
@@ -207,6 +210,8 @@ class TailnetState:
             node_attributes={target.text: dict(given) for target, given in self._attributes.items()},
             last_id=self._last_id,
             last_host=self._last_host,
+            clients=clients,
+            issuers=issuers,
         )
 
     def restore(self, contents: Contents) -> None:
@@ -218,6 +223,7 @@ class TailnetState:
         self._policy = contents.policy
         self._attributes = {Selector.parse(text): given for text, given in contents.node_attributes.items()}
         self._last_id, self._last_host = contents.last_id, contents.last_host
+        self.credentials.restore(contents.clients, contents.issuers)
         self._subjects_changed()
 
     # --- getting in -----------------------------------------------------------------------------------------------
@@ -239,6 +245,16 @@ class TailnetState:
         self.auth_keys[text] = key
         self.revision += 1
         return key
+
+    def add_oauth_client(self, scopes: Iterable[str], tags: Iterable[str]) -> OAuthClient:
+        self.revision += 1
+        return self.credentials.oauth_client(scopes, tags)
+
+    def trust_issuer(self, issuer: str, **what: Any) -> TrustedIssuer:
+        """what: as of `Credentials.trust`. Raises MalformedError."""
+        trusted = self.credentials.trust(issuer, **what)
+        self.revision += 1
+        return trusted
 
     def redeem(self, text: str, unix_now: float) -> AuthKey:
         """The key with this text. Raises Refusal if it lets nobody in. Call `use` once it has let a node in."""
