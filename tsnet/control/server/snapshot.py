@@ -9,7 +9,7 @@
      "issuers": [{"id": …, "issuer": …, "audience": …, "subject": "*", "keys": [{"kty": …}], "scopes": …, "tags": …}]}
 
 relay_key, certificate and two of the ports are those of the relay of FIRST_REGION; relays are the others. A document
-that an earlier version wrote has no relays, clients and issuers, no node_attributes: {"tag:web": {"x": []}}, and none of
+that an earlier version wrote has no relays, clients or issuers, no node_attributes: {"tag:web": {"x": []}}, and none of
 the flags preauthorized (of a key), waits_for_approval and has_given_name (of a member), which are written where true.
 
 There is one document and not several, so that a one-off key is spent if, and only if, the node that it let in is there.
