@@ -37,13 +37,17 @@ _FALSE = frozenset("0 f F false FALSE False".split())
 
 @record
 class ClientSecret:
-    """secret: with its prefix, without attributes. base_url: without a slash at its end."""
+    """secret: with its prefix, without attributes. base_url: without a slash at its end.
+
+    names_its_url: whether base_url is an attribute of the secret, and does not follow from the control URL.
+    """
 
     secret: str = attrs.field(repr=False)
     base_url: str
     tags: tuple[str, ...]
     is_ephemeral: bool = True
     is_preauthorized: bool = False
+    names_its_url: bool = False
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client secret is not to rest in a pickle")
@@ -81,6 +85,7 @@ def client_secret_of(text: str, control_url: str, tags: tuple[str, ...]) -> Clie
         tags,
         _boolean("ephemeral", ephemeral) if ephemeral else True,
         _boolean("preauthorized", preauthorized) if preauthorized else False,
+        bool(attributes.get("baseURL")),
     )
 
 

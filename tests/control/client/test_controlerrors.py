@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from tsnet.base.keys import MachineKey
@@ -171,3 +172,21 @@ def test_the_others_say_what_to_do() -> None:
     removed = controlerrors.node_removed(HERE, "")
     assert isinstance(removed, NodeRemoved)
     assert "log in anew" in str(removed)
+
+
+def test_where_a_redirect_leads_is_shown_short_and_printable() -> None:
+    for status, there in ((302, "https://login.example/"), (308, "/")):
+        location = there + "x" * 5000 + "\x1b[2J"
+        error = str(controlerrors.answer_error(HERE, "GET /key", Response(status, {"location": location}, b""))[0])
+        assert there + "xxx" in error
+        assert "…" in error
+        assert len(error) < 900
+        assert error.isprintable()
+
+
+@pytest.mark.parametrize("reason", ["refused", "certificate: wrong name", "tls: wrong_version_number"])
+def test_an_url_that_came_with_the_secret_is_to_be_looked_for_there(reason: str) -> None:
+    named = attrs.evolve(HERE, is_with_secret=True)
+    errors = [str(controlerrors.link_error(address, reason)[0]) for address in (HERE, named)]
+    assert ["control_url=" in error for error in errors] == [True, False]
+    assert ["baseURL= behind the client secret" in error for error in errors] == [False, True]

@@ -11,7 +11,8 @@ import pytest
 from tests.control.joined import new_tailnet
 from tests.fuzzing import mutated
 from tests.issuer import AUDIENCE, ISSUER, claims, jwks, signed
-from tsnet.control.server.api import EXCHANGE_PATH, KEY_LIFETIME, KEYS_PATH, TOKEN_PATH, KeyApi
+from tsnet.control.apipaths import AUTH_KEYS, BY_ID_TOKEN, BY_SECRET
+from tsnet.control.server.api import KEY_LIFETIME, KeyApi
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.control.upgrade import Request
 
@@ -35,7 +36,7 @@ def ask(
 
 def token_of(tailnet: TailnetState, *tags: str) -> str:
     client = tailnet.credentials.oauth_client(["auth_keys"], tags)
-    status, answer = ask(tailnet, TOKEN_PATH, {"client_secret": client.secret, "grant_type": "client_credentials"})
+    status, answer = ask(tailnet, BY_SECRET, {"client_secret": client.secret, "grant_type": "client_credentials"})
     assert (status, answer["token_type"], answer["expires_in"]) == (200, "Bearer", 3600)
     return str(answer["access_token"])
 
@@ -52,14 +53,14 @@ def test_a_secret_by_http_basic(tailnet: TailnetState) -> None:
     """As golang.org/x/oauth2 tries it first."""
     client = tailnet.credentials.oauth_client(["auth_keys"], ["tag:ci"])
     status, answer = ask(
-        tailnet, TOKEN_PATH, {"grant_type": "client_credentials"}, basic("some-client-id", client.secret)
+        tailnet, BY_SECRET, {"grant_type": "client_credentials"}, basic("some-client-id", client.secret)
     )
     assert (status, bool(answer["access_token"])) == (200, True)
 
 
 def test_a_key_for_one_node(tailnet: TailnetState) -> None:
     token = token_of(tailnet, "tag:ci", "tag:web")
-    status, answer = ask(tailnet, KEYS_PATH, wanted(), f"Bearer {token}")
+    status, answer = ask(tailnet, AUTH_KEYS, wanted(), f"Bearer {token}")
     key = tailnet.redeem(answer["key"], NOW)
     assert (status, key.tags, key.is_reusable, key.is_ephemeral, key.is_preauthorized) == (
         200,
@@ -75,7 +76,7 @@ def test_a_key_for_one_node(tailnet: TailnetState) -> None:
 
 def test_a_key_by_a_token_as_goes_client_shows_it(tailnet: TailnetState) -> None:
     token = token_of(tailnet, "tag:ci")
-    assert ask(tailnet, KEYS_PATH, wanted(), basic(token, ""))[0] == 200
+    assert ask(tailnet, AUTH_KEYS, wanted(), basic(token, ""))[0] == 200
 
 
 def test_an_id_token(tailnet: TailnetState) -> None:
@@ -83,33 +84,33 @@ def test_an_id_token(tailnet: TailnetState) -> None:
         ISSUER, audience=AUDIENCE, subject="*", keys=jwks()["keys"], scopes=["auth_keys"], tags=["tag:ci"]
     )
     form = {"client_id": issuer.id, "jwt": signed(claims(NOW)), "grant_type": "authorization_code", "code": ""}
-    status, answer = ask(tailnet, EXCHANGE_PATH, form)
+    status, answer = ask(tailnet, BY_ID_TOKEN, form)
     assert status == 200
-    assert ask(tailnet, KEYS_PATH, wanted(), f"Bearer {answer['access_token']}")[0] == 200
-    status, answer = ask(tailnet, EXCHANGE_PATH, {**form, "jwt": signed(claims(NOW, aud="x"))})
+    assert ask(tailnet, AUTH_KEYS, wanted(), f"Bearer {answer['access_token']}")[0] == 200
+    status, answer = ask(tailnet, BY_ID_TOKEN, {**form, "jwt": signed(claims(NOW, aud="x"))})
     assert (status, answer) == (401, {"message": "invalid ID token: wrong audience"})
 
 
 @pytest.mark.parametrize(
     ("path", "body", "authorization", "status"),
     [
-        (TOKEN_PATH, {}, "", 401),
-        (TOKEN_PATH, {"client_secret": "tskey-client-no"}, "", 401),
-        (TOKEN_PATH, {}, "Basic !", 401),
-        (TOKEN_PATH, {}, "Basic", 401),
-        (TOKEN_PATH, b"\xff", "", 400),
-        (TOKEN_PATH, "&".join(f"a{i}=" for i in range(20)).encode(), "", 400),
-        (EXCHANGE_PATH, {}, "", 401),
-        (EXCHANGE_PATH, {"client_id": "T1", "jwt": "a.b.c"}, "", 401),
-        (KEYS_PATH, wanted(), "", 401),
-        (KEYS_PATH, wanted(), "Bearer no", 401),
-        (KEYS_PATH, wanted(), "Bearer TOKEN", 200),
-        (KEYS_PATH, wanted(tags=["tag:db"]), "Bearer TOKEN", 403),
-        (KEYS_PATH, wanted(tags=[]), "Bearer TOKEN", 403),
-        (KEYS_PATH, wanted(tags="tag:ci"), "Bearer TOKEN", 403),
-        (KEYS_PATH, b"{}", "Bearer TOKEN", 403),
-        (KEYS_PATH, b"[]", "Bearer TOKEN", 400),
-        (KEYS_PATH, b"", "Bearer TOKEN", 400),
+        (BY_SECRET, {}, "", 401),
+        (BY_SECRET, {"client_secret": "tskey-client-no"}, "", 401),
+        (BY_SECRET, {}, "Basic !", 401),
+        (BY_SECRET, {}, "Basic", 401),
+        (BY_SECRET, b"\xff", "", 400),
+        (BY_SECRET, "&".join(f"a{i}=" for i in range(20)).encode(), "", 400),
+        (BY_ID_TOKEN, {}, "", 401),
+        (BY_ID_TOKEN, {"client_id": "T1", "jwt": "a.b.c"}, "", 401),
+        (AUTH_KEYS, wanted(), "", 401),
+        (AUTH_KEYS, wanted(), "Bearer no", 401),
+        (AUTH_KEYS, wanted(), "Bearer TOKEN", 200),
+        (AUTH_KEYS, wanted(tags=["tag:db"]), "Bearer TOKEN", 403),
+        (AUTH_KEYS, wanted(tags=[]), "Bearer TOKEN", 403),
+        (AUTH_KEYS, wanted(tags="tag:ci"), "Bearer TOKEN", 403),
+        (AUTH_KEYS, b"{}", "Bearer TOKEN", 403),
+        (AUTH_KEYS, b"[]", "Bearer TOKEN", 400),
+        (AUTH_KEYS, b"", "Bearer TOKEN", 400),
         ("/api/v2/tailnet/-/devices", b"", "Bearer TOKEN", 404),
     ],
 )
@@ -123,7 +124,7 @@ def test_answers(tailnet: TailnetState, path: str, body: Any, authorization: str
 
 
 def test_another_method(tailnet: TailnetState) -> None:
-    assert ask(tailnet, KEYS_PATH, b"", method="GET")[0] == 404
+    assert ask(tailnet, AUTH_KEYS, b"", method="GET")[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_another_method(tailnet: TailnetState) -> None:
 )
 def test_how_long_a_key_lives(tailnet: TailnetState, seconds: Any, expected: float) -> None:
     body = json.dumps({**json.loads(wanted()), "expirySeconds": seconds}).encode()
-    _, answer = ask(tailnet, KEYS_PATH, body, f"Bearer {token_of(tailnet, 'tag:ci')}")
+    _, answer = ask(tailnet, AUTH_KEYS, body, f"Bearer {token_of(tailnet, 'tag:ci')}")
     assert tailnet.redeem(answer["key"], NOW).expires_at == NOW + expected
 
 
@@ -145,9 +146,9 @@ def test_nothing_raises_on_damaged_requests(tailnet: TailnetState, seed: int) ->
     bearer = f"Bearer {token_of(tailnet, 'tag:ci')}"
     exchange = urlencode({"client_id": issuer.id, "jwt": signed(claims(NOW))}).encode()
     for path, sample in (
-        (TOKEN_PATH, b"client_secret=tskey-client-a-b"),
-        (EXCHANGE_PATH, exchange),
-        (KEYS_PATH, wanted()),
+        (BY_SECRET, b"client_secret=tskey-client-a-b"),
+        (BY_ID_TOKEN, exchange),
+        (AUTH_KEYS, wanted()),
     ):
         for _ in range(40):
             authorization = mutated(bearer.encode(), chance).decode("latin-1") if chance.random() < 0.3 else bearer

@@ -16,13 +16,17 @@ CONNECT_TIMEOUT = 10.0
 
 @record
 class ControlAddress:
-    """authority: host and, where the URL has one, port, as in a Host header. url: as given, for messages."""
+    """authority: host and, where the URL has one, port, as in a Host header. url: as given, for messages.
+
+    is_with_secret: the URL came with a client secret, which matters to errors that say what to check.
+    """
 
     url: str
     host: str
     port: int
     authority: str
     secure: bool
+    is_with_secret: bool = False
 
     @classmethod
     def parse(cls, url: str) -> ControlAddress:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from tsnet.base.keys import MachineKey
 from tsnet.base.links import ADDRESS_LOST
 from tsnet.base.proxies import is_final_answer, split_proxy_reason
-from tsnet.base.wording import Wording, api
+from tsnet.base.wording import Api, Wording, api
 from tsnet.control.client.address import ControlAddress
+from tsnet.control.gojson import line
 from tsnet.errors import (
     AuthKeyRejected,
     CaptivePortal,
@@ -47,7 +48,7 @@ WANTS_A_LOGIN = 511
 """Network Authentication Required (RFC 6585 §6): what a captive portal is to say."""
 
 _FOR_NOW = (302, 303, 307)
-MAX_PAGE = 4096
+MAX_PAGE, MAX_LOCATION = 4096, 200
 _TITLE = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
 _NO_TLS = ("wrong version", "wrong_version", "unknown protocol", "record layer", "http request")
 
@@ -68,8 +69,9 @@ def link_error(address: ControlAddress, reason: str) -> tuple[Error, bool]:
 def answer_error(address: ControlAddress, what: str, response: Response) -> tuple[Error, bool]:
     """The error for an answer to `what` that is not the expected one, and whether it is hopeless."""
     status = response.status
-    where = response.headers.get("location", "")
-    if status == WANTS_A_LOGIN or (status in _FOR_NOW and _leads_elsewhere(address, where)):
+    location = response.headers.get("location", "")
+    where = line(location, MAX_LOCATION)
+    if status == WANTS_A_LOGIN or (status in _FOR_NOW and _leads_elsewhere(address, location)):
         return captive(address, f"it answers {what} with HTTP status {status}{' and ' if where else ''}{where}"), True
     if status == 200 and is_page(response):
         title = _TITLE.search(response.body[:MAX_PAGE])
@@ -103,8 +105,8 @@ def captive(address: ControlAddress, detail: str) -> Error:
             f"something answers in the place of control at {address.url}: {detail}. If this network wants a login "
             "first (a hotel, a train, a guest Wi-Fi), visit any http:// page in a browser. If a proxy or a filter "
             "blocks that host, let it through. Else the URL is that of a web site: check ",
-            api("control_url="),
-            " (TS_CONTROL_URL).",
+            *_option(address),
+            ".",
         )
     )
 
@@ -116,6 +118,13 @@ def no_key(address: ControlAddress, response: Response, why: str) -> Error:
     return not_control(address, f"its answer to GET /key is no server key ({why})")
 
 
+def _option(address: ControlAddress) -> tuple[str | Api, ...]:
+    """What the reader can set, if the URL is wrong."""
+    if address.is_with_secret:
+        return ("the baseURL= behind the client secret",)
+    return api("control_url="), " (TS_CONTROL_URL)"
+
+
 def slow(address: ControlAddress) -> Error:
     return unreachable(address, "no answer so far, and it is waited for")
 
@@ -124,8 +133,8 @@ def unreachable(address: ControlAddress, detail: str) -> Error:
     return ControlUnreachable(
         Wording(
             f"control at {address.url} cannot be reached: {detail}. Check ",
-            api("control_url="),
-            " (or TS_CONTROL_URL), the network, and that the server runs.",
+            *_option(address),
+            ", the network, and that the server runs.",
         )
     )
 
@@ -134,8 +143,8 @@ def not_control(address: ControlAddress, detail: str) -> Error:
     return NotAControlServer(
         Wording(
             f"{address.url} is no Tailscale or Headscale control server: {detail}. Check ",
-            api("control_url="),
-            " (TS_CONTROL_URL).",
+            *_option(address),
+            ".",
         )
     )
 
@@ -234,9 +243,9 @@ def _certificate(address: ControlAddress, detail: str) -> Error:
     elif detail.startswith("wrong name"):
         remedy = Wording(
             "Something else answers there: a login page of this network (visit any http:// page in a browser first), a "
-            "name server that sends you elsewhere, or the server of another URL (",
-            api("control_url="),
-            ", TS_CONTROL_URL).",
+            "name server that sends you elsewhere, or the server of another URL: check ",
+            *_option(address),
+            ".",
         )
     else:
         remedy = Wording(

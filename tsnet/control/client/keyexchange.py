@@ -27,6 +27,8 @@ import math
 from collections.abc import Callable
 from urllib.parse import urlencode
 
+import attrs
+
 from tsnet.base import jsonobject
 from tsnet.base.credentials import ClientSecret, Credential, FederatedIdentity, is_word
 from tsnet.base.links import Compute, Computed, Effect, Event, Link
@@ -34,6 +36,7 @@ from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
 from tsnet.base.steps import Steps
 from tsnet.base.trace import Trace
+from tsnet.control.apipaths import AUTH_KEYS, BY_ID_TOKEN, BY_SECRET
 from tsnet.control.client import controlerrors, rejections
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.backoff import Backoff
@@ -42,9 +45,6 @@ from tsnet.errors import Error
 from tsnet.http1.answers import Answer, Failed, Reason
 from tsnet.http1.asking import Response
 from tsnet.http1.client import Http1Client
-
-TOKEN_PATH, EXCHANGE_PATH = "/api/v2/oauth/token", "/api/v2/oauth/token-exchange"
-KEYS_PATH = "/api/v2/tailnet/-/keys"
 
 TOKEN_TIMEOUT = 30.0
 """Seconds in which an ID token must have been obtained."""
@@ -81,7 +81,7 @@ class KeyExchange:
         self.is_asking: bool = False
         self.wall_offset: float = wall_offset
         self._credential, self._new_link, self._trace = credential, new_link, trace
-        self._address = ControlAddress.parse(credential.base_url)
+        self._address = _address_of(credential)
         self._http = Http1Client(lambda: new_link("key exchange"))
         self._backoff = Backoff(entropy)
         self._at = -math.inf
@@ -115,7 +115,7 @@ class KeyExchange:
         if isinstance(self._credential, ClientSecret):
             form = {"grant_type": "client_credentials", "client_id": ANY_CLIENT}
             self._shown.append(self._credential.secret.encode())
-            self._post(TOKEN_PATH, {**form, "client_secret": self._credential.secret}, now)
+            self._post(BY_SECRET, {**form, "client_secret": self._credential.secret}, now)
         else:
             self._read_token(self._credential, now)
 
@@ -188,7 +188,7 @@ class KeyExchange:
             self._id_token = token
             self._shown.append(token.encode())
             form = {"grant_type": "authorization_code", "code": "", "client_id": self._credential.client_id}
-            self._post(EXCHANGE_PATH, {**form, "jwt": token}, now)
+            self._post(BY_ID_TOKEN, {**form, "jwt": token}, now)
 
     # --- the requests -------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class KeyExchange:
         }
         body = jsonobject.encode({"capabilities": {"devices": {"create": create}}})
         headers = (("Content-Type", "application/json"), ("Authorization", f"Bearer {access_token}"))
-        self._send(KEYS_PATH, body, headers, now)
+        self._send(AUTH_KEYS, body, headers, now)
 
     def _look(self, now: float) -> None:
         for answer in self._http.take_answers():
@@ -247,7 +247,7 @@ class KeyExchange:
             error, is_final = rejections.of(self._address, self._step, response, self._id_token, unix_now)
             self._fail(error, is_final, now=now, response=response)
             return
-        name = "key" if self._step == KEYS_PATH else "access_token"
+        name = "key" if self._step == AUTH_KEYS else "access_token"
         try:
             found = text(jsonobject.parse(answer.body, "it").get(name))
         except MalformedError:
@@ -255,7 +255,7 @@ class KeyExchange:
         if not is_word(found):
             error = rejections.no_answer(self._address, self._step, self._showable(answer), name)
             self._fail(error, is_final=True)
-        elif self._step != KEYS_PATH:
+        elif self._step != AUTH_KEYS:
             self._ask_key(found, now)
         else:
             self._succeed(found, now)
@@ -296,6 +296,12 @@ class KeyExchange:
         """Keep no secret of an exchange that is over."""
         self._reading, self._read_by, self._id_token, self._step = None, math.inf, "", ""
         self._shown.clear()
+
+
+def _address_of(credential: Credential) -> ControlAddress:
+    address = ControlAddress.parse(credential.base_url)
+    named = isinstance(credential, ClientSecret) and credential.names_its_url
+    return attrs.evolve(address, is_with_secret=True) if named else address
 
 
 def _obtained(obtain: Callable[[], str]) -> Steps[str]:

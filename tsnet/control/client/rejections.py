@@ -19,6 +19,7 @@ from tsnet.base import jsonobject
 from tsnet.base.jsonwebtoken import decode_base64url
 from tsnet.base.malformed import MalformedError
 from tsnet.base.wording import Wording, api
+from tsnet.control.apipaths import BY_ID_TOKEN, BY_SECRET
 from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.gojson import line, number, text, texts
@@ -38,9 +39,9 @@ def of(address: ControlAddress, path: str, response: Response, id_token: str, un
         return controlerrors.answer_error(address, f"POST {path}", response)
     words = _words(response)
     said = f"{words or 'no reason'} (HTTP status {status})"
-    if path.endswith("/token-exchange"):
+    if path == BY_ID_TOKEN:
         return IdTokenRejected(_token_text(address, said, id_token, unix_now), said), True
-    if path.endswith("/oauth/token"):
+    if path == BY_SECRET:
         what = f"{address.url} does not accept this client secret: {said}. Make an OAuth client with the scope "
         return CredentialRejected(
             Wording(what, "auth_keys, and pass its secret as ", api("client_secret="), " or TS_CLIENT_SECRET."), said

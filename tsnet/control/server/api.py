@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote_plus
 
 from tsnet.base import jsonobject
 from tsnet.base.malformed import MalformedError
+from tsnet.control.apipaths import AUTH_KEYS, BY_ID_TOKEN, BY_SECRET
 from tsnet.control.gojson import format_time, mapping, number, texts
 from tsnet.control.http import Headers
 from tsnet.control.messages import REQUEST_BUDGET
@@ -28,8 +29,6 @@ from tsnet.control.server.pages import JSON
 from tsnet.control.server.tailnet import TailnetState
 from tsnet.control.upgrade import Request
 
-API_PATH = "/api/v2/"
-TOKEN_PATH, EXCHANGE_PATH, KEYS_PATH = "/api/v2/oauth/token", "/api/v2/oauth/token-exchange", "/api/v2/tailnet/-/keys"
 KEY_LIFETIME = 90 * 86_400.0
 """Seconds, unless the request says otherwise."""
 
@@ -43,7 +42,7 @@ class KeyApi:
     def answer(self, request: Request, unix_now: float) -> Answered:
         """Status, body and headers."""
         path = request.path.partition("?")[0]
-        asked = {TOKEN_PATH: self._by_secret, EXCHANGE_PATH: self._by_jwt, KEYS_PATH: self._make_key}.get(path)
+        asked = {BY_SECRET: self._by_secret, BY_ID_TOKEN: self._by_jwt, AUTH_KEYS: self._make_key}.get(path)
         if asked is None or request.method != "POST":
             return _refused(404, "not found")
         try:

@@ -61,6 +61,7 @@ from tsnet.base.malformed import MalformedError
 from tsnet.base.timetable import Timetable
 from tsnet.base.work import Work, share
 from tsnet.control import http, upgrade
+from tsnet.control.apipaths import API_PATH
 from tsnet.control.mapframes import encode_frame
 from tsnet.control.messages import (
     MAP_PATH,
@@ -71,7 +72,7 @@ from tsnet.control.messages import (
     RegisterRequest,
 )
 from tsnet.control.server.answers import ANSWER_COST, ControlRequest, Respond
-from tsnet.control.server.api import API_PATH, KeyApi
+from tsnet.control.server.api import KeyApi
 from tsnet.control.server.connection import UPGRADE_COST, Asked, Connection, Stage
 from tsnet.control.server.faults import Asks, Faults, without
 from tsnet.control.server.idtokens import IdTokens
