@@ -718,3 +718,15 @@ def test_a_connection_that_is_not_ready_begins_anew_only_if_the_way_is_another()
     again = [effect for effect in second if isinstance(effect, Open)]
     assert [one.link.name for one in again] == [one.link.name for one in first]
     assert not control.told(facts.Problem)
+
+
+def test_a_wrong_clock_is_told_before_control_lets_anybody_in() -> None:
+    control = Scripted()
+    status, body, _ = control.pages["/key"]
+    control.pages["/key"] = (status, body, {"date": "Fri, 21 Aug 2026 10:40:00 GMT"})
+    control.client(auth_key="spent")
+    control.run()
+    (health,) = (fact for fact in control.facts if isinstance(fact, facts.ControlHealth))
+    assert "ahead of control's: check it" in health.messages[0]
+    control.answer("register", RegisterResponse(error="auth key expired").encode())
+    assert any(isinstance(fact, facts.Problem) for fact in control.facts)

@@ -118,6 +118,23 @@ def test_an_answer_may_end_with_its_link() -> None:
     assert one.lost is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "date"),
+    [
+        ([("Date", "Fri, 21 Aug 2026 10:40:00 GMT")], 1_787_308_800.0),
+        ([("Date", "Fri, 21 Aug 2026 10:40:00 GMT"), ("Age", "60")], None),
+        ([("Date", "yesterday")], None),
+        ([], None),
+    ],
+)
+def test_the_time_by_the_clock_of_who_names_the_key(headers: list[tuple[str, str]], date: float | None) -> None:
+    one, answering = uplink(), Answering()
+    answering.receive(b"GET /key HTTP/1.1\r\nHost: h\r\n\r\n")
+    answer = answering.respond(200, ControlKeys(KEY).encode(), headers)
+    feed(one, Opened(KEY_LINK), Received(KEY_LINK, answer))
+    assert (one.control_key, one.date) == (KEY, date)
+
+
 def test_the_answer_that_names_the_key_is_not_kept() -> None:
     one = uplink()
     feed(one, Opened(KEY_LINK), Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))

@@ -245,6 +245,26 @@ def test_clocks_that_differ_are_a_warning_until_they_agree() -> None:
     assert any(isinstance(fact, ControlHealth) and "100 s behind" in fact.messages[0] for fact in one.take_facts())
 
 
+def test_before_any_map_the_date_of_an_answer_tells_of_a_wrong_clock_and_of_nothing_else() -> None:
+    one = session()
+    one.hear_date(WALL - 3, NOW)
+    assert one.take_facts() == []
+    one.hear_date(WALL + 86_400, NOW + 1)
+    (fact,) = one.take_facts()
+    assert isinstance(fact, ControlHealth)
+    assert "86399 s behind control's" in fact.messages[0]
+    one.set_wall_offset(WALL - NOW + 86_400, NOW + 2)
+    assert one.take_facts() == [ControlHealth(())]
+    one.set_wall_offset(WALL - NOW, NOW + 3)
+    assert isinstance(one.take_facts()[0], ControlHealth)
+    one.apply(MapUpdate(node=attrs.evolve(SELF, key_expiry=WALL + 1000)), NOW + 4)
+    assert not one.expired, "who answers over http could say any time"
+    one.apply(MapUpdate(control_time=WALL + 5), NOW + 5)
+    assert ControlHealth(()) in one.take_facts()
+    one.hear_date(WALL + 86_400, NOW + 6)
+    assert one.take_facts() == [], "control's own word counts from then on"
+
+
 def of(node: Node | None = SELF, **fields: Any) -> MapUpdate:
     return MapUpdate(node=node, **fields)
 

@@ -114,13 +114,13 @@ def retry_after(headers: Mapping[str, str]) -> float:
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
         return float(text[:9])
-    at, date = _unix_time(text), _unix_time(headers.get("date", ""))
+    at, date = http_date(text), http_date(headers.get("date", ""))
     return max(0.0, at - date) if at is not None and date is not None else 0.0
 
 
-def _unix_time(http_date: str) -> float | None:
+def http_date(text: str) -> float | None:
     """The Unix time of an IMF-fixdate, the only form that servers may send; None for anything else."""
-    match = _HTTP_DATE.fullmatch(http_date.strip())
+    match = _HTTP_DATE.fullmatch(text.strip())
     if match is None or match[2] not in _MONTHS:
         return None
     return unix_time(f"{match[3]}-{_MONTHS.index(match[2]) + 1:02d}-{match[1]}T{match[4]}Z")

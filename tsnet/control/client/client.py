@@ -269,6 +269,9 @@ class Client:
             self._hear(self._map.computed(event, now), now)
         elif uplink is not None and uplink.owns(event.link):
             self._found += uplink.receive(event, now)
+            date, uplink.date = uplink.date, None
+            if date is not None:
+                self._map.session.hear_date(date, now)
             self._work_off(now)
         elif event.link.name == "ping":
             self._pings.receive(event, now)

@@ -50,6 +50,7 @@ from tsnet.base.trace import Trace
 from tsnet.base.work import Work
 from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
+from tsnet.control.client.backoff import http_date
 from tsnet.control.client.channel import Channel, HttpEvent, Refused, SpokeFirst
 from tsnet.control.http import Body, Head, Reset
 from tsnet.control.messages import KEY_PATH, ControlKeys
@@ -117,6 +118,7 @@ class ControlConnection:
     which is_slow tells then. ready_by, taken_by, room_by, heard_by: when it must have proved its key, must take a
     request again, must have read again, must have said anything (`doubt`); inf while that is so, or nobody asks.
 
+    date: the Unix time by the clock of who named the key, where that was said just now; for the owner to take.
     If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
     (`ServerKey.objection`).
     """
@@ -138,6 +140,7 @@ class ControlConnection:
         self.is_slow: bool = False
         self.control_key = control_key
         self.flood: str = ""
+        self.date: float | None = None
         self.ready_by: float = now + READY_TIMEOUT
         self.slow_at: float = now + SLOW
         self.taken_by: float = math.inf
@@ -335,6 +338,8 @@ class ControlConnection:
                 return
             self._lose("/key: no key", controlerrors.no_key(self._address, response, str(malformed)), hopeless=True)
             return
+        if "age" not in response.headers:  # it comes from a cache
+            self.date = http_date(response.headers.get("date", ""))
         self._close_key_link()
         self._judge(public)
 

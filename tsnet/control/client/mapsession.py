@@ -10,6 +10,8 @@
 | our Node comes back with a disco key | DuplicateNode: this process has one disco key, and control had    |
 | that is not ours, after ours         | stored it                                                         |
 | ControlTime differs by over a minute | ControlHealth                                                     |
+| before any ControlTime: the Date of  | ControlHealth, too: a node that is not let in may owe that to its |
+| control's answer that names its key  | clock. Nothing else follows from a Date, which nobody has signed  |
 
 A NetMapChanged that nobody has taken yet gives way to the next one, unless another fact has come in between.
 
@@ -63,6 +65,8 @@ class MapSession:
         self._control_time: float | None = None
         self._heard_at = 0.0
         """When the last ControlTime came, by our monotonic clock."""
+        self._date: float | None = None
+        """Control's Date minus our monotonic clock; None once there is a ControlTime."""
         self._expired = False
         self._control_knows_us = False
         self._duplicate = False
@@ -122,9 +126,15 @@ class MapSession:
         self._is_first = False
         self._look_for_a_duplicate(update.node)
         if update.control_time is not None:
-            self._control_time, self._heard_at = update.control_time, now
+            self._control_time, self._heard_at, self._date = update.control_time, now, None
             self._compare_clocks(now)
         self._publish(self.netmap, now)
+
+    def hear_date(self, date: float, now: float) -> None:
+        """An answer of control's says that it is this Unix time."""
+        if self._control_time is None:
+            self._date = date - now
+            self._compare_clocks(now)
 
     def take_facts(self) -> list[Fact]:
         taken, self._facts = self._facts, []
@@ -167,7 +177,7 @@ class MapSession:
         return None if self._control_time is None else self._control_time + now - self._heard_at
 
     def _compare_clocks(self, now: float) -> None:
-        control_now = self._control_now(now)
+        control_now = now + self._date if self._date is not None else self._control_now(now)
         if control_now is None:
             return
         difference = now + self._wall_offset - control_now
