@@ -68,6 +68,8 @@ class BaseServer:
     preferences, which `set` changes."""
 
     _may_share_a_loop = True
+    _needed_soon: tuple[str, ...] = ()
+    """Modules that a first `dial` or `listen` imports."""
     """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
 
     _call_soon: Callable[[Callable[[], object]], None] | None = None
@@ -130,6 +132,7 @@ class BaseServer:
         self._on_auth_url = on_auth_url
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
         self._handle = Handle(self._config, choices, host, store, self._options(ssl_context), world)
+        self._handle.soon = self._needed_soon
         self._hold = Ownership(self._handle, type(self).__name__)
         self._servings = Services(self._handle)  # Serving of a Server, AsyncServing of an AsyncServer
 

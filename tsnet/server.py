@@ -272,6 +272,7 @@ class Server(BaseServer):
     # --- the machinery --------------------------------------------------------------------------------------
 
     _may_share_a_loop = False
+    _needed_soon = ("tsnet.sockets", "tsnet.sockets.attach")
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         threading.Thread(target=callback, name="tsnet on_auth_url", daemon=True).start()

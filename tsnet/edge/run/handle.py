@@ -43,9 +43,13 @@ from tsnet.errors import Error, NotUp
 from tsnet.prefs import Choices
 
 if TYPE_CHECKING:
+    from tsnet.edge.run.warming import Warming
     from tsnet.engine import facts
 
 T = TypeVar("T")
+
+WARM_AFTER = 0.1
+"""Seconds from when the node runs until it prepares for its first dial: whoever waited for it to run goes first."""
 
 
 class Handle(Visible, Verbs):
@@ -78,6 +82,10 @@ class Handle(Visible, Verbs):
         self._closing: list[Operation[None]] = []
         self._close_by = math.inf
         self.was_up: bool = False
+        self.soon: tuple[str, ...] = ()
+        """Modules that this node's application will probably need (`warming`)."""
+        self.warming: Warming | None = None
+        self._warm_alarm: Alarm | None = None
         self._close_alarms: list[Alarm] = []
 
     # --- the way up -----------------------------------------------------------------------------------------
@@ -276,6 +284,15 @@ class Handle(Visible, Verbs):
             self._dialling.release()
             if self._pump is not None and self._pump.node.is_reachable:
                 self._reaching.release()
+            if self._warm_alarm is None and self.host.own_thread:
+                self._warm_alarm = self.host.at(self.world.clock() + WARM_AFTER, self._warm)
+
+    def _warm(self) -> None:
+        """It runs, and whoever waited for that has been told: what will be needed next is made ready."""
+        from tsnet.edge.run.warming import Warming  # joining does without
+
+        self.warming = Warming(self.host, self.soon, lambda: self._life.is_running)
+        self.warming.step()
 
     # --- the way down ---------------------------------------------------------------------------------------
 

@@ -274,6 +274,9 @@ class Host:
         """Call the function once in the loop's thread, from then on; said in that thread."""
         return self._alarms.at(when, function)
 
+    def now(self) -> float:
+        return self.world.clock()
+
     def due(self) -> float:
         due = self._alarms.due()
         for pump in self._pumps:
