@@ -43,7 +43,7 @@ def wild(random: Random, depth: int = 3) -> Any:
 
 
 def test_the_capability_version_is_one_that_headscale_accepts() -> None:
-    assert 113 <= CAPABILITY_VERSION <= 136
+    assert CAPABILITY_VERSION >= 113
 
 
 def test_server_keys() -> None:

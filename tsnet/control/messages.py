@@ -38,12 +38,11 @@ from tsnet.control.mapsize import OF_ELEMENTS, decoded_size
 from tsnet.netmap.merge import MapUpdate, PeerChange
 from tsnet.netmap.model import FilterRule, UserProfile
 
-CAPABILITY_VERSION = 131
-"""What we tell control we understand (Go 1.92 and 1.94 say the same).
+CAPABILITY_VERSION = 147
+"""What we tell control we understand. Every version is a promise, and includes all those before it: what the last ones
+ask of a node, and where that is done, is in tests/test_capability_versions.py and docs/decisions/0021.
 
-Not below 113, the least that Headscale 0.29 accepts; 126 so that an old key keeps working while a person logs in
-anew; not above 136, from where on a client is expected to act on a rate-limited registration in ways newer than the
-servers we are tested with, nor 144, which promises to announce disco keys by TSMP.
+Not below 113, the least that Headscale 0.29 accepts.
 """
 
 KEY_PATH = f"/key?v={CAPABILITY_VERSION}"

@@ -25,7 +25,7 @@ from tsnet.control.client.controlconnection import (
 )
 from tsnet.control.client.serverkey import ServerKey
 from tsnet.control.http import HttpServer, Request
-from tsnet.control.messages import ControlKeys
+from tsnet.control.messages import KEY_PATH, ControlKeys
 from tsnet.control.transport import Responder
 from tsnet.control.upgrade import Answering, initiation_of
 from tsnet.errors import CaptivePortal, ControlKeyChanged, ControlUnreachable, NotAControlServer
@@ -98,7 +98,7 @@ def test_the_key_then_the_upgrade(noise_first: bool) -> None:
         feed(one, Opened(NOISE_LINK))
     feed(one, Opened(KEY_LINK))
     effects = one.transmit()
-    assert data_for(effects, KEY_LINK).startswith(b"GET /key?v=131 HTTP/1.1\r\nHost: control.example\r\n")
+    assert data_for(effects, KEY_LINK).startswith(f"GET {KEY_PATH} HTTP/1.1\r\nHost: control.example\r\n".encode())
     assert data_for(effects, NOISE_LINK) == b""
     feed(one, Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
     if not noise_first:
