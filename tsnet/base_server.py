@@ -20,7 +20,17 @@ import attrs
 from tsnet.adapters.services import Services
 from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
-from tsnet.config import Config, Instead, check_host, check_objects, check_types, clean_key, configure, split_address
+from tsnet.config import (
+    Config,
+    Instead,
+    check_host,
+    check_objects,
+    check_types,
+    clean_key,
+    configure,
+    key_of_environment,
+    split_address,
+)
 from tsnet.edge.io.hostinfo import hostinfo
 from tsnet.edge.io.log import log
 from tsnet.edge.io.place import State, store_for
@@ -103,7 +113,7 @@ class BaseServer:
 
         Raises ConfigError, and StateError if there is no `state` and no writable place for one.
         hostname: to ask control for, made a DNS label; default TS_HOSTNAME, what `set` has saved, the script's name.
-        auth_key: how to join without a person; default TS_AUTHKEY, then TS_AUTH_KEY. Not needed again once joined.
+        auth_key: how to join without a person, once; or "file:PATH". Default TS_AUTHKEY, then TS_AUTH_KEY.
         control_url: a Headscale, or an embedded tailnet; default TS_CONTROL_URL, then Tailscale.
         state: a directory or a `tsnet.Store` for the node's identity; default: the user's state directory / hostname.
         ephemeral: the node disappears from the tailnet when it closes; without `state` it is kept in memory alone.
@@ -112,7 +122,7 @@ class BaseServer:
         ssl_context: judges control's and the relays' certificates instead of the system's roots (a private CA).
         proxy: "http://host:port" for control and relays, "" for none; default HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
         on_auth_url: is called with the URL where a person logs the node in. Without it, the URL is printed if stderr is
-            a terminal; if not, `up` raises NeedsLogin.
+            a terminal, with a QR code; if not, `up` raises NeedsLogin.
         allow_http: accept a control URL that is plain http to a public host.
         control_key: control's public key ("mkey:…"), to trust no other.
         shields_up: nobody can open a connection to this node, or ping it; default: what `set` has saved, then False.
@@ -128,7 +138,7 @@ class BaseServer:
         instead = Instead(client_id, client_secret, audience, id_token, _token_source)
         resolve = functools.partial(configure, environ=os.environ, tags=tags, port=port, proxy=proxy, instead=instead)
         trusting = functools.partial(resolve, allow_http=allow_http, control_key=control_key, cache_netmap=cache_netmap)
-        self._config: Config = trusting(auth_key=auth_key, control_url=control_url, ephemeral=ephemeral)
+        self._config: Config = trusting(auth_key=_read_key(auth_key), control_url=control_url, ephemeral=ephemeral)
         self._on_auth_url = on_auth_url
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
         self._handle = Handle(self._config, choices, host, store, self._options(ssl_context), world)
@@ -159,7 +169,9 @@ class BaseServer:
             self._run_callback(lambda: callback(url))
             return True
         if sys.stderr is not None and sys.stderr.isatty():
-            print(f"To log {self.prefs.hostname} in, visit:\n\n    {url}\n", file=sys.stderr, flush=True)
+            from tsnet.edge.io.terminal import login_message
+
+            print(login_message(self.prefs.hostname, url, sys.stderr), end="", file=sys.stderr, flush=True)
             return True
         return False
 
@@ -169,7 +181,7 @@ class BaseServer:
         if auth_key is not None and auth_key.strip().startswith("tskey-client-"):
             what = " of a login takes an auth key: a client secret goes to the constructor, as "
             raise ConfigError(Wording(api("auth_key="), what, api("client_secret=")))
-        return "" if auth_key is None else clean_key(auth_key), force
+        return clean_key(_read_key(auth_key or "") or ""), force
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         raise NotUp("a BaseServer does not run")
@@ -318,3 +330,14 @@ def _token_source(id_token: str | os.PathLike[str] | Callable[[], str] | None, a
     from tsnet.edge.io.idtokensource import token_source  # few nodes join by an ID token
 
     return token_source(id_token, audience, os.environ)
+
+
+def _read_key(auth_key: str | None) -> str | None:
+    """The key of the option or the variables, from the file that it names, if it names one."""
+    check_types(auth_key=auth_key)
+    given = key_of_environment(os.environ) if auth_key is None else auth_key
+    if given is None or "file:" not in given:
+        return given
+    from tsnet.edge.io.keyfile import key_of
+
+    return key_of(given)

@@ -141,7 +141,7 @@ def configure(
                 "TS_PANIC_IF_HIT_MAIN_CONTROL is set and the control URL is Tailscale's own: set ", api("control_url=")
             )
         )
-    key = clean_key(auth_key) if auth_key is not None else _key_of(environ)
+    key = clean_key(auth_key) if auth_key is not None else key_of_environment(environ)
     wanted_tags = _tags(tags)
     credential = _credential(key, instead or Instead(), environ, url, wanted_tags)
     return Config(
@@ -418,7 +418,8 @@ def clean_key(auth_key: str) -> str:
     return auth_key.strip()
 
 
-def _key_of(environ: Mapping[str, str]) -> str | None:
+def key_of_environment(environ: Mapping[str, str]) -> str | None:
+    """The auth key of the variables, None if they have none."""
     kept = (environ.get(name, "").strip() for name in ("TS_AUTHKEY", "TS_AUTH_KEY"))
     return next((key for key in kept if key), None)
 

@@ -192,6 +192,15 @@ def _state(command: argparse.ArgumentParser) -> None:
     command.add_argument("--hostname", metavar="NAME", help="the node's name (TS_HOSTNAME; with import, Go's)")
 
 
+def _login(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="give a node that is logged in a new key all the same")
+    add_node(command, keeps=True, seconds=300, to="for the person or the key")
+
+
+def _logout(command: argparse.ArgumentParser) -> None:
+    add_node(command, keeps=True, seconds=30, to="for control to confirm it")
+
+
 def _tailnet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="the first line is a JSON object: how to join")
     command.add_argument(
@@ -214,10 +223,15 @@ def _demo(command: argparse.ArgumentParser) -> None:
 
 
 def add_node(
-    command: argparse.ArgumentParser, *, serves: bool = False, seconds: int = 60, to: str = "to join in"
+    command: argparse.ArgumentParser,
+    *,
+    serves: bool = False,
+    keeps: bool = False,
+    seconds: int = 60,
+    to: str = "to join in",
 ) -> None:
-    """The options of a command that joins a tailnet. serves: others are to connect to it. seconds, to: its --timeout,
-    and what for."""
+    """The options of a command that joins a tailnet. serves: others are to connect to it. keeps: it is about a state,
+    so that no node of it is ephemeral. seconds, to: its --timeout, and what for."""
     node = command.add_argument_group("the node")
     node.add_argument("--hostname", metavar="NAME", help="its name on the tailnet (TS_HOSTNAME)")
     node.add_argument("--control-url", metavar="URL", help="a Headscale, say; default Tailscale (TS_CONTROL_URL)")
@@ -231,7 +245,10 @@ def add_node(
     node.add_argument("--id-token", metavar="TOKEN", help="for it: file:PATH, read anew each time, or - (TS_ID_TOKEN)")
     node.add_argument("--audience", metavar="NAME", help="for it: what this machine's ID token is for (TS_AUDIENCE)")
     node.add_argument("--state-dir", metavar="DIR", help="where it keeps its identity; made with mode 0700")
-    node.add_argument("--ephemeral", action="store_true", help="it leaves the tailnet when it ends")
+    if keeps:
+        command.set_defaults(ephemeral=False)
+    else:
+        node.add_argument("--ephemeral", action="store_true", help="it leaves the tailnet when it ends")
     node.add_argument("--tag", action="append", default=[], metavar="tag:NAME", help="a tag to ask for")
     node.add_argument("--allow-http", action="store_true", help="accept a plain http control URL to a public host")
     node.add_argument("--control-key", metavar="KEY", help="control's public key (mkey:…), to trust no other")
@@ -254,6 +271,8 @@ COMMANDS: dict[str, tuple[Adder, str]] = {
     "netcheck": (_netcheck, "look at the network around this machine: UDP, NAT, the nearest relay"),
     "explain": (_explain, "tell what a connection to a node would meet, and why it fails or is relayed"),
     "debug": (_debug, "look into a node: its netmap, filter, relays, paths and timers"),
+    "login": (_login, "log a node in whose state is kept, by an auth key or a person"),
+    "logout": (_logout, "have control forget a node whose state is kept"),
     "state": (_state, "import the state of Tailscale's own client, or show a node's"),
     "tailnet": (_tailnet, "run a tailnet of your own on this machine"),
     "demo": (_demo, "show two nodes talk on a tailnet in this process"),

@@ -4,6 +4,7 @@
     nc curl ping run status
     netcheck debug             ephemeral and in memory, unless --state-dir says where to keep the identity
     --ephemeral                in memory, unless there is --state-dir
+    login logout               the state that --state-dir or --hostname names
 
 Not here: the options' names (`command`), what they mean (`tsnet.config`).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.cli import console
 from tsnet.cli.signals import undisturbed
+from tsnet.edge.io.keyfile import PREFIX, key_of, one_word
+from tsnet.edge.io.store import Store
 from tsnet.errors import ConfigError
 from tsnet.server import Server
 
@@ -47,7 +50,15 @@ def joined(options: Namespace, *, name: str = "", passing: bool = False) -> Iter
             node.close(timeout=CLOSE_TIMEOUT)
 
 
-def server(options: Namespace, *, name: str = "", passing: bool = False) -> Server:
+def server(
+    options: Namespace,
+    *,
+    name: str = "",
+    passing: bool = False,
+    state: Store | None = None,
+    on_auth_url: Callable[[str], object] | None = None,
+) -> Server:
+    """state: where its identity is kept, if that was chosen already. on_auth_url: as Server's."""
     ephemeral = options.ephemeral or (passing and not options.state_dir)
     return Server(
         options.hostname or os.environ.get("TS_HOSTNAME") or sanitize_hostname(name) or None,
@@ -57,7 +68,8 @@ def server(options: Namespace, *, name: str = "", passing: bool = False) -> Serv
         client_secret=auth_key(options.client_secret, "--client-secret", "TS_CLIENT_SECRET", "client secret"),
         audience=options.audience,
         id_token=id_token(options.id_token),
-        state=options.state_dir or None,
+        state=state or options.state_dir or None,
+        on_auth_url=on_auth_url,
         ephemeral=ephemeral,
         tags=options.tag,
         allow_http=options.allow_http,
@@ -92,19 +104,14 @@ def auth_key(
     if text is None:
         return None
     if text == "-":
-        return _checked(_line_of_stdin(), "stdin", what)
-    if text.startswith("file:"):
-        path = Path(text.removeprefix("file:")).expanduser()
-        try:
-            return _checked(path.read_text(encoding="utf-8"), str(path), what)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"no {what} can be read from {path}: {reason}") from None
+        return one_word(_line_of_stdin(), "stdin", what)
+    if text.startswith(PREFIX):
+        return key_of(text, what)
     console.say(
         f"warning: every user of this machine can see {'an' if what[0] in 'aeiouI' else 'a'} {what} on the command "
         f"line; use {option} file:PATH, {option} - or {variable}"
     )
-    return _checked(text, option, what)
+    return one_word(text, option, what)
 
 
 def id_token(text: str | None) -> str | Path | None:
@@ -112,14 +119,6 @@ def id_token(text: str | None) -> str | Path | None:
     if text is not None and text.startswith("file:"):
         return Path(text.removeprefix("file:")).expanduser()
     return auth_key(text, "--id-token", "TS_ID_TOKEN", "ID token")
-
-
-def _checked(text: str, source: str, what: str) -> str:
-    key = text.strip()
-    if not key or len(key.split()) != 1:
-        example = ", such as tskey-auth-…" if what == "auth key" else ""
-        raise ConfigError(f"{source} holds no {what}: it must be one word{example}")
-    return key
 
 
 def _line_of_stdin() -> str:

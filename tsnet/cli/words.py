@@ -28,7 +28,7 @@ WORDS: dict[str, str | None] = {
     "explain()": "tsnet explain",
     "hostname=": "--hostname",
     "id_token=": "--id-token",
-    "login()": None,
+    "login()": "tsnet login",
     "max_connections=": None,
     "on_auth_url=": None,
     "proxy=": "--proxy",

@@ -234,7 +234,7 @@ class Handle(Visible, Verbs):
                 return
             if isinstance(kept, Exception):
                 raise kept
-            self._kept.opened(kept, self._call, in_thread=not self.world.is_virtual)
+            self._kept.opened(kept, self._call, noted=self._look_closed, in_thread=not self.world.is_virtual)
             if kept.moved:
                 self.reports.moved(kept.moved)
             if self._life.is_over or not self.host.holds(self):
@@ -337,6 +337,11 @@ class Handle(Visible, Verbs):
             pump.node.begin_close(now, limit / 2)
             pump.after_turn = self._check_closed
             pump.mark()
+
+    def _look_closed(self) -> None:
+        """What a close waits for beside the node has happened, which no turn of the node would tell."""
+        if self._closing:
+            self._check_closed()
 
     def _check_closed(self) -> None:
         pump = self._pump

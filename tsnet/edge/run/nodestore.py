@@ -118,14 +118,22 @@ class NodeStore:
         """Whether this is the one under way; another one was dropped, and sees to the store itself."""
         return self._beginning is beginning
 
-    def opened(self, kept: Kept, call: Callable[[Callable[[], None]], None], *, in_thread: bool) -> None:
-        """The store is open and read: from here on the saver closes it. call: runs a function in the node's thread."""
+    def opened(
+        self,
+        kept: Kept,
+        call: Callable[[Callable[[], None]], None],
+        *,
+        noted: Callable[[], object] = bool,
+        in_thread: bool,
+    ) -> None:
+        """The store is open and read: from here on the saver closes it. call: runs a function in the node's thread.
+        noted: called there when what was noted of its whereabouts is written, or is not: a close waits for that."""
         self.saver = Saver(self._store, call, in_thread=in_thread)
         self._beginning = None
         if self._claim is not None and self._claim.socket is not None and self._reactor is not None:
             self._reactor.add(self._claim.socket, READ, self._claim.greet)
         if kept.note is not None:
-            self.saver.save(WHEREABOUTS, encode_whereabouts(kept.note), lambda error: None)  # else the next time
+            self.saver.save(WHEREABOUTS, encode_whereabouts(kept.note), lambda error: noted())  # else the next time
 
     @property
     def is_idle(self) -> bool:
