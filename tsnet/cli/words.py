@@ -45,6 +45,6 @@ WORDS: dict[str, str | None] = {
     "user=": "--user",
 }
 NEVER_SAID = frozenset(
-    "own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
+    "cache_netmap= own_thread= own_thread=False port= world= fallback= verify= cert= http1= http2= limits= retries= "
     "key= node= old_keys= status= times= wants_approval=".split()
 )

@@ -150,14 +150,15 @@ def test_a_node_answers_who_asks_for_its_identity_and_not_after_its_end() -> Non
 
 
 def test_where_the_state_is_now_is_noted(tmp_path: Path) -> None:
-    kept, noted = NodeStore(DirectoryStore(tmp_path), CONFIG), list[bool]()
+    kept, told = NodeStore(DirectoryStore(tmp_path), CONFIG), list[bool]()
 
     def done(beginning: StoreOpening, what: Kept | Exception) -> None:
         assert isinstance(what, Kept)
-        kept.opened(what, lambda function: function(), noted=lambda: noted.append(kept.is_idle), in_thread=False)
+        kept.opened(what, lambda function: function(), noted=lambda: told.append(kept.is_idle), in_thread=False)
 
     for _ in range(2):
         kept.begin(SimulatedWorld(), done)
         kept.drop()
     noted = decode_whereabouts((tmp_path / "tsnet.whereabouts").read_bytes())
     assert noted.directory == tmp_path.stat().st_ino
+    assert told == [True], "a close that waits for it hears of it, once nothing is left to write"

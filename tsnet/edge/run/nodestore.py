@@ -123,7 +123,7 @@ class NodeStore:
         kept: Kept,
         call: Callable[[Callable[[], None]], None],
         *,
-        noted: Callable[[], object] = bool,
+        noted: Callable[[], None] = lambda: None,
         in_thread: bool,
     ) -> None:
         """The store is open and read: from here on the saver closes it. call: runs a function in the node's thread.
