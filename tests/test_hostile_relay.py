@@ -9,24 +9,32 @@
 | the peer's route stays a relay's; no stranger, and no address that the relay invents, becomes one           |
 | what makes no sense is counted, and nothing is answered to whoever is no peer                               |
 
-Not here: relays that flood (`tests.derp.test_floods`), that end a login wrongly or fall silent
+Then relays that say as much as they can: whatever it is, a node holds at most 4 MiB of it.
+
+Not here: that a relay which floods is left (`tests.derp.test_floods`), that end a login wrongly or fall silent
 (`tests.derp.test_client`, `tests.test_failover`), damaged frames by the thousand (`tests.test_fuzz`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import itertools
+import tracemalloc
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
+from tests.attacks import derp as attacks
 from tests.house import House
 from tsnet.base.addresses import DerpAddress
 from tsnet.base.keys import NodeKey
-from tsnet.base.links import Data, Event, Link, Received
+from tsnet.base.links import Closed, Data, Effect, Event, Link, Pause, Received, Resume
 from tsnet.derp import frames
+from tsnet.edge.io.channel import READ_SIZE
 from tsnet.edge.run.handle import Handle
+from tsnet.wireguard import messages
 
 Frame = tuple[int, bytes]
 Lie = Callable[["Liar", Frame], list[Frame]]
@@ -215,3 +223,142 @@ def test_a_relay_that(lie: Lie) -> None:
     if lie in (flips_a_bit_of_a_copy, invents_packets, names_a_stranger, says_old_things_again, says_all_three_times):
         assert scene.dropped() > before
     assert scene.house.finish(scene.c.ping("b", "icmp", 15)).seconds < 5.0
+
+
+# --- floods ---------------------------------------------------------------------------------------------------------
+
+
+def unknown_frames_of_a_mebibyte(_key: NodeKey) -> Iterator[bytes]:
+    return itertools.repeat(frames.encode(attacks.UNKNOWN, bytes(frames.MAX_FRAME_SIZE)))
+
+
+def frames_that_never_end(_key: NodeKey) -> Iterator[bytes]:
+    """The longest that may be, but for its last byte; then nothing."""
+    return itertools.chain([frames.encode(attacks.UNKNOWN, bytes(frames.MAX_FRAME_SIZE))[:-1]], itertools.repeat(b""))
+
+
+def frames_that_are_too_long(_key: NodeKey) -> Iterator[bytes]:
+    return itertools.repeat(frames.encode(attacks.UNKNOWN, bytes(frames.MAX_FRAME_SIZE + 1)))
+
+
+def packets(key: NodeKey, head: bytes, size: int) -> Iterator[bytes]:
+    """Each says something else."""
+    for number in itertools.count():
+        yield frames.encode(frames.RECV_PACKET, key + (head + number.to_bytes(8, "big")).ljust(size, b"?"))
+
+
+def longest_packets_of_the_peer(key: NodeKey) -> Iterator[bytes]:
+    return packets(key, b"", frames.MAX_PACKET_SIZE)
+
+
+def handshakes_of_the_peer(key: NodeKey) -> Iterator[bytes]:
+    return packets(key, bytes([messages.INITIATION, 0, 0, 0]), messages.INITIATION_SIZE)
+
+
+def answers_to_no_handshake(key: NodeKey) -> Iterator[bytes]:
+    return packets(key, bytes([messages.RESPONSE, 0, 0, 0]), messages.RESPONSE_SIZE)
+
+
+def data_of_no_session(key: NodeKey) -> Iterator[bytes]:
+    return packets(key, bytes([messages.TRANSPORT, 0, 0, 0]), 1280)
+
+
+def disco_of_the_peer(key: NodeKey) -> Iterator[bytes]:
+    return packets(key, DISCO, 200)
+
+
+def disco_of_strangers(_key: NodeKey) -> Iterator[bytes]:
+    for number in itertools.count():
+        yield next(packets(NodeKey(number.to_bytes(32, "big")), DISCO, 200))
+
+
+FLOODS = [
+    *attacks.ON_CLIENT.values(),
+    unknown_frames_of_a_mebibyte,
+    frames_that_never_end,
+    frames_that_are_too_long,
+    longest_packets_of_the_peer,
+    handshakes_of_the_peer,
+    answers_to_no_handshake,
+    data_of_no_session,
+    disco_of_the_peer,
+    disco_of_strangers,
+]
+HELD = 4 << 20
+TURNS, READS = 50, 8
+
+
+def reads(said: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes as a link reads them: always as much as one read takes, unless no more is said just now."""
+    waiting = bytearray()
+    for piece in said:
+        waiting += piece
+        while len(waiting) >= READ_SIZE or not piece:
+            yield bytes(waiting[:READ_SIZE])
+            del waiting[:READ_SIZE]
+            if not waiting:
+                break
+
+
+class Flooder:
+    """Says what a home relay could to its node: in each turn as much as one read brings, unless the node reads no more.
+
+    Each time that the node has left, it comes back.
+    """
+
+    def __init__(self, house: House, handle: Handle, chunks: Iterator[bytes]) -> None:
+        self._house, self._pump, self._chunks = house, handle.pump, chunks
+        self._paused: set[Link] = set()
+        self.said = 0
+        relays = handle.pump.node.relays
+        transmit = relays.transmit
+
+        def heard(now: float, budget: int) -> list[Effect]:
+            effects = transmit(now, budget)
+            for effect in effects:
+                if isinstance(effect, Pause):
+                    self._paused.add(effect.link)
+                elif isinstance(effect, Resume):
+                    self._paused.discard(effect.link)
+            return effects
+
+        relays.transmit = heard  # type: ignore[method-assign]
+
+    def turn(self) -> None:
+        node, now = self._pump.node, self._house.now
+        client = node.relays.clients[node.home.region]
+        self._house.until(lambda: client.is_connected)
+        if client.link is not None and client.link not in self._paused:
+            chunk = next(self._chunks)
+            self.said += len(chunk)
+            node.receive((), [Received(client.link, chunk)] if chunk else [], now)
+        self._pump.mark()
+        self._house.host.step(now + 0.001)
+
+    def end(self) -> None:
+        """Its process has ended; another one is home to the node from now on."""
+        node = self._pump.node
+        if (link := node.relays.clients[node.home.region].link) is not None:
+            node.receive((), [Closed(link, "reset")], self._house.now)
+        self._pump.mark()
+
+
+@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+def test_a_relay_fills_no_memory_with(flood: Callable[[NodeKey], Iterator[bytes]]) -> None:
+    """What is built of it, and what waits, together: also where the node leaves the relay, comes back, and hears more."""
+    house = House(1, relays_only=True)
+    a, b = house.up("a"), house.up("b")
+    said = list(itertools.islice(reads(flood(NodeKey(b.pump.node.engine.device.public_key))), READS))
+    flooder = Flooder(house, a, itertools.cycle(said))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(TURNS):
+            flooder.turn()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert flooder.said > 0
+    flooder.end()
+    assert most < HELD
+    assert house.finish(b.ping("a", "icmp", 60)).seconds < 60.0
