@@ -325,9 +325,10 @@ class Flooder:
         relays.transmit = heard  # type: ignore[method-assign]
 
     def turn(self) -> None:
-        node, now = self._pump.node, self._house.now
+        node = self._pump.node
         client = node.relays.clients[node.home.region]
         self._house.until(lambda: client.is_connected)
+        now = self._house.now
         if client.link is not None and client.link not in self._paused:
             chunk = next(self._chunks)
             self.said += len(chunk)
@@ -345,7 +346,7 @@ class Flooder:
 
 @pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
 def test_a_relay_fills_no_memory_with(flood: Callable[[NodeKey], Iterator[bytes]]) -> None:
-    """What is built of it, and what waits, together: also where the node leaves the relay, comes back, and hears more."""
+    """What is built of it and what waits, together; also where the node leaves the relay, and hears more later."""
     house = House(1, relays_only=True)
     a, b = house.up("a"), house.up("b")
     said = list(itertools.islice(reads(flood(NodeKey(b.pump.node.engine.device.public_key))), READS))
