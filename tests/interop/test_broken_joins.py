@@ -28,7 +28,7 @@ from tsnet.edge.io.store import MemoryStore
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
-ADDRESS, PROXY_PORT = "10.9.0.1", 8888  # no proxy of the environment is asked for loopback
+ADDRESS, HOTEL, PROXY_PORT = "10.9.0.1", "10.9.0.2", 8888  # no proxy of the environment is asked for loopback
 PLAIN = """
 server {{ listen {address}:{port}; {body} }}
 """
@@ -63,6 +63,7 @@ BROKEN = [
     Broken("http://{address}:8009", "control-unreachable", ("no answer so far", "{url}"), is_final=False),
     Broken("https://{address}:8009", "control-unreachable", ("no answer so far",), is_final=False),
     Broken("http://{address}:8010", "captive-portal", ("HTTP status 511",)),
+    Broken("https://{hotel}:8011", "captive-portal", ("http://portal.hotel.test/login", "it is for 'other.test'")),
 ]
 
 
@@ -70,7 +71,8 @@ BROKEN = [
 def street(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Everything that is not control, and a CA file that trusts one of them."""
     need("nginx", "tinyproxy")
-    ip("-n", scene.name, "addr", "add", f"{ADDRESS}/32", "dev", "lo")
+    for address in (ADDRESS, HOTEL):
+        ip("-n", scene.name, "addr", "add", f"{address}/32", "dev", "lo")
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     ca = PrivateCA(scene.folder / "ca")
@@ -100,6 +102,9 @@ def configuration(folder: Path, ca: PrivateCA) -> Path:
     pairs[8007] = ca.leaf(ADDRESS, days=(1, 3))
     for port, (certificate, key) in pairs.items():
         servers.append(SECURE.format(address=ADDRESS, port=port, certificate=certificate, key=key, body="return 404;"))
+    certificate, key = pairs[8005]
+    servers.append(SECURE.format(address=HOTEL, port=8011, certificate=certificate, key=key, body="return 404;"))
+    servers.append(PLAIN.format(address=HOTEL, port=80, body=AWAY))
     file = folder / "nginx.conf"
     file.write_text(
         f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;\n"
@@ -174,10 +179,10 @@ def expected(broken: Broken, *, of_a_command: bool) -> list[str]:
     return [text.format(url=url, ca=ca) for text in broken.says]
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.place.format(address=""))
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.place.format(address="", hotel="hotel"))
 def test_the_api_is_told(street: Path, proxy: str, broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(street))
-    url = broken.place.format(address=ADDRESS)
+    url = broken.place.format(address=ADDRESS, hotel=HOTEL)
     node = tsnet.Server("shop", control_url=url, auth_key="tskey-secret", state=MemoryStore(), proxy=proxy)
     events = node.events()
     began = time.monotonic()
@@ -195,12 +200,12 @@ def test_the_api_is_told(street: Path, proxy: str, broken: Broken, monkeypatch: 
         node.close()
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.place.format(address=""))
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.place.format(address="", hotel="hotel"))
 def test_a_command_is_told(
     street: Path, proxy: str, broken: Broken, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TS_AUTHKEY", "tskey-secret")
-    url = broken.place.format(address=ADDRESS)
+    url = broken.place.format(address=ADDRESS, hotel=HOTEL)
     began = time.monotonic()
     log = logging.getLogger("tsnet")
     before = log.handlers[:], log.level, log.propagate

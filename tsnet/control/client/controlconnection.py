@@ -52,6 +52,7 @@ from tsnet.control.client import controlerrors
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.backoff import http_date
 from tsnet.control.client.channel import Channel, HttpEvent, Refused, SpokeFirst
+from tsnet.control.client.portal import TIMEOUT, PortalQuestion, may_be_portal
 from tsnet.control.http import Body, Head, Reset
 from tsnet.control.messages import KEY_PATH, ControlKeys
 from tsnet.errors import Error
@@ -151,6 +152,9 @@ class ControlConnection:
         self._address = address
         self._objection = objection
         self._effects: list[Effect] = []
+        self._new_link = new_link
+        self._portal: PortalQuestion | None = None
+        """Whether a login page answers, asked once a certificate was refused. Until it is known nothing is told."""
         self._exchanges: dict[int, Exchange] = {}
         self._unwanted: set[int] = set()
         self._channel = Channel(new_link("noise"), address, private, entropy, now)
@@ -189,7 +193,7 @@ class ControlConnection:
         return sum(exchange.purpose == purpose for exchange in self._exchanges.values())
 
     def owns(self, link: Link) -> bool:
-        return link in (self._channel.link, self._key_link)
+        return link in (self._channel.link, self._key_link, None if self._portal is None else self._portal.link)
 
     def request(self, purpose: Purpose, method: str, path: str, body: bytes = b"") -> int:
         headers = (("content-type", "application/json"),) if body else ()
@@ -224,9 +228,12 @@ class ControlConnection:
         """Take an event of our links. Returns the answers that are whole now, and pieces of the map poll's."""
         if self.lost is not None:
             return []
+        if self._portal is not None:
+            self._portal_event(self._portal, event)
+            return []
         if event.link == self._key_link:
             if self._asking is not None:
-                self._key_event(self._asking, event)
+                self._key_event(self._asking, event, now)
             return []
         match event:
             case Opened():
@@ -241,7 +248,7 @@ class ControlConnection:
                 self._channel.is_full, self.room_by = False, math.inf
             case Closed(reason=reason):
                 found = self.read(now)
-                self._lose(reason, *controlerrors.link_error(self._address, reason))
+                self._break(reason, now)
                 return found
             case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of the map's link
@@ -250,7 +257,9 @@ class ControlConnection:
         return []
 
     def tick(self, now: float) -> None:
-        if now >= self.ready_by:
+        if now >= self.ready_by and self._portal is not None:
+            self._lose(self._portal.reason, self._portal.error, hopeless=True)
+        elif now >= self.ready_by:
             self._lose("timeout", *controlerrors.link_error(self._address, "timeout"))
         elif now >= self.slow_at:
             self.slow_at, self.is_slow = math.inf, True
@@ -284,17 +293,36 @@ class ControlConnection:
         """The effects that send what is left, and then close both links."""
         effects = self.transmit()
         self._close_key_link()
+        if self._portal is not None:
+            effects.append(Close(self._portal.link))
         return [*effects, *self.transmit(), Close(self._channel.link)]
 
     def _lose(self, reason: str, error: Error, hopeless: bool = False, answer: Response | None = None) -> None:
         self.lost = self.lost or Lost(reason, error, hopeless, answer)
+
+    def _break(self, reason: str, now: float) -> None:
+        """A link has ended."""
+        error, hopeless = controlerrors.link_error(self._address, reason)
+        if may_be_portal(self._address, reason):
+            self._portal = PortalQuestion(self._address, self._new_link("portal"), reason, error)
+            self._effects.append(self._portal.open())
+            self.ready_by, self.slow_at = now + TIMEOUT, math.inf
+        else:
+            self._lose(reason, error, hopeless)
+
+    def _portal_event(self, portal: PortalQuestion, event: Event) -> None:
+        """An event, of the question or of a link that has broken as well."""
+        if event.link == portal.link:
+            self._effects += portal.receive(event)
+            if portal.is_answered:
+                self._lose(portal.reason, portal.error, hopeless=True)
 
     def _give_up(self, reason: str) -> None:
         self._lose(reason, controlerrors.unreachable(self._address, reason))
 
     # --- the server's key ---------------------------------------------------------------------------------------
 
-    def _key_event(self, asking: Asking, event: Event) -> None:
+    def _key_event(self, asking: Asking, event: Event, now: float) -> None:
         match event:
             case Opened(link):
                 self._effects.append(Data(link, asking.sent))
@@ -307,7 +335,7 @@ class ControlConnection:
                     asking.end()  # an answer may end with its connection
                     self._key_answer(asking)
                 else:
-                    self._lose(reason, *controlerrors.link_error(self._address, reason))
+                    self._break(reason, now)
             case Full() | Room():
                 pass  # a request of one line
             case Accepted() | Computed() | Datagrams() | LookedUp():

@@ -70,18 +70,25 @@ def answer_error(address: ControlAddress, what: str, response: Response) -> tupl
     """The error for an answer to `what` that is not the expected one, and whether it is hopeless."""
     status = response.status
     location = response.headers.get("location", "")
-    where = line(location, MAX_LOCATION)
-    if status == WANTS_A_LOGIN or (status in _FOR_NOW and _leads_elsewhere(address, location)):
-        return captive(address, f"it answers {what} with HTTP status {status}{' and ' if where else ''}{where}"), True
-    if status == 200 and is_page(response):
-        title = _TITLE.search(response.body[:MAX_PAGE])
-        said = "" if title is None else f", {' '.join(title[1].decode('utf-8', 'replace').split())!r}"
-        return captive(address, f"it answers {what} with a web page{said}"), True
+    is_portal = status == WANTS_A_LOGIN or (status in _FOR_NOW and _leads_elsewhere(address, location))
+    if is_portal or (status == 200 and is_page(response)):
+        return captive(address, page_of(what, response)), True
     if status >= 500 or status in (408, 429):
         return unreachable(address, f"it answers {what} with HTTP status {status}"), False
-    if 300 <= status < 400 and where:
+    if 300 <= status < 400 and location:
+        where = line(location, MAX_LOCATION)
         return not_control(address, f"it redirects {what} to {where!r}. Use the URL that it redirects to"), True
     return not_control(address, f"it answers {what} with HTTP status {status}"), True
+
+
+def page_of(what: str, response: Response) -> str:
+    """What a stranger's answer to `what` is, in words: a web page, or where it leads."""
+    where = line(response.headers.get("location", ""), MAX_LOCATION)
+    if response.status != 200:
+        return f"it answers {what} with HTTP status {response.status}{' and ' if where else ''}{where}"
+    title = _TITLE.search(response.body[:MAX_PAGE])
+    said = "" if title is None else f", {' '.join(title[1].decode('utf-8', 'replace').split())!r}"
+    return f"it answers {what} with a web page{said}"
 
 
 def _leads_elsewhere(address: ControlAddress, where: str) -> bool:
