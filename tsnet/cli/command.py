@@ -18,13 +18,16 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
+from tsnet.cli.signals import Terminated, insisting, raising_terminated
+
 Adder = Callable[[argparse.ArgumentParser], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code."""
     try:
-        return _main(sys.argv[1:] if arguments is None else arguments)
+        with insisting():
+            return _main(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:  # it may come while modules are still imported
         return 130
 
@@ -32,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     from tsnet.cli import console
-    from tsnet.cli.signals import Terminated, raising_terminated
     from tsnet.errors import ConfigError, Error
 
     console.begin(options.command, verbose=options.verbose)
