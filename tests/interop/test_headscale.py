@@ -370,7 +370,7 @@ def test_one_key_in_two_nodes(lab: Lab) -> None:
     with lab.node("twin", state=store) as first:
         told = follow(first, facts.DuplicateNode)
         copy = MemoryStore(store.values)
-        with lab.node("twin", state=copy):
+        with ours.on_another_machine(), lab.node("twin", state=copy):
             until(lambda: told, 20)
 
 

@@ -131,7 +131,7 @@ def test_two_nodes_of_one_key_are_told(lab: Lab) -> None:
 
     with lab.node(ephemeral=False, state=store) as first:
         threading.Thread(target=watch, args=(first,), daemon=True).start()
-        with lab.node(ephemeral=False, state=MemoryStore(store.values)):
+        with ours.on_another_machine(), lab.node(ephemeral=False, state=MemoryStore(store.values)):
             assert told.wait(20)
 
 

@@ -28,6 +28,7 @@ import pytest
 
 from tests.interop.harness.control import Control
 from tsnet import Server
+from tsnet.edge.io import claim
 from tsnet.edge.io.store import MemoryStore
 from tsnet.status import PeerStatus
 from tsnet.wsgi import WsgiServer, current_peer
@@ -47,6 +48,14 @@ def node(control: Control, hostname: str, *, auth_key: str = "", relays_only: bo
         patch.setenv(PLAIN_DERP, control.environment.get(PLAIN_DERP, ""))
         patch.setenv(RELAYS_ONLY, "1" if relays_only else "")
         return Server(hostname, control_url=control.url, auth_key=auth_key or None, **options)
+
+
+@contextlib.contextmanager
+def on_another_machine() -> Iterator[None]:
+    """A node that begins meanwhile is not noticed by others that run here with its identity."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claim, "IS_SUPPORTED", False)
+        yield
 
 
 def until(condition: Callable[[], Any], timeout: float = 20, what: str = "") -> float:
