@@ -126,8 +126,12 @@ class TestControl:
         same_user: bool = False,
         domain: str = "lab.example",
         everywhere: bool = False,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
-        """everywhere: it listens on every address, of either family."""
+        """everywhere: it listens on every address, of either family.
+
+        settings: more fields of Go's testcontrol.Server that are data, by their names there.
+        """
         self.scene = scene
         self.url = f"http://{host}:{port}"
         self.environment: Mapping[str, str] = {"TS_DEBUG_USE_DERP_HTTP": "1"}
@@ -146,6 +150,7 @@ class TestControl:
         self._command += ["--derpmap", derp_map, "--domain", domain, "--require-authkey", require_auth_key]
         self._command += ["--require-auth"] if require_auth else []
         self._command += ["--same-user"] if same_user else []
+        self._command += ["--settings", json.dumps(settings or {})]
         self._lines: Lines | None = None
 
     def __enter__(self) -> Self:
@@ -201,11 +206,75 @@ class TestControl:
         """A PingRequest in the node's next map message."""
         return bool(self._call("ping", node=node_key, ping=request))
 
+    def told(self) -> list[tuple[str, str, str]]:
+        """Requests to the URL `<url>/told/…`, which is the harness's own: method, path and body."""
+        return [(told["Method"], told["Path"], told["Body"]) for told in self._call("told")]
+
     def set_routes(self, node_key: str, *routes: str) -> None:
         self._call("routes", node=node_key, routes=routes)
 
     def add_dns_records(self, *records: Mapping[str, str]) -> None:
         self._call("dns_records", records=records)
+
+    def approve(self, node_key: str) -> bool:
+        """What an admin does for a node that waits for approval. False if there is no such node."""
+        return bool(self._call("approve", node=node_key))
+
+    def c2n(self, node_key: str, path: str, method: str = "GET", body: str = "") -> tuple[int, str]:
+        """One HTTP request to the node inside its map stream: the status and the body of its answer."""
+        answer = self._call("c2n", node=node_key, method=method, path=path, body=body)
+        return int(answer["status"]), str(answer["body"])
+
+    def rate_limit(self, *rejections: tuple[str, str]) -> None:
+        """The next registrations are answered by HTTP 429, each with such a Retry-After and such a text."""
+        self._call("rate_limit", rejections=[{"RetryAfter": after, "Text": text} for after, text in rejections])
+
+    def registers(self) -> list[float]:
+        """When each registration came so far, rejected ones too, in Unix time."""
+        return list(self._call("registers") or [])
+
+    def change_first_map(self, **fields: object) -> None:
+        """Fields of tailcfg.MapResponse that the first message of every map stream has from now on."""
+        self._call("first_map", fields=fields)
+
+    def hold_maps(self, held: bool = True) -> None:
+        """Map requests wait until this is called with False."""
+        self._call("hold_maps", held=held)
+
+    def map_requests(self, node_key: str) -> int:
+        """How many requests for a map the node has made, streams and updates."""
+        return int(self._call("map_requests", node=node_key))
+
+    def dns_requests(self) -> list[dict[str, Any]]:
+        """The tailcfg.SetDNSRequests that were granted."""
+        return list(self._call("dns_requests") or [])
+
+    def refuse_dns(self, text: str) -> None:
+        """Requests for DNS records fail with this text; "" grants them again."""
+        self._call("dns_error", text=text)
+
+    def set_node_caps(self, node_key: str, *names: str) -> None:
+        """The node's own capabilities, as it and its peers see them."""
+        self._call("node_caps", node=node_key, caps={name: [] for name in names})
+
+    def jail(self, node_key: str, peer_key: str, jailed: bool = True) -> None:
+        """The node is told to let the peer open nothing."""
+        self._call("jail", node=node_key, peer=peer_key, jailed=jailed)
+
+    def set_unsigned(self, node_key: str, unsigned: bool = True) -> None:
+        """The others are told that the node may be spoken to by its PeerAPI alone."""
+        self._call("unsigned", node=node_key, unsigned=unsigned)
+
+    def set_ssh_policy(self, policy: Mapping[str, object] | None) -> None:
+        self._call("ssh_policy", policy=policy)
+
+    def count(self) -> int:
+        """How many nodes it knows."""
+        return int(self._call("count"))
+
+    def knobs(self) -> dict[str, list[str]]:
+        """The exported "fields" and "methods" of the Go type."""
+        return dict(self._call("knobs"))
 
     def set_app_caps(self, caps: Mapping[str, object]) -> None:
         """Granted from everybody to everybody."""

@@ -1,21 +1,15 @@
-"""Nodes that end at any moment of their first seconds, at a real Headscale, which answers a registration after 0.85 s.
+"""Nodes that end in order at any moment of their first seconds, at a real Headscale, leave nothing behind.
 
-Whoever ends in order leaves nothing behind, however early; whoever is killed is forgotten by Headscale's own timeout.
-Headscale counts it from the end of a node's map stream. Of a node that was killed before its first one it begins to
-count when it is restarted itself: such a node stays until then, and nothing that we could send would change that.
-
-Source: Headscale 0.29.2 hscontrol/poll.go afterServeLongPoll, hscontrol/app.go Serve (ephemeralGC).
+Headscale answers a registration after 0.85 s. Commands that signals end, and kill, are in `test_coming_and_going`.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,18 +20,13 @@ import pytest
 import tsnet
 from tests.interop.harness import ours
 from tests.interop.harness.headscale import Headscale
-from tests.interop.harness.ours import until
 from tests.interop.harness.process import Process
 from tests.interop.harness.requirements import need
 from tests.interop.harness.scene import Scene
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(200)]
 
-FORGOTTEN_AFTER = 66  # seconds; the least that Headscale allows
-RECONNECT_WINDOW = 10  # seconds that Headscale waits for a map stream to come back before it counts
-ENDINGS = {signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGINT: (130, -signal.SIGINT), signal.SIGKILL: (-9, -9)}
-"""The exit codes: of the command, and of a Python that is not as far yet."""
-EACH, LATEST = 20, 3.0
+LATEST = 3.0  # seconds from a start to its end
 SERVERS = 40
 SIDE_BY_SIDE = 5
 LIBRARY = """
@@ -53,24 +42,14 @@ except KeyboardInterrupt:
 
 @attrs.define
 class Lab:
-    """killed: the runs that were killed so far, and when the last of them was."""
-
     scene: Scene
     headscale: Headscale
     key: str
-    killed: set[str] = attrs.Factory(set)
-    last_kill: float = 0.0
 
     def left(self, beginning: str) -> set[str]:
         """Which nodes of such a name Headscale has."""
         names = {str(node["name"]) for node in self.headscale.nodes()}
         return {name for name in names if name.startswith(beginning)}
-
-    def has_polled(self, name: str) -> bool:
-        """Whether Headscale saw its map stream begin."""
-        assert self.headscale.process is not None
-        log = self.headscale.process.log_path.read_text(errors="replace")
-        return re.search(rf"node has connected.* node\.name={name} ", log) is not None
 
     def python(self, *arguments: str, log: str) -> Process:
         """With nothing of ours in its environment but where to join."""
@@ -88,21 +67,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, _swept: None) -> Iterator[Lab]
     need("root", "headscale")
     with (
         Scene(tmp_path_factory.mktemp("ended")) as scene,
-        Headscale(scene, ephemeral_timeout=f"{FORGOTTEN_AFTER}s") as headscale,
+        Headscale(scene) as headscale,
     ):
         yield Lab(scene, headscale, headscale.auth_key("u1", ephemeral=True))
-
-
-@attrs.frozen
-class Ended:
-    """moment: seconds from its start to the signal. seconds: from there to its end."""
-
-    name: str
-    by: signal.Signals
-    moment: float
-    code: int
-    said: str
-    seconds: float
 
 
 def moments(seed: int, count: int) -> list[float]:
@@ -116,34 +83,6 @@ def moments(seed: int, count: int) -> list[float]:
 def pause(seconds: float) -> None:
     """The moment is the test's own: nothing could be waited for."""
     threading.Event().wait(seconds)
-
-
-def end(lab: Lab, name: str, by: signal.Signals, moment: float) -> Ended:
-    process = lab.python("-m", "tsnet", "run", "--hostname", name, "--", "sleep", "60", log=name)
-    pause(moment)
-    os.kill(process.pid, by)
-    begun = time.monotonic()
-    code = process.popen.wait(30)
-    taken = time.monotonic() - begun
-    process.kill()  # with the child of one that was killed
-    return Ended(name, by, moment, code, process.log(), taken)
-
-
-def test_of_sixty_runs_that_end_early_only_the_killed_ones_remain(lab: Lab) -> None:
-    plan = [(by, moment) for by in ENDINGS for moment in moments(by, EACH)]
-    random.Random(60).shuffle(plan)
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        ending = [pool.submit(end, lab, f"run{number:02}", by, moment) for number, (by, moment) in enumerate(plan)]
-        ended = [future.result() for future in ending]
-    lab.killed, lab.last_kill = {run.name for run in ended if run.by == signal.SIGKILL}, time.monotonic()
-    left = lab.left("run")
-    assert [run for run in ended if run.name in left - lab.killed] == []
-    assert len(left) > EACH / 2, "most of the killed ones had joined, so that the others would have been left, too"
-    assert [run for run in ended if run.code not in ENDINGS[run.by]] == []
-    assert [run for run in ended if "Traceback" in run.said and "tsnet/" in run.said] == []
-    slowest = max(run.seconds for run in ended)
-    print(f"{len(left)} of {EACH} killed ones remain; the slowest orderly end took {slowest:.2f} s")
-    assert slowest < 6
 
 
 def test_servers_closed_at_any_moment_leave_nothing(lab: Lab) -> None:
@@ -196,18 +135,3 @@ def test_two_ephemeral_nodes_of_one_name_side_by_side(lab: Lab, program: str) ->
     assert lab.left("twin") == set()
     home = Path(lab.scene.environment()["HOME"])
     assert [path for path in home.rglob("*") if "tsnet" in path.name] == []
-
-
-def test_headscale_forgets_the_killed_ones_by_its_timeout(lab: Lab) -> None:
-    """Those that had a map stream. What is left is shown to be Headscale's to forget."""
-    if not lab.killed:
-        pytest.skip("nobody was killed: run the whole file")
-    left = lab.left("run")
-    never_polled = {name for name in left if not lab.has_polled(name)}
-    assert never_polled < left
-    limit = lab.last_kill + FORGOTTEN_AFTER + RECONNECT_WINDOW + 15 - time.monotonic()
-    until(lambda: lab.left("run") <= never_polled, limit, "the killed ones are forgotten")
-    print(f"forgotten after {time.monotonic() - lab.last_kill:.0f} s; without a map stream: {sorted(never_polled)}")
-    if os.environ.get("TSNET_NIGHTLY"):
-        lab.headscale.restart()
-        until(lambda: not lab.left("run"), FORGOTTEN_AFTER + 15, "a restarted Headscale forgets the others")

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,11 +19,20 @@ import (
 	"tailscale.com/tailcfg"
 	"tailscale.com/tstest/integration/testcontrol"
 	"tailscale.com/types/key"
+	"tailscale.com/types/opt"
 
 	"interop.test/peers/lines"
 )
 
 type control struct{ *testcontrol.Server }
+
+// settings are fields of testcontrol.Server that are data; as JSON, under their own names.
+type settings struct {
+	RequireMachineAuth, PeerRelayGrants bool
+	TagOwners                           map[string][]string
+	DefaultNodeCapabilities             *tailcfg.NodeCapMap
+	CollectServices                     opt.Bool
+}
 
 func main() {
 	address := flag.String("addr", "127.0.0.1:8080", "where to serve plain HTTP")
@@ -32,6 +42,7 @@ func main() {
 	requireKey := flag.String("require-authkey", "", "the only auth key that is taken")
 	sameUser := flag.Bool("same-user", false, "all nodes belong to one user")
 	online := flag.Bool("all-online", true, "say of each peer that it is online")
+	more := flag.String("settings", "{}", "JSON of more fields of testcontrol.Server")
 	verbose := flag.Bool("verbose", false, "log to stderr")
 	flag.Parse()
 
@@ -45,12 +56,22 @@ func main() {
 	if *verbose {
 		server.Logf = log.Printf
 	}
+	if err := apply(*more, server); err != nil {
+		log.Fatal(err)
+	}
+	asked := new(hooks)
+	asked.install(server)
 	listener, err := net.Listen("tcp", *address)
 	if err != nil {
 		log.Fatal(err)
 	}
-	go http.Serve(listener, server)
-	if err := lines.Serve(control{server}.operations()); err != nil {
+	front := http.NewServeMux()
+	front.Handle("/", server)
+	front.HandleFunc("/told/", asked.tell)
+	go http.Serve(listener, front)
+	operations := control{server}.operations()
+	maps.Copy(operations, asked.operations())
+	if err := lines.Serve(operations); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -71,12 +92,26 @@ func newServer(address, derpMapFile string) (*testcontrol.Server, error) {
 	}, nil
 }
 
+func apply(text string, server *testcontrol.Server) error {
+	var more settings
+	if err := json.Unmarshal([]byte(text), &more); err != nil {
+		return fmt.Errorf("-settings: %w", err)
+	}
+	server.RequireMachineAuth, server.PeerRelayGrants = more.RequireMachineAuth, more.PeerRelayGrants
+	server.TagOwners, server.CollectServices = more.TagOwners, more.CollectServices
+	server.DefaultNodeCapabilities = more.DefaultNodeCapabilities
+	return nil
+}
+
 func (c control) operations() map[string]lines.Operation {
 	return map[string]lines.Operation{
 		"nodes": lines.Op(c.nodes), "polls": lines.Op(c.polls), "await": lines.Op(c.await),
 		"expire_all": lines.Op(c.expireAll), "update": lines.Op(c.update), "fake_node": lines.Op(c.fakeNode),
 		"complete_auth": lines.Op(c.completeAuth), "raw_map": lines.Op(c.rawMap), "ping": lines.Op(c.ping),
 		"routes": lines.Op(c.routes), "dns_records": lines.Op(c.dnsRecords), "app_caps": lines.Op(c.appCaps),
+		"approve": lines.Op(c.approve), "c2n": lines.Op(c.c2n), "node_caps": lines.Op(c.nodeCaps),
+		"jail": lines.Op(c.jail), "unsigned": lines.Op(c.unsigned),
+		"ssh_policy": lines.Op(c.sshPolicy), "count": lines.Op(c.count), "knobs": lines.Op(c.knobs),
 	}
 }
 
