@@ -253,7 +253,7 @@ class Stack:
 
     def deadline(self) -> float:
         """When `transmit` must next be called; math.inf if never."""
-        if self.is_due:
+        if self._looped or self._ip.outbox or self._tcp.is_due():
             return self._now
         return min(self._tcp.deadline(), self._fragments.deadline(), self._flows.deadline())
 

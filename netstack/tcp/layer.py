@@ -29,7 +29,7 @@ from netstack.tcp.listener import KEEPALIVE, TcpListener
 from netstack.tcp.parking import Syn
 from netstack.tcp.passive import PassiveOpens
 from netstack.tcp.settings import Settings
-from netstack.tcp.tcb import MIN_MSS, TIMERS, Tcb
+from netstack.tcp.tcb import MIN_MSS, Tcb
 from netstack.tcp.timewait import TimeWait, TimeWaitTable
 from netstack.tcp.ways import Ways
 from netstack.wire import tcp
@@ -451,8 +451,7 @@ class TcpLayer:
             self._passive.ended(tcb)
         tcb.let_go()
         tcb.armed_for = math.inf
-        for name in TIMERS:
-            setattr(tcb, name, math.inf)
+        tcb.stop_timers()
         heap = self._heap
         while heap and heap[0][0] != heap[0][2].armed_for:  # a keepalive is due in hours: nobody wakes for the dead
             heappop(heap)

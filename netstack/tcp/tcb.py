@@ -287,7 +287,8 @@ class Tcb:
         self.drs_time: float = now
         self.rcv_rtt: float = math.inf
 
-    def _begin_timing(self, now: float) -> None:
+    def stop_timers(self) -> None:
+        """None of TIMERS is set."""
         self.rto_at: float = math.inf
         self.tail_at: float = math.inf
         self.reorder_at: float = math.inf
@@ -295,6 +296,9 @@ class Tcb:
         self.persist_at: float = math.inf
         self.keepalive_at: float = math.inf
         self.linger_at: float = math.inf
+
+    def _begin_timing(self, now: float) -> None:
+        self.stop_timers()
         self.armed_for: float = math.inf  # the time of this connection's entry in the layer's heap
         self.persist_backoff: int = 0
         self.probes: int = 0  # probes and keepalives since the peer was heard

@@ -68,12 +68,13 @@ class TimeWait:
 
 
 class TimeWaitTable:
-    """All records, the one that expires first first."""
+    """All records, the one that expires first first. When that is, is kept: each turn asks."""
 
-    __slots__ = ("_records",)
+    __slots__ = ("_due", "_records")
 
     def __init__(self) -> None:
         self._records: OrderedDict[bytes, TimeWait] = OrderedDict()
+        self._due = math.inf
 
     def __len__(self) -> int:
         return len(self._records)
@@ -85,21 +86,27 @@ class TimeWaitTable:
         self._records[record.key] = record
         if len(self._records) > MAX_RECORDS:
             self._records.popitem(last=False)
+        self._look_at_first()
 
     def restarted(self, record: TimeWait) -> None:
         self._records.move_to_end(record.key)
+        self._look_at_first()
 
     def remove(self, key: bytes) -> None:
-        self._records.pop(key, None)
+        if self._records.pop(key, None) is not None:
+            self._look_at_first()
 
     def clear(self) -> None:
         self._records.clear()
+        self._due = math.inf
 
     def deadline(self) -> float:
-        if not self._records:
-            return math.inf
-        return next(iter(self._records.values())).expires_time
+        return self._due
 
     def expire(self, now: float) -> None:
-        while self.deadline() <= now:
+        while self._due <= now:
             self._records.popitem(last=False)
+            self._look_at_first()
+
+    def _look_at_first(self) -> None:
+        self._due = next(iter(self._records.values())).expires_time if self._records else math.inf

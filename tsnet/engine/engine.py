@@ -440,7 +440,11 @@ class Engine:
     def deadline(self) -> float:
         if self.ingress.replies or self.paths.is_rerouted:
             return -math.inf
-        return min(self.stack.deadline(), self.device.deadline(), self.paths.deadline())
+        due, other = self.stack.deadline(), self.device.deadline()
+        if other < due:
+            due = other
+        other = self.paths.deadline()
+        return other if other < due else due
 
     def suspended(self, now: float) -> None:
         """The clock jumped (the machine slept or was cloned): no session key from before may seal anything."""

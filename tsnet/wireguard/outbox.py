@@ -32,11 +32,12 @@ class Outbox:
 
     def put(self, recipient: Recipient, run: list[bytes]) -> None:
         """Queue a sealed run. It is cut again if sealing made it longer than one send can carry."""
-        if self.waiting + len(run) > MAX_DATAGRAMS:
-            self._dropped["outbox full"] += len(run)
+        count = len(run)
+        if self.waiting + count > MAX_DATAGRAMS:
+            self._dropped["outbox full"] += count
             return
-        self.waiting += len(run)
-        if len(run[0]) * len(run) <= MAX_RUN_PAYLOAD:
+        self.waiting += count
+        if len(run[0]) * count <= MAX_RUN_PAYLOAD:
             self._runs.append((recipient, run))
         else:
             self._runs.extend(into_runs(recipient, run))

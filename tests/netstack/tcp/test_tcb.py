@@ -33,6 +33,14 @@ def test_the_deadline_is_the_least_of_all_timers(name: str) -> None:
     assert tcb.deadline() == 1500.0
 
 
+def test_all_timers_stop_at_once() -> None:
+    tcb = new()
+    for name in TIMERS:
+        setattr(tcb, name, 2000.0)
+    tcb.stop_timers()
+    assert {name: getattr(tcb, name) for name in TIMERS} == dict.fromkeys(TIMERS, math.inf)
+
+
 @pytest.mark.parametrize("v6", [False, True])
 def test_the_key_is_what_a_packet_of_the_peer_has(v6: bool) -> None:
     tcb = new(v6=v6)
