@@ -193,7 +193,10 @@ class RegisterResponse:
 
 @record
 class MapRequest:
-    """stream and not omit_peers: the long poll. omit_peers and not stream: a lite update, only its status counts."""
+    """stream and not omit_peers: the long poll. omit_peers and not stream: a lite update, only its status counts.
+
+    session_handle, session_seq: the session to go on with, and its last message that we have; "" for a new one.
+    """
 
     node_key: NodeKey
     disco_key: DiscoKey | None
@@ -203,6 +206,8 @@ class MapRequest:
     stream: bool = False
     omit_peers: bool = False
     read_only: bool = False
+    session_handle: str = ""
+    session_seq: int = 0
     hostinfo: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     endpoints: tuple[UdpAddress, ...] = ()
     endpoint_types: tuple[int, ...] = ()
@@ -224,6 +229,8 @@ class MapRequest:
             fields["OmitPeers"] = True
         if self.read_only:
             fields["ReadOnly"] = True
+        if self.session_handle:
+            fields |= {"MapSessionHandle": self.session_handle, "MapSessionSeq": self.session_seq}
         return jsonobject.encode(fields)
 
     @classmethod
@@ -241,6 +248,8 @@ class MapRequest:
             stream=fields.get("Stream") is True,
             omit_peers=fields.get("OmitPeers") is True,
             read_only=fields.get("ReadOnly") is True,
+            session_handle=text(fields.get("MapSessionHandle")),
+            session_seq=integer(fields.get("MapSessionSeq")),
             hostinfo=fields["Hostinfo"],
             endpoints=gojson.endpoints(fields.get("Endpoints")),
             endpoint_types=tuple(integer(item) for item in items(fields.get("EndpointTypes"))),
@@ -249,16 +258,22 @@ class MapRequest:
 
 @record
 class PingRequest:
-    """types: "" asks for HEAD url, "c2n" for the answer to the HTTP request in `payload`, others ping `ip`."""
+    """types: "" asks for HEAD url, "c2n" for the answer to the HTTP request in `payload`, others ping `ip`.
+
+    log: whether this node is to note it if all goes well.
+    """
 
     url: str
     url_is_noise: bool = False
     types: str = ""
     ip: str = ""
     payload: bytes = attrs.field(default=b"", repr=False)
+    log: bool = False
 
     def encode(self) -> JsonObject:
         fields: JsonObject = {"URL": self.url, "Types": self.types}
+        if self.log:
+            fields["Log"] = True
         if self.url_is_noise:
             fields["URLIsNoise"] = True
         if self.ip:
@@ -273,14 +288,16 @@ class PingRequest:
         if not text(fields.get("URL")):
             return None
         noise, payload = fields.get("URLIsNoise") is True, _base64(fields.get("Payload"))
-        return cls(text(fields.get("URL")), noise, text(fields.get("Types")), text(fields.get("IP")), payload)
+        types, ip, log = text(fields.get("Types")), text(fields.get("IP")), fields.get("Log") is True
+        return cls(text(fields.get("URL")), noise, types, ip, payload, log)
 
 
 @record
 class MapResponse:
     """One map message: the state it carries (`update`), and what it asks for beside it.
 
-    A keep-alive carries no state. `sleep` is Debug.SleepSeconds: how long to leave control alone.
+    A keep-alive carries no state. session_handle, of a stream's first message, and seq name the session and how far it
+    is (`client.resumption`). `sleep` is Debug.SleepSeconds: how long to leave control alone.
     disable_log_tail asks a Go node to upload no logs; we upload none, so nothing here reads it.
     """
 
@@ -289,6 +306,8 @@ class MapResponse:
     ping: PingRequest | None = None
     pop_browser_url: str = ""
     sleep: float = 0.0
+    session_handle: str = ""
+    seq: int = 0
     disable_log_tail: bool = False
     peers_weight: int | None = attrs.field(default=None, eq=False)
     """What all of `update.peers` weigh (`netmap.limits`), if they have been weighed."""
@@ -305,6 +324,10 @@ class MapResponse:
             fields["KeepAlive"] = True
         if self.ping is not None:
             fields["PingRequest"] = self.ping.encode()
+        if self.session_handle:
+            fields["MapSessionHandle"] = self.session_handle
+        if self.seq:
+            fields["Seq"] = self.seq
         if self.pop_browser_url:
             fields["PopBrowserURL"] = self.pop_browser_url
         debug = {"SleepSeconds": self.sleep, "DisableLogTail": self.disable_log_tail}
@@ -329,6 +352,8 @@ def decode_map_in_steps(message: bytes) -> Steps[MapResponse]:
         keep_alive=fields.get("KeepAlive") is True,
         ping=PingRequest.decode(fields.get("PingRequest")),
         pop_browser_url=line(fields.get("PopBrowserURL"), gojson.MAX_URL),
+        session_handle=text(fields.get("MapSessionHandle")),
+        seq=integer(fields.get("Seq")),
         sleep=max(0.0, gojson.number(mapping(fields.get("Debug")).get("SleepSeconds"))),
     )
 

@@ -5,11 +5,12 @@ from itertools import count
 
 import pytest
 
+from tests.control.scripted import Scripted
 from tsnet.base.links import Close, Closed, Data, Link, Open, Opened, Received
 from tsnet.control.client.address import ControlAddress
 from tsnet.control.client.facts import PingRequested
-from tsnet.control.client.pings import ANSWER_TIMEOUT, MAX_UNTAKEN, Pings, Post
-from tsnet.control.messages import PingRequest
+from tsnet.control.client.pings import ANSWER_TIMEOUT, BURST, MAX_UNTAKEN, RATE, Pings, Post
+from tsnet.control.messages import MapResponse, PingRequest, decode_map
 from tsnet.http1.client import MAX_AT_ONE_SERVER
 
 HERE = "https://control.example"
@@ -139,3 +140,32 @@ def test_other_pings_are_handed_out_and_their_answers_posted(noise: bool) -> Non
     (data,) = kit.pings.take_effects(0.0)
     assert isinstance(data, Data)
     assert data.data.endswith(b'\r\n\r\n{"Err":"timeout"}')
+
+
+def test_control_may_ask_only_so_often() -> None:
+    control = Scripted()
+    client = control.join()
+    for number in range(200):
+        control.send_map(MapResponse(ping=PingRequest(f"https://unused/c2n/{number}", types="TSMP", ip="100.64.0.9")))
+    late = client.dropped["ping-too-many"]
+    assert len(control.told(PingRequested)) == 200 - late
+    assert BURST <= 200 - late <= BURST + 10
+    control.wind(BURST / RATE)
+    control.send_map(MapResponse(ping=PingRequest("https://unused/c2n/late", types="TSMP", ip="100.64.0.9")))
+    assert client.dropped["ping-too-many"] == late
+
+
+def test_a_ping_that_is_to_be_noted_is_in_the_trace() -> None:
+    noted: list[object] = []
+
+    def trace(event: str, **fields: object) -> None:
+        if event == "pinged by control":
+            noted.append(fields["types"])
+
+    control = Scripted()
+    control.join(trace=trace)
+    for number, log in enumerate((True, False)):
+        message = MapResponse(ping=PingRequest(f"https://unused/{number}", url_is_noise=True, log=log))
+        assert decode_map(message.encode()).ping == message.ping
+        control.send_map(message)
+    assert noted == ["HEAD"]

@@ -132,7 +132,7 @@ class Client:
         self._publisher = Publisher(disco_key, hostinfo, entropy)
         parts = self._login, self._auth, self._map, self._publisher
         self._membership = Membership(self._address, self._server_key, *parts, told=told, trace=trace)
-        self._pings = Pings(self._address, self._new_link, self.dropped)
+        self._pings = Pings(self._address, self._new_link, self.dropped, trace)
         self._requests = OtherRequests(self._address)
         self._page = self._told_page = ""  # a page that control would like somebody to see; the last one of those
         self._uplink: ControlConnection | None = None

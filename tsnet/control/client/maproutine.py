@@ -36,6 +36,7 @@ from tsnet.control.client.controlconnection import ControlConnection, Exchange, 
 from tsnet.control.client.facts import Fact
 from tsnet.control.client.mappoll import MapPoll
 from tsnet.control.client.mapsession import MapSession
+from tsnet.control.client.resumption import Resumption
 from tsnet.control.messages import MAP_PATH, MapRequest, MapResponse
 
 MAX_SLEEP = 300.0
@@ -80,6 +81,7 @@ class MapRoutine:
         self._effects: list[Compute] = []
         self._address, self._told, self._dropped = address, told, dropped
         self._backoff = Backoff(entropy)
+        self._resumption = Resumption()
         self._uplink: ControlConnection | None = None
         self._poll: MapPoll | None = None
         self._refused = False
@@ -122,7 +124,9 @@ class MapRoutine:
     def begin(self, uplink: ControlConnection, request: MapRequest, link: Link, now: float) -> None:
         """Begin a poll. link: the name under which its messages are decoded off the node's thread."""
         self._uplink, self._is_slow = uplink, False
-        stream = uplink.request("poll", "POST", MAP_PATH, request.encode())
+        if self.session.netmap is None:
+            self._resumption.forget()
+        stream = uplink.request("poll", "POST", MAP_PATH, self._resumption.asking(request).encode())
         self._poll = MapPoll(stream, link, now, known=lambda: self.session.netmap)
 
     def end(self) -> None:
@@ -203,12 +207,16 @@ class MapRoutine:
         return Ended.AGAIN
 
     def _apply(self, poll: MapPoll, response: MapResponse, now: float) -> Heard:
-        if response.keep_alive or (response.is_empty and poll.got_map):
+        is_first = not poll.got_map
+        if response.keep_alive or (response.is_empty and not is_first):
+            if not is_first:
+                self._resumption.taken(response, is_first=False)
             return Heard(response)
-        if not poll.got_map:
+        if is_first and not self._resumption.goes_on(response):
             self.session.begin()
         self.session.apply(response.update, now, response.peers_weight)
-        is_first, poll.got_map = not poll.got_map, True
+        self._resumption.taken(response, is_first=is_first)
+        poll.got_map = True
         if is_first:
             self._backoff.succeeded(now)
             if self._refused:
@@ -223,6 +231,7 @@ class MapRoutine:
     def _refuse(self, error: MalformedError, now: float) -> None:
         """End the stream: without this message the netmap is out of date. A new stream begins with a whole netmap."""
         self._dropped["map-refused"] += 1
+        self._resumption.forget()
         problem = controlerrors.not_control(self._address, f"a map message is refused ({error})")
         self._told.append(facts.Problem(problem, fatal=False))
         self._refused = True

@@ -9,7 +9,8 @@
 
 Requests go to control only. The channel takes just the path of a URL; elsewhere a URL on another host is dropped and
 counted. A ping with the same URL as the one before it, or as one that waits, is ignored. What waits for the channel is
-bounded, and what comes beyond that is counted.
+bounded, and so is how often control may ask: BURST at once, RATE a second. What comes beyond that is counted. A ping
+with `Log` is in the trace.
 
 Source: Go control/controlclient/direct.go answerPing; tailcfg.PingRequest, PingResponse.
 Not here: the pings themselves.
@@ -25,9 +26,11 @@ from typing import Any
 import attrs
 
 from tsnet.base import jsonobject
+from tsnet.base.bucket import TokenBucket
 from tsnet.base.links import Effect, Event, Link
 from tsnet.base.malformed import MalformedError
 from tsnet.base.records import record
+from tsnet.base.trace import Trace
 from tsnet.control.client import c2n
 from tsnet.control.client.address import ControlAddress, path_and_query
 from tsnet.control.client.facts import PingRequested
@@ -40,6 +43,9 @@ MAX_UNTAKEN = 16
 
 MAX_POSTS = 16
 """How many requests may wait for the channel, and how many may be unanswered there."""
+
+RATE, BURST = 2.0, 64.0
+"""How many pings control may ask for: a second, and at once after some peace. Headscale asks every ten seconds."""
 
 ANSWER_TIMEOUT = 15.0
 
@@ -56,7 +62,15 @@ class Post:
 class Pings:
     """The owner takes effects, posts and facts after each call. dropped: counts pings, by reasons "ping-…"."""
 
-    def __init__(self, address: ControlAddress, new_link: Callable[[str], Link], dropped: Counter[str]) -> None:
+    def __init__(
+        self,
+        address: ControlAddress,
+        new_link: Callable[[str], Link],
+        dropped: Counter[str],
+        trace: Trace | None = None,
+    ) -> None:
+        self._trace = trace
+        self._pace = TokenBucket(RATE, BURST, 0.0)
         self._posts: list[Post] = []
         self._facts: list[PingRequested] = []
         self._address, self._dropped = address, dropped
@@ -90,6 +104,11 @@ class Pings:
         if ping.url == self._last_url:
             return
         self._last_url = ping.url
+        if not self._pace.take(1.0, now):
+            self._dropped["ping-too-many"] += 1
+            return
+        if ping.log and self._trace is not None:
+            self._trace("pinged by control", types=ping.types or "HEAD")
         if not _is_url(ping.url):
             self._dropped["ping-malformed"] += 1
         elif ping.types == "c2n":
