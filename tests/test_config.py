@@ -14,6 +14,7 @@ from tsnet.base.credentials import ClientSecret, Credential, FederatedIdentity
 from tsnet.config import (
     DEFAULT_CONTROL_URL,
     Config,
+    Given,
     Instead,
     check_port,
     configure,
@@ -415,3 +416,20 @@ def test_no_secret_is_shown_or_kept_elsewhere() -> None:
 )
 def test_whether_a_netmap_is_kept(environ: dict[str, str], asked: bool | None, found: bool | None) -> None:
     assert config(environ=environ, control_url="http://127.0.0.1:1", cache_netmap=asked).cache_netmap is found
+
+
+def test_the_options_of_a_server_are_resolved_whole() -> None:
+    options: dict[str, Any] = {
+        "control_url": "https://control.test",
+        "ephemeral": True,
+        "tags": ("tag:ci",),
+        "port": 41641,
+        "proxy": "http://proxy.test:3128",
+        "allow_http": True,
+        "control_key": "mkey:" + "5a" * 32,
+        "cache_netmap": True,
+    }
+    assert set(options) == {field.name for field in attrs.fields(Given)}
+    given, plain = Given(**options), configure(environ={}, auth_key="tskey-auth-1", **options)
+    assert given.resolved({}, "tskey-auth-1", Instead()) == plain
+    assert plain != configure(environ={}, auth_key="tskey-auth-1")

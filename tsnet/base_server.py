@@ -9,7 +9,6 @@ Not here: what an option means and where it may come from (`config`, `prefs`), w
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -22,12 +21,12 @@ from tsnet.base.addresses import IPAddress, join_host_port, parse_address
 from tsnet.base.wording import Wording, api
 from tsnet.config import (
     Config,
+    Given,
     Instead,
     check_host,
     check_objects,
     check_types,
     clean_key,
-    configure,
     key_of_environment,
     split_address,
 )
@@ -136,9 +135,8 @@ class BaseServer:
         host = self._choose_host(own_thread, world)
         choices = chosen(hostname=hostname, shields_up=shields_up)
         instead = Instead(client_id, client_secret, audience, id_token, _token_source)
-        resolve = functools.partial(configure, environ=os.environ, tags=tags, port=port, proxy=proxy, instead=instead)
-        trusting = functools.partial(resolve, allow_http=allow_http, control_key=control_key, cache_netmap=cache_netmap)
-        self._config: Config = trusting(auth_key=_read_key(auth_key), control_url=control_url, ephemeral=ephemeral)
+        given = Given(control_url, ephemeral, tags, port, proxy, allow_http, control_key, cache_netmap)
+        self._config: Config = given.resolved(os.environ, _read_key(auth_key), instead)
         self._on_auth_url = on_auth_url
         store = store_for(state, choices.prefs.hostname, environ=os.environ, ephemeral=ephemeral)
         self._handle = Handle(self._config, choices, host, store, self._options(ssl_context), world)

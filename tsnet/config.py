@@ -111,6 +111,36 @@ class Instead:
     token_source: TokenSource | None = None
 
 
+@record
+class Given:
+    """The options of a server as they were given, but for the key: what `configure` resolves."""
+
+    control_url: str | None = None
+    ephemeral: bool = False
+    tags: Iterable[str] = ()
+    port: int = 0
+    proxy: str | None = None
+    allow_http: bool = False
+    control_key: str | None = None
+    cache_netmap: bool | None = None
+
+    def resolved(self, environ: Mapping[str, str], auth_key: str | None, instead: Instead) -> Config:
+        """Raises ConfigError."""
+        return configure(
+            environ=environ,
+            auth_key=auth_key,
+            control_url=self.control_url,
+            ephemeral=self.ephemeral,
+            tags=self.tags,
+            port=self.port,
+            allow_http=self.allow_http,
+            control_key=self.control_key,
+            proxy=self.proxy,
+            instead=instead,
+            cache_netmap=self.cache_netmap,
+        )
+
+
 def configure(
     *,
     environ: Mapping[str, str],

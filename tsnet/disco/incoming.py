@@ -69,11 +69,9 @@ class Incoming:
         if isinstance(opened, str):
             return opened
         sender, message = opened
-        if isinstance(source, PeerRelayAddress):
-            return self._by_peer_relay(message, sender, source, len(datagram), now)
         if isinstance(source, DerpAddress):
             return self._by_derp(message, sender, source, now)
-        return self._by_udp(message, sender, source, len(datagram), now)
+        return self._straight(message, sender, source, len(datagram), now)
 
     def _by_derp(self, message: Message, sender: DiscoKey, source: DerpAddress, now: float) -> str | None:
         """A message that is proven to come from whoever has that disco key. The relay says which node that is."""
@@ -95,18 +93,37 @@ class Incoming:
         seen = UdpAddress(DERP_MAGIC_ADDRESS, source.region & 0xFFFF)
         return self._answers.answer(message, sender, source, seen)
 
-    def _by_udp(self, message: Message, sender: DiscoKey, source: UdpAddress, size: int, now: float) -> str | None:
-        """The same, straight from an address."""
+    def _straight(
+        self, message: Message, sender: DiscoKey, source: UdpAddress | PeerRelayAddress, size: int, now: float
+    ) -> str | None:
+        """The same, from an address or by a session of a peer relay."""
         if isinstance(message, Pong):
-            known = self._directs.ponged(message.tx_id, self._senders.nodes(sender), now)
-            self._diagnostic.answered(message.tx_id if known else b"")
-            return None if known else "unknown pong"
+            return self._pong(message, sender, source, now)
         if not isinstance(message, Ping):
             return type(message).__name__
-        if not self._directs.may_answer(source):
+        if not self._may_answer(source):
             return "source"
         if size < PONG_SIZE:
             return "small"
+        if isinstance(source, PeerRelayAddress):
+            return self._ping_by_relay(message, sender, source, now)
+        return self._ping(message, sender, source, now)
+
+    def _pong(self, message: Pong, sender: DiscoKey, source: UdpAddress | PeerRelayAddress, now: float) -> str | None:
+        nodes = self._senders.nodes(sender)
+        if isinstance(source, PeerRelayAddress):
+            known = self._relays.ponged(message.tx_id, nodes, source, now)
+        else:
+            known = self._directs.ponged(message.tx_id, nodes, now)
+        self._diagnostic.answered(message.tx_id if known else b"")
+        return None if known else "unknown pong"
+
+    def _may_answer(self, source: UdpAddress | PeerRelayAddress) -> bool:
+        if isinstance(source, PeerRelayAddress):
+            return self._directs.modes.relays and self._directs.may_reach(source.relay)
+        return self._directs.may_answer(source)
+
+    def _ping(self, message: Ping, sender: DiscoKey, source: UdpAddress, now: float) -> str | None:
         is_fresh = self._answers.is_fresh(message, sender)
         refusal = self._answers.answer(message, sender, source, source)
         key = self._senders.resolve(sender, message.node_key)
@@ -114,20 +131,7 @@ class Incoming:
             self._directs.heard(key, self._nodes[key], source, now, is_fresh=is_fresh)
         return refusal
 
-    def _by_peer_relay(
-        self, message: Message, sender: DiscoKey, source: PeerRelayAddress, size: int, now: float
-    ) -> str | None:
-        """The same, by a session of a peer relay."""
-        if isinstance(message, Pong):
-            known = self._relays.ponged(message.tx_id, self._senders.nodes(sender), source, now)
-            self._diagnostic.answered(message.tx_id if known else b"")
-            return None if known else "unknown pong"
-        if not isinstance(message, Ping):
-            return type(message).__name__
-        if not self._directs.modes.relays or not self._directs.may_reach(source.relay):
-            return "source"
-        if size < PONG_SIZE:
-            return "small"
+    def _ping_by_relay(self, message: Ping, sender: DiscoKey, source: PeerRelayAddress, now: float) -> str | None:
         refusal = self._answers.answer(message, sender, source, source.relay)
         if refusal is None:
             self._relays.pinged(self._senders.nodes(sender), source, now)
