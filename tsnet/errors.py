@@ -193,20 +193,32 @@ class NeedsApproval(RemoteError, PermissionError):
 
 
 class AuthKeyRejected(RemoteError, PermissionError):
-    """Control does not accept this auth key, or the tags asked for. Retrying with the same does not help."""
+    """Control does not accept this auth key, or the tags asked for. Retrying with the same does not help.
+
+    was_made: the key was made for this registration, by a client secret or an ID token.
+    """
 
     code = "auth-key-rejected"
 
-    def __init__(self, control_url: str, reason: str) -> None:
+    def __init__(self, control_url: str, reason: str, was_made: bool = False) -> None:
+        what = f"control at {control_url} rejected the registration: {reason}. "
         headscale = " Headscale wants the tags on the key itself, and no "
         super().__init__(
             Wording(
-                f"control at {control_url} rejected the registration: {reason}. "
-                "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and pass "
-                "it as ",
+                what + "Create a new auth key (reusable or unused, not expired, allowed to set the tags asked for) and "
+                "pass it as ",
                 api("auth_key="),
                 " or TS_AUTHKEY.",
                 *((headscale, api("tags="), " beside it.") if "tag" in reason else ()),
+            )
+            if not was_made
+            else Wording(
+                what + "Its auth key was made a moment ago, by this node's client secret or ID token: see that their "
+                "client may make keys with the tags of ",
+                api("tags="),
+                ", and that this control is the one that made the key (",
+                api("control_url="),
+                ").",
             )
         )
         self.control_url: str = control_url

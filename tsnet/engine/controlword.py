@@ -56,7 +56,7 @@ from tsnet.engine.view import NodeView
 from tsnet.engine.when_due import WhenDue
 from tsnet.errors import ControlUnreachable, Error, NeedsApproval
 from tsnet.netcheck.home import Home
-from tsnet.netmap.model import NetMap
+from tsnet.netmap.model import DerpMap, NetMap
 
 STALE = "stale"
 """The source of the complaint that the netmap is not of now."""
@@ -97,7 +97,7 @@ class ControlWord:
     ) -> None:
         self._node, self._control, self._entropy, self._facts = node, control, entropy, queue
         self._untold: deque[told.Fact] = deque()
-        self._is_emptying = self._is_away = False
+        self._is_emptying = self._is_away = self._tells_leaving = False
         self._kept: KeptMap | None = None  # that which is being adopted
         self._forgets: str | None = None  # the user whose login is to be forgotten
 
@@ -210,13 +210,15 @@ class ControlWord:
                 assert_never(fact)
 
     def _log_out(self, login_name: str, now: float) -> None:
-        """Control has forgotten us: nobody is a peer any more. It is told once the new identity is saved (`saved`)."""
+        """Control has forgotten us: nobody is a peer any more, and no relay is needed. It is told once the new identity
+        is saved (`saved`)."""
         node = self._node
         node.calls.refusal = logged_out(node.preferences.current.hostname, node.config.control_url)
+        self._tells_leaving = node.admittance.has_run
         node.admittance.logged_out()
         self._forgets = login_name
         if node.netmap is not None:
-            node.adoption.begin(attrs.evolve(node.netmap, peers={}), node.view)
+            node.adoption.begin(attrs.evolve(node.netmap, peers={}, derp_map=DerpMap()), node.view)
             self._is_emptying = True
             self.adopt(now)
 
@@ -263,6 +265,8 @@ class ControlWord:
         self.show(adopted.view)
         if self._is_emptying:
             self._is_emptying, node.view = False, None
+            if self._tells_leaving:
+                self._facts.change(changes)
             return
         node.remembered.change(stable_id=netmap.self_node.stable_id)
         node.engine.device.want_mark(now)

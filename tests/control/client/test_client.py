@@ -189,7 +189,6 @@ def test_a_server_that_will_not_have_this_client(status: int) -> None:
     [
         ((404, b"<html>not found", {}), NotAControlServer),
         ((200, b"<html>welcome", {}), NotAControlServer),
-        ((200, b"{}", {}), NotAControlServer),
         ((301, b"", {"Location": "https://elsewhere.example/key"}), NotAControlServer),
         ((403, b"", {}), NotAControlServer),
     ],
@@ -203,6 +202,33 @@ def test_what_is_no_control_server_is_fatal(page: tuple[int, bytes, dict[str, st
     assert only.fatal
     assert isinstance(only.error, error)
     assert URL in str(only.error)
+
+
+@pytest.mark.parametrize("garbage", [b"{}", b"\x00\xff", b'{"publicKey": "mkey:'])
+def test_an_answer_that_was_garbled_once_is_asked_for_again(garbage: bytes) -> None:
+    control = Scripted()
+    good, control.pages["/key"] = control.pages["/key"], (200, garbage, {})
+    control.client(auth_key="key")
+    control.run()
+    assert not problem(control).fatal
+    control.pages["/key"] = good
+    control.wind(5)
+    assert control.waits("register")
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_an_answer_that_stays_garbled_ends_a_node_that_control_does_not_know(enrolled: bool) -> None:
+    control = Scripted()
+    control.pages["/key"] = (200, b"{}", {})
+    control.client(auth_key="key", enrolled=enrolled)
+    control.wind(3600)
+    found = control.told(facts.Problem)
+    assert all(isinstance(one.error, NotAControlServer) for one in found)
+    if enrolled:
+        assert not any(one.fatal for one in found)
+        assert len(found) > 100
+    else:
+        assert [one.fatal for one in found] == [False, False, True]
 
 
 def test_a_server_without_ts2021_is_fatal() -> None:

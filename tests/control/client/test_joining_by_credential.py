@@ -12,7 +12,7 @@ from tsnet.base.credentials import client_secret_of, federated_identity
 from tsnet.base.links import Compute, Computed
 from tsnet.control.client import facts
 from tsnet.control.messages import MapResponse, RegisterResponse
-from tsnet.errors import ControlUnreachable, CredentialRejected, NoIdToken
+from tsnet.errors import AuthKeyRejected, ControlUnreachable, CredentialRejected, NoIdToken
 from tsnet.netmap.merge import MapUpdate
 
 TAGS = ("tag:ci",)
@@ -136,6 +136,22 @@ def test_a_login_that_gets_no_key_leaves_a_good_node_as_it_was(control: Keys) ->
     assert client.is_connected
     control.wind(3600)
     assert not control.waits("register")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, RegisterResponse(error="invalid auth key").encode()), (401, b"invalid auth key")]
+)
+def test_a_key_that_was_made_and_is_refused_has_another_remedy(control: Keys, status: int, body: bytes) -> None:
+    control.client(credential=SECRET)
+    control.run()
+    control.answer("register", body, status)
+    assert problem(control).fatal
+    error = problem(control).error
+    assert isinstance(error, AuthKeyRejected)
+    assert error.reason == "invalid auth key"
+    assert "auth_key=" not in str(error)
+    assert "by this node's client secret or ID token" in str(error)
+    assert "made-1" not in str(error)
 
 
 def test_a_logout_ends_an_exchange(control: Keys) -> None:

@@ -146,6 +146,26 @@ def test_a_node_that_was_refused_logs_in_with_a_better_key(house: House) -> None
 # --- logout -----------------------------------------------------------------------------------------------------
 
 
+def test_a_node_that_is_logged_out_rests(house: House) -> None:
+    a, b = house.up("a", ephemeral=False), house.up("b")
+    house.connect(b, a)
+    house.run(30)
+    heard = a.subscribe()
+    house.finish(logout(a))
+    left = [event.peer.name for event in events_of(heard) if isinstance(event, facts.PeerLeft)]
+    assert left == ["b.tailnet.test"]
+    house.run(400)
+    turns = a.pump.turns
+    house.run(3600)
+    assert a.pump.turns == turns, "nothing is due"
+    assert a.node.home.region == 0
+    assert not a.node.relays.clients
+    assert not a.node.health.messages
+    house.finish(login(a))
+    house.finish(a.reachable(60))
+    house.connect(b, a, 81)
+
+
 def test_control_and_the_state_forget_a_node_that_logs_out(house: House) -> None:
     store = MemoryStore()
     a, b = house.up("a", ephemeral=False, store=store), house.up("b")

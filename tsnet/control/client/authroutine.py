@@ -345,14 +345,16 @@ class AuthRoutine:
                     self._trace("a person must log in")
                 self._told.append(facts.LoginUrl(outcome.url))
         elif isinstance(outcome, Denied):
-            rejected = AuthKeyRejected(self._address.url, outcome.reason)
+            rejected = AuthKeyRejected(self._address.url, outcome.reason, self.login.key_was_made)
             return Refused(KeyExpired(outcome.reason) if outcome.key_expired else rejected)
         else:
             self._at = now
         return outcome
 
     def _failed(self, exchange: Exchange, met: bool, now: float) -> Refused | None:
-        error, hopeless = controlerrors.registration_error(self._address, exchange.status, _refusal(exchange))
+        error, hopeless = controlerrors.registration_error(
+            self._address, exchange.status, _refusal(exchange), key_was_made=self.login.key_was_made
+        )
         if hopeless and not met:
             return Refused(error)
         self._at = now + self._backoff.failed(now, exchange)

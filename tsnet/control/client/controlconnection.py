@@ -76,12 +76,16 @@ Purpose = Literal["register", "recheck", "logout", "poll", "publish", "ping", "r
 
 @record
 class Lost:
-    """hopeless: whether waiting cannot help, as far as this connection could see. answer: the HTTP answer behind it."""
+    """hopeless: whether waiting cannot help, as far as this connection could see. answer: the HTTP answer behind it.
+
+    is_garbled: it is hopeless because an answer makes no sense, which may have been garbled on its way.
+    """
 
     reason: str
     error: Error
     hopeless: bool = False
     answer: Response | None = None
+    is_garbled: bool = False
 
 
 @attrs.define
@@ -297,8 +301,16 @@ class ControlConnection:
             effects.append(Close(self._portal.link))
         return [*effects, *self.transmit(), Close(self._channel.link)]
 
-    def _lose(self, reason: str, error: Error, hopeless: bool = False, answer: Response | None = None) -> None:
-        self.lost = self.lost or Lost(reason, error, hopeless, answer)
+    def _lose(
+        self,
+        reason: str,
+        error: Error,
+        hopeless: bool = False,
+        answer: Response | None = None,
+        *,
+        is_garbled: bool = False,
+    ) -> None:
+        self.lost = self.lost or Lost(reason, error, hopeless, answer, is_garbled)
 
     def _break(self, reason: str, now: float) -> None:
         """A link has ended."""
@@ -364,7 +376,8 @@ class ControlConnection:
             if self._key_link is None and not controlerrors.is_page(response):  # it may have been cut off
                 self._lose("eof", *controlerrors.link_error(self._address, "eof"))
                 return
-            self._lose("/key: no key", controlerrors.no_key(self._address, response, str(malformed)), hopeless=True)
+            error = controlerrors.no_key(self._address, response, str(malformed))
+            self._lose("/key: no key", error, hopeless=True, is_garbled=not controlerrors.is_page(response))
             return
         if "age" not in response.headers:  # it comes from a cache
             self.date = http_date(response.headers.get("date", ""))
@@ -372,7 +385,8 @@ class ControlConnection:
         self._judge(public)
 
     def _lose_a_stranger(self, detail: str) -> None:
-        self._lose("not a control server", controlerrors.not_control(self._address, detail), hopeless=True)
+        error = controlerrors.not_control(self._address, detail)
+        self._lose("not a control server", error, hopeless=True, is_garbled=True)
 
     def _judge(self, public: MachineKey) -> None:
         self._asking = None

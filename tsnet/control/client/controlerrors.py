@@ -179,13 +179,18 @@ def control_key_changed(address: ControlAddress, found: MachineKey, known: Machi
     )
 
 
-def registration_error(address: ControlAddress, status: int, text: str) -> tuple[Error, bool]:
-    """The error for a registration answered by an HTTP status (0: broken off), and whether it is hopeless."""
+def registration_error(
+    address: ControlAddress, status: int, text: str, *, key_was_made: bool = False
+) -> tuple[Error, bool]:
+    """The error for a registration answered by an HTTP status (0: broken off), and whether it is hopeless.
+
+    key_was_made: the auth key it showed was made for it.
+    """
     said = f"HTTP status {status}{': ' if text else ''}{text}" if status else "broken off"
     if status == 429:
         return unreachable(address, f"it limits registrations for now ({said})"), False
     if status in (401, 403):
-        return AuthKeyRejected(address.url, text or said), True
+        return AuthKeyRejected(address.url, text or said, key_was_made), True
     if 400 <= status < 500 and status != 408:
         return RemoteError(
             f"control at {address.url} does not accept this client's registration ({said}). "

@@ -103,6 +103,11 @@ class Login:
         return bool(self.auth_key) or self._mints
 
     @property
+    def key_was_made(self) -> bool:
+        """Whether the auth key that the last request showed was made for it."""
+        return self._mints and not self.auth_key
+
+    @property
     def may_start_over(self) -> bool:
         """Whether a node that control has deleted becomes another one by itself: an ephemeral one that has a key."""
         return self.has_key and (self.ephemeral or self._rejoins)

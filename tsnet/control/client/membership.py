@@ -34,6 +34,10 @@ ACCEPTED_FOR = 3.0
 at once whom another part has accepted."""
 
 
+GARBLED_TRIES = 3
+"""So many answers without sense, one after the other, are not control's: within a second, by the backoff."""
+
+
 class Membership:
     """told: the list that facts are added to. The owner drops a connection that is not wanted any more.
 
@@ -65,6 +69,7 @@ class Membership:
         self._awaited_login = ""
         """How far a login is that an application asked for: "asked", "accepted", "served"; "" if there is none."""
         self._logins = 0  # how many were asked for
+        self._garbled = 0  # how many connections in a row broke at an answer without sense
         self._lapsed = False
         """Control says that the key has expired. We still follow its map, in case somebody extends the key."""
 
@@ -134,7 +139,8 @@ class Membership:
 
     def lost(self, lost: Lost, *, is_news: bool) -> None:
         """The connection is gone. is_news: False if nothing is wrong."""
-        if lost.hopeless and not self.has_met:
+        self._garbled = self._garbled + 1 if lost.is_garbled else 0
+        if lost.hopeless and not self.has_met and not self._may_be_garbled(lost):
             self._stop(facts.Problem(lost.error, fatal=True))
         elif self.is_connected:
             self.is_connected = False
@@ -142,6 +148,11 @@ class Membership:
         elif is_news and self._server_key.is_news(lost.error):
             self._told.append(facts.Problem(lost.error, fatal=False))
         self.check_left()
+
+    def _may_be_garbled(self, lost: Lost) -> bool:
+        """Whether what answers may be control all the same. A node that control knows has met it at this URL; another
+        one may have the wrong URL, and is to hear of that soon."""
+        return lost.is_garbled and (self._login.known or self._garbled < GARBLED_TRIES)
 
     def waits(self) -> None:
         """The server lets us wait: whoever wants the node up hears of it before a connection is given up."""
