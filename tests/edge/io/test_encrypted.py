@@ -159,3 +159,11 @@ def test_what_is_empty_is_new() -> None:
     store.open()
     assert store.read(IDENTITY) is None
     assert list(store.keys()) == []
+
+
+def test_a_directory_by_its_path_is_refused_with_what_to_write_instead(tmp_path: Path) -> None:
+    place: Any = tmp_path / "state"
+    with pytest.raises(ConfigError, match=r"wraps a store: tsnet\.DirectoryStore\('.*state'\), say"):
+        EncryptedStore(place, key=bytes(32))
+    with pytest.raises(ConfigError, match="wraps a store"):
+        EncryptedStore(str(place), key=bytes(32))  # type: ignore[arg-type]

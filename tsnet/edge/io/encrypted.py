@@ -40,6 +40,8 @@ class EncryptedStore:
     """
 
     def __init__(self, wrapped: Store, *, key: bytes, old_keys: Iterable[bytes] = ()) -> None:
+        if isinstance(wrapped, (str, os.PathLike)):
+            raise ConfigError(f"an EncryptedStore wraps a store: tsnet.DirectoryStore({os.fspath(wrapped)!r}), say")
         self.wrapped = wrapped
         self._keys: Sequence[bytes] = [
             _checked(api("key="), key),
