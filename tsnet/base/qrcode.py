@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-BLOCKS = {
+BLOCKS: dict[int, tuple[int, tuple[int, ...]]] = {
     1: (7, (19,)),
     2: (10, (34,)),
     3: (15, (55,)),
@@ -34,7 +34,7 @@ BLOCKS = {
 }
 """By version: the codewords of a block's error correction, and the data codewords of each block."""
 
-ALIGNMENT = {
+ALIGNMENT: dict[int, tuple[int, ...]] = {
     1: (),
     2: (6, 18),
     3: (6, 22),

@@ -35,7 +35,8 @@ class Terminated(BaseException):
 
     def __init__(self, number: int, dropped: Callable[[], None] = lambda: None) -> None:
         super().__init__(number)
-        self.number, self.dropped = number, dropped
+        self.number: int = number
+        self.dropped: Callable[[], None] = dropped
         self.exit_code: int = 128 + number
 
 

@@ -55,7 +55,7 @@ class PortalQuestion:
 
     def __init__(self, address: ControlAddress, link: Link, reason: str, error: Error) -> None:
         self.link = link
-        self.error = error
+        self.error: Error = error
         self.is_answered: bool = False
         self.reason: str = reason
         self._address = address
