@@ -109,6 +109,17 @@ def test_a_new_identity_logs_in_again_everywhere() -> None:
     assert not {effect.link for effect in effects if isinstance(effect, Open)} & old
 
 
+def test_a_login_that_has_left_and_is_not_answered_yet() -> None:
+    some = relays(region(1), region(2))
+    some.want({1, 2}, NOW)
+    opens(some)
+    assert some.logged_in() == []
+    link = some.clients[1].link
+    assert link is not None
+    some.receive(Opened(link, b"\x09" * 32), NOW)
+    assert (some.logged_in(), some.is_connected(1)) == ([1], False)
+
+
 def test_home_is_told_to_those_there_and_to_those_that_come() -> None:
     some = relays(region(1), region(2))
     some.want({1}, NOW)

@@ -233,6 +233,18 @@ def test_a_dial_that_was_begun_while_the_relay_was_away_goes_on_when_it_is_back(
     assert house.now - back < 0.2
 
 
+def test_control_is_told_of_the_home_while_its_relay_takes_us_in() -> None:
+    house = House(relays_only=True)
+    house.world.wire.latency = 0.04
+    a = house.handle("a")
+    house.finish(a.up(60))
+    house.until(lambda: a.node.home.region)
+    assert not a.node.relays.is_connected(900)
+    assert not a.node.is_reachable
+    house.finish(a.reachable(60))
+    assert a.node.relays.is_connected(900)
+
+
 def test_a_home_is_told_to_control_once_it_is_known() -> None:
     house = House(relays_only=True)
     a = house.up("a")

@@ -38,6 +38,36 @@ def test_the_first_region_that_answers_is_home_at_once() -> None:
     assert home.region == 2
 
 
+def test_a_relay_that_we_log_in_to_is_home_before_it_has_answered() -> None:
+    home = new_home()
+    home.logging_in(2, 0.1)
+    assert (home.region, home.is_lost) == (2, False)
+    home.logging_in(1, 0.1)
+    home.answered(1, 0.079, 0.15)  # it was just behind
+    assert home.region == 2
+    home.answered(2, 0.080, 0.2)
+    home.transmit(0.1 + HEARD_WITHIN)
+    assert (home.region, home.away_at) == (2, math.inf)
+
+
+def test_a_relay_that_does_not_take_our_login_is_home_no_longer_than_one_that_is_away() -> None:
+    home = new_home()
+    home.logging_in(2, 0.1)
+    home.answered(1, 0.080, 0.2)
+    home.transmit(0.1 + HEARD_WITHIN - 0.01)
+    assert home.region == 2
+    home.transmit(0.1 + HEARD_WITHIN)
+    assert home.region == 1
+
+
+def test_a_login_at_a_region_that_may_not_be_home_is_none_of_ours() -> None:
+    home = empty_home()
+    home.set_map(derp_map(region(1, avoid=True)), 0.0)
+    home.logging_in(1, 0.1)
+    home.logging_in(9, 0.1)
+    assert home.region == 0
+
+
 def test_the_last_latency_of_each_region_and_when_it_was() -> None:
     home = new_home()
     assert home.latencies() == {}

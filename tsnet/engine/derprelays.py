@@ -111,6 +111,10 @@ class Relays:
         client = self.clients.get(region)
         return client is not None and client.is_connected
 
+    def logged_in(self) -> list[int]:
+        """The regions that our login has left for. What a peer sends there, once it is told of us, comes after that."""
+        return [number for number, client in self.clients.items() if client.is_ready]
+
     def ping(self, region: int, now: float) -> None:
         """If we are connected to that relay, ask it for a sign of life, which becomes `Measured`. One at a time."""
         if (client := self.clients.get(region)) is not None:

@@ -1,6 +1,6 @@
 """How peers reach this node: its home relay, the other relays in use, what control knows of them, what is wrong.
 
-    a relay answers ─► home is chosen ─► control is told at once ─► control knows it: Reachable
+    a relay is logged in to ─► home is chosen ─► control is told at once ─► both have answered: Reachable
     packets for a peer ─► a relay of its region, for a minute
     a relay is lost ─► its troubles, until it is back or nobody needs it
 
@@ -108,6 +108,11 @@ class Reachability:
 
     def take_relay_facts(self, now: float) -> bool:
         """Whether a relay has broken, or cannot be reached any more, which nobody was told before."""
+        if not self._home.region:
+            for region in self._relays.logged_in():
+                self._home.logging_in(region, now)
+            if self._home.region:
+                self.settle(now)
         found = self._relays.take_facts()
         if not found:
             return False

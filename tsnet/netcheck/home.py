@@ -1,7 +1,9 @@
 """Which region is our home: at once the first that answers, later a better one if measurements show one.
 
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
-    answered ─► the first relay becomes home at once; a better one later, if it is better by enough
+    logging_in ─► the first relay becomes home at once, so that control is told of it while it takes us in; if it does
+                  not within 1.5 s, it is away, as below
+    answered ─► the first relay becomes home, if there is none; a better one later, if it is better by enough
     measured ─► its relay is dialled before others if it would be the better home, and else not at all
     failed, doubted ─► the next best is dialled at once, to stand in; if the old home stays away for 1.5 s, another one
                        that has answered since becomes home
@@ -131,6 +133,20 @@ class Home:
         self._put_in_order()
         if not self.is_lost:
             self._begin_anew()
+
+    def logging_in(self, region: int, now: float) -> None:
+        """Our login has left for that region's relay, which has shown that it is there.
+
+        `answered` or `failed` follows.
+        """
+        known = self._regions.get(region)
+        if self.region or known is None or not may_be_home(known):
+            return
+        self._relays.add(region)
+        self._history.setdefault(region, [(now, HEARD_WITHIN)])
+        self._choose(now)
+        if region == self.region:
+            self.away_at = now
 
     def measured(self, latencies: Mapping[int, float], now: float) -> None:
         """A report is whole: the regions that have answered in it, and how far away they are."""

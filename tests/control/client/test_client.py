@@ -105,6 +105,59 @@ def test_an_enrolled_node_shows_its_auth_key_only_if_control_asks() -> None:
     assert control.told(facts.LoggedIn) == [facts.LoggedIn(WELCOME.user)]
 
 
+def test_a_known_node_asks_for_its_map_together_with_its_first_registration() -> None:
+    control = Scripted()
+    client = control.client(auth_key="key", enrolled=True)
+    client.set_net_info({"PreferredDERP": 900}, control.now)
+    control.run()
+    assert control.waits("register")
+    assert control.waits("poll")
+    assert control.updates[-1].hostinfo["NetInfo"] == {"PreferredDERP": 900}
+    control.answer("register", WELCOME.encode())
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.Published)[0].home_region == 900
+    assert control.told(facts.NetMapChanged)
+    control.cut()
+    control.wind(60)
+    assert control.waits("poll")
+    assert not control.waits("register")
+
+
+def test_a_map_that_comes_before_the_registration_is_answered_is_taken() -> None:
+    control = Scripted()
+    control.client(auth_key="key", enrolled=True)
+    control.run()
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.NetMapChanged)
+    control.answer("register", WELCOME.encode())
+    assert control.waits("poll")
+    assert control.told(facts.LoggedIn)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_map_that_control_refuses_before_it_has_accepted_us_is_no_trouble(status: int) -> None:
+    control = Scripted()
+    control.client(auth_key="key", enrolled=True)
+    control.run()
+    control.answer("poll", b"node not found", status)
+    assert not control.told(facts.Problem) + control.told(facts.NodeRemoved)
+    control.answer("register", RegisterResponse(auth_url="https://control.example/a/1").encode())
+    assert control.find("register").register.auth_key == "key"
+    assert not control.waits("poll")
+    control.answer("register", WELCOME.encode())
+    control.send_map(MapResponse(MapUpdate(node=SELF)))
+    assert control.told(facts.NetMapChanged)
+
+
+@pytest.mark.parametrize("answer", [RegisterResponse(error="no"), RegisterResponse(node_key_expired=True)])
+def test_a_registration_that_is_not_accepted_ends_what_was_asked_with_it(answer: RegisterResponse) -> None:
+    control = Scripted()
+    control.client(enrolled=True)
+    control.run()
+    control.answer("register", answer.encode())
+    assert not control.waits("poll")
+
+
 def test_plain_maps_are_read_too() -> None:
     control = Scripted()
     control.join()

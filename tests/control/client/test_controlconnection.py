@@ -40,6 +40,7 @@ def uplink(
     pinned: MachineKey | None = None,
     trusted: MachineKey | None = None,
     verified: bool = False,
+    asks: bool = False,
 ) -> ControlConnection:
     numbers = count(1)
 
@@ -50,7 +51,14 @@ def uplink(
     entropy = random.Random(1).randbytes
     objection = partial(ServerKey(pinned=pinned, known=trusted, verified=verified).objection, address)
     return ControlConnection(
-        address, MACHINE, control_key=known, objection=objection, new_link=new_link, entropy=entropy, now=0.0
+        address,
+        MACHINE,
+        control_key=known,
+        asks=asks or known is None,
+        objection=objection,
+        new_link=new_link,
+        entropy=entropy,
+        now=0.0,
     )
 
 
@@ -88,6 +96,80 @@ def test_both_links_open_at_once() -> None:
 def test_a_known_key_is_not_asked_for() -> None:
     effects = uplink(known=KEY).transmit()
     assert [effect.link for effect in effects if isinstance(effect, Open)] == [NOISE_LINK]
+
+
+def beside(**options: Any) -> ControlConnection:
+    """It has begun with a key that is trusted, and asks for it."""
+    one = uplink(known=KEY, trusted=KEY, asks=True, **options)
+    effects = one.transmit()
+    assert [effect.link for effect in effects if isinstance(effect, Open)] == [KEY_LINK, NOISE_LINK]
+    feed(one, Opened(NOISE_LINK), Opened(KEY_LINK))
+    effects = one.transmit()
+    assert data_for(effects, KEY_LINK).startswith(b"GET /key")
+    assert data_for(effects, NOISE_LINK).startswith(b"POST /ts2021 ")
+    return one
+
+
+def test_with_a_trusted_key_the_upgrade_does_not_wait_for_the_question() -> None:
+    one = beside()
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    effects = one.transmit()
+    assert Close(KEY_LINK) in effects
+    assert data_for(effects, NOISE_LINK) == b""
+    assert (one.control_key, one.lost) == (KEY, None)
+
+
+def test_a_server_that_has_proved_the_trusted_key_is_not_asked_any_more() -> None:
+    one = uplink(known=KEY, trusted=KEY, asks=True)
+    feed(one, Opened(NOISE_LINK))
+    outer, http = Answering(), HttpServer()
+    request = outer.receive(data_for(one.transmit(), NOISE_LINK))
+    assert request is not None
+    noise = Responder(CONTROL, initiation_of(request), random.Random(2).randbytes)
+    feed(one, Received(NOISE_LINK, outer.switch()[0] + noise.response + noise.seal(http.transmit())))
+    assert one.ready
+    assert Close(KEY_LINK) in one.transmit()
+    assert not one.owns(KEY_LINK)
+    assert one.lost is None
+
+
+ENDS = [Closed(NOISE_LINK, "eof"), Received(NOISE_LINK, page(400, b"no")), Received(NOISE_LINK, b"SSH-2.0\r\n\r\n")]
+"""How a server answers whose key is another one."""
+
+
+@pytest.mark.parametrize("end", [None, *ENDS])
+def test_another_key_that_a_certificate_vouches_for_begins_a_handshake_on_another_link(end: Event | None) -> None:
+    one = beside(verified=True)
+    feed(one, *([end] if end is not None else []))
+    assert one.lost is None
+    assert not one.has_input
+    other = machine_public(MACHINE)
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(other).encode())))
+    effects = one.transmit()
+    (again,) = (effect.link for effect in effects if isinstance(effect, Open))
+    assert Close(NOISE_LINK) in effects
+    assert not one.owns(NOISE_LINK)
+    feed(one, Opened(again))
+    assert data_for(one.transmit(), again).startswith(b"POST /ts2021 ")
+    assert (one.control_key, one.lost) == (other, None)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_handshake_that_fails_although_the_key_is_the_same_is_told(end: Event) -> None:
+    one = beside()
+    feed(one, end)
+    assert one.lost is None
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(KEY).encode())))
+    assert one.lost is not None
+    assert isinstance(one.lost.error, ControlUnreachable | NotAControlServer)
+
+
+def test_another_key_that_nobody_vouches_for_ends_the_connection() -> None:
+    one = beside()
+    feed(one, Received(KEY_LINK, page(200, ControlKeys(machine_public(MACHINE)).encode())))
+    assert one.lost is not None
+    assert isinstance(one.lost.error, ControlKeyChanged)
+    assert not [effect for effect in one.transmit() if isinstance(effect, Open)]
 
 
 @pytest.mark.parametrize("noise_first", [True, False])

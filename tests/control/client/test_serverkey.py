@@ -39,12 +39,12 @@ def changed(control: Scripted) -> list[facts.Problem]:
 
 def test_a_key_is_trusted_when_proved_and_told_when_we_are_taken_in() -> None:
     one = ServerKey(pinned=None, known=None, verified=False)
-    assert one.connecting(met=False) is None
+    assert one.connecting(met=False) == (None, True)
     one.proven(KEY)
     assert (one.trusted, one.known) == (KEY, None)
     assert one.taken_in() == ControlKey(KEY)
     assert one.taken_in() is None
-    assert one.connecting(met=True) == KEY
+    assert one.connecting(met=True) == (KEY, False)
 
 
 @pytest.mark.parametrize("options", [{"known": OTHER, "verified": True}, {"known": OTHER, "pinned": KEY}])
@@ -56,9 +56,10 @@ def test_another_key_than_before_is_told_as_such(options: dict[str, Any]) -> Non
 
 def test_the_key_is_asked_for_at_first_and_after_failures() -> None:
     one = ServerKey(pinned=None, known=KEY, verified=True)
-    assert [one.connecting(met=False) for _ in range(2)] == [None, None]
+    assert [one.connecting(met=False) for _ in range(2)] == [(KEY, True)] * 2
     one.proven(KEY)
-    assert [one.connecting(met=True) for _ in range(ASK_AFTER + 2)] == [KEY] * ASK_AFTER + [None] * 2
+    asked = [one.connecting(met=True) for _ in range(ASK_AFTER + 2)]
+    assert asked == [(KEY, False)] * ASK_AFTER + [(KEY, True)] * 2
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,8 @@ def test_a_changed_key_at_the_start_is_fatal_and_sees_nothing(options: dict[str,
     assert "control_key=" in str(told.error)
     assert str(KEY) in str(told.error)
     assert str(OTHER) in str(told.error)
-    assert [path for _at, path in control.asked] == ["/key"]  # no handshake was begun
+    assert sorted(path for _at, path in control.asked) == ["/key", "/ts2021"]
+    assert not control.waiting  # the one handshake was sealed to the key that we know: nothing was asked
     assert control.peers == {}
     swap(control, CONTROL)
     client.retry(control.now)
@@ -150,9 +152,9 @@ def test_a_state_without_a_key_learns_it_when_the_node_is_accepted() -> None:
     control = Scripted()
     control.client(url=HTTP, enrolled=True)
     control.run()
-    assert control.facts == []
+    assert not control.told(ControlKey)
     control.answer("register", WELCOME.encode())
-    assert control.facts[0] == ControlKey(KEY)
+    assert control.told(ControlKey) == [ControlKey(KEY)]
 
 
 def test_a_server_that_does_not_take_us_in_is_not_remembered() -> None:
@@ -192,7 +194,8 @@ def test_the_pinned_key_overrides_the_known_one() -> None:
     control.wind(60)
     (told,) = control.told(facts.Problem)
     assert isinstance(told.error, NotAControlServer)
-    assert [path for _at, path in control.asked] == ["/key"]
+    assert sorted(path for _at, path in control.asked) == ["/key", "/ts2021"]
+    assert not control.waiting
 
 
 # --- while it runs ----------------------------------------------------------------------------------------------

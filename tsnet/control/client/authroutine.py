@@ -102,6 +102,7 @@ class AuthRoutine:
         self.halted: bool = False
         self.leaving: bool = False
         self._is_asked_for = False
+        self._has_answer = False  # to any registration of this process
         self._address, self._told = address, told
         self._backoff, self._logout_backoff = Backoff(entropy), Backoff(entropy)
         self._uplink: ControlConnection | None = None
@@ -125,6 +126,15 @@ class AuthRoutine:
     def is_asking(self) -> bool:
         """Whether a registration is under way that is answered without a person."""
         return self._stream is not None and self._sent is not None and not self._sent.waits_for_a_person
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether the first registration of this process is under way, with a key that control has accepted before: it
+        will mostly accept it again, so that what comes next need not wait for its answer."""
+        sent = self._sent
+        if self._has_answer or self._stream is None or sent is None or sent.waits_for_a_person:
+            return False
+        return self.login.known and sent.key == self.login.private and not self.leaving
 
     @property
     def awaits_a_person(self) -> bool:
@@ -289,6 +299,7 @@ class AuthRoutine:
     def answer(self, exchange: Exchange, *, met: bool, now: float) -> Outcome | Refused | None:
         """Take the answer to a registration; None if there is nothing to do but wait. met: the server has served us."""
         sent, self._sent, self._by = self._sent, None, math.inf
+        self._has_answer = True
         is_first = sent is None or not sent.waits_for_a_person
         outcome = self._outcome(exchange, met and not self._is_asked_for, is_first, now)
         if isinstance(outcome, Accepted | Refused):

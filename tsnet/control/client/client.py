@@ -22,6 +22,7 @@
 `transmit` returns everything that leaves, as effects on links of the room "control". Both it and `receive` work off a
 bounded part of what control has sent; while more is left, the deadline is due and the link paused.
 
+A node that control knows asks for its map together with its first registration, and need not wait for that answer.
 A node that has a `credential` in an auth key's place asks for a key while the channel is made (`keyexchange`), and
 registers once it has both.
 
@@ -409,7 +410,10 @@ class Client:
     def _ask(self, uplink: ControlConnection, now: float) -> None:
         """Make the requests that are due, in this order, as long as the server takes another one."""
         if uplink.usable:
+            was_asking = self._auth.is_confirming
             self._auth.ask(uplink, self._publisher.hostinfo, now)
+            if self._auth.is_confirming and not was_asking:
+                self._publisher.change(now)
         if self._may_poll and now >= self._map.at and uplink.usable:
             request = self._publisher.request(node_public(self._login.private), stream=True)
             self._map.begin(uplink, request, self._new_link("map"), now)
@@ -471,13 +475,15 @@ class Client:
     @property
     def _may_poll(self) -> bool:
         idle = not self._map.is_polling and not self._auth.leaving
-        return self._membership.follows and self._auth.key_is_saved and idle
+        wanted = self._membership.follows or self._auth.is_confirming
+        return wanted and self._auth.key_is_saved and idle
 
     @property
     def _may_publish(self) -> bool:
         """Not while control is just giving us another key: Headscale loses the new one over an update from the old."""
-        idle = self._publisher.stream is None and not self._auth.leaving and not self._auth.is_asking
-        return self._membership.is_registered and self._auth.key_is_saved and idle
+        if self._publisher.stream is not None or self._auth.leaving or not self._auth.key_is_saved:
+            return False
+        return self._auth.is_confirming or (self._membership.is_registered and not self._auth.is_asking)
 
     # --- connecting ---------------------------------------------------------------------------------------------
 
@@ -488,10 +494,12 @@ class Client:
     def _connect(self, now: float) -> None:
         if self._trace is not None:
             self._trace("connecting", url=self._address.url)
+        key, asks = self._server_key.connecting(met=self._membership.has_met)
         self._uplink = ControlConnection(
             self._address,
             self._machine_private,
-            control_key=self._server_key.connecting(met=self._membership.has_met),
+            control_key=key,
+            asks=asks,
             objection=functools.partial(self._server_key.objection, self._address),
             new_link=self._new_link,
             entropy=self._entropy,

@@ -1,11 +1,14 @@
 """One connection to control: the server's key, a channel, and the requests on that channel.
 
-    key link    Open ── GET /key ── 200 ── close        not when the key is known already
+    key link    Open ── GET /key ── 200 ── close        not when the key was proved just now
     noise link  Open ───────────────────── upgrade ──── requests and answers
+    noise link  Open ── upgrade ── requests             with a key that is trusted already
 
-Both links open at once, so that a join costs one round trip less. The key link's certificate identifies the server. A
-key other than the one we trust is accepted only if that certificate was verified; otherwise no byte of a handshake
-goes to its owner. Whatever breaks the connection sets `lost`, with the error that an application would see: also a
+All links open at once, so that a join costs one round trip less; with a trusted key the upgrade does not wait for /key,
+and that costs one less again. Then /key counts only until the server has proved that key: if it names another one, the
+handshake begins anew with that, on another link. The key link's certificate identifies the server. A key other than the
+one we trust is accepted only if that certificate was verified; otherwise no byte of a handshake with it goes to its
+owner. Whatever breaks the connection sets `lost`, with the error that an application would see: also a
 server that floods us, that takes no request for READY_TIMEOUT, or that does not read for WRITE_TIMEOUT.
 
 `read` takes apart what one turn may cost (TURN units of work). The link is paused while input is left over, and while
@@ -124,8 +127,8 @@ class ControlConnection:
     request again, must have read again, must have said anything (`doubt`); inf while that is so, or nobody asks.
 
     date: the Unix time by the clock of who named the key, where that was said just now; for the owner to take.
-    If control_key is given, the server is not asked for it. objection: why not to trust the key that it names, or None
-    (`ServerKey.objection`).
+    control_key: one to begin with. asks: whether the server is asked for it, as it must be if none is given.
+    objection: why not to trust the key that it names, or None (`ServerKey.objection`).
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class ControlConnection:
         private: MachinePrivateKey,
         *,
         control_key: MachineKey | None,
+        asks: bool,
         objection: Callable[[MachineKey], tuple[str, Error] | None],
         new_link: Callable[[str], Link],
         entropy: Callable[[int], bytes],
@@ -161,14 +165,17 @@ class ControlConnection:
         """Whether a login page answers, asked once a certificate was refused. Until it is known nothing is told."""
         self._exchanges: dict[int, Exchange] = {}
         self._unwanted: set[int] = set()
-        self._channel = Channel(new_link("noise"), address, private, entropy, now)
+        self._new_channel: Callable[[], Channel] = lambda: Channel(new_link("noise"), address, private, entropy, now)
+        self._channel: Channel = self._new_channel()
+        self._channel_lost: Lost | None = None
+        """How the handshake with a key that we trusted has ended, while /key may still name another one."""
         self._asking: Asking | None = None
         """Until the server has named its key: the answer is not kept for as long as the connection lives."""
         self._key_link: Link | None = None
-        if control_key is None:
+        if asks:
             self._key_link, self._asking = new_link("key"), Asking("GET", KEY_PATH, address.authority)
             self._effects.append(address.open(self._key_link))
-        else:
+        if control_key is not None:
             self._channel.begin(control_key)
         self._effects.append(self._channel.open())
 
@@ -190,7 +197,7 @@ class ControlConnection:
     @property
     def has_input(self) -> bool:
         """Whether `read` has something to do."""
-        return self.lost is None and self._channel.has_input
+        return self.lost is None and self._channel_lost is None and self._channel.has_input
 
     def asked(self, purpose: Purpose) -> int:
         """How many requests for that purpose have no answer yet."""
@@ -252,7 +259,10 @@ class ControlConnection:
                 self._channel.is_full, self.room_by = False, math.inf
             case Closed(reason=reason):
                 found = self.read(now)
-                self._break(reason, now)
+                if self._awaits_key:
+                    self._lose_channel(reason, *controlerrors.link_error(self._address, reason))
+                else:
+                    self._break(reason, now)
                 return found
             case Accepted() | Computed() | Datagrams() | LookedUp():
                 pass  # of listeners, and of the map's link
@@ -329,6 +339,18 @@ class ControlConnection:
             if portal.is_answered:
                 self._lose(portal.reason, portal.error, hopeless=True)
 
+    def _lose_channel(self, reason: str, error: Error, hopeless: bool = False, answer: Response | None = None) -> None:
+        """The channel is over. While /key may still name another key, that is awaited."""
+        if self._awaits_key:
+            self._channel_lost = self._channel_lost or Lost(reason, error, hopeless, answer)
+        else:
+            self._lose(reason, error, hopeless, answer)
+
+    @property
+    def _awaits_key(self) -> bool:
+        """Whether a handshake has begun with a key that we trust, and the server may name another one."""
+        return self.control_key is not None and self._asking is not None
+
     def _give_up(self, reason: str) -> None:
         self._lose(reason, controlerrors.unreachable(self._address, reason))
 
@@ -393,11 +415,19 @@ class ControlConnection:
         objection = self._objection(public)
         if objection is not None:
             self._lose(*objection, hopeless=True)
-        else:
-            if self._trace is not None:
-                self._trace("server key", key=public)
-            self.control_key = public
+            return
+        if self._trace is not None:
+            self._trace("server key", key=public)
+        before, self.control_key = self.control_key, public
+        if before is None:
             self._channel.begin(public)
+        elif before != public:
+            self._effects.append(Close(self._channel.link))
+            self._channel, self._channel_lost, self._paused = self._new_channel(), None, False
+            self._channel.begin(public)
+            self._effects.append(self._channel.open())
+        else:
+            self.lost = self.lost or self._channel_lost
 
     def _close_key_link(self) -> None:
         if self._key_link is not None:
@@ -414,7 +444,7 @@ class ControlConnection:
             events = self._channel.receive(b"", now, Work(TURN))
         except Refused as refused:
             error, hopeless = controlerrors.answer_error(self._address, "the ts2021 upgrade", refused.response)
-            self._lose(str(refused), error, hopeless, refused.response)
+            self._lose_channel(str(refused), error, hopeless, refused.response)
             return []
         except Flood as flood:
             self.flood = str(flood)
@@ -424,11 +454,14 @@ class ControlConnection:
             self._lose_a_stranger(str(greeting))
             return []
         except MalformedError as malformed:
-            self._give_up(str(malformed))
+            reason = str(malformed)
+            self._lose_channel(reason, controlerrors.unreachable(self._address, reason))
             return []
         if self._channel.ready and self.ready_by < math.inf:
             self.ready_by, self.slow_at, self._took = math.inf, math.inf, now - self._begun
             self.is_slow = False
+            self._asking = None  # it has proved the key that we trust
+            self._close_key_link()
             if self._trace is not None:
                 self._trace("channel ready", after=self._took)
         if self._channel.fault:

@@ -188,8 +188,11 @@ class MapRoutine:
             self._refuse(error, now)
         return heard
 
-    def ended(self, exchange: Exchange, *, expired: bool, now: float) -> Ended:
-        """The poll has ended. expired: whether control has said that the key has; the session may know it, too."""
+    def ended(self, exchange: Exchange, *, expired: bool, now: float, expected: bool = False) -> Ended:
+        """The poll has ended. expired: whether control has said that the key has; the session may know it, too.
+
+        expected: a refusal is no trouble, since control has not accepted the key in this process yet.
+        """
         poll, self._poll = self._poll, None
         if exchange.status in REFUSALS and (expired or self.session.expired):
             self.at, self._is_slow = now + self._backoff.refused(now), True
@@ -201,7 +204,7 @@ class MapRoutine:
             return Ended.REMOVED
         if exchange.status == 200 and poll is not None and poll.got_map:
             self._look_for_a_duplicate(now)
-        elif exchange.status not in (0, 200):
+        elif exchange.status not in (0, 200) and not expected:
             detail = f"the map request failed (HTTP status {exchange.status} {exchange.text})"
             self._told.append(facts.Problem(controlerrors.unreachable(self._address, detail), fatal=False))
         return Ended.AGAIN

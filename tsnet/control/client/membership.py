@@ -183,6 +183,9 @@ class Membership:
             self._accepted(outcome, now)
         elif isinstance(outcome, Refused):
             self._refused(outcome)
+        if not self.follows:  # what was asked together with the registration
+            self._map.end()
+            self._publisher.end(now)
         if self._login.expired and self._login.known and not self.is_registered and not self._auth.leaving:
             self._lapsed = self._lapsed or not isinstance(outcome, Again)
             self.look_for_an_extension(now)
@@ -205,7 +208,8 @@ class Membership:
         self._told.append(facts.LoggedIn(user, is_approved))
         self.is_registered, self._lapsed, self._unserved_until = True, False, now + ACCEPTED_FOR
         self._map.go(now)
-        self._publisher.change(now)
+        if self._publisher.stream is None:
+            self._publisher.change(now)
 
     def _refused(self, outcome: Refused) -> None:
         """The attempt is over. We still follow the map of a key that we followed. While leaving it does not matter."""
@@ -256,7 +260,7 @@ class Membership:
     # --- whether control knows us ---------------------------------------------------------------------------------
 
     def poll_ended(self, exchange: Exchange, now: float) -> None:
-        ended = self._map.ended(exchange, expired=self._lapsed, now=now)
+        ended = self._map.ended(exchange, expired=self._lapsed, expected=not self.follows, now=now)
         if ended is Ended.REMOVED:
             self._removed(exchange.text, now)
         elif ended is Ended.REFUSED:

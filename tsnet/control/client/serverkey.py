@@ -4,6 +4,9 @@
       ─► trusted: proved in a handshake; from then on no other key sees anything of us
       ─► known: the server has accepted us with it; it is told as a fact, and kept from run to run
 
+A connection begins with the trusted key at once, and asks for it beside that: after a start, and after failures.
+Whoever has another key cannot read what was sealed to this one.
+
 | another key at /key                       | then                                                    |
 |-------------------------------------------|---------------------------------------------------------|
 | that is not the pinned one                | NotAControlServer                                       |
@@ -37,11 +40,14 @@ class ServerKey:
         self._unproven = 0
         self._strange = ""
 
-    def connecting(self, *, met: bool) -> MachineKey | None:
-        """The key to begin a connection with; None to ask for it. met: whether the server has served this process."""
-        asks = not met or self._unproven >= ASK_AFTER
+    def connecting(self, *, met: bool) -> tuple[MachineKey | None, bool]:
+        """The key to begin a connection with, if one is trusted, and whether to ask for it (beside that).
+
+        met: whether the server has served this process.
+        """
+        asks = self.trusted is None or not met or self._unproven >= ASK_AFTER
         self._unproven += 1
-        return None if asks else self.trusted
+        return self.trusted, asks
 
     def objection(self, address: ControlAddress, found: MachineKey) -> tuple[str, Error] | None:
         """Why no handshake is begun with this key, which /key named: in short, and as the error. None: one is."""
