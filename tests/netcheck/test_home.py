@@ -38,6 +38,31 @@ def test_the_first_region_that_answers_is_home_at_once() -> None:
     assert home.region == 2
 
 
+def test_the_home_of_the_last_process_is_home_until_another_answers_first() -> None:
+    home = empty_home()
+    home.begin(region(2))
+    assert (home.region, home.regions_wanted(), home.is_lost) == (2, {2}, True)
+    home.set_map(derp_map(region(1), region(2), region(3)), 0.1)
+    assert (home.region, home.regions_wanted()) == (2, {1, 2, 3})
+    home.answered(2, 0.080, 0.2)
+    home.answered(1, 0.079, 0.2)
+    assert home.region == 2
+    home = empty_home()
+    home.begin(region(2))
+    home.set_map(derp_map(region(1), region(2)), 0.1)
+    home.failed(2, 0.1)
+    home.answered(1, 0.2, 0.2)
+    assert home.region == 1
+
+
+@pytest.mark.parametrize("regions", [(region(1),), (region(1), region(2, name="changed"))])
+def test_the_home_of_the_last_process_is_none_if_the_map_has_it_no_more(regions: tuple[DerpRegion, ...]) -> None:
+    home = empty_home()
+    home.begin(region(2))
+    home.set_map(derp_map(*regions), 0.1)
+    assert home.region == 0
+
+
 def test_a_relay_that_we_log_in_to_is_home_before_it_has_answered() -> None:
     home = new_home()
     home.logging_in(2, 0.1)

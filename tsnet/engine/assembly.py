@@ -16,8 +16,10 @@ from tsnet.control.client.client import Client
 from tsnet.engine.cachednetmap import CachedNetmap
 from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import Engine
+from tsnet.engine.homerelay import HomeRelay
 from tsnet.engine.identity import Identity
 from tsnet.engine.portmapping import PortMapping
+from tsnet.engine.reachability import Reachability
 from tsnet.wireguard.keylog import KeyLog
 
 
@@ -70,6 +72,13 @@ class Assembly:
             over_http=self._config.derp_over_http,
             trace=trace_of(self._tracer, "derp"),
         )
+
+    def home_relay(self, kept: bytes, reachability: Reachability) -> HomeRelay:
+        """kept: what the store has. A node that control knows dials it at once."""
+        home_relay, is_known = HomeRelay(kept, self._config.control_url), self._identity.registered
+        if home_relay.region is not None and is_known and not self._config.force_login:
+            reachability.begin(home_relay.region, self._now)
+        return home_relay
 
     def port_mapping(self) -> PortMapping:
         return PortMapping(

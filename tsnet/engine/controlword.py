@@ -122,6 +122,7 @@ class ControlWord:
                 self.adopt(now)
             case told.LoginUrl(url):
                 node.cached.answered()
+                self._abandon(now)
                 self._facts.append(facts.LoginUrl(url))
             case told.Connected() | told.Disconnected():
                 self._changed(fact, now)
@@ -136,11 +137,11 @@ class ControlWord:
                 node.health.set("map", (message,) if message else ())
             case told.NodeRemoved(error):
                 self._facts.append(facts.Removed(error))
-                self._trouble(error, fatal=True)
+                self._trouble(error, True, now)
             case told.Problem(error, fatal):
                 if isinstance(fact, told.NodeRemoved):
                     node.cached.forget()
-                self._trouble(error, fatal)
+                self._trouble(error, fatal, now)
             case told.PingRequested(ping):
                 self.answer(node.asked_pings.asked(ping, now), now)
             case told.BrowserRequested(url):
@@ -156,9 +157,15 @@ class ControlWord:
         self._is_away = self._is_away and not connected
         self._facts.append(facts.ControlChanged(connected, fact.reason if isinstance(fact, told.Disconnected) else ""))
 
-    def _trouble(self, error: Error, fatal: bool) -> None:
+    def _abandon(self, now: float) -> None:
+        """Control does not let us in: without a netmap, no relay is ours."""
+        if self._node.view is None and not self._node.adoption.is_under_way:
+            self._node.reachability.abandon(now)
+
+    def _trouble(self, error: Error, fatal: bool, now: float) -> None:
         if fatal:
             self._node.cached.answered()
+            self._abandon(now)
             self._node.leaving.is_over = True
             self._node.admittance.refused()
         if fatal or self._is_news(error):

@@ -44,6 +44,7 @@ from tsnet.engine.derprelays import Relays
 from tsnet.engine.engine import UDP, Engine, udp_runs
 from tsnet.engine.factqueue import FactQueue
 from tsnet.engine.healthmessages import HealthMessages
+from tsnet.engine.homerelay import HomeRelay
 from tsnet.engine.identity import Identity
 from tsnet.engine.leaving import Leaving
 from tsnet.engine.netmapadoption import Adoption
@@ -78,6 +79,7 @@ class Node:
         control_key: MachineKey | None = None,
         last_port: int = 0,
         kept_netmap: bytes = b"",
+        kept_home: bytes = b"",
         verifies_tls: bool = True,
         tracer: Tracer | None = None,
         key_log: KeyLog | None = None,
@@ -85,9 +87,9 @@ class Node:
         """prefs: in force until `set_prefs`. identity: the store has it already.
 
         hostinfo: what this machine is. control_key: the key that was remembered of this control server. last_port: the
-        UDP port that is saved, or 0. kept_netmap: what is saved of a netmap (`cachednetmap`). verifies_tls: whether a
-        certificate that the edge accepts proves who the server is. tracer: gives each room its trace. key_log: is given
-        the secrets of handshakes.
+        UDP port that is saved, or 0. kept_netmap, kept_home: what is saved of a netmap (`cachednetmap`), of our relay
+        (`homerelay`). verifies_tls: whether a certificate that the edge accepts proves who the server is. tracer: gives
+        each room its trace. key_log: is given the secrets of handshakes.
         """
         self.config = config
         self.view: NodeView | None = None
@@ -122,6 +124,7 @@ class Node:
         self.port_mapping: PortMapping = made.port_mapping()
         self.word: ControlWord = ControlWord(self, self._control, entropy, queue=self._facts)
         self.sleep: Sleep = Sleep(self.surroundings, self.port_mapping, trace=self.trace)
+        self.home_relay: HomeRelay = made.home_relay(kept_home, self.reachability)
         self._say("begun", known_to_control=identity.registered, ephemeral=config.ephemeral)
 
     # --- what applications ask for --------------------------------------------------------------------------
@@ -380,6 +383,7 @@ class Node:
         """Requests by UDP, and effects on links."""
         self._known_port = self.udp_port
         self._keep_port()
+        self._keep_home()
         requests, asked = self.surroundings.transmit(now, self.udp_port)
         self.home.transmit(now)
         self.remembered.tick(now)
@@ -467,6 +471,13 @@ class Node:
         """Have our UDP port saved for the next start, once control has let the node in."""
         if self.view is not None and not self.config.port:
             self.remembered.port(0 if self.wants_any_port else self.udp_port)
+
+    def _keep_home(self) -> None:
+        """Have our home's relay saved for the next start, once peers reach us there."""
+        if self.view is not None and self.reachability.is_reachable:
+            value = self.home_relay.settled(self.view.netmap.derp_map.regions[self.home.region])
+            if value is not None:
+                self.remembered.home_relay(value)
 
     def _hold_what_is_full(self) -> None:
         full = {region for region, client in self.relays.clients.items() if not client.has_room}

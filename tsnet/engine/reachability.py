@@ -22,7 +22,7 @@ from tsnet.engine.engine import Engine
 from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.when_due import WhenDue
 from tsnet.netcheck.home import Home
-from tsnet.netmap.model import DerpMap
+from tsnet.netmap.model import DerpMap, DerpRegion
 
 
 class Reachability:
@@ -82,6 +82,16 @@ class Reachability:
         self._relays.apply(derp_map)
         self._home.set_map(derp_map, now)
         self.settle(now)
+
+    def begin(self, home: DerpRegion, now: float) -> None:
+        """This was our home when the last process ended: dial it before there is a map."""
+        self._relays.apply(DerpMap({home.region_id: home}))
+        self._home.begin(home)
+        self.settle(now)
+
+    def abandon(self, now: float) -> None:
+        """Control does not let us in for now: leave what `begin` has dialled."""
+        self.apply(DerpMap(), now)
 
     def settle(self, now: float) -> None:
         """Connect to the regions that somebody wants, and tell control of a new home at once."""

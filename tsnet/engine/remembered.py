@@ -23,6 +23,7 @@ from tsnet.engine.healthmessages import HealthMessages
 from tsnet.engine.identity import Identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
+    HOME_RELAY,
     IDENTITY,
     NETMAP,
     PREFS,
@@ -68,6 +69,10 @@ class Remembered:
         if port != self.udp_port:
             self.udp_port = port
             self._told.append(self._saves.want(UDP_PORT, encode_port(port), None))
+
+    def home_relay(self, value: bytes) -> None:
+        """The relay to dial at the next start (`homerelay`)."""
+        self._told.append(self._saves.want(HOME_RELAY, value, None))
 
     def netmap(self, value: bytes) -> None:
         """What the next start may go by while control is away; empty for nothing."""

@@ -42,6 +42,7 @@ PREFS = "prefs"
 UDP_PORT = "udp-port"
 WHEREABOUTS = "whereabouts"
 NETMAP = "netmap"
+HOME_RELAY = "home-relay"
 
 VERSION = 1
 KIND = "tsnet-py"

@@ -1,5 +1,6 @@
 """Which region is our home: at once the first that answers, later a better one if measurements show one.
 
+    begin ─► the home of the last process is dialled before there is a map
     set_map ─► regions_wanted: up to 3 at a time are dialled, in order of RegionScore, then of the map
     logging_in ─► the first relay becomes home at once, so that control is told of it while it takes us in; if it does
                   not within 1.5 s, it is away, as below
@@ -81,6 +82,10 @@ class Home:
         self.retry_at: float = math.inf
 
     # --- in -------------------------------------------------------------------------------------------------------
+
+    def begin(self, region: DerpRegion) -> None:
+        """Our home when the last process ended: it is, until another relay answers before it does."""
+        self._regions, self.region = {region.region_id: region}, region.region_id
 
     def set_map(self, derp_map: DerpMap, now: float) -> None:
         """Measure new and changed regions; forget those that changed or are gone, even the home."""

@@ -31,6 +31,7 @@ from tsnet.edge.run.pump import Pump
 from tsnet.engine.identity import Identity, check_ephemeral, for_control, new_identity
 from tsnet.engine.saved import (
     CONTROL_KEY,
+    HOME_RELAY,
     IDENTITY,
     NETMAP,
     PREFS,
@@ -70,6 +71,7 @@ class Kept:
 
     control_key: of the control server that is configured, if it is known. prefs: for `Choices.saved`.
     udp_port: the last one; 0 if it is not known. netmap: as it was kept, for a start without control; or empty.
+    home_relay: as it was kept; or empty.
     moved: how, if the state was used elsewhere last. note: what is to be written of where it is now, if that is not
     there yet.
     """
@@ -79,6 +81,7 @@ class Kept:
     prefs: Mapping[str, Any] = attrs.field(factory=dict)
     udp_port: int = 0
     netmap: bytes = attrs.field(default=b"", repr=False)
+    home_relay: bytes = attrs.field(default=b"", repr=False)
     moved: str = ""
     note: Whereabouts | None = None
 
@@ -130,7 +133,8 @@ def _open_kept(
         control_key = known.key if known is not None and is_the_same else None
         before, here = last_whereabouts(store), whereabouts_of(store, machine_mark(os.environ))
         moved, note = how_moved(before, here) if kept is not None else "", here if here != before else None
-        return Kept(identity, control_key, prefs or {}, _last_port(store), _kept_netmap(store), moved, note)
+        netmap, home_relay = _kept_bytes(store, NETMAP), _kept_bytes(store, HOME_RELAY)
+        return Kept(identity, control_key, prefs or {}, _last_port(store), netmap, home_relay, moved, note)
     except BaseException:
         with contextlib.suppress(Exception):
             store.close()
@@ -144,10 +148,10 @@ def _last_port(store: Store) -> int:
     return 0
 
 
-def _kept_netmap(store: Store) -> bytes:
-    """One that cannot be read keeps no node from beginning: control has another."""
+def _kept_bytes(store: Store, key: str) -> bytes:
+    """What cannot be read keeps no node from beginning: control has another."""
     try:
-        value = store.read(NETMAP)
+        value = store.read(key)
     except Exception:  # whatever an application's store raises
         return b""
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
@@ -180,6 +184,7 @@ def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: O
                 control_key=kept.control_key,
                 last_port=kept.udp_port,
                 kept_netmap=kept.netmap,
+                kept_home=kept.home_relay,
                 verifies_tls=verifies(options.ssl_context),
                 tracer=traces,
                 key_log=key_log,
