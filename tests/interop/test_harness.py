@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+import time
 import urllib.request
 from hashlib import sha256
 
 import pytest
 
 from tests.interop.harness.caddy import Caddy
+from tests.interop.harness.faraway import FarAway
 from tests.interop.harness.gopeer import GoPeer
 from tests.interop.harness.headscale import Headscale
 from tests.interop.harness.process import ProcessError
@@ -180,3 +184,47 @@ def test_wireguard_go_to_wireguard_go(scene: Scene) -> None:
         a.move(51821)
         assert ping("100.64.0.2") < 1
         assert b.peer(node_public(key_a)).endpoint == "10.9.0.1:51821"
+
+
+def test_a_far_server_is_as_far_as_it_says_and_round_trips_are_counted() -> None:
+    round_trip = 0.05
+    with FarAway(round_trip) as far, socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as stack:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        far.streams(port, server.getsockname()[1])
+        early = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        early_end = stack.enter_context(server.accept()[0])
+        far.count()
+        begun = time.monotonic()
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        end = stack.enter_context(server.accept()[0])
+        for number in (2, 3):  # the first one is the connection's own
+            client.sendall(b"question")
+            assert end.recv(100) == b"question"
+            end.sendall(b"answer")
+            assert client.recv(100) == b"answer"
+            assert far.serial == number
+            assert time.monotonic() - begun >= number * round_trip
+        early.sendall(b"of before")
+        assert early_end.recv(100) == b"of before"
+        early_end.sendall(b"and its answer")
+        assert early.recv(100) == b"and its answer"
+        assert far.serial == 3
+        client.shutdown(socket.SHUT_WR)
+        assert end.recv(100) == b""
+
+
+def test_a_far_server_of_datagrams_answers_each_client() -> None:
+    with FarAway(0.02) as far, contextlib.ExitStack() as stack:
+        server, one, two = (stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3))
+        server.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        far.datagrams(port, server.getsockname()[1])
+        for client, word in ((one, b"1"), (two, b"2")):
+            client.sendto(word, ("127.0.0.1", port))
+            data, source = server.recvfrom(100)
+            server.sendto(data + b"!", source)
+            assert client.recv(100) == word + b"!"
+        assert far.serial == 2
