@@ -120,8 +120,8 @@ STORY = (
     "node running",
     "derp dialling",
     "derp link opened",
-    "derp connected",
     "netcheck home chosen",
+    "derp connected",
 )
 CONTACT = (
     "node first netmap",
