@@ -250,9 +250,10 @@ class Node:
         return self._control.wake().login(now, auth_key)
 
     def logout(self, now: float, by: float) -> None:
-        """Have control forget this node; LoggedOut follows. by: how long to wait for a registration under way."""
+        """Have control forget this node; LoggedOut follows, once. by: how long to wait for a registration under way."""
         self._touch()
-        self._control.wake().logout(now, by=by)
+        if not self.control.has_logged_out:  # else it is told in a moment, or was
+            self._control.wake().logout(now, by=by)
 
     def set_wall_offset(self, wall_offset: float, now: float, *, slept: float = 0.0) -> None:
         """The wall clock was set. Unix time is now + wall_offset, in seconds.

@@ -231,6 +231,22 @@ def test_a_logout_that_was_not_confirmed_in_time_is_asked_for_again(house: House
     house.until(lambda: a.state == "logged-out", 60)
 
 
+def test_two_logouts_are_one_at_every_moment_of_the_first(house: House) -> None:
+    """Whoever logs in at once after the second one stays logged in: no late end of the first one undoes that."""
+    a = house.up("a", ephemeral=False)
+    for step in range(12):
+        a.logout(10).begin()
+        for _ in range(step):
+            house.host.step()
+        events = a.subscribe()
+        house.finish(a.logout(10))
+        assert a.state == "logged-out"
+        house.finish(login(a, house.tailnet.auth_key))
+        house.run(1)
+        assert a.state == "running", step
+        assert sum(isinstance(event, facts.LoggedOut) for event in events_of(events)) <= 1
+
+
 def test_a_login_ends_a_logout_that_is_not_over(house: House) -> None:
     a = house.up("a", ephemeral=False)
     going = logout(a, timeout=math.inf)

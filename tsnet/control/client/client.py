@@ -162,6 +162,11 @@ class Client:
         return self._membership.is_connected
 
     @property
+    def has_logged_out(self) -> bool:
+        """Whether a logout is over, and no login has begun since."""
+        return self._membership.has_logged_out
+
+    @property
     def waiting_for_key(self) -> str:
         """What keeps it from registering, as words for an error; "" if that is not an auth key of its own."""
         return self._keys.waiting_for if self._keys is not None and self._auth.needs_key else ""
