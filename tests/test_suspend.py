@@ -103,9 +103,13 @@ def test_an_idle_node_wakes_and_dials(seconds: float, is_alone: bool, seals: Any
     async def test(virtual: VirtualTailnet) -> None:
         seals(virtual)
         await pair(virtual)
-        async with anyio.create_task_group() as group:
-            for name in ("a", "b"):
-                listener = await virtual.nodes[name].listen(80)
+        nodes = virtual.nodes
+        async with (
+            await nodes["a"].listen(80) as one,
+            await nodes["b"].listen(80) as other,
+            anyio.create_task_group() as group,
+        ):
+            for listener in (one, other):
                 group.start_soon(listener.serve, echo)
             await first_byte(virtual, "a", "b")
             await first_byte(virtual, "b", "a")
@@ -132,8 +136,7 @@ def test_a_peer_dials_a_machine_that_has_just_woken(seconds: float, is_alone: bo
     async def test(virtual: VirtualTailnet) -> None:
         seals(virtual)
         await pair(virtual)
-        async with anyio.create_task_group() as group:
-            listener = await virtual.nodes["b"].listen(80)
+        async with await virtual.nodes["b"].listen(80) as listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, echo)
             await first_byte(virtual, "a", "b")
             await suspend(virtual, "b", seconds, is_alone=is_alone)
@@ -175,9 +178,12 @@ def test_mid_stream(seconds: float, is_alone: bool, sleeper: str, seals: Any) ->
             except (OSError, Error, anyio.BrokenResourceError) as error:
                 ended.append(type(error).__name__)
 
-        async with anyio.create_task_group() as group:
-            sink, echoes = await a.listen(9), await a.listen(80)
-            back = await b.listen(80)
+        async with (
+            await a.listen(9) as sink,
+            await a.listen(80) as echoes,
+            await b.listen(80) as back,
+            anyio.create_task_group() as group,
+        ):
             for listener in (echoes, back):
                 group.start_soon(listener.serve, echo)
             group.start_soon(sink.serve, receive)
@@ -223,8 +229,7 @@ def test_a_machine_whose_clock_stands_still_in_its_sleep(seconds: float, seals: 
     async def test(virtual: VirtualTailnet) -> None:
         seals(virtual)
         await pair(virtual)
-        async with anyio.create_task_group() as group:
-            listener = await virtual.nodes["a"].listen(80)
+        async with await virtual.nodes["a"].listen(80) as listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, echo)
             await first_byte(virtual, "b", "a")
             virtual.world.machine("b").counts_sleep = False
