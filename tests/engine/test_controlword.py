@@ -11,6 +11,7 @@ from tests.engine.alone import NOW, A, B, bare, running
 from tests.engine.pair import netmap, node
 from tsnet.control.client import facts as told
 from tsnet.engine import facts
+from tsnet.engine.controlword import NOT_CHECKED
 from tsnet.errors import NotAControlServer
 from tsnet.netmap.model import UserProfile
 
@@ -66,3 +67,11 @@ def test_what_follows_a_netmap_that_is_under_way_waits_for_it() -> None:
         some.word.take(NOW)
     assert isinstance(some.take_facts()[-1], facts.DuplicateNode)
     assert some.calls.resolve("c") == ip_address("100.64.0.3")
+
+
+def test_a_tailnet_with_tailnet_lock_is_told_of() -> None:
+    some = running()
+    some.word.tell(told.NetMapChanged(attrs.evolve(netmap(A, B), is_locked=True)), NOW)
+    assert [*some.health.messages] == [NOT_CHECKED]
+    some.word.tell(told.NetMapChanged(netmap(A, B)), NOW)
+    assert not some.health.messages

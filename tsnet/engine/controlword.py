@@ -62,6 +62,10 @@ STALE = "stale"
 """The source of the complaint that the netmap is not of now."""
 
 
+LOCK = "lock"
+NOT_CHECKED = "this tailnet has Tailnet Lock, and this node does not check its signatures: it believes control alone"
+
+
 class Rooms(Protocol):
     """The node, as far as control's word goes."""
 
@@ -264,6 +268,8 @@ class ControlWord:
         if changes.of("derp_map"):
             node.reachability.apply(netmap.derp_map, now)
             node.surroundings.apply(netmap.derp_map, now)
+        if changes.of("is_locked"):
+            node.health.set(LOCK, (NOT_CHECKED,) if netmap.is_locked else ())
         if changes.of("health") or changes.of("display_messages"):
             node.health.set(SAID_BY_CONTROL, sentences_of(netmap))
         if self._kept is None and not self._is_emptying:

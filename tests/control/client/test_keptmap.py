@@ -16,6 +16,7 @@ from tsnet.control.client import keptmap
 from tsnet.control.client.keptmap import KeptMap, body_of, decode_kept, encode_kept
 from tsnet.control.gojson import ZERO_TIME
 from tsnet.control.mapframes import encode_frame
+from tsnet.netmap import limits
 from tsnet.netmap.merge import MapUpdate, begin
 from tsnet.netmap.model import DerpMap, DerpNode, DerpRegion, FilterRule, NetMap, Node
 
@@ -143,3 +144,15 @@ def test_damaged_anywhere_it_is_refused_or_read() -> None:
                 finish(decode_kept(data))
             except MalformedError:
                 continue
+
+
+def test_a_small_file_cannot_become_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is weighed message by message, not when all of it is there."""
+    peers = tuple(Node(number, f"n{number}", f"n{number}.x", NODE_KEY) for number in range(2, 1002))
+    data = finish(encode_kept(kept(begin(None, MapUpdate(node=SELF, peers=peers), AT))))
+    all_steps = sum(1 for _ in decode_kept(data))
+    monkeypatch.setattr(limits, "MAX_PEERS", 300)
+    steps, taken = decode_kept(data), list[None]()
+    with pytest.raises(MalformedError, match="peers"):
+        taken.extend(steps)
+    assert len(taken) < all_steps / 2

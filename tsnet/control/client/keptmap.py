@@ -72,13 +72,13 @@ def decode_kept(data: bytes) -> Steps[KeptMap]:
     node_key = key(NodeKey, fields.get("node_key"))
     if node_key is None or len(body) != fields.get("size") or len(body) > MAX_KEPT:
         raise MalformedError("is damaged: it is nobody's, cut short or too long")
-    netmap: NetMap | None = None
+    netmap, scale = None, Scale()
     for message in MapFrames().receive(body):
         update = (yield from decode_map_in_steps(message)).update
         netmap = begin(None, update, 0.0) if netmap is None else merge(netmap, update, 0.0)
+        scale.put(netmap)
     if netmap is None:
         raise MalformedError("is damaged: it has no netmap")
-    Scale().put(netmap)
     return KeptMap(netmap, text(fields.get("control_url")), node_key, number(fields.get("saved_at")))
 
 
