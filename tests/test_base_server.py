@@ -55,6 +55,28 @@ def test_every_option_is_checked_when_a_server_is_made(option: str, values: list
         assert "secret" not in str(raised.value)
 
 
+def test_an_auth_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the option, in the environment, and of a login."""
+    file = tmp_path / "key"
+    file.write_text("tskey-auth-kept\n")
+    options: dict[str, Any] = {"control_url": "https://control.test", "ephemeral": True}
+    node = tsnet.Server("shop", auth_key=f"file:{file}", **options)
+    assert node._config.auth_key == "tskey-auth-kept"
+    assert node._login_options(f"file:{file}", False) == ("tskey-auth-kept", False)
+    assert node._login_options(None, True) == ("", True)
+    with pytest.raises(ConfigError, match="no auth key can be read from /no/such: No such file"):
+        node._login_options("file:/no/such", False)
+    monkeypatch.setenv("TS_AUTHKEY", f"file:{file}")
+    assert tsnet.Server("shop", **options)._config.auth_key == "tskey-auth-kept"
+    assert tsnet.Server("shop", auth_key="", **options)._config.auth_key == ""
+    file.write_text("tskey-client-a-b")
+    with pytest.raises(ConfigError, match="client secret goes to the constructor"):
+        node._login_options(f"file:{file}", False)
+    file.unlink()
+    with pytest.raises(ConfigError, match="no auth key can be read"):
+        tsnet.Server("shop", **options)
+
+
 @pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_address("100.64.0.1")])
 def test_a_host_is_a_text(host: Any) -> None:
     node = tsnet.Server("shop", control_url="https://control.test", ephemeral=True)

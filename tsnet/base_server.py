@@ -176,10 +176,11 @@ class BaseServer:
     def _login_options(self, auth_key: str | None, force: bool) -> tuple[str, bool]:
         """Those of a call of `login`. Raises ConfigError."""
         check_types(auth_key=auth_key, force=force)
-        if auth_key is not None and auth_key.strip().startswith("tskey-client-"):
+        key = clean_key(_read_key(auth_key or "") or "")
+        if key.startswith("tskey-client-"):
             what = " of a login takes an auth key: a client secret goes to the constructor, as "
             raise ConfigError(Wording(api("auth_key="), what, api("client_secret=")))
-        return clean_key(_read_key(auth_key or "") or ""), force
+        return key, force
 
     def _run_callback(self, callback: Callable[[], object]) -> None:
         raise NotUp("a BaseServer does not run")
