@@ -42,16 +42,25 @@ class UvicornEngine:
 
     @asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator[None]:
-        await self._lifespan.startup()
+        try:
+            await self._lifespan.startup()
+        except BaseException:  # cancelled: what the app has begun it ends as well
+            await self._end_lifespan(grace)
+            raise
         if self._lifespan.should_exit:
             raise RuntimeError("the app's lifespan startup failed; the log of uvicorn.error says why")
         try:
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._end_connections(grace)
-                with anyio.move_on_after(grace):
-                    await self._lifespan.shutdown()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._end_connections(grace)
+            finally:  # `asyncio.Task.cancel` does not heed the shield
+                await self._end_lifespan(grace)
+
+    async def _end_lifespan(self, grace: float) -> None:
+        with anyio.move_on_after(grace, shield=True):
+            await self._lifespan.shutdown()
 
     def serve(self, stream: ByteStream, on_end: Callable[[], None]) -> Callable[[], object]:
         def lost(transport: StreamTransport) -> None:

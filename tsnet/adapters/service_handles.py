@@ -143,7 +143,7 @@ class AsyncServing(Served):
     async def start(self) -> None:
         """Serve in a task of its own. Returns once it accepts connections; raises what kept it from starting.
 
-        Cancelled, it leaves nothing behind.
+        Cancelled, it leaves nothing behind: its port is free when this call has ended.
         """
         if in_trio():
             import trio
@@ -155,6 +155,8 @@ class AsyncServing(Served):
             await until(self._started)
         except BaseException:
             self._scope.cancel()
+            with anyio.move_on_after(TOLD_WITHIN, shield=True):
+                await until(self._over)
             raise
         self._started.outcome()
 
