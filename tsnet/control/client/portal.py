@@ -54,7 +54,7 @@ class PortalQuestion:
     """error: what is to be told, by what has come so far. is_answered: nothing more comes."""
 
     def __init__(self, address: ControlAddress, link: Link, reason: str, error: Error) -> None:
-        self.link = link
+        self.link: Link = link
         self.error: Error = error
         self.is_answered: bool = False
         self.reason: str = reason
