@@ -121,7 +121,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_is_pure_and_small(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert wheel.stat().st_size < 1 << 20
+    assert wheel.stat().st_size < 5 << 18  # 1.25 MiB: it is source text alone
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:

@@ -77,9 +77,10 @@ class BaseServer:
     preferences, which `set` changes."""
 
     _may_share_a_loop = True
+    """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
+
     _needed_soon: tuple[str, ...] = ()
     """Modules that a first `dial` or `listen` imports."""
-    """Whether the node may run in the caller's loop, or in another world. A caller that blocks cannot run that loop."""
 
     _call_soon: Callable[[Callable[[], object]], None] | None = None
     """Runs a function in the loop that used this server last."""
