@@ -46,10 +46,9 @@ NOT_CARRIED = {
     ".Node.SelfNodeV4MasqAddrForThisPeer",
     ".Node.SelfNodeV6MasqAddrForThisPeer",
     ".PeersChangedPatch[].KeySignature",
-    ".PingRequest.Log",
     ".SSHPolicy",
     ".Seq",
-    ".TKAInfo",
+    ".TKAInfo.Head",
     ".UserProfiles[].Groups",
 }
 # What we say in another way, on purpose.

@@ -140,11 +140,14 @@ class Membership:
     def lost(self, lost: Lost, *, is_news: bool) -> None:
         """The connection is gone. is_news: False if nothing is wrong."""
         self._garbled = self._garbled + 1 if lost.is_garbled else 0
-        if lost.hopeless and not self.has_met and not self._may_be_garbled(lost):
+        is_tried_again = self._may_be_garbled(lost)
+        if lost.hopeless and not self.has_met and not is_tried_again:
             self._stop(facts.Problem(lost.error, fatal=True))
         elif self.is_connected:
             self.is_connected = False
             self._told.append(facts.Disconnected(lost.reason))
+        elif is_tried_again and not self._login.known:
+            pass  # the next try is a moment away, and the last one tells
         elif is_news and self._server_key.is_news(lost.error):
             self._told.append(facts.Problem(lost.error, fatal=False))
         self.check_left()
