@@ -4,12 +4,16 @@
 
 A test that passes now is named as unsteady. That is a defect to be mended, but a busy machine is no reason to stop a
 change; a test that fails twice is. Exit 0: all passed now; 1: something failed again, or nothing was noted as failed.
+Then the note of what failed is removed: the next part of a run is judged by its own failures.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+NOTED = Path(".pytest_cache/v/cache/lastfailed")
 
 
 def main(arguments: list[str]) -> int:
@@ -17,6 +21,7 @@ def main(arguments: list[str]) -> int:
     last_failed = ["--last-failed", "--last-failed-no-failures", "none"]
     command = [sys.executable, "-m", "pytest", "-rA", "-q", "--tb=short", *last_failed, *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
+    NOTED.unlink(missing_ok=True)
     lines = done.stdout.splitlines()
     print("\n".join(lines[-40:]), flush=True)
     for line in lines if done.returncode == 0 else ():

@@ -51,3 +51,15 @@ def test_a_broken_test_fails_again(project: Path) -> None:
 def test_a_run_that_noted_no_failure_is_not_made_good(project: Path) -> None:
     (project / "test_it.py").write_text("def test_fine():\n    pass\n")
     assert run(project, TOOL).returncode == 1
+
+
+def test_the_next_part_does_not_fail_for_this_one(project: Path) -> None:
+    (project / "test_broken.py").write_text("def test_broken():\n    assert False\n")
+    assert run(project, "-m", "pytest", "-q").returncode == 1
+    assert run(project, TOOL).returncode == 1
+    (project / "test_it.py").write_text(UNSTEADY)
+    assert run(project, "-m", "pytest", "-q", "test_it.py").returncode == 1
+    (project / "second").touch()
+    again = run(project, TOOL)
+    assert again.returncode == 0
+    assert "test_broken" not in again.stdout
