@@ -54,6 +54,7 @@ ENDINGS = {signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGINT: (130, -signal.
 """The exit codes: of the command, and of a Python that is not as far yet."""
 HUNG = 999
 SLOWEST_END = 6.0  # seconds
+TOO_EARLY = ("Fatal Python error: init_", "Could not import runpy module")
 
 
 @attrs.frozen
@@ -75,7 +76,7 @@ class Ended:
     @property
     def is_right(self) -> bool:
         """An interpreter that is interrupted before it has begun says so in its own way."""
-        too_early = self.by == signal.SIGINT and self.code == 1 and self.said.startswith("Fatal Python error: init_")
+        too_early = self.by == signal.SIGINT and self.code == 1 and self.said.startswith(TOO_EARLY)
         return self.code in ENDINGS[self.by] or too_early
 
     @property

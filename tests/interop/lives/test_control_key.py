@@ -127,12 +127,12 @@ def test_a_pin_or_another_url_or_a_state_without_a_key_goes_past_it(
     refused = ours.node(headscale, "pinning", state=pinning)
     with pytest.raises(tsnet.ControlKeyChanged, match=new_key):
         refused.up(timeout=10)
+    refused.close()
     with ours.node(headscale, "pinning", state=pinning, control_key=new_key) as node:
         assert [str(address) for address in node.addresses] == addresses
     assert [record.message for record in caplog.records if "control_key= names it" in record.message]
     with ours.node(headscale, "pinning", state=pinning) as node:  # the pinned key is the one that is kept now
         assert [str(address) for address in node.addresses] == addresses
-    refused.close()
 
     for path in old.iterdir():  # an older version kept the identity alone
         if path.name != "tsnet.state":

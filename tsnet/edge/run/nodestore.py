@@ -62,24 +62,23 @@ class StoreOpening:
             if self._last is not None:
                 self._last.close(STORE_TIMEOUT)
                 self._last = None
-            kept = self._opened()
+            take = None if self._claim is None else self._claim.take
+            kept = open_store(self._store, self._config, self._entropy, take)
             with self._lock:
                 self._is_open = True
                 is_wanted = self._is_wanted
             if not is_wanted:
                 self.close()
             return kept
+        except BaseException:
+            self._release()
+            raise
         finally:
             self._ended.set()
 
-    def _opened(self) -> Kept:
-        if self._claim is None:
-            return open_store(self._store, self._config, self._entropy)
-        try:
-            return open_store(self._store, self._config, self._entropy, self._claim.take)
-        except BaseException:
+    def _release(self) -> None:
+        if self._claim is not None:
             self._claim.release()
-            raise
 
     def close(self, timeout: float = 0.0) -> bool:
         """It is not wanted any more; from any thread. Waits at most that long; returns whether nobody is at it."""
@@ -87,9 +86,10 @@ class StoreOpening:
             self._is_wanted = False
             was_open, self._is_open = self._is_open, False
         if was_open:
-            if self._claim is not None:
-                self._claim.release()
-            self._store.close()
+            try:
+                self._release()
+            finally:
+                self._store.close()
         return self._ended.wait(timeout)
 
 
@@ -107,6 +107,7 @@ class NodeStore:
     def begin(self, world: World, done: Callable[[StoreOpening, Kept | Exception], None]) -> None:
         """Open the store and read it, unless that is under way. Raises RuntimeError where no thread can start."""
         if self._beginning is None:
+            self._unclaim()
             self._claim = None if world.is_virtual else Claim()
             self._reactor = world.reactor
             beginning = self._beginning = StoreOpening(
@@ -141,18 +142,30 @@ class NodeStore:
         return self._beginning is None and (self.saver is None or self.saver.is_idle)
 
     def drop(self) -> None:
-        """The store is closed as soon as nobody opens or writes it."""
-        held = self.saver or self._beginning
-        if self.saver is not None:
-            self._unclaim()
+        """The store is closed as soon as nobody opens or writes it. May be called again, should it be interrupted."""
+        held, is_ours = self.saver or self._beginning, self._beginning is None
         self.saver = self._beginning = None
-        if held is not None:
-            self._last = held
-            held.close()
+        try:
+            if is_ours:
+                self._unclaim()
+        finally:
+            if held is not None:
+                self._last = held
+                held.close()
 
     def _unclaim(self) -> None:
-        claim, self._claim = self._claim, None
-        if claim is not None and claim.socket is not None:
-            if self._reactor is not None:
-                self._reactor.remove(claim.socket)
+        claim = self._claim
+        if claim is None:
+            return
+        try:
+            self._forget(claim)
+        except BaseException:
+            self._forget(claim)  # interrupted: a closed socket that stays there is in the way of the next of its number
+            raise
+        finally:
             claim.release()
+        self._claim = None
+
+    def _forget(self, claim: Claim) -> None:
+        if claim.socket is not None and self._reactor is not None:
+            self._reactor.remove(claim.socket)

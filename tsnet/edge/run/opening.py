@@ -100,7 +100,7 @@ def open_store(
     store: Store,
     config: Config,
     entropy: Callable[[int], bytes],
-    claim: Callable[[Identity, str], object] = lambda identity, place: None,
+    claim: Callable[[Identity, str], object] | None = None,
 ) -> Kept:
     """Open the store and read it; a new identity is written before anybody hears of it. It is closed again on error.
 
@@ -117,13 +117,14 @@ def open_store(
 
 
 def _open_kept(
-    store: Store, config: Config, entropy: Callable[[int], bytes], claim: Callable[[Identity, str], object]
+    store: Store, config: Config, entropy: Callable[[int], bytes], claim: Callable[[Identity, str], object] | None
 ) -> Kept:
     store.open()
     try:
         kept = load(store, IDENTITY, decode_identity)
         identity = for_control(kept or new_identity(entropy), config.control_url)
-        claim(identity, described(store))
+        if claim is not None:
+            claim(identity, described(store))
         identity = attrs.evolve(identity, ephemeral=check_ephemeral(identity, config.ephemeral))
         if identity != kept:
             store.write(IDENTITY, encode_identity(identity))
