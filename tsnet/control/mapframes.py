@@ -62,7 +62,7 @@ class MapFrames:
 
 def encode_frame(document: bytes, *, compress: bool) -> bytes:
     """One message as a server sends it; compress when the request said zstd."""
-    message: bytes = _zstd().compress(document) if compress else document
+    message: bytes = load_zstd().compress(document) if compress else document
     return _LENGTH.pack(len(message)) + message
 
 
@@ -75,7 +75,7 @@ def expand(message: bytes, limit: int = MAX_MESSAGE) -> Steps[bytes]:
         raise MalformedError("zstd frame without content size")
     if size > limit:
         raise MalformedError(f"zstd frame of {size} bytes")
-    zstd = _zstd()
+    zstd = load_zstd()
     try:
         document: bytes | None = yield from _decompressed(zstd.ZstdDecompressor(), message, size)
     except (zstd.ZstdError, ValueError, EOFError):
@@ -113,7 +113,7 @@ def content_size(message: bytes) -> int | None:
 
 
 @functools.cache
-def _zstd() -> Any:
+def load_zstd() -> Any:
     """The standard library's from 3.14 on, else its backport; at first use."""
     try:
         from compression import zstd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -121,6 +122,42 @@ def test_a_dials_timeout_is_the_worlds_own_event(world: SystemWorld) -> None:
     assert world.clock() < world.next_event() <= world.clock() + 5
     links.close()
     assert world.next_event() == math.inf
+
+
+def test_a_link_takes_the_connection_that_was_begun_before(world: SystemWorld) -> None:
+    links = world.open_links(lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        world.preconnect(("127.0.0.1",), port, 1)
+        world.wait(world.clock())
+        accepted, _ = server.accept()
+        links.apply(Open(Link("t", "", 1), ("127.0.0.1",), port))
+        events: list[Event] = []
+        while not events:
+            world.wait(world.clock() + 5)
+            events += links.receive()
+        links.apply(Data(Link("t", "", 1), b"hello"))
+        links.flush()
+        with accepted:
+            assert accepted.recv(10) == b"hello"
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    links.close()
+
+
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_connections_that_nobody_took_end_with_the_world(end: str) -> None:
+    world = SystemWorld()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        world.preconnect(("127.0.0.1",), server.getsockname()[1], 1)
+        world.wait(world.clock())
+        accepted, _ = server.accept()
+        with accepted:
+            world.wait(world.clock() + 5)
+            getattr(world, end)()
+            accepted.settimeout(5)
+            assert accepted.recv(10) == b""
 
 
 def test_a_foreign_loop_can_wait_on_the_descriptor(world: SystemWorld) -> None:

@@ -6,6 +6,7 @@ import random
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -15,8 +16,9 @@ from tsnet.base.crypto import machine_public
 from tsnet.base.keys import MachinePrivateKey
 from tsnet.config import Config, configure
 from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.preconnect import Preconnect, Preconnects
 from tsnet.edge.io.store import MemoryStore
-from tsnet.edge.run.opening import Options, as_error, open_pump, open_store
+from tsnet.edge.run.opening import CONNECTIONS, Options, as_error, open_pump, open_store, preconnect
 from tsnet.engine.facts import Fact
 from tsnet.engine.identity import Identity, new_identity
 from tsnet.engine.saved import (
@@ -36,6 +38,7 @@ from tsnet.engine.saved import (
 from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError, StateInUse
 from tsnet.prefs import Prefs
 from tsnet.testing.simulated import SimulatedWorld
+from tsnet.testing.tailnet import Tailnet
 
 URL = "https://control.test"
 KEY = machine_public(MachinePrivateKey(bytes(range(32))))
@@ -332,6 +335,53 @@ def test_a_node_whose_beginning_fails_says_so_and_begins_later() -> None:
     machine.open_links = open_links  # type: ignore[method-assign]
     house.finish(a.up(10))
     assert a.state == "running"
+
+
+# --- connections that are begun before -------------------------------------------------------------------------
+
+
+class Asked(SimulatedWorld):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[object] = []
+
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
+        self.asked.append((*hosts, port, count))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [("control.test", 443, CONNECTIONS)]),
+        ({"control_url": "http://127.0.0.1:8080"}, [("127.0.0.1", 8080, CONNECTIONS)]),
+        ({"proxy": "http://user:secret@proxy.test:3128"}, [("proxy.test", 3128, CONNECTIONS)]),
+    ],
+)
+def test_connections_to_control_are_begun_where_its_links_will_go(
+    options: dict[str, Any], expected: list[object]
+) -> None:
+    world = Asked()
+    preconnect(world, config(**options))
+    assert world.asked == expected
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_uses_them_all(tailnet: Tailnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tsnet import Server
+
+    port = urlsplit(tailnet.control_url).port
+    claim, claimed = Preconnects.claim, list[bool]()
+
+    def noted(self: Preconnects, hosts: tuple[str, ...], number: int) -> Preconnect | None:
+        found = claim(self, hosts, number)
+        if number == port:
+            claimed.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Preconnects, "claim", noted)
+    with Server("a", control_url=tailnet.control_url, auth_key=tailnet.auth_key, ephemeral=True) as node:
+        node.up()
+    assert claimed[:CONNECTIONS] == [True] * CONNECTIONS
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------

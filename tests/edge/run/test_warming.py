@@ -19,7 +19,7 @@ from tests.virtual import VirtualTailnet
 from tsnet.base.records import record
 from tsnet.edge.run import warming
 from tsnet.edge.run.alarms import Alarm, Alarms
-from tsnet.edge.run.warming import LONG_PAUSE, PAUSE, Warming
+from tsnet.edge.run.warming import LONG_PAUSE, PAUSE, Warming, joining, talking
 from tsnet.testing.tailnet import Tailnet
 
 ROOT = Path(__file__).parents[3]
@@ -69,7 +69,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_one_step_at_a_time_modules_first(taken: list[str]) -> None:
     loop = FakeLoop()
-    each = Warming(loop, ["one", "two"], lambda: True)
+    each = Warming(loop, talking(["one", "two"]), lambda: True)
     each.step()
     assert taken == ["one"]
     loop.go_on(PAUSE * 1.5)
@@ -84,7 +84,7 @@ def test_one_step_at_a_time_modules_first(taken: list[str]) -> None:
 def test_a_busy_node_is_left_alone(taken: list[str]) -> None:
     loop = FakeLoop()
     loop.busy_until = loop.time + 2.5 * LONG_PAUSE
-    each = Warming(loop, [], lambda: True)
+    each = Warming(loop, talking([]), lambda: True)
     each.step()
     loop.go_on(2.4 * LONG_PAUSE)
     assert taken == []
@@ -95,7 +95,7 @@ def test_a_busy_node_is_left_alone(taken: list[str]) -> None:
 
 def test_a_node_that_ends_needs_nothing_more(taken: list[str]) -> None:
     loop, runs = FakeLoop(), [True]
-    each = Warming(loop, ["one", "two"], lambda: runs[0])
+    each = Warming(loop, talking(["one", "two"]), lambda: runs[0])
     each.step()
     runs[0] = False
     loop.go_on(1.0)
@@ -105,7 +105,7 @@ def test_a_node_that_ends_needs_nothing_more(taken: list[str]) -> None:
 
 def test_what_cannot_be_made_is_left_to_whoever_needs_it(taken: list[str]) -> None:
     loop = FakeLoop()
-    Warming(loop, ["broken", "two"], lambda: True).step()
+    Warming(loop, talking(["broken", "two"]), lambda: True).step()
     loop.go_on(1.0)
     assert taken == ["broken", "two", "int", "str", "bytes"]
 
@@ -117,9 +117,7 @@ def test_a_step_makes_the_methods_of_a_record() -> None:
 
     loop = FakeLoop()
     before: Any = vars(Warmed)["__attrs_attrs__"]
-    each = Warming(loop, [], lambda: True)
-    each._steps.clear()
-    each._steps.append(lambda: attrs.fields(Warmed))
+    each = Warming(loop, [lambda: attrs.fields(Warmed)], lambda: True)
     each.step()
     assert vars(Warmed)["__attrs_attrs__"] is not before
 
@@ -134,6 +132,46 @@ def test_a_node_in_its_applications_loop_is_not_warmed() -> None:
             assert node._handle.warming is None
 
     anyio.run(main)
+
+
+def test_joining_makes_ready_what_control_says_and_is_answered(taken: list[str]) -> None:
+    for step in joining():
+        step()
+    assert taken[0] == "h2.connection"
+    assert {"RegisterRequest", "RegisterResponse", "MapRequest", "MapResponse", "NetMap"} <= set(taken)
+
+
+JOINING = """
+    import builtins, sys, tsnet
+    from tsnet.edge.run import handle, warming
+
+    made, compiles = [], builtins.compile
+    def all_of_it(self):
+        for step in warming.joining():
+            step()
+        builtins.compile = lambda text, name, *more, **named: made.append(name) or compiles(text, name, *more, **named)
+    handle.WARM_JOINING_AFTER, handle.Handle._warm_joining = 0.0, all_of_it
+    with tsnet.Server("a", ephemeral=True) as node:
+        node.up()
+        print("h2.connection" in sys.modules, *(name.split()[-1].rstrip(">") for name in made))
+"""
+
+BEFORE = {"tsnet.base.links.Open", "tsnet.base.links.Opened", "tsnet.base.links.Data"}
+"""What a node needs to ask control the first time, which is later than what is made ready only in this test."""
+BESIDE = {"tsnet.engine.facts.EndpointMapped", "tsnet.netcheck.report.Report"}
+"""What it finds out while it waits for its relay."""
+
+
+@pytest.mark.slow
+def test_a_node_made_ready_for_controls_answers_makes_no_record_for_them(tailnet: Tailnet) -> None:
+    environ = {**os.environ, "TS_CONTROL_URL": tailnet.control_url, "TS_AUTHKEY": tailnet.auth_key}
+    program = [sys.executable, "-c", textwrap.dedent(JOINING)]
+    done = subprocess.run(
+        program, env=environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    is_there, *made = done.stdout.split()
+    assert is_there == "True"
+    assert set(made) <= BEFORE | BESIDE
 
 
 FIRST_DIAL = """

@@ -56,6 +56,7 @@ from tsnet.edge.io.channel import READ_SIZE, WRITE_LIMIT, Channel, Ended
 from tsnet.edge.io.descriptors import BUDGET
 from tsnet.edge.io.dial import NO_NAME_SERVER, Dial, Lookup, look_up
 from tsnet.edge.io.effects import EffectPort
+from tsnet.edge.io.preconnect import Preconnect, Preconnects
 from tsnet.edge.io.proxy import connect_request
 from tsnet.edge.io.reactor import READ, WRITE, Reactor, Timer
 from tsnet.edge.io.udp import UdpSockets
@@ -327,6 +328,7 @@ class Links(Channels):
         ssl_context: ssl.SSLContext | None = None,
         proxies: Proxies = NO_PROXIES,
         lookup: Lookup | None = None,
+        preconnects: Preconnects | None = None,
     ) -> None:
         super().__init__(reactor, on_ready)
         self._wall = wall
@@ -334,7 +336,8 @@ class Links(Channels):
         self._proxies = proxies
         self._proxy_of: dict[Link, Proxy] = {}
         self._lookup = lookup
-        self._dials: dict[Link, Dial] = {}
+        self._preconnects = preconnects
+        self._dials: dict[Link, Dial | Preconnect] = {}
         self.udp: UdpLinks = UdpLinks(self._bind, on_ready, budget=BUDGET)
 
     def close(self) -> None:
@@ -390,7 +393,12 @@ class Links(Channels):
             else:
                 self._connected(effect, result)
 
-        self._dials[effect.link] = Dial(self._reactor, self._workers, hosts, port, done, lookup=self._lookup)
+        early = None if self._preconnects is None else self._preconnects.claim(hosts, port)
+        if early is not None:
+            self._dials[effect.link] = early
+            early.claim(done)
+        else:
+            self._dials[effect.link] = Dial(self._reactor, self._workers, hosts, port, done, lookup=self._lookup)
 
     def _connected(self, effect: Open, sock: socket.socket) -> None:
         start_tls = None if effect.tls is None else functools.partial(self._start_tls, effect.tls)

@@ -19,6 +19,7 @@ from tsnet.edge.io.links import Links
 from tsnet.edge.io.listeners import LinkListener
 from tsnet.edge.io.netmon import local_addresses, read_network
 from tsnet.edge.io.netwatch import NetworkWatch
+from tsnet.edge.io.preconnect import Preconnects
 from tsnet.edge.io.reactor import Reactor
 from tsnet.edge.io.udp import UdpSockets
 from tsnet.edge.io.world import OnReady
@@ -48,6 +49,7 @@ class SystemWorld:
         self.reactor: Reactor = Reactor(self.clock)
         self._gso, self._gro = gso, gro
         self._watch = NetworkWatch(self.reactor)
+        self._preconnects = Preconnects(self.reactor)
 
     def clock(self) -> float:
         return _clock()
@@ -66,7 +68,17 @@ class SystemWorld:
     def open_links(
         self, on_ready: OnReady, *, ssl_context: ssl.SSLContext | None = None, proxies: Proxies = NO_PROXIES
     ) -> Links:
-        return Links(self.reactor, on_ready, self.wall, ssl_context=ssl_context, proxies=proxies)
+        return Links(
+            self.reactor,
+            on_ready,
+            self.wall,
+            ssl_context=ssl_context,
+            proxies=proxies,
+            preconnects=self._preconnects,
+        )
+
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
+        self._preconnects.begin(hosts, port, count)
 
     def listen(
         self,
@@ -112,7 +124,9 @@ class SystemWorld:
 
     def close(self) -> None:
         self._watch.close()
+        self._preconnects.close()
         self.reactor.close()
 
     def abandon(self) -> None:
         self.reactor.orphan()
+        self._preconnects.close()

@@ -133,6 +133,9 @@ class World(Protocol):
     ) -> LinkPort:
         """proxies: which of the links are asked of an HTTP proxy, and of which one."""
 
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
+        """Begin so many connections, for links that will soon be opened to these hosts and this port (`preconnect`)."""
+
     def listen(
         self,
         host: str,

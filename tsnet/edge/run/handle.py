@@ -31,14 +31,14 @@ from tsnet.edge.run.endings import end_all
 from tsnet.edge.run.host import Host
 from tsnet.edge.run.logins import AT_CONTROL, Logins
 from tsnet.edge.run.nodestore import NodeStore, StoreOpening
-from tsnet.edge.run.opening import Kept, Options, as_error, open_pump
+from tsnet.edge.run.opening import Kept, Options, as_error, open_pump, preconnect
 from tsnet.edge.run.pump import Pump, pause
 from tsnet.edge.run.reports import Reports
 from tsnet.edge.run.setting import Setting
 from tsnet.edge.run.verbs import Verbs
 from tsnet.edge.run.visible import Visible
 from tsnet.edge.run.waiting import Waiting
-from tsnet.engine.lifecycle import Lifecycle, News
+from tsnet.engine.lifecycle import Lifecycle, News, State
 from tsnet.errors import Error, NotUp
 from tsnet.prefs import Choices
 
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WARM_JOINING_AFTER = 0.003
+"""Seconds from a node's first turn until it prepares for control's answer: what it asks goes first."""
 WARM_AFTER = 0.1
 """Seconds from when the node runs until it prepares for its first dial: whoever waited for it to run goes first."""
 
@@ -215,6 +217,7 @@ class Handle(Visible, Verbs):
         try:
             self._life.told(News.STARTED)
             if self._pump is None:
+                preconnect(self.world, self.config)
                 self._kept.begin(self.world, self._opened)
             else:  # it is there, and control has refused it: perhaps no longer
                 self._retry()
@@ -247,6 +250,7 @@ class Handle(Visible, Verbs):
             if self.host.own_thread:
                 self._pump.pause = pause
                 process_end.add(self)
+                self.host.at(self.world.clock() + WARM_JOINING_AFTER, self._warm_joining)
         except Exception as error:
             self._gone(as_error(error))
 
@@ -287,11 +291,17 @@ class Handle(Visible, Verbs):
             if self._warm_alarm is None and self.host.own_thread:
                 self._warm_alarm = self.host.at(self.world.clock() + WARM_AFTER, self._warm)
 
+    def _warm_joining(self) -> None:
+        """Control has been asked: what its answers need is made ready."""
+        from tsnet.edge.run import warming  # only a node that begins needs it
+
+        warming.Warming(self.host, warming.joining(), lambda: self._life.state is State.STARTING).step()
+
     def _warm(self) -> None:
         """It runs, and whoever waited for that has been told: what will be needed next is made ready."""
-        from tsnet.edge.run.warming import Warming  # joining does without
+        from tsnet.edge.run import warming
 
-        self.warming = Warming(self.host, self.soon, lambda: self._life.is_running)
+        self.warming = warming.Warming(self.host, warming.talking(self.soon), lambda: self._life.is_running)
         self.warming.step()
 
     # --- the way down ---------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
     stopped ─► StoreOpening: open, read, claim ─► Saver: write, write, … ─► closed, as soon as nobody is at it
 
+The worker that opens it first imports the node that is to be made of it.
+
 A node that begins anew waits for the one before to let go of the store: both have the same. The claim, by which a copy
 of the store is noticed, ends when the node does: before its store is closed, so that who gets the store finds it free.
 
@@ -21,7 +23,7 @@ from tsnet.edge.io.saver import Saver
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.workers import run_job
 from tsnet.edge.io.world import World
-from tsnet.edge.run.opening import Kept, open_store
+from tsnet.edge.run.opening import Kept, load_engine, open_store
 from tsnet.engine.saved import WHEREABOUTS, encode_whereabouts
 from tsnet.errors import NotUp
 
@@ -93,6 +95,11 @@ class StoreOpening:
         return self._ended.wait(timeout)
 
 
+def _begin(beginning: StoreOpening) -> Kept:
+    load_engine()
+    return beginning.open()
+
+
 class NodeStore:
     """saver: what writes, once the store is open. All methods in the node's thread."""
 
@@ -113,7 +120,7 @@ class NodeStore:
             beginning = self._beginning = StoreOpening(
                 self._store, self._config, world.entropy, self._last, self._claim
             )
-            run_job(world, beginning.open, functools.partial(done, beginning))
+            run_job(world, functools.partial(_begin, beginning), functools.partial(done, beginning))
 
     def is_beginning(self, beginning: StoreOpening) -> bool:
         """Whether this is the one under way; another one was dropped, and sees to the store itself."""

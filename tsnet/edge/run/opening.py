@@ -86,6 +86,10 @@ class Kept:
     note: Whereabouts | None = None
 
 
+CONNECTIONS = 2
+"""A node that begins opens one to ask for control's key, and one to speak to it."""
+
+
 class PumpOwner(Protocol):
     """Who runs a pump."""
 
@@ -156,6 +160,25 @@ def _kept_bytes(store: Store, key: str) -> bytes:
     except Exception:  # whatever an application's store raises
         return b""
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
+
+
+def preconnect(world: World, config: Config) -> None:
+    """Begin the connections to control that a node begins with, so that they are made while it is (`load_engine`)."""
+    from tsnet.control.client.address import ControlAddress  # only a node that begins needs it
+
+    control = ControlAddress.parse(config.control_url)
+    hosts, port = (control.host,), control.port
+    proxy = config.proxies.proxy_for(control.host, port, secure=control.secure)
+    if proxy is not None:
+        hosts, port = (proxy.host,), proxy.port
+    if proxy is None or proxy.is_usable:
+        world.preconnect(hosts, port, CONNECTIONS)
+
+
+def load_engine() -> None:
+    """Import the node with all its rooms: in a worker, as it takes a tenth of a second, and the loop has links to
+    serve."""
+    import tsnet.engine.node  # noqa: F401
 
 
 def open_pump(config: Config, prefs: Prefs, kept: Kept, world: World, options: Options, owner: PumpOwner) -> Pump:
