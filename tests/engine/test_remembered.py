@@ -134,3 +134,22 @@ def test_what_cannot_be_saved_is_a_complaint_and_is_tried_again() -> None:
     some.saved(again.ticket, None, NOW)
     assert some.take_facts() == [facts.Health(())]
     assert some.remembered.deadline() == math.inf
+
+
+def test_a_node_that_ends_has_it_saved_first_and_goes_if_that_fails() -> None:
+    some = running()
+    some.remembered.change(login_name="anna")
+    (save,) = some.take_facts()
+    assert isinstance(save, facts.Save)
+    full = StateError("the disk is full")
+    some.saved(save.ticket, full, NOW)
+    some.take_facts()
+    some.begin_close(NOW, 5)
+    assert not some.is_closed
+    assert some.deadline() <= NOW
+    some.transmit(NOW, 1 << 20)
+    again = [fact for fact in some.take_facts() if isinstance(fact, facts.Save)]  # with the first mark of handshakes
+    assert save.value in [each.value for each in again]
+    for each in again:
+        some.saved(each.ticket, full, NOW)
+    assert some.is_closed

@@ -55,6 +55,22 @@ def test_what_is_under_way_is_not_asked_twice() -> None:
     assert [save.key for save in saves.tick(RETRY_FIRST)] == ["identity"]
 
 
+def test_at_the_end_what_waits_is_tried_at_once_and_once() -> None:
+    saves = Saves()
+    save = saves.want("identity", b"one", "the first")
+    saves.try_last()
+    assert not saves.awaits_last_try, "it is under way"
+    saves.answered(save.ticket, FULL, 5.0)
+    saves.try_last()
+    assert saves.awaits_last_try
+    (again,) = saves.tick(5.0)
+    assert again.value == b"one"
+    assert not saves.awaits_last_try
+    saves.answered(again.ticket, FULL, 5.0)
+    assert not saves.awaits_last_try
+    assert saves.tick(5.0) == []
+
+
 def test_a_value_is_not_shown() -> None:
     assert "secret" not in repr(Saves().want("identity", b"secret", 1))
 

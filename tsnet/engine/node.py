@@ -299,11 +299,12 @@ class Node:
         self._say("closing", streams_end_within=patience)
         self.calls.refusal = NotUp("the node is closing")
         self.leaving.begin(now, patience)
+        self.remembered.begin_close()
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing is left to wait for."""
-        return self.leaving.is_closed and self.port_mapping.may_end(self._now)
+        return self.leaving.is_closed and self.remembered.may_end and self.port_mapping.may_end(self._now)
 
     def shut(self, now: float) -> None:
         """Reset what is still open: the time for closing is up."""

@@ -3,7 +3,7 @@
     change ─► Save, a fact ─► the edge's worker ─► saved ─► what depends on the value may go on
     rotate ─► the same ─► key_to_use: control knows the new key already, and now it will not be lost
 
-A value that could not be saved is a complaint, and is tried again.
+A value that could not be saved is a complaint, and is tried again: after a while, and when the node ends.
 
 Not here: tickets and pauses (`saves`), the bytes (`saved`), what depends on a value (`node`).
 """
@@ -130,6 +130,15 @@ class Remembered:
     def tick(self, now: float) -> None:
         """Try again what could not be saved, when it is time."""
         self._told += self._saves.tick(now)
+
+    def begin_close(self) -> None:
+        """What could not be saved is tried once more, without a pause."""
+        self._saves.try_last()
+
+    @property
+    def may_end(self) -> bool:
+        """Whether that has been handed out."""
+        return not self._saves.awaits_last_try
 
     def deadline(self) -> float:
         return self._saves.retry_at

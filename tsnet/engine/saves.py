@@ -3,7 +3,8 @@
     want ─► Save (a fact) ─► the edge's worker ─► answered ─► the thing itself: what depends on it may go on
                                                      └ error ─► the newest of that key again, after a while
 
-Only the newest thing of a key is tried again: it holds what the older ones held.
+Only the newest thing of a key is tried again: it holds what the older ones held. At the end nothing waits for its time:
+all of it is tried once more.
 
 Not here: the bytes (`saved`), the store and its thread (`edge.io`), what depends on a thing (`node`).
 """
@@ -29,7 +30,7 @@ class _Wanted:
 
 
 class Saves:
-    """retry_at: when to try again what could not be saved; inf if there is nothing."""
+    """retry_at: when to try again what could not be saved; inf if there is nothing, -inf for the last try."""
 
     def __init__(self) -> None:
         self.retry_at: float = math.inf
@@ -70,6 +71,15 @@ class Saves:
         self.retry_at = math.inf
         under_way = {id(wanted) for _key, wanted in self._asked.values()}
         return [self._ask(key) for key, wanted in self._newest.items() if id(wanted) not in under_way]
+
+    def try_last(self) -> None:
+        """The node ends, and the next `tick` is the last one that matters."""
+        if self.retry_at < math.inf:
+            self.retry_at = -math.inf
+
+    @property
+    def awaits_last_try(self) -> bool:
+        return self.retry_at == -math.inf
 
     @property
     def is_idle(self) -> bool:
