@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.faults import no_collector
 from tests.house import House
 from tsnet.base.wording import worded
 from tsnet.cli.words import WORDS
+from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.handle import Handle
 from tsnet.errors import ConfigError, DeniedByPolicy, DialRefused, DialTimeout, HostUnreachable, NotOnTailnet, NotUp
 
@@ -111,14 +113,47 @@ def test_a_cancelled_dial_leaves_nothing(house: House, two: tuple[Handle, Handle
 
 
 def test_the_alarm_of_a_dial_does_not_keep_its_pipe(house: House, two: tuple[Handle, Handle]) -> None:
-    pipe, accepted, listener = house.connect(two[1], two[0])
-    for end in (pipe, accepted, listener):
-        end.close()
-    house.run(1)
-    gone = weakref.ref(pipe)
-    del pipe, accepted, listener, end
-    gc.collect()
-    assert gone() is None
+    """Without the garbage collector, which does nothing as long as another thread collects."""
+    with no_collector():
+        pipe, accepted, listener = house.connect(two[1], two[0])
+        gone = weakref.ref(pipe)
+        for end in (pipe, accepted, listener):
+            end.close()
+        del pipe, accepted, listener, end
+        house.run(1)
+        assert gone() is None
+
+
+CALLS: dict[str, Callable[[Handle], Operation[Any]]] = {
+    "dial": lambda node: node.dial("a", 80, 5),
+    "icmp": lambda node: node.ping("a", "icmp", 5),
+    "tsmp": lambda node: node.ping("a", "tsmp", 5),
+    "disco": lambda node: node.ping("a", "disco", 5),
+    "netcheck": lambda node: node.netcheck(10, lambda done: done),
+    "explain": lambda node: node.explain("a:80", 5),
+    "request": lambda node: node.issue_id_token("https://third.example", 5),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("end", ["finished", "cancelled"])
+def test_what_is_over_is_in_no_circle(house: House, two: tuple[Handle, Handle], call: str, end: str) -> None:
+    """What it holds would otherwise stay until the garbage collector comes."""
+    a, b = two
+    listener = house.finish(a.listen(80, None, 5))
+    with no_collector():
+        operation = CALLS[call](b)
+        house.until(lambda: len(b.attempts) > 0)
+        (left,) = map(weakref.ref, b.attempts._under_way)
+        if end == "finished":
+            house.finish(operation)
+        else:
+            operation.cancel()
+        del operation
+        house.run(1)
+        assert left() is None
+    assert not b.attempts
+    listener.close()
 
 
 def test_the_node_closes_under_a_dial_and_a_ping(house: House, two: tuple[Handle, Handle]) -> None:

@@ -33,9 +33,9 @@ MAX_PINGS_OUT = 64
 
 
 class Attempt(Protocol):
-    """when_over: called once, when it has ended in whatever way."""
+    """when_over: called with the attempt itself when it has ended in whatever way, perhaps more than once."""
 
-    when_over: Callable[[], object]
+    when_over: Callable[[Attempt], object]
 
     def begin(self) -> None: ...
 
@@ -60,7 +60,7 @@ class DialAttempt:
         timeout: float,
         hand_over: Callable[[Pipe], object],
     ) -> None:
-        self.when_over: Callable[[], object] = bool
+        self.when_over: Callable[[Attempt], object] = bool
         self._operation = operation
         self._pump = pump
         self._connection = connection
@@ -150,7 +150,7 @@ class DialAttempt:
         self._over = True
         self._alarm.cancel()
         self._pump.forget(self._connection)
-        self.when_over()
+        self.when_over(self)
 
 
 def _no_answer(target: str, what: str, seconds: float, trouble: str, advice: str) -> str:
@@ -179,7 +179,7 @@ class PingAttempt:
     def __init__(
         self, operation: Operation[PingResult], pump: Pump, address: IPAddress, target: str, kind: str, timeout: float
     ) -> None:
-        self.when_over: Callable[[], object] = bool
+        self.when_over: Callable[[Attempt], object] = bool
         self._operation = operation
         self._pump = pump
         self._address = address
@@ -268,7 +268,7 @@ class PingAttempt:
         if self._endpoint is not None:
             self._pump.forget(self._endpoint)
             self._endpoint.close()
-        self.when_over()
+        self.when_over(self)
 
 
 class Attempts:
@@ -282,12 +282,15 @@ class Attempts:
 
     def begin(self, attempt: Attempt) -> None:
         self._under_way.add(attempt)
-        attempt.when_over = lambda: self._under_way.discard(attempt)
+        attempt.when_over = self._ended  # no closure over the attempt: such a circle would keep what it has made
         try:
             attempt.begin()
         except BaseException:
             attempt.give_up()
             raise
+
+    def _ended(self, attempt: Attempt) -> None:
+        self._under_way.discard(attempt)
 
     def answered(self, fact: Answer) -> None:
         for attempt in tuple(self._under_way):

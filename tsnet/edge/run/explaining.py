@@ -8,6 +8,7 @@ Not here: what is asked and how it is judged (`engine.inquiry`), a node that doe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.alarms import Alarm
@@ -17,6 +18,9 @@ from tsnet.engine.facts import Answer, PingAnswered
 from tsnet.engine.inquiry import Inquiry
 from tsnet.errors import Error, NotUp
 
+if TYPE_CHECKING:
+    from tsnet.edge.run.dialing import Attempt
+
 
 class ExplainAttempt:
     def __init__(
@@ -25,7 +29,7 @@ class ExplainAttempt:
         view = pump.node.view
         if view is None:
             raise NotUp("the node is not running")
-        self.when_over: Callable[[], object] = bool
+        self.when_over: Callable[[Attempt], object] = bool
         self._operation = operation
         self._pump = pump
         self._over = False
@@ -100,4 +104,4 @@ class ExplainAttempt:
             alarm.cancel()
         if self._connection is not None:
             self._pump.forget(self._connection)
-        self.when_over()
+        self.when_over(self)

@@ -8,12 +8,15 @@ Not here: how a report is made (`netcheck.checker`), when one is begun (`engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Answer, NetcheckDone
 from tsnet.errors import Error
+
+if TYPE_CHECKING:
+    from tsnet.edge.run.dialing import Attempt
 
 T = TypeVar("T")
 
@@ -22,7 +25,7 @@ class NetcheckAttempt:
     """shown: what the application gets of the report."""
 
     def __init__(self, operation: Operation[T], pump: Pump, timeout: float, shown: Callable[[NetcheckDone], T]) -> None:
-        self.when_over: Callable[[], object] = bool
+        self.when_over: Callable[[Attempt], object] = bool
         self._finish: Callable[[NetcheckDone], object] = lambda fact: operation.resolve(shown(fact))
         self._operation = operation
         self._pump = pump
@@ -47,7 +50,7 @@ class NetcheckAttempt:
     def give_up(self) -> None:
         """The report goes on: the node itself has a use for it."""
         self._alarm.cancel()
-        self.when_over()
+        self.when_over(self)
 
     def _too_late(self) -> None:
         self.answered(self._pump.node.netcheck_so_far(self._pump.now()))

@@ -6,7 +6,7 @@ Not here: what bounds requests, and when they are sent (`control.client.requests
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -15,6 +15,9 @@ from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.pump import Pump
 from tsnet.engine.facts import Answer, ControlAnswered
 from tsnet.errors import Error
+
+if TYPE_CHECKING:
+    from tsnet.edge.run.dialing import Attempt
 
 T = TypeVar("T")
 
@@ -45,7 +48,7 @@ class RequestAttempt:
         repeatable: bool,
         made: Callable[[ControlAnswer], T],
     ) -> None:
-        self.when_over: Callable[[], object] = bool
+        self.when_over: Callable[[Attempt], object] = bool
         self._finish: Callable[[ControlAnswer], object] = lambda answer: operation.resolve(made(answer))
         self._operation = operation
         self._pump = pump
@@ -71,7 +74,7 @@ class RequestAttempt:
         if not isinstance(fact, ControlAnswered) or fact.ticket != self._ticket:
             return
         self._ticket = None
-        self.when_over()
+        self.when_over(self)
         try:
             if fact.error is not None:
                 raise fact.error
@@ -89,4 +92,4 @@ class RequestAttempt:
         if ticket is not None:
             self._pump.node.cancel_request(ticket, self._pump.now())
             self._pump.mark()
-        self.when_over()
+        self.when_over(self)
