@@ -54,3 +54,16 @@ def test_connections_that_nobody_took_are_reset_with_the_last_close() -> None:
     assert not door.is_open()
     door.close()
     idle.close()
+
+
+def test_a_connection_that_is_offered_while_the_last_close_is_under_way_is_reset() -> None:
+    idle, door = Idle(), QueueDoor()
+    listening = door.make(2)
+    door.before_last_close(listening, False)
+    assert door.offer(idle.pipe, idle.reactor)
+    listening.close()
+    assert not door.is_open()
+    door.close()
+    idle.turn()
+    assert idle.pipe.log == ["abort", "close"]
+    idle.close()

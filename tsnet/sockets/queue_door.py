@@ -61,14 +61,17 @@ class QueueDoor:
 
     def before_last_close(self, listening: socket.socket, is_accepting: bool) -> None:
         """Reset the connections that wait, as any listener does that is closed, and wake who is blocked in `accept`."""
+        self._reset_what_waits()
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+
+    def _reset_what_waits(self) -> None:
         with contextlib.suppress(IndexError):
             while True:
                 connection = self.waiting.popleft()
                 if connection is not None:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     connection.close()
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
 
     def is_open(self) -> bool:
         """Whether somebody else still has the descriptor. The node's end is open no longer than that."""
@@ -103,13 +106,12 @@ class QueueDoor:
         return True
 
     def end(self) -> None:
-        """The node's side is over. What waits can still be accepted, and then farewells."""
+        """The node's side is over. What waits can still be accepted, and then farewells. If nobody listens any more,
+        what was offered since the application closed is reset."""
         self.waiting.extend([None] * FAREWELLS)
         self._inner.end(_FAREWELL)
-        while self._inner.released and self.waiting:
-            connection = self.waiting.popleft()
-            if connection is not None:
-                connection.close()
+        if self._inner.released:
+            self._reset_what_waits()
 
     def close(self) -> None:
         """Nobody listens: free what there is."""
