@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 import tsnet
 from tests.faults import interrupted
+from tests.ports import OwnPort
 from tests.waits import Caller, Scene, default_host, thread_of, until
 from tsnet import server as server_module
 from tsnet.edge.io.system import SystemWorld
@@ -30,6 +31,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     scene.node.up()
     yield scene
     scene.close()
+
+
+@pytest.fixture
+def own_port() -> Iterator[OwnPort]:
+    with contextlib.closing(OwnPort()) as port:
+        yield port
 
 
 def fatal() -> None:
@@ -266,17 +273,14 @@ def test_a_close_interrupted_at_any_moment_may_be_called_again(scene: Scene) -> 
 @pytest.mark.parametrize("interrupts", ["start", "close"])
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_tailnet_interrupted_at_any_moment_of_its_start_or_end_leaves_nothing(
-    kept: bool, interrupts: str, tmp_path_factory: pytest.TempPathFactory
+    kept: bool, interrupts: str, own_port: OwnPort, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     loop = Host(SystemWorld, own_thread=True)
     state = tmp_path_factory.mktemp("tailnet") if kept else None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
 
     def make() -> Tailnet:
         with default_host(loop):
-            tailnet = Tailnet(state=state, control_port=port, tls=False)
+            tailnet = Tailnet(state=state, control_port=own_port.number, tls=False)
         if interrupts == "close":
             tailnet.start()
         return tailnet

@@ -21,6 +21,7 @@ from unittest import mock
 
 import tsnet
 from tests.faults import Kind, Moments, Place, no_collector
+from tests.ports import OwnPort
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.store import MemoryStore
 from tsnet.edge.io.system import SystemWorld
@@ -79,9 +80,8 @@ class Scene:
             self._peer = self._server("peer", MemoryStore())
         self._listener = self._peer.listen(80)
         self._peer.reachable()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("0.0.0.0", 0))
-            self.port = free.getsockname()[1]
+        self._port = OwnPort()
+        self.port = self._port.number
         self.node = self._fresh()
 
     def _server(self, name: str, state: Any, **options: Any) -> tsnet.Server:
@@ -105,6 +105,7 @@ class Scene:
         for host in (self.host, self._others):
             until(lambda host=host: not thread_of(host))  # type: ignore[misc]
             host.world.close()
+        self._port.close()
 
     @contextlib.contextmanager
     def peer_asleep(self) -> Iterator[None]:
