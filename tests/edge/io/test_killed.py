@@ -165,7 +165,7 @@ class Scene:
     def check(self) -> None:
         """What is left in the directory, and at control."""
         store = DirectoryStore(self.state)
-        names = {path.name for path in self.state.iterdir()}
+        names = {path.name for path in self.state.iterdir()} if self.state.exists() else set()
         values = {store.file(key).name for key in (IDENTITY, *DECODE)}
         assert names <= {"tsnet.lock", *values, *(f"{name}.new" for name in values)}
         self.seen["a temporary file"] += any(name.endswith(".new") for name in names)
