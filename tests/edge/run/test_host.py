@@ -339,6 +339,16 @@ def test_an_interrupt_at_any_moment_of_beginning_leaves_nobody_who_waits() -> No
 # --- a loop that dies -------------------------------------------------------------------------------------------
 
 
+def test_an_interrupt_of_whoever_begins_while_it_runs_brings_no_second_loop() -> None:
+    """Up to CPython 3.12 an interrupt in `Thread.is_alive` makes a thread that runs count as one that has ended."""
+    with Running() as running:
+        thread = running.host._thread
+        begin: Any = lambda host: host.acquire(running.guest)  # noqa: E731
+        for host, _came in interrupted(lambda: running.host, begin, module, threading):
+            host.acquire(running.guest)
+            assert host._thread is thread
+
+
 class Silent(logging.Handler):
     """What an application has installed, and what cannot be told anything."""
 

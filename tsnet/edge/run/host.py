@@ -151,8 +151,12 @@ class Host:
 
     @property
     def _runs(self) -> bool:
-        """Whether somebody will run what is called; a loop of the caller's is theirs to run."""
-        return not self.own_thread or (self._thread is not None and self._thread.is_alive())
+        """Whether somebody will run what is called; a loop of the caller's is theirs to run.
+
+        The thread says itself when it ends. `Thread.is_alive` is not asked: up to CPython 3.12 an interrupt there makes
+        it say of a thread that runs that it has ended, and a second one would turn the same nodes.
+        """
+        return not self.own_thread or self._thread is not None
 
     def _start_thread(self) -> None:
         thread = self._thread = threading.Thread(target=self._run, name="tsnet", daemon=True)
@@ -363,6 +367,7 @@ class Host:
         """In the child: no thread runs here, and the sockets are the parent's."""
         self.forked = True
         self._lock = threading.RLock()
+        self._thread = None
         pumps, self._pumps = self._pumps, []
         self._tenants = set()
         self._open = {}
