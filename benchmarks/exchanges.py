@@ -28,7 +28,7 @@ SIZE = 64
 MIB = 1 << 20
 OURS, GO = "ours to ours", "Go to Go"
 
-RATIOS = {"round trip": (2.6, 1.2), "connections": (0.25, 1.0), "stream": (0.6, 1.0)}
+RATIOS = {"round trip": (2.4, 1.2), "connections": (0.4, 1.0), "stream": (0.6, 1.0)}
 """Floor and goal. The floors leave a third of room: beside other programs the ratios move."""
 
 
