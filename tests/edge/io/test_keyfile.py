@@ -31,9 +31,19 @@ def test_a_file_without_a_key(content: bytes, tmp_path: Path) -> None:
     assert "hidden" not in str(error.value)
 
 
-def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="no auth key can be read from /no/such: No such file"):
-        key_of("file:/no/such")
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("/no/such", "No such file"), ("~nobody-of-that-name/key", "No such file"), ("a\0b", "it is no text"), ("", "No")],
+)
+def test_a_file_that_is_not_there(path: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"no auth key can be read from .*: {why}"):
+        key_of(f"file:{path}")
+
+
+def test_a_key_in_the_place_of_a_path_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match='"file:" goes before the path') as error:
+        key_of("file:tskey-auth-hidden")
+    assert "hidden" not in str(error.value)
 
 
 def test_a_word() -> None:

@@ -14,7 +14,7 @@ Not here: what a key is good for (`tsnet.config`).
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from tsnet.errors import ConfigError
 
@@ -25,12 +25,16 @@ def key_of(text: str, what: str = "auth key") -> str:
     """The key of the file that the text names, or the text itself. Raises ConfigError, which never shows a key."""
     if not text.strip().startswith(PREFIX):
         return text
-    path = Path(text.strip().removeprefix(PREFIX)).expanduser()
+    path = os.path.expanduser(text.strip().removeprefix(PREFIX))
+    if path.startswith("tskey-"):
+        raise ConfigError(f'"{PREFIX}" goes before the path of a file that holds the {what}, not before the {what}')
     try:
-        return one_word(path.read_text(encoding="utf-8"), str(path), what)
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, encoding="utf-8") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(f"no {what} can be read from {path}: {reason}") from None
+    return one_word(content, path, what)
 
 
 def one_word(text: str, source: str, what: str) -> str:
