@@ -171,3 +171,25 @@ def test_the_end_closes_all(scene: Scene) -> None:
     with first, second:
         scene.preconnects.close()
         assert first.recv(10) == second.recv(10) == b""
+
+
+def test_whoever_began_some_gives_up_its_own_and_none_that_is_claimed(scene: Scene) -> None:
+    give_up = scene.preconnects.begin(HOSTS, scene.port, 2)
+    others = scene.preconnects.begin(HOSTS, scene.port, 3)
+    scene.turn()
+    first, second, third = (scene.server.accept()[0] for _ in range(3))
+    with first, second, third:
+        scene.turn()
+        assert scene.claim()
+        give_up()
+        give_up()
+        assert second.recv(10) == b""
+        assert len(scene.preconnects) == 1
+        scene.turn()
+        (sock,) = scene.results
+        assert isinstance(sock, socket.socket)
+        sock.sendall(b"first")
+        assert first.recv(10) == b"first"
+        others()
+        assert third.recv(10) == b""
+    assert len(scene.preconnects) == 0

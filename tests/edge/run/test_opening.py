@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +37,7 @@ from tsnet.engine.saved import (
     encode_prefs,
     encode_whereabouts,
 )
-from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError, StateInUse
+from tsnet.errors import AddressInUse, ConfigError, NotUp, StateError, StateInUse, StateLocked
 from tsnet.prefs import Prefs
 from tsnet.testing.simulated import SimulatedWorld
 from tsnet.testing.tailnet import Tailnet
@@ -345,8 +347,9 @@ class Asked(SimulatedWorld):
         super().__init__()
         self.asked: list[object] = []
 
-    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> Callable[[], None]:
         self.asked.append((*hosts, port, count))
+        return lambda: self.asked.append("given up")
 
 
 @pytest.mark.parametrize(
@@ -361,8 +364,29 @@ def test_connections_to_control_are_begun_where_its_links_will_go(
     options: dict[str, Any], expected: list[object]
 ) -> None:
     world = Asked()
-    preconnect(world, config(**options))
+    give_up = preconnect(world, config(**options))
     assert world.asked == expected
+    give_up()
+    assert world.asked == [*expected, "given up"]
+
+
+def test_a_node_that_cannot_begin_gives_up_its_connections(tmp_path: Path) -> None:
+    """Its loop ends with it, and would ring no timer."""
+    from tsnet import Server
+
+    holder = DirectoryStore(tmp_path)
+    holder.open()
+    with socket.create_server(("127.0.0.1", 0)) as control:
+        control.settimeout(20)
+        url = f"http://127.0.0.1:{control.getsockname()[1]}"
+        with pytest.raises(StateLocked):
+            Server("a", control_url=url, auth_key="tskey-auth-none", state=tmp_path).up()
+        for _ in range(CONNECTIONS):
+            accepted, _address = control.accept()
+            with accepted:
+                accepted.settimeout(20)
+                assert accepted.recv(10) == b""
+    holder.close()
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
     begin ─► Dial ─┬─► a socket, kept for KEPT seconds ─┬─ claim ─► the link's, as if it had dialled
                    └─► nothing: it failed               └─ nobody ─► closed
 
+Whoever has begun them gives up those that nobody has claimed, without waiting for that, when it ends.
+
 Nothing is said on a connection before it is claimed. One that has failed, or that the other end has closed meanwhile,
 is given to nobody: the link dials anew, and is told what is wrong.
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tsnet.edge.io.dial import Dial, Lookup
 from tsnet.edge.io.reactor import Reactor, Timer
@@ -96,15 +98,21 @@ class Preconnects:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def begin(self, hosts: tuple[str, ...], port: int, count: int) -> None:
-        """See to it that so many wait for these hosts and this port, unless too many wait for others."""
+    def begin(self, hosts: tuple[str, ...], port: int, count: int) -> Callable[[], None]:
+        """See to it that so many wait for these hosts and this port, unless too many wait for others.
+
+        Returns what gives up those of them that were begun here and still wait; twice is as good as once.
+        """
         target = (hosts, port)
-        there = sum(1 for begun, _timer in self._waiting.values() if begun == target)
+        there = sum(1 for wanted, _timer in self._waiting.values() if wanted == target)
+        begun: list[Preconnect] = []
         for _ in range(min(count - there, MOST - len(self._waiting))):
             dial = functools.partial(Dial, self._reactor, self._workers, hosts, port, lookup=self._lookup)
             one = Preconnect(self._reactor, dial)
             timer = self._reactor.call_at(self._reactor.clock() + KEPT, functools.partial(self._give_up, one))
             self._waiting[one] = (target, timer)
+            begun.append(one)
+        return functools.partial(self._give_up_all, begun)
 
     def claim(self, hosts: tuple[str, ...], port: int) -> Preconnect | None:
         """The oldest that is usable; None if there is none."""
@@ -119,8 +127,12 @@ class Preconnects:
 
     def close(self) -> None:
         self._workers.close()
-        for one in tuple(self._waiting):
-            self._give_up(one)
+        self._give_up_all(tuple(self._waiting))
+
+    def _give_up_all(self, some: Iterable[Preconnect]) -> None:
+        for one in some:
+            if one in self._waiting:
+                self._give_up(one)
 
     def _give_up(self, one: Preconnect) -> None:
         self._forget(one)

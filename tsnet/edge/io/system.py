@@ -77,8 +77,8 @@ class SystemWorld:
             preconnects=self._preconnects,
         )
 
-    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
-        self._preconnects.begin(hosts, port, count)
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> Callable[[], None]:
+        return self._preconnects.begin(hosts, port, count)
 
     def listen(
         self,

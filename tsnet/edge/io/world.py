@@ -133,8 +133,11 @@ class World(Protocol):
     ) -> LinkPort:
         """proxies: which of the links are asked of an HTTP proxy, and of which one."""
 
-    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> None:
-        """Begin so many connections, for links that will soon be opened to these hosts and this port (`preconnect`)."""
+    def preconnect(self, hosts: tuple[str, ...], port: int, count: int) -> Callable[[], None]:
+        """Begin so many connections, for links that will soon be opened to these hosts and this port (`preconnect`).
+
+        Returns what gives up those that no link has taken: a loop that ends rings no timer that would.
+        """
 
     def listen(
         self,

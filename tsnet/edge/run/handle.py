@@ -89,6 +89,7 @@ class Handle(Visible, Verbs):
         self.warming: Warming | None = None
         self._warm_alarm: Alarm | None = None
         self._close_alarms: list[Alarm] = []
+        self._give_up_connections: Callable[[], None] = lambda: None
 
     # --- the way up -----------------------------------------------------------------------------------------
 
@@ -217,7 +218,7 @@ class Handle(Visible, Verbs):
         try:
             self._life.told(News.STARTED)
             if self._pump is None:
-                preconnect(self.world, self.config)
+                self._give_up_connections = preconnect(self.world, self.config)
                 self._kept.begin(self.world, self._opened)
             else:  # it is there, and control has refused it: perhaps no longer
                 self._retry()
@@ -390,6 +391,7 @@ class Handle(Visible, Verbs):
             self._life.hostname,
             (
                 *drop_pump,
+                self._give_up_connections,
                 self._kept.drop,
                 functools.partial(self.setting.end, error),
                 functools.partial(self.attempts.fail, error),

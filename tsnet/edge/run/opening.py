@@ -162,8 +162,11 @@ def _kept_bytes(store: Store, key: str) -> bytes:
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
-def preconnect(world: World, config: Config) -> None:
-    """Begin the connections to control that a node begins with, so that they are made while it is (`load_engine`)."""
+def preconnect(world: World, config: Config) -> Callable[[], None]:
+    """Begin the connections to control that a node begins with, so that they are made while it is (`load_engine`).
+
+    Returns what gives up those that the node has not taken.
+    """
     from tsnet.control.client.address import ControlAddress  # only a node that begins needs it
 
     control = ControlAddress.parse(config.control_url)
@@ -171,8 +174,7 @@ def preconnect(world: World, config: Config) -> None:
     proxy = config.proxies.proxy_for(control.host, port, secure=control.secure)
     if proxy is not None:
         hosts, port = (proxy.host,), proxy.port
-    if proxy is None or proxy.is_usable:
-        world.preconnect(hosts, port, CONNECTIONS)
+    return world.preconnect(hosts, port, CONNECTIONS)
 
 
 def load_engine() -> None:
