@@ -24,6 +24,14 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
+def read_all(terminal: int, last: str) -> str:
+    """What was shown there, up to this text: one read gives some thousand bytes at most."""
+    shown = b""
+    while last.encode() not in shown:
+        shown += os.read(terminal, 1 << 16)
+    return shown.decode()
+
+
 def login(place: Path, *arguments: str) -> int:
     return main(["login", "--hostname", "till", "--state-dir", str(place), *arguments])
 
@@ -92,6 +100,25 @@ def test_a_person_visits_the_url_that_is_printed(
     assert f"to log in, visit {url}" in told.decode()
 
 
+def test_a_node_whose_key_has_expired_is_logged_in_again_by_a_key_or_a_person(
+    on_tailnet: Tailnet, place: Path, start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TS_AUTHKEY", on_tailnet.create_auth_key(reusable=True))
+    assert login(place) == 0
+    on_tailnet.expire("till")
+    assert login(place) == 0
+    assert len(re.findall(JOINED, capsys.readouterr().err, re.MULTILINE)) == 2
+    assert not on_tailnet.node("till").is_expired
+    on_tailnet.expire("till")
+    monkeypatch.delenv("TS_AUTHKEY")
+    process = start("login", "--hostname", "till", "--state-dir", str(place))
+    until(on_tailnet.logins)
+    on_tailnet.approve(*on_tailnet.logins())
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not on_tailnet.node("till").is_expired
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
 def test_a_terminal_gets_a_code_of_the_url(
     on_tailnet: Tailnet, place: Path, start: Start, monkeypatch: pytest.MonkeyPatch
@@ -107,7 +134,7 @@ def test_a_terminal_gets_a_code_of_the_url(
         (url,) = on_tailnet.logins()
         on_tailnet.approve(url)
         process.communicate(timeout=20)
-        shown = os.read(ours, 1 << 16).decode().splitlines()
+        shown = read_all(ours, "its state is in").splitlines()
     finally:
         os.close(ours)
         os.close(theirs)

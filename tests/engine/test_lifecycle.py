@@ -169,6 +169,26 @@ def test_trouble_ends_where_control_answers_that_a_person_is_wanted() -> None:
     assert isinstance(made.too_late(7, ""), NeedsLogin)
 
 
+@pytest.mark.parametrize("expiry_first", [True, False])
+def test_nobody_who_came_is_what_an_expired_node_waited_for(expiry_first: bool) -> None:
+    life, expired = Lifecycle("shop", "https://control.test"), KeyExpired("the key of shop has expired")
+
+    def expire() -> None:
+        life.troubled(expired)
+        life.told(News.EXPIRED, expired)
+
+    life.told(News.STARTED)
+    if expiry_first:
+        expire()
+    life.login_wanted("https://control.test/a/1", somebody_is_there=True)
+    if not expiry_first:
+        expire()
+    assert life.state is State.NEEDS_LOGIN
+    error = life.too_late(5, "waiting for a person")
+    assert isinstance(error, NeedsLogin)
+    assert "visit https://control.test/a/1" in str(error)
+
+
 def test_trouble_ends_where_the_node_runs() -> None:
     made = life(State.STARTING)
     made.login_wanted(URL, True)

@@ -118,6 +118,8 @@ class Lifecycle:
             self._failure = error
         if news is News.LOGIN_BEGUN:
             self.login_url = ""
+        if news is News.EXPIRED and self.state is State.NEEDS_LOGIN:
+            self.trouble = None  # whichever of the two was told first: what is missing is the person
         has_begun = self.state is State.STARTING and before is not State.STARTING
         if has_begun or (self.state is State.RUNNING and news is News.RUNNING):
             self.login_url, self._failure, self.trouble = "", None, None
