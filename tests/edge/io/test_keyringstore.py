@@ -15,8 +15,10 @@ import pytest
 import tsnet
 from tests.engine.identities import identity
 from tsnet.edge.io.keyringstore import KeyringStore
+from tsnet.engine.homerelay import encode_home
 from tsnet.engine.saved import encode_identity
 from tsnet.errors import ConfigError, StateError, StateLocked
+from tsnet.netmap.model import DerpNode, DerpRegion
 from tsnet.testing import Tailnet
 
 
@@ -171,3 +173,10 @@ def test_one_that_is_missing_or_switched_off_is_told(backend: Any, module: str, 
 def test_an_identity_fits_into_an_entry_of_windows() -> None:
     long = identity(control_url="https://" + "c" * 60, login_name="l" * 60, stable_id="n" * 20)
     assert len(base64.b64encode(encode_identity(long))) <= 1280
+
+
+@pytest.mark.parametrize(("servers", "fits"), [(5, True), (8, False)])
+def test_the_home_relay_fits_as_well_unless_its_region_has_many_servers(servers: int, fits: bool) -> None:
+    one = DerpNode("4a", 4, "derp4a.tailscale.com", ipv4="185.40.234.219", ipv6="2a00:dd80:20::acf", can_port_80=True)
+    value = encode_home(DerpRegion(4, "fra", "Frankfurt", nodes=(one,) * servers), "https://controlplane.tailscale.com")
+    assert (len(base64.b64encode(value)) <= 1280) is fits

@@ -6,7 +6,7 @@
 A keyring has no lock. The one of a directory of that name, beside those of the nodes, stands in for it.
 
 Windows keeps at most 1,280 characters in an entry, which is 960 bytes of a value. An identity has some 700, and fits;
-preferences with many routes may not, and then writing them fails.
+preferences with many routes may not, nor a home relay of many servers, nor a netmap, and then writing them fails.
 
 Source: the package keyring, https://pypi.org/project/keyring (`get_password`, `set_password`), which is no dependency.
 Not here: files (`directory`), encryption with a key of the application (`encrypted`).
