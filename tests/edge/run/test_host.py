@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -137,6 +139,19 @@ def test_a_call_that_fails_does_not_end_the_loop(caplog: pytest.LogCaptureFixtur
             running.host.call(lambda: int("x"))  # type: ignore[arg-type]
             running.do(lambda: None)
         assert "please report it" in caplog.text
+
+
+def test_alarms_that_nobody_waits_for_end_with_the_thread_and_let_go_of_what_they_hold() -> None:
+    with Running() as running:
+        planned = Worker()
+        held = weakref.ref(planned)
+        running.do(lambda planned=planned: running.host.at(running.host.now() + 1000, planned.turn))
+        del planned
+        gc.collect()
+        assert held() is not None
+    gc.collect()
+    assert held() is None
+    assert running.host.due() == math.inf
 
 
 def test_a_new_node_at_once_after_the_last_has_one_loop_at_a_time() -> None:

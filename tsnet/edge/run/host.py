@@ -341,6 +341,7 @@ class Host:
                 return True
             if self._tenants or not all(operation.done for operation in self._open.copy()):
                 return False  # what was asked a moment ago may want it again
+            self._alarms = Alarms()  # nobody waits for those that are left, and they hold on to nodes that have ended
             self._thread = None
         return True
 
