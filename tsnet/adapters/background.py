@@ -22,6 +22,7 @@ from typing import Generic, Protocol, TypeVar
 import anyio
 import anyio.abc
 
+from tsnet.edge.io.threads import start_thread
 from tsnet.edge.pipes.operations import Operation
 from tsnet.errors import NotUp
 
@@ -52,7 +53,7 @@ class Background(Generic[S]):
     def start(self) -> None:
         """Run it in its thread. Raises what the service raised before it had started, and NotUp without a thread."""
         try:
-            start_thread(self._thread)
+            start_thread(self._thread, "a service")
         except NotUp as error:
             self.ended.fail(error)
             raise
@@ -121,11 +122,3 @@ class StartedStatus(anyio.abc.TaskStatus[None]):
 
     def started(self, value: None = None) -> None:
         self._operation.resolve(None)
-
-
-def start_thread(thread: threading.Thread) -> None:
-    """Raises NotUp if this process can have no more threads."""
-    try:
-        thread.start()
-    except (RuntimeError, MemoryError) as error:
-        raise NotUp(f"no thread can be started for a service: {error}; end other threads, or raise the limit") from None

@@ -18,9 +18,10 @@ from typing import Protocol
 import anyio
 import anyio.abc
 
-from tsnet.adapters.background import Service, StartedStatus, start_thread
+from tsnet.adapters.background import Service, StartedStatus
 from tsnet.adapters.services import Served, Services, single
 from tsnet.adapters.wsgi import WsgiServer
+from tsnet.edge.io.threads import start_thread
 from tsnet.edge.pipes.operations import Operation, async_event, in_trio, scheduler
 from tsnet.errors import NotUp
 
@@ -57,9 +58,11 @@ class Serving(Served):
     ) -> None:
         super().__init__(port, address, services=services, name=name, awaited=awaited)
         self._runner = runner
-        if services is not None:
-            services.add(self)
         runner.ended.add_done_callback(self._runner_ended)
+        if services is not None:
+            services.add(self)  # last: one that is interrupted on the way is told of its end, and leaves them
+        if self.ended and services is not None:
+            services.discard(self)
 
     def _runner_ended(self) -> None:
         try:
@@ -199,7 +202,7 @@ class WsgiService:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         thread = threading.Thread(target=self._serve, name=f"tsnet-wsgi-{self._server.port}", daemon=True)
         try:
-            start_thread(thread)
+            start_thread(thread, "a service")
         except NotUp:
             self.close()
             raise

@@ -23,9 +23,9 @@ from contextvars import Context, copy_context
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from tsnet.adapters.background import start_thread
 from tsnet.adapters.identity import Allow, admission, check_app, peer_of_request, refusal, same_user, strip_environ
 from tsnet.adapters.web_limits import WebLimits
+from tsnet.edge.io.threads import start_thread
 from tsnet.edge.pipes.operations import Operation
 from tsnet.errors import NotUp
 from tsnet.netmap.whois import Peer
@@ -90,7 +90,7 @@ class WsgiServer:
     def start(self) -> None:
         """Serve in a thread of its own. Raises NotUp without one."""
         try:
-            start_thread(threading.Thread(target=self._alone, name=f"tsnet-wsgi-{self.port}", daemon=True))
+            start_thread(threading.Thread(target=self._alone, name=f"tsnet-wsgi-{self.port}", daemon=True), "a service")
         except NotUp:
             self.begin_close()
             raise

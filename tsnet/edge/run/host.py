@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 from tsnet.edge.io.descriptors import is_out
 from tsnet.edge.io.log import log
+from tsnet.edge.io.threads import start_thread
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.alarms import Alarm, Alarms
@@ -160,12 +161,7 @@ class Host:
 
     def _start_thread(self) -> None:
         thread = self._thread = threading.Thread(target=self._run, name="tsnet", daemon=True)
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError) as error:
-            raise NotUp(
-                f"no thread can be started for the node: {error}; end other threads, or raise the limit"
-            ) from None
+        start_thread(thread, "the node")
 
     def release(self, tenant: Tenant) -> None:
         """One tenant fewer, said in the loop's own thread; with the last one it ends after this step."""
