@@ -26,6 +26,7 @@ from tsnet.edge.pipes.operations import Operation, async_event, in_trio, schedul
 from tsnet.errors import NotUp
 
 TOLD_WITHIN = 1.0
+"""Seconds that a call waits for what it has ended to be over."""
 
 
 class Runner(Protocol):
@@ -146,7 +147,8 @@ class AsyncServing(Served):
     async def start(self) -> None:
         """Serve in a task of its own. Returns once it accepts connections; raises what kept it from starting.
 
-        Cancelled, it leaves nothing behind: its port is free when this call has ended.
+        Cancelled, it leaves nothing behind, and ends when its port is free, or after TOLD_WITHIN: an app may take
+        longer to end what it has begun.
         """
         if in_trio():
             import trio

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-
 SOON = 0.02
 """Seconds until a signal comes again whose exception was dropped."""
 
@@ -71,7 +70,6 @@ def _again(number: int) -> None:
 @contextmanager
 def raising_terminated() -> Iterator[None]:
     """The first of these signals raises Terminated in the main thread; further ones do not disturb the closing."""
-
     ended: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
