@@ -90,7 +90,7 @@ def trusting(ca_file: str | None) -> ssl.SSLContext | None:
 
     context = default_context()
     try:
-        context.load_verify_locations(Path(ca_file).expanduser())
+        context.load_verify_locations(os.path.expanduser(ca_file))
     except OSError as error:  # ssl.SSLError among them: it holds no certificate
         reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no PEM certificate"
         raise ConfigError(f"no certificates can be read from --ca-file {ca_file}: {reason}") from None
@@ -117,7 +117,7 @@ def auth_key(
 def id_token(text: str | None) -> str | Path | None:
     """The same for an ID token; but a file is named, since its content changes while the node runs."""
     if text is not None and text.startswith("file:"):
-        return Path(text.removeprefix("file:")).expanduser()
+        return Path(os.path.expanduser(text.removeprefix("file:")))
     return auth_key(text, "--id-token", "TS_ID_TOKEN", "ID token")
 
 

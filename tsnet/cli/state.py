@@ -9,7 +9,6 @@ import os
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 
 from tsnet.base.hostnames import sanitize_hostname
 from tsnet.base.wording import Wording, api
@@ -17,7 +16,7 @@ from tsnet.cli import console
 from tsnet.config import DEFAULT_CONTROL_URL
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.goimport import read_go_state, write_go_node
-from tsnet.edge.io.place import default_store, load
+from tsnet.edge.io.place import default_store, directory_at, load
 from tsnet.engine.saved import (
     CONTROL_KEY,
     IDENTITY,
@@ -52,7 +51,7 @@ def run(options: Namespace) -> int:
 def place(options: Namespace, hostname: str = "") -> DirectoryStore:
     """--state-dir, or where the library keeps a node of that name."""
     if options.state_dir:
-        return DirectoryStore(Path(options.state_dir).expanduser())
+        return directory_at(options.state_dir)
     name = sanitize_hostname(options.hostname or os.environ.get("TS_HOSTNAME") or hostname)
     if not name:
         raise ConfigError(Wording("name the place with ", api("state="), ", or the node with ", api("hostname=")))

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tsnet.base.addresses import join_host_port
@@ -36,6 +35,7 @@ from tsnet.control.server.tailnet import Refusal, TailnetState
 from tsnet.edge.io.descriptors import told_when_out
 from tsnet.edge.io.directory import DirectoryStore
 from tsnet.edge.io.link_limits import MAX_LINKS, MAX_LINKS_OF_A_SOURCE, LinkLimits
+from tsnet.edge.io.place import directory_at
 from tsnet.edge.io.store import Store
 from tsnet.edge.io.world import World
 from tsnet.edge.pipes.operations import Operation, wait
@@ -432,4 +432,4 @@ class _Tenant:
 def _directory(state: str | os.PathLike[str]) -> DirectoryStore:
     if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
         raise ConfigError(Wording(api("state="), f" is the directory to keep the tailnet in, or None, not {state!r}"))
-    return DirectoryStore(Path(state).expanduser())
+    return directory_at(state)

@@ -58,6 +58,13 @@ def test_a_path_is_a_directory_ephemeral_or_not(tmp_path: Path) -> None:
             assert store.path == tmp_path
 
 
+def test_a_home_that_nobody_has_is_a_state_error() -> None:
+    with pytest.raises(
+        StateError, match="the state directory ~nobody-of-that-name/x cannot be found: there is no such"
+    ):
+        store_for("~nobody-of-that-name/x", "shop", environ={}, ephemeral=False)
+
+
 def test_a_store_is_used_as_it_is() -> None:
     mine = MemoryStore()
     assert store_for(mine, "shop", environ={}, ephemeral=False) is mine

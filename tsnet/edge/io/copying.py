@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from tsnet.edge.io.directory import DirectoryStore
+from tsnet.edge.io.place import directory_at
 from tsnet.edge.io.store import Store
 from tsnet.engine.saved import IDENTITY, WHEREABOUTS
 from tsnet.errors import StateError
@@ -54,7 +54,7 @@ def refuse_identity(store: Store) -> None:
 
 @contextlib.contextmanager
 def opened(place: Place) -> Iterator[Store]:
-    store = DirectoryStore(Path(place).expanduser()) if isinstance(place, (str, os.PathLike)) else place
+    store = directory_at(place) if isinstance(place, (str, os.PathLike)) else place
     store.open()
     try:
         yield store

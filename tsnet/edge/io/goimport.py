@@ -24,7 +24,7 @@ MAX_SIZE = 4 << 20
 
 def read_go_state(file: str | os.PathLike[str], profile: str | None = None) -> GoNode:
     """Raises StateError, which names the file and says what to do."""
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     path = path / NAME if os.path.isdir(path) else path  # Path.is_dir raises where it may not look
     try:
         with path.open("rb") as opened_file:

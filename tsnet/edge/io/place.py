@@ -43,7 +43,7 @@ def store_for(state: State, hostname: str, *, environ: Mapping[str, str], epheme
         if not os.fspath(state):
             what = " is an empty path: pass a directory, or None for the default one"
             raise ConfigError(Wording(api("state="), what))
-        return DirectoryStore(Path(state).expanduser())
+        return directory_at(state)
     if _has(state, _STORE):
         return cast(Store, state)
     if _has(state, _IDENTITY_STORE):
@@ -54,6 +54,14 @@ def store_for(state: State, hostname: str, *, environ: Mapping[str, str], epheme
             f" takes a directory, a store ({', '.join(_STORE)}: see tsnet.Store) or None, not {type(state).__name__}",
         )
     )
+
+
+def directory_at(path: str | os.PathLike[str]) -> DirectoryStore:
+    """The store of a directory, which may begin with ~. Raises StateError where nobody knows whose home that is."""
+    try:
+        return DirectoryStore(Path(path).expanduser())
+    except RuntimeError:
+        raise StateError(f"the state directory {path} cannot be found: there is no such home") from None
 
 
 def _has(store: object, verbs: tuple[str, ...]) -> bool:
