@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
-from ipaddress import ip_address
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import anyio
 import pytest
 
 import tsnet
+from tests.guests import guest_of
 from tests.virtual import VirtualTailnet
 from tsnet.errors import ConfigError
+from tsnet.testing.tailnet import Tailnet
 
 
 def test_making_one_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,18 +79,19 @@ def test_an_auth_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
         tsnet.Server("shop", **options)
 
 
-@pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_address("100.64.0.1")])
-def test_a_host_is_a_text(host: Any) -> None:
+@pytest.mark.parametrize("host", [None, 5, b"shop", ["shop"], ip_network("100.64.0.1")])
+def test_a_host_is_a_text_or_an_address(host: Any) -> None:
     node = tsnet.Server("shop", control_url="https://control.test", ephemeral=True)
     for use in (
         lambda: node.dial(host, 80),
         lambda: node.dial_packet(host, 80),
         lambda: node.ping(host),
+        lambda: node.explain(host),
         lambda: node.forward_local(host, 80),
         lambda: node.resolve(host),
         lambda: node.whois(host),
     ):
-        with pytest.raises(ConfigError, match="name or an address as text"):
+        with pytest.raises(ConfigError, match="a host is a name or an address, as text or an object"):
             use()
     assert node.status().state == "stopped"
 
@@ -130,6 +133,7 @@ def test_what_control_granted(backend: str) -> None:
             assert peer is not None
             assert (peer.name, peer.user_login) == ("a", "you@tailnet.test")
             assert b.whois(str(a.addresses[1])) == b.whois(f"[{a.addresses[1]}]:80") == peer
+            assert b.whois(a.addresses[1]) == peer
             assert b.whois("nonsense") is None
             assert b.resolve("a") == b.resolve("a.tailnet.test") == a.addresses
             assert b.resolve("nobody") == ()
@@ -151,3 +155,23 @@ def test_no_secret_goes_to_a_server_that_is_not_verified(url: str) -> None:
     else:
         tsnet.Server("shop", ssl_context=context, **options)
     tsnet.Server("shop", ssl_context=ssl.create_default_context(), **options)
+
+
+@pytest.mark.parametrize("version", [0, 1], ids=["v4", "v6"])
+def test_an_address_that_the_api_shows_is_a_host_as_it_is(tailnet: Tailnet, version: int) -> None:
+    with tsnet.Server("a", **guest_of(tailnet)) as a, tsnet.Server("b", **guest_of(tailnet)) as b, a.listen(80):
+        a.reachable()
+        address = b.status().peers[0].addresses[version]
+        with b.dial(address, 80), b.dial_packet(address, 80):
+            assert b.ping(address).seconds < 5
+        assert b.explain(address).target == str(address)
+        with b.forward_local(address, 80):
+            assert b.whois(address) == b.whois(str(address))
+
+        async def main() -> None:
+            async with tsnet.AsyncServer("c", **guest_of(tailnet)) as c:
+                async with await c.dial_packet(address, 80):
+                    pass
+                assert (await c.explain(address)).target == str(address)
+
+        anyio.run(main)

@@ -38,7 +38,7 @@ from tsnet.base_server import (
     UP_TIMEOUT,
     BaseServer,
 )
-from tsnet.config import check_kind, check_limits, check_look, check_port, parse_where, seconds
+from tsnet.config import HostLike, check_kind, check_limits, check_look, check_port, host_text, parse_where, seconds
 from tsnet.edge.pipes.operations import scheduler, wait
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
@@ -147,7 +147,7 @@ class AsyncServer(BaseServer):
         prefs: Prefs = await self._wait(self._handle.setting.set, self._checked(changes), timeout)
         return prefs
 
-    async def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
+    async def dial(self, host: HostLike, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> Stream:
         """Connect to a port of another node, by name or address.
 
         Raises NotOnTailnet, DialRefused, DeniedByPolicy, DialTimeout, HostUnreachable, and what `up` raises.
@@ -178,7 +178,7 @@ class AsyncServer(BaseServer):
         pipe = await self._wait(listen, port, address, timeout)
         return Listener(pipe, self._stream, self._listening_socket)
 
-    async def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> PacketConn:
+    async def dial_packet(self, host: HostLike, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> PacketConn:
         """A UDP socket that speaks with one port of another node. Raises NotOnTailnet, and what `up` raises."""
         from tsnet.streams import PacketConn
 
@@ -194,7 +194,7 @@ class AsyncServer(BaseServer):
         pipe = await self._wait(self._handle.listen_packet, port, address, timeout)
         return PacketConn(pipe, self._packet_socket)
 
-    async def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
+    async def ping(self, host: HostLike, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
         """Send one echo through the tunnel. "icmp" asks the peer's stack, "tsmp" its data path. "disco" is outside the
         tunnel: it asks by every path at once, and the result's `path` is the one that answered first.
 
@@ -225,7 +225,7 @@ class AsyncServer(BaseServer):
         token: str = await self._wait(self._handle.issue_id_token, audience, timeout)
         return token
 
-    async def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
+    async def explain(self, target: HostLike, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
         """What a dial of "host:port" would meet, step by step, with one verdict and its code: docs/explain.md.
 
         A "host" alone is asked for by its tunnel. It takes ten seconds at the most once the node runs; with less time,
@@ -233,11 +233,11 @@ class AsyncServer(BaseServer):
         ConfigError for a target that is none, AddressNotAvailable for an address and port if this node has no address
         of that family, and what `up` raises of this machine (StateError, NotUp, …).
         """
-        begun = self._handle.world.clock()
+        text, begun = host_text(target), self._handle.world.clock()
         try:
-            explanation: Explanation = await self._wait(self._handle.explain, target, timeout)
+            explanation: Explanation = await self._wait(self._handle.explain, text, timeout)
         except RemoteError as error:
-            return self._explained(target, error, begun)
+            return self._explained(text, error, begun)
         return explanation
 
     async def debug(
@@ -330,7 +330,7 @@ class AsyncServer(BaseServer):
         return await self._serve("serve_wsgi", WsgiService(server), server.port, self._where(server.port), block)
 
     async def forward_local(
-        self, host: str, port: int, *, local: Target = 0, max_connections: int | None = None
+        self, host: HostLike, port: int, *, local: Target = 0, max_connections: int | None = None
     ) -> AsyncServing:
         """Listen on this machine, and forward each connection to host:port of the tailnet.
 
@@ -346,7 +346,7 @@ class AsyncServer(BaseServer):
         check_target(local)
         check_limits(max_connections=max_connections)
         await self._wait(self._handle.find, host, UP_TIMEOUT)
-        forward = await forward_local(self, host, port, local=local, max_connections=max_connections)
+        forward = await forward_local(self, host_text(host), port, local=local, max_connections=max_connections)
         return await self._serve("forward_local", forward, forward.port, forward.address, block=False)
 
     async def forward_remote(

@@ -22,11 +22,12 @@ from tsnet.base.wording import Wording, api
 from tsnet.config import (
     Config,
     Given,
+    HostLike,
     Instead,
-    check_host,
     check_objects,
     check_types,
     clean_key,
+    host_text,
     key_of_environment,
     split_address,
 )
@@ -267,16 +268,15 @@ class BaseServer:
         view = self._handle.view
         return None if view is None else view.netmap.self_node
 
-    def whois(self, address: str) -> Peer | None:
+    def whois(self, address: HostLike) -> Peer | None:
         """The owner of that tailnet address ("100.64.0.7", "100.64.0.7:1234", "[fd7a:…]:80"), or None."""
-        check_host(address)
-        view = self._handle.view
-        ip = parse_address(address) or parse_address(split_address(address)[0])
+        text, view = host_text(address), self._handle.view
+        ip = parse_address(text) or parse_address(split_address(text)[0])
         return None if view is None or ip is None else view.whois.peer(ip)
 
     def resolve(self, name: str) -> tuple[IPAddress, ...]:
         """The addresses of a tailnet name, short or full, v4 first; empty if no node has it."""
-        check_host(name)
+        host_text(name)
         view = self._handle.view
         found = () if view is None else view.names.resolve(name)
         return tuple(sorted(found, key=lambda address: address.version))

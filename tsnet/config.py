@@ -37,6 +37,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -261,10 +262,18 @@ def check_domain(domain: str) -> None:
         raise ConfigError(Wording(api("base_domain="), f" must be a DNS domain in small letters, not {domain!r}"))
 
 
-def check_host(host: str) -> None:
-    """Raise ConfigError for what is no text and so neither a name nor an address."""
+HostLike = str | IPAddress
+"""A name or an address, as text; or an address as `status()` and `whois` show them."""
+
+
+def host_text(host: HostLike) -> str:
+    """The host as text. Raises ConfigError for what is neither a name nor an address."""
+    if isinstance(host, IPv4Address | IPv6Address):
+        return str(host)
     if not isinstance(host, str):
-        raise ConfigError(f"a host is a name or an address as text, not {type(host).__name__} {host!r}")
+        what = "a name or an address, as text or an object of the module ipaddress"
+        raise ConfigError(f"a host is {what}, not {type(host).__name__} {host!r}")
+    return host
 
 
 MAX_AUDIENCE = 1024
@@ -334,7 +343,7 @@ def parse_where(where: int | str) -> tuple[int, IPAddress | None]:
 
 def parse_target(target: str) -> tuple[str, int | None]:
     """("db", 5432) of "db:5432"; the port is None for "db", "100.64.0.7", "fd7a:…", "[fd7a:…]"."""
-    check_host(target)
+    host_text(target)
     host, port = target, None
     if ":" in target and parse_address(target) is None:
         host, digits = split_address(target)

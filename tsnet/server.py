@@ -36,7 +36,7 @@ from tsnet.base_server import (
     UP_TIMEOUT,
     BaseServer,
 )
-from tsnet.config import check_kind, check_limits, check_look, check_port, parse_where, seconds
+from tsnet.config import HostLike, check_kind, check_limits, check_look, check_port, host_text, parse_where, seconds
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.run.dialing import PingResult
 from tsnet.edge.run.verbs import BACKLOG
@@ -107,7 +107,7 @@ class Server(BaseServer):
         """Change preferences while the node runs. As AsyncServer.set."""
         return self._handle.setting.set(self._checked(changes), timeout).result()
 
-    def dial(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
+    def dial(self, host: HostLike, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected socket. Raises as AsyncServer.dial."""
         check_port(port)
         made: Operation[socket.socket] = self._handle.dial(host, port, timeout, self._stream_socket)
@@ -130,7 +130,7 @@ class Server(BaseServer):
         )
         return made.result()
 
-    def dial_packet(self, host: str, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
+    def dial_packet(self, host: HostLike, port: int, *, timeout: float | None = DIAL_TIMEOUT) -> socket.socket:
         """A connected datagram socket. Raises as AsyncServer.dial_packet."""
         check_port(port)
         made: Operation[socket.socket] = self._handle.dial_packet(host, port, timeout, self._packet_socket)
@@ -142,7 +142,7 @@ class Server(BaseServer):
         made: Operation[socket.socket] = self._handle.listen_packet(port, address, timeout, self._packet_socket)
         return made.result()
 
-    def ping(self, host: str, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
+    def ping(self, host: HostLike, *, kind: str = "icmp", timeout: float | None = 5.0) -> PingResult:
         """Send one echo through the tunnel. As AsyncServer.ping."""
         check_kind(kind)
         return self._handle.ping(host, kind, timeout).result()
@@ -157,13 +157,13 @@ class Server(BaseServer):
         """A JWT by which control tells `audience` who this node is. As AsyncServer.issue_id_token."""
         return self._handle.issue_id_token(audience, timeout).result()
 
-    def explain(self, target: str, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
+    def explain(self, target: HostLike, *, timeout: float | None = EXPLAIN_TIMEOUT) -> Explanation:
         """What a dial of "host:port" would meet. As AsyncServer.explain."""
-        begun = self._handle.world.clock()
+        text, begun = host_text(target), self._handle.world.clock()
         try:
-            return self._handle.explain(target, timeout).result()
+            return self._handle.explain(text, timeout).result()
         except RemoteError as error:
-            return self._explained(target, error, begun)
+            return self._explained(text, error, begun)
 
     def debug(
         self, what: str, *, check: tuple[str, str] | None = None, timeout: float | None = UP_TIMEOUT
@@ -228,7 +228,9 @@ class Server(BaseServer):
         runner = Background(lambda: node._asgi_server(app, port, allow, limits))
         return self._serve("serve_asgi", runner, lambda: (runner.service.port, self._where(runner.service.port)), block)
 
-    def forward_local(self, host: str, port: int, *, local: Target = 0, max_connections: int | None = None) -> Serving:
+    def forward_local(
+        self, host: HostLike, port: int, *, local: Target = 0, max_connections: int | None = None
+    ) -> Serving:
         """Listen on this machine, and forward connections to host:port of the tailnet. As AsyncServer.forward_local."""
         from tsnet.adapters.forward import forward_local
         from tsnet.adapters.local import check_target
@@ -240,7 +242,7 @@ class Server(BaseServer):
         node = AsyncServer._of(self)
         return self._forward(
             "forward_local",
-            lambda: forward_local(node, host, port, local=local, max_connections=max_connections),
+            lambda: forward_local(node, host_text(host), port, local=local, max_connections=max_connections),
         )
 
     def forward_remote(self, port: int | str, target: Target, *, max_connections: int | None = None) -> Serving:

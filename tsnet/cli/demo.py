@@ -96,7 +96,7 @@ def _visit(show: Show, shop: Server, laptop: Server) -> None:
         result = laptop.ping("shop")
         done(f"shop ({result.address}) answers in {result.seconds * 1000:.1f} ms")
     with show.step("whois") as done:
-        peer = shop.whois(str(laptop.addresses[0]))
+        peer = shop.whois(laptop.addresses[0])
         done(f"{laptop.addresses[0]} is {peer.name} of {peer.user_login}" if peer else "nobody")
 
 

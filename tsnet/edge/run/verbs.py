@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsnet.base.addresses import IPAddress
-from tsnet.config import check_audience, check_host, parse_target
+from tsnet.config import HostLike, check_audience, host_text, parse_target
 from tsnet.edge.pipes.listening import ListenPipe
 from tsnet.edge.pipes.operations import Operation
 from tsnet.edge.pipes.packets import PacketPipe
@@ -63,8 +63,10 @@ class Verbs(ABC):
         patient: whether to wait for the approval of an administrator, too.
         """
 
-    def dial(self, host: str, port: int, timeout: float | None, wrap: Callable[[Pipe], Any] = itself) -> Operation[Any]:
-        check_host(host)
+    def dial(
+        self, host: HostLike, port: int, timeout: float | None, wrap: Callable[[Pipe], Any] = itself
+    ) -> Operation[Any]:
+        host = host_text(host)
 
         def begin(operation: Operation[Any], left: float) -> None:
             pump = self.pump
@@ -122,9 +124,9 @@ class Verbs(ABC):
         return self.when_running(timeout, begin)
 
     def dial_packet(
-        self, host: str, port: int, timeout: float | None, wrap: Callable[[PacketPipe], Any] = itself
+        self, host: HostLike, port: int, timeout: float | None, wrap: Callable[[PacketPipe], Any] = itself
     ) -> Operation[Any]:
-        check_host(host)
+        host = host_text(host)
 
         def begin(operation: Operation[Any], left: float) -> None:
             remote = self.pump.node.calls.resolve(host)
@@ -133,17 +135,17 @@ class Verbs(ABC):
 
         return self.when_running(timeout, begin, patient=False)
 
-    def find(self, host: str, timeout: float | None) -> Operation[IPAddress]:
+    def find(self, host: HostLike, timeout: float | None) -> Operation[IPAddress]:
         """The address that a dial of this host would be to."""
-        check_host(host)
+        host = host_text(host)
 
         def begin(operation: Operation[IPAddress], left: float) -> None:
             operation.resolve(self.pump.node.calls.resolve(host))
 
         return self.when_running(timeout, begin, patient=False)
 
-    def ping(self, host: str, kind: str, timeout: float | None) -> Operation[PingResult]:
-        check_host(host)
+    def ping(self, host: HostLike, kind: str, timeout: float | None) -> Operation[PingResult]:
+        host = host_text(host)
 
         def begin(operation: Operation[PingResult], left: float) -> None:
             address = self.pump.node.calls.resolve(host)
