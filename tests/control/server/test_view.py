@@ -78,8 +78,24 @@ def test_small_changes_are_patches() -> None:
     assert found is not None
     (patch,) = found.patches
     assert patch.node_id == 2
-    assert set(patch.fields) == {"online", "last_seen", "endpoints"}
+    assert set(patch.fields) == {"online", "endpoints"}
     assert found == MapUpdate(patches=(patch,))
+
+
+def test_only_who_is_offline_was_last_seen_at_a_time() -> None:
+    """tailscale-rs does not know a node's state when it is online and has such a time."""
+    net = tailnet()
+    one, other = admit(net, 1, "one"), admit(net, 2, "other")
+    fields = []
+    for online, now in ((True, NOW), (False, NOW + 9), (True, NOW + 20)):
+        before = view(net, one)
+        net.set_online(other, online, now)
+        update = difference(before, view(net, one))
+        assert update is not None
+        fields.append(dict(update.patches[0].fields))
+        shown = view(net, one).peers[2]
+        assert (shown.online, shown.last_seen) == (online, None if online else now)
+    assert fields == [{"online": True}, {"online": False, "last_seen": NOW + 9}, {"online": True}]
 
 
 def test_endpoints_in_another_order_are_no_news() -> None:

@@ -529,7 +529,7 @@ class TailnetState:
             tags=member.tags,
             primary_routes=member.routes,
             key_expiry=member.key_expiry,
-            last_seen=member.last_seen,
+            last_seen=None if member.is_online else member.last_seen,
             online=member.is_online,
             machine_authorized=member.is_authorized,
             capabilities=self._capabilities(member),

@@ -9,7 +9,8 @@
 | anything else, or one of these was removed                    | PeersChanged, whole |
 
 A stream that fell behind skips the states in between: only what it was told last and what is true now matter. An empty
-Peers cannot say that no peer is left, since Go reads it as "no change"; `difference` uses PeersRemoved.
+Peers cannot say that no peer is left, since Go reads it as "no change"; `difference` uses PeersRemoved. A time at which
+a peer was last seen goes with `online: false` alone.
 
 Source: Go tailcfg.MapResponse, tailcfg.PeerChange; control/controlclient/map.go for how they are read.
 Not here: who may see whom (`policy`), bytes (`messages`).
@@ -76,8 +77,9 @@ def difference(old: View, now: View) -> MapUpdate | None:
         if before is None:
             changed[node_id] = peer
         elif fields := _differing(before, peer):
-            if set(fields) <= PATCHABLE and all(value is not None and value != 0 for value in _amounts(fields)):
-                patches.append(PeerChange(node_id, fields))
+            patch = _of_a_patch(fields)
+            if set(patch) <= PATCHABLE and all(value is not None and value != 0 for value in _amounts(patch)):
+                patches.append(PeerChange(node_id, patch))
             else:
                 changed[node_id] = peer
     update = MapUpdate(
@@ -103,6 +105,11 @@ def _differing(old: Node, now: Node) -> dict[str, Any]:
 def _amounts(fields: Mapping[str, Any]) -> list[Any]:
     """The values that a patch cannot remove. It can set a flag to false, and a list to an empty one."""
     return [value for name, value in fields.items() if name not in ("online", "endpoints")]
+
+
+def _of_a_patch(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Whoever comes online loses the time at which it was last seen; `online` alone says so."""
+    return {name: value for name, value in fields.items() if name != "last_seen" or not fields.get("online")}
 
 
 def _by_id(nodes: Mapping[int, Node]) -> tuple[Node, ...]:
