@@ -41,6 +41,20 @@ def test_head_over_a_link_of_its_own() -> None:
     assert kit.pings.deadline() == float("inf")
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["http://169.254.169.254/latest", f"{HERE}/elsewhere"])
+def test_no_redirect_is_followed(status: int, location: str) -> None:
+    kit = Kit()
+    kit.ask(f"{HERE}/1")
+    (effect,) = kit.pings.take_effects(0.0)
+    kit.pings.receive(Opened(effect.link), 0.0)
+    kit.pings.take_effects(0.0)
+    answer = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    kit.pings.receive(Received(effect.link, answer.encode()), 1.0)
+    assert kit.pings.take_effects(1.0) == [Close(effect.link)]
+    assert (kit.pings.take_posts(), kit.pings.deadline()) == ([], float("inf"))
+
+
 def test_a_link_that_breaks_or_hangs_is_forgotten() -> None:
     kit = Kit()
     kit.ask(f"{HERE}/1")
