@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 from tsnet.base.addresses import UdpAddress
-from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Link, Received
+from tsnet.base.links import Accepted, Close, Closed, Data, Effect, Event, Link, Pause, Received, Resume
 from tsnet.base.malformed import MalformedError
 from tsnet.netcheck.stun import decode_request, encode_response
 
@@ -175,11 +175,16 @@ class Host:
         if isinstance(effect, Data):
             with contextlib.suppress(OSError):  # its end is read soon
                 self._links[effect.link][1].sendall(effect.data)
+        elif isinstance(effect, Pause):
+            self._selector.unregister(self._links[effect.link][1])
+        elif isinstance(effect, Resume):
+            self._selector.register(self._links[effect.link][1], selectors.EVENT_READ, lambda: self._read(effect.link))
         else:
             assert isinstance(effect, Close)
             self._close(effect.link)
 
     def _close(self, link: Link) -> None:
         _machine, peer = self._links.pop(link)
-        self._selector.unregister(peer)
+        with contextlib.suppress(KeyError):  # it may be paused
+            self._selector.unregister(peer)
         peer.close()
