@@ -38,8 +38,12 @@ ROOT = Path(__file__).parent.parent.parent
 TOLERANCE = 1.05
 """The medians of an idle machine differ by two hundredths from run to run."""
 
-BUSY = 0.1
+BUSY = 0.04
 """Seconds that a process was queued. Where it is more, the servers and the way to them were late, too."""
+
+OF_GO = {"https": 10, "http": 9}
+"""Round trips of Go's node. With fewer, its `Up` has returned before its relay had taken it in: its first byte comes no
+sooner then, but there is nothing to compare when it had joined."""
 
 SERIAL = {("https", "cold"): 10, ("https", "warm"): 5, ("http", "cold"): 9, ("http", "warm"): 5}
 """Round trips one after the other, of ours: one more than are needed, for a turn that comes too late for another."""
@@ -180,9 +184,10 @@ def test_we_join_far_servers_no_later_than_go(scene: Scene, scheme: str) -> None
     for start in ("cold", "warm"):
         mine, theirs = median["ours", start], median["Go", start]
         assert mine.serial <= SERIAL[scheme, start]
-        assert mine.serial <= theirs.serial
         if max(mine.queued, theirs.queued) > BUSY:
             print(f"{scheme} {start}: the machine is too busy to compare seconds")
             continue
-        assert mine.joined <= theirs.joined * TOLERANCE
         assert mine.first_byte <= theirs.first_byte * TOLERANCE
+        if theirs.serial >= OF_GO[scheme]:
+            assert mine.serial < theirs.serial
+            assert mine.joined <= theirs.joined * TOLERANCE

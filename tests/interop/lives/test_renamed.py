@@ -39,7 +39,7 @@ def test_the_node_its_peer_and_gos_peer_see_the_new_name(headscale: Headscale) -
             assert (node.fqdn, node.addresses) == (f"after.{BASE_DOMAIN}", addresses)
             assert node.status().fqdn == f"after.{BASE_DOMAIN}"
             until(lambda: peer_of(friend, "after") and not peer_of(friend, "before"), 10)
-            assert any(event.before.name != event.peer.name for event in changed)
+            until(lambda: any(event.before.name != event.peer.name for event in changed), 10)
             until(lambda: go.peer("after") and not go.peer("before"), 10)
             stream.sendall(b"still there")
             assert stream.recv(100) == b"still there"
